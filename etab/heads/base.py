@@ -1,4 +1,4 @@
-"""The interface of heads: fit on features of training rows, and predict the answers of test rows."""
+"""The interface of heads: fit on features of training rows, predict the answers of test rows."""
 
 from __future__ import annotations
 

@@ -91,8 +91,7 @@ class Metric:
         if given != 1:
             raise UnsupportedOptionError(
                 f"The metric {self.name!r} has {given or 'none'} of `function`, `weighted` and "
-                "`form`. Give "
-                "one: `weighted`, or `function` where the metric has no weighted form."
+                "`form`. Give one: `weighted`, or `function` where the metric has no weighted form."
             )
 
     def __call__(
@@ -211,10 +210,10 @@ class Metric:
         first_copy = np.repeat(np.cumsum(times) - times, times)
         copy = np.arange(len(index)) - first_copy
         _, patient = np.unique(rows.patients, return_inverse=True)
+        columns = rows.select(index).columns
+        new_patients = patient[index] + copy * len(rows)
         try:
-            return float(
-                self.function(rows.select(index).columns, patient[index] + copy * len(rows))
-            )
+            return float(self.function(columns, new_patients))
         except UndefinedError:
             return float("nan")
 
@@ -264,7 +263,18 @@ def metric(
 ) -> Callable[[Weighted], Metric]:
     """Register the decorated weighted function as a metric.
 
-    The arguments are those of ``Metric``.
+    Args:
+        name: Key in ``METRICS``.
+        title: Name in words.
+        kinds: The kinds of tables that the metric scores.
+        better: 1 where more is better, -1 where less is, 0 where neither is (a bias).
+        best: The value of a perfect prediction.
+        worst: The worst possible value; may be infinite.
+        unit: The unit, or "".
+        needs: Columns beyond truth and score.
+        reached: Whether the value of a perfect prediction is the same for all rows.
+        condition: What rows must have for the metric to exist, for messages.
+        within_folds: Whether the function compares only scores of one fold, see ``Metric``.
 
     Returns:
         A decorator. The name of the decorated function then stands for the ``Metric``.
@@ -308,7 +318,20 @@ def metric_of_patients(
     """Register the decorated form as a metric.
 
     The decorated function takes rows and the unit of each row, and prepares the metric for any
-    weights (``etab.metrics.forms``). The arguments are those of ``Metric``.
+    weights (``etab.metrics.forms``).
+
+    Args:
+        name: Key in ``METRICS``.
+        title: Name in words.
+        kinds: The kinds of tables that the metric scores.
+        better: 1 where more is better, -1 where less is, 0 where neither is (a bias).
+        best: The value of a perfect prediction.
+        worst: The worst possible value; may be infinite.
+        unit: The unit, or "".
+        needs: Columns beyond truth and score.
+        reached: Whether the value of a perfect prediction is the same for all rows.
+        condition: What rows must have for the metric to exist, for messages.
+        within_folds: Whether the function compares only scores of one fold, see ``Metric``.
 
     Returns:
         A decorator. The name of the decorated function then stands for the ``Metric``.

@@ -6,11 +6,12 @@ Conventions:
   per class.
 * For several classes AUROC and AUPRC are means over the classes, each against the others.
 * Scores of two folds come from two fits: they lie on two scales, and a fit is biased against the
-  classes of its own test fold, since what is frequent there is rare in its training rows. AUROC and
-  AUPRC compare scores of one fold alone. ``auroc_pooled`` and ``auprc_pooled`` compare all scores.
+  classes of its own test fold, since a class that is frequent there is rare in its training rows.
+  AUROC and AUPRC compare only scores of one fold. ``auroc_pooled`` and ``auprc_pooled`` compare all
+  scores.
 * An error is ``score - truth``, in the target's unit.
-* What does not exist (AUROC of rows of one class) is raised as UndefinedError, never returned as 0,
-  0.5 or NaN.
+* A metric that does not exist (AUROC of rows of one class) raises UndefinedError; it is never
+  returned as 0, 0.5 or NaN.
 
 Each public name below is a ``Metric``: call it with columns and patients.
 
@@ -37,7 +38,7 @@ _VALUES = (Kind.VALUE,)
 _CLASSES = (Kind.BINARY, Kind.CLASSES)
 _EVERY_CLASS = "rows of every class"
 
-# Weighted sums of squares below these shares of what they were computed from are rounding.
+# Weighted sums of squares are rounding errors below these shares of their terms.
 _ROUNDING = 1e-12
 _ROUNDING_OF_VALUES = 1e-24
 
@@ -79,7 +80,12 @@ def _spread(totals: FloatArray, n: FloatArray) -> FloatArray:
     worst=np.inf,
 )
 def mae(rows: ScoredRows, units: Units) -> Form:
-    """Mean absolute error, in the target's unit."""
+    """Mean absolute error, in the target's unit.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     return mean_of(np.abs(_error(rows)), units)
 
 
@@ -92,7 +98,12 @@ def mae(rows: ScoredRows, units: Units) -> Form:
     worst=np.inf,
 )
 def rmse(rows: ScoredRows, units: Units) -> Form:
-    """Root mean squared error, in the target's unit."""
+    """Root mean squared error, in the target's unit.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     columns = [np.square(_error(rows)), np.ones(len(rows))]
     return sums(columns, units, lambda totals: np.sqrt(ratio(totals[0], totals[1])))
 
@@ -106,7 +117,12 @@ def rmse(rows: ScoredRows, units: Units) -> Form:
     worst=np.inf,
 )
 def bias(rows: ScoredRows, units: Units) -> Form:
-    """Mean of score minus truth (Bland and Altman, Lancet 1986)."""
+    """Mean of score minus truth (Bland and Altman, Lancet 1986).
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     return mean_of(_error(rows), units)
 
 
@@ -134,7 +150,12 @@ def _limit(rows: ScoredRows, units: Units, sign: float) -> Form:
     condition="two rows or more",
 )
 def loa_low(rows: ScoredRows, units: Units) -> Form:
-    """Bias minus 1.96 standard deviations of the errors (Bland and Altman, Lancet 1986)."""
+    """Bias minus 1.96 standard deviations of the errors (Bland and Altman, Lancet 1986).
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     return _limit(rows, units, -1.0)
 
 
@@ -148,7 +169,12 @@ def loa_low(rows: ScoredRows, units: Units) -> Form:
     condition="two rows or more",
 )
 def loa_high(rows: ScoredRows, units: Units) -> Form:
-    """Bias plus 1.96 standard deviations of the errors (Bland and Altman, Lancet 1986)."""
+    """Bias plus 1.96 standard deviations of the errors (Bland and Altman, Lancet 1986).
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     return _limit(rows, units, 1.0)
 
 
@@ -162,7 +188,12 @@ def loa_high(rows: ScoredRows, units: Units) -> Form:
     condition="a truth and scores that both vary",
 )
 def pearson_r(rows: ScoredRows, units: Units) -> Form:
-    """Pearson correlation of truth and score; it does not exist where either is constant."""
+    """Pearson correlation of truth and score; it does not exist where either is constant.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     of_truth = _spread_columns(rows["truth"])
     of_score = _spread_columns(rows["score"])
 
@@ -186,7 +217,12 @@ def pearson_r(rows: ScoredRows, units: Units) -> Form:
     condition="a truth that varies",
 )
 def r2(rows: ScoredRows, units: Units) -> Form:
-    """1 minus the residual over the total sum of squares; the truth must vary."""
+    """1 minus the residual over the total sum of squares; the truth must vary.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
 
     def explained(totals: FloatArray) -> FloatArray:
         return 1.0 - ratio(totals[1], _spread(totals[2:5], totals[0]))
@@ -204,7 +240,7 @@ def weighted_auroc(
 
     Args:
         positive: (n,) bool, the rows of the class.
-        score: (n,) numbers that order the rows; nothing else about them counts.
+        score: (n,) numbers; only the order that they give the rows matters.
         weights: (draws, n), 0 or more.
 
     Returns:
@@ -260,6 +296,10 @@ def auroc(rows: ScoredRows, units: Units) -> Form:
     It is the share of the pairs (a row of the class and another row, both in one fold of one
     repeat) that are in the right order. That is the mean over the folds, weighted by their numbers
     of pairs. For several classes it is the mean over the classes.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
     """
     return mean_of_forms(areas(Pairs, _one_against_the_others(rows), rows.of_folds(), units))
 
@@ -274,7 +314,12 @@ def auroc(rows: ScoredRows, units: Units) -> Form:
     condition=_EVERY_CLASS,
 )
 def auroc_pooled(rows: ScoredRows, units: Units) -> Form:
-    """Area under the ROC curve of all rows together, as if one fit had scored them."""
+    """Area under the ROC curve of all rows together, as if one fit had scored them.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     every_row = [np.arange(len(rows))]
     return mean_of_forms(areas(Pairs, _one_against_the_others(rows), every_row, units))
 
@@ -295,6 +340,10 @@ def auprc(rows: ScoredRows, units: Units) -> Form:
     It is the mean over the folds of all repeats, weighted by their positives; a fold without
     negatives has no weight, since every order of its rows is as good. For several classes it is
     the mean over the classes.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
     """
     classes = _one_against_the_others(rows)
     return mean_of_forms(areas(AveragePrecision, classes, rows.of_folds(), units))
@@ -310,7 +359,12 @@ def auprc(rows: ScoredRows, units: Units) -> Form:
     condition=_EVERY_CLASS,
 )
 def auprc_pooled(rows: ScoredRows, units: Units) -> Form:
-    """Average precision of all rows together, as if one fit had scored them."""
+    """Average precision of all rows together, as if one fit had scored them.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     classes = _one_against_the_others(rows)
     every_row = [np.arange(len(rows))]
     return mean_of_forms(areas(AveragePrecision, classes, every_row, units))
@@ -341,7 +395,12 @@ def decided(kind: Kind, columns: Columns) -> FloatArray:
     condition=_EVERY_CLASS,
 )
 def balanced_accuracy(rows: ScoredRows, units: Units) -> Form:
-    """Mean recall over the classes, as ``decided`` decides them; each must have rows."""
+    """Mean recall over the classes, as ``decided`` decides them; each must have rows.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     right = decided(rows.kind, rows.columns) == rows["truth"]
     recalls: list[Form] = []
     for k in range(rows.n_classes):
@@ -369,7 +428,14 @@ def binary_auroc(truth: FloatArray, score: FloatArray) -> float:
 
 
 def binary_auprc(truth: FloatArray, score: FloatArray) -> float:
-    """Average precision of arrays; arguments and errors as for ``binary_auroc``.
+    """Average precision of arrays.
+
+    Args:
+        truth: (n,) 1 for the class, anything else for the other.
+        score: (n,) numbers, larger for the class.
+
+    Raises:
+        UndefinedError: Where one class has no rows.
 
     Example:
         >>> import numpy as np
@@ -381,12 +447,20 @@ def binary_auprc(truth: FloatArray, score: FloatArray) -> float:
 
 
 def both_classes(truth: FloatArray, name: str) -> None:
-    """Raise UndefinedError, naming the metric, unless truth (n,) holds 1 and something else."""
+    """Check that both classes have rows.
+
+    Args:
+        truth: (n,) 1 for the class, anything else for the other.
+        name: Name of the metric in errors.
+
+    Raises:
+        UndefinedError: One class has no rows.
+    """
     positive = int((truth == 1).sum())
-    if positive in (0, len(truth)):
+    negative = len(truth) - positive
+    if positive == 0 or negative == 0:
         raise UndefinedError(
-            f"{name} needs both classes, got {positive} positive and "
-            f"{len(truth) - positive} negative."
+            f"{name} needs both classes, got {positive} positive and {negative} negative."
         )
 
 

@@ -1,8 +1,11 @@
-"""Clinical read-outs of stored predictions: what a mean error or an AUROC does not show.
+"""Clinical read-outs of stored predictions, beyond a mean error or an AUROC.
 
-Each read-out is a number with an interval over patients. The read-outs are computed on demand, so
-that they add nothing to the records of results. Reference: Bland and Altman, Lancet 1986, for
-agreement; Van Calster et al., BMC Medicine 17:230, 2019, for calibration.
+Each read-out is a number with an interval over patients. Read-outs are computed on demand and are
+not part of the records of results.
+
+Sources:
+    Bland and Altman, Lancet 327:307-310 (1986): agreement.
+    Van Calster et al., BMC Medicine 17:230 (2019): calibration.
 """
 
 from __future__ import annotations
@@ -20,24 +23,30 @@ from etab.metrics.forms import Units
 from etab.metrics.heart_sounds import TIMING_COLUMNS, mean_over_people
 from etab.metrics.masks import MASK_COLUMNS
 from etab.metrics.uncertainty import percentile_interval, resample_weights
-from etab.types import Array, FloatArray, Kind
+from etab.types import Array, FloatArray, IntArray, Kind
 
+# Ejection fractions in percent at which heart failure is classified.
 EF_LIMITS = (40.0, 50.0)
 SPECIFICITY = 0.9
 _DRAWS = 2000
 SMALLEST_GROUP = 50
-"""Patients that a subgroup needs before it may be called the worst one."""
+"""Smallest number of patients of a subgroup that may be called the worst one."""
 
 _OF_MASKS = {
     "dice": "Dice",
     "hd95": "95th percentile surface distance, mm",
     "msd": "mean surface distance, mm",
 }
+# Number of bins of the calibration error.
 _BINS = 10
-_STEPS = 25  # of Newton's method; it settles in fewer than ten
-_SETTLED = 1e-6  # a last step that is larger belongs to a sum without a maximum
-_CHUNK = 500  # resamples that are computed at once
-_CLOSEST = 1e-6  # to 0 and 1: the logarithm of the odds stays finite
+# Steps of Newton's method, which converges in fewer than ten.
+_STEPS = 25
+# A larger last step means that the likelihood has no maximum.
+_SETTLED = 1e-6
+# Number of resamples that are computed at once.
+_CHUNK = 500
+# Smallest distance of a probability from 0 and 1, so that its log-odds are finite.
+_CLOSEST = 1e-6
 
 _Weighted = Callable[[ScoredRows, FloatArray], FloatArray]
 
@@ -47,11 +56,11 @@ class Readout:
     """One clinical number.
 
     Attributes:
-        name: What it is.
+        name: Name of the number.
         value: The number; None where it does not exist for these rows.
         low: Lower end of its interval; None where there is no interval.
         high: Upper end of its interval.
-        n: Rows of one division into folds that it is computed from.
+        n: Number of rows that it is computed from, in one division into folds.
     """
 
     name: str
@@ -62,38 +71,92 @@ class Readout:
 
 
 def error_slope(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """Slope of the error on the truth: 0 for honest predictions, -1 for a constant."""
+    """Slope of the error on the truth: 0 without shrinkage, -1 for constant predictions.
+
+    Args:
+        rows: The prediction table.
+        weights: (draws, n) weights of the rows, 0 or more.
+
+    Returns:
+        (draws,) values, NaN where the number does not exist.
+    """
     error = rows["score"] - rows["truth"]
     truth = rows["truth"] - rows["truth"].mean()
     n = weights.sum(axis=1)
-    covariance = weights @ (truth * error) - ratio((weights @ truth) * (weights @ error), n)
-    spread = weights @ np.square(truth) - ratio(np.square(weights @ truth), n)
+    of_truth = weights @ truth
+    of_error = weights @ error
+    covariance = weights @ (truth * error) - ratio(of_truth * of_error, n)
+    spread = weights @ np.square(truth) - ratio(np.square(of_truth), n)
     return ratio(covariance, spread)
 
 
 def brier(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """Mean squared difference of probability and class."""
-    return weighted_mean(np.square(rows["score"] - rows["truth"]), weights)
+    """Mean squared difference of probability and class.
+
+    Args:
+        rows: The prediction table.
+        weights: (draws, n) weights of the rows, 0 or more.
+
+    Returns:
+        (draws,) values, NaN where the number does not exist.
+    """
+    differences = rows["score"] - rows["truth"]
+    return weighted_mean(np.square(differences), weights)
 
 
 def calibration_error(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """Expected calibration error: mean distance of probability and share over ten equal bins."""
-    bins = np.minimum((rows["score"] * _BINS).astype(np.int64), _BINS - 1)
+    """Expected calibration error: mean distance of probability and share over ten equal bins.
+
+    Args:
+        rows: The prediction table.
+        weights: (draws, n) weights of the rows, 0 or more.
+
+    Returns:
+        (draws,) values, NaN where the number does not exist.
+    """
+    bins = _bin_of_row(rows)
     surplus = rows["score"] - rows["truth"]
-    distances = [np.abs(weights @ (surplus * (bins == k))) for k in range(_BINS)]
+    distances = []
+    for k in range(_BINS):
+        of_bin = surplus * (bins == k)
+        distances.append(np.abs(weights @ of_bin))
     return ratio(np.sum(distances, axis=0), weights.sum(axis=1))
 
 
+def _bin_of_row(rows: ScoredRows) -> IntArray:
+    """The bin (n,) of the probability of each row, from 0."""
+    bins = (rows["score"] * _BINS).astype(np.int64)
+    return np.minimum(bins, _BINS - 1)
+
+
 def brier_of_classes(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """Mean over rows of the sum over classes of the squared difference of probability and class."""
+    """Mean over rows of the sum over classes of the squared difference of probability and class.
+
+    Args:
+        rows: The prediction table.
+        weights: (draws, n) weights of the rows, 0 or more.
+
+    Returns:
+        (draws,) values, NaN where the number does not exist.
+    """
     scores = class_scores(rows.kind, rows.columns)
-    truth = np.arange(scores.shape[1]) == rows["truth"].astype(np.int64)[:, None]
-    return weighted_mean(np.square(scores - truth).sum(axis=1), weights)
+    classes = np.arange(scores.shape[1])
+    truth = classes == rows["truth"].astype(np.int64)[:, None]
+    of_rows = np.square(scores - truth).sum(axis=1)
+    return weighted_mean(of_rows, weights)
 
 
 def calibration_error_of_classes(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """Expected calibration error of the likeliest class: its probability against how often it is
-    the true one.
+    """Expected calibration error of the most probable class.
+
+    Its probability is compared with the share of rows in which it is the true class.
+
+    Args:
+        rows: The prediction table.
+        weights: (draws, n) weights of the rows, 0 or more.
+
+    Returns:
+        (draws,) values, NaN where the number does not exist.
     """
     scores = class_scores(rows.kind, rows.columns)
     is_right = scores.argmax(axis=1) == rows["truth"].astype(np.int64)
@@ -105,16 +168,24 @@ def calibration_error_of_classes(rows: ScoredRows, weights: FloatArray) -> Float
 
 
 def calibration_slope(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """Slope of a logistic regression on the log-odds: below 1 for probabilities too extreme.
+    """Slope of a logistic regression on the log-odds, below 1 for too extreme probabilities.
 
     It does not exist where the log-odds separate the classes.
+
+    Args:
+        rows: The prediction table.
+        weights: (draws, n) weights of the rows, 0 or more.
+
+    Returns:
+        (draws,) values, NaN where the number does not exist.
     """
     odds = _log_odds(rows["score"])
     intercept = np.zeros(len(weights))
     slope = np.ones(len(weights))
     step = np.full(len(weights), np.inf)
     for _ in range(_STEPS):
-        p = expit(intercept[:, None] + slope[:, None] * odds)
+        predicted = intercept[:, None] + slope[:, None] * odds
+        p = expit(predicted)
         missing = weights * (rows["truth"] - p)
         variance = weights * p * (1 - p)
         a = variance.sum(axis=1)
@@ -123,16 +194,25 @@ def calibration_slope(rows: ScoredRows, weights: FloatArray) -> FloatArray:
         gradient_0 = missing.sum(axis=1)
         gradient_1 = missing @ odds
         determinant = a * c - b * b
-        intercept = intercept + _limited(ratio(c * gradient_0 - b * gradient_1, determinant))
-        step = _limited(ratio(a * gradient_1 - b * gradient_0, determinant))
+        step_0 = ratio(c * gradient_0 - b * gradient_1, determinant)
+        step_1 = ratio(a * gradient_1 - b * gradient_0, determinant)
+        intercept = intercept + _limited(step_0)
+        step = _limited(step_1)
         slope = slope + step
     return np.where(np.abs(step) < _SETTLED, slope, np.nan)
 
 
 def calibration_intercept(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """Calibration in the large: the constant that the log-odds lack, with their slope left at 1.
+    """Calibration in the large: the constant to add to the log-odds, with their slope fixed at 1.
 
     It does not exist for rows of one class.
+
+    Args:
+        rows: The prediction table.
+        weights: (draws, n) weights of the rows, 0 or more.
+
+    Returns:
+        (draws,) values, NaN where the number does not exist.
     """
     odds = _log_odds(rows["score"])
     intercept = np.zeros(len(weights))
@@ -140,7 +220,8 @@ def calibration_intercept(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     for _ in range(_STEPS):
         p = expit(intercept[:, None] + odds)
         variance = (weights * p * (1 - p)).sum(axis=1)
-        step = _limited(ratio((weights * (rows["truth"] - p)).sum(axis=1), variance))
+        missing = weights * (rows["truth"] - p)
+        step = _limited(ratio(missing.sum(axis=1), variance))
         intercept = intercept + step
     return np.where(np.abs(step) < _SETTLED, intercept, np.nan)
 
@@ -151,28 +232,49 @@ def _limited(step: FloatArray) -> FloatArray:
 
 
 def sensitivity_at_specificity(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """The highest sensitivity of a threshold whose specificity is 0.9 or more."""
+    """Highest sensitivity of a threshold whose specificity is 0.9 or more.
+
+    Args:
+        rows: The prediction table.
+        weights: (draws, n) weights of the rows, 0 or more.
+
+    Returns:
+        (draws,) values, NaN where the number does not exist.
+    """
     order = np.argsort(-rows["score"], kind="stable")
     score = rows["score"][order]
     positive = (rows["truth"] == 1)[order]
     ordered = weights[:, order]
-    sensitivity = ratio(np.cumsum(ordered * positive, axis=1).T, (ordered @ positive)).T
-    false_alarms = ratio(np.cumsum(ordered * ~positive, axis=1).T, (ordered @ ~positive)).T
-    ends = np.append(np.diff(score) != 0, True)  # equal scores pass a threshold together
+    n_positive = ordered @ positive
+    n_negative = ordered @ ~positive
+    hits = np.cumsum(ordered * positive, axis=1)
+    alarms = np.cumsum(ordered * ~positive, axis=1)
+    sensitivity = ratio(hits.T, n_positive).T
+    false_alarms = ratio(alarms.T, n_negative).T
+    # Equal scores pass a threshold together.
+    ends = np.append(np.diff(score) != 0, True)
     allowed = ends & (false_alarms <= 1 - SPECIFICITY + 1e-12)
     best = np.where(allowed, sensitivity, 0.0).max(axis=1)
-    exists = ((ordered @ positive) > 0) & ((ordered @ ~positive) > 0)
+    exists = (n_positive > 0) & (n_negative > 0)
     return np.where(exists, best, np.nan)
 
 
 def reliability_curve(rows: ScoredRows) -> list[tuple[float, float, int]]:
-    """Mean probability, share of the class and number of rows of each tenth that has rows."""
-    bins = np.minimum((rows["score"] * _BINS).astype(np.int64), _BINS - 1)
+    """Compute the reliability curve of probabilities in ten equal bins.
+
+    Args:
+        rows: The prediction table of two classes.
+
+    Returns:
+        (mean probability, share of the class, number of rows) of each bin that has rows.
+    """
+    bins = _bin_of_row(rows)
     curve = []
     for k in np.unique(bins):
         of_bin = bins == k
         mean = float(rows["score"][of_bin].mean())
-        curve.append((mean, float(rows["truth"][of_bin].mean()), int(of_bin.sum())))
+        share = float(rows["truth"][of_bin].mean())
+        curve.append((mean, share, int(of_bin.sum())))
     return curve
 
 
@@ -196,7 +298,7 @@ def readouts(
         The read-outs with 95 % intervals.
 
     Raises:
-        UnsupportedOptionError: For a table without the columns that read-outs are made from.
+        UnsupportedOptionError: The table lacks the columns of any read-out.
 
     Example:
         >>> import numpy as np
@@ -208,10 +310,11 @@ def readouts(
     functions = _functions(rows, ejection)
     names, of_row = np.unique(rows.patients, return_inverse=True)
     counts = resample_weights(len(names), draws, np.random.default_rng(seed))
-    return [
-        _readout(name, function, rows.select(among), counts[:, of_row[among]])
-        for name, (function, among) in functions.items()
-    ]
+    table = []
+    for name, (function, among) in functions.items():
+        weights = counts[:, of_row[among]]
+        table.append(_readout(name, function, rows.select(among), weights))
+    return table
 
 
 def _functions(rows: ScoredRows, ejection: bool = True) -> dict[str, tuple[_Weighted, Array]]:
@@ -273,7 +376,7 @@ def _of_values(
 
 
 def _of_timing(every_row: Array) -> dict[str, tuple[_Weighted, Array]]:
-    """Timing of S1 and S2: means over people, of the sounds that were found within 100 ms."""
+    """Timing of S1 and S2: means over patients, of the sounds detected within 100 ms."""
     functions: dict[str, tuple[_Weighted, Array]] = {}
     for sound in ("s1", "s2"):
         for column, title in (("error_ms", "timing error"), ("late_ms", "mean lateness")):
@@ -283,7 +386,7 @@ def _of_timing(every_row: Array) -> dict[str, tuple[_Weighted, Array]]:
 
 
 def _mean_of_found(name: str, found: str) -> _Weighted:
-    """Mean over people of a column over the recordings in which a sound was found."""
+    """Mean over patients of a column, over the recordings in which a sound was detected."""
 
     def mean(rows: ScoredRows, weights: FloatArray) -> FloatArray:
         recordings = Units.single_rows(len(rows))
@@ -312,7 +415,8 @@ def _readout(
     if len(rows) == 0:
         return Readout(name, None, None, None, 0)
     n_rows = len(rows) // len(rows.of_repeats())
-    value = float(_over_repeats(function, rows, np.ones((1, len(rows))))[0])
+    equal_weights = np.ones((1, len(rows)))
+    value = float(_over_repeats(function, rows, equal_weights)[0])
     if np.isnan(value):
         return Readout(name, None, None, None, n_rows)
     parts = []
@@ -332,7 +436,9 @@ def _over_repeats(
     weights: FloatArray,
 ) -> FloatArray:
     """The mean of a read-out over the repeats of the folds."""
-    values = [function(rows.select(part), weights[:, part]) for part in rows.of_repeats()]
+    values = []
+    for part in rows.of_repeats():
+        values.append(function(rows.select(part), weights[:, part]))
     return np.asarray(np.mean(values, axis=0))
 
 
@@ -356,10 +462,10 @@ def subgroups(
     that all of them hold together in 95 % of cases.
 
     Args:
-        metric: Its name in ``METRICS``.
+        metric: Name of the metric in ``METRICS``.
         rows: The table.
         group_of: The subgroup of each patient; patients without one are left out.
-        family: How many subgroups are looked at together, k; None for those of ``group_of``.
+        family: Number k of subgroups that are compared together; None for those of ``group_of``.
         seed: Seed of the resamples.
         draws: Number of resamples of the patients of each subgroup.
 
@@ -392,7 +498,15 @@ def subgroups(
 
 
 def worst_subgroup(metric: str, table: list[Readout]) -> Readout | None:
-    """The subgroup with the worst value among those of 50 or more patients; None without any."""
+    """Find the subgroup with the worst value among those of 50 or more patients.
+
+    Args:
+        metric: Name of the metric in ``METRICS``.
+        table: The subgroups, from ``subgroups``.
+
+    Returns:
+        The worst subgroup; None where no subgroup is large enough and has a value.
+    """
     large = [row for row in table if row.n >= SMALLEST_GROUP and row.value is not None]
     better = METRICS[metric].better or 1
     return min(

@@ -1,10 +1,12 @@
 """Aortic stenosis of a study from the probabilities of its images, as the authors of TMED-2 do it.
 
-Each image has the probabilities of its views and of the diagnoses. Only images that probably show
-the aortic valve count, and each counts by that probability (its relevance). Where no image of a
-study qualifies, all of them count alike. The two thresholds are chosen on validation studies, never
-on those that are scored. Source: Huang et al., TMED 2, 2022, and the authors' notebooks for the
-level of patients.
+Each image has probabilities of views and of diagnoses. Only images that probably show the aortic
+valve are averaged, weighted by that probability (their relevance). Where no image of a study
+qualifies, all of them count alike. The two thresholds are chosen on validation studies, never on
+the scored ones.
+
+Source:
+    Huang et al., TMED 2 (2022), and the authors' notebooks for the level of patients.
 """
 
 from __future__ import annotations
@@ -17,14 +19,21 @@ import numpy as np
 from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.types import Array, FloatArray, IntArray
 
+# Indexes of the views that show the aortic valve: PLAX and PSAX.
 RELEVANT = (0, 1)
+# Thresholds to choose from.
 RELEVANCES = tuple(float(x) for x in np.round(np.linspace(0.8, 0.99, 20), 2))
 ENTROPIES = tuple(float(x) for x in np.round(np.linspace(0.0, 1.6, 17), 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Which images count: relevance (0 to 1) at least, entropy of the views (nats) at most this."""
+    """Limits for the images that are averaged.
+
+    Attributes:
+        relevance: Smallest relevance, 0 to 1.
+        entropy: Largest entropy of the views in nats.
+    """
 
     relevance: float
     entropy: float
@@ -32,11 +41,12 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Studies:
-    """What is said of each study, in the order in which the studies first appear.
+    """Diagnoses of studies, in the order in which the studies first appear.
 
-    keys    (s,) the studies
-    scores  (s, classes) probabilities that sum to 1
-    used    (s,) images that counted; 0 where none qualified, so that all of them were averaged
+    Attributes:
+        keys: (s,) the studies.
+        scores: (s, classes) probabilities that sum to 1.
+        used: (s,) number of images that qualified; where it is 0, all images were averaged.
     """
 
     keys: tuple[str, ...]
@@ -50,29 +60,50 @@ class Studies:
 
 
 def relevance(views: Array, relevant: Sequence[int] = RELEVANT) -> FloatArray:
-    """Probability (n,) that an image shows a relevant view (PLAX, PSAX), from (n, views)."""
-    return np.asarray(np.asarray(views, dtype=np.float64)[:, list(relevant)].sum(axis=1))
+    """Compute the probability that each image shows a relevant view.
+
+    Args:
+        views: (n, views) probabilities.
+        relevant: Indexes of the relevant views.
+
+    Returns:
+        (n,).
+    """
+    p = np.asarray(views, dtype=np.float64)
+    return np.asarray(p[:, list(relevant)].sum(axis=1))
 
 
 def entropy(views: Array) -> FloatArray:
     """(n,) entropy in nats of the view probabilities (n, views), 0 for a certain view."""
     p = np.asarray(views, dtype=np.float64)
     p = p / p.sum(axis=1, keepdims=True)
-    return np.asarray(-(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1)) + 0.0
+    logarithms = np.log(np.where(p > 0, p, 1.0))
+    return np.asarray(-(p * logarithms).sum(axis=1)) + 0.0
 
 
 def study_truth(studies: Sequence[str], truth: Array) -> IntArray:
-    """Class (s,) of each study, in order of appearance; UndefinedError where one has two."""
+    """Find the class of each study.
+
+    Args:
+        studies: (n,) the study of each image.
+        truth: (n,) class of the study of each image.
+
+    Returns:
+        (s,) classes, in order of appearance.
+
+    Raises:
+        UndefinedError: A study has two classes.
+    """
     keys, inverse = _numbered(studies)
     truth = np.asarray(truth).astype(np.int64)
-    found = np.zeros(len(keys), dtype=np.int64)
-    found[inverse] = truth
-    odd = np.flatnonzero(found[inverse] != truth)
+    of_study = np.zeros(len(keys), dtype=np.int64)
+    of_study[inverse] = truth
+    odd = np.flatnonzero(of_study[inverse] != truth)
     if len(odd):
         raise UndefinedError(
             f"Study {studies[int(odd[0])]} has two diagnoses; a study has one. Check the labels."
         )
-    return found
+    return of_study
 
 
 def diagnose(
@@ -85,17 +116,25 @@ def diagnose(
 ) -> Studies:
     """Average the probabilities of the images of each study that count, weighted by relevance.
 
-    studies: (n,) the study of each image. views: (n, views). diagnoses: (n, classes). thresholds
-    None: the plain mean of all images. Raises UnsupportedOptionError where the numbers of images
-    differ or a probability is not finite.
+    Args:
+        studies: (n,) the study of each image.
+        views: (n, views) probabilities.
+        diagnoses: (n, classes) probabilities.
+        thresholds: Limits for the images that are averaged; None for the plain mean of all images.
+        relevant: Indexes of the relevant views.
+
+    Raises:
+        UnsupportedOptionError: The numbers of images differ, or a probability is not finite.
     """
     views = _probabilities("views", views, len(studies))
     p = _probabilities("diagnoses", diagnoses, len(studies))
     keys, inverse = _numbered(studies)
     weight: FloatArray = np.zeros(len(studies))
     if thresholds is not None:
-        shown = relevance(views, relevant)
-        weight = shown * ((shown >= thresholds.relevance) & (entropy(views) <= thresholds.entropy))
+        relevances = relevance(views, relevant)
+        is_relevant = relevances >= thresholds.relevance
+        is_certain = entropy(views) <= thresholds.entropy
+        weight = relevances * (is_relevant & is_certain)
     used = np.bincount(inverse, weights=weight > 0, minlength=len(keys)).astype(np.int64)
     weight = np.where(used[inverse] > 0, weight, 1.0)
     total = np.bincount(inverse, weights=weight, minlength=len(keys))
@@ -121,25 +160,48 @@ def choose_thresholds(
     relevances: Sequence[float] = RELEVANCES,
     entropies: Sequence[float] = ENTROPIES,
 ) -> Thresholds:
-    """Choose the thresholds with the best balanced accuracy on these (validation) studies.
+    """Choose the thresholds with the best balanced accuracy on validation studies.
 
-    Among equal ones the strictest: the highest relevance, then the lowest entropy, as the authors
-    did (0.91 and 1.0 on their first fold). truth: (n,) class of the study of each image. Raises
-    UndefinedError where a class has no study.
+    Of equally good ones the strictest are chosen: the highest relevance, then the lowest entropy,
+    as the authors did (0.91 and 1.0 on their first fold).
+
+    Args:
+        studies: (n,) the study of each image.
+        views: (n, views) probabilities.
+        diagnoses: (n, classes) probabilities.
+        truth: (n,) class of the study of each image.
+        relevant: Indexes of the relevant views.
+        relevances: Thresholds of relevance to choose from.
+        entropies: Thresholds of entropy to choose from, in nats.
+
+    Raises:
+        UndefinedError: A class has no study.
     """
     right = study_truth(studies, truth)
     n = np.asarray(diagnoses).shape[1]
 
     def value(at: Thresholds) -> float:
-        found = diagnose(studies, views, diagnoses, at, relevant=relevant)
-        return round(study_balanced_accuracy(right, found.answers, n), 12)
+        diagnosed = diagnose(studies, views, diagnoses, at, relevant=relevant)
+        return round(study_balanced_accuracy(right, diagnosed.answers, n), 12)
 
     grid = [Thresholds(r, e) for r in relevances for e in entropies]
     return max(grid, key=lambda at: (value(at), at.relevance, -at.entropy))
 
 
 def recalls(truth: Array, answers: Array, n_classes: int) -> FloatArray:
-    """(n_classes,) recall of each class; raises UndefinedError naming a class that is not there."""
+    """Compute the recall of each class.
+
+    Args:
+        truth: (n,) classes.
+        answers: (n,) predicted classes.
+        n_classes: Number of classes.
+
+    Returns:
+        (n_classes,) recalls.
+
+    Raises:
+        UndefinedError: A class has no rows; the message names it.
+    """
     truth = np.asarray(truth)
     answers = np.asarray(answers)
     absent = [k for k in range(n_classes) if not (truth == k).any()]
@@ -153,7 +215,16 @@ def study_balanced_accuracy(
     answers: Array,
     n_classes: int,
 ) -> float:
-    """Mean recall over all classes."""
+    """Compute the mean recall over all classes.
+
+    Args:
+        truth: (n,) classes.
+        answers: (n,) predicted classes.
+        n_classes: Number of classes.
+
+    Raises:
+        UndefinedError: A class has no rows.
+    """
     return float(recalls(truth, answers, n_classes).mean())
 
 
@@ -162,28 +233,39 @@ def upstream_view_accuracy(
     answers: Array,
     n_classes: int,
 ) -> float:
-    """Mean recall over all classes but the last one, as the authors score view classifiers.
+    """Compute the mean recall over all classes but the last one.
 
-    With the class order of the card that leaves out 'other'. To be shown beside
-    ``balanced_accuracy``, not for it.
+    The authors score view classifiers so. In the class order of the card this leaves out 'other'.
+    Report it beside ``balanced_accuracy``, not instead of it.
+
+    Args:
+        truth: (n,) classes.
+        answers: (n,) predicted classes.
+        n_classes: Number of classes.
+
+    Raises:
+        UndefinedError: A class has no rows.
     """
     return float(recalls(truth, answers, n_classes)[:-1].mean())
 
 
 def _numbered(studies: Sequence[str]) -> tuple[tuple[str, ...], IntArray]:
-    """The studies in order of first appearance, and the place of each image's study among them."""
+    """The studies in order of first appearance, and the index of the study of each image."""
     if len(studies) == 0:
         raise UndefinedError("A diagnosis of no image at all does not exist.")
-    place = {key: i for i, key in enumerate(dict.fromkeys(studies))}
-    return tuple(place), np.array([place[key] for key in studies])
+    distinct = dict.fromkeys(studies)
+    index = {key: i for i, key in enumerate(distinct)}
+    return tuple(index), np.array([index[key] for key in studies])
 
 
 def _probabilities(name: str, values: Array, n: int) -> FloatArray:
-    found = np.asarray(values, dtype=np.float64)
-    if found.ndim != 2 or len(found) != n:
+    """Check probabilities (n, k) and return them as float64."""
+    p = np.asarray(values, dtype=np.float64)
+    if p.ndim != 2 or len(p) != n:
         raise UnsupportedOptionError(
-            f"{name} has shape {found.shape}; wanted one row for each of {n} images."
+            f"{name} has shape {p.shape}; wanted one row for each of {n} images."
         )
-    if not np.isfinite(found).all() or (found < 0).any() or (found.sum(axis=1) <= 0).any():
+    is_finite = np.isfinite(p).all()
+    if not is_finite or (p < 0).any() or (p.sum(axis=1) <= 0).any():
         raise UnsupportedOptionError(f"{name} holds values that are no probabilities.")
-    return found
+    return p

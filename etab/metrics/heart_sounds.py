@@ -88,7 +88,12 @@ def _mean_over_databases(
     condition=_BOTH,
 )
 def macro_macc(rows: ScoredRows, units: Units) -> Form:
-    """Mean over databases of ``macc``."""
+    """Mean over databases of ``macc``.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     return _mean_over_databases(rows, units, _phase1_mean)
 
 
@@ -104,7 +109,12 @@ def macro_macc(rows: ScoredRows, units: Units) -> Form:
     within_folds=True,
 )
 def macro_auroc(rows: ScoredRows, units: Units) -> Form:
-    """Mean over databases of the area under the ROC curve within folds."""
+    """Mean over databases of the area under the ROC curve within folds.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     return _mean_over_databases(rows, units, auroc.prepared)
 
 
@@ -119,7 +129,12 @@ def macro_auroc(rows: ScoredRows, units: Units) -> Form:
     condition=_BOTH,
 )
 def macc(rows: ScoredRows, units: Units) -> Form:
-    """Mean of sensitivity and specificity by the rule of the first phase of CinC 2016."""
+    """Mean of sensitivity and specificity by the rule of the first phase of CinC 2016.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     return _phase1_mean(rows, units)
 
 
@@ -134,7 +149,12 @@ def macc(rows: ScoredRows, units: Units) -> Form:
     condition="abnormal rows",
 )
 def se(rows: ScoredRows, units: Units) -> Form:
-    """Share of abnormal rows that are answered so; an unsure answer is half right."""
+    """Share of abnormal rows that are answered so; an unsure answer is half right.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     return _phase1(rows, units, rows["truth"] == 1)
 
 
@@ -149,7 +169,12 @@ def se(rows: ScoredRows, units: Units) -> Form:
     condition="normal rows",
 )
 def sp(rows: ScoredRows, units: Units) -> Form:
-    """Share of normal rows that are answered so; an unsure answer is half right."""
+    """Share of normal rows that are answered so; an unsure answer is half right.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     return _phase1(rows, units, rows["truth"] != 1)
 
 
@@ -164,7 +189,12 @@ def sp(rows: ScoredRows, units: Units) -> Form:
     condition=_BOTH,
 )
 def macc_2016(rows: ScoredRows, units: Units) -> Form:
-    """Mean of sensitivity and specificity by the official rule of CinC 2016."""
+    """Mean of sensitivity and specificity by the official rule of CinC 2016.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     of_abnormal = _official(rows, units, abnormal=True)
     of_normal = _official(rows, units, abnormal=False)
     return mean_of_forms([of_abnormal, of_normal])
@@ -181,7 +211,12 @@ def macc_2016(rows: ScoredRows, units: Units) -> Form:
     condition="abnormal rows",
 )
 def se_2016(rows: ScoredRows, units: Units) -> Form:
-    """Sensitivity by the official rule of CinC 2016, with the weights of the training set."""
+    """Sensitivity by the official rule of CinC 2016, with the weights of the training set.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     return _official(rows, units, abnormal=True)
 
 
@@ -196,7 +231,12 @@ def se_2016(rows: ScoredRows, units: Units) -> Form:
     condition="normal rows",
 )
 def sp_2016(rows: ScoredRows, units: Units) -> Form:
-    """Specificity by the official rule of CinC 2016, with the weights of the training set."""
+    """Specificity by the official rule of CinC 2016, with the weights of the training set.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     return _official(rows, units, abnormal=False)
 
 
@@ -210,7 +250,12 @@ def sp_2016(rows: ScoredRows, units: Units) -> Form:
     needs=("answer", "outcome"),
 )
 def weighted_accuracy(rows: ScoredRows, units: Units) -> Form:
-    """Accuracy; a Present murmur counts 5, an Unknown one 3, an Abnormal outcome 5."""
+    """Accuracy; a Present murmur counts 5, an Unknown one 3, an Abnormal outcome 5.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     by_class = _OUTCOME_WEIGHTS if rows.kind is Kind.BINARY else _MURMUR_WEIGHTS
     importance = np.asarray(by_class)[rows["truth"].astype(int)]
     return mean_of(rows["answer"] == rows["truth"], units, importance)
@@ -226,7 +271,12 @@ def weighted_accuracy(rows: ScoredRows, units: Units) -> Form:
     needs=("answer",),
 )
 def f_measure(rows: ScoredRows, units: Units) -> Form:
-    """Mean F-measure over the classes; one that is neither true nor answered is left out."""
+    """Mean F-measure over the classes; one that is neither true nor answered is left out.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     parts: list[Form] = []
     for k in range(rows.n_classes):
         parts.append(class_f_measure(rows["truth"] == k, rows["answer"] == k, units))
@@ -244,7 +294,12 @@ def f_measure(rows: ScoredRows, units: Units) -> Form:
     reached=False,
 )
 def cost(rows: ScoredRows, units: Units) -> Form:
-    """Mean cost per patient: algorithm, expert for those referred, treatment, errors."""
+    """Mean cost per patient: algorithm, expert for those referred, treatment, errors.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     if rows.kind is Kind.BINARY:
         referred = rows["answer"] == 1
     else:

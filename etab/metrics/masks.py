@@ -114,7 +114,12 @@ _MASKS = (Kind.MASK,)
     worst=0.0,
 )
 def dice(rows: ScoredRows, units: Units) -> Form:
-    """Dice overlap, the mean over patients of the mean over their frames."""
+    """Dice overlap, the mean over patients of the mean over their frames.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     return _mean_over_patients(rows, units, "dice")
 
 
@@ -127,7 +132,12 @@ def dice(rows: ScoredRows, units: Units) -> Form:
     worst=0.0,
 )
 def jaccard(rows: ScoredRows, units: Units) -> Form:
-    """Jaccard overlap, the mean over patients of the mean over their frames."""
+    """Jaccard overlap, the mean over patients of the mean over their frames.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     return _mean_over_patients(rows, units, "jaccard")
 
 
@@ -141,7 +151,12 @@ def jaccard(rows: ScoredRows, units: Units) -> Form:
     unit="mm",
 )
 def hd95(rows: ScoredRows, units: Units) -> Form:
-    """95th percentile Hausdorff distance, the mean over patients of the mean over frames."""
+    """95th percentile Hausdorff distance, the mean over patients of the mean over frames.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     return _mean_over_patients(rows, units, "hd95")
 
 
@@ -155,5 +170,10 @@ def hd95(rows: ScoredRows, units: Units) -> Form:
     unit="mm",
 )
 def msd(rows: ScoredRows, units: Units) -> Form:
-    """Mean surface distance, the mean over patients of the mean over their frames."""
+    """Mean surface distance, the mean over patients of the mean over their frames.
+
+    Args:
+        rows: The prediction table.
+        units: The patient of each row, whose weights the form takes.
+    """
     return _mean_over_patients(rows, units, "msd")

@@ -160,7 +160,14 @@ def resampled(
     *,
     level: float = 0.95,
 ) -> ConfidenceInterval:
-    """``bootstrap`` with given resamples (n, patients), as ``resample_weights`` draws them."""
+    """Compute the interval of ``bootstrap`` from given resamples.
+
+    Args:
+        metric: Name of the metric in ``METRICS``.
+        rows: The prediction table.
+        weights: (n, patients) resamples, as ``resample_weights`` draws them.
+        level: Level of the interval, 0 to 1.
+    """
     value = METRICS[metric].value(rows)
     draws = weighted(metric, rows, np.unique(rows.patients), weights)
     return percentile_interval(

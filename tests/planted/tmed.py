@@ -185,22 +185,22 @@ FAULTS = [
     Fault(
         "study: relevance does not weigh",
         DIAGNOSIS,
-        "weight = shown * (",
+        "weight = relevances * (",
         "weight = 1.0 * (",
         STUDY,
     ),
     Fault(
         "study: the entropy threshold is ignored",
         DIAGNOSIS,
-        " & (entropy(views) <= thresholds.entropy)",
-        "",
+        "is_relevant & is_certain",
+        "is_relevant",
         STUDY,
     ),
     Fault(
         "study: above the threshold, not at it",
         DIAGNOSIS,
-        "(shown >= thresholds.relevance)",
-        "(shown > thresholds.relevance)",
+        "relevances >= thresholds.relevance",
+        "relevances > thresholds.relevance",
         STUDY,
     ),
     Fault(
@@ -210,7 +210,7 @@ FAULTS = [
         "weight",
         STUDY,
     ),
-    Fault("study: entropy in bits", DIAGNOSIS, "-(p * np.log(", "-(p * np.log2(", STUDY),
+    Fault("study: entropy in bits", DIAGNOSIS, "= np.log(np.where(", "= np.log2(np.where(", STUDY),
     Fault(
         "study: the laxest of equal thresholds",
         DIAGNOSIS,

@@ -1,10 +1,9 @@
-"""Segmentation heads that are trained: U-Net, FPN, SegFormer, DPT and others over frozen feature
-maps.
+"""Trained segmentation heads over frozen feature maps: U-Net, FPN, SegFormer, DPT and others.
 
 Each outer split trains on its training patients without the first inner part, with every learning
-rate at once on the same batches, until that part gains no more. Where the best rate lies on an edge
-of those that were tried, the next one beyond it is tried too. The inner part decides the rate, the
-number of epochs and the level at which masks are cut. The network is then trained with that rate on
+rate at once on the same batches, until the loss on that part no longer falls. Where the best rate
+is the smallest or largest tried, the next one beyond it is tried too. The inner part decides the
+rate, the number of epochs and the threshold of masks. The network is then trained with that rate on
 all training patients, from the same first weights, on a schedule that ends after that many epochs.
 Predictions are resampled to the frame's own pixels and the largest component is kept.
 """
@@ -31,10 +30,10 @@ if TYPE_CHECKING:
 
 DECODER_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 LEARNING_RATES = (2e-3, 6e-3, 1.8e-2)
-# The next rate beyond an edge, and how many of them are tried.
+# Factor to the next rate beyond an edge, and the largest number of such rates.
 _RATIO = 3.0
 _EXTENSIONS = 2
-# Steps and rows a step of a training that never stops gaining, and the epochs that these may make.
+# Steps of a training that is not stopped early, rows in a step, and the limits of its epochs.
 _STEPS = 1200
 _BATCH = 16
 _FEWEST_EPOCHS = 12
@@ -64,8 +63,8 @@ class TrainedSegmentation(Head):
             recipe: How to train. None: at most about 1,200 steps of 16 frames, but 12 to 60 epochs,
                 and no longer than 5 epochs (or a quarter of them) without a better validation
                 loss, in the precision of the features.
-            rates: Learning rates to choose from. None: that of ``recipe``, or, without one,
-                ``LEARNING_RATES`` and up to two more beyond the edge that the best lies on.
+            rates: Learning rates to choose from. None: the rate of ``recipe``, or without a recipe
+                ``LEARNING_RATES`` and up to two more beyond an edge.
             grid: Points a side of the predicted map, a multiple of 8.
             width: Channels of each level.
             budget: Bytes of maps held in memory.
@@ -76,8 +75,11 @@ class TrainedSegmentation(Head):
             )
         self.recipe = recipe
         self.extends = rates is None and recipe is None
-        self.rates = tuple(rates or ((recipe.learning_rate,) if recipe else LEARNING_RATES))
-        self.grid, self.width, self.budget = grid, width, budget
+        default = (recipe.learning_rate,) if recipe else LEARNING_RATES
+        self.rates = tuple(rates or default)
+        self.grid = grid
+        self.width = width
+        self.budget = budget
 
     def cross_fit(
         self,
@@ -106,23 +108,24 @@ class TrainedSegmentation(Head):
         """
         refuse_kind(self, target)
         refuse_maps(self.name, features.maps)
-        self.network((1,) * LEVELS, 0)  # the extra is missed before anything is read
+        # A missing package raises an error here, before anything is read.
+        self.network((1,) * LEVELS, 0)
         pyramid = self._pyramid(features, memo)
         share = self._shares(answers)
         seeds = [int(s) for s in rng.integers(0, 2**31, len(splits))]
         precision = memo.precision if isinstance(memo, Memo) else "fp32"
-        return [
-            self._split(
-                pyramid, answers, share, split, self._recipe(len(split.train), seed, precision)
-            )
-            for split, seed in zip(splits, seeds, strict=True)
-        ]
+        fits = []
+        for split, seed in zip(splits, seeds, strict=True):
+            recipe = self._recipe(len(split.train), seed, precision)
+            fits.append(self._split(pyramid, answers, share, split, recipe))
+        return fits
 
     def _recipe(self, rows: int, seed: int, precision: str) -> Recipe:
-        """How to train on this many rows."""
+        """The recipe for this number of rows."""
         if self.recipe is not None:
             return replace(self.recipe, seed=seed)
-        epochs = min(max(round(_STEPS * _BATCH / rows), _FEWEST_EPOCHS), _MOST_EPOCHS)
+        epochs = round(_STEPS * _BATCH / rows)
+        epochs = min(max(epochs, _FEWEST_EPOCHS), _MOST_EPOCHS)
         return Recipe(
             epochs=epochs,
             batch=_BATCH,
@@ -137,8 +140,12 @@ class TrainedSegmentation(Head):
         seed: int,
         sides: Sequence[int] | None = None,
     ) -> SegmentationNetwork:
-        """A new network for maps of ``channels`` at the four levels; its first weights are decided
-        by ``seed``.
+        """Make a new network.
+
+        Args:
+            channels: Number of channels of the maps of the four levels.
+            seed: Seed of the initial weights.
+            sides: Points on a side of each level, see ``SegmentationNetwork``.
         """
         from etab.heads.masks.networks import SegmentationNetwork
 
@@ -155,23 +162,23 @@ class TrainedSegmentation(Head):
         memo = {} if memo is None else memo
         shapes = tuple(m.shape for m in features.maps)
         sides = sides_of(self.name, shapes, self.grid)
-        place = (self.grid, sides, self.budget, shapes)
-        if memo.get("segmentation pyramid", (None,))[0] != place:
-            memo["segmentation pyramid"] = (
-                place,
-                Pyramid(features.maps, self.grid, self.budget, sides),
-            )
-        found: Pyramid = memo["segmentation pyramid"][1]
-        return found
+        key = (self.grid, sides, self.budget, shapes)
+        if memo.get("segmentation pyramid", (None,))[0] != key:
+            made = Pyramid(features.maps, self.grid, self.budget, sides)
+            memo["segmentation pyramid"] = (key, made)
+        pyramid: Pyramid = memo["segmentation pyramid"][1]
+        return pyramid
 
     def _shares(self, masks: Sequence[Array]) -> FloatArray:
         """Share of the structure in each cell of the grid: (n, grid, grid)."""
         import cv2
 
         size = (self.grid, self.grid)
-        return np.stack(
-            [cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) for m in masks]
-        )
+        shares = []
+        for mask in masks:
+            single = mask.astype(np.float32)
+            shares.append(cv2.resize(single, size, interpolation=cv2.INTER_AREA))
+        return np.stack(shares)
 
     def _split(
         self,
@@ -182,18 +189,25 @@ class TrainedSegmentation(Head):
         recipe: Recipe,
     ) -> FoldFit:
         validation = split.inner[0]
-        tried = self._tried(pyramid, share, without(split.train, validation), validation, recipe)
+        rows = without(split.train, validation)
+        tried = self._tried(pyramid, share, rows, validation, recipe)
         rate, network, done = min(tried, key=lambda t: t[2].best_loss)
-        threshold = _threshold(self._probabilities(network, pyramid, validation), share[validation])
+        of_validation = self._probabilities(network, pyramid, validation)
+        threshold = _threshold(of_validation, share[validation])
         again = ending_at(recipe, done.best_epoch + 1)
+        nothing = validation[:0]
         ((_, network, _),) = self._trained(
-            pyramid, share, split.train, validation[:0], again, (rate,)
+            pyramid,
+            share,
+            split.train,
+            nothing,
+            again,
+            (rate,),
         )
         scores = self._probabilities(network, pyramid, split.test)
-        predicted = [
-            mask_from_scores(s, masks[i].shape, threshold)
-            for s, i in zip(scores, split.test, strict=True)
-        ]
+        predicted = []
+        for of_row, i in zip(scores, split.test, strict=True):
+            predicted.append(mask_from_scores(of_row, masks[i].shape, threshold))
         choice = {
             "learning_rate": rate,
             "rates": ",".join(f"{r:g}" for r, _, _ in tried),
@@ -214,9 +228,7 @@ class TrainedSegmentation(Head):
         validation: IntArray,
         recipe: Recipe,
     ) -> list[tuple[float, SegmentationNetwork, Progress]]:
-        """What ``_trained`` gives for every rate, the smallest first, and for rates beyond an edge
-        that the best lies on.
-        """
+        """The results of ``_trained`` for every rate, also beyond an edge, the smallest first."""
         tried = self._trained(pyramid, share, rows, validation, recipe, self.rates)
         for _ in range(_EXTENSIONS if self.extends else 0):
             beyond = rate_beyond({rate: done.best_loss for rate, _, done in tried})
@@ -238,8 +250,9 @@ class TrainedSegmentation(Head):
         recipe: Recipe,
         rates: Sequence[float],
     ) -> list[tuple[float, SegmentationNetwork, Progress]]:
-        """New networks trained on some rows, one a learning rate, standardised by these rows; none
-        that diverged.
+        """New networks trained on some rows, one for each learning rate.
+
+        They are standardised by these rows. Networks that diverged are left out.
         """
         import torch
 
@@ -253,13 +266,21 @@ class TrainedSegmentation(Head):
         def of(network: SegmentationNetwork) -> Callable[[IntArray], torch.Tensor]:
             for level, (mean, deviation) in enumerate(moments):
                 network.standardise(level, mean, deviation)
-            return lambda some: mask_loss(
-                network(read(some)).float(), wanted[torch.as_tensor(some)]
-            )
+
+            def loss(some: IntArray) -> torch.Tensor:
+                logits = network(read(some)).float()
+                return mask_loss(logits, wanted[torch.as_tensor(some)])
+
+            return loss
 
         recipes = [replace(recipe, learning_rate=rate) for rate in rates]
-        done = train_together(networks, [of(n) for n in networks], rows, validation, recipes)
-        return [(r, n, d) for r, n, d in zip(rates, networks, done, strict=True) if d is not None]
+        losses = [of(network) for network in networks]
+        progress = train_together(networks, losses, rows, validation, recipes)
+        trained = []
+        for rate, network, done in zip(rates, networks, progress, strict=True):
+            if done is not None:
+                trained.append((rate, network, done))
+        return trained
 
     def _probabilities(
         self,
@@ -267,13 +288,15 @@ class TrainedSegmentation(Head):
         pyramid: Pyramid,
         rows: IntArray,
     ) -> FloatArray:
+        """Probabilities (rows, grid, grid) of some rows."""
         import torch
 
         out = np.empty((len(rows), self.grid, self.grid), dtype=np.float32)
         with torch.inference_mode():
             for start in range(0, len(rows), MAP_CHUNK):
-                some = rows[start : start + MAP_CHUNK]
-                out[start : start + len(some)] = network(pyramid.rows(some)).sigmoid().numpy()
+                chunk = rows[start : start + MAP_CHUNK]
+                logits = network(pyramid.rows(chunk))
+                out[start : start + len(chunk)] = logits.sigmoid().numpy()
         return out
 
 
@@ -286,8 +309,17 @@ def ending_at(recipe: Recipe, epochs: int) -> Recipe:
 
 
 def rate_beyond(losses: Mapping[float, float]) -> float | None:
-    """The learning rate to try next, from the losses of those tried; None where the best lies
-    between two others.
+    """Find the learning rate to try next.
+
+    Args:
+        losses: The loss of each rate tried.
+
+    Returns:
+        The next rate beyond the best; None where the best lies between two others.
+
+    Example:
+        >>> rate_beyond({0.002: 0.3, 0.006: 0.2})
+        0.018
     """
     best = min(losses, key=lambda rate: losses[rate])
     # Six digits, so that a result records the very rate.
@@ -303,10 +335,13 @@ def _threshold(scores: FloatArray, share: FloatArray) -> float:
     true = share >= 0.5
     dice = []
     for level in DECODER_THRESHOLDS:
-        hit = scores >= level
-        size = hit.sum(axis=(1, 2)) + true.sum(axis=(1, 2))
-        dice.append((2 * (hit & true).sum(axis=(1, 2)) / np.maximum(size, 1)).mean())
-    return DECODER_THRESHOLDS[int(np.argmax(dice))]
+        predicted = scores >= level
+        sizes = predicted.sum(axis=(1, 2)) + true.sum(axis=(1, 2))
+        common = (predicted & true).sum(axis=(1, 2))
+        of_rows = 2 * common / np.maximum(sizes, 1)
+        dice.append(of_rows.mean())
+    best = int(np.argmax(dice))
+    return DECODER_THRESHOLDS[best]
 
 
 @HEADS.register("unet")

@@ -2,8 +2,8 @@
 
 A fit minimises the mean log-loss of the mask shares over the training points, plus half the penalty
 times the squared weights of the standardised channels; the intercept is not penalised. All fits
-read the points together. The minimiser is L-BFGS, and its metric is the curvature at the
-calibrated least-squares fit, which takes the place of the first, useless steps.
+read the points together. The minimiser is L-BFGS. Its preconditioner is the curvature at the
+calibrated least-squares fit, which saves the first, inefficient steps.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _START = 1
 _CURVATURE_ROWS = 400
 # Points with less curvature than this are replaced by their mean over all channels.
 _FLAT = 0.005
-# Share of the mean curvature that is added for all channels alike: the curvature at the start is
-# too small where points are still to move, and steps by it alone overshoot on rare structures.
+# Share of the mean curvature that is added for all channels alike. The curvature at the start is
+# too small where predictions still change, and steps by it alone overshoot on rare structures.
 _EVEN = 1.0
 # Rows whose points stay in the cache of a processor while they are multiplied twice.
 _CACHED_ROWS = 16
@@ -73,7 +73,7 @@ class LogisticFits:
         )
 
     def pick(self, which: Sequence[int]) -> LogisticFits:
-        """Some of the fits, in the order given."""
+        """Select fits by index, in the given order."""
         index = list(which)
         return LogisticFits(self.weights[:, index], self.intercepts[index], self.gaps[index])
 
@@ -94,13 +94,14 @@ def fit_logistic(
         design: The points and parts of all rows.
         y: (n, points) share of the structure at each point, in [0, 1].
         problems: What to fit.
-        start: Where each problem starts, which must not depend on rows outside its training set.
+        start: The initial fit of each problem, which must not depend on rows outside its training
+            set.
         scales: The scale of each training set, by its parts; None computes them from ``start``.
-        tolerance: A fit is done when its penalised loss is about this close to the minimum.
-        passes: At most this many passes over the points.
+        tolerance: A fit ends when its penalised loss is about this close to the minimum.
+        passes: Largest number of passes over the points.
 
     Returns:
-        The fits. A training set without the structure, or full of it, gives a constant.
+        The fits. The fit is constant where a training set lacks the structure or is full of it.
     """
     if scales is None:
         scales = scales_of(design, y, problems, start)
@@ -131,8 +132,8 @@ def scales_of(
     Args:
         design: The points and parts of all rows.
         y: (n, points) share of the structure at each point, in [0, 1].
-        problems: What is fitted.
-        start: Where each problem starts.
+        problems: The fits.
+        start: The initial fit of each problem.
 
     Returns:
         The scales, by the parts of the training set.
@@ -161,7 +162,7 @@ def _rate(design: Design, y: FloatArray, parts: tuple[int, ...]) -> float:
 
 
 def _settle_constant(fits: LogisticFits, i: int, rate: float) -> None:
-    """Put a constant where a training set has one class only: its likelihood has no maximum."""
+    """Make a fit constant where its training set has one class: the likelihood has no maximum."""
     if _CONSTANT < rate < 1 - _CONSTANT:
         return
     fits.weights[:, i] = 0
@@ -175,13 +176,13 @@ def least_squares_start(
     y: FloatArray,
     problems: Sequence[Problem],
 ) -> LogisticFits:
-    """Least-squares fits of the training sets of some problems, calibrated as log odds.
+    """Fit the training sets of some problems by least squares, calibrated as log odds.
 
     Args:
         design: The points and parts of all rows.
         labels: The sums of ``y`` (``Design.label``).
         y: (n, points) share of the structure at each point, in [0, 1].
-        problems: Whose training sets.
+        problems: The problems, whose training sets are fitted.
     """
     weights = np.zeros((design.width, len(problems)))
     intercepts = np.zeros(len(problems))
@@ -206,7 +207,8 @@ def _scores(
 ) -> FloatArray:
     """Linear scores of all points of some rows, (rows * points,)."""
     single = weights.astype(np.float32)
-    return np.concatenate([design.points.rows(block) @ single for block in blocks(rows)])
+    scores = [design.points.rows(block) @ single for block in blocks(rows)]
+    return np.concatenate(scores)
 
 
 def calibrate(
@@ -214,9 +216,17 @@ def calibrate(
     y: FloatArray,
     steps: int = 12,
 ) -> tuple[float, float]:
-    """Slope and shift that turn scores into log odds of ``y``, by Newton's method.
+    """Fit the slope and shift that turn scores into log odds, by Newton's method.
 
-    A ridge of 1e-6 on both keeps the system regular where scores or ``y`` are constant.
+    A ridge of 1e-6 on both keeps the system regular where scores or labels are constant.
+
+    Args:
+        scores: (n,) scores.
+        y: (n,) labels in [0, 1].
+        steps: Number of Newton steps.
+
+    Returns:
+        (slope, shift).
     """
     scale = float(scores.std()) or 1.0
     centre = float(scores.mean())
@@ -229,19 +239,25 @@ def calibrate(
         gradient = x @ (p - y) / len(z) + 1e-6 * theta
         curvature = (x * (p * (1 - p))) @ x.T / len(z) + 1e-6 * np.eye(2)
         step = np.linalg.solve(curvature, gradient)
+        largest = max(float(np.abs(step).max()), 1e-12)
         # A step of more than 3 in log odds overshoots.
-        theta = theta - step * min(1.0, 3.0 / max(float(np.abs(step).max()), 1e-12))
+        theta = theta - step * min(1.0, 3.0 / largest)
     slope = float(theta[0]) / scale
-    return slope, float(theta[1]) - slope * centre
+    shift = float(theta[1]) - slope * centre
+    return slope, shift
 
 
 @dataclass(frozen=True, slots=True)
 class FitScale:
-    """How the fits of one training set are scaled.
+    """The scale of the fits of one training set.
 
-    ``centre`` is the mean weighted by curvature, so that weights and intercept do not interact
-    there; ``deviation`` is that of the plain points, which the penalty refers to, and infinite for
-    constant channels.
+    Attributes:
+        centre: (channels,) mean weighted by curvature, so that weights and intercept do not
+            interact there.
+        deviation: (channels,) deviation of the unweighted points, which the penalty refers to;
+            infinite for constant channels.
+        curvature: Curvature of the loss in the standardised weights.
+        flatness: Curvature of the loss in the intercept.
     """
 
     centre: FloatArray
@@ -258,16 +274,27 @@ class FitScale:
         start: LogisticFits,
         i: int,
     ) -> FitScale:
-        """Scale of a training set, with the curvature at fit ``i`` of ``start``."""
+        """Compute the scale of a training set.
+
+        Args:
+            design: The points and parts of all rows.
+            y: (n, points) share of the structure at each point, in [0, 1].
+            parts: The parts of the training set.
+            start: Initial fits.
+            i: Index of the fit in ``start`` at which the curvature is taken.
+        """
         total = design.total(parts)
         mean = total.first / total.n
         deviation, correlations = standardised(total.second, total.n, mean)
         # No weight: divided by this deviation, the slope and the weight of the channel are 0.
         deviation[constant_channels(mean, deviation)] = np.inf
         rows = _rows(design, parts)
-        chosen = rows[:: max(1, -(-len(rows) // _CURVATURE_ROWS))]
+        every = max(1, -(-len(rows) // _CURVATURE_ROWS))
         steep, flat, n = _curved_moments(
-            design, chosen, start.weights[:, i], float(start.intercepts[i])
+            design,
+            rows[::every],
+            start.weights[:, i],
+            float(start.intercepts[i]),
         )
         centre = steep.first / steep.n if steep.n > 0 else mean
         own, curved = standardised(steep.second, max(steep.n, 1e-12), centre)
@@ -278,13 +305,13 @@ class FitScale:
         return cls(centre, deviation, Tridiagonal.of(curved), steep.n / n + even)
 
     def moved(self, design: Design, parts: tuple[int, ...]) -> FitScale:
-        """Scale of a larger training set, with the curvature of this one.
+        """Compute the scale of a larger training set, with the curvature of this one.
 
-        The curvature only shapes the steps of the minimiser: a similar one serves as well.
+        The curvature only shapes the steps of the minimiser: that of a similar set is good enough.
 
         Args:
             design: The points and parts of all rows.
-            parts: The larger training set, which holds the rows that this scale was made of.
+            parts: The larger training set, which contains the one of this scale.
         """
         total = design.total(parts)
         mean = total.first / total.n
@@ -304,7 +331,7 @@ def _curved_moments(
 
     Returns:
         The moments of the points that are not flat, the mean curvature of the flat ones over all
-        points, and how many points there are.
+        points, and the number of points.
     """
     width = design.width
     single = weights.astype(np.float32)
@@ -346,13 +373,13 @@ class _Coordinates:
         self.penalties = np.array([p.penalty for p in problems])
 
     def standardise(self, fits: LogisticFits) -> FloatArray:
-        """From fits on raw channels."""
+        """Convert fits on raw channels to coordinates."""
         shift = np.einsum("dk,dk->k", self.centres, fits.weights)
         finite = np.where(np.isfinite(self.deviations), self.deviations, 0)
         return np.vstack([fits.weights * finite, fits.intercepts + shift])
 
     def raw(self, point: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Weights and intercepts on raw channels of some problems; ``point`` has their columns."""
+        """Convert the coordinates of some problems to weights and intercepts on raw channels."""
         weights = point[:-1] / self.deviations[:, which]
         shift = np.einsum("dk,dk->k", self.centres[:, which], weights)
         return weights, point[-1] - shift
@@ -398,7 +425,7 @@ class _Objective:
         self.sizes = np.array([sum(sizes[k] for k in p.parts) for p in problems], dtype=float)
 
     def __call__(self, point: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Losses (which,) and slopes, in the columns of ``point``, of the problems ``which``."""
+        """Compute losses (which,) and slopes of the problems ``which``, columns of ``point``."""
         weights, intercepts = self.coordinates.raw(point, which)
         loss = np.zeros(len(which))
         first = np.zeros_like(weights)
@@ -423,7 +450,15 @@ class _Objective:
 
 
 def logistic_losses(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Log-loss of log odds ``z`` and its slope, in the precision of ``z``."""
+    """Compute the log-loss and its slope.
+
+    Args:
+        z: Log odds.
+        y: Labels in [0, 1], of the same shape or one that broadcasts to it.
+
+    Returns:
+        (loss, slope) in the precision of ``z``.
+    """
     tail = np.exp(-np.abs(z))
     loss = np.log1p(tail)
     loss += np.maximum(z, 0)

@@ -1,9 +1,9 @@
 """The linear segmentation probe: one weight a channel, fitted in closed form on the feature maps.
 
-A score at each point of a common grid is a linear function of the channels there, and of the
-position of the point, which is the same for every backbone. Ridge regression on the mask needs only
-second moments. Scores are resampled to the frame's own pixels, cut at a threshold chosen on the
-inner parts, and the largest connected component is kept.
+The score at each point of a common grid is a linear function of the channels there and of the
+position of the point. Ridge regression on the mask needs only second moments. Scores are resampled
+to the pixels of the frame and cut at a threshold chosen on the inner parts; the largest connected
+component is kept.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ LINEAR_THRESHOLDS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
 
 @HEADS.register("linear_seg")
 class LinearSeg(Head):
-    """Linear segmentation probe on feature maps; maps, pooling, penalty and threshold chosen on the
-    inner parts.
+    """Linear segmentation probe on feature maps.
+
+    Maps, pooling, penalty and threshold are chosen on the inner parts.
     """
 
     name: ClassVar[str] = "linear_seg"
@@ -43,10 +44,10 @@ class LinearSeg(Head):
     needs_maps: ClassVar[bool] = True
 
     def __init__(self, *, budget: int = 2 << 30) -> None:
-        """Set how much memory the sampled points may take.
+        """Set the memory of the sampled points.
 
         Args:
-            budget: Bytes. More points lie on disk, with the same predictions.
+            budget: Bytes. More points are stored on disk, with the same predictions.
         """
         self.budget = budget
 
@@ -78,7 +79,8 @@ class LinearSeg(Head):
         refuse_kind(self, target)
         require_maps(self.name, features)
         y = lattice_shares(answers)
-        designs = designs_of(features, splits, memo if memo is not None else {}, self.budget)
+        memo = {} if memo is None else memo
+        designs = designs_of(features, splits, memo, self.budget)
         labels = {p: d.label(y) for p, d in designs.items()}
         return [self._split(features, answers, y, split, designs, labels) for split in splits]
 
@@ -91,11 +93,11 @@ class LinearSeg(Head):
         designs: dict[str, Design],
         labels: dict[str, PartTable],
     ) -> FoldFit:
-        errors = {
-            (pooling, option): e
-            for pooling, design in designs.items()
-            for option, e in inner_errors(design, split, labels[pooling], design.options()).items()
-        }
+        errors = {}
+        for pooling, design in designs.items():
+            of_options = inner_errors(design, split, labels[pooling], design.options())
+            for option, of_penalties in of_options.items():
+                errors[pooling, option] = of_penalties
         pooling, option = min(errors, key=lambda k: float(errors[k].min()))
         best = int(errors[pooling, option].argmin())
         design = designs[pooling]

@@ -1,10 +1,13 @@
 """The linear mask probe fitted by likelihood: logistic regression on the points of feature maps.
 
 The log odds of the structure at each point of a common grid are a linear function of the channels
-of all maps there, and of the position of the point. The first inner part of a fold decides the
-pooling, by the error of the least-squares fit, the penalty, by its log-loss, and how masks are cut,
-by their Dice: at which level, and whether the largest connected component alone is kept. Log odds
-are resampled to the frame's own pixels and cut.
+of all maps there, and of the position of the point. The first inner part of a fold decides
+
+* the pooling, by the error of the least-squares fit;
+* the penalty, by its log-loss;
+* the threshold, and whether only the largest connected component is kept, by the Dice of masks.
+
+Log odds are resampled to the pixels of the frame, then cut at the threshold.
 """
 
 from __future__ import annotations
@@ -40,10 +43,10 @@ from etab.heads.pooled.probes import refuse_kind
 from etab.splits import without
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
-# On weights of standardised channels, beside the mean log-loss; the strongest first.
+# Penalties on weights of standardised channels, relative to the mean log-loss, strongest first.
 LOGISTIC_PENALTIES: tuple[float, ...] = tuple(float(p) for p in np.logspace(-2, -6, 6))
-# Passes over the points: along the penalties, and again on all training rows from there. What these
-# leave of the penalised loss is below what tells penalties apart (see docs/methods.md).
+# Passes over the points: along the penalties, and again on all training rows from there. The loss
+# that remains is smaller than the differences between penalties (see docs/methods.md).
 _CHOOSING = 12
 _REFITTING = 12
 # Index of the penalty at which the search starts, and of its neighbours.
@@ -53,7 +56,7 @@ LOGISTIC_THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """What the first inner part of a split decided, and the fit that it was decided by."""
+    """The choice made on the first inner part of a split, with the fit it was made with."""
 
     pooling: str
     penalty: float
@@ -64,16 +67,17 @@ class _Choice:
 
 @HEADS.register("mask_logistic")
 class MaskLogistic(Head):
-    """Logistic regression of the mask on all feature maps; pooling, penalty and threshold chosen on
-    the inner parts.
+    """Logistic regression of the mask on all feature maps.
+
+    Pooling, penalty and threshold are chosen on the inner parts.
 
     Example:
         >>> from etab.testing.heads import made_features, made_splits, made_target
         >>> features, masks = made_features(Kind.MASK)
         >>> patients, splits = made_splits()
-        >>> fits = MaskLogistic().cross_fit(
-        ...     features, masks, patients, splits, made_target(Kind.MASK), rng=np.random.default_rng(0)
-        ... )
+        >>> target = made_target(Kind.MASK)
+        >>> rng = np.random.default_rng(0)
+        >>> fits = MaskLogistic().cross_fit(features, masks, patients, splits, target, rng=rng)
         >>> fits[0].predictions[0].shape
         (48, 40)
     """
@@ -91,13 +95,14 @@ class MaskLogistic(Head):
         passes: tuple[int, int] = (_CHOOSING, _REFITTING),
         budget: int = 2 << 30,
     ) -> None:
-        """Set what is tried, how exactly, and how much memory the sampled points may take.
+        """Set the search and its precision.
 
         Args:
             penalties: Penalties to choose from, each above 0.
-            tolerance: How close a penalised loss must come to its minimum.
-            passes: At most so many passes over the points to choose by, and to fit again by.
-            budget: Bytes. More points lie on disk, with the same predictions.
+            tolerance: Largest distance of a penalised loss from its minimum.
+            passes: Largest numbers of passes over the points, to choose and to fit again.
+            budget: Bytes that sampled points may take in memory. More points are stored on disk,
+                with the same predictions.
         """
         self.penalties = tuple(penalties)
         self.tolerance = tolerance
@@ -132,15 +137,17 @@ class MaskLogistic(Head):
         refuse_kind(self, target)
         require_maps(self.name, features)
         y = lattice_shares(answers)
-        designs = designs_of(features, splits, memo if memo is not None else {}, self.budget)
-        labels = {p: d.label(y) for p, d in designs.items()}
+        memo = {} if memo is None else memo
+        designs = designs_of(features, splits, memo, self.budget)
+        labels = {pooling: design.label(y) for pooling, design in designs.items()}
         poolings = [_pooling(designs, labels, split) for split in splits]
         out: dict[int, FoldFit] = {}
         for pooling in sorted(set(poolings)):
             folds = [i for i, p in enumerate(poolings) if p == pooling]
+            of_pooling = [splits[i] for i in folds]
             probe = _Probe(designs[pooling], labels[pooling], y, pooling, self)
-            chosen = probe.choose([splits[i] for i in folds])
-            fits = probe.refit([splits[i] for i in folds], chosen)
+            chosen = probe.choose(of_pooling)
+            fits = probe.refit(of_pooling, chosen)
             for k, i in enumerate(folds):
                 fit = fits.pick([k])
                 out[i] = probe.predict(features, answers, splits[i], chosen[k], fit)
@@ -152,16 +159,14 @@ def _pooling(
     labels: dict[str, PartTable],
     split: RowSplit,
 ) -> str:
-    """The pooling whose least-squares fit on all maps has the smallest error on the first inner
-    part.
-    """
-
+    """The pooling with the smallest least-squares error on the first inner part, on all maps."""
     first = replace(split, inner=split.inner[:1])
 
     def error(pooling: str) -> float:
         design = designs[pooling]
-        option = list(design.options())[-1]
-        return float(inner_errors(design, first, labels[pooling], [option])[option].min())
+        all_maps = list(design.options())[-1]
+        errors = inner_errors(design, first, labels[pooling], [all_maps])
+        return float(errors[all_maps].min())
 
     return min(designs, key=error)
 
@@ -189,20 +194,22 @@ class _Probe:
         The loss is smooth along the penalties. The search starts in their middle and ends where
         both neighbours of the best penalty have been fitted.
         """
-        trains = [self.design.members(without(split.train, split.inner[0])) for split in splits]
+        trains = []
+        for split in splits:
+            rows = without(split.train, split.inner[0])
+            trains.append(self.design.members(rows))
         distinct = [Problem(parts, 0.0) for parts in dict.fromkeys(trains)]
         start = least_squares_start(self.design, self.labels, self.y, distinct)
         scales = scales_of(self.design, self.y, distinct, start)
         starts = {problem.parts: start.pick([i]) for i, problem in enumerate(distinct)}
         fitted: dict[Problem, LogisticFits] = {}
         losses: list[dict[int, float]] = [{} for _ in splits]
-        wanted = [[i for i in _MIDDLE if i < len(self.head.penalties)] or [0] for _ in splits]
+        first = [i for i in _MIDDLE if i < len(self.head.penalties)] or [0]
+        wanted = [list(first) for _ in splits]
         while any(wanted):
-            problems = [
-                Problem(parts, self.head.penalties[i])
-                for parts, indexes in zip(trains, wanted, strict=True)
-                for i in indexes
-            ]
+            problems = []
+            for parts, indexes in zip(trains, wanted, strict=True):
+                problems += [Problem(parts, self.head.penalties[i]) for i in indexes]
             self._fit(problems, starts, scales, fitted)
             for k, split in enumerate(splits):
                 path = [Problem(trains[k], self.head.penalties[i]) for i in wanted[k]]
@@ -247,24 +254,25 @@ class _Probe:
         losses = np.zeros(len(fits))
         for block in blocks(part):
             z = self._log_odds(path, block)
-            losses += logistic_losses(z, self.y[block].reshape(-1, 1))[0].sum(axis=0)
-        return [float(loss) / (len(part) * self.y.shape[1]) for loss in losses]
+            of_points, _ = logistic_losses(z, self.y[block].reshape(-1, 1))
+            losses += of_points.sum(axis=0)
+        points = len(part) * self.y.shape[1]
+        return [float(loss) / points for loss in losses]
 
     def _log_odds(self, fits: LogisticFits, rows: IntArray) -> FloatArray:
         """Log odds (rows * points, fits) at the points of some rows."""
-        odds = self.design.points.rows(rows) @ fits.weights.astype(np.float32) + fits.intercepts
+        single = fits.weights.astype(np.float32)
+        odds = self.design.points.rows(rows) @ single + fits.intercepts
         return np.asarray(odds)
 
     def refit(self, splits: Sequence[RowSplit], chosen: Sequence[_Choice]) -> LogisticFits:
         """Fit each split on all its training rows with its penalty, from its inner fit."""
-        problems = [
-            Problem(self.design.members(split.train), choice.penalty)
-            for split, choice in zip(splits, chosen, strict=True)
-        ]
-        scales = {
-            problem.parts: choice.scale.moved(self.design, problem.parts)
-            for problem, choice in zip(problems, chosen, strict=True)
-        }
+        problems = []
+        scales = {}
+        for split, choice in zip(splits, chosen, strict=True):
+            parts = self.design.members(split.train)
+            problems.append(Problem(parts, choice.penalty))
+            scales[parts] = choice.scale.moved(self.design, parts)
         return fit_logistic(
             self.design,
             self.y,
@@ -295,15 +303,16 @@ class _Probe:
         choice: _Choice,
         fit: LogisticFits,
     ) -> FoldFit:
-        """Masks of the test rows of a split, and what was chosen."""
+        """Predict the masks of the test rows of a split."""
         part = split.inner[0]
         levels = [float(level) for level in special.logit(LOGISTIC_THRESHOLDS)]
         of_part = self._odds(features, part, choice.fit)
         cut = best_cut(of_part, [masks[i] for i in part], levels)
-        predicted = [
-            mask_from_scores(grid, masks[i].shape, cut.level, whole=not cut.largest)
-            for grid, i in zip(self._odds(features, split.test, fit), split.test, strict=True)
-        ]
+        of_test = self._odds(features, split.test, fit)
+        predicted = []
+        for grid, i in zip(of_test, split.test, strict=True):
+            mask = mask_from_scores(grid, masks[i].shape, cut.level, whole=not cut.largest)
+            predicted.append(mask)
         facts = {
             "maps": list(self.design.options())[-1],
             "pooling": choice.pooling,

@@ -1,7 +1,7 @@
 """Second moments of the points of feature maps, from which linear masks are fitted in closed form.
 
-Moments add over patients, so that the moments of the rows of a fit are the sum of the moments of
-the parts that make it up. What does not depend on a label is kept for the next structure.
+Moments are sums over rows, so the moments of a training set are the sum of the moments of its
+parts. Results that do not depend on a label are kept for the next structure.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Moments:
     second: FloatArray
 
     def plus(self, others: Sequence[Moments]) -> Moments:
-        """Moments of all together."""
+        """Add other moments."""
         first = self.first.copy()
         second = self.second.copy()
         for other in others:
@@ -62,10 +62,12 @@ class LabelSums:
     xy: FloatArray
 
     def plus(self, others: Sequence[LabelSums]) -> LabelSums:
-        """Sums of all together."""
+        """Add other sums."""
         every = (self, *others)
         return LabelSums(
-            sum(o.y for o in every), sum(o.yy for o in every), np.sum([o.xy for o in every], axis=0)
+            y=sum(sums.y for sums in every),
+            yy=sum(sums.yy for sums in every),
+            xy=np.sum([sums.xy for sums in every], axis=0),
         )
 
 
@@ -83,9 +85,9 @@ def parts_of_rows(
 
     Args:
         splits: The fits.
-        n: How many rows there are.
-        cells: (n,) labels that cut finer, or None. With the cells of two protocols, both have the
-            same parts.
+        n: Number of rows.
+        cells: (n,) labels of a finer division, or None. With the cells of two protocols, both have
+            the same parts.
 
     Returns:
         (n,) the part of each row, numbered from 0 as they appear.
@@ -110,11 +112,11 @@ def parts_of_rows(
 class PartTable(dict[int, Any]):
     """A value for each part, computed when it is first read.
 
-    A fit on few patients then leaves most parts alone.
+    A fit on few patients then computes few parts.
     """
 
     def __init__(self, make: Callable[[IntArray], Any], parts: IntArray) -> None:
-        """Take ``make``, which gives the value of some rows, and the part of each row."""
+        """Take ``make``, which computes the value of some rows, and the part of each row."""
         super().__init__()
         self.make = make
         self.parts = parts
@@ -161,19 +163,22 @@ class Design:
         self.sums: dict[tuple[int, ...], Moments] = {}
 
     def label(self, y: FloatArray) -> PartTable:
-        """Sums with a label ``y`` (n, points), for every part."""
+        """Make the table of sums with a label ``y`` (n, points) over each part."""
 
         def sums(rows: IntArray) -> LabelSums:
             xy = np.zeros(())
             for block in blocks(rows):
-                xy = xy + self.points.weighed(block, y[block]).astype(np.float64)
-            return LabelSums(float(y[rows].sum()), float(np.square(y[rows]).sum()), np.asarray(xy))
+                products = self.points.weighed(block, y[block])
+                xy = xy + products.astype(np.float64)
+            of_rows = y[rows]
+            squares = np.square(of_rows)
+            return LabelSums(float(of_rows.sum()), float(squares.sum()), np.asarray(xy))
 
         return PartTable(sums, self.parts)
 
     @property
     def nbytes(self) -> int:
-        """Memory that moments and systems take, without the points."""
+        """Bytes of the moments and systems, without the points."""
         moments: int = sum(moments.second.nbytes for moments in self.moments.values())
         sums: int = sum(moments.second.nbytes for moments in self.sums.values())
         systems: int = sum(system[3].reflectors.nbytes for system in self.systems.values())
@@ -193,18 +198,22 @@ class Design:
         width = self.points.values.shape[2]
         position = np.arange(width, width + POSITIONS)
         every = np.arange(width + POSITIONS)
-        alone = {
-            f"map{i}": np.r_[s.start : s.stop, position] for i, s in enumerate(self.points.layers)
-        }
-        return {**alone, "all maps": every} if len(alone) > 1 else alone
+        options = {}
+        for i, layer in enumerate(self.points.layers):
+            options[f"map{i}"] = np.r_[layer.start : layer.stop, position]
+        if len(options) > 1:
+            options["all maps"] = every
+        return options
 
     def system(
         self, parts: tuple[int, ...], option: str
     ) -> tuple[IntArray, FloatArray, FloatArray, Tridiagonal]:
-        """Channels of an option, their mean and deviation, and their reduced correlations, over
-        the rows of some parts.
+        """Return the linear system of an option over the rows of some parts.
 
-        The deviation of a constant channel is infinite, so that its weight is 0.
+        Returns:
+            The channels of the option, their mean and deviation, and their correlations in
+            tridiagonal form. The deviation of a constant channel is infinite, so that its weight is
+            0.
         """
         key = (parts, option)
         if key not in self.systems:
@@ -229,6 +238,11 @@ class Design:
     ) -> LinearPath:
         """Fit the least-squares mask of a training set, for every penalty.
 
+        Args:
+            parts: The parts of the training set.
+            option: Name of the choice of maps, a key of ``options()``.
+            labels: The sums of the label, from ``label``.
+
         Returns:
             The channels, weights (channels, penalties) on raw channels, and intercepts
             (penalties,).
@@ -236,17 +250,18 @@ class Design:
         index, mean, deviation, system = self.system(parts, option)
         n = sum(self.moments[k].n for k in parts)
         label = total_of([labels[k] for k in parts])
-        weights = (
-            system.solve((label.xy[index] / n - mean * label.y / n) / deviation, MASK_PENALTIES)
-            / deviation[:, None]
-        )
-        return index, weights, label.y / n - mean @ weights
+        covariance = label.xy[index] / n - mean * label.y / n
+        standard = system.solve(covariance / deviation, MASK_PENALTIES)
+        weights = standard / deviation[:, None]
+        intercepts = label.y / n - mean @ weights
+        return index, weights, intercepts
 
     def total(self, parts: tuple[int, ...]) -> Moments:
-        """Moments of several parts together; those of the last few sets of parts are kept."""
+        """Add the moments of several parts; the last few sums are kept."""
         if parts not in self.sums:
             if len(self.sums) >= _TOTALS:
-                self.sums.pop(next(iter(self.sums)))
+                oldest = next(iter(self.sums))
+                self.sums.pop(oldest)
             self.sums[parts] = total_of([self.moments[k] for k in parts])
         return self.sums[parts]
 
@@ -260,8 +275,8 @@ class Design:
 
         Args:
             parts: The parts to predict.
-            fits: What ``solve`` gives, for each option.
-            labels: What ``label`` gives.
+            fits: The result of ``solve`` for each option.
+            labels: The sums of the label, from ``label``.
 
         Returns:
             (penalties,) for each option.
@@ -303,10 +318,18 @@ def constant_channels(mean: FloatArray, deviation: FloatArray) -> Array:
 
 
 def submatrix(matrix: FloatArray, index: IntArray) -> FloatArray:
-    """Rows and columns ``index``, which rise, of a square matrix; the matrix itself where the index
-    names all.
+    """Select rows and columns of a square matrix.
+
+    Args:
+        matrix: (n, n).
+        index: Ascending indexes without repetition.
+
+    Returns:
+        (len(index), len(index)); the matrix itself where the index holds every row.
     """
-    return matrix if len(index) == len(matrix) else matrix[np.ix_(index, index)]
+    if len(index) == len(matrix):
+        return matrix
+    return matrix[np.ix_(index, index)]
 
 
 def standardised(
@@ -314,10 +337,18 @@ def standardised(
     n: float,
     mean: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
-    """Deviations and correlations (upper triangle) of channels from second moments of ``n`` points.
+    """Compute deviations and correlations of channels from second moments.
 
     The means are subtracted in double precision: in single precision, a channel far from 0 would
     lose its variance.
+
+    Args:
+        second: (channels, channels) sums of products, upper triangle.
+        n: Number of points.
+        mean: (channels,).
+
+    Returns:
+        (deviation, correlations): (channels,) and (channels, channels), upper triangle.
     """
     wide = linalg.blas.dsyr(
         -n,
@@ -335,6 +366,6 @@ def standardised(
 
 
 def blocks(rows: IntArray, size: int = _CHUNK) -> Iterator[IntArray]:
-    """Rows in the order given, ``size`` of them at once."""
+    """Divide ``rows`` into blocks of ``size``, in the given order."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]

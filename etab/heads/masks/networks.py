@@ -1,7 +1,7 @@
-"""Segmentation networks over feature maps: our adapter, then a decoder of
-segmentation_models_pytorch.
+"""Segmentation networks over feature maps: an adapter, then a decoder.
 
-Imported only by the heads that train, since it needs torch and the extra "decoders".
+The decoders are those of segmentation_models_pytorch. Only the heads that train import this module,
+since it needs torch and the extra "decoders".
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from torch.nn import functional
 from etab.errors import MissingPackageError
 
 N_LEVELS = 4
+# Strides of the levels in an image of four times the grid.
 STRIDES = (4, 8, 16, 32)
+# Makes a decoder for levels of a width; returns it with its number of output channels.
 DecoderMaker = Callable[[int], "tuple[nn.Module, int]"]
 
 
@@ -33,11 +35,19 @@ def decoder(
     width: int,
     strides: Sequence[int] = STRIDES,
 ) -> tuple[nn.Module, int]:
-    """A decoder over four levels of ``width`` channels, and how many channels it gives. Raises
-    MissingPackageError.
+    """Make a decoder over four levels.
 
-    ``strides`` of the levels, where the finest grid has 4: only "dpt" takes others than 4, 8, 16,
-    32.
+    Args:
+        name: A key of ``DECODERS``.
+        width: Number of channels of each level.
+        strides: Strides of the levels, where the finest grid has stride 4. Only "dpt" supports
+            other strides than 4, 8, 16 and 32.
+
+    Returns:
+        (decoder, channels): the decoder and the number of its output channels.
+
+    Raises:
+        MissingPackageError: segmentation_models_pytorch is not installed.
     """
     make = partial(_dpt, strides=tuple(strides)) if name == "dpt" else DECODERS[name]
     try:
@@ -60,7 +70,8 @@ def _unet(width: int) -> tuple[nn.Module, int]:
 def _fpn(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 
-    out = 32 * max(1, width // 32)  # its group norm has 32 groups
+    # The group norm of the decoder has 32 groups.
+    out = 32 * max(1, width // 32)
     net = FPNDecoder(
         [width] * N_LEVELS,
         encoder_depth=N_LEVELS,
@@ -73,7 +84,7 @@ def _fpn(width: int) -> tuple[nn.Module, int]:
 def _deeplab(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 
-    # rates of the paper are for maps of 33 points a side and more; ours have grid / 4
+    # The rates of the paper are for maps of 33 points a side and more; these have grid / 4.
     net = DeepLabV3PlusDecoder(
         encoder_channels=(0, 0, width, width, 2 * width),
         encoder_depth=4,
@@ -135,13 +146,14 @@ def _linknet(width: int) -> tuple[nn.Module, int]:
 def _pspnet(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.pspnet.decoder import PSPDecoder
 
-    # without a norm: the pooled branches have one point each
-    return PSPDecoder(
+    # Without a norm, since each pooled branch has one point.
+    net = PSPDecoder(
         [2 * width],
         out_channels=width,
         use_norm="identity",
         dropout=0.1,
-    ), width
+    )
+    return net, width
 
 
 def _deeplabv3(width: int) -> tuple[nn.Module, int]:
@@ -168,16 +180,14 @@ def _upernet(width: int) -> tuple[nn.Module, int]:
 
 
 class Reassembled(nn.Module):
-    """DPT: tokens of several blocks, each brought to its own resolution by learned steps, then
-    fused coarse to fine.
+    """DPT: tokens of several blocks, brought to their resolutions by learned steps, then fused.
 
-    Maps come without class tokens, so its readout ignores them, which is one of the three of Ranftl
-    et al., ICCV 2021. A pyramid goes into the fusion as it is, as the stages of a ResNet do in
-    their DPT-Hybrid.
+    Maps have no class tokens, so the readout is "ignore", one of the three of Ranftl et al. (ICCV
+    2021). A pyramid is fused unchanged, like the stages of a ResNet in their DPT-Hybrid.
     """
 
     def __init__(self, width: int, strides: Sequence[int]) -> None:
-        """Build for four levels of ``width`` channels at these strides."""
+        """Build for four levels of ``width`` channels at ``strides``."""
         from segmentation_models_pytorch.decoders.dpt.decoder import DPTDecoder
 
         super().__init__()
@@ -191,9 +201,9 @@ class Reassembled(nn.Module):
         )
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """(n, width, 2 * grid, 2 * grid)."""
-        said: Tensor = self.net(list(levels), [None] * N_LEVELS)
-        return said
+        """Fuse the levels to (n, width, 2 * grid, 2 * grid)."""
+        fused: Tensor = self.net(list(levels), [None] * N_LEVELS)
+        return fused
 
 
 def _dpt(width: int, strides: Sequence[int] = STRIDES) -> tuple[nn.Module, int]:
@@ -201,25 +211,24 @@ def _dpt(width: int, strides: Sequence[int] = STRIDES) -> tuple[nn.Module, int]:
 
 
 class Together(nn.Module):
-    """No decoder at all: the levels side by side at the finest, for a linear answer on the maps."""
+    """The levels side by side at the finest resolution, for a linear layer on the maps."""
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """(n, 4 * width, grid, grid)."""
+        """Stack the levels to (n, 4 * width, grid, grid)."""
         side = levels[0].shape[-1]
         return torch.cat([resize_map(m, side) for m in levels], dim=1)
 
 
 class TokenPyramid(nn.Module):
-    """A light head in the manner of TopFormer: all levels pooled to the coarsest and related there
-    by a transformer.
+    """A light decoder like TopFormer: a transformer over all levels, pooled to the coarsest.
 
-    What comes out gates and shifts each level (its semantics injected), and the levels are summed
-    at the finest. After Zhang et al., TopFormer, CVPR 2022; written from the paper, with the
-    backbone's maps as the token pyramid.
+    The output of the transformer gates and shifts each level, and the levels are summed at the
+    finest resolution. The maps of the backbone are the token pyramid. Written from the paper: Zhang
+    et al., TopFormer, CVPR 2022.
     """
 
     def __init__(self, width: int, depth: int = 2) -> None:
-        """Build for four levels of ``width`` channels."""
+        """Build for four levels of ``width`` channels, with ``depth`` layers of the transformer."""
         super().__init__()
         wide = N_LEVELS * width
         layer = nn.TransformerEncoderLayer(
@@ -236,24 +245,26 @@ class TokenPyramid(nn.Module):
         self.add = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(N_LEVELS))
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """(n, width, grid, grid)."""
+        """Decode the levels to (n, width, grid, grid)."""
         side = levels[-1].shape[-1]
         fine = levels[0].shape[-1]
-        tokens = torch.cat([functional.adaptive_avg_pool2d(m, side) for m in levels], dim=1)
-        related = (
-            self.relate(tokens.flatten(2).transpose(1, 2))
-            .transpose(1, 2)
-            .unflatten(2, (side, side))
-        )
+        pooled = [functional.adaptive_avg_pool2d(m, side) for m in levels]
+        tokens = torch.cat(pooled, dim=1).flatten(2).transpose(1, 2)
+        related = self.relate(tokens).transpose(1, 2).unflatten(2, (side, side))
         total = levels[0].new_zeros(())
-        for m, said, local, gate, add in zip(
-            levels, related.chunk(N_LEVELS, dim=1), self.local, self.gate, self.add, strict=True
+        for m, semantics, local, gate, add in zip(
+            levels,
+            related.chunk(N_LEVELS, dim=1),
+            self.local,
+            self.gate,
+            self.add,
+            strict=True,
         ):
             size = m.shape[-1]
-            total = total + resize_map(
-                local(m) * resize_map(gate(said), size).sigmoid() + resize_map(add(said), size),
-                fine,
-            )
+            gates = resize_map(gate(semantics), size).sigmoid()
+            shifts = resize_map(add(semantics), size)
+            injected = local(m) * gates + shifts
+            total = total + resize_map(injected, fine)
         return total
 
 
@@ -283,12 +294,11 @@ DECODERS: dict[str, DecoderMaker] = {
 
 
 class SegmentationNetwork(nn.Module):
-    """Four maps (n, c, h, w), fine to coarse, to logits (n, grid, grid), or (n, outputs, ...) of
-    several structures.
+    """A network from four maps (n, c, h, w), fine to coarse, to logits.
 
-    Each map is brought to its level (``sides``: grid, grid/2, grid/4, grid/8 points a side if None)
-    by bilinear resampling where it has another size, standardised by the training rows' mean and
-    deviation of each channel, and projected to ``width``.
+    The logits are (n, grid, grid), or (n, outputs, grid, grid) of several structures. Each map is
+    resampled bilinearly to the size of its level, standardised by the mean and deviation of each
+    channel over the training rows, and projected to ``width`` channels.
     """
 
     def __init__(
@@ -302,13 +312,25 @@ class SegmentationNetwork(nn.Module):
         finer: int = 1,
         sides: Sequence[int] | None = None,
     ) -> None:
-        """Build for maps of ``channels``; ``grid`` is a multiple of 8. ``finer``: points of the
-        answer in one of the grid.
+        """Build the network.
+
+        Args:
+            name: Name of the decoder, a key of ``DECODERS``.
+            channels: Number of channels of each map.
+            grid: Points on a side of the finest level, a multiple of 8.
+            width: Number of channels of each level.
+            outputs: Number of structures.
+            finer: Points on a side of the logits for each point on a side of the grid.
+            sides: Points on a side of each level; None for grid, grid/2, grid/4, grid/8.
         """
         super().__init__()
-        self.name, self.grid, self.finer, self.outputs = name, grid, finer, outputs
+        self.name = name
+        self.grid = grid
+        self.finer = finer
+        self.outputs = outputs
         self.sides = tuple(sides or (grid >> level for level in range(N_LEVELS)))
-        self.decoder, out = decoder(name, width, [4 * grid // side for side in self.sides])
+        strides = [4 * grid // side for side in self.sides]
+        self.decoder, out = decoder(name, width, strides)
         self.project = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
         self.answer = nn.Conv2d(out, outputs, 1)
         for i, c in enumerate(channels):
@@ -321,51 +343,63 @@ class SegmentationNetwork(nn.Module):
         mean: Tensor,
         deviation: Tensor,
     ) -> None:
-        """Set the mean and deviation (channels,) of a level."""
+        """Set the ``mean`` and ``deviation`` (channels,) of a ``level``."""
         getattr(self, f"mean{level}").copy_(mean.view(-1, 1, 1))
         getattr(self, f"deviation{level}").copy_(deviation.view(-1, 1, 1))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Logits of the structure on the grid."""
+        """Compute the logits of the structures on the grid."""
         levels = []
         for i, (m, project) in enumerate(zip(maps, self.project, strict=True)):
-            standard = (resize_map(m, self.sides[i]) - getattr(self, f"mean{i}")) / getattr(
-                self, f"deviation{i}"
-            )
+            centred = resize_map(m, self.sides[i]) - getattr(self, f"mean{i}")
+            standard = centred / getattr(self, f"deviation{i}")
             levels.append(project(standard))
-        out = self.decoder(self._as_decoder_wants(levels))
-        side = min(
-            max(out.shape[-1], self.grid), self.grid * self.finer
-        )  # no finer than the decoder answers
-        said: Tensor = resize_map(self.answer(resize_map(out, side)), self.grid * self.finer)
-        return said[:, 0] if self.outputs == 1 else said
+        out = self.decoder(self._decoder_input(levels))
+        finest = self.grid * self.finer
+        # The last layer is applied at the resolution of the decoder where that is coarser.
+        side = min(max(out.shape[-1], self.grid), finest)
+        logits: Tensor = resize_map(self.answer(resize_map(out, side)), finest)
+        return logits[:, 0] if self.outputs == 1 else logits
 
-    def _as_decoder_wants(self, levels: list[Tensor]) -> list[Tensor]:
-        """The levels in the list that an encoder of the library would give, whose first is the
-        input image.
-        """
+    def _decoder_input(self, levels: list[Tensor]) -> list[Tensor]:
+        """The levels as an encoder of the library returns them: its first item is the image."""
         fine = levels[0]
-        if self.name in ("pspnet", "deeplabv3"):  # answer from one deep map
-            return [torch.cat([levels[2], resize_map(levels[3], self.grid // 4)], dim=1)]
+        if self.name in ("pspnet", "deeplabv3"):
+            return [self._deep(levels)]
         if self.name in ("linear", "topformer", "dpt"):
             return levels
-        if self.name == "upernet":  # speaks of an image of four times the grid
+        if self.name == "upernet":
+            # Its image has four times the side of the grid.
             return [fine, fine, *levels]
-        if (
-            self.name == "deeplabv3plus"
-        ):  # wants its deepest map at grid / 4, as an encoder with dilation gives it
-            deep = torch.cat([levels[2], resize_map(levels[3], self.grid // 4)], dim=1)
-            return [fine, fine, fine, levels[1], deep]
-        if self.name == "segformer":  # answers on a quarter of the image
-            return [fine.new_zeros(1).expand(len(fine), 1, 4 * self.grid, 4 * self.grid), *levels]
+        if self.name == "deeplabv3plus":
+            return [fine, fine, fine, levels[1], self._deep(levels)]
+        if self.name == "segformer":
+            # Its output has a quarter of the side of the image.
+            side = 4 * self.grid
+            image = fine.new_zeros(1).expand(len(fine), 1, side, side)
+            return [image, *levels]
         return [fine, *levels]
+
+    def _deep(self, levels: list[Tensor]) -> Tensor:
+        """The two deepest levels at grid / 4, like the output of an encoder with dilation."""
+        deepest = resize_map(levels[3], self.grid // 4)
+        return torch.cat([levels[2], deepest], dim=1)
 
 
 def resize_map(m: Tensor, side: int) -> Tensor:
-    """Bring maps to (side, side): averages when shrinking, bilinear; themselves where they fit."""
+    """Resize maps bilinearly, with averages when shrinking.
+
+    Args:
+        m: (n, c, h, w).
+        side: Points on a side of the result.
+
+    Returns:
+        (n, c, side, side); the maps themselves where they have this size.
+    """
     if tuple(m.shape[-2:]) == (side, side):
         return m
-    wide = m.float()  # half precision has no antialiasing
+    # Antialiasing is not implemented in half precision.
+    wide = m.float()
     return functional.interpolate(
         wide,
         size=(side, side),
@@ -376,12 +410,15 @@ def resize_map(m: Tensor, side: int) -> Tensor:
 
 
 def mask_loss(logits: Tensor, share: Tensor) -> Tensor:
-    """Mean over rows of binary cross-entropy plus one minus the soft Dice; ``share`` (n, grid,
-    grid) in [0, 1].
+    """Compute the mean over rows of binary cross-entropy plus one minus the soft Dice.
+
+    Args:
+        logits: (n, grid, grid).
+        share: (n, grid, grid) share of the structure in each cell, in [0, 1].
     """
-    entropy = functional.binary_cross_entropy_with_logits(logits, share, reduction="none").mean(
-        dim=(1, 2)
-    )
+    of_points = functional.binary_cross_entropy_with_logits(logits, share, reduction="none")
+    entropy = of_points.mean(dim=(1, 2))
     p = logits.sigmoid()
-    dice = (2 * (p * share).sum(dim=(1, 2)) + 1) / (p.sum(dim=(1, 2)) + share.sum(dim=(1, 2)) + 1)
+    common = (p * share).sum(dim=(1, 2))
+    dice = (2 * common + 1) / (p.sum(dim=(1, 2)) + share.sum(dim=(1, 2)) + 1)
     return (entropy + 1 - dice).mean()

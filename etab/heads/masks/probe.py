@@ -1,6 +1,4 @@
-"""What the linear probes of masks share: labels and designs of the points, scores as maps, and the
-level at which scores are cut.
-"""
+"""Steps that the linear mask probes share: labels, designs, maps of scores, and their threshold."""
 
 from __future__ import annotations
 
@@ -37,7 +35,15 @@ _CUT_GRID = 2 * GRID
 
 
 def require_maps(name: str, features: Features) -> None:
-    """Raise UnsupportedOptionError for features that have no maps."""
+    """Check that features have maps.
+
+    Args:
+        name: Name of the head in errors.
+        features: The features.
+
+    Raises:
+        UnsupportedOptionError: There are no maps.
+    """
     if not features.maps:
         raise UnsupportedOptionError(
             f"The head {name!r} needs feature maps; these features have none."
@@ -45,10 +51,13 @@ def require_maps(name: str, features: Features) -> None:
 
 
 def lattice_shares(masks: Sequence[Array]) -> FloatArray:
-    """Share of the structure in the grid cell of each lattice point: (n, points) in [0, 1].
+    """Compute the share of the structure in the grid cell of each lattice point.
 
     Args:
         masks: Boolean masks (h, w), one for each row, in the pixels of its frame.
+
+    Returns:
+        (n, points) in [0, 1].
     """
     import cv2
 
@@ -66,13 +75,21 @@ def designs_of(
     memo: MutableMapping[Any, Any],
     budget: int,
 ) -> dict[str, Design]:
-    """The design of each pooling; the memo keeps points and designs for the next structure.
+    """Make the design of each pooling; the memo keeps points and designs for the next structure.
 
-    The parts follow from these splits and from ``memo.cells``, which depend on the rows only: a
-    cell of the board must not depend on which other cells are run.
+    The parts follow from the splits and from ``memo.cells``, which depend on the rows only: a cell
+    of the board must not depend on which other cells are run.
+
+    Args:
+        features: Features of all rows.
+        splits: The fits.
+        memo: Results without labels that calls on the same features and splits share.
+        budget: Bytes that points may take in memory; more is stored on disk.
     """
     shapes = tuple(m.shape for m in features.maps)
-    parts = parts_of_rows(splits, shapes[0][0], memo.cells if isinstance(memo, Memo) else None)
+    n = shapes[0][0]
+    cells = memo.cells if isinstance(memo, Memo) else None
+    parts = parts_of_rows(splits, n, cells)
     key = parts.tobytes()
     if memo.get("linear_seg points", (None,))[0] != shapes:
         memo["linear_seg"] = {}
@@ -104,7 +121,13 @@ def inner_errors(
     labels: PartTable,
     options: Iterable[str],
 ) -> dict[str, FloatArray]:
-    """Squared error of least squares over the inner parts, for each option and penalty.
+    """Sum the squared errors of least squares over the inner parts.
+
+    Args:
+        design: The points and parts of all rows.
+        split: The training rows and their inner parts.
+        labels: The sums of the label, from ``Design.label``.
+        options: Names of choices of maps, keys of ``Design.options``.
 
     Returns:
         (penalties,) for each of ``options``, summed over the points of the inner parts.
@@ -113,7 +136,8 @@ def inner_errors(
     for part in split.inner:
         rest = design.members(without(split.train, part))
         fits = {option: design.solve(rest, option, labels) for option in total}
-        for option, errors in design.squared_errors(design.members(part), fits, labels).items():
+        of_part = design.squared_errors(design.members(part), fits, labels)
+        for option, errors in of_part.items():
             total[option] += errors
     return total
 
@@ -121,14 +145,14 @@ def inner_errors(
 def best_level(
     blocks: Iterable[tuple[FloatArray, FloatArray]], levels: Sequence[float]
 ) -> tuple[float, float]:
-    """The level with the best mean Dice over the lattice points of some rows.
+    """Find the level with the best mean Dice over the lattice points of some rows.
 
     Args:
         blocks: Scores (rows, points) and shares of the structure (rows, points), block by block.
-        levels: What scores may be cut at.
+        levels: Thresholds to choose from.
 
     Returns:
-        The level, and the mean Dice at this level over the rows.
+        (level, dice): the level, and the mean Dice at this level over the rows.
     """
     totals = np.zeros(len(levels))
     n = 0
@@ -136,21 +160,23 @@ def best_level(
         true = shares >= 0.5
         n += len(scores)
         for i, level in enumerate(levels):
-            hit = scores >= level
-            size = hit.sum(axis=1) + true.sum(axis=1)
-            totals[i] += (2 * (hit & true).sum(axis=1) / np.maximum(size, 1)).sum()
+            predicted = scores >= level
+            sizes = predicted.sum(axis=1) + true.sum(axis=1)
+            common = (predicted & true).sum(axis=1)
+            dice = 2 * common / np.maximum(sizes, 1)
+            totals[i] += dice.sum()
     best = int(totals.argmax())
     return levels[best], float(totals[best] / max(n, 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How a map of scores becomes a mask.
+    """The rule that turns a map of scores into a mask.
 
     Attributes:
-        level: Scores from here on are inside.
-        largest: Whether the largest connected component alone is kept.
-        dice: Mean Dice of the masks that this was chosen by.
+        level: Scores of at least this are inside.
+        largest: Whether only the largest connected component is kept.
+        dice: Mean Dice of the masks that the rule was chosen on.
     """
 
     level: float
@@ -163,7 +189,7 @@ def best_cut(
     masks: Sequence[Array],
     levels: Sequence[float],
 ) -> Cut:
-    """Choose the level, and whether to keep the largest component alone, by the mean Dice.
+    """Choose the level, and whether to keep only the largest component, by the mean Dice.
 
     A level that is best for all points may cut a thin structure into pieces. It is therefore chosen
     on masks as they are predicted, at twice the resolution of the scores.
@@ -174,7 +200,7 @@ def best_cut(
         levels: The levels to choose from.
 
     Returns:
-        The best choice; where several are equal, the first level, with the largest component alone.
+        The best choice; of equal ones the first level with only the largest component.
     """
     import cv2
 
@@ -209,17 +235,20 @@ def score_maps(
     layers: Sequence[slice],
     pooling: str,
 ) -> FloatArray:
-    """Scores of some rows as maps (rows, GRID, GRID).
+    """Compute the scores of some rows as maps.
 
-    The channels of each map are weighed at its own resolution, then resampled and added.
+    The channels of each map are weighted at its own resolution, then resampled and added.
 
     Args:
         features: The features of all rows.
-        rows: Which rows.
+        rows: The rows to predict.
         weights: (channels + positions,) on raw channels.
         intercept: Added everywhere.
         layers: The channels of each map.
         pooling: "point", or "mean3x3" for the mean over each neighbourhood.
+
+    Returns:
+        (rows, GRID, GRID) float64.
     """
     channels = layers[-1].stop
     flat = (positions() @ weights[channels:] + intercept).reshape(GRID, GRID)
@@ -234,9 +263,9 @@ def score_maps(
         for start in range(0, len(rows), MAPS_AT_ONCE):
             chosen = rows[start : start + MAPS_AT_ONCE]
             block = widen(np.asarray(m[chosen]), scratch[: len(chosen)])
-            plane = np.matmul(kernel, block.reshape(len(block), len(kernel), -1)).reshape(
-                -1, *block.shape[2:]
-            )
-            plane = smooth(plane) if pooling == "mean3x3" else plane
+            flat_block = block.reshape(len(block), len(kernel), -1)
+            plane = np.matmul(kernel, flat_block).reshape(-1, *block.shape[2:])
+            if pooling == "mean3x3":
+                plane = smooth(plane)
             total[start : start + MAPS_AT_ONCE] += up @ plane @ across
     return total

@@ -1,7 +1,8 @@
-"""The feature maps of every row at the four levels that a decoder takes."""
+"""The feature maps of every row at the four levels that decoders take as input."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,17 +17,34 @@ MAP_CHUNK = 32
 
 
 def choose_levels(shapes: Sequence[tuple[int, ...]], grid: int) -> tuple[int, ...]:
-    """Which map feeds each of the four levels (grid, grid/2, grid/4, grid/8 points a side).
+    """Choose the map of each of the four levels (grid, grid/2, grid/4, grid/8 points a side).
 
-    Maps of one size (a transformer) are spread over the levels, shallow to fine; else each level
-    takes the map nearest in size, the deepest of equals. Sizes that no map has are made by
-    resampling. ``shapes`` are (n, c, h, w).
+    Maps of one size (a transformer) are spread over the levels, the shallowest for the finest
+    level. Otherwise each level takes the map nearest in size, the deepest of equally near ones.
+    Missing sizes are made by resampling.
+
+    Args:
+        shapes: (n, c, h, w) of each map.
+        grid: Points on a side of the finest level.
+
+    Returns:
+        Index of the map of each level.
+
+    Example:
+        >>> choose_levels([(9, 8, 14, 14)] * 4, 56)
+        (0, 1, 2, 3)
     """
-    sides = [float(np.sqrt(s[2] * s[3])) for s in shapes]
+    sides = [float(np.sqrt(h * w)) for _, _, h, w in shapes]
     if len(set(sides)) == 1:
-        return tuple(int(i) for i in np.linspace(0, len(sides) - 1, LEVELS).round())
-    far = [[abs(np.log2(side / (grid >> level))) for side in sides] for level in range(LEVELS)]
-    return tuple(max(i for i, d in enumerate(row) if d == min(row)) for row in far)
+        spread = np.linspace(0, len(sides) - 1, LEVELS)
+        return tuple(int(i) for i in spread.round())
+    chosen = []
+    for level in range(LEVELS):
+        distances = [abs(np.log2(side / (grid >> level))) for side in sides]
+        nearest = min(distances)
+        deepest = max(i for i, distance in enumerate(distances) if distance == nearest)
+        chosen.append(deepest)
+    return tuple(chosen)
 
 
 def sides_of(
@@ -34,23 +52,37 @@ def sides_of(
     shapes: Sequence[tuple[int, ...]],
     grid: int,
 ) -> tuple[int, ...]:
-    """Points a side at which a decoder takes each level: grid, grid/2, grid/4 and grid/8.
+    """Compute the points on a side of each level for a decoder.
 
-    DPT wants tokens at their own resolution, which it changes by learned steps: maps of one size (a
-    transformer) stay at the one of these four that is nearest theirs. ``shapes`` are (n, c, h, w).
+    They are grid, grid/2, grid/4 and grid/8. DPT takes tokens at their own resolution, which it
+    changes by learned steps: for it, maps of one size (a transformer) all have the one of these
+    four sides that is nearest to theirs.
+
+    Args:
+        name: Name of the decoder.
+        shapes: (n, c, h, w) of each map.
+        grid: Points on a side of the finest level.
     """
     pyramid = tuple(grid >> level for level in range(LEVELS))
-    if name != "dpt" or len({tuple(s[2:]) for s in shapes}) > 1:
+    sizes = {tuple(shape[2:]) for shape in shapes}
+    if name != "dpt" or len(sizes) > 1:
         return pyramid
-    own = float(np.sqrt(shapes[0][2] * shapes[0][3]))
-    return (min(pyramid, key=lambda side: abs(np.log2(own / side))),) * LEVELS
+    h, w = shapes[0][2:]
+    of_maps = float(np.sqrt(h * w))
+    nearest = min(pyramid, key=lambda side: abs(np.log2(of_maps / side)))
+    return (nearest,) * LEVELS
 
 
 class Pyramid:
-    """The maps of every row at the four levels: held in memory (float16) under ``budget`` bytes,
-    else read as needed.
+    """The maps of every row at the four levels.
 
-    ``sides`` of the levels, see ``sides_of``; None: grid, grid/2, grid/4, grid/8.
+    Args:
+        maps: Maps (n, c, h, w), which may be views of files.
+        grid: Points on a side of the finest level.
+        budget: Maps of at most so many bytes are held in memory (float16); others are read as
+            needed.
+        sides: Points on a side of each level, see ``sides_of``; None for grid, grid/2, grid/4,
+            grid/8.
     """
 
     def __init__(
@@ -60,97 +92,115 @@ class Pyramid:
         budget: int,
         sides: Sequence[int] | None = None,
     ) -> None:
-        """Choose the levels and read what fits."""
-        self.maps, self.grid = maps, grid
+        """Choose the levels and read the maps where they fit."""
+        self.maps = maps
+        self.grid = grid
         self.sides = tuple(sides or (grid >> level for level in range(LEVELS)))
         self.levels = choose_levels([m.shape for m in maps], grid)
         self.channels = tuple(int(maps[i].shape[1]) for i in self.levels)
         n = len(maps[0])
-        size = sum(2 * n * c * side**2 for c, side in zip(self.channels, self.sides, strict=True))
+        shapes = [(n, c, side, side) for c, side in zip(self.channels, self.sides, strict=True)]
+        bytes_needed = sum(2 * math.prod(shape) for shape in shapes)
         self.held: list[Any] | None = None
-        if size <= budget:
-            import torch
+        if bytes_needed <= budget:
+            self.held = self._read_all(shapes)
 
-            held = [
-                torch.empty((n, c, side, side), dtype=torch.float16)
-                for c, side in zip(self.channels, self.sides, strict=True)
-            ]
-            for start in range(0, n, MAP_CHUNK):
-                rows = np.arange(start, min(start + MAP_CHUNK, n))
-                for level, block in zip(held, self._read(rows), strict=True):
-                    level[start : start + len(rows)] = block
-            self.held = held
+    def _read_all(self, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
+        """The maps of every row at the four levels, as float16 tensors of these shapes."""
+        import torch
+
+        n = len(self.maps[0])
+        held = [torch.empty(shape, dtype=torch.float16) for shape in shapes]
+        for start in range(0, n, MAP_CHUNK):
+            end = min(start + MAP_CHUNK, n)
+            blocks = self._read(np.arange(start, end))
+            for level, block in zip(held, blocks, strict=True):
+                level[start:end] = block
+        return held
 
     def rows(self, index: IntArray) -> list[Any]:
-        """Float32 tensors (rows, channels, side, side) of the four levels."""
+        """Return float32 tensors (rows, channels, side, side) of the four levels."""
         import torch
 
         if self.held is None:
             return self._read(index)
-        at = torch.as_tensor(np.asarray(index, dtype=np.int64))
-        return [level[at].float() for level in self.held]
+        rows = torch.as_tensor(np.asarray(index, dtype=np.int64))
+        return [level[rows].float() for level in self.held]
 
     def _read(self, index: IntArray) -> list[Any]:
         import torch
 
         from etab.heads.masks.networks import resize_map
 
-        read = {
-            i: torch.from_numpy(np.asarray(self.maps[i][index], dtype=np.float32))
-            for i in set(self.levels)
-        }
-        for i, block in read.items():
+        read = {}
+        for i in set(self.levels):
+            block = torch.from_numpy(np.asarray(self.maps[i][index], dtype=np.float32))
             if not bool(torch.isfinite(block).all()):
                 raise UnsupportedOptionError(
                     f"Feature map {i} holds values that are not finite (rows {index[0]} to "
-                    f"{index[-1]}). "
-                    "The backbone overflows on this input: try --precision fp32."
+                    f"{index[-1]}). The backbone overflows on this input: try --precision fp32."
                 )
-        # halves in both cases, so that what fits in memory never changes a result
+            read[i] = block
+        # Rounded to float16 in both cases, so that a result does not depend on the memory.
         return [
             resize_map(read[i], side).half().float()
             for i, side in zip(self.levels, self.sides, strict=True)
         ]
 
     def moments(self, rows: IntArray) -> list[tuple[Any, Any]]:
-        """Mean and deviation (channels,) of each level over these rows."""
+        """Compute the mean and deviation (channels,) of each level over some rows."""
         import torch
 
+        # Sums of the values and of their squares.
         sums = [torch.zeros(2, c, dtype=torch.float64) for c in self.channels]
         for start in range(0, len(rows), MAP_CHUNK):
-            for total, block in zip(sums, self.rows(rows[start : start + MAP_CHUNK]), strict=True):
+            blocks = self.rows(rows[start : start + MAP_CHUNK])
+            for total, block in zip(sums, blocks, strict=True):
                 wide = block.double()
-                total += torch.stack([wide.sum(dim=(0, 2, 3)), wide.square().sum(dim=(0, 2, 3))])
+                first = wide.sum(dim=(0, 2, 3))
+                second = wide.square().sum(dim=(0, 2, 3))
+                total += torch.stack([first, second])
         out = []
         for side, total in zip(self.sides, sums, strict=True):
             mean, square = total / (len(rows) * side**2)
-            out.append((mean.float(), (square - mean.square()).clamp_min(1e-8).sqrt().float()))
+            variance = (square - mean.square()).clamp_min(1e-8)
+            out.append((mean.float(), variance.sqrt().float()))
         return out
 
 
 def refuse_maps(name: str, maps: Sequence[Any]) -> None:
-    """Raise UnsupportedOptionError for features that no decoder can answer in pixels from."""
+    """Check that a decoder can predict masks from feature maps.
+
+    Args:
+        name: Name of the head in errors.
+        maps: The maps (n, c, h, w).
+
+    Raises:
+        UnsupportedOptionError: There are no maps, they have another shape, or all are smaller than
+            4 x 4 points.
+    """
     if not maps:
         raise UnsupportedOptionError(
             f"The head {name!r} needs feature maps; these features have none. Take a backbone with "
-            "maps (a convolutional "
-            "network or a transformer with patch tokens), or a head on pooled embeddings."
+            "maps (a convolutional network or a transformer with patch tokens), or a head on "
+            "pooled embeddings."
         )
     shapes = ", ".join(str(tuple(m.shape[1:])) for m in maps)
     if any(len(m.shape) != 4 for m in maps):
         raise UnsupportedOptionError(
             f"The head {name!r} needs maps (channels, h, w) for each frame; got {shapes}."
         )
-    if max(min(m.shape[2:]) for m in maps) < 4:
+    shorter_sides = [min(m.shape[2:]) for m in maps]
+    if max(shorter_sides) < 4:
         raise UnsupportedOptionError(
             f"The head {name!r} needs a map of at least 4 x 4 points; the maps (channels, h, w) "
-            f"are {shapes}. "
-            "Take the backbone at a larger input size, or layers with a smaller stride."
+            f"are {shapes}. Take the backbone at a larger input size, or layers with a smaller "
+            "stride."
         )
 
 
 class LastRows:
-    """A reader that keeps the last rows: networks that train together read the same rows."""
+    """A reader that remembers the last rows: networks that train together read the same rows."""
 
     def __init__(self, read: Callable[[IntArray], Any]) -> None:
         """Take the function that reads rows."""
@@ -159,7 +209,7 @@ class LastRows:
         self.last: Any = None
 
     def __call__(self, rows: IntArray) -> Any:
-        """The content of these rows, read anew only where they are others than the last."""
+        """Return the content of some rows; it is read again only where the rows differ."""
         key = np.asarray(rows, dtype=np.int64).tobytes()
         if key != self.key or self.last is None:
             self.key = key

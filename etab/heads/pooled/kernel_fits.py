@@ -210,7 +210,7 @@ class Prepared:
 
     @classmethod
     def of(cls, x: Array, frames: int) -> Prepared:
-        """Shift and scale features (n, d); two frames become their sum and their difference."""
+        """Shift and scale features ``x`` (n, d); 2 ``frames`` become their sum and difference."""
         values = np.array(sum_and_difference(x) if frames == 2 else x, dtype=np.float32)
         mean = values.mean(axis=0, dtype=np.float64)
         values -= mean.astype(np.float32)

@@ -71,7 +71,7 @@ class Kernels:
         return moments.basis(rows, single=single).first(self.features.pca.get(key))
 
     def project(self, fit: Basis | WideBasis, key: str, rows: IntArray) -> FloatArray:
-        """Coordinates (m, r) of rows in a basis of this key."""
+        """Compute the coordinates (m, r) of ``rows`` in the basis ``fit`` of ``key``."""
         return (
             fit.project(self.kernel(key), rows)
             if isinstance(fit, Basis)
@@ -81,7 +81,7 @@ class Kernels:
     def predict(
         self, fit: Basis | WideBasis, key: str, rows: IntArray, path: FloatArray
     ) -> FloatArray:
-        """Predictions (m, ...) of coefficients (r, ...) in a basis of this key."""
+        """Predict (m, ...) for ``rows`` of ``key`` from coefficients ``path`` in the basis ``fit``."""
         return (
             fit.predict(self.kernel(key), rows, path)
             if isinstance(fit, Basis)
@@ -89,7 +89,7 @@ class Kernels:
         )
 
     def mean_square(self, key: str, rows: IntArray) -> float:
-        """Mean squared length of the centred rows."""
+        """Compute the mean squared length of ``rows`` of ``key`` after centring."""
         moments = self.wide(key)
         return mean_square(self.kernel(key), rows) if moments is None else moments.mean_square(rows)
 

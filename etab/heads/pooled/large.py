@@ -1,9 +1,8 @@
-"""Probes on more rows than a kernel of all pairs can hold: the same fits from moments of the
-features.
+"""Probes on many rows: the same fits as from a kernel of all pairs, from moments of the features.
 
-A kernel has n x n entries. Above ``LIMIT`` rows, where there are fewer features than rows, the d x d
-moments of parts of the rows take its place. Moments add up: those of a training set are the sum of
-those of its parts. Predictions equal those from the kernel but for rounding, in memory that is
+A kernel has n x n entries. Above ``LIMIT`` rows, where there are fewer features than rows, the
+d x d moments of parts of the rows take its place. The moments of a training set are the sum of the
+moments of its parts. Predictions equal those from the kernel up to rounding, in memory that is
 proportional to n.
 """
 
@@ -31,8 +30,9 @@ _SAFE_SHIFT = 1e-5
 
 
 def wide(x: Array) -> bool:
-    """Whether features (n, d) are fitted from moments: they have more rows than ``LIMIT``, and fewer
-    columns than rows.
+    """Whether features (n, d) are fitted from moments.
+
+    This is so where they have more rows than ``LIMIT``, and fewer columns than rows.
     """
     return len(x) > LIMIT and x.shape[1] < len(x)
 
@@ -97,7 +97,10 @@ class WideBasis:
         return replace(self, spread=self.spread[:components], axes=self.axes[:, :components])
 
     def project(self, _: object, rows: IntArray) -> FloatArray:
-        """Coordinates (m, r) of rows, centred by the training rows alone."""
+        """Compute the coordinates (m, r) of ``rows``, centred by the training rows.
+
+        The first argument (_) has the place of the kernel of ``Basis.project`` and is ignored.
+        """
         out = np.empty((len(rows), self.axes.shape[1]), dtype=self.axes.dtype)
         for chunk, x in self.home.chunks(rows):
             centred = (x - self.mean).astype(self.axes.dtype)
@@ -112,15 +115,16 @@ class WideBasis:
         return np.asarray(self.axes.T @ total.astype(self.axes.dtype))
 
     def predict(self, _: object, rows: IntArray, path: FloatArray) -> FloatArray:
-        """Predictions (m, ...) of coefficients (r, ...) in the basis."""
+        """Predict (m, ...) for ``rows`` from the coefficients ``path`` (r, ...) in the basis.
+
+        The first argument (_) has the place of the kernel of ``Basis.predict`` and is ignored.
+        """
         weights = self.axes.astype(np.float64) @ path.astype(np.float64)
         return np.concatenate([(x - self.mean) @ weights for _, x in self.home.chunks(rows)])
 
 
 class Wide:
-    """Features (n, d) of all rows, shifted and scaled as in ``gram``, and the moments of the parts of
-    the rows.
-    """
+    """Features (n, d) of all rows, shifted and scaled as in ``gram``, with moments of parts."""
 
     def __init__(self, x: Array, parts: IntArray) -> None:
         """Read the features once.

@@ -69,7 +69,15 @@ class Basis:
         return replace(self, spread=self.spread[:components], vectors=self.vectors[:, :components])
 
     def project(self, kernel: FloatArray, rows: IntArray) -> FloatArray:
-        """Coordinates (m, r) of other rows, centred by the training rows alone."""
+        """Compute the coordinates of other rows, centred by the training rows.
+
+        Args:
+            kernel: (n, n) inner products of all rows.
+            rows: (m,) the rows.
+
+        Returns:
+            (m, r).
+        """
         k = kernel[np.ix_(rows, self.rows)]
         k = k - k.mean(axis=1, keepdims=True) - self.column_means + self.grand_mean
         return np.asarray(k.astype(self.vectors.dtype) @ self.vectors) / np.sqrt(self.spread)
@@ -79,7 +87,16 @@ class Basis:
         return np.asarray(self.train.T @ y.astype(self.spread.dtype))
 
     def predict(self, kernel: FloatArray, rows: IntArray, path: FloatArray) -> FloatArray:
-        """Predictions (m, ...) of coefficients (r, ...) in the basis."""
+        """Predict rows from coefficients in the basis.
+
+        Args:
+            kernel: (n, n) inner products of all rows.
+            rows: (m,) the rows.
+            path: (r, ...) coefficients.
+
+        Returns:
+            (m, ...).
+        """
         return np.asarray(self.project(kernel, rows) @ path)
 
 
@@ -176,8 +193,14 @@ class Tridiagonal:
         return cls(np.asfortranarray(found[1:, :-1]), scales, wide, off, float(lowest))
 
     def solve(self, y: FloatArray, shifts: Sequence[float]) -> FloatArray:
-        """Solutions (n, shifts) of (matrix + shift I) x = y for each shift > 0; y (n,), or (n, shifts)
-        with a right-hand side for each shift.
+        """Solve (matrix + shift I) x = y for each shift > 0.
+
+        Args:
+            y: (n,), or (n, shifts) with a right-hand side for each shift.
+            shifts: The shifts.
+
+        Returns:
+            (n, shifts) solutions.
 
         A shift is at least twice what rounding has put below 0, so that no system is near to
         singular by it.
@@ -204,10 +227,17 @@ class Tridiagonal:
 
 
 def ridge_path(fit: Basis | WideBasis, y: FloatArray) -> tuple[FloatArray, float]:
-    """Ridge coefficients (r, penalties) in the basis, and the intercept.
+    """Compute the ridge coefficients of every penalty.
 
     A penalty is relative to the mean squared length of an axis, so that one grid serves every
     backbone.
+
+    Args:
+        fit: The basis of the training rows.
+        y: (n,) values of the training rows.
+
+    Returns:
+        (coefficients, intercept): (r, penalties) in the basis, and the mean of ``y``.
     """
     mean = float(y.mean())
     penalties = (np.asarray(PENALTIES) * fit.spread.sum() / len(y)).astype(fit.spread.dtype)
@@ -224,11 +254,24 @@ def logistic_path(
     iterations: int,
     tolerance: float = 1e-7,
 ) -> tuple[FloatArray, FloatArray]:
-    """L2-penalised (multinomial) logistic regressions that share their rows, all at once, in the precision of ``z``.
+    """Fit several L2-penalised (multinomial) logistic regressions on the same rows together.
 
-    z (n, r) with orthogonal columns; onehot (n, c), c = 1 for two classes; weights (n, p) 0/1: rows of problem p;
-    penalties (p,) on the mean log-loss. Returns coefficients (p, r, c) and intercepts (p, c). Accelerated
-    majorisation: the step of each axis is bounded by Boehning's curvature, momentum restarts where the objective turns.
+    The method is accelerated majorisation: Boehning's curvature bounds the step along each axis,
+    and the momentum restarts where the objective rises. Numbers have the precision of ``z``.
+
+    Args:
+        z: (n, r) features with orthogonal columns.
+        onehot: (n, c) classes; c = 1 for two classes.
+        weights: (n, p), 1 for the rows of problem p and 0 for others.
+        penalties: (p,) on the mean log-loss.
+        iterations: Largest number of iterations.
+        tolerance: Scaled change of the coefficients at which the fits end.
+
+    Returns:
+        (coefficients, intercepts): (p, r, c) and (p, c).
+
+    Source:
+        Boehning, Ann. Inst. Stat. Math. 44:197-200 (1992).
     """
     kind, n_rows = z.dtype, weights.sum(axis=0)
     r, p, c = z.shape[1], weights.shape[1], onehot.shape[1]

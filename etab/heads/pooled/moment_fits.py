@@ -58,7 +58,14 @@ class MomentColumns:
 
     @classmethod
     def of(cls, x: Array, train: IntArray, *, difference: bool, standardise: bool) -> MomentColumns:
-        """Centre or standardise features by their training rows."""
+        """Centre or standardise features by their training rows.
+
+        Args:
+            x: (n, d) features of all rows.
+            train: Training rows.
+            difference: Whether two frames become their sum and their difference.
+            standardise: Whether columns are standardised, not only centred.
+        """
         width = x.shape[1]
         total = np.zeros(width)
         for _, block in _read(x, train, difference=difference):

@@ -10,13 +10,13 @@ rows of a split:
    (``combine.py``). Weights of 0 leave the constant.
 3. Candidates with a weight are fitted on all training rows and predict the test rows.
 
-Means, deviations and principal components come from the training rows of the split. They know no
-label.
+Means, deviations and principal components come from the training rows of the split and do not
+depend on labels.
 
 Where the metric of the task counts all classes alike and the rows are of several databases, the
 rows of a candidate are weighted so that the classes count alike, and so do the databases in each
-class (``balanced.py``): otherwise whatever marks a database with many abnormal recordings looks like
-a mark of disease, and a database that is left out is answered by it.
+class (``balanced.py``). Otherwise any property of a database with many abnormal recordings would be
+taken for a sign of disease, and decide the predictions for a database that is left out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Series of other lengths as chunks of one length, so that they can be trained on together, and
-back.
-"""
+"""Chunks of one length from series of several lengths, so that they can be trained on together."""
 
 from __future__ import annotations
 
@@ -14,16 +12,22 @@ from etab.errors import UnsupportedOptionError
 from etab.sounds.states import UNANNOTATED
 from etab.types import Array, FloatArray, IntArray, RowSplit
 
+# Largest length of a chunk in steps.
 LENGTH = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """Chunks of ``length`` steps: ``owner`` (m,) is the row of each and ``start`` (m,) its first
-    step in that row.
+    """The division of rows into chunks of one length.
 
-    The last chunk of a row ends with it, so it may overlap the one before. A shorter row is one
-    chunk, continued by its last step without an answer.
+    The last chunk of a row ends with it, so it may overlap the one before. A row shorter than a
+    chunk is continued by repeating its last step, without an answer.
+
+    Attributes:
+        lengths: (n,) number of steps of each row.
+        owner: (m,) the row of each chunk.
+        start: (m,) first step of each chunk in its row.
+        length: Number of steps of a chunk.
     """
 
     lengths: IntArray
@@ -33,7 +37,19 @@ class Chunks:
 
     @classmethod
     def of(cls, lengths: Sequence[int], length: int = LENGTH) -> Chunks:
-        """Cut rows of these lengths; raises UnsupportedOptionError for an empty one."""
+        """Divide rows into chunks.
+
+        Args:
+            lengths: Number of steps of each row.
+            length: Largest number of steps of a chunk.
+
+        Raises:
+            UnsupportedOptionError: A row is empty.
+
+        Example:
+            >>> Chunks.of([5, 2], 3).start.tolist()
+            [0, 2, 0]
+        """
         if not len(lengths) or min(lengths) < 1:
             raise UnsupportedOptionError(
                 f"Series of {min(lengths, default=0)} steps; wanted at least one step."
@@ -49,31 +65,30 @@ class Chunks:
         return cls(np.asarray(lengths), np.asarray(owner), np.asarray(start), length)
 
     def cut(self, series: Sequence[Any]) -> FloatArray:
-        """(m, length, d) chunks of series (k_i, d)."""
-        steps = [
-            np.minimum(s + np.arange(self.length), self.lengths[i] - 1) for i, s in self._places()
-        ]
-        return np.stack(
-            [
-                np.asarray(series[i], dtype=np.float32)[at]
-                for i, at in zip(self.owner, steps, strict=True)
-            ]
-        )
+        """Cut series (k_i, d) of the rows into chunks (m, length, d)."""
+        chunks = []
+        for row, start in self._rows_and_starts():
+            steps = start + np.arange(self.length)
+            last = self.lengths[row] - 1
+            values = np.asarray(series[row], dtype=np.float32)
+            chunks.append(values[np.minimum(steps, last)])
+        return np.stack(chunks)
 
     def answers(self, states: Sequence[Any]) -> IntArray:
-        """(m, length) states of the chunks, -1 behind the end of a row."""
+        """Cut states (k_i,) of the rows into chunks (m, length), -1 beyond the end of a row."""
         out = np.full((len(self.owner), self.length), UNANNOTATED, dtype=np.int64)
-        for chunk, (i, s) in zip(out, self._places(), strict=True):
-            part = np.asarray(states[i])[s : s + self.length]
+        for chunk, (row, start) in zip(out, self._rows_and_starts(), strict=True):
+            of_row = np.asarray(states[row])
+            part = of_row[start : start + self.length]
             chunk[: len(part)] = part
         return out
 
     def rows(self, rows: IntArray) -> IntArray:
-        """Chunks of some rows."""
+        """Find the chunks of some rows."""
         return np.flatnonzero(np.isin(self.owner, rows))
 
     def split(self, split: RowSplit) -> RowSplit:
-        """A split of rows as one of chunks."""
+        """Convert a split of rows to a split of chunks."""
         inner = tuple(self.rows(part) for part in split.inner)
         return replace(
             split,
@@ -83,14 +98,26 @@ class Chunks:
         )
 
     def join(self, scores: FloatArray, rows: IntArray) -> list[Array]:
-        """From scores (chunks of ``rows``, length, classes) the likeliest class of each step of
-        each row; overlaps add up.
-        """
-        total = {int(i): np.zeros((int(self.lengths[i]), scores.shape[2])) for i in rows}
-        for k, chunk in zip(self.rows(rows), scores, strict=True):
-            found = total[int(self.owner[k])][self.start[k] : self.start[k] + self.length]
-            found += chunk[: len(found)]
-        return [total[int(i)].argmax(axis=1) for i in rows]
+        """Find the most likely class of each step of some rows.
 
-    def _places(self) -> list[tuple[int, int]]:
-        return [(int(i), int(s)) for i, s in zip(self.owner, self.start, strict=True)]
+        Args:
+            scores: (m, length, classes) of the chunks of ``rows``. Scores are added where chunks
+                overlap.
+            rows: The rows.
+
+        Returns:
+            Classes (k_i,) of each row.
+        """
+        n_classes = scores.shape[2]
+        total = {int(row): np.zeros((int(self.lengths[row]), n_classes)) for row in rows}
+        for index, chunk in zip(self.rows(rows), scores, strict=True):
+            of_row = total[int(self.owner[index])]
+            start = self.start[index]
+            part = of_row[start : start + self.length]
+            part += chunk[: len(part)]
+        return [total[int(row)].argmax(axis=1) for row in rows]
+
+    def _rows_and_starts(self) -> list[tuple[int, int]]:
+        """The row and the first step of each chunk."""
+        pairs = zip(self.owner, self.start, strict=True)
+        return [(int(row), int(start)) for row, start in pairs]

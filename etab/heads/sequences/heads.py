@@ -1,10 +1,10 @@
-"""Heads over sequences of embeddings: pooling, recurrent, convolutional and transformer, one answer
-a clip or a step.
+"""Heads over sequences of embeddings: pooling, recurrent, convolutional and transformer networks.
 
-Answers for steps are a list of states, one array a row, also where rows are of other lengths
-(series of heart sounds). Each outer split trains on its training patients without the first inner
-part, which decides when to stop and which sequence, learning rate and weight decay are taken. Time
-steps that nobody annotated (-1) have no loss.
+They predict one answer for each clip, or one for each step. Answers for steps are a list of states,
+one array for each row; rows may have several lengths (series of heart sounds). Each outer split
+trains on its training patients without the first inner part. That part decides when training stops,
+and which sequence, learning rate and weight decay are used. Steps that are not annotated (-1) have
+no loss.
 """
 
 from __future__ import annotations
@@ -30,14 +30,25 @@ if TYPE_CHECKING:
 
     from etab.heads.sequences.networks import TemporalNetwork
 
+# Pairs of learning rate and weight decay.
 RECIPES = ((3e-3, 1e-2), (1e-3, 1e-2), (1e-3, 0.3))
+# Rows that are predicted at once.
 _CHUNK = 256
 _ONE = frozenset({Kind.VALUE, Kind.BINARY, Kind.CLASSES})
 
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """A trained network with what it was trained on and how well it does on the validation part."""
+    """A trained network, its recipe, and its loss on the validation part.
+
+    Attributes:
+        network: The network.
+        key: Name of the sequence that it reads.
+        rate: Learning rate.
+        decay: Weight decay.
+        loss: Best validation loss.
+        epoch: Epoch of the best loss, from 1.
+    """
 
     network: TemporalNetwork
     key: str
@@ -48,12 +59,21 @@ class _Fit:
 
 
 def refuse_sequences(name: str, sequences: Any) -> None:
-    """Raise UnsupportedOptionError for features that hold no usable sequences."""
+    """Check that features hold usable sequences.
+
+    Args:
+        name: Name of the head in errors.
+        sequences: Arrays (n, T, d) by name.
+
+    Raises:
+        UnsupportedOptionError: There are no sequences, or one has another shape or values that are
+            not finite.
+    """
     if not sequences:
         raise UnsupportedOptionError(
             f"The head {name!r} needs features as sequences (n, T, d); these features have none. "
-            "Take a task whose rows "
-            "are clips, or a head on pooled embeddings (ridge, logistic, knn)."
+            "Take a task whose rows are clips, or a head on pooled embeddings (ridge, logistic, "
+            "knn)."
         )
     for key, values in sequences.items():
         if len(values.shape) != 3 or 0 in values.shape:
@@ -63,13 +83,12 @@ def refuse_sequences(name: str, sequences: Any) -> None:
         if not np.isfinite(values).all():
             raise UnsupportedOptionError(
                 f"The sequence {key!r} holds values that are not finite. The backbone overflows on "
-                "this input: try "
-                "--precision fp32."
+                "this input: try --precision fp32."
             )
 
 
 class TemporalHead(Head):
-    """A network over sequences; what is searched are pairs (learning rate, weight decay)."""
+    """A network over sequences, with a search over pairs of learning rate and weight decay."""
 
     kinds: ClassVar[frozenset[Kind]] = _ONE
     needs_sequences: ClassVar[bool] = True
@@ -81,15 +100,25 @@ class TemporalHead(Head):
         width: int = 64,
         searched: Sequence[tuple[float, float]] = RECIPES,
     ) -> None:
-        """``width``: channels inside the network, a multiple of 4; ``searched``: one pair or more."""
+        """Set how the network is trained.
+
+        Args:
+            recipe: How to train, except for the learning rate, weight decay and seed. None: 40
+                epochs with batches of 32 rows and a patience of 6 epochs.
+            width: Channels inside the network, a multiple of 4.
+            searched: Pairs of learning rate and weight decay, at least one.
+
+        Raises:
+            UnsupportedOptionError: The width is no multiple of 4, or there is no pair.
+        """
         if width % 4 or width < 4 or not searched:
             raise UnsupportedOptionError(
                 f"The head {self.name!r} wants a width that is a multiple of 4 and pairs (learning "
-                "rate, weight decay) "
-                f"to search; got {width} and {len(searched)} pairs."
+                f"rate, weight decay) to search; got {width} and {len(searched)} pairs."
             )
         self.recipe = recipe or Recipe(epochs=40, batch=32, patience=6)
-        self.width, self.searched = width, tuple(searched)
+        self.width = width
+        self.searched = tuple(searched)
 
     def cross_fit(
         self,
@@ -106,7 +135,8 @@ class TemporalHead(Head):
 
         Args:
             features: Features of all rows.
-            answers: (n,) values or class indexes, or states (k_i,) of each row, -1 where not annotated.
+            answers: (n,) values or class indexes, or states (k_i,) of each row with -1 where not
+                annotated.
             patients: (n,) the patient of each row.
             splits: The rows to train on, the inner parts to choose by, and the rows to predict.
             target: What is predicted.
@@ -124,11 +154,11 @@ class TemporalHead(Head):
             return self._label(_series(features), answers, splits, target, seeds)
         refuse_sequences(self.name, features.sequences)
         y = _answers(answers, features.sequences, target)
-        fits = [
-            self._split(features.sequences, y, s, target, n)
-            for s, n in zip(splits, seeds, strict=True)
-        ]
-        return [FoldFit(_predictions(scores, target), choice) for scores, choice in fits]
+        fits = []
+        for split, seed in zip(splits, seeds, strict=True):
+            logits, choice = self._split(features.sequences, y, split, target, seed)
+            fits.append(FoldFit(_predictions(logits, target), choice))
+        return fits
 
     def _label(
         self,
@@ -144,21 +174,23 @@ class TemporalHead(Head):
         lengths = [len(row) for row in states]
         for key, rows in series.items():
             if [len(row) for row in rows] != lengths:
+                steps = sum(map(len, rows))
                 raise UnsupportedOptionError(
                     f"{target.name}: {sum(lengths)} states of {len(lengths)} rows for "
-                    f"{sum(map(len, rows))} steps of "
-                    f"{len(rows)} rows of {key!r}; wanted a state, or {UNANNOTATED}, for every "
-                    "step."
+                    f"{steps} steps of {len(rows)} rows of {key!r}; wanted a state, or "
+                    f"{UNANNOTATED}, for every step."
                 )
         chunks = Chunks.of(lengths)
         sequences = {key: chunks.cut(rows) for key, rows in series.items()}
         refuse_sequences(self.name, sequences)
         y = _answers(chunks.answers(states), sequences, target)
-        found = []
+        fits = []
         for split, seed in zip(splits, seeds, strict=True):
-            scores, choice = self._split(sequences, y, chunks.split(split), target, seed)
-            found.append(FoldFit(chunks.join(scores, split.test), choice))
-        return found
+            of_chunks = chunks.split(split)
+            scores, choice = self._split(sequences, y, of_chunks, target, seed)
+            states_of_rows = chunks.join(scores, split.test)
+            fits.append(FoldFit(states_of_rows, choice))
+        return fits
 
     def network(
         self,
@@ -166,10 +198,17 @@ class TemporalHead(Head):
         target: Target,
         seed: int,
     ) -> TemporalNetwork:
-        """A new network for sequences of ``channels``; ``seed`` decides its first weights."""
+        """Make a new network.
+
+        Args:
+            channels: Width of the sequences.
+            target: What is predicted.
+            seed: Seed of the initial weights.
+        """
         from etab.heads.sequences.networks import TemporalNetwork
 
-        answers = len(target.classes) if target.kind in (Kind.CLASSES, Kind.STATES) else 1
+        has_classes = target.kind in (Kind.CLASSES, Kind.STATES)
+        answers = len(target.classes) if has_classes else 1
         with seeded(seed):
             return TemporalNetwork(
                 self.name,
@@ -187,17 +226,19 @@ class TemporalHead(Head):
         target: Target,
         seed: int,
     ) -> tuple[FloatArray, dict[str, Any]]:
-        """Logits of the test rows (for values the values), and what was chosen."""
+        """Logits of the test rows (values for a target of values), and what was chosen."""
         validation = _annotated(y, split.inner[0], target)
         rows = _annotated(y, without(split.train, split.inner[0]), target)
         if not len(rows) or not len(validation):
             raise SplitError(
                 f"{target.name}: {len(rows)} training and {len(validation)} validation sequences "
-                "are annotated; the head "
-                f"{self.name!r} needs both. Take fewer folds, or more patients."
+                f"are annotated; the head {self.name!r} needs both. Take fewer folds, or more "
+                "patients."
             )
         shift, scale = _scale(y[rows], target)
-        scaled = (y - shift) / scale if target.kind is Kind.VALUE else y
+        scaled = y
+        if target.kind is Kind.VALUE:
+            scaled = (y - shift) / scale
         best = self._search(sequences, scaled, rows, validation, target, seed)
         logits = _logits(best.network, sequences[best.key], split.test) * scale + shift
         choice = {
@@ -218,9 +259,7 @@ class TemporalHead(Head):
         target: Target,
         seed: int,
     ) -> _Fit:
-        """Choose the sequence by the first pair, then the pair for that sequence, by the validation
-        loss.
-        """
+        """Choose by the validation loss: the sequence with the first pair, then the pair."""
 
         def fit(key: str, pair: tuple[float, float]) -> _Fit | TrainingError:
             try:
@@ -228,10 +267,13 @@ class TemporalHead(Head):
             except TrainingError as error:
                 return error
 
-        fits = [fit(key, self.searched[0]) for key in sequences]
+        first_pair, *other_pairs = self.searched
+        fits = [fit(key, first_pair) for key in sequences]
         good = [f for f in fits if isinstance(f, _Fit)]
-        key = min(good, key=lambda f: f.loss).key if good else next(iter(sequences))
-        fits += [fit(key, pair) for pair in self.searched[1:]]
+        key = next(iter(sequences))
+        if good:
+            key = min(good, key=lambda f: f.loss).key
+        fits += [fit(key, pair) for pair in other_pairs]
         good = [f for f in fits if isinstance(f, _Fit)]
         if not good:
             raise TrainingError(
@@ -250,39 +292,41 @@ class TemporalHead(Head):
         pair: tuple[float, float],
         seed: int,
     ) -> _Fit:
+        """Train a network on one sequence with one pair of learning rate and weight decay."""
         import torch
 
-        network = self.network(values.shape[2], target, seed)
-        flat = np.asarray(values[rows], dtype=np.float64).reshape(-1, values.shape[2])
-        network.standardise(
-            torch.from_numpy(flat.mean(axis=0)),
-            torch.from_numpy(np.maximum(flat.std(axis=0), 1e-6)),
-        )
-        wanted = torch.as_tensor(
-            y, dtype=torch.float32 if target.kind in (Kind.VALUE, Kind.BINARY) else torch.int64
-        )
+        width = values.shape[2]
+        network = self.network(width, target, seed)
+        flat = np.asarray(values[rows], dtype=np.float64).reshape(-1, width)
+        deviation = np.maximum(flat.std(axis=0), 1e-6)
+        network.standardise(torch.from_numpy(flat.mean(axis=0)), torch.from_numpy(deviation))
+        is_real = target.kind in (Kind.VALUE, Kind.BINARY)
+        wanted = torch.as_tensor(y, dtype=torch.float32 if is_real else torch.int64)
 
         def loss(some: IntArray) -> torch.Tensor:
-            return _loss(network(_tensor(values, some)), wanted[torch.as_tensor(some)], target)
+            logits = network(_tensor(values, some))
+            return _loss(logits, wanted[torch.as_tensor(some)], target)
 
         rate, decay = pair
-        done = train(
-            network,
-            loss,
-            rows,
-            validation,
-            replace(
-                self.recipe,
-                learning_rate=rate,
-                weight_decay=decay,
-                seed=seed,
-            ),
+        recipe = replace(
+            self.recipe,
+            learning_rate=rate,
+            weight_decay=decay,
+            seed=seed,
         )
-        return _Fit(network, key, rate, decay, done.best_loss, done.best_epoch + 1)
+        done = train(network, loss, rows, validation, recipe)
+        return _Fit(
+            network,
+            key,
+            rate,
+            decay,
+            loss=done.best_loss,
+            epoch=done.best_epoch + 1,
+        )
 
 
 def _series(features: Features) -> Mapping[str, Any]:
-    """Sequences of one length, or, without any, the series (k_i, d) of rows of several lengths."""
+    """Sequences of one length, or else the series (k_i, d) of rows of several lengths."""
     if features.sequences or features.series is None:
         return features.sequences
     return {"series": features.series}
@@ -293,41 +337,52 @@ def _answers(
     sequences: Mapping[str, Any],
     target: Target,
 ) -> Array:
-    """Answers as an array: (n,) numbers, or (n, T) classes of time steps; refuses another shape or
-    class.
+    """Answers as an array: (n,) numbers, or (n, T) classes of steps.
+
+    Raises UnsupportedOptionError for another shape or an unknown class.
     """
     n, steps = next(iter(sequences.values())).shape[:2]
     y = np.asarray(answers, dtype=np.float64 if target.kind is Kind.VALUE else np.int64)
     wanted = (n, steps) if target.kind is Kind.STATES else (n,)
-    if y.shape != wanted or any(v.shape[:2] != (n, steps) for v in sequences.values()):
-        shapes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in sequences.items())
+    is_even = all(values.shape[:2] == (n, steps) for values in sequences.values())
+    if y.shape != wanted or not is_even:
+        shapes = ", ".join(f"{name} {tuple(values.shape)}" for name, values in sequences.items())
         raise UnsupportedOptionError(
             f"{target.name}: answers of shape {y.shape} for sequences {shapes}; wanted {wanted}."
         )
     low = UNANNOTATED if target.kind is Kind.STATES else 0
-    if target.kind is not Kind.VALUE and (y.min() < low or y.max() >= len(target.classes)):
+    if target.kind is Kind.VALUE:
+        return y
+    count = len(target.classes)
+    if y.min() < low or y.max() >= count:
         raise UnsupportedOptionError(
-            f"{target.name}: classes from {y.min()} to {y.max()} for the {len(target.classes)} "
-            "classes "
-            f"{', '.join(target.classes)}; wanted {low} to {len(target.classes) - 1}."
+            f"{target.name}: classes from {y.min()} to {y.max()} for the {count} classes "
+            f"{', '.join(target.classes)}; wanted {low} to {count - 1}."
         )
     return y
 
 
 def _annotated(y: Array, rows: IntArray, target: Target) -> IntArray:
-    """Rows with at least one step that somebody annotated."""
-    return rows[(y[rows] != UNANNOTATED).any(axis=1)] if target.kind is Kind.STATES else rows
+    """Rows with at least one annotated step."""
+    if target.kind is not Kind.STATES:
+        return rows
+    is_annotated = y[rows] != UNANNOTATED
+    return rows[is_annotated.any(axis=1)]
 
 
 def _scale(y: Array, target: Target) -> tuple[float, float]:
-    """Mean and deviation of the training values."""
-    return (float(y.mean()), float(y.std()) or 1.0) if target.kind is Kind.VALUE else (0.0, 1.0)
+    """Mean and deviation of the training values; 0 and 1 for other targets."""
+    if target.kind is not Kind.VALUE:
+        return 0.0, 1.0
+    deviation = float(y.std()) or 1.0
+    return float(y.mean()), deviation
 
 
 def _tensor(values: Any, rows: IntArray) -> torch.Tensor:
     import torch
 
-    return torch.from_numpy(np.asarray(values[np.asarray(rows)], dtype=np.float32))
+    of_rows = values[np.asarray(rows)]
+    return torch.from_numpy(np.asarray(of_rows, dtype=np.float32))
 
 
 def _loss(
@@ -335,8 +390,10 @@ def _loss(
     wanted: torch.Tensor,
     target: Target,
 ) -> torch.Tensor:
-    """Mean over rows: squared error, cross-entropy, or cross-entropy of the annotated steps of each
-    sequence.
+    """Mean loss of the rows.
+
+    The loss is the squared error, the cross-entropy, or the mean cross-entropy over the annotated
+    steps of a sequence.
     """
     from torch.nn import functional
 
@@ -352,7 +409,9 @@ def _loss(
         ignore_index=UNANNOTATED,
         reduction="none",
     )
-    return (steps.sum(dim=1) / (wanted != UNANNOTATED).sum(dim=1)).mean()
+    annotated = (wanted != UNANNOTATED).sum(dim=1)
+    of_rows = steps.sum(dim=1) / annotated
+    return of_rows.mean()
 
 
 def _logits(
@@ -360,18 +419,19 @@ def _logits(
     values: Any,
     rows: IntArray,
 ) -> FloatArray:
+    """Logits of some rows, float64."""
     import torch
 
+    parts = []
     with torch.inference_mode():
-        parts = [
-            network(_tensor(values, rows[at : at + _CHUNK])).numpy()
-            for at in range(0, len(rows), _CHUNK)
-        ]
+        for start in range(0, len(rows), _CHUNK):
+            chunk = _tensor(values, rows[start : start + _CHUNK])
+            parts.append(network(chunk).numpy())
     return np.concatenate(parts).astype(np.float64)
 
 
 def _predictions(logits: FloatArray, target: Target) -> FloatArray:
-    """What a target of this kind wants, from logits."""
+    """Predictions in the form of a target, from logits."""
     if target.kind is Kind.VALUE:
         return np.asarray(logits[:, 0])
     if target.kind is Kind.BINARY:
@@ -388,13 +448,13 @@ class MeanPool(TemporalHead):
 
 @HEADS.register("attention_pool")
 class AttentionPool(TemporalHead):
-    """Linear layer on a mean over time whose weights are learned (gated attention)."""
+    """Linear layer on a weighted mean over time; gated attention learns the weights."""
 
     name: ClassVar[str] = "attention_pool"
 
 
 class _Labels(TemporalHead):
-    """Answers for a whole sequence or for each of its steps."""
+    """A network that predicts one answer for a sequence, or one for each of its steps."""
 
     kinds: ClassVar[frozenset[Kind]] = _ONE | {Kind.STATES}
 

@@ -1,7 +1,7 @@
-"""Networks over sequences of embeddings (n, T, d): one answer a sequence, or one a time step.
+"""Networks over sequences of embeddings (n, T, d): one output a sequence, or one a step.
 
-Imported only by the heads that train, since it needs torch. None of them looks at its batch
-neighbours.
+Only the heads that train import this module, since it needs torch. The output of a row never
+depends on other rows of the batch.
 """
 
 from __future__ import annotations
@@ -28,14 +28,17 @@ class AttentionPoolNetwork(nn.Module):
     """Mean over time weighted by learned, gated attention (Ilse et al., ICML 2018)."""
 
     def __init__(self, width: int, hidden: int = 32) -> None:
-        """``hidden``: width of the attention network."""
+        """Build for sequences of ``width`` channels, with ``hidden`` channels of attention."""
         super().__init__()
-        self.content, self.gate = nn.Linear(width, hidden), nn.Linear(width, hidden)
+        self.content = nn.Linear(width, hidden)
+        self.gate = nn.Linear(width, hidden)
         self.score = nn.Linear(hidden, 1)
 
     def weights(self, x: Tensor) -> Tensor:
-        """(n, T) weights of the steps, which sum to 1."""
-        score: Tensor = self.score(self.content(x).tanh() * self.gate(x).sigmoid())
+        """Compute weights (n, T) of the steps, which sum to 1."""
+        content = self.content(x).tanh()
+        gate = self.gate(x).sigmoid()
+        score: Tensor = self.score(content * gate)
         return score[..., 0].softmax(dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,7 +50,10 @@ class Recurrent(nn.Module):
     """A recurrent network in both directions: (n, T, w) to (n, T, w)."""
 
     def __init__(self, kind: Callable[..., nn.RNNBase], width: int) -> None:
-        """``kind``: nn.RNN, nn.LSTM or nn.GRU; half the width goes to each direction."""
+        """Build a network of ``kind``: nn.RNN, nn.LSTM or nn.GRU.
+
+        Half of the ``width`` channels belong to each direction.
+        """
         super().__init__()
         self.cell = kind(width, width // 2, batch_first=True, bidirectional=True)
 
@@ -57,28 +63,35 @@ class Recurrent(nn.Module):
 
 
 class Convolutional(nn.Module):
-    """Residual convolutions over time with growing dilation (1, 2, 4): each step sees 14 on each
-    side.
+    """Residual convolutions over time with growing dilation (1, 2, 4).
+
+    The output of a step depends on 14 steps on each side.
     """
 
     def __init__(self, width: int, dilations: tuple[int, ...] = (1, 2, 4)) -> None:
-        """One block of two convolutions of length 3 for each dilation."""
+        """Build a block of two convolutions of length 3 and ``width`` channels for each dilation.
+
+        ``dilations`` are the steps between the taps of the convolutions of each block.
+        """
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in dilations)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv1d(width, width, 3, padding=d, dilation=d),
+        blocks = []
+        for dilation in dilations:
+            block = nn.Sequential(
+                nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation),
                 nn.GELU(),
                 nn.Dropout(DROPOUT),
-                nn.Conv1d(width, width, 3, padding=d, dilation=d),
+                nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation),
             )
-            for d in dilations
-        )
+            blocks.append(block)
+        self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of every step."""
         for norm, block in zip(self.norms, self.blocks, strict=True):
-            x = x + block(norm(x).transpose(1, 2)).transpose(1, 2)
+            channels_first = norm(x).transpose(1, 2)
+            change = block(channels_first).transpose(1, 2)
+            x = x + change
         return x
 
 
@@ -86,7 +99,7 @@ class TransformerNetwork(nn.Module):
     """Two encoder layers with four heads, norm first, over steps marked by sinusoids."""
 
     def __init__(self, width: int) -> None:
-        """``width``: a multiple of 4."""
+        """Build for sequences of ``width`` channels, a multiple of 4."""
         super().__init__()
         layer = nn.TransformerEncoderLayer(
             width,
@@ -106,15 +119,28 @@ class TransformerNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of every step."""
-        return self.layers(x + sinusoids(x.shape[1], x.shape[2]).to(x))  # type: ignore[no-any-return]
+        out: Tensor = self.layers(x + sinusoids(x.shape[1], x.shape[2]).to(x))
+        return out
 
 
 def sinusoids(steps: int, width: int) -> Tensor:
-    """(steps, width) sines and cosines of the place of a step (Vaswani et al., NeurIPS 2017)."""
-    at = torch.arange(steps)[:, None] * torch.exp(
-        torch.arange(0, width, 2) * (-math.log(10000.0) / width)
-    )
-    return torch.stack([at.sin(), at.cos()], dim=2).flatten(1)[:, :width]
+    """Encode positions as sines and cosines.
+
+    Args:
+        steps: Number of steps.
+        width: Number of channels.
+
+    Returns:
+        (steps, width).
+
+    Source:
+        Vaswani et al., Attention Is All You Need, NeurIPS 2017, section 3.5.
+    """
+    channels = torch.arange(0, width, 2)
+    frequencies = torch.exp(channels * (-math.log(10000.0) / width))
+    phases = torch.arange(steps)[:, None] * frequencies
+    pairs = torch.stack([phases.sin(), phases.cos()], dim=2)
+    return pairs.flatten(1)[:, :width]
 
 
 BODIES: dict[str, Callable[[int], nn.Module]] = {
@@ -129,11 +155,11 @@ BODIES: dict[str, Callable[[int], nn.Module]] = {
 
 
 class TemporalNetwork(nn.Module):
-    """Sequences (n, T, d) to logits (n, k), or with ``steps`` to (n, T, k).
+    """A network from sequences (n, T, d) to logits (n, k), or with ``steps`` to (n, T, k).
 
-    Every channel is standardised by the training rows, projected to ``width``, and goes through the
-    body of that name; for one answer a sequence the outputs are averaged over time (by learned
-    weights in "attention_pool").
+    Every channel is standardised by the training rows. The sequence is projected to ``width``
+    channels and passed through the body of that name. For one answer a sequence the outputs are
+    averaged over time; "attention_pool" learns the weights of this average.
     """
 
     def __init__(
@@ -145,7 +171,15 @@ class TemporalNetwork(nn.Module):
         steps: bool = False,
         width: int = NETWORK_WIDTH,
     ) -> None:
-        """``channels``: d; ``answers``: k."""
+        """Build the network.
+
+        Args:
+            name: Name of the body, a key of ``BODIES``.
+            channels: Width d of the sequences.
+            answers: Number k of logits.
+            steps: Whether each step has an answer of its own.
+            width: Channels inside the network.
+        """
         super().__init__()
         self.steps = steps
         self.project = nn.Linear(channels, width)
@@ -167,5 +201,8 @@ class TemporalNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits."""
         x = (x - self.get_buffer("mean")) / self.get_buffer("deviation")
-        found = self.body(self.project(x))
-        return self.answer(self.drop(found if self.steps else self.pool(found)))  # type: ignore[no-any-return]
+        out = self.body(self.project(x))
+        if not self.steps:
+            out = self.pool(out)
+        logits: Tensor = self.answer(self.drop(out))
+        return logits

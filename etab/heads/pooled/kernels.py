@@ -81,7 +81,7 @@ class Kernels:
     def predict(
         self, fit: Basis | WideBasis, key: str, rows: IntArray, path: FloatArray
     ) -> FloatArray:
-        """Predict (m, ...) for ``rows`` of ``key`` from coefficients ``path`` in the basis ``fit``."""
+        """Predict (m, ...) for ``rows`` of ``key`` from coefficients ``path`` in basis ``fit``."""
         return (
             fit.predict(self.kernel(key), rows, path)
             if isinstance(fit, Basis)

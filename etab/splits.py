@@ -1,6 +1,6 @@
-"""Which patients are trained on and which are tested: the authors' split, or folds of patients.
+"""Splits into training and test rows: the authors' split, or folds of patients.
 
-A patient's rows are never divided between parts.
+All rows of a patient belong to the same part.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from etab.types import Array, IntArray, Record, RowSplit
 
 PROTOCOL_SORTS = ("official", "cv", "lodo")
 SPLIT_PARTS = ("train", "val", "test")
+# Number of folds of a training set that has no validation part.
 INNER_FOLDS = 3
 
 
@@ -62,13 +63,19 @@ def folds(
     shuffled: list[str] = []
     for stratum in sorted(members):
         of_stratum = members[stratum]
-        shuffled += [of_stratum[int(i)] for i in rng.permutation(len(of_stratum))]
+        order = rng.permutation(len(of_stratum))
+        shuffled += [of_stratum[int(i)] for i in order]
     return {patient: i % n_fold for i, patient in enumerate(shuffled)}
 
 
 def check_leaks(records: Iterable[Record]) -> None:
-    """Raise SplitError naming the first patient whose recordings lie in two parts of the authors'
-    split.
+    """Check that no patient is in two parts of the authors' split.
+
+    Args:
+        records: The recordings of a dataset.
+
+    Raises:
+        SplitError: The recordings of a patient are in two parts; the message names the patient.
     """
     _check_pairs((record.patient, record.split) for record in records)
 
@@ -111,13 +118,13 @@ def row_splits(
     if protocol == "cv":
         return _cross(patients, folds(patients.tolist(), n_fold, seed, strata), seed)
     if protocol == "lodo":
-        return _leave_one_out(
-            patients, np.asarray(patients if groups is None else groups, dtype=object)
-        )
+        databases = patients if groups is None else groups
+        return _leave_one_out(patients, np.asarray(databases, dtype=object))
     raise unknown("protocol", protocol, PROTOCOL_SORTS)
 
 
 def _check_pairs(pairs: Iterable[tuple[str, str]]) -> None:
+    """Check that each patient occurs with one part only."""
     home: dict[str, str] = {}
     for patient, part in pairs:
         if home.setdefault(patient, part) != part:
@@ -129,17 +136,17 @@ def _check_pairs(pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def _official(patients: Array, parts: Array, seed: int) -> RowSplit:
+    """The split of the authors."""
     _check_pairs(zip(patients.tolist(), parts.tolist(), strict=True))
     odd = sorted(set(parts.tolist()) - set(SPLIT_PARTS))
     if odd:
-        raise SplitError(
-            f"{int(np.isin(parts, odd).sum())} rows are in no part of the authors' split; "
-            "use protocol 'cv'."
-        )
-    fit, val, test = (
-        np.flatnonzero(np.isin(parts, p)) for p in (["train", "val"], ["val"], ["test"])
-    )
-    for name, rows in (("train", np.flatnonzero(parts == "train")), ("test", test)):
+        n_odd = int(np.isin(parts, odd).sum())
+        raise SplitError(f"{n_odd} rows are in no part of the authors' split; use protocol 'cv'.")
+    fit = np.flatnonzero(np.isin(parts, ["train", "val"]))
+    train = np.flatnonzero(parts == "train")
+    val = np.flatnonzero(parts == "val")
+    test = np.flatnonzero(parts == "test")
+    for name, rows in (("train", train), ("test", test)):
         if len(rows) == 0:
             raise SplitError(
                 f"The authors' split has no {name} rows with a label here; use protocol 'cv'."
@@ -153,18 +160,22 @@ def _cross(
     fold_of: Mapping[str, int],
     seed: int,
 ) -> list[RowSplit]:
+    """A split for each fold of patients."""
     n_fold = max(fold_of.values()) + 1
     fold = np.array([fold_of[p] for p in patients])
     out = []
     for k in range(n_fold):
         train = np.flatnonzero(fold != k)
-        others = tuple(np.flatnonzero(fold == j) for j in range(n_fold) if j != k)
-        inner = others if len(others) > 1 else inner_parts(patients, train, seed)
-        out.append(RowSplit(train, inner, np.flatnonzero(fold == k), f"fold{k}"))
+        test = np.flatnonzero(fold == k)
+        inner = tuple(np.flatnonzero(fold == j) for j in range(n_fold) if j != k)
+        if len(inner) < 2:
+            inner = inner_parts(patients, train, seed)
+        out.append(RowSplit(train, inner, test, f"fold{k}"))
     return out
 
 
 def _leave_one_out(patients: Array, groups: Array) -> list[RowSplit]:
+    """One split for each database: trained on the others, tested on it."""
     names = sorted(set(groups.tolist()))
     if len(names) < 3:
         listed = ", ".join(map(str, names)) if names else "none"
@@ -176,7 +187,8 @@ def _leave_one_out(patients: Array, groups: Array) -> list[RowSplit]:
     out = []
     for name in names:
         inner = tuple(rows for other, rows in parts.items() if other != name)
-        out.append(RowSplit(np.sort(np.concatenate(inner)), inner, parts[name], str(name)))
+        train = np.sort(np.concatenate(inner))
+        out.append(RowSplit(train, inner, parts[name], str(name)))
     return out
 
 
@@ -196,18 +208,20 @@ def inner_parts(
         The rows of each fold: three folds, or one for each patient where there are fewer.
     """
     names = patients[rows].tolist()
-    fold_of = folds(names, min(INNER_FOLDS, len(set(names))), seed)
+    n_patients = len(set(names))
+    fold_of = folds(names, min(INNER_FOLDS, n_patients), seed)
     fold = np.array([fold_of[name] for name in names])
-    return tuple(rows[fold == k] for k in range(int(fold.max()) + 1))
+    n_fold = int(fold.max()) + 1
+    return tuple(rows[fold == k] for k in range(n_fold))
 
 
 def inner_fits(
     splits: Sequence[RowSplit], patients: Array
 ) -> tuple[list[RowSplit], list[list[int]]]:
-    """List the fits that predict every inner part of every split without it.
+    """List the fits that predict every inner part of every split without training on it.
 
-    Leaving out folds j and k is one fit, whichever of them is the outer one: its test rows are
-    those of both.
+    Leaving out folds j and k is one fit, whichever of them is the outer one: its test rows are the
+    rows of both.
 
     Args:
         splits: The splits, with their inner parts.
@@ -225,7 +239,8 @@ def inner_fits(
         for part in split.inner:
             train = without(split.train, part)
             inner = tuple(other for other in split.inner if other is not part)
-            if len(inner) < 2:  # one part is too few to choose by
+            # A choice needs at least two parts.
+            if len(inner) < 2:
                 inner = inner_parts(np.asarray(patients, dtype=object), train, 0)
             key = (split.repeat, train.tobytes(), *(other.tobytes() for other in inner))
             if key not in index_of:
@@ -240,5 +255,13 @@ def inner_fits(
 
 
 def without(train: IntArray, part: IntArray) -> IntArray:
-    """Training rows without an inner part."""
+    """Remove an inner part from training rows.
+
+    Args:
+        train: Indexes of the training rows.
+        part: Indexes of the rows of the part.
+
+    Returns:
+        The other training rows, sorted.
+    """
     return np.setdiff1d(train, part)

@@ -1,11 +1,14 @@
-"""The predicted masks of a cell, in one file beside its record, so that overlap can be computed anew.
+"""The predicted masks of a cell, in one file beside its record, from which overlaps follow.
 
-A file is an ordinary ``.npz`` of three arrays that numpy reads without etab: ``shape`` (n, 2), the
-height and width of each mask; ``box`` (n, 4), the top, left, height and width of the smallest box
-around its pixels; and ``bits``, the boxes one after another, their rows packed into bytes by
-``numpy.packbits(..., axis=1)``. Masks stand in the order of the table of predictions.
+A file is an ordinary ``.npz`` of three arrays that numpy reads without etab:
 
-A file may come from a stranger: it is read mask by mask, and only as far as its sizes allow.
+* ``shape`` (n, 2): height and width of each mask;
+* ``box`` (n, 4): top, left, height and width of the smallest box around its pixels;
+* ``bits``: the boxes one after another, their rows packed into bytes by
+  ``numpy.packbits(..., axis=1)``.
+
+Masks are in the order of the table of predictions. A file may come from an unknown source: it is
+read mask by mask, and only as far as its sizes allow.
 """
 
 from __future__ import annotations
@@ -25,20 +28,26 @@ from etab.errors import ResultError, UnsupportedOptionError
 from etab.types import Array
 
 Keep = Literal["all", "sample", "none"]
-"""Which masks are written beside a record: those of every row (and the stated sample in a file of its
-own, for folders that are published without the rest), of the sample alone, or none."""
+"""Which masks are written beside a record.
+
+"all" writes the masks of every row, and the stated sample in a second file for folders that are
+published without the rest. "sample" writes only the sample, "none" writes no masks.
+"""
 
 KEEP: tuple[Keep, ...] = ("all", "sample", "none")
 
 SAMPLE = 20
 """Number of rows in the stated sample of a cell."""
 
+# Limits of a file: its bytes, the side of a mask, and the pixels of all masks.
 LARGEST_MASKS = 64 << 20
 LARGEST_SIDE = 4096
 MOST_PIXELS = 1 << 33
 
 _MEMBERS = ("shape.npy", "box.npy", "bits.npy")
-_END = struct.Struct("<4s4H2LH")  # the record that closes a zip file without a comment
+# The record at the end of a zip file without a comment.
+_END = struct.Struct("<4s4H2LH")
+# Largest size of the directory of a zip file in bytes.
 _LARGEST_DIRECTORY = 4096
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -54,7 +63,7 @@ _DAMAGE = (
 
 
 def keep_named(name: str) -> Keep:
-    """Check a choice of which masks are kept.
+    """Check the option that decides which masks are written.
 
     Args:
         name: "all", "sample" or "none".
@@ -80,13 +89,16 @@ def mask_digest(mask: Array) -> str:
     Returns:
         Sha256 of "HEIGHT WIDTH", a line feed, and ``numpy.packbits(mask)``.
     """
-    size = f"{mask.shape[0]} {mask.shape[1]}\n".encode()
-    return hashlib.sha256(size + np.packbits(mask).tobytes()).hexdigest()
+    height, width = mask.shape
+    size = f"{height} {width}\n".encode()
+    pixels = np.packbits(mask).tobytes()
+    return hashlib.sha256(size + pixels).hexdigest()
 
 
 def joint_digest(digests: Sequence[str]) -> str:
     """Digest all masks of a cell: sha256 of their digests in order, with a line feed after each."""
-    return hashlib.sha256("".join(f"{digest}\n" for digest in digests).encode()).hexdigest()
+    lines = "".join(f"{digest}\n" for digest in digests)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def sample_rows(items: Sequence[str], repeats: Sequence[int]) -> list[int]:
@@ -102,9 +114,11 @@ def sample_rows(items: Sequence[str], repeats: Sequence[int]) -> list[int]:
     """
 
     def key(row: int) -> str:
-        return hashlib.sha256(f"{items[row]} {repeats[row]}".encode()).hexdigest()
+        name = f"{items[row]} {repeats[row]}"
+        return hashlib.sha256(name.encode()).hexdigest()
 
-    return sorted(sorted(range(len(items)), key=key)[:SAMPLE])
+    by_digest = sorted(range(len(items)), key=key)
+    return sorted(by_digest[:SAMPLE])
 
 
 def mask_facts(
@@ -112,7 +126,7 @@ def mask_facts(
     repeats: Sequence[int],
     digests: Sequence[str],
 ) -> dict[str, Any]:
-    """Put together what a record holds of the masks of its cell.
+    """Make the facts of a record about the masks of its cell.
 
     Args:
         items: Names of the rows.
@@ -127,8 +141,14 @@ def mask_facts(
 
 
 def masks_path(record: Path, keep: Keep) -> Path:
-    """Path of the masks beside a record: ``NAME.masks.npz`` or ``NAME.masks-sample.npz``."""
-    return record.with_suffix(".masks.npz" if keep == "all" else ".masks-sample.npz")
+    """Make the path of the masks beside a record.
+
+    Args:
+        record: Path of the record.
+        keep: "all" for ``NAME.masks.npz``, otherwise ``NAME.masks-sample.npz``.
+    """
+    suffix = ".masks.npz" if keep == "all" else ".masks-sample.npz"
+    return record.with_suffix(suffix)
 
 
 def packed_masks(masks: Sequence[Array]) -> bytes:
@@ -146,17 +166,21 @@ def packed_masks(masks: Sequence[Array]) -> bytes:
         >>> np.load(io.BytesIO(content))["box"].tolist()
         [[0, 0, 3, 3]]
     """
-    boxes = [_box(mask) for mask in masks]
-    bits = [
-        np.packbits(_inside(mask, box), axis=1).ravel()
-        for mask, box in zip(masks, boxes, strict=True)
-    ]
+    shapes = []
+    boxes = []
+    bits = [np.empty(0, dtype=np.uint8)]
+    for mask in masks:
+        box = _box(mask)
+        rows = np.packbits(_inside(mask, box), axis=1)
+        shapes.append(mask.shape)
+        boxes.append(box)
+        bits.append(rows.ravel())
     out = io.BytesIO()
     np.savez_compressed(
         out,
-        shape=np.array([mask.shape for mask in masks], dtype=np.uint16).reshape(-1, 2),
+        shape=np.array(shapes, dtype=np.uint16).reshape(-1, 2),
         box=np.array(boxes, dtype=np.uint16).reshape(-1, 4),
-        bits=np.concatenate([np.empty(0, dtype=np.uint8), *bits]),
+        bits=np.concatenate(bits),
     )
     return out.getvalue()
 
@@ -169,10 +193,13 @@ def _box(mask: Array) -> tuple[int, int, int, int]:
         return (0, 0, 0, 0)
     top = int(rows[0])
     left = int(columns[0])
-    return (top, left, int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left)
+    height = int(rows[-1]) + 1 - top
+    width = int(columns[-1]) + 1 - left
+    return (top, left, height, width)
 
 
 def _inside(mask: Array, box: Sequence[int]) -> Array:
+    """The part of a mask in a box, as a view."""
     top, left, height, width = box
     return mask[top : top + height, left : left + width]
 
@@ -180,12 +207,12 @@ def _inside(mask: Array, box: Sequence[int]) -> Array:
 def read_masks(path: Path, n_rows: int) -> Iterator[Array]:
     """Read a file of masks, one mask at a time.
 
-    Nothing is believed: the file is a zip file of three arrays whose sizes agree with each other
-    and with the number of rows, no mask is larger than 4096 pixels a side, and no byte is
-    decompressed beyond what these sizes need.
+    Everything is checked: the file is a zip file of three arrays whose sizes agree with each other
+    and with the number of rows, no mask is larger than 4096 pixels a side, and no more bytes are
+    decompressed than these sizes need.
 
     Args:
-        path: The file; the caller has made sure that it is regular and not too large.
+        path: The file; the caller has checked that it is regular and not too large.
         n_rows: Number of masks that it must hold.
 
     Yields:
@@ -209,8 +236,10 @@ def read_masks(path: Path, n_rows: int) -> Iterator[Array]:
 def _refuse_other_end(handle: IO[bytes]) -> None:
     """Refuse a zip file with more than three members before its directory is read."""
     handle.seek(0, io.SEEK_END)
-    handle.seek(max(handle.tell() - _END.size, 0))
-    mark, _, _, _, members, directory, _, comment = _END.unpack(handle.read(_END.size))
+    size = handle.tell()
+    handle.seek(max(size - _END.size, 0))
+    end = handle.read(_END.size)
+    mark, _, _, _, members, directory, _, comment = _END.unpack(end)
     if mark != b"PK\x05\x06" or comment:
         raise ValueError("it does not end as a zip file does")
     if members != len(_MEMBERS) or directory > _LARGEST_DIRECTORY:
@@ -218,35 +247,39 @@ def _refuse_other_end(handle: IO[bytes]) -> None:
 
 
 def _unpacked(archive: zipfile.ZipFile, n_rows: int) -> Iterator[Array]:
+    """The masks of an open file, one at a time."""
     members = {member.filename: member for member in archive.infolist()}
     if set(members) != set(_MEMBERS):
         raise ValueError(f"its members are not {', '.join(_MEMBERS)}")
-    if any(
-        m.compress_type not in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED) for m in members.values()
-    ):
+    methods = {member.compress_type for member in members.values()}
+    if not methods <= {zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED}:
         raise ValueError("it is compressed otherwise than by deflate")
     shapes = _array(archive, "shape.npy", np.uint16, (n_rows, 2)).astype(np.int64)
     boxes = _array(archive, "box.npy", np.uint16, (n_rows, 4)).astype(np.int64)
     _refuse_sizes(shapes, boxes)
-    n_bytes = boxes[:, 2] * ((boxes[:, 3] + 7) // 8)
+    heights = boxes[:, 2]
+    bytes_of_row = (boxes[:, 3] + 7) // 8
+    n_bytes = heights * bytes_of_row
     with archive.open("bits.npy") as stream:
         _refuse_header(stream, "bits.npy", np.uint8, (int(n_bytes.sum()),))
-        for shape, box, length in zip(
-            shapes.tolist(), boxes.tolist(), n_bytes.tolist(), strict=True
-        ):
-            yield _unpacked_mask(shape, box, _exactly(stream, length))
+        rows = zip(shapes.tolist(), boxes.tolist(), n_bytes.tolist(), strict=True)
+        for shape, box, length in rows:
+            content = _exactly(stream, length)
+            yield _unpacked_mask(shape, box, content)
         if stream.read(1):
             raise ValueError("bits.npy is longer than its masks")
 
 
 def _refuse_sizes(shapes: Array, boxes: Array) -> None:
+    """Refuse masks that are too large, and boxes outside of their masks."""
     if not len(shapes):
         return
     if shapes.min() < 1 or shapes.max() > LARGEST_SIDE:
         raise ValueError(f"a mask has a side of {shapes.max()} pixels; wanted 1 to {LARGEST_SIDE}")
     if shapes.prod(axis=1).sum() > MOST_PIXELS:
         raise ValueError(f"its masks have more than {MOST_PIXELS} pixels together")
-    if (boxes[:, :2] + boxes[:, 2:] > shapes).any():
+    ends = boxes[:, :2] + boxes[:, 2:]
+    if (ends > shapes).any():
         raise ValueError("a box lies outside of its mask")
 
 
@@ -255,10 +288,13 @@ def _unpacked_mask(
     box: Sequence[int],
     content: bytes,
 ) -> Array:
+    """A mask from the packed rows of its box."""
     mask = np.zeros(tuple(shape), dtype=bool)
     _, _, height, width = box
-    rows = np.frombuffer(content, dtype=np.uint8).reshape(height, (width + 7) // 8)
-    _inside(mask, box)[:] = np.unpackbits(rows, axis=1, count=width).astype(bool)
+    bytes_of_row = (width + 7) // 8
+    rows = np.frombuffer(content, dtype=np.uint8).reshape(height, bytes_of_row)
+    bits = np.unpackbits(rows, axis=1, count=width)
+    _inside(mask, box)[:] = bits.astype(bool)
     return mask
 
 
@@ -269,12 +305,15 @@ def _array(
     shape: tuple[int, ...],
 ) -> Array:
     """Read a whole array of a known type and shape."""
+    kind = np.dtype(dtype)
+    length = int(np.prod(shape)) * kind.itemsize
     with archive.open(name) as stream:
         _refuse_header(stream, name, dtype, shape)
-        content = _exactly(stream, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        content = _exactly(stream, length)
         if stream.read(1):
-            raise ValueError(f"{name} is longer than it says")
-    return np.frombuffer(content, dtype=np.dtype(dtype).newbyteorder("<")).reshape(shape)
+            raise ValueError(f"{name} is longer than its header states")
+    numbers = np.frombuffer(content, dtype=kind.newbyteorder("<"))
+    return numbers.reshape(shape)
 
 
 def _refuse_header(
@@ -287,11 +326,14 @@ def _refuse_header(
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError(f"{name} has another version of the format than 1.0")
     stated, fortran, kind = np.lib.format.read_array_header_1_0(stream)
-    if kind != np.dtype(dtype) or (fortran and len(shape) > 1) or stated != shape:
-        raise ValueError(f"{name} is {kind} {stated}; wanted {np.dtype(dtype)} {shape}")
+    wanted = np.dtype(dtype)
+    is_turned = fortran and len(shape) > 1
+    if kind != wanted or is_turned or stated != shape:
+        raise ValueError(f"{name} is {kind} {stated}; wanted {wanted} {shape}")
 
 
 def _exactly(stream: IO[bytes], length: int) -> bytes:
+    """Read so many bytes, or raise EOFError."""
     content = stream.read(length)
     if len(content) < length:
         raise EOFError("an array ends too early")

@@ -16,10 +16,13 @@ from etab.errors import ResultError
 from etab.types import Array, FloatArray, Kind
 
 _FIRST_COLUMNS = ("kind", "item", "patient", "fold")
-_DIGITS = 7  # significant digits of a number in a prediction table
-_ALL_DIGITS = 17  # enough to tell any two float64 apart
-_NOISE = 1e-12  # difference of log-odds below which scores count as equal
-_RANKED = (Kind.BINARY, Kind.CLASSES)  # kinds whose scores are compared with each other
+# Significant digits of a number in a prediction table, and those that distinguish any two float64.
+_DIGITS = 7
+_ALL_DIGITS = 17
+# Difference of log-odds below which scores count as equal.
+_NOISE = 1e-12
+# Kinds whose scores are compared with each other.
+_RANKED = (Kind.BINARY, Kind.CLASSES)
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,10 @@ class Predictions:
         self._refuse_other_repeats()
         for name, values in self.columns.items():
             if not np.isfinite(values).all():
-                where = self.items[int(np.flatnonzero(~np.isfinite(values))[0])]
+                first = int(np.flatnonzero(~np.isfinite(values))[0])
+                item = self.items[first]
                 raise ResultError(
-                    f"A prediction table holds a {name} for {where} that is not a finite number."
+                    f"A prediction table holds a {name} for {item} that is not a finite number."
                 )
 
     def _rounded_column(self, name: str) -> FloatArray:
@@ -181,7 +185,7 @@ class Predictions:
 
 @lru_cache(maxsize=256)
 def _odd_repeats(items: tuple[str, ...], repeats: tuple[int, ...]) -> str:
-    """Say which item is twice in one repeat, or missing from one; empty where none is."""
+    """Name an item that is listed twice in one repeat or missing from one; "" where none is."""
     items_of: dict[int, set[str]] = {repeat: set() for repeat in repeats}
     for item, repeat in zip(items, repeats, strict=True):
         if repeat < 0:
@@ -207,7 +211,7 @@ def _shared(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _rounded(values: FloatArray, *, scores: bool) -> FloatArray:
-    """Round to 7 significant digits, and scores to as many as keep different ones different."""
+    """Round to 7 significant digits, and scores to as many as keep different scores different."""
     numbers: FloatArray = np.asarray(values, dtype=np.float64)
     if not scores:
         return _at_digits(numbers, _DIGITS)
@@ -228,16 +232,21 @@ def _without_noise(scores: FloatArray) -> FloatArray:
     """
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
-    noise = _NOISE * ordered * (1 - ordered)  # the derivative of the logistic function is p (1 - p)
-    starts = np.concatenate([[True], np.diff(ordered) > noise[:-1]])[: len(ordered)]
+    # The derivative of the logistic function is p (1 - p).
+    noise = _NOISE * ordered * (1 - ordered)
+    is_larger = np.diff(ordered) > noise[:-1]
+    starts = np.concatenate([[True], is_larger])[: len(ordered)]
+    distinct = ordered[starts]
     out = np.empty_like(scores)
-    out[order] = ordered[starts][np.cumsum(starts) - 1]
+    out[order] = distinct[np.cumsum(starts) - 1]
     return out
 
 
 def _at_digits(numbers: FloatArray, digits: int) -> FloatArray:
+    """Numbers rounded to some significant digits."""
     pattern = f"%.{digits}g"
-    return np.array([float(pattern % number) for number in numbers.tolist()], dtype=np.float64)
+    rounded = [float(pattern % number) for number in numbers.tolist()]
+    return np.array(rounded, dtype=np.float64)
 
 
 def number_text(number: float) -> str:

@@ -100,8 +100,8 @@ FAULTS = [
     _fault(
         "the database left out is trained on",
         SPLITS,
-        "np.sort(np.concatenate(inner)), inner, parts[name]",
-        "np.arange(len(groups)), inner, parts[name]",
+        "train = np.sort(np.concatenate(inner))",
+        "train = np.arange(len(groups))",
         f"{PROTOCOLS}::test_lodo_leaves_one_database_out",
     ),
     _fault(

@@ -106,7 +106,8 @@ def card(name: str) -> BackboneCard:
     Args:
         name: A registered name (see ``names``), one of ``installed``, "timm/<model>",
             "torchvision/<model>", "hf-hub:<owner>/<model>", "torchaudio/<BUNDLE>",
-            "transformers/<owner>/<model>", or "local:<file>@<network>". With "random/" in front, the random twin of that network.
+            "transformers/<owner>/<model>", or "local:<file>@<network>". "random/" in front names
+            the random twin of a network.
 
     Returns:
         The card. Its ``load()`` returns the backbone.

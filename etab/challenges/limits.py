@@ -290,7 +290,7 @@ class _Family:
 
 @contextmanager
 def _adopting_orphans() -> Iterator[None]:
-    """On Linux, let descendants that lose their parent become children of this process meanwhile."""
+    """On Linux, adopt descendants that lose their parent inside the ``with`` block."""
     if not sys.platform.startswith("linux"):
         yield
         return

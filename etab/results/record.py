@@ -149,14 +149,19 @@ class Result:
         seed: int,
         head: str,
     ) -> Path:
-        """Path of the record of a cell in a folder of results."""
-        return (
-            folder
-            / slug(dataset)
-            / slug(task)
-            / slug(backbone)
-            / f"{slug(protocol)}-{slug(head)}-s{seed}.json"
-        )
+        """Make the path of the record of a cell.
+
+        Args:
+            folder: Folder of results.
+            dataset: Name of the dataset.
+            task: Code of the task.
+            backbone: Name of the backbone.
+            protocol: Name of the protocol.
+            seed: Seed of the run.
+            head: Name of the head.
+        """
+        of_backbone = folder / slug(dataset) / slug(task) / slug(backbone)
+        return of_backbone / f"{slug(protocol)}-{slug(head)}-s{seed}.json"
 
     def path(self, folder: Path) -> Path:
         """Path of this record in a folder of results."""

@@ -39,7 +39,10 @@ def _sound(
     aggregate: str = "",
     protocols: tuple[str, ...] = ("cv",),
 ) -> Task:
-    """Build a task on heart sounds, with every place of CirCor or the unnamed place of CinC 2016."""
+    """Build a task on heart sounds.
+
+    Its views are all auscultation places of CirCor, or the unnamed place of CinC 2016.
+    """
     circor = code.endswith("D")
     return Task(
         code,

@@ -117,8 +117,9 @@ class FunctionBackbone:
             colour = scaled[:, None].expand(-1, 3, -1, -1)
         else:
             colour = scaled.permute(0, 3, 1, 2)
-        mean = torch.tensor(self.kind.mean, device=x.device).view(1, 3, 1, 1)  # type: ignore[union-attr]
-        std = torch.tensor(self.kind.std, device=x.device).view(1, 3, 1, 1)  # type: ignore[union-attr]
+        kind: Any = self.kind
+        mean = torch.tensor(kind.mean, device=x.device).view(1, 3, 1, 1)
+        std = torch.tensor(kind.std, device=x.device).view(1, 3, 1, 1)
         return ((colour - mean) / std).contiguous()
 
     def _parts(self, parts: Any) -> dict[str, Any]:
@@ -139,7 +140,8 @@ class FunctionBackbone:
         from etab.backbones.sound.parts import window_parts
 
         n = len(x)
-        rows = [window_parts(window, self.kind.samples) for window in x.cpu().numpy()]  # type: ignore[union-attr]
+        kind: Any = self.kind
+        rows = [window_parts(window, kind.samples) for window in x.cpu().numpy()]
         parts = torch.from_numpy(np.concatenate(rows)).to(x.device)
         layers: dict[str, Any] = {}
         for layer, values in self._parts(parts).items():

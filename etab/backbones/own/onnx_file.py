@@ -1,8 +1,8 @@
 """ONNX files of pictures: ``onnx:FILE`` (extra ``onnx``).
 
-The first input is float32 (n, 3, size, size). Frames are normalised by the metadata entries ``mean``
-and ``std`` of the file (three numbers with commas, on the [0, 1] scale); without them, the values
-are in [0, 1]. Each output is a layer: vectors (n, d) or maps (n, c, h, w).
+The first input is float32 (n, 3, size, size). Frames are normalised by the metadata entries
+``mean`` and ``std`` of the file (three numbers with commas, on the [0, 1] scale); without them, the
+values are in [0, 1]. Each output is a layer: vectors (n, d) or maps (n, c, h, w).
 """
 
 from __future__ import annotations

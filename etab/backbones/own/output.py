@@ -151,7 +151,15 @@ def features_of(layers: Mapping[str, Tensor], kind: InputKind) -> Features:
 
 
 def strides_of(layers: Mapping[str, Tensor], kind: InputKind) -> tuple[int, ...]:
-    """List the strides of the maps in input pixels, fine to coarse; () without maps."""
+    """List the strides of maps, fine to coarse.
+
+    Args:
+        layers: Output of the layers; maps are (n, c, h, w).
+        kind: The input of the backbone.
+
+    Returns:
+        Strides in input pixels; () without maps, or for another input than frames.
+    """
     if not isinstance(kind, Frames):
         return ()
     sides = [values.shape[2] for values in layers.values() if values.ndim == 4]

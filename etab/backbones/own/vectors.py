@@ -55,7 +55,7 @@ class SuppliedVectors:
         return sha256_of(self.file)
 
     def to(self, device: str, precision: str) -> SuppliedVectors:
-        """Do nothing: vectors are not computed."""
+        """Return the vectors unchanged; ``device`` and ``precision`` have no effect on them."""
         return self
 
     def __call__(self, x: Any) -> Features:

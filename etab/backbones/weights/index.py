@@ -63,7 +63,7 @@ def entry(name: str) -> Mapping[str, str]:
 
 
 def pretraining_sets(name: str) -> tuple[str, ...]:
-    """List the datasets that the weights of an entry were trained on; "unknown" where it lists none."""
+    """List the datasets that the weights of an entry were trained on; "unknown" without a list."""
     words = entry(name).get("datasets", "unknown").split(",")
     return tuple(word.strip() for word in words if word.strip())
 

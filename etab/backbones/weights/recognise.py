@@ -1,4 +1,4 @@
-"""What a file that holds no weights is: an HTML page, a Git LFS pointer, an archive of other files."""
+"""Recognition of files without weights: HTML pages, Git LFS pointers, archives of other files."""
 
 from __future__ import annotations
 

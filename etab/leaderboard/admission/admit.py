@@ -31,10 +31,10 @@ SAME_SETTINGS = ("head_version", "runs_version", "aggregate", "rows", "window", 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The results of a folder, sorted into those that may be shown and those that may not.
+    """The results of a folder that may be shown, and the reasons against the others.
 
     Attributes:
-        results: The results that stand, in the order of their paths.
+        results: The accepted results, in the order of their paths.
         tables: The predictions of the results that were checked, by path.
         findings: Every reason against a result, and every remark about one.
         other_heads: Results of cells that have another result by the head of the task. They are no
@@ -64,19 +64,19 @@ def admit(
 ) -> Admission:
     """Check every result below a folder.
 
-    Nothing in a file is believed: files are regular and of bounded size, names are plain, every
-    stated number is computed again from the predictions, rows and truth are those of the canonical
-    table where there is one, and results of one task share everything that decides a score. A
-    result that fails is put aside with its reason; the others stand.
+    Nothing in a file is trusted. Files are regular and of bounded size, and names are plain. Every
+    stated number is computed again from the predictions. Rows and truth equal the canonical table
+    where there is one. Results of one task share all settings that decide a score. A result that
+    fails is refused with its reason; the others are accepted.
 
     Args:
         folder: A folder of results; an absent one holds none.
         tasks: Tasks by code.
-        counts: Tells which results are shown. Only these are checked; the others stand as they
-            are.
+        counts: Whether a result is shown. Only these are checked; the others are accepted
+            unchecked.
 
     Returns:
-        The results that stand, their predictions, and the findings.
+        The accepted results, their predictions, and the findings.
     """
     files = record_files(folder)
     findings = [
@@ -142,7 +142,7 @@ def _without_path(text: str, path: Path) -> str:
 
 
 def _second_heads(entries: Mapping[Path, AdmittedEntry]) -> list[Path]:
-    """Results of a cell that has a better one: of the task's head, else of the most frequent head."""
+    """Results of cells that have another result, of the task's head or of a more frequent one."""
     of_head = Counter((entry.result.task, entry.result.head) for entry in entries.values())
 
     def order(path: Path) -> tuple[bool, int, str]:
@@ -206,12 +206,13 @@ def _differing(
     known = [values[path] for path, entry in entries.items() if canonical_release(entry.result)]
     usual = _most_common(known or list(values.values()))
     if name == "phantom":
-        usual = str(phantom)  # a phantom result never enters a board of patients
-    return {
-        path: f"its {name} is {value[:40]}; on this board it is {usual[:40]}"
-        for path, value in values.items()
-        if value != usual
-    }
+        # A phantom result never enters a board of patients.
+        usual = str(phantom)
+    refused = {}
+    for path, value in values.items():
+        if value != usual:
+            refused[path] = f"its {name} is {value[:40]}; on this board it is {usual[:40]}"
+    return refused
 
 
 def _fact(name: str, result: Result) -> str:
@@ -226,11 +227,8 @@ def _differing_rows(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
     if len(set(digests.values())) < 2:
         return {}
     usual = _most_common(list(digests.values()))
-    return {
-        path: "items, patients, folds or truth of its rows are not those of the other results"
-        for path, digest in digests.items()
-        if digest != usual
-    }
+    reason = "items, patients, folds or truth of its rows are not those of the other results"
+    return {path: reason for path, digest in digests.items() if digest != usual}
 
 
 def _twins_of_nobody(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
@@ -261,7 +259,8 @@ def _remarks(entries: Mapping[Path, AdmittedEntry]) -> list[Finding]:
         cell = (entry.result.backbone, entry.result.task)
         by_cell[cell] = entry
         path_of[cell] = path
-    return [
-        Finding(Verdict.FLAGGED, path_of[backbone, task], task, backbone, reason)
-        for (backbone, task), reason in implausible(by_cell)
-    ]
+    remarks = []
+    for (backbone, task), reason in implausible(by_cell):
+        path = path_of[backbone, task]
+        remarks.append(Finding(Verdict.FLAGGED, path, task, backbone, reason))
+    return remarks

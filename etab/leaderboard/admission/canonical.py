@@ -37,13 +37,13 @@ class Release:
 
 
 def rows_digest(table: Predictions) -> str:
-    """Digest of the facts of a table: which rows, of whom, in which fold and repeat, with which truth.
+    """Digest the facts of a table: its rows with their patients, folds, repeats and truth.
 
     Args:
         table: The predictions of a cell.
 
     Returns:
-        Sha256 of the rows in the order of their names. Predictions have no part in it.
+        Sha256 of the rows in the order of their names. It does not depend on predictions.
     """
     facts = []
     for name in FACT_COLUMNS:

@@ -68,7 +68,15 @@ def _json_paths(folder: Path) -> Iterator[Path]:
 
 
 def unsafe(path: Path, largest: int) -> str:
-    """Why a file must not be read; empty where it may."""
+    """Explain why a file must not be read.
+
+    Args:
+        path: The file.
+        largest: Largest allowed size in bytes.
+
+    Returns:
+        The reason; empty where the file may be read.
+    """
     try:
         status = path.lstat()
     except OSError as error:

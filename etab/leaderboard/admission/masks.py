@@ -24,7 +24,12 @@ _KEPT: tuple[Keep, ...] = ("all", "sample")
 
 
 def rows_with_masks(table: Predictions, keep: Keep) -> list[int]:
-    """The rows of a table whose masks a file holds, in the order of the file."""
+    """List the rows of a table whose masks a file holds, in the order of the file.
+
+    Args:
+        table: The predictions of a cell.
+        keep: "all" for every row, otherwise the stated sample.
+    """
     if keep == "all":
         return list(range(len(table.items)))
     return sample_rows(table.items, table.repeats)

@@ -1,7 +1,7 @@
-"""What no check of one file can see: predictions that are copied, constant, or too good.
+"""Checks across the results of a board: predictions that are copied, constant, or too good.
 
-None of this proves anything, so results are marked and stay; only computing a cell again, with
-``etab reproduce``, can tell.
+None of these checks proves a fault, so results are marked and stay on the board. Only computing a
+cell again, with ``etab reproduce``, gives proof.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from etab.leaderboard.admission.ranges import FACT_COLUMNS
 from etab.metrics import METRICS
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
-from etab.types import Array, FloatArray, Kind
+from etab.types import Array, FloatArray, IntArray, Kind
 
+# Correlation of residuals above which predictions count as copied.
 COPY_CORRELATION = 0.9999
+# Smallest number of rows that is compared.
 _FEWEST_ROWS = 10
 
 Cell = tuple[str, str]
@@ -27,7 +29,7 @@ Cell = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class AdmittedEntry:
-    """A result with everything that its plausibility is judged by."""
+    """A result with its predictions and its task."""
 
     result: Result
     table: Predictions
@@ -38,19 +40,22 @@ Entries = Mapping[Cell, AdmittedEntry]
 
 
 def implausible(entries: Entries) -> Iterator[tuple[Cell, str]]:
-    """Find results that a reader should not take at face value.
+    """Find results that a reader should check before relying on them.
 
     Args:
         entries: The results of a board by backbone and task code.
 
     Yields:
-        The cell and the reason, one for each remarkable thing.
+        The cell and the reason, one pair for each remark.
     """
     for cell, entry in entries.items():
         for reason in _alone(entry):
             yield cell, reason
-    for code in sorted({code for _, code in entries}):
-        of_task = {backbone: entry for (backbone, other), entry in entries.items() if other == code}
+    by_task: dict[str, dict[str, AdmittedEntry]] = {}
+    for (backbone, code), entry in entries.items():
+        by_task.setdefault(code, {})[backbone] = entry
+    for code in sorted(by_task):
+        of_task = by_task[code]
         yield from _copies(code, of_task)
         yield from _best_of_all(code, of_task)
     yield from _mixed_settings(entries)
@@ -99,24 +104,30 @@ def _is_constant(table: Predictions) -> bool:
     predictions = _prediction_columns(table)
     if len(table.items) < _FEWEST_ROWS or table.kind in (Kind.MASK, Kind.STATES):
         return False
-    return all(
-        np.ptp(column[folds == fold]) == 0 for column in predictions for fold in np.unique(folds)
-    )
+    for fold in np.unique(folds):
+        of_fold = folds == fold
+        if any(np.ptp(column[of_fold]) > 0 for column in predictions):
+            return False
+    return True
 
 
 def _prediction_columns(table: Predictions) -> list[FloatArray]:
-    return [
-        column
-        for name, column in table.columns.items()
-        if name not in FACT_COLUMNS and name != "answer"
-    ]
+    """The columns of a table that hold predictions."""
+    others = {*FACT_COLUMNS, "answer"}
+    return [column for name, column in table.columns.items() if name not in others]
 
 
 def _vector(entry: AdmittedEntry, items: Array) -> FloatArray:
     """The predictions of an entry as one vector, in the order of ``items``."""
-    index = {item: i for i, item in enumerate(entry.table.items)}
-    order = np.array([index[item] for item in items])
-    return np.concatenate([column[order] for column in _prediction_columns(entry.table)])
+    order = _order(entry.table, items)
+    columns = [column[order] for column in _prediction_columns(entry.table)]
+    return np.concatenate(columns)
+
+
+def _order(table: Predictions, items: Array) -> IntArray:
+    """The index of the row of each item."""
+    index = {item: i for i, item in enumerate(table.items)}
+    return np.array([index[item] for item in items])
 
 
 def _same_rows(entries: Mapping[str, AdmittedEntry]) -> dict[str, AdmittedEntry]:
@@ -128,7 +139,7 @@ def _same_rows(entries: Mapping[str, AdmittedEntry]) -> dict[str, AdmittedEntry]
 
 
 def _copies(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[Cell, str]]:
-    """Pairs whose predictions agree more closely than two networks ever do."""
+    """Pairs whose predictions agree more closely than those of two networks do."""
     comparable = _same_rows(entries)
     names = sorted(comparable)
     if len(names) < 2:
@@ -150,23 +161,22 @@ def _copies(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[C
 
 
 def _both_controls(name: str, other: str) -> bool:
-    """Controls that know nothing of a task agree with each other there."""
+    """Whether both are controls: they may agree where they cannot predict a task."""
     known = known_backbones()
     return all(one in known and known[one].kind == "control" for one in (name, other))
 
 
 def _residual(entry: AdmittedEntry, items: Array) -> FloatArray:
-    """Predictions minus what every good backbone shares: the truth, and the mean."""
+    """Predictions minus the truth and the mean, which all good backbones share."""
     vector = _vector(entry, items)
     truth = entry.table.columns.get("truth")
     if truth is not None and entry.table.kind is Kind.VALUE:
-        index = {item: i for i, item in enumerate(entry.table.items)}
-        vector = vector - truth[np.array([index[item] for item in items])]
+        vector = vector - truth[_order(entry.table, items)]
     return np.asarray(vector - vector.mean())
 
 
 def _best_of_all(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[Cell, str]]:
-    """An entry as good, row by row, as the best of all others was put together from them."""
+    """Entries whose predictions equal, row by row, the best prediction of the others."""
     comparable = _same_rows(entries)
     if len(comparable) < 3:
         return
@@ -174,15 +184,14 @@ def _best_of_all(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tu
     items = np.array(sorted(comparable[names[0]].table.items))
     losses = np.stack([_row_losses(comparable[name], items) for name in names])
     for i, name in enumerate(names):
-        best_of_others = np.delete(losses, i, axis=0).min(axis=0)
+        others = np.delete(losses, i, axis=0)
+        best_of_others = others.min(axis=0)
         never_worse = losses[i] <= best_of_others + 1e-9
-        copied = np.isclose(
-            np.delete(losses, i, axis=0),
-            losses[i],
-            rtol=0,
-            atol=1e-9,
-        ).any(axis=0)
-        if never_worse.mean() > 0.95 and copied.mean() > 0.95 and losses.shape[1] >= _FEWEST_ROWS:
+        is_equal = np.isclose(others, losses[i], rtol=0, atol=1e-9)
+        copied = is_equal.any(axis=0)
+        if losses.shape[1] < _FEWEST_ROWS:
+            continue
+        if never_worse.mean() > 0.95 and copied.mean() > 0.95:
             yield (
                 (name, code),
                 "row by row it is the best of the other backbones' predictions",
@@ -192,8 +201,7 @@ def _best_of_all(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tu
 def _row_losses(entry: AdmittedEntry, items: Array) -> FloatArray:
     """A loss for each row, smaller where the prediction is better."""
     table = entry.table
-    index = {item: i for i, item in enumerate(table.items)}
-    order = np.array([index[item] for item in items])
+    order = _order(table, items)
     columns = {name: column[order] for name, column in table.columns.items()}
     if table.kind is Kind.MASK:
         return np.asarray(1 - columns["dice"])
@@ -201,9 +209,12 @@ def _row_losses(entry: AdmittedEntry, items: Array) -> FloatArray:
         return np.asarray(1 - columns[entry.task.metric])
     if table.kind is Kind.CLASSES:
         truth = columns["truth"].astype(int)
-        scores = np.stack([columns[f"score_{k}"] for k in range(truth.max() + 1)], axis=1)
-        return np.asarray(1 - scores[np.arange(len(truth)), truth])
-    return np.asarray(np.abs(columns["score"] - columns["truth"]))
+        of_classes = [columns[f"score_{k}"] for k in range(truth.max() + 1)]
+        scores = np.stack(of_classes, axis=1)
+        of_truth = scores[np.arange(len(truth)), truth]
+        return np.asarray(1 - of_truth)
+    errors = columns["score"] - columns["truth"]
+    return np.asarray(np.abs(errors))
 
 
 def _mixed_settings(entries: Entries) -> Iterator[tuple[Cell, str]]:
@@ -213,10 +224,9 @@ def _mixed_settings(entries: Entries) -> Iterator[tuple[Cell, str]]:
         for (backbone, code), entry in entries.items():
             values.setdefault(backbone, {})[code] = str(entry.result.settings.get(name))
         for backbone, by_task in values.items():
-            if len(set(by_task.values())) > 1:
-                code = max(by_task, key=lambda c: (by_task[c] != by_task[min(by_task)], c))
-                yield (
-                    (backbone, code),
-                    f"its {name} is {by_task[code]} here and {by_task[min(by_task)]} in other "
-                    "tasks",
-                )
+            first = by_task[min(by_task)]
+            others = [code for code, value in by_task.items() if value != first]
+            if others:
+                code = max(others)
+                reason = f"its {name} is {by_task[code]} here and {first} in other tasks"
+                yield (backbone, code), reason

@@ -23,7 +23,8 @@ from etab.types import Kind
 
 # The beginning of an absolute path on Linux, macOS or Windows, somewhere in a text.
 _PATH = re.compile(
-    r"(?:^|[\s'\"=:@(])(?:/(?:home|Users|root|mnt|data|scratch|tmp|work|var|opt|etc)/|[A-Za-z]:\\|\\\\)"
+    r"(?:^|[\s'\"=:@(])"
+    r"(?:/(?:home|Users|root|mnt|data|scratch|tmp|work|var|opt|etc)/|[A-Za-z]:\\|\\\\)"
 )
 _LONGEST_NOTE = 1000
 _MOST_NOTES = 20

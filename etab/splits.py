@@ -167,7 +167,8 @@ def _cross(
     for k in range(n_fold):
         train = np.flatnonzero(fold != k)
         test = np.flatnonzero(fold == k)
-        inner = tuple(np.flatnonzero(fold == j) for j in range(n_fold) if j != k)
+        others = [j for j in range(n_fold) if j != k]
+        inner: tuple[IntArray, ...] = tuple(np.flatnonzero(fold == j) for j in others)
         if len(inner) < 2:
             inner = inner_parts(patients, train, seed)
         out.append(RowSplit(train, inner, test, f"fold{k}"))

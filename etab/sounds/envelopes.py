@@ -409,8 +409,8 @@ def envelopes(
 def _centred(samples: FloatArray, rate: int) -> FloatArray:
     """A sound at 1000 Hz with mean 0, float64."""
     resampled = resample(samples, rate, RATE)
-    sound: FloatArray = np.asarray(resampled, dtype=np.float64)
-    return sound - sound.mean()
+    sound = np.asarray(resampled, dtype=np.float64)
+    return np.asarray(sound - sound.mean())
 
 
 def _standardised(columns: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Digests of files as published: what decides a number can be named by one sha256."""
+"""Digests of published files: one sha256 for all files that a number depends on."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ _BLOCK = 1 << 20
 
 
 def file_sha256(path: Path) -> str:
-    """Sha256 of a file's bytes in hex, read in blocks; "absent" where there is no such file.
+    """Compute the sha256 of a file, reading it in blocks.
 
-    Raises CorruptFileError for what cannot be read as a file (a folder in its place, a failing
-    disk).
+    Args:
+        path: The file.
+
+    Returns:
+        Hexadecimal digits; "absent" where there is no such file.
+
+    Raises:
+        CorruptFileError: The path cannot be read as a file (a folder, a failing disk).
     """
     h = hashlib.sha256()
     try:
@@ -61,7 +67,8 @@ def combine(rows: Iterable[Sequence[str]], files: Mapping[str, str]) -> str:
     """
     h = hashlib.sha256()
     for row in rows:
-        h.update(("\0".join(row) + "\1").encode())
+        line = "\0".join(row) + "\1"
+        h.update(line.encode())
     for name in sorted(files):
         h.update(f"{name}\0{files[name]}\1".encode())
     return h.hexdigest()

@@ -1,4 +1,4 @@
-"""What this process may use of the machine it runs on."""
+"""The device, threads and cores of the machine that this process may use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def require_device(device: str) -> None:
     Example:
         >>> require_device("cpu")
     """
-    reason = "" if device == "cpu" else _device_problem(device)  # "cpu" is checked without torch
+    # "cpu" needs no check, and so no import of torch.
+    reason = "" if device == "cpu" else _device_problem(device)
     if reason:
         raise UnsupportedOptionError(
             f"device {device!r}: {reason} Take cpu, or a device that `etab doctor` lists."
@@ -33,7 +34,7 @@ def require_device(device: str) -> None:
 
 
 def _device_problem(device: str) -> str:
-    """Say why torch cannot compute on a device; "" where it can."""
+    """Explain why torch cannot compute on a device; "" where it can."""
     import torch
 
     try:
@@ -47,9 +48,9 @@ def _device_problem(device: str) -> str:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
             return "torch finds no CUDA GPU on this machine."
-        return (
-            "" if index < count else f"this machine has {count} GPUs, cuda:0 to cuda:{count - 1}."
-        )
+        if index < count:
+            return ""
+        return f"this machine has {count} GPUs, cuda:0 to cuda:{count - 1}."
     if parsed.type == "mps" and not torch.backends.mps.is_available():
         return "torch finds no Apple GPU on this machine."
     try:
@@ -63,8 +64,8 @@ def _device_problem(device: str) -> str:
 def limit_threads() -> None:
     """Let torch use no more threads than this process has cores.
 
-    torch counts the cores of the machine, or those of the affinity mask; a container's quota is
-    unknown to it.
+    torch counts the cores of the machine or of the affinity mask; it does not read a container's
+    quota.
     """
     import torch
 
@@ -75,9 +76,8 @@ def limit_threads() -> None:
 def allowed_cores(cgroups: Path = _CGROUPS, own: Path = _OWN_CGROUPS) -> int:
     """Count the processor cores that this process may use.
 
-    A machine has more cores than a job is given by ``taskset``, by SLURM (``--cpus-per-task``) or
-    by a container's quota. Starting a worker for each core of the machine would make them wait for
-    each other.
+    ``taskset``, SLURM (``--cpus-per-task``) or a container's quota may allow fewer cores than the
+    machine has. With a worker for each core of the machine, workers would wait for each other.
 
     Args:
         cgroups: Folder of the control groups, in which Linux keeps a container's quota.
@@ -123,9 +123,7 @@ def _quotas(cgroups: Path, own: Path) -> Iterator[int]:
 
 
 def _folders(cgroups: Path, own: Path) -> Iterator[Path]:
-    """Yield the folders that may hold a quota for this process, from the root of each hierarchy
-    down.
-    """
+    """Yield the folders that may hold a quota for this process, each hierarchy from its root."""
     for root in (cgroups, cgroups / "cpu", cgroups / "cpu,cpuacct"):
         yield root
         for relative in _own_groups(own):

@@ -15,19 +15,23 @@ def _places(name: str) -> list[Path]:
 
 
 def text(name: str) -> str:
-    """Read a packaged text file such as "checkpoints/index.toml"; raises with what there is beside
-    it.
+    """Read a packaged text file.
+
+    Args:
+        name: Path of the file, such as "checkpoints/index.toml".
+
+    Raises:
+        UnknownNameError: There is no such file; the message lists the files beside it.
+        DataNotFoundError: There is no such file and none beside it.
     """
     for path in _places(name):
         if path.is_file():
             return path.read_text(encoding="utf-8")
     wanted = Path(name)
-    others = {
-        p.stem
-        for path in _places(name)
-        if path.parent.is_dir()
-        for p in path.parent.glob(f"*{wanted.suffix}")
-    }
+    others: set[str] = set()
+    for path in _places(name):
+        if path.parent.is_dir():
+            others.update(other.stem for other in path.parent.glob(f"*{wanted.suffix}"))
     if others:
         raise unknown(f"file in {wanted.parent}", wanted.stem, others)
     raise DataNotFoundError(f"The packaged file {name} is missing: reinstall etab-bench.")

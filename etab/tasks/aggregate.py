@@ -168,7 +168,9 @@ def reduce(
     )
     order = np.argsort(first)
     reduced = np.empty((len(first), len(names)))
-    by_unit = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
+    rows_by_unit = np.argsort(inverse, kind="stable")
+    ends = np.cumsum(np.bincount(inverse))
+    by_unit = np.split(rows_by_unit, ends[:-1])
     for position, unit in enumerate(order):
         rows = by_unit[unit]
         truths = columns["truth"][rows]
@@ -179,7 +181,7 @@ def reduce(
             )
         reduced[position] = rule(scores[rows], recording_of_row[rows], place_of_row[rows])
     first_rows = first[order]
-    return first_rows.tolist(), {
-        "truth": columns["truth"][first_rows],
-        **{c: reduced[:, i] for i, c in enumerate(names)},
-    }
+    of_units = {"truth": columns["truth"][first_rows]}
+    for i, name_of_column in enumerate(names):
+        of_units[name_of_column] = reduced[:, i]
+    return first_rows.tolist(), of_units

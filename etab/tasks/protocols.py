@@ -1,21 +1,23 @@
-"""The protocols by name: the authors' split, folds of patients, one database left out, each also
-with few labels.
+"""The protocols by name: how rows are split, how many labels are used, what is trained.
 
-"official" and "cv5" use every training patient; "lodo" leaves one database out at a time, tests it,
-and chooses inside by the others. "cv5x5" divides the patients into five folds five times, with the
-seeds s to s + 4 of a run with seed s; each division is stratified by class (``strata_of``).
+Splits:
 
-"official-10pct-d0" trains on a draw of 10 % of the patients,
-"cv5-5shot-d2" on 5 patients of each class; the number behind d is the draw. The drawn patients of a
-smaller share are among those of a larger one of the same draw, and every backbone sees the same
-patients. Where every row of a patient has one class, a draw keeps the shares of the classes. What a
-head chooses, it chooses inside the drawn patients alone.
+* "official" is the authors' split, "cv5" five folds of patients; both use every training patient.
+* "cv5x5" divides the patients into five folds five times, with the seeds s to s + 4 of a run with
+  seed s. Each division is stratified by class (``strata_of``).
+* "lodo" tests one database at a time, and trains and chooses on the others.
 
-A name that ends in "-finetune" or "-partial2" has the same splits; the backbone is trained too, all
-of it or its last 2 blocks (``etab.finetuning.cells``). Without such an ending it is frozen.
-"official-finetune-from:a0-A4-C" is adaptation: the backbone was first trained on the task a0-A4-C,
-with a head of that task, then with the cell's own; after "-head-from:a0-A4-C" it stays as that task
-left it, and only the new head is trained.
+Few labels: "official-10pct-d0" trains on a draw of 10 % of the patients, "cv5-5shot-d2" on 5
+patients of each class; the number after d is the draw. A smaller draw is part of a larger one with
+the same number, and every backbone is trained on the same patients. Where every row of a patient
+has one class, a draw keeps the shares of the classes. Heads choose their options inside the drawn
+patients.
+
+Training of the backbone: a name that ends in "-finetune" or "-partial2" has the same splits, and
+the whole backbone or its last 2 blocks are trained (``etab.finetuning.cells``). Without such an
+ending the backbone is frozen. "official-finetune-from:a0-A4-C" is adaptation: the backbone is first
+trained on the task a0-A4-C, with a head of that task, then on the task of the cell. With
+"-head-from:a0-A4-C" only the new head is trained in the second step.
 """
 
 from __future__ import annotations
@@ -39,29 +41,32 @@ _NAME = re.compile(
     r"(?:-(finetune|partial[1-9]\d*|head(?=-from:))(?:-from:([a-f]\d-[A-Z][A-Z0-9]-[A-Z]))?)?$"
 )
 _CROSS = re.compile(r"cv(\d*)(?:x(\d+))?")
+# Smallest number of patients (of a class) in a draw.
 _NEEDED = 2
 _FITTED_ONCE = (
     "A cross-dataset cell is fitted once, on all labelled patients of one dataset: it has no draws "
     "of few labels and no repeated folds."
 )
-_BINS = 10  # strata of patients by a number, such as the ejection fraction
+# Number of strata of patients by a number, such as the ejection fraction.
+_BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """A protocol taken apart.
+    """The parts of a protocol.
 
-    sort     "official", "cv" or "lodo"
-    n_fold   folds of cross-validation; 0 for the others
-    percent  share of the training patients that is drawn, above 0 and below 100; None for no such
-             draw
-    shots    patients of each class that are drawn; None for no such draw
-    draw     which draw, from 0
-    tuning   what of the backbone is trained: "" nothing, "finetune" all of it, "partial2" its last
-             2 blocks; "head" nothing more than the task in ``source`` did
-    source   code of the task that the backbone was trained on before; "" where it is as it was
-             pretrained
-    repeats  how often the patients are divided into folds
+    Attributes:
+        sort: "official", "cv" or "lodo".
+        n_fold: Number of folds of cross-validation; 0 for the others.
+        percent: Share of the training patients that is drawn, above 0 and below 100; None without
+            such a draw.
+        shots: Number of patients of each class that are drawn; None without such a draw.
+        draw: Number of the draw, from 0.
+        tuning: What of the backbone is trained: "" nothing, "finetune" all of it, "partial2" its
+            last 2 blocks, "head" nothing after the task ``source``.
+        source: Code of the task that the backbone is trained on first; "" for the pretrained
+            backbone.
+        repeats: How often the patients are divided into folds.
     """
 
     sort: str
@@ -75,9 +80,12 @@ class Protocol:
 
     @property
     def name(self) -> str:
-        """The name that results carry."""
-        tuning = f"-{self.tuning}" if self.tuning else ""
-        tuning = f"{tuning}-from:{self.source}" if self.source else tuning
+        """The name in results."""
+        tuning = ""
+        if self.tuning:
+            tuning = f"-{self.tuning}"
+        if self.source:
+            tuning = f"{tuning}-from:{self.source}"
         base = self.base
         if not self.few:
             return base + tuning
@@ -89,15 +97,16 @@ class Protocol:
         """The name of the same splits with every training patient and a frozen backbone."""
         if not self.n_fold:
             return self.sort
-        return f"cv{self.n_fold}x{self.repeats}" if self.repeats > 1 else f"cv{self.n_fold}"
+        once = f"cv{self.n_fold}"
+        return f"{once}x{self.repeats}" if self.repeats > 1 else once
 
     @property
     def blocks(self) -> int | None:
-        """How many of the last blocks of the backbone are trained; None for all of them, 0 for a
-        frozen one.
-        """
-        if self.tuning in ("finetune", "head"):
-            return None if self.tuning == "finetune" else 0
+        """Number of the last blocks of the backbone that are trained; None for all, 0 for none."""
+        if self.tuning == "finetune":
+            return None
+        if self.tuning == "head":
+            return 0
         return int(self.tuning.removeprefix("partial") or 0)
 
     @property
@@ -121,16 +130,16 @@ class Protocol:
             parts: (n,) the authors' part of each row.
             answers: (n,) the true answers. They decide the class of a patient, for draws and for
                 stratified folds.
-            kind: What the answers are.
+            kind: Kind of the answers.
             seed: Seed of the folds and draws; repeat r of repeated folds has the seed ``seed`` + r.
             groups: (n,) the database of each row; empty where there are none.
 
         Returns:
-            The splits, those of one repeat after those of another.
+            The splits, one repeat after another.
 
         Raises:
             SplitError: As ``row_splits`` does.
-            UndefinedError: Where the draw holds fewer than two patients (of a class).
+            UndefinedError: The draw holds fewer than two patients (of a class).
         """
         strata = None
         if self.repeats > 1:
@@ -164,45 +173,60 @@ class Protocol:
         classes: dict[str, int],
         seeds: tuple[int, int, int],
     ) -> RowSplit:
-        """A split with the drawn training patients, and inner parts of theirs."""
-        found = [str(p) for p in np.unique(patients[split.train])]
-        by_class = [
-            [p for p in found if classes.get(p, 0) == c]
-            for c in sorted({classes.get(p, 0) for p in found})
-        ]
+        """A split with the drawn training patients, and inner parts of these patients."""
+        by_class: dict[int, list[str]] = {}
+        for name in np.unique(patients[split.train]):
+            patient = str(name)
+            by_class.setdefault(classes.get(patient, 0), []).append(patient)
         rng = np.random.default_rng(seeds)
-        orders = [[group[i] for i in rng.permutation(len(group))] for group in by_class]
-        drawn = [order[: self._size(len(order))] for order in orders]
+        drawn = []
+        for of_class in sorted(by_class):
+            members = by_class[of_class]
+            order = rng.permutation(len(members))
+            shuffled = [members[i] for i in order]
+            drawn.append(shuffled[: self._size(len(shuffled))])
         few = min(len(group) for group in drawn)
-        if few < _NEEDED or any(self.shots and len(group) < self.shots for group in drawn):
-            sizes = " and ".join(str(len(group)) for group in orders)
+        if few < max(_NEEDED, self.shots or 0):
+            sizes = " and ".join(str(len(by_class[of_class])) for of_class in sorted(by_class))
             raise UndefinedError(
                 f"{self.name} does not exist here: {sizes} training "
                 f"patients{' of the classes' if classes else ''} give a "
                 f"draw with {few}; at least {max(_NEEDED, self.shots or 0)} are needed. Take a "
                 "larger share or fewer shots."
             )
-        inner_of = {p: i % min(INNER_FOLDS, few) for group in drawn for i, p in enumerate(group)}
+        n_inner = min(INNER_FOLDS, few)
+        inner_of: dict[str, int] = {}
+        for group in drawn:
+            for i, patient in enumerate(group):
+                inner_of[patient] = i % n_inner
         train = np.array([row for row in split.train if str(patients[row]) in inner_of])
-        place = np.array([inner_of[str(patients[row])] for row in train])
-        inner: tuple[IntArray, ...] = tuple(train[place == k] for k in range(min(INNER_FOLDS, few)))
-        return RowSplit(train, inner, split.test, split.name, split.repeat)
+        fold = np.array([inner_of[str(patients[row])] for row in train])
+        inner: tuple[IntArray, ...] = tuple(train[fold == k] for k in range(n_inner))
+        return RowSplit(
+            train,
+            inner,
+            split.test,
+            split.name,
+            split.repeat,
+        )
 
     def _size(self, n: int) -> int:
         return self.shots if self.shots else round(n * (self.percent or 0) / 100)
 
 
 def _classes(patients: Array, answers: Any, kind: Kind) -> dict[str, int]:
-    """The class of each patient; empty where patients have rows of several classes, or answers are
-    no classes.
+    """The class of each patient.
+
+    Empty where patients have rows of several classes, or answers are no classes.
     """
     if kind not in (Kind.BINARY, Kind.CLASSES):
         return {}
-    found: dict[str, int] = {}
+    class_of: dict[str, int] = {}
     for patient, answer in zip(patients, np.asarray(answers), strict=True):
-        if found.setdefault(str(patient), int(answer)) != int(answer):
+        first = class_of.setdefault(str(patient), int(answer))
+        if first != int(answer):
             return {}
-    return found
+    return class_of
 
 
 def strata_of(
@@ -213,15 +237,15 @@ def strata_of(
 ) -> dict[str, tuple[int, str]]:
     """Find the stratum of each patient, so that stratified folds are alike.
 
-    It is the class of the patient's rows. Where rows of a patient have several of two classes, or
-    are values, it is one of ten quantile bins of the patient's mean; where they have several of
-    more classes, the most frequent class. All patients with masks, and all with heart states, are
-    one stratum: the structures of one picture then share their folds.
+    The stratum is the class of the patient's rows. Where a patient has rows of both of two classes,
+    or of values, it is one of ten quantile bins of the patient's mean. Where a patient has rows of
+    several of more classes, it is the most frequent class. All patients with masks are one stratum,
+    and so are all with heart states: the structures of one picture then share their folds.
 
     Args:
         patients: (n,) the patient of each row.
         answers: (n,) the true answers.
-        kind: What the answers are.
+        kind: Kind of the answers.
         groups: (n,) the database of each row; empty where there are none.
 
     Returns:
@@ -245,7 +269,7 @@ def strata_of(
 
 
 def _levels(person: IntArray, answers: Array, kind: Kind) -> IntArray:
-    """(people,) the class, the most frequent class or the quantile bin of each patient."""
+    """The class, the most frequent class or the quantile bin of each patient, (people,)."""
     means = np.bincount(person, weights=answers) / np.bincount(person)
     if kind is not Kind.VALUE:
         if (answers == means[person]).all():
@@ -269,7 +293,7 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
         The protocol.
 
     Raises:
-        IncompatibleError: For any other name, saying what names look like.
+        IncompatibleError: The name is no protocol; the message lists the forms of names.
     """
     match = _NAME.match(text)
     if match:
@@ -277,9 +301,7 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
         sort = "cv" if base.startswith("cv") else base
         n, repeats = _numbers(base, n_fold)
         amount = float(size or 0)
-        right = not size or (
-            0 < amount < 100 if unit == "pct" else amount >= _NEEDED and amount == int(amount)
-        )
+        right = not size or _is_draw(amount, unit)
         if tuning and repeats:
             raise IncompatibleError(
                 f"{text!r} would train the backbone {n * repeats} times: repeated folds are for "
@@ -307,6 +329,13 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
     )
 
 
+def _is_draw(amount: float, unit: str) -> bool:
+    """Whether a share in percent, or a number of patients of each class, can be drawn."""
+    if unit == "pct":
+        return 0 < amount < 100
+    return amount >= _NEEDED and amount == int(amount)
+
+
 def _numbers(base: str, n_fold: int) -> tuple[int, int]:
     """Numbers of folds and of repeats in a name; 0 where it has none."""
     match = _CROSS.fullmatch(base)
@@ -324,10 +353,10 @@ def drawn(
     """Name the protocols that train on draws of patients; 100 % is the base itself.
 
     Args:
-        bases: The names of the protocols to draw from.
+        bases: Names of the protocols to draw from.
         percents: Shares of training patients, in %.
         shots: Numbers of training patients.
-        draws: Draws per share or number.
+        draws: Number of draws of each share or number.
 
     Example:
         >>> drawn(["official"], [10, 100], [], draws=2)
@@ -336,10 +365,12 @@ def drawn(
     out: list[str] = []
     for base in bases:
         for percent in percents:
-            out += (
-                [base] if percent == 100 else [f"{base}-{percent:g}pct-d{d}" for d in range(draws)]
-            )
-        out += [f"{base}-{n:g}shot-d{d}" for n in shots for d in range(draws)]
+            if percent == 100:
+                out.append(base)
+                continue
+            out += [f"{base}-{percent:g}pct-d{draw}" for draw in range(draws)]
+        for number in shots:
+            out += [f"{base}-{number:g}shot-d{draw}" for draw in range(draws)]
     return list(dict.fromkeys(out))
 
 

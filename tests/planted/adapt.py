@@ -19,15 +19,15 @@ FAULTS = [
     Fault(
         "a kept backbone trains",
         "etab/tasks/protocols.py",
-        'return None if self.tuning == "finetune" else 0',
-        "return None",
+        '        if self.tuning == "head":\n            return 0\n',
+        '        if self.tuning == "head":\n            return None\n',
         _ALONG,
     ),
     Fault(
         "the source is not in the name",
         "etab/tasks/protocols.py",
-        'f"{tuning}-from:{self.source}" if self.source else tuning',
-        "tuning",
+        "        if self.source:\n            tuning = ",
+        "        if False:\n            tuning = ",
         _test("names_say_the_source_and_mean_the_same_splits"),
     ),
     Fault(

@@ -41,7 +41,13 @@ FAULTS = [
         "return RowSplit(train, split.inner, split.test, split.name,",
         TESTS,
     ),
-    Fault("few: a draw of one passes", FILE, "if few < _NEEDED or", "if", TESTS),
+    Fault(
+        "few: a draw of one passes",
+        FILE,
+        "max(_NEEDED, self.shots or 0):",
+        "(self.shots or 0):",
+        TESTS,
+    ),
     Fault(
         "few: undrawn rows are fitted",
         "etab/heads/pooled/probes.py",

@@ -83,8 +83,8 @@ FAULTS = [
     Fault(
         "tuning is not in the name",
         "etab/tasks/protocols.py",
-        'f"-{self.tuning}" if self.tuning else ""',
-        '""',
+        "        if self.tuning:\n            tuning = ",
+        "        if False:\n            tuning = ",
         _test("protocols_with_tuning_have_codes_and_the_same_splits"),
     ),
     Fault(

@@ -76,8 +76,10 @@ class ImageStats(_Control):
     @staticmethod
     def _gradient(f: Tensor) -> Tensor:
         """Sum of the absolute differences from the next column and the next row."""
-        dx = F.pad(f[:, :, 1:] - f[:, :, :-1], (0, 1)).abs()
-        dy = F.pad(f[:, 1:] - f[:, :-1], (0, 0, 0, 1)).abs()
+        across = f[:, :, 1:] - f[:, :, :-1]
+        down = f[:, 1:] - f[:, :-1]
+        dx = F.pad(across, (0, 1)).abs()
+        dy = F.pad(down, (0, 0, 0, 1)).abs()
         return dx + dy
 
     @staticmethod
@@ -96,9 +98,10 @@ class ImageStats(_Control):
         std = flat.std(1)
         z = (flat - mean[:, None]) / std[:, None].clamp_min(1e-6)
         edges = gradient.flatten(1)
-        return torch.stack(
-            [mean, std, (z**3).mean(1), (z**4).mean(1), edges.mean(1), edges.std(1)], dim=1
-        )
+        skewness = (z**3).mean(1)
+        kurtosis = (z**4).mean(1)
+        moments = [mean, std, skewness, kurtosis, edges.mean(1), edges.std(1)]
+        return torch.stack(moments, dim=1)
 
     @staticmethod
     def _local(f: Tensor, gradient: Tensor, kernel: int) -> Tensor:
@@ -114,8 +117,10 @@ class ImageStats(_Control):
             )
 
         mean = window_mean(f)
-        std = (window_mean(f * f) - mean * mean).clamp_min(0).sqrt()
-        return torch.cat([mean, std, window_mean(gradient)], dim=1).to(torch.float16)
+        variance = window_mean(f * f) - mean * mean
+        std = variance.clamp_min(0).sqrt()
+        channels = [mean, std, window_mean(gradient)]
+        return torch.cat(channels, dim=1).to(torch.float16)
 
 
 class PixelPCA(_Control):
@@ -156,7 +161,8 @@ class PixelPCA(_Control):
             {"pixels": (n, s // 2, 56)}.
         """
         f = x.to(torch.float32) / 255
-        small = F.adaptive_avg_pool2d(f[:, None], (56, f.shape[2] // 2))[:, 0]
+        columns = f.shape[2] // 2
+        small = F.adaptive_avg_pool2d(f[:, None], (56, columns))[:, 0]
         return {"pixels": small.transpose(1, 2)}
 
     @staticmethod
@@ -168,8 +174,9 @@ class PixelPCA(_Control):
         g = f.shape[-1] // 8
         small = F.avg_pool2d(f[:, None], zoom) if zoom > 1 else f[:, None]
         stride = 8 // zoom
-        pad = (8 - 8 // zoom + 1) // 2
+        pad = (8 - stride + 1) // 2
         padded = F.pad(small, (pad, pad, pad, pad), mode="replicate")
         patches = F.unfold(padded, 8, stride=stride)
         side = round(patches.shape[2] ** 0.5)
-        return patches.view(len(f), 64, side, side)[:, :, :g, :g].to(torch.float16)
+        maps = patches.view(len(f), 64, side, side)
+        return maps[:, :, :g, :g].to(torch.float16)

@@ -45,7 +45,8 @@ def window_parts(window: Array, length: int) -> Array:
     if len(window) < length:
         return np.resize(window, length)[None]
     starts = covering_starts(len(window), length)
-    return np.stack([window[start : start + length] for start in starts])
+    parts = [window[start : start + length] for start in starts]
+    return np.stack(parts)
 
 
 def recording_starts(samples: int, length: int) -> IntArray:
@@ -59,7 +60,8 @@ def recording_starts(samples: int, length: int) -> IntArray:
         First sample of each part. The last part may reach beyond the end.
     """
     step = max(1, round(_STRIDE * length))
-    count = 1 + max(0, math.ceil((samples - length) / step))
+    rest = samples - length
+    count = 1 + max(0, math.ceil(rest / step))
     return step * np.arange(count)
 
 
@@ -74,8 +76,10 @@ def recording_parts(recording: Array, length: int) -> Array:
         Parts (k, length), one for each of ``recording_starts``.
     """
     starts = recording_starts(len(recording), length)
-    filled = np.pad(recording, (0, int(starts[-1]) + length))
-    return np.stack([filled[start : start + length] for start in starts])
+    padding = int(starts[-1]) + length
+    filled = np.pad(recording, (0, padding))
+    parts = [filled[start : start + length] for start in starts]
+    return np.stack(parts)
 
 
 def joined_course(
@@ -110,13 +114,16 @@ def joined_course(
     values: list[Array] = []
     for i, start in enumerate(starts):
         moments = start + centres
-        # A step after the end of its part stands for padding.
-        used = (centres < seconds) & (moments >= lower[i]) & (moments < upper[i])
+        # Steps after the end of a part are computed from padding.
+        is_sound = centres < seconds
+        is_of_part = (moments >= lower[i]) & (moments < upper[i])
+        used = is_sound & is_of_part
         times.append(moments[used])
         values.append(steps[i][used])
     count = max(1, math.ceil((end - first) / hop))
     grid = first + hop * np.arange(count)
-    return Course(_interpolated(np.concatenate(times), np.concatenate(values), grid), hop, first)
+    series = _interpolated(np.concatenate(times), np.concatenate(values), grid)
+    return Course(series, hop, first)
 
 
 def _interpolated(
@@ -129,4 +136,5 @@ def _interpolated(
     low = np.floor(position + 1e-6).astype(np.int64)
     high = np.minimum(low + 1, len(times) - 1)
     part = np.clip(position - low, 0, 1)[:, None]
-    return np.asarray(values[low] * (1 - part) + values[high] * part, dtype=np.float32)
+    between = values[low] * (1 - part) + values[high] * part
+    return np.asarray(between, dtype=np.float32)

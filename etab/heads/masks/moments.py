@@ -329,7 +329,8 @@ def submatrix(matrix: FloatArray, index: IntArray) -> FloatArray:
     """
     if len(index) == len(matrix):
         return matrix
-    return matrix[np.ix_(index, index)]
+    selected: FloatArray = matrix[np.ix_(index, index)]
+    return selected
 
 
 def standardised(

@@ -367,7 +367,8 @@ def _annotated(y: Array, rows: IntArray, target: Target) -> IntArray:
     if target.kind is not Kind.STATES:
         return rows
     is_annotated = y[rows] != UNANNOTATED
-    return rows[is_annotated.any(axis=1)]
+    annotated: IntArray = rows[is_annotated.any(axis=1)]
+    return annotated
 
 
 def _scale(y: Array, target: Target) -> tuple[float, float]:

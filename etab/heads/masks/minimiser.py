@@ -52,17 +52,19 @@ def minimise(
     length = np.ones(count)
     for _ in range(passes - 1):
         descent = -np.einsum("dk,dk->k", slope, direction)
-        active = np.flatnonzero((descent / 2 > tolerance) & (length >= _SMALLEST_STEP))
+        is_open = descent / 2 > tolerance
+        active = np.flatnonzero(is_open & (length >= _SMALLEST_STEP))
         if not len(active):
             break
-        trial = point[:, active] + length[active] * direction[:, active]
+        step = length[active] * direction[:, active]
+        trial = point[:, active] + step
         trial_value, trial_slope = evaluate(trial, active)
         enough = value[active] - _SUFFICIENT * length[active] * descent[active]
         good = trial_value <= enough
         better = active[good]
-        memory.add(
-            better, trial[:, good] - point[:, better], trial_slope[:, good] - slope[:, better]
-        )
+        steps = trial[:, good] - point[:, better]
+        changes = trial_slope[:, good] - slope[:, better]
+        memory.add(better, steps, changes)
         point[:, better] = trial[:, good]
         value[better] = trial_value[good]
         slope[:, better] = trial_slope[:, good]
@@ -85,14 +87,20 @@ class _Memory:
         steps: FloatArray,
         changes: FloatArray,
     ) -> None:
-        """Remember the steps (d, which) of some of the functions."""
+        """Remember a step of some of the functions.
+
+        Args:
+            which: Indexes of the functions.
+            steps: (d, which) changes of the points.
+            changes: (d, which) changes of the slopes.
+        """
         products = np.einsum("dk,dk->k", steps, changes)
         curved = products > 1e-14
         self.pairs.append((which[curved], steps[:, curved], changes[:, curved]))
         del self.pairs[:-_MEMORY]
 
     def direction(self, slope: FloatArray) -> FloatArray:
-        """Steps downhill (d, k): the two loops of L-BFGS (Nocedal and Wright, algorithm 7.4)."""
+        """Compute steps downhill (d, k) by the two loops of L-BFGS (algorithm 7.4)."""
         out = slope.copy()
         shares = []
         for which, steps, changes in reversed(self.pairs):
@@ -101,7 +109,8 @@ class _Memory:
             out[:, which] -= share * changes
             shares.append(share)
         out = self.precondition(out)
-        for (which, steps, changes), share in zip(self.pairs, reversed(shares), strict=True):
+        oldest_first = zip(self.pairs, reversed(shares), strict=True)
+        for (which, steps, changes), share in oldest_first:
             products = np.einsum("dk,dk->k", steps, changes)
             back = np.einsum("dk,dk->k", changes, out[:, which]) / products
             out[:, which] += (share - back) * steps

@@ -78,7 +78,12 @@ class ClassWeights:
     intercepts: FloatArray
 
     @classmethod
-    def fit(cls, scores: FloatArray, onehot: FloatArray, importance: FloatArray) -> ClassWeights:
+    def fit(
+        cls,
+        scores: FloatArray,
+        onehot: FloatArray,
+        importance: FloatArray,
+    ) -> ClassWeights:
         """Minimise the log-loss.
 
         Args:
@@ -112,7 +117,11 @@ class ClassWeights:
             jac=True,
             method="L-BFGS-B",
             bounds=bounds,
-            options={"maxiter": 500, "ftol": 1e-12, "gtol": 1e-7},
+            options={
+                "maxiter": 500,
+                "ftol": 1e-12,
+                "gtol": 1e-7,
+            },
         ).x
         return cls(np.asarray(shares), fitted[:k], fitted[k:])
 
@@ -137,7 +146,9 @@ def _logits(shares: FloatArray) -> FloatArray:
 
 
 def _log_loss(
-    logits: FloatArray, onehot: FloatArray, importance: FloatArray
+    logits: FloatArray,
+    onehot: FloatArray,
+    importance: FloatArray,
 ) -> tuple[float, FloatArray]:
     """Sum of the log-loss, and its slope (n, c) along the logits."""
     if logits.shape[1] == 1:

@@ -94,7 +94,11 @@ class WideBasis:
         """Keep the longest axes; None keeps all of them."""
         if components is None or components >= len(self.spread):
             return self
-        return replace(self, spread=self.spread[:components], axes=self.axes[:, :components])
+        return replace(
+            self,
+            spread=self.spread[:components],
+            axes=self.axes[:, :components],
+        )
 
     def project(self, _: object, rows: IntArray) -> FloatArray:
         """Compute the coordinates (m, r) of ``rows``, centred by the training rows.
@@ -114,7 +118,12 @@ class WideBasis:
             total += (x - self.mean).T @ y[chunk].astype(np.float64)
         return np.asarray(self.axes.T @ total.astype(self.axes.dtype))
 
-    def predict(self, _: object, rows: IntArray, path: FloatArray) -> FloatArray:
+    def predict(
+        self,
+        _: object,
+        rows: IntArray,
+        path: FloatArray,
+    ) -> FloatArray:
         """Predict (m, ...) for ``rows`` from the coefficients ``path`` (r, ...) in the basis.
 
         The first argument (_) has the place of the kernel of ``Basis.predict`` and is ignored.
@@ -178,7 +187,12 @@ class Wide:
             mean = total.first / total.n
             scatter = total.second - total.n * np.outer(mean, mean)
             scatter = scatter.astype(np.float32) if single else scatter
-            values, axes = linalg.eigh(scatter, driver="evd", check_finite=False, overwrite_a=True)
+            values, axes = linalg.eigh(
+                scatter,
+                driver="evd",
+                check_finite=False,
+                overwrite_a=True,
+            )
             keep = np.flatnonzero(
                 values > max(float(values[-1]), 1e-30) * (1e-6 if single else 1e-9)
             )[::-1]
@@ -234,7 +248,13 @@ class Wide:
         second = np.zeros((width, width), order="F")
         for _, block in self.chunks(rows):
             first += block.sum(axis=0)
-            second = linalg.blas.dsyrk(1.0, block.T, beta=1.0, c=second, overwrite_c=1)
+            second = linalg.blas.dsyrk(
+                1.0,
+                block.T,
+                beta=1.0,
+                c=second,
+                overwrite_c=1,
+            )
         return _Moments(len(rows), first, np.triu(second) + np.triu(second, 1).T)
 
 
@@ -244,7 +264,12 @@ class WideRidge:
     Ten factors take a fifth of the time of the axes of a matrix, and a final fit needs but one.
     """
 
-    def __init__(self, home: Wide, y: FloatArray, penalties: Sequence[float]) -> None:
+    def __init__(
+        self,
+        home: Wide,
+        y: FloatArray,
+        penalties: Sequence[float],
+    ) -> None:
         """Take the moments of one key.
 
         Args:
@@ -270,7 +295,12 @@ class WideRidge:
                 total += np.abs(predicted - self.y[part[chunk], None]).sum(axis=0)
         return np.asarray(total / sum(len(part) for part in split.inner))
 
-    def predict(self, train: IntArray, test: IntArray, which: int) -> FloatArray:
+    def predict(
+        self,
+        train: IntArray,
+        test: IntArray,
+        which: int,
+    ) -> FloatArray:
         """Fit with one penalty, in double precision, and predict other rows.
 
         Args:
@@ -337,13 +367,22 @@ def _mean_length(scatter: FloatArray, n: int) -> float:
     return max(float(np.trace(scatter)), 1e-30) / n
 
 
-def _solve_shifted(matrix: FloatArray, shift: float, products: FloatArray) -> FloatArray:
+def _solve_shifted(
+    matrix: FloatArray,
+    shift: float,
+    products: FloatArray,
+) -> FloatArray:
     """Solve (matrix + shift I) w = products (d,) in the precision of the matrix."""
     system = matrix.copy()
     system.flat[:: len(system) + 1] += matrix.dtype.type(shift)
     right = products.astype(matrix.dtype)
     try:
-        factor = linalg.cho_factor(system.T, lower=True, overwrite_a=True, check_finite=False)
+        factor = linalg.cho_factor(
+            system.T,
+            lower=True,
+            overwrite_a=True,
+            check_finite=False,
+        )
         return np.asarray(linalg.cho_solve(factor, right, check_finite=False))
     except linalg.LinAlgError:
         # Rounding took the smallest eigenvalue below minus the shift.
@@ -352,7 +391,11 @@ def _solve_shifted(matrix: FloatArray, shift: float, products: FloatArray) -> Fl
 
 
 def nearest(
-    home: Wide, train: IntArray, rows: IntArray, components: int | None, k: int
+    home: Wide,
+    train: IntArray,
+    rows: IntArray,
+    components: int | None,
+    k: int,
 ) -> IntArray:
     """Find the training rows that are nearest by cosine, in single precision.
 
@@ -377,12 +420,21 @@ def nearest(
     for start in range(0, len(rows), _CHUNK):
         near = _units(home, mean, axes, rows[start : start + _CHUNK]) @ known.T
         nearest_k = np.sort(np.argpartition(-near, k - 1, axis=1)[:, :k], axis=1)
-        order = np.argsort(-np.take_along_axis(near, nearest_k, axis=1), axis=1, kind="stable")
+        order = np.argsort(
+            -np.take_along_axis(near, nearest_k, axis=1),
+            axis=1,
+            kind="stable",
+        )
         neighbours.append(np.take_along_axis(nearest_k, order, axis=1))
     return np.concatenate(neighbours)
 
 
-def _units(home: Wide, mean: FloatArray, axes: FloatArray, rows: IntArray) -> FloatArray:
+def _units(
+    home: Wide,
+    mean: FloatArray,
+    axes: FloatArray,
+    rows: IntArray,
+) -> FloatArray:
     """Centred rows of length 1, (m, d) float32; (m, components) where there are axes (d,
     components).
     """

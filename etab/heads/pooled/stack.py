@@ -149,7 +149,12 @@ class _Shared:
         if used + value.nbytes <= SHARED_BYTES:
             self.memo[place] = value
 
-    def _make(self, candidate: Candidate, rows: _Rows, x: Array) -> KernelFits | MomentFits:
+    def _make(
+        self,
+        candidate: Candidate,
+        rows: _Rows,
+        x: Array,
+    ) -> KernelFits | MomentFits:
         frames = self.features.frames
         components = self.features.pca.get(candidate.key)
         if _narrow(x, len(rows.train)):
@@ -291,7 +296,10 @@ def _fit_split(
     for k in np.flatnonzero(combination.weights):
         tested[:, k] = fits[k].predict(y, choices[k].penalty)
     record = {
-        candidate.name: {"weight": round(float(weight), 6), "penalty": choice.penalty}
+        candidate.name: {
+            "weight": round(float(weight), 6),
+            "penalty": choice.penalty,
+        }
         for candidate, weight, choice in zip(candidates, combination.weights, choices, strict=True)
         if weight > 0
     }
@@ -311,7 +319,9 @@ def _columns(answers: Array, target: Target) -> FloatArray:
 
 
 def _importance(
-    answers: Array, train: IntArray, memo: MutableMapping[Any, Any] | None
+    answers: Array,
+    train: IntArray,
+    memo: MutableMapping[Any, Any] | None,
 ) -> FloatArray:
     """How much each training row counts, 1 on average.
 
@@ -324,7 +334,12 @@ def _importance(
     return balanced_weights(answers.astype(np.int64), groups)
 
 
-def _choose(fit: Fits, y: FloatArray, parts: Sequence[IntArray], importance: FloatArray) -> _Choice:
+def _choose(
+    fit: Fits,
+    y: FloatArray,
+    parts: Sequence[IntArray],
+    importance: FloatArray,
+) -> _Choice:
     """Take the penalty with the smallest squared error over the inner parts.
 
     The error is smooth along the penalties. The search starts in their middle and goes downhill.
@@ -349,7 +364,10 @@ def _choose(fit: Fits, y: FloatArray, parts: Sequence[IntArray], importance: Flo
 
 
 def _combination(
-    left_out: FloatArray, y: FloatArray, importance: FloatArray, target: Target
+    left_out: FloatArray,
+    y: FloatArray,
+    importance: FloatArray,
+    target: Target,
 ) -> ValueWeights | ClassWeights:
     """Fit the weights of the candidates, again without those that have hardly any."""
     used = np.arange(left_out.shape[1])
@@ -364,7 +382,10 @@ def _combination(
 
 
 def _fit_weights(
-    left_out: FloatArray, y: FloatArray, importance: FloatArray, target: Target
+    left_out: FloatArray,
+    y: FloatArray,
+    importance: FloatArray,
+    target: Target,
 ) -> ValueWeights | ClassWeights:
     if target.kind is Kind.VALUE:
         return ValueWeights.fit(left_out[:, :, 0], y[:, 0])
@@ -372,7 +393,9 @@ def _fit_weights(
 
 
 def _predictions(
-    combination: ValueWeights | ClassWeights, tested: FloatArray, target: Target
+    combination: ValueWeights | ClassWeights,
+    tested: FloatArray,
+    target: Target,
 ) -> FloatArray:
     """Combine predictions (m, candidates, c) of the candidates for the test rows."""
     if isinstance(combination, ValueWeights):

@@ -90,7 +90,12 @@ class _Moments:
     products: FloatArray
 
     @classmethod
-    def of(cls, x: FloatArray, y: FloatArray, weights: FloatArray) -> _Moments:
+    def of(
+        cls,
+        x: FloatArray,
+        y: FloatArray,
+        weights: FloatArray,
+    ) -> _Moments:
         weighted = x * weights[:, None]
         return cls(
             float(weights.sum()),

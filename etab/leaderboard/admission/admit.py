@@ -146,8 +146,9 @@ def _second_heads(entries: Mapping[Path, AdmittedEntry]) -> list[Path]:
     of_head = Counter((entry.result.task, entry.result.head) for entry in entries.values())
 
     def order(path: Path) -> tuple[bool, int, str]:
-        result = entries[path].result
-        return _other_head(entries[path]), -of_head[result.task, result.head], str(path)
+        entry = entries[path]
+        frequency = of_head[entry.result.task, entry.result.head]
+        return _other_head(entry), -frequency, str(path)
 
     by_cell: dict[tuple[str, str], list[Path]] = {}
     for path, entry in entries.items():
@@ -169,12 +170,13 @@ def _two_networks(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
         digests.setdefault(entry.result.backbone, []).append(entry.result.weights_sha256)
     refused: dict[Path, str] = {}
     for path, entry in entries.items():
-        usual = _most_common(digests[entry.result.backbone])
-        if entry.result.weights_sha256 != usual:
+        name = entry.result.backbone
+        digest = entry.result.weights_sha256
+        usual = _most_common(digests[name])
+        if digest != usual:
             refused[path] = (
-                f"weights_sha256 begins with {entry.result.weights_sha256[:12]} here and with "
-                f"{usual[:12]} in other results of {entry.result.backbone}: one name stands for "
-                "one network"
+                f"weights_sha256 begins with {digest[:12]} here and with {usual[:12]} in other "
+                f"results of {name}: one name stands for one network"
             )
     return refused
 

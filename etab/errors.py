@@ -84,6 +84,10 @@ class StorageError(EtabError, OSError):
     """A file that could not be written (full disk, no permission). Finished work is kept."""
 
 
+class FeaturesLostError(EtabError, FileNotFoundError):
+    """Cached features that were deleted while they were in use. They can be computed again."""
+
+
 class EntryError(EtabError, ValueError):
     """A challenge entry that cannot be run or scored as it is. The message lists every fault."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,8 +63,10 @@ def main() -> None:
     """Run the command.
 
     An error that etab raises on purpose is printed as a message and ends with exit status 2. Ctrl-C
-    ends with 130.
+    ends with 130, and the signal SIGTERM with 143.
     """
+    with contextlib.suppress(ValueError):  # outside the main thread no signal can be caught
+        signal.signal(signal.SIGTERM, _end)
     try:
         code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
@@ -80,12 +84,28 @@ def main() -> None:
         else:
             say(f"etab: {message()}", error=True)
         code = 2
-    if code == 130:  # typer reports Ctrl-C by this status too
+    if code == 130 and _TERMINATED:
+        code = 143
+    if code in (130, 143):  # typer reports Ctrl-C by status 130 too
         say(
             "Stopped. Every finished cell is saved; the same command goes on from there.",
             error=True,
         )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+class TerminatedError(KeyboardInterrupt):
+    """The signal SIGTERM, which SLURM and Docker send before they kill a process."""
+
+
+_TERMINATED: list[int] = []
+
+
+def _end(number: int, _: Any) -> None:
+    """Stop as Ctrl-C does; a second signal ends the process at once."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _TERMINATED.append(number)
+    raise TerminatedError
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -229,16 +230,35 @@ def write_entry(target: Path, compute: Callable[[Path], Computed], load: Load) -
         ) from error
 
 
+def remove_parts(target: Path) -> None:
+    """Remove what processes left behind that ended while they computed an entry.
+
+    Args:
+        target: Folder of the entry, which this process has claimed.
+    """
+    for part in target.parent.glob(f"{target.name}.*.part"):
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def _put_in_place(temp: Path, target: Path, load: Load) -> None:
-    """Rename a complete entry, unless a valid one exists, which another process may be reading."""
+    """Rename a complete entry, unless a valid one exists, which another process may be reading.
+
+    A damaged entry is renamed first, and deleted once the new one has its name: whoever reads it by
+    its name finds one of the two.
+    """
     if _is_sound(target, load):
         return
-    shutil.rmtree(target, ignore_errors=True)
+    damaged = target.with_name(f"{target.name}.{secrets.token_hex(8)}.part")
+    with contextlib.suppress(FileNotFoundError):
+        target.rename(damaged)
     try:
-        temp.replace(target)
+        temp.rename(target)
     except OSError:
+        # Another process was faster. Its entry has the same content, if it is sound.
         if not _is_sound(target, load):
             raise
+    finally:
+        shutil.rmtree(damaged, ignore_errors=True)
 
 
 def _is_sound(folder: Path, load: Load) -> bool:
@@ -292,7 +312,7 @@ def _entry_digest(entry: Mapping[str, Any]) -> str:
 def _verified(folder: Path, load: Load) -> Features:
     entry = json.loads((folder / "entry.json").read_text())
     names = {path.name for path in folder.iterdir()} - {"entry.json"}
-    if set(entry["files"]) != names or entry.get("sha256") not in (None, _entry_digest(entry)):
+    if set(entry["files"]) != names or entry.get("sha256") != _entry_digest(entry):
         raise ValueError("entry.json has changed, or a file was added or removed")
     for name, wanted in entry["files"].items():
         if _checksum(folder / name) != wanted:

@@ -6,12 +6,13 @@ import copy
 import itertools
 import math
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from etab.errors import CorruptFileError
+from etab.errors import CorruptFileError, FeaturesLostError
 from etab.types import Array, IntArray
 
 
@@ -93,6 +94,15 @@ class StoredMap:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.asarray(self._rows(np.arange(len(self))), dtype=dtype)
 
+    def _opened(self) -> FileIO:
+        try:
+            return self.path.open("rb", buffering=0)
+        except FileNotFoundError as error:
+            raise FeaturesLostError(
+                f"{self.path} was deleted while it was in use. Run the same command again: the "
+                "features are computed again."
+            ) from error
+
     def _rows(self, index: IntArray) -> Array:
         """Read rows; neighbouring rows are read at once."""
         out = np.empty((len(index), *self.shape[1:]), self.dtype)
@@ -100,7 +110,7 @@ class StoredMap:
             return out
         ends = [0, *(np.flatnonzero(np.diff(index) != 1) + 1), len(index)]
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
-        with self.path.open("rb", buffering=0) as file:
+        with self._opened() as file:
             for a, b in itertools.pairwise(ends):
                 file.seek(self._offset + (self.start + int(index[a])) * size)
                 unread = out[a:b].data.cast("B")

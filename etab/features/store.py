@@ -20,7 +20,15 @@ from typing import Any, TypeVar
 from etab.backbones.base import Backbone, BackboneCard
 from etab.backbones.identity import identity, is_of_package, nameless
 from etab.errors import EtabWarning, UnsupportedOptionError
-from etab.features.entries import Computed, Load, load_batches, read_entry, write_entry
+from etab.features.entries import (
+    Computed,
+    Load,
+    load_batches,
+    read_entry,
+    remove_parts,
+    write_entry,
+)
+from etab.storage.claims import claimed
 from etab.storage.releases import release_version
 from etab.types import Array, Features, Record
 
@@ -53,6 +61,9 @@ LIBRARIES = (
 # Libraries that make and read the networks of a source, beside those in LIBRARIES.
 _OWN_MAKERS = {"transformers": "transformers", "open_clip": "open_clip_torch"}
 
+
+WAIT = 0.5
+"""Seconds between two looks at an entry that another process computes."""
 
 _T = TypeVar("_T")
 
@@ -186,6 +197,7 @@ class FeatureStore:
         *,
         data_digest: str,
         load: Load = load_batches,
+        prepare: Callable[[Any, Path], None] | None = None,
     ) -> FrameFeatures:
         """Read an entry from the cache, or compute and store it.
 
@@ -198,6 +210,8 @@ class FeatureStore:
                 folder, which is None where nothing is stored.
             data_digest: sha256 of the data.
             load: Reads the files of an entry.
+            prepare: ``prepare(backbone, folder)`` is called before the entry ``folder`` is computed
+                or waited for, in every process that needs the entry. It may compute parts of it.
 
         Returns:
             The features, with their key and whether they came from the cache.
@@ -227,15 +241,15 @@ class FeatureStore:
         _remember_digest(card, self.cache, weights)
         is_stored = cache_for(backbone, self.cache) is not None
         folder = folder_of(weights) if is_stored else None
+        if folder is None:
+            return result(compute(backbone, None).features(), weights, False)
         # An entry under the known digest was looked up above.
         features = None if weights == known else read_entry(folder, load)
         if features is not None:
             return result(features, weights, True)
-        if folder is None:
-            features = compute(backbone, None).features()
-        else:
-            features = write_entry(folder, partial(compute, backbone), load)
-        return result(features, weights, False)
+        if prepare is not None:
+            prepare(backbone, folder)
+        return result(*_written(folder, weights, partial(compute, backbone), load))
 
     def _folder(self, card: BackboneCard, key: str) -> Path | None:
         """Return the folder of an entry: its key, and a digest of the versions of libraries."""
@@ -278,6 +292,29 @@ def cache_for(backbone: Backbone, cache: Path | None) -> Path | None:
         return cache
     warnings.warn(reason, EtabWarning, stacklevel=4)
     return None
+
+
+def _written(
+    folder: Path, weights: str, compute: Callable[[Path], Computed], load: Load
+) -> tuple[Features, str, bool]:
+    """Compute an entry, or wait for the process that computes it.
+
+    Returns: The features, ``weights``, and whether another process computed them.
+    """
+    claim_file = folder.with_name(f"{folder.name}.claim")
+    is_known_to_be_damaged = (folder / "entry.json").exists()
+    while True:
+        with claimed(claim_file, f"features {folder.parent.name}") as is_claimed:
+            # Another process may have finished it since it was looked up.
+            if not is_known_to_be_damaged and (folder / "entry.json").exists():
+                features = read_entry(folder, load)
+                if features is not None:
+                    return features, weights, True
+            if is_claimed:
+                remove_parts(folder)
+                return write_entry(folder, compute, load), weights, False
+        is_known_to_be_damaged = False
+        time.sleep(WAIT)
 
 
 def _digest_file(card: BackboneCard, cache: Path) -> Path:

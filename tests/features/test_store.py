@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ import pytest
 import torch
 
 from etab import backbones
-from etab.errors import StorageError
+from etab.errors import EtabWarning, FeaturesLostError, StorageError
 from etab.features import store
 from etab.features.entries import Batches, embed_batches, load_batches, read_entry, write_entry
 from etab.features.store import EntryKeys, FeatureStore, ahead
+from etab.storage.claims import take_claim
 from etab.types import Features
 
 KEYS = EntryKeys((True,), ("a\0", "b\0"))
@@ -125,3 +128,77 @@ def test_rows_that_come_in_another_order_are_put_in_order() -> None:
 def test_reading_ahead_of_nothing_is_nothing() -> None:
     assert list(ahead([], lambda _: pytest.fail("nothing is read"))) == []
     assert [int(x[0]) for x in ahead([1, 2, 3], lambda n: np.array([n]))] == [1, 2, 3]
+
+
+def test_an_entry_without_its_digest_is_not_believed(tmp_path: Path) -> None:
+    _get(tmp_path)
+    (text,) = tmp_path.rglob("entry.json")
+    entry = json.loads(text.read_text())
+    del entry["sha256"]
+    text.write_text(json.dumps(entry))
+    with pytest.warns(EtabWarning, match="entry.json has changed"):
+        assert not _get(tmp_path).from_cache
+    assert _get(tmp_path).from_cache
+
+
+def test_a_damaged_entry_is_never_absent_for_its_readers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _get(tmp_path)
+    (text,) = tmp_path.rglob("entry.json")
+    map_file = text.parent / "map0.npy"
+    map_file.write_bytes(map_file.read_bytes()[:-1] + b"x")
+    real = shutil.rmtree
+    deleted: list[Path] = []
+
+    def remove(path: Path, **options: Any) -> None:
+        deleted.append(path)
+        assert text.exists()
+        real(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    with pytest.warns(EtabWarning, match="map0.npy has changed"):
+        _get(tmp_path)
+    assert text.parent not in deleted
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    key = _get(tmp_path).key
+    (text,) = tmp_path.rglob("entry.json")
+    folder = text.parent
+    shutil.rmtree(folder)
+    left = folder.with_name(f"{folder.name}.0123.part")
+    left.mkdir()
+    other = folder.with_name(f"{key}0.0123.part")
+    other.mkdir()
+    assert not _get(tmp_path).from_cache
+    assert [left.exists(), other.exists()] == [False, True]
+
+
+def test_an_entry_that_another_process_computes_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _get(tmp_path)
+    (text,) = tmp_path.rglob("entry.json")
+    folder = text.parent
+    hidden = tmp_path / "hidden"
+    folder.rename(hidden)
+    claim = take_claim(folder.with_name(f"{folder.name}.claim"))
+    assert claim is not None
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        hidden.rename(folder)
+
+    monkeypatch.setattr(store.time, "sleep", sleep)
+    assert _get(tmp_path).from_cache
+    assert len(waits) == 1
+    claim.release()
+
+
+def test_features_that_are_deleted_while_they_are_used_are_named(tmp_path: Path) -> None:
+    maps = _get(tmp_path).features.maps
+    shutil.rmtree(tmp_path / "features")
+    with pytest.raises(FeaturesLostError, match="was deleted while it was in use"):
+        np.asarray(maps[0])

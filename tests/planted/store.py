@@ -3,6 +3,7 @@
 from tests.faults import Fault
 
 _TESTS = ("tests/features/test_store.py",)
+_CLAIMS = ("tests/storage/test_claims.py",)
 
 FAULTS = [
     Fault(
@@ -39,5 +40,61 @@ FAULTS = [
         "    if not parts:\n        return\n",
         "",
         _TESTS,
+    ),
+    Fault(
+        "an entry may do without its digest",
+        "etab/features/entries.py",
+        'entry.get("sha256") != _entry_digest(entry)',
+        'entry.get("sha256") not in (None, _entry_digest(entry))',
+        _TESTS,
+    ),
+    Fault(
+        "a damaged entry is deleted under its readers",
+        "etab/features/entries.py",
+        "        target.rename(damaged)\n",
+        "        shutil.rmtree(target)\n",
+        _TESTS,
+    ),
+    Fault(
+        "litter of killed processes stays",
+        "etab/features/store.py",
+        "                remove_parts(folder)\n",
+        "",
+        _TESTS,
+    ),
+    Fault(
+        "an entry is computed beside the process that has claimed it",
+        "etab/features/store.py",
+        "            if is_claimed:\n",
+        "            if True:\n",
+        _TESTS,
+    ),
+    Fault(
+        "a claim is taken from a living process",
+        "etab/storage/claims.py",
+        "    return time.monotonic() - first_seen >= WATCHED",
+        "    return True",
+        _CLAIMS,
+    ),
+    Fault(
+        "the claim of a dead process stays",
+        "etab/storage/claims.py",
+        "return started != self.started",
+        "return False",
+        _CLAIMS,
+    ),
+    Fault(
+        "claims are not touched",
+        "etab/storage/claims.py",
+        "                    os.utime(claim.path)  # the time is set by the file system\n",
+        "                    pass\n",
+        _CLAIMS,
+    ),
+    Fault(
+        "a slow process removes the claim of a fast one",
+        "etab/storage/claims.py",
+        "        if read_claim(path) != holder:\n            return False\n",
+        "",
+        _CLAIMS,
     ),
 ]

@@ -11,6 +11,7 @@ from typing import Any
 
 from etab import backbones
 from etab.backbones.base import BackboneCard
+from etab.datasets.own.description import Description
 from etab.errors import EtabError, UnsupportedOptionError
 from etab.leaderboard import notes, suites
 from etab.leaderboard import ranking as leaderboard
@@ -21,6 +22,7 @@ from etab.runs.executors import Event, serial
 from etab.runs.run import Settings, plan
 from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS, find
+from etab.tasks.own import use_own_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +113,15 @@ def evaluate(
     skip_bad: bool = False,
     name: str = "",
     version: str = "",
+    data: Path | str | None = None,
 ) -> Score:
     """Score one backbone on some tasks.
 
     Args:
         backbone: The name of a backbone, a card, or any callable that maps a float tensor
             (n, 3, size, size) with values in [0, 1] to features (n, d).
-        tasks: Codes, prefixes or the name of a dataset; None for every task of CAMUS.
+        tasks: Codes, prefixes or the name of a dataset; None for every task of CAMUS, or of the
+            table of ``data``.
         root: Folder of the data; None for the documented places (ETAB_CAMUS_DIR, ETAB_DATA, ...).
         protocol: "cv5x5" for five divisions of the patients into five folds, "cv5" for one,
             "official" for the authors' split, or any other protocol of the tasks. None for
@@ -135,6 +139,8 @@ def evaluate(
         name: What results call a function or torch module. Stored features and results of
             another backbone with the same name are refused.
         version: What identifies the code of a function, if its source cannot be read.
+        data: Description of a table of your own recordings, such as ``clinic.toml``. It names the
+            folder of its files itself, so that ``root`` is left out.
 
     Returns:
         The score, with its interval over patients and the record of each task.
@@ -157,6 +163,10 @@ def evaluate(
         >>> score.phantom, score.tasks[0]["metric"], score.tasks[0]["patients"]
         (True, 'mae', 10)
     """
+    if data is not None:
+        own = _own_data(Path(data), root)
+        tasks = own.name if tasks is None else tasks
+        root = own.folder
     card = _card(backbone, size, name, version)
     folder = Path(results) if results is not None else Path(tempfile.mkdtemp(prefix="etab-"))
     settings = Settings(
@@ -166,6 +176,7 @@ def evaluate(
         device=str(device),
         precision=precision,
         skip_bad=skip_bad,
+        data=None if data is None else Path(data),
     )
     codes = tasks_at(tasks, settings.root)
     runs = plan(
@@ -183,6 +194,15 @@ def evaluate(
     if failures:
         raise EtabError("; ".join(failures))
     return score_of(card.name, cells, folder, protocol=runs[0].protocol_name, seed=seed)
+
+
+def _own_data(data: Path, root: Path | str | None) -> Description:
+    """Register a table of one's own, which names the folder of its files itself."""
+    if root is not None:
+        raise UnsupportedOptionError(
+            f"{data} names the folder of its files itself (folder = ...); leave out root=."
+        )
+    return use_own_data(data)
 
 
 def _usual_protocol(tasks: str | Iterable[str] | None) -> str:

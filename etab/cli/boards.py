@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from etab.cli.options import DataOption
 from etab.cli.words import say, weights
 
 if TYPE_CHECKING:
@@ -268,13 +269,18 @@ def curve_command(
     markdown: Annotated[Path | None, typer.Option(help="Write Markdown to this file.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write CSV to this file.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples of patients.")] = 0,
+    data: DataOption = None,
 ) -> None:
     """Show how values grow with the number of labelled patients."""
     from etab.cli import show
     from etab.leaderboard import curves
     from etab.leaderboard.curves_plot import draw_curves
     from etab.storage.atomic import write_atomically
+    from etab.tasks.own import use_own_data, use_results
 
+    use_results(results)
+    if data is not None:
+        use_own_data(data)
     points = curves.curve_points(results, seed=seed)
     show.table(
         "label efficiency",

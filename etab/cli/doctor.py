@@ -29,9 +29,13 @@ _PHANTOM_BY_NAME = "circor_hf"
 # Modules that each extra of the package installs, and what they are for.
 _EXTRAS = {
     "audio": (("transformers", "torchaudio"), "sound models by name"),
+    "birdnet": (("ai_edge_litert",), "the network birdnet"),
     "decoders": (("segmentation_models_pytorch",), "decoders of segmentation networks"),
     "dicom": (("pydicom",), "DICOM files"),
-    "parquet": (("pyarrow",), "Parquet tables"),
+    "onnx": (("onnxruntime",), "encoders in ONNX files: onnx:<file>"),
+    "open_clip": (("open_clip",), "models of open_clip by name"),
+    "parquet": (("pyarrow", "pywt"), "Parquet tables"),
+    "transformers": (("transformers",), "models of transformers by name or folder"),
     "video": (("av",), "videos in H.264 and other codecs"),
     "weights": (("onnx", "h5py"), "weights that travel as ONNX or Keras files"),
 }

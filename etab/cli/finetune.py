@@ -7,11 +7,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from etab.cli.options import DeviceOption, KeepMasksOption, RootOption, SkipBadOption
+from etab.cli.options import DataOption, DeviceOption, KeepMasksOption, RootOption, SkipBadOption
 
 if TYPE_CHECKING:
     from etab.results import Result
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 # Seconds between two reports within an epoch.
 _REPORT_EVERY = 20
+
+
+class Wanted(NamedTuple):
+    """What is trained on: tasks, protocol, and the folder of the data."""
+
+    tasks: str
+    protocol: str
+    root: Path | None
+
 
 HeadOption = Annotated[
     str | None,
@@ -53,8 +62,12 @@ def _check_tuning(tuning: str) -> None:
 
 def finetune(
     tasks: Annotated[
-        str, typer.Option(help="Task codes or prefixes of codes, separated by commas.")
-    ] = "a0,a1,a2",
+        str | None,
+        typer.Option(
+            help="Task codes or prefixes of codes, separated by commas. [default: a0,a1,a2, or all "
+            "tasks of --data]"
+        ),
+    ] = None,
     backbones: Annotated[
         str, typer.Option(help="Names of backbones, separated by commas.")
     ] = "mobilenetv2",
@@ -68,8 +81,12 @@ def finetune(
         str, typer.Option(help="Head for that task. [default: unet or linear]")
     ] = "",
     protocol: Annotated[
-        str, typer.Option(help="Protocol: official, cv5, official-10pct-d0, ...")
-    ] = "official",
+        str | None,
+        typer.Option(
+            help="Protocol: official, cv5, official-10pct-d0, ... [default: official; cv5 for "
+            "--data without a split]"
+        ),
+    ] = None,
     together: Annotated[
         bool,
         typer.Option(
@@ -107,6 +124,7 @@ def finetune(
     precision: Annotated[
         str, typer.Option(help="Precision: auto, fp32 or bf16 (autocast).")
     ] = "auto",
+    data: DataOption = None,
     skip_bad: SkipBadOption = False,
     keep_masks: KeepMasksOption = "all",
 ) -> None:
@@ -124,6 +142,9 @@ def finetune(
     from etab.training.loop import Recipe
 
     _check_tuning(tuning)
+    wanted = Wanted(tasks or "a0,a1,a2", protocol or "official", root)
+    if data is not None:
+        wanted = own_wanted(data, tasks, protocol, root, results)
     recipe = Recipe(
         epochs=epochs,
         batch=batch,
@@ -134,11 +155,11 @@ def finetune(
         optimizer=optimizer,
     )
     plans = plan.plan(
-        tasks_at(tasks, root),
+        tasks_at(wanted.tasks, wanted.root),
         [name.strip() for name in backbones.split(",") if name.strip()],
         head=head,
         tuning=tuning,
-        protocol=protocol,
+        protocol=wanted.protocol,
         together=together,
         seed=seed,
         side=side,
@@ -148,8 +169,9 @@ def finetune(
         source_head=source_head,
     )
     settings = Settings(
-        root=root,
+        root=wanted.root,
         results=results,
+        data=data,
         device=device,
         precision=precision,
         skip_bad=skip_bad,
@@ -167,6 +189,30 @@ def finetune(
             sys.stdout.write(_line(result) + "\n")
     if failures:
         raise typer.Exit(1)
+
+
+def own_wanted(
+    data: Path, tasks: str | None, protocol: str | None, root: Path | None, results: Path
+) -> Wanted:
+    """Register a table of one's own, and choose its tasks, protocol and folder."""
+    from etab.cli.run import own_data
+    from etab.tasks.own import has_split, keep_description, use_results
+
+    use_results(results)  # so that a code that another table has there is refused first
+    own = own_data(data, root)
+    keep_description(own, results, replace=False)
+    codes = tasks or _tunable(own.name)
+    usual = "official" if has_split(own) else "cv5"
+    return Wanted(codes, protocol or usual, own.folder)
+
+
+def _tunable(dataset: str) -> str:
+    """The tasks of a dataset that a backbone can be trained on; every task where there is none."""
+    from etab.finetuning.plan import not_tunable
+    from etab.tasks.menu import find
+
+    codes = [task.code for task in find(dataset) if not not_tunable(task)]
+    return ",".join(codes) or dataset
 
 
 def _line(result: Result) -> str:

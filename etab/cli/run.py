@@ -118,7 +118,8 @@ def run_command(
     encoders = named_encoders(backbone_names(words(backbones) or [], codes))
     named = words(protocol)
     if named is None and own is not None:
-        named = own_protocols(own)
+        few = fractions is not None or shots is not None
+        named = own_protocols(own, n_fold, few=few)
     protocols = _protocols(named, codes, n_fold, fractions, shots, draws)
     runs = plan(
         codes,

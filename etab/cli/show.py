@@ -132,10 +132,11 @@ def board(ranking: Board) -> None:
     from etab.leaderboard import terminal
 
     console = Console()
-    out = terminal.board_table(ranking)
-    notes = out.caption
-    out.caption = None
-    console.print(out)
+    notes = None
+    for out in terminal.board_tables(ranking, console.width):
+        notes = out.caption
+        out.caption = None
+        console.print(out)
     if notes is not None:
         console.print(notes)
     if ranking.beside:

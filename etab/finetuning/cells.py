@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from etab.echo.surface import mask_from_scores
-from etab.errors import SplitError
+from etab.errors import SplitError, UndefinedError
 from etab.finetuning.plan import THRESHOLDS, Tuning
 from etab.heads.base import FoldFit
 from etab.results import Result
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from etab.finetuning.network import Network
 
 _TEST_BATCH = 16
+_FEWEST_TESTED = 2
 TrainingWatch = Callable[[str, Progress], None]
 
 
@@ -196,6 +197,7 @@ class _Work:
         before = None if tuning.origin is None else _Work.of(tuning.origin, settings, data)
         work = _Work(tuning, settings, data, rows, items, patients, parts, table, splits, before)
         work.refuse_leaks()
+        work.refuse_one_patient()
         return work
 
     def refuse_leaks(self) -> None:
@@ -216,6 +218,15 @@ class _Work:
                     f"the source task and tested in {name} of the target. Choose the protocol "
                     "official, or another source."
                 )
+
+    def refuse_one_patient(self) -> None:
+        """Raise UndefinedError where the test patients are too few for an interval."""
+        tested = {str(self.patients[row]) for split in self.splits for row in split.test}
+        if len(tested) < _FEWEST_TESTED:
+            raise UndefinedError(
+                f"{self.tuning.protocol} tests {len(tested)} patient: an interval needs at least "
+                f"{_FEWEST_TESTED}. Add test patients, or take folds: --protocol cv5."
+            )
 
     def index_of(self, split: RowSplit) -> int:
         """Index of the split with the same name."""

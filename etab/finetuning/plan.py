@@ -12,6 +12,7 @@ from etab.metrics.intervals import BOOTSTRAPS
 from etab.runs import run
 from etab.runs.run import Run
 from etab.tasks.base import Task
+from etab.tasks.inputs import ROW_INPUTS
 from etab.tasks.menu import find
 from etab.tasks.protocols import parse
 from etab.training import distributed
@@ -158,10 +159,9 @@ class Tuning:
     def _check_head(self, tasks: Sequence[Task]) -> None:
         from etab.heads.masks.networks import DECODERS
 
-        if any(t.aggregate for t in tasks):
-            raise IncompatibleError(
-                f"{tasks[0].code} joins the answers of several frames; fine-tuning does not yet."
-            )
+        reasons = [reason for reason in map(not_tunable, tasks) if reason]
+        if reasons:
+            raise IncompatibleError(f"{reasons[0]} Name other tasks with --tasks.")
         known = tuple(DECODERS) if self.kind is Kind.MASK else _VECTOR_HEADS
         if self.head not in known:
             raise IncompatibleError(
@@ -197,6 +197,23 @@ class Tuning:
         if protocol.source:
             facts["source"] = [protocol.source, self.source_head]
         return facts
+
+
+def not_tunable(task: Task) -> str:
+    """Say why a backbone cannot be trained on a task; "" where it can.
+
+    Args:
+        task: Any task.
+
+    Returns:
+        A sentence, or "".
+    """
+    if task.aggregate:
+        return f"{task.code} joins the answers of several frames; fine-tuning does not yet."
+    row = ROW_INPUTS[task.inputs]
+    if row.clip or row.modality != "image":
+        return f"Rows of {task.code} are {row.words}; fine-tuning takes single frames."
+    return ""
 
 
 def plan(

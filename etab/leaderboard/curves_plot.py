@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from etab.errors import DataNotFoundError
+from etab.errors import DataNotFoundError, UnsupportedOptionError
 from etab.leaderboard.board import PRETRAINED
 from etab.leaderboard.curves import CurvePoint
 from etab.metrics import METRICS
+from etab.storage.atomic import write_atomically
 from etab.tasks.menu import TASKS
 
 _COLUMNS = 4
@@ -33,6 +35,8 @@ def draw_curves(points: Sequence[CurvePoint], path: Path) -> Path:
 
     Raises:
         DataNotFoundError: If no point has a share of the training patients.
+        UnsupportedOptionError: If the suffix names no format of pictures.
+        StorageError: If the picture cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -53,9 +57,21 @@ def draw_curves(points: Sequence[CurvePoint], path: Path) -> Path:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.suptitle(_title(points), fontsize=11)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    _save(figure, path)
     return path
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Write a figure in the format of its suffix, completely or not at all."""
+    kind = path.suffix.removeprefix(".").lower()
+    kinds = sorted(figure.canvas.get_supported_filetypes())
+    if kind not in kinds:
+        raise UnsupportedOptionError(
+            f"{path} ends with {path.suffix or 'no suffix'}; wanted one of .{', .'.join(kinds)}."
+        )
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=130, format=kind)
+    write_atomically(path, picture.getvalue())
 
 
 def _title(points: Sequence[CurvePoint]) -> str:

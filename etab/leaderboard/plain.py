@@ -25,6 +25,7 @@ CELL_HEADER = (
     "95 % interval",
     "patients",
     "protocol",
+    "seed",
     "head",
     "what is predicted",
 )
@@ -139,6 +140,7 @@ def cell_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
                 f"{number_words(result.low)} to {number_words(result.high)}",
                 str(result.n_patients),
                 result.protocol,
+                str(result.seed),
                 result.head,
                 result.dataset if task is None else task.title,
             )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from etab.errors import UnsupportedOptionError
+from etab.errors import EtabWarning, UnsupportedOptionError
 from etab.types import IMAGENET, FloatArray
 
 if TYPE_CHECKING:
@@ -16,6 +17,16 @@ __all__ = ["plot_segment", "to_display"]
 
 _MEAN = IMAGENET[0]
 _STD = IMAGENET[1]
+
+
+def warn_unnormalised() -> None:
+    """Warn that a sample seems to lack the normalisation that is undone for display."""
+    warnings.warn(
+        "All values of the sample are from 0 to 1, as with normalize=False; undoing ImageNet's "
+        "normalisation makes such a picture brown and pale. Pass normalized=False.",
+        EtabWarning,
+        stacklevel=3,
+    )
 
 
 def to_display(image: Tensor, *, normalized: bool) -> FloatArray:
@@ -34,6 +45,8 @@ def to_display(image: Tensor, *, normalized: bool) -> FloatArray:
     if image.ndim != 3 or image.shape[0] != 3:
         raise UnsupportedOptionError(f"A frame of a sample is (3, h, w); got {tuple(image.shape)}.")
     x = np.moveaxis(image.detach().cpu().numpy().astype(np.float64), 0, -1)
+    if normalized and x.size and x.min() >= 0 and x.max() <= 1:
+        warn_unnormalised()
     return np.asarray(np.clip(x * _STD + _MEAN if normalized else x, 0, 1))
 
 

@@ -15,6 +15,7 @@ from etab.registry import unknown
 from etab.storage.atomic import write_atomically
 from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Anchors, Task
+from etab.tasks.codes import BOARD_REPEATS
 from etab.tasks.inputs import ROW_INPUTS
 from etab.tasks.menu import TASKS
 from etab.types import Kind
@@ -72,20 +73,26 @@ def use_results(folder: Path) -> list[Description]:
     return [use_own_data(path) for path in sorted(folder.glob(f"*/{DESCRIPTION}"))]
 
 
-def own_protocols(description: Description) -> list[str]:
-    """Choose the protocols that a table can be run with.
+def own_protocols(description: Description, n_fold: int = 5, *, few: bool = False) -> list[str]:
+    """Choose the protocols that a table is run with where none is named.
 
     Args:
         description: The description; its table is read.
+        n_fold: Number of folds.
+        few: Whether few labelled patients are drawn; patients are then divided into folds once.
 
     Returns:
-        Folds of patients, and the split of the table where it names training and test patients.
+        Folds of patients, repeated as on the boards, and the split of the table where it names
+        training and test patients.
     """
-    rows = read_own_table(description).rows
-    parts = {row.split for row in rows}
-    if {"train", "test"} <= parts and "" not in parts:
-        return ["cv", "official"]
-    return ["cv"]
+    repeated = f"cv{n_fold}" if few else f"cv{n_fold}x{BOARD_REPEATS}"
+    return [repeated, "official"] if has_split(description) else [repeated]
+
+
+def has_split(description: Description) -> bool:
+    """Whether a table gives every recording a part of a split with training and test patients."""
+    parts = {row.split for row in read_own_table(description).rows}
+    return {"train", "test"} <= parts and "" not in parts
 
 
 def keep_description(description: Description, results: Path, *, replace: bool = True) -> None:

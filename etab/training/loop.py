@@ -212,8 +212,9 @@ class _Loop:
     def read(self, folder: Path) -> None:
         """Restore a checkpoint; raises what ``train`` raises about checkpoints."""
         state, tensors = read_checkpoint(folder)
-        fit_state(self.network, part(tensors, "network"), str(folder))
+        # Options that differ are told by their names before tensors that differ by their shapes.
         _refuse_other_training(folder, state["identity"], self.identity())
+        fit_state(self.network, part(tensors, "network"), str(folder))
         restore(self.optimizer, part(tensors, "optimizer"))
         self.good = part(tensors, "good")
         self.best = part(tensors, "best")

@@ -6,6 +6,7 @@ or a Python callable.
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -46,6 +47,7 @@ def _hub_config(name: str) -> Mapping[str, Any]:
     """Fetch the configuration of a timm model of the hub, with its own input size; no weights."""
     from timm.models import load_model_config_from_hf
 
+    _refuse_saved_folder(name, name.removeprefix("hf-hub:"))
     try:
         config = load_model_config_from_hf(name.removeprefix("hf-hub:"))[0]
     except (OSError, RuntimeError, ValueError, KeyError) as error:
@@ -325,6 +327,7 @@ def local_card(name: str) -> BackboneCard:
         WeightsError: No network is named, or the file does not exist.
     """
     path, _, network = name.removeprefix("local:").partition("@")
+    _refuse_saved_folder(name, path)
     if not network.startswith(("timm/", "torchvision/")):
         raise WeightsError(
             f"{name!r} does not name the network of the file: write "
@@ -343,6 +346,22 @@ def local_card(name: str) -> BackboneCard:
         source=str(file.name),
         sha256=weights.sha256_of(file),
     )
+
+
+def _refuse_saved_folder(name: str, path: str) -> None:
+    """Refuse a folder that transformers wrote, naming the form that reads it."""
+    config = Path(path) / "config.json"
+    if not config.is_file():
+        return
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if isinstance(content, dict) and "model_type" in content:
+        raise WeightsError(
+            f"{name}: {path} is a folder that save_pretrained of transformers wrote. Name it "
+            f"transformers/{path}."
+        )
 
 
 class CallableBackbone:

@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from etab.backbones.weights.recognise import not_weights
+from etab.backbones.weights.recognise import is_torchscript, not_weights
 from etab.errors import StorageError, WeightsError
 from etab.registry import unknown
 from etab.storage import resources
@@ -246,6 +246,12 @@ def read_file(path: Path, *, trust: bool = False) -> Any:
     problem = not_weights(path)
     if problem:
         raise WeightsError(problem)
+    if not trust and is_torchscript(path):
+        raise WeightsError(
+            f"{path} is a TorchScript program, not weights alone. Run it in Python: "
+            f"etab.evaluate(torch.jit.load({str(path)!r}), ...), or take its weights, if you trust "
+            "its author: `etab convert FILE weights.safetensors --trust`."
+        )
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))

@@ -52,6 +52,23 @@ def not_weights(path: Path) -> str:
     return f"{path} holds no weights: it is {kind} of {size} bytes. {step}."
 
 
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript program, which holds code beside weights.
+
+    Args:
+        path: A file.
+    """
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except _DAMAGED_ZIP:
+        return False
+    is_program = any("/code/" in name for name in names)
+    return is_program and any(name.endswith("/constants.pkl") for name in names)
+
+
 def _kind(path: Path, start: bytes) -> str:
     """What a file is, as far as its first bytes tell; "" where it may hold weights."""
     if not start:

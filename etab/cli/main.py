@@ -145,9 +145,10 @@ def new_dataset_command(
     ] = "",
     letter: Annotated[str, typer.Option(help="Letter of the dataset in task codes.")] = "X",
 ) -> None:
-    """Write a reader, a phantom and a test for a new dataset.
+    """Write a reader, a phantom and a test for a new dataset of the project.
 
-    The test passes as written; edit the files from there.
+    The test passes as written; edit the files from there. Recordings of your own need no reader:
+    `etab data init FOLDER` describes them in a table, and `etab run --data` runs it.
     """
     from etab.cli.scaffold import new_dataset
 

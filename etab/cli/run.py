@@ -33,7 +33,8 @@ def run_command(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="official, cv or lodo, separated by commas. [default: the protocols of each task]"
+            help="official, cv, lodo, or lists:FILE for the folds that a file names, separated by "
+            "commas. [default: the protocols of each task]"
         ),
     ] = None,
     n_fold: Annotated[

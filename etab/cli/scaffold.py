@@ -354,4 +354,9 @@ def _steps(files: dict[str, str], checkout: bool) -> Sequence[str]:
     steps = [test, edit]
     if checkout:
         steps.append("python -m benchmarks.pages.generate")
+    else:
+        steps.append(
+            "a table of recordings runs without a class: etab data init FOLDER, then etab run "
+            "--data FOLDER/NAME.toml"
+        )
     return steps

@@ -6,7 +6,8 @@ recordings, states 1 to 4 for every sample (4 kHz in ``original``), the sound as
 the table (decoded here by scipy). ``processed`` holds the same stretches after a band-pass and
 wavelet shrinkage (``etab.sounds.denoise``). Its own ``recording_label`` is known to disagree with
 the official labels and is not used: labels and people come from the official ``training_data.csv``
-of CirCor 1.0.3, which belongs beside the files.
+of CirCor 1.0.3, which belongs beside the files. Without that table the files serve heart states and
+heart rates alone, and each id counts as a person.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ from etab.storage.listing import visible
 from etab.types import Answer, Array, FloatArray, Record, Target
 
 _TABLE = "training_data.csv"
+_WITHOUT_TABLE = (
+    f"{_TABLE} is not beside the files: there are no labels of murmur and outcome, and ids that the "
+    "table joins (70 pairs of 942 ids) count as two people."
+)
 _SOUND = "recording"
 _STATES = "heart_state_labels"
 _COLUMNS = ("filename", _SOUND, "recording_label", _STATES)
@@ -94,6 +99,11 @@ class CircorParquetSource(SoundSource):
         return {**self.__dict__, "_last": {}}
 
     @property
+    def has_table(self) -> bool:
+        """Whether the official table lies beside the files; labels and people come from it."""
+        return (self.root / _TABLE).is_file()
+
+    @property
     def phantom(self) -> bool:
         """Whether anything says phantom: the marker file, the files' metadata, the INFO chunk of
         the first sound.
@@ -107,7 +117,7 @@ class CircorParquetSource(SoundSource):
         without labels.
         """
         if self._records is None:
-            patients = self._table()
+            patients = self._table() if self.has_table else {}
             people = persons(
                 {name: p.facts.get("Additional ID", "nan") for name, p in patients.items()}
             )
@@ -116,8 +126,8 @@ class CircorParquetSource(SoundSource):
             odd = {"outcome": 0, "murmur": 0}
             for position, name, label in self._rows():
                 record = self._record(position, name, patients, people, rows_of_stem)
-                odd["outcome"] += label != int(record.meta["outcome"] == "Abnormal")
-                odd["murmur"] += label != int(record.meta["murmur"] == "Present")
+                odd["outcome"] += label != int(record.meta.get("outcome") == "Abnormal")
+                odd["murmur"] += label != int(record.meta.get("murmur") == "Present")
                 records.append(record)
             self._unreadable = tuple(fact for p in patients.values() for fact in p.unreadable)
             self._notes = (
@@ -125,6 +135,8 @@ class CircorParquetSource(SoundSource):
                 f"{odd['outcome']} of {len(records)} "
                 f"rows, and from 'murmur present' in {odd['murmur']}; official labels are used.",
             )
+            if not self.has_table:
+                self._notes = (_WITHOUT_TABLE,)
             self._records = tuple(records)
         return self._records
 
@@ -186,6 +198,11 @@ class CircorParquetSource(SoundSource):
                 return (Answer(states_at(intervals, self.n_samples(record), self._rate())),)
             beats = heart_rate(intervals)
             return () if beats is None else (Answer(beats),)
+        if not self.has_table:
+            raise LayoutError(
+                f"{self.root / _TABLE} is missing: {target.name} comes from it. Copy {_TABLE} of "
+                "CirCor 1.0.3 there; the files alone hold heart states and heart rates."
+            )
         value = label_of(record, self.card.target(target.name))
         return () if value is None else (Answer(value),)
 
@@ -202,8 +219,8 @@ class CircorParquetSource(SoundSource):
         return (None,) if target.name == "states" else super().annotated(record, target)
 
     def shared_files(self) -> Sequence[str]:
-        """The official table."""
-        return (_TABLE,)
+        """The official table, where it is there."""
+        return (_TABLE,) if self.has_table else ()
 
     def notes(self) -> Sequence[str]:
         """That rows are stretches, and how far the files' own labels are from the official ones."""
@@ -252,21 +269,22 @@ class CircorParquetSource(SoundSource):
                 f"{where}: {name!r} is no recording such as 13918_AV. Download it again."
             )
         stem, patient, location = match.groups()
-        if patient not in patients:
+        if self.has_table and patient not in patients:
             raise CorruptFileError(
                 f"{where} holds {stem}, and {_TABLE} has no row for {patient}. Take the table of "
                 "942 patients as published."
             )
         rows_of_stem[stem] = rows_of_stem.get(stem, 0) + 1
         number = rows_of_stem[stem]
+        facts = patients[patient].meta if self.has_table else {}
         meta = {
             "id": patient,
-            **patients[patient].meta,
+            **facts,
             "at": position,
         }
         return Record(
             stem if number == 1 else f"{stem}~{number}",
-            people[patient],
+            people.get(patient, patient),
             location,
             "",
             float(self._rate()),
@@ -276,11 +294,6 @@ class CircorParquetSource(SoundSource):
 
     def _table(self) -> dict[str, Patient]:
         path = self.root / _TABLE
-        if not path.is_file():
-            raise LayoutError(
-                f"{path} is missing: labels and people come from it. Copy {_TABLE} of CirCor "
-                "1.0.3 there."
-            )
         rows = read_table(
             path, ["Patient ID", "Murmur", "Outcome", "Additional ID", "Murmur locations"]
         )

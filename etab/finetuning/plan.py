@@ -13,6 +13,7 @@ from etab.runs import run
 from etab.runs.run import Run
 from etab.tasks.base import Task
 from etab.tasks.inputs import ROW_INPUTS
+from etab.tasks.lists import PREFIX
 from etab.tasks.menu import find
 from etab.tasks.protocols import parse
 from etab.training import distributed
@@ -257,6 +258,11 @@ def plan(
         IncompatibleError: Tasks, backbone and head do not fit each other.
         UnsupportedOptionError: An option is unknown or would have no effect.
     """
+    if protocol.startswith(PREFIX):
+        raise IncompatibleError(
+            f"{protocol}: folds of a file are for frozen backbones (`etab run`). Take official or "
+            "cv5 here."
+        )
     full_name = f"{protocol}-{tuning}"
     if source:
         full_name = f"{full_name}-from:{source}"

@@ -25,7 +25,6 @@ from etab.leaderboard.summary import (
 )
 from etab.tasks.codes import CATEGORIES
 
-
 # Wider than any board.
 _WIDE = 10_000
 

@@ -18,6 +18,9 @@ the whole backbone or its last 2 blocks are trained (``etab.finetuning.cells``).
 ending the backbone is frozen. "official-finetune-from:a0-A4-C" is adaptation: the backbone is first
 trained on the task a0-A4-C, with a head of that task, then on the task of the cell. With
 "-head-from:a0-A4-C" only the new head is trained in the second step.
+
+Lists: "lists:FILE" follows the folds that a file names (``etab.tasks.lists``). Results call it by
+the name of the file and a digest of its folds: "lists:leclerc@0a1b2c3d4e5f".
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from etab.errors import IncompatibleError, UndefinedError
 from etab.splits import INNER_FOLDS, folds, row_splits
 from etab.tasks.base import Task
 from etab.tasks.codes import BOARD_REPEATS
+from etab.tasks.lists import PREFIX, list_key, list_notes, list_splits
 from etab.tasks.rows import Rows, undefined_note
 from etab.types import Array, IntArray, Kind, RowSplit
 
@@ -67,6 +71,7 @@ class Protocol:
         source: Code of the task that the backbone is trained on first; "" for the pretrained
             backbone.
         repeats: How often the patients are divided into folds.
+        listed: Key of the published list that "lists" follows; "" for other protocols.
     """
 
     sort: str
@@ -77,6 +82,7 @@ class Protocol:
     tuning: str = ""
     source: str = ""
     repeats: int = 1
+    listed: str = ""
 
     @property
     def name(self) -> str:
@@ -95,6 +101,8 @@ class Protocol:
     @property
     def base(self) -> str:
         """The name of the same splits with every training patient and a frozen backbone."""
+        if self.listed:
+            return f"{PREFIX}{self.listed}"
         if not self.n_fold:
             return self.sort
         once = f"cv{self.n_fold}"
@@ -294,7 +302,11 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
 
     Raises:
         IncompatibleError: The name is no protocol; the message lists the forms of names.
+        DataNotFoundError: For "lists:FILE" without such a file. A file that holds no folds raises
+            what ``etab.tasks.lists.list_key`` raises.
     """
+    if text.startswith(PREFIX):
+        return Protocol("lists", listed=list_key(text.removeprefix(PREFIX)))
     match = _NAME.match(text)
     if match:
         base, size, unit, draw, tuning, source = match.groups()
@@ -322,7 +334,8 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
             )
     raise IncompatibleError(
         f"No protocol is called {text!r}. Known: official, cv (or cv5, cv10, ...), cv5x5 (five "
-        "folds five times; 2 times or more), lodo (leave one database out), and with few labelled "
+        "folds five times; 2 times or more), lodo (leave one database out), lists:FILE (folds that a "
+        "file names), and with few labelled "
         "patients official-10pct-d0 (10 %, first draw) or cv5-5shot-d0 (5 of each class; 2 or "
         "more). Each but cv5x5 may end in -finetune or -partial2, or in -finetune-from:a0-A4-C, "
         "-head-from:a0-A4-C (`etab finetune`)."
@@ -425,8 +438,10 @@ def chosen(
 
 def _fits(task: Task, protocol: Protocol) -> bool:
     """Whether a task can be run by a protocol."""
-    if task.fit_on and (protocol.few or protocol.repeats > 1):
+    if task.fit_on and (protocol.few or protocol.repeats > 1 or protocol.listed):
         return False
+    if protocol.listed:
+        return True
     return protocol.sort in task.protocols
 
 
@@ -448,7 +463,10 @@ def splits_of(
         SplitError: A part is missing or empty.
         UndefinedError: The rows do not suffice for the protocol.
     """
-    return parse(name).splits(rows.patients, rows.parts, rows.answers, kind, seed, rows.groups)
+    protocol = parse(name)
+    if protocol.listed:
+        return list_splits(protocol.listed, rows, seed)
+    return protocol.splits(rows.patients, rows.parts, rows.answers, kind, seed, rows.groups)
 
 
 def cells_of(
@@ -468,11 +486,11 @@ def cells_of(
         rows: The rows of the task.
 
     Returns:
-        (n,) labels; None for draws and for repeated folds, which share no parts with other
+        (n,) labels; None for draws, repeated folds and lists, which share no parts with other
         protocols.
     """
     how = parse(name)
-    if how.few or how.repeats > 1:
+    if how.few or how.repeats > 1 or how.listed:
         return None
     n = how.n_fold or n_fold
     if n > rows.n_patients:
@@ -495,6 +513,9 @@ def remarks(task: Task, name: str, rows: Rows) -> tuple[str, ...]:
         rows: The rows of the task."""
     undefined = undefined_note(task.code, rows.missing)
     notes = (undefined,) if undefined else ()
+    listed = parse(name).listed
+    if listed:
+        return (*notes, *list_notes(listed, rows))
     if rows.groups and parse(name).sort == "cv" and len(set(rows.groups)) > 1:
         return (
             *notes,

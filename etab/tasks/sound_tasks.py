@@ -139,6 +139,7 @@ def sound_tasks() -> Iterable[Task]:
         unit="patient",
         aggregate="recordings",
     )
+    yield from _parquet_tasks()
     # Beside the boards: a murmur is of a patient there, and many places of theirs have none.
     at_place = _sound(
         "f3-AL-D",
@@ -153,3 +154,36 @@ def sound_tasks() -> Iterable[Task]:
         (CHANCE, PERFECT),
     )
     yield replace(at_place, extra=True)
+
+
+def _parquet_tasks() -> Iterable[Task]:
+    """Build the tasks on CirCor as Parquet files: stretches of recordings, version 0."""
+    again = "anchors of {}, whose rows are whole recordings; version 0"
+    states = _sound(
+        "e0-AL-D",
+        "S1, systole, S2, diastole, of annotated stretches",
+        "states",
+        Kind.STATES,
+        "f1_100",
+        "f1_100",
+        "hsmm_wavelet",
+        0.0,
+        1.0,
+        (again.format("e0-AL-D"), PERFECT),
+        unit="patient",
+    )
+    rate = _sound(
+        "e1-AL-D",
+        "heart rate of annotated stretches, bpm",
+        "HR",
+        Kind.VALUE,
+        "mae",
+        "r2",
+        POOLED_HEAD,
+        16.212,
+        0.0,
+        (again.format("e1-AL-D"), PERFECT),
+    )
+    for task in (states, rate):
+        code = task.code.replace("-D", "-H")
+        yield replace(task, code=code, dataset="circor_hf", version=0)

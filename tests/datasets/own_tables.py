@@ -14,6 +14,7 @@ from scipy.io import wavfile
 from etab import datasets
 from etab.datasets.base import SOURCES
 from etab.types import Array
+from tests.trees import dicom as ultrasound
 
 PATIENTS = 40
 
@@ -98,6 +99,55 @@ def clips(folder: Path) -> list[dict[str, Any]]:
                 "sick": sick(patient),
             }
         )
+    return rows
+
+
+CLIP_SUFFIXES = (".mp4", ".mhd", ".nii.gz", ".dcm")
+
+
+def film(patient: int, n_frames: int = 12) -> Array:
+    """A moving sector (n, 96, 128); that of sick patients is brighter."""
+    frames = ultrasound.grey(patient, n_frames)
+    bright: Array = frames if sick(patient) else frames // 3
+    return bright
+
+
+def write_clip(path: Path, frames: Array) -> None:
+    """Write a clip in the format of its suffix, 25 frames a second where the format gives them."""
+    n_frames, height, width = frames.shape
+    if path.suffix == ".mp4":
+        code = cv2.VideoWriter.fourcc(*"mp4v")
+        writer = cv2.VideoWriter(str(path), code, 25, (width, height))
+        for grey in frames:
+            writer.write(np.repeat(grey[..., None], 3, axis=2))
+        writer.release()
+    elif path.suffix == ".mhd":
+        import SimpleITK
+
+        image = SimpleITK.GetImageFromArray(frames)
+        image.SetSpacing((0.4, 0.5, 1.0))
+        SimpleITK.WriteImage(image, str(path))
+    elif path.suffix == ".dcm":
+        pixels = ultrasound.fill(ultrasound.new("p", 1, 1, n_frames), frames, "MONOCHROME2")
+        pixels.FrameTime = "40.0"
+        pixels.save_as(path, enforce_file_format=True)
+    else:
+        import nibabel
+
+        image = nibabel.Nifti1Image(frames.transpose(2, 1, 0), np.diag([-0.4, -0.5, 1, 1]))
+        image.header.set_xyzt_units("mm", "sec")
+        nibabel.save(image, path)
+
+
+def clips_of_formats(folder: Path, patients: int = 16) -> list[dict[str, Any]]:
+    """One clip a patient, in MP4, MetaImage, NIfTI and DICOM by turns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for patient in range(patients):
+        suffix = CLIP_SUFFIXES[patient // 2 % len(CLIP_SUFFIXES)]
+        name = f"p{patient:03d}{suffix}"
+        write_clip(folder / name, film(patient))
+        rows.append({"file": name, "patient": f"p{patient:03d}", "sick": sick(patient), "fps": 25})
     return rows
 
 

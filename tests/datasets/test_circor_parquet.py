@@ -25,6 +25,7 @@ from etab.phantom.sound_parquet import convert_circor
 from etab.phantom.sound_trees import wav_bytes
 from etab.readers.audio import decode_wav
 from etab.sounds.denoise import causal_band, processed, shrink
+from etab.tasks.menu import find
 from etab.testing.datasets import check_dataset
 from tests.trees.sounds import small_circor, wav
 
@@ -203,6 +204,24 @@ def test_processed_rows_of_two_rates_are_refused(tree: Path, tmp_path: Path) -> 
 # --- bad files ---
 
 
+def test_without_the_official_table_states_are_served(tree: Path, made: Path) -> None:
+    whole = CircorParquetSource(made / "circor_hf")
+    (tree / "training_data.csv").unlink()
+    alone = CircorParquetSource(tree)
+    states = alone.card.target("states")
+    assert [record.id for record in alone.records()] == [record.id for record in whole.records()]
+    first = alone.records()[0]
+    (expected,) = whole.answers(whole.records()[0], states)
+    (answer,) = alone.answers(first, states)
+    assert (answer.value == expected.value).all()
+    assert first.patient == first.meta["id"]
+    assert "count as two people" in alone.notes()[1]
+    assert alone.shared_files() == ()
+    with pytest.raises(LayoutError, match=r"training_data\.csv is missing: murmur comes from it"):
+        alone.answers(first, alone.card.target("murmur"))
+    assert {task.code for task in find("circor_hf")} == {"e0-AL-H", "e1-AL-H"}
+
+
 def test_folders_that_are_none(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match="nowhere is not a folder"):
         CircorParquetSource(tmp_path / "nowhere")
@@ -210,12 +229,6 @@ def test_folders_that_are_none(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match=r"empty has no processed-\*\.parquet"):
         CircorProcessedSource(tmp_path / "empty")
     assert CircorParquetSource(tree / "data").root == tree
-    (tree / "training_data.csv").rename(tmp_path / "kept.csv")
-    with pytest.raises(
-        LayoutError, match=r"training_data\.csv is missing: labels and people come from it"
-    ):
-        CircorParquetSource(tree).records()
-    (tmp_path / "kept.csv").rename(tree / "training_data.csv")
     (tree / FILE).write_bytes((tree / FILE).read_bytes()[:3000])
     with pytest.raises(CorruptFileError, match="is no Parquet file"):
         CircorParquetSource(tree).records()

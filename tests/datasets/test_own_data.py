@@ -29,15 +29,20 @@ from etab.tasks.own import use_own_data
 from tests.datasets.own_tables import (
     CAMUS_TASKS,
     CIRCOR_TASKS,
+    CLIP_SUFFIXES,
     PATIENTS,
     camus_as_table,
     circor_as_table,
     clips,
+    clips_of_formats,
     describe,
+    film,
     pictures,
     sounds,
+    write_clip,
     write_table,
 )
+from tests.trees import dicom as ultrasound
 
 VALUE = '[labels.EF]\nkind = "value"\nunit = "%"\nrange = [0, 100]\n'
 SICK = '[labels.sick]\nkind = "classes"\nclasses = ["no", "yes"]\n'
@@ -103,6 +108,40 @@ per = "recording"
     assert cells["LV"].metrics["dice"] > 0.8
     assert cells["LV"].n_test == 2 * PATIENTS
     assert cells["sick"].value == 1.0
+
+
+def test_clips_of_four_formats_are_one_table(tmp_path: Path) -> None:
+    write_table(tmp_path, clips_of_formats(tmp_path))
+    label = '[labels.sick]\nkind = "classes"\nclasses = ["0", "1"]\n'
+    path = describe(tmp_path, label + 'input = "clip"\nclip = [4, 2]\nper = "recording"\n')
+    report = check_own(read_description(path))
+    assert report.ok, report.render()
+    use_own_data(path)
+    source = SOURCES["clinic"](tmp_path)
+    for patient, record in enumerate(source.records()):
+        expected = film(patient)
+        assert record.fps == 25
+        assert source.n_frames(record) == len(expected)
+        frames = source.frames(record, [2, 7]).astype(float)
+        inside = ultrasound.inside()
+        errors = np.abs(frames - expected[[2, 7]])[:, inside]
+        suffix = record.files["file0"].partition(".")[2]
+        assert np.median(errors) <= (6 if suffix == "mp4" else 0), suffix
+    assert source.spacing(source.records()[2]) == (0.5, 0.4)  # mhd: rows, columns
+    assert source.spacing(source.records()[4]) == pytest.approx((0.5, 0.4))  # nii.gz
+
+
+@pytest.mark.parametrize("suffix", CLIP_SUFFIXES)
+def test_a_clip_that_was_cut_is_named(suffix: str, tmp_path: Path) -> None:
+    name = f"clip{suffix}"
+    write_clip(tmp_path / name, film(1))
+    # the header of MetaImage is a file of its own beside the pixels
+    pixels = tmp_path / ("clip.raw" if suffix == ".mhd" else name)
+    pixels.write_bytes(pixels.read_bytes()[: pixels.stat().st_size // 3])
+    write_table(tmp_path, [{"file": name, "patient": "p1", "EF": 50}])
+    report = check_own(read_description(describe(tmp_path, VALUE)))
+    assert [problem.reason for problem in report.problems] == ["a file that cannot be read"]
+    assert name in report.problems[0].text or "clip.raw" in report.problems[0].text
 
 
 def test_sounds_with_states_and_classes(tmp_path: Path) -> None:
@@ -344,14 +383,14 @@ def test_from_a_folder_to_a_board(tmp_path: Path) -> None:
     checked = call("data", "check", description)
     assert checked.exit_code == 0, checked.output
     results = tmp_path / "results"
-    words = ("--backbones", "image_stats,pixel_pca", "--results", results, "--workers", 2)
+    words = ("--backbones", "image_stats", "--results", results, "--workers", 2)
     done = call("run", "--data", description, "--cache", tmp_path / "c", *words)
     assert done.exit_code == 0, done.output
     for code in [code for code, task in TASKS.items() if task.dataset == "clinic"]:
         TASKS.remove(code)
     board = call("leaderboard", results)
     assert board.exit_code == 0, board.output
-    assert "clinic (cv5)" in board.stdout
+    assert "clinic (cv5x5)" in board.stdout
     assert sum("image_stats" in line for line in board.stdout.splitlines()) >= 3
     assert "image_stats" in call("results", results).stdout
     both = call("run", "--data", description, "--root", folder, *words)

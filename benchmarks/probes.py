@@ -30,8 +30,8 @@ from etab.metrics import binary_auroc
 from etab.splits import row_splits
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
-from etab.tasks.protocols import strata_of
 from etab.tasks.rows import Rows
+from etab.tasks.strata import strata_of
 from etab.types import Features, Kind, RowSplit
 
 PAGE = Path(__file__).with_name("probes.md")

@@ -289,7 +289,7 @@ def _names_of(key: str, rows: Rows) -> Array:
     most = -1
     for form in (rows.patients.tolist(), rows.records, rows.units, begin_with):
         column = np.array([plain_identifier(str(item)) for item in form])
-        count = int(np.isin(column, sorted(wanted)).sum())
+        count = len(wanted & set(column.tolist()))
         if count > most:
             best = column
             most = count

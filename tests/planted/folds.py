@@ -39,7 +39,7 @@ FAULTS = [
     ),
     Fault(
         "folds: databases are not spread",
-        "etab/tasks/protocols.py",
+        "etab/tasks/strata.py",
         'databases = [str(groups[i]) if len(groups) else "" for i in first]',
         'databases = ["" for i in first]',
         REPEATED,

@@ -26,7 +26,8 @@ from etab.runs.execute import execute, finished
 from etab.runs.record import rng_of
 from etab.runs.run import Run, Settings, plan
 from etab.splits import folds
-from etab.tasks.protocols import parse, splits_of, strata_of
+from etab.tasks.protocols import parse, splits_of
+from etab.tasks.strata import strata_of
 from etab.types import Array, Kind
 
 PATIENTS = np.repeat([f"p{i:02d}" for i in range(47)], 2)

@@ -187,10 +187,10 @@ def evaluate(
         aggregate=aggregate,
     )
     settings = settings.needing(code for run in runs for code in run.row.parts)
-    data = Data(settings)
-    require_ready(runs, settings, data)
+    opened = Data(settings)
+    require_ready(runs, settings, opened)
     failures: list[str] = []
-    cells = serial(runs, settings, lambda event: _collect(event, failures), data)
+    cells = serial(runs, settings, lambda event: _collect(event, failures), opened)
     if failures:
         raise EtabError("; ".join(failures))
     return score_of(card.name, cells, folder, protocol=runs[0].protocol_name, seed=seed)

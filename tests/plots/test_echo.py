@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from etab.errors import UnsupportedOptionError
+from etab.errors import EtabWarning, UnsupportedOptionError
 from etab.legacy.video_tools import create_echo_clip
 from etab.legacy.visualization import plot_segment, to_display
 from etab.plots.echo import centiseconds, overlay
@@ -32,12 +32,14 @@ def test_clips_and_stills_become_gifs(tmp_path: Path) -> None:
         assert (image.n_frames, image.size, image.info["duration"]) == (5, (24, 16), 30)
     with Image.open(create_echo_clip(clip[0], "one", normalized=False, folder=tmp_path)) as image:
         assert image.n_frames == 1
+    with pytest.warns(EtabWarning, match="Pass normalized=False"):
+        create_echo_clip(clip[0], "pale", folder=tmp_path)
     with pytest.raises(UnsupportedOptionError, match=r"got \(16, 24\)"):
         create_echo_clip(clip[0, 0], "flat", folder=tmp_path)
     with pytest.raises(UnsupportedOptionError, match="plain file name"):
         create_echo_clip(clip, "../out", folder=tmp_path)
     with pytest.raises(UnsupportedOptionError, match="above 0"):
-        create_echo_clip(clip, "still", fps=0, folder=tmp_path)
+        create_echo_clip(clip, "still", fps=0, normalized=False, folder=tmp_path)
 
 
 def test_display_undoes_what_was_done() -> None:

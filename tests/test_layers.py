@@ -23,7 +23,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
     4: ("datasets", "backbones", "heads", "metrics", "phantom"),
     5: ("tasks",),
     6: ("features", "leaderboard", "challenges"),
-    7: ("runs",),
+    7: ("runs", "site"),
     8: ("finetuning", "testing"),
     9: ("api", "legacy", "cli"),
     10: ("scores", "benchmarks", "baselines", "utils", "__main__", "__init__"),

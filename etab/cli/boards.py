@@ -48,7 +48,11 @@ def leaderboard_command(
     markdown: Annotated[Path | None, typer.Option(help="Write Markdown to this file.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write CSV to this file.")] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write a self-contained HTML page to this file.")
+        Path | None,
+        typer.Option(
+            help="Write a site of static pages to this folder; a name that ends in .html gets one "
+            "self-contained page."
+        ),
     ] = None,
     task_weight: Annotated[
         list[str], typer.Option(help="CODE=WEIGHT of a task; may be given several times.")
@@ -245,6 +249,7 @@ def _write(board: Board, markdown: Path | None, csv: Path | None, html: Path | N
     from etab import datasets
     from etab.leaderboard.page import board_page
     from etab.leaderboard.render import board_csv, board_markdown
+    from etab.site.write import write_site
     from etab.storage.atomic import write_atomically
 
     cards = datasets.cards()
@@ -254,9 +259,12 @@ def _write(board: Board, markdown: Path | None, csv: Path | None, html: Path | N
     if csv is not None:
         write_atomically(csv, board_csv(board))
         say(f"wrote {csv}")
-    if html is not None:
+    if html is not None and html.suffix.lower() in (".html", ".htm"):
         write_atomically(html, board_page(board, cards))
         say(f"wrote {html}")
+    elif html is not None:
+        size = write_site(board, cards, html)
+        say(f"wrote {html / 'index.html'} ({size / 1e6:.1f} MB in the folder)")
 
 
 def curve_command(

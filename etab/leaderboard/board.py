@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from etab.leaderboard.admission.canonical import known_backbones
 from etab.leaderboard.suites import Suite
-from etab.results import Result
+from etab.results import Predictions, Result
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from etab.leaderboard.noise import Noise
 
 PRETRAINED = "pretrained"
 VECTORS = "vectors supplied"
@@ -144,6 +146,9 @@ class Board:
         reliabilities: Reliability by category letter and by task code.
         notes: Sentences that every form of the board shows.
         beside: Results of extra tasks outside the suite. They are shown and never scored.
+        tables: Predictions by backbone and task code, for pages that draw them.
+        noises: Noise of the anchored metric of each scored task, by ranked backbone and task code.
+            Pages compute intervals and ranks under other weights from it.
     """
 
     suite: Suite
@@ -160,6 +165,12 @@ class Board:
     reliabilities: Mapping[str, Reliability]
     notes: tuple[str, ...]
     beside: tuple[Result, ...] = ()
+    tables: Mapping[tuple[str, str], Predictions] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    noises: Mapping[str, Mapping[str, Noise]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def title(self) -> str:

@@ -190,7 +190,6 @@ def rank_folder(
 
     admission = admit(folder, TASKS, counts)
     problems = [str(finding) for finding in admission.refused]
-    remarks = remarks_by_backbone(admission.flagged)
     if not admission.results and not problems:
         raise DataNotFoundError(
             f"{folder} holds no result files. Make some with `etab run --results {folder}`."
@@ -207,10 +206,10 @@ def rank_folder(
         found, reasons = results_of(beside)
         others += found
         problems += reasons
-    notes = [*set_aside_note(problems), *remarks_note(remarks)]
-    ranked = admission.results
+    notes = [*set_aside_note(problems), *remarks_note(remarks_by_backbone(admission.flagged))]
+    held = admission.results
     return _rank(
-        ranked, chosen, shares, TASKS, read_table, protocol, seed, DRAWS, others, notes, with_seen
+        held, chosen, shares, TASKS, read_table, protocol, seed, DRAWS, others, notes, with_seen
     )
 
 
@@ -289,6 +288,8 @@ def _rank(
             *ranking_notes(cells, [result for result, _ in others], suite, unread),
         ),
         beside=beside,
+        tables=tables,
+        noises=noises,
     )
 
 
@@ -367,8 +368,7 @@ def _resampled(
     """The scores of each backbone under the same resamples of patients: (draws,) by name."""
     if not order:
         return {}
-    first = min(order)
-    resamples = _resamples(first, contest.scored, contest.tables, seed, draws)
+    resamples = _resamples(min(order), contest.scored, contest.tables, seed, draws)
     return {
         backbone: _resampled_scores(
             backbone, contest.scored, contest.tables, contest.tasks, resamples

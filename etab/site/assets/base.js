@@ -1,0 +1,103 @@
+// What every page uses: elements, numbers, names, the theme, and loading of data files.
+"use strict";
+(() => {
+  const ETAB = (window.ETAB ??= {});
+  ETAB.data ??= {};
+  const SVG = "http://www.w3.org/2000/svg";
+  const SVG_TAGS = new Set(["svg", "g", "line", "rect", "circle", "path", "text", "title", "polyline", "polygon"]);
+
+  // Text reaches the page as text nodes and attributes only, so that no name can become markup.
+  // Styles go through the object model, because the policy of the page forbids style attributes.
+  ETAB.el = (tag, attributes, ...children) => {
+    const isSvg = SVG_TAGS.has(tag);
+    const element = isSvg ? document.createElementNS(SVG, tag) : document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes ?? {})) {
+      if (value == null || value === false) continue;
+      if (name.startsWith("on")) element[name] = value;
+      else if (name === "vars") for (const [key, v] of Object.entries(value)) element.style.setProperty(`--${key}`, v);
+      else element.setAttribute(name, value === true ? "" : value);
+    }
+    element.append(...children.filter(child => child != null && child !== false));
+    return element;
+  };
+
+  ETAB.number = value => {
+    if (value == null || !Number.isFinite(value)) return "–";
+    return Math.abs(value) >= 2 ? value.toFixed(2) : value.toFixed(3);
+  };
+  ETAB.interval = (low, high) => low == null ? "–" : `${ETAB.number(low)} to ${ETAB.number(high)}`;
+  ETAB.params = count => {
+    if (count == null) return "–";
+    if (count === 0) return "0";
+    if (count >= 1e6) return `${(count / 1e6).toFixed(count >= 1e8 ? 0 : 1)} M`;
+    return `${(count / 1e3).toFixed(0)} k`;
+  };
+
+  // Controls, directions and escape codes are replaced, as in the terminal; long names are cut.
+  const UNSAFE = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
+  ETAB.clean = text => String(text).replace(/\u200d(?=\p{Emoji_Presentation})/gu, "\u200d").replace(UNSAFE, sign => sign === "\u200d" ? sign : "\ufffd");
+  ETAB.short = (text, most = 72) => {
+    const letters = [...ETAB.clean(text)];
+    return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : letters.join("");
+  };
+  ETAB.name = (text, most) => ETAB.el("bdi", {}, ETAB.short(text, most));
+
+  ETAB.root = () => document.body.dataset.root;
+  ETAB.page = (kind, file) => `${ETAB.root()}${kind}/${encodeURIComponent(file)}.html`;
+
+  // Data of one backbone or task are loaded when a reader opens them.
+  const loading = new Map();
+  ETAB.load = (path, key) => {
+    if (ETAB.data[key]) return Promise.resolve(ETAB.data[key]);
+    if (!loading.has(path)) {
+      loading.set(path, new Promise((resolve, reject) => {
+        const script = ETAB.el("script", { src: `${ETAB.root()}${path}` });
+        script.onload = () => ETAB.data[key] ? resolve(ETAB.data[key]) : reject(new Error(`${path} holds no ${key}`));
+        script.onerror = () => reject(new Error(`${path} could not be read`));
+        document.head.append(script);
+      }));
+    }
+    return loading.get(path);
+  };
+
+  ETAB.download = (name, type, text) => {
+    const link = ETAB.el("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
+    document.body.append(link);
+    link.click();
+    link.remove();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  };
+
+  const THEMES = ["system", "light", "dark"];
+  let theme = "system";
+  try { theme = localStorage.getItem("etab-theme") ?? "system"; } catch { /* storage may be closed */ }
+  const wanted = new URLSearchParams(location.search).get("theme");
+  if (THEMES.includes(wanted)) theme = wanted;
+  const applyTheme = () => {
+    if (theme === "system") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+    const button = document.getElementById("theme");
+    if (button) button.textContent = `Theme: ${theme}`;
+  };
+  applyTheme();
+  document.documentElement.classList.add("js");
+
+  document.addEventListener("DOMContentLoaded", () => {
+    applyTheme();
+    document.getElementById("theme").onclick = () => {
+      theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+      try { localStorage.setItem("etab-theme", theme); } catch { /* the choice lasts for this page */ }
+      applyTheme();
+      document.dispatchEvent(new CustomEvent("etab-theme"));
+    };
+    // One open sheet at a time; Escape and a click elsewhere close it.
+    const drops = [...document.querySelectorAll("details.drop")];
+    document.addEventListener("click", event => {
+      for (const drop of drops) if (!drop.contains(event.target)) drop.open = false;
+    });
+    document.addEventListener("keydown", event => {
+      if (event.key !== "Escape") return;
+      for (const drop of drops) if (drop.open) { drop.open = false; drop.querySelector("summary").focus(); }
+    });
+  });
+})();

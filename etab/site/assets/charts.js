@@ -1,0 +1,131 @@
+// Pictures: each takes a holder and plain values, and draws with D3 into one SVG.
+"use strict";
+(() => {
+  const ETAB = window.ETAB;
+  const el = ETAB.el;
+  const charts = (ETAB.charts = {});
+
+  const canvas = (holder, width, height, label, caption) => {
+    const svg = el("svg", { class: "plot", width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+    holder.replaceChildren(el("figcaption", {}, caption), svg);
+    return d3.select(svg);
+  };
+  const room = (holder, least = 320) => Math.max(least, Math.min(1180, (holder.clientWidth || 900) - 40));
+  const nameRoom = (rows, width) => Math.min(width * 0.36, 12 + 6.6 * d3.max(rows, row => ETAB.short(row.name, 34).length));
+  const axis = (svg, x, top, bottom, ticks = 6, format) => {
+    const made = d3.axisBottom(x).ticks(ticks).tickSize(top - bottom);
+    if (format) made.tickFormat(format);
+    svg.append("g").attr("transform", `translate(0,${bottom})`).call(made);
+  };
+
+  // Rows {name, value, low, high, outerLow, outerHigh, quiet, href}: dots with two intervals.
+  charts.intervals = (holder, rows, options) => {
+    const width = room(holder);
+    const left = nameRoom(rows, width);
+    const step = rows.length > 60 ? 14 : 22;
+    const height = rows.length * step + 54;
+    const svg = canvas(holder, width, height, options.label, options.caption);
+    const ends = rows.flatMap(row => [row.outerLow ?? row.low, row.outerHigh ?? row.high, row.value, ...(options.include ?? [])]).filter(Number.isFinite);
+    const x = d3.scaleLinear(d3.extent(ends), [left + 10, width - 16]).nice();
+    axis(svg, x, 8, height - 40);
+    for (const [name, value, cls] of options.lines ?? []) {
+      svg.append("line").attr("class", `reference ${cls}`).attr("x1", x(value)).attr("x2", x(value)).attr("y1", 8).attr("y2", height - 40).append("title").text(name);
+    }
+    svg.append("text").attr("class", "label").attr("x", (left + width) / 2).attr("y", height - 6).attr("text-anchor", "middle").text(options.axis);
+    const lines = svg.selectAll("g.row").data(rows).join("g").attr("class", row => row.quiet ? "quietmark" : null).attr("transform", (_, i) => `translate(0,${8 + step / 2 + i * step})`);
+    lines.append("text").attr("x", left).attr("text-anchor", "end").attr("dy", ".35em").attr("class", row => row.quiet ? "small" : null).text(row => ETAB.short(row.name, 34));
+    const stroke = (cls, low, high) => lines.filter(row => Number.isFinite(low(row))).append("line").attr("class", cls).attr("x1", row => x(low(row))).attr("x2", row => x(high(row)));
+    stroke("reach", row => row.outerLow, row => row.outerHigh);
+    stroke("whisker", row => row.low, row => row.high);
+    lines.append("circle").attr("class", "dot").attr("r", 4).attr("cx", row => x(row.value));
+    lines.append("title").text(row => `${ETAB.short(row.name)}: ${ETAB.number(row.value)} (${ETAB.interval(row.low, row.high)})`);
+  };
+
+  // Rank intervals: rows {name, low, high, quiet}.
+  charts.ranks = (holder, rows, n) => {
+    const width = room(holder);
+    const left = nameRoom(rows, width);
+    const step = rows.length > 60 ? 14 : 22;
+    const height = rows.length * step + 54;
+    const svg = canvas(holder, width, height, "Rank intervals", "From the best to the worst rank that the differences allow. Overlapping bars are not told apart by Holm's test at 5 %, unless a third backbone parts them.");
+    const x = d3.scaleLinear([1, Math.max(2, n)], [left + 18, width - 20]);
+    axis(svg, x, 8, height - 40, Math.min(n, 14), d3.format("d"));
+    svg.append("text").attr("class", "label").attr("x", (left + width) / 2).attr("y", height - 6).attr("text-anchor", "middle").text("rank");
+    const lines = svg.selectAll("g.row").data(rows).join("g").attr("class", row => row.quiet ? "quietmark" : null).attr("transform", (_, i) => `translate(0,${8 + step / 2 + i * step})`);
+    lines.append("text").attr("x", left).attr("text-anchor", "end").attr("dy", ".35em").text(row => ETAB.short(row.name, 34));
+    lines.append("line").attr("class", "whisker").attr("x1", row => x(row.low) - 4).attr("x2", row => x(row.high) + 4);
+    lines.append("title").text(row => `${ETAB.short(row.name)}: rank ${row.low} to ${row.high}`);
+  };
+
+  // P(row above column) of all pairs.
+  charts.wins = (holder, ranking, names) => {
+    const n = Math.min(names.length, 60);
+    const width = room(holder);
+    const left = Math.min(width * 0.3, 12 + 6.4 * d3.max(names.slice(0, n), name => ETAB.short(name, 30).length));
+    const cell = Math.max(11, Math.min(46, (width - left - 10) / n));
+    const height = n * cell + 34;
+    const svg = canvas(holder, left + n * cell + 10, height, "Probability that the row is above the column", `Probability that the row is above the column as an encoder. Framed: told apart after Holm.${names.length > n ? ` The first ${n} rows.` : ""}`);
+    for (let i = 0; i < n; i++) {
+      svg.append("text").attr("x", left - 8).attr("y", 24 + (i + 0.5) * cell).attr("dy", ".35em").attr("text-anchor", "end").attr("class", cell < 15 ? "small" : null).text(`${ETAB.short(names[i], 30)}  ${i + 1}`);
+      svg.append("text").attr("class", "small").attr("x", left + (i + 0.5) * cell).attr("y", 16).attr("text-anchor", "middle").text(n > 40 && i % 5 ? "" : i + 1);
+      for (let j = 0; j < n; j++) {
+        if (i === j) continue;
+        const pair = ETAB.pair(ranking, i, j);
+        const box = svg.append("rect").attr("x", left + j * cell + 1).attr("y", 24 + i * cell + 1).attr("width", cell - 2).attr("height", cell - 2).attr("rx", 3)
+          .attr("class", `${pair.p >= 0.5 ? "win" : "loss"} ${pair.apart ? "sure" : ""}`);
+        box.node().style.setProperty("--share", (Math.abs(pair.p - 0.5) * 1.3).toFixed(3));
+        box.append("title").text(`P(${ETAB.short(names[i], 40)} above ${ETAB.short(names[j], 40)}) = ${pair.p.toFixed(3)}; difference ${ETAB.number(pair.difference)} ± ${ETAB.number(pair.encoder)}${pair.apart ? ", told apart" : ""}`);
+        if (cell >= 30) svg.append("text").attr("class", "small").attr("x", left + (j + 0.5) * cell).attr("y", 24 + (i + 0.5) * cell).attr("dy", ".35em").attr("text-anchor", "middle").text(pair.p.toFixed(2));
+      }
+    }
+  };
+
+  // Groups of neighbours that are not told apart, as bars over the axis of scores.
+  charts.difference = (holder, ranking, names) => {
+    const n = Math.min(names.length, 40);
+    const width = room(holder, 520);
+    const groups = [];
+    for (let i = 0; i < n; i++) {
+      let end = i;
+      while (end + 1 < n && d3.range(i, end + 1).every(k => !ETAB.pair(ranking, k, end + 1).apart)) end += 1;
+      if (end > i && !groups.some(([, last]) => last >= end)) groups.push([i, end]);
+    }
+    const half = Math.ceil(n / 2);
+    const top = 44 + groups.length * 11;
+    const height = top + half * 19 + 20;
+    const svg = canvas(holder, width, height, "Critical difference", `Scores on one axis; a bar joins backbones of which no two are told apart (pairwise tests with Holm, not Nemenyi).${names.length > n ? ` The first ${n} rows.` : ""}`);
+    const side = Math.min(width * 0.3, 220);
+    const x = d3.scaleLinear(d3.extent(ranking.points.slice(0, n)), [side + 10, width - side - 10]).nice();
+    svg.append("g").attr("transform", "translate(0,26)").call(d3.axisTop(x).ticks(7).tickSize(5));
+    groups.forEach(([a, b], k) => svg.append("line").attr("class", "clique").attr("x1", x(ranking.points[a]) + 3).attr("x2", x(ranking.points[b]) - 3).attr("y1", 36 + k * 11).attr("y2", 36 + k * 11));
+    for (let i = 0; i < n; i++) {
+      const onRight = i < half;
+      const y = top + (onRight ? i : n - 1 - i) * 19 + 8;
+      const end = onRight ? width - side : side;
+      svg.append("path").attr("class", "leader").attr("d", `M${x(ranking.points[i])},26V${y}H${end}`);
+      svg.append("text").attr("x", end + (onRight ? 6 : -6)).attr("y", y).attr("dy", ".35em").attr("text-anchor", onRight ? "start" : "end").text(ETAB.short(names[i], 28));
+    }
+  };
+
+  // Points {name, x, y, low, high, quiet} on a log axis, with the front of the best.
+  charts.size = (holder, points, options) => {
+    const width = room(holder);
+    const height = 430;
+    const svg = canvas(holder, width, height, options.label, options.caption);
+    if (!points.length) return;
+    const x = d3.scaleLog(d3.extent(points, p => p.x), [56, width - 150]).nice();
+    const y = d3.scaleLinear(d3.extent(points.flatMap(p => [p.low, p.high])), [height - 46, 12]).nice();
+    svg.append("g").attr("transform", `translate(0,${height - 46})`).call(d3.axisBottom(x).ticks(5, "~s").tickSize(-height + 58));
+    svg.append("g").attr("transform", "translate(56,0)").call(d3.axisLeft(y).ticks(7).tickSize(-width + 206));
+    svg.append("text").attr("class", "label").attr("x", width / 2 - 40).attr("y", height - 8).attr("text-anchor", "middle").text(options.x);
+    svg.append("text").attr("class", "label").attr("transform", `translate(14,${height / 2}) rotate(-90)`).attr("text-anchor", "middle").text("ETAB");
+    let best = -Infinity;
+    const front = [...points].sort((a, b) => a.x - b.x || b.y - a.y).filter(p => { const on = p.y > best; best = Math.max(best, p.y); return on; });
+    svg.append("path").attr("class", "front").attr("d", d3.line(p => x(p.x), p => y(p.y)).curve(d3.curveStepAfter)(front));
+    const marks = svg.selectAll("g.mark").data(points).join("g").attr("class", p => p.quiet ? "quietmark" : null);
+    marks.append("line").attr("class", "reach").attr("x1", p => x(p.x)).attr("x2", p => x(p.x)).attr("y1", p => y(p.low)).attr("y2", p => y(p.high));
+    marks.append("circle").attr("class", "dot").attr("r", 5).attr("cx", p => x(p.x)).attr("cy", p => y(p.y));
+    marks.append("title").text(p => `${ETAB.short(p.name)}: ${ETAB.number(p.y)}, ${ETAB.params(p.x)} parameters`);
+    if (points.length <= 40) marks.append("text").attr("class", "small").attr("x", p => x(p.x) + 8).attr("y", p => y(p.y) + 4).text(p => ETAB.short(p.name, 26));
+  };
+})();

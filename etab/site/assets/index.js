@@ -1,0 +1,253 @@
+// The page of the board: state, filters, address, and what links table, weights and pictures.
+"use strict";
+document.addEventListener("DOMContentLoaded", () => {
+  const ETAB = window.ETAB;
+  const el = ETAB.el;
+  const board = ETAB.data.board;
+  const byId = id => document.getElementById(id);
+  const defaults = ETAB.defaultWeights(board);
+  const FILTERS = ["kind", "family", "pretraining", "licence", "size"];
+  const SIZES = [["1e6", "at most 1 M"], ["5e6", "at most 5 M"], ["1e7", "at most 10 M"], ["2.5e7", "at most 25 M"], ["1e8", "at most 100 M"]];
+  const state = { q: "", kind: "", family: "", pretraining: "", licence: "", size: "", values: "raw", sort: "etab", direction: "down", picked: [], columns: new Set(), weights: ETAB.defaultWeights(board), picture: "" };
+  const defaultColumns = () => new Set(ETAB.columns(board, state).filter(column => !column.off).map(column => column.key));
+  state.columns = defaultColumns();
+  let version = 0;
+  let ranker = null;
+  let ranking = null;
+
+  // Numbers of a row under the weights in use; those of the board where they are its own.
+  const published = row => ({ version, etab: row.etab, low: row.low, high: row.high, encoder_low: row.encoder_low, encoder_high: row.encoder_high, rank_low: row.rank_low, rank_high: row.rank_high });
+
+  const means = (row, shares) => {
+    const mean = letters => {
+      let sum = 0;
+      let total = 0;
+      for (const task of board.tasks) {
+        const share = shares[task.code];
+        if (!letters.includes(task.letter) || !(share > 0)) continue;
+        const value = ETAB.anchored(task, row.cells[task.code]?.[0]);
+        if (value == null) return null;
+        sum += share * value;
+        total += share;
+      }
+      return total > 0 ? sum / total : null;
+    };
+    const parts = { echo: "abcd", "heart sounds": "ef" };
+    return {
+      categories: Object.fromEntries(Object.keys(board.categories).map(letter => [letter, mean(letter)])),
+      parts: Object.fromEntries(board.parts.map(part => [part, mean(parts[part] ?? "")])),
+    };
+  };
+
+  ETAB.rerank = () => {
+    const start = performance.now();
+    version += 1;
+    const isDefault = ETAB.sameWeights(state.weights, defaults);
+    const shares = isDefault ? Object.fromEntries(board.tasks.map(task => [task.code, task.share])) : ETAB.shares(board.tasks, state.weights);
+    if (ETAB.data.noise && shares && (!isDefault || ETAB.wantsPairs)) {
+      ranker ??= new ETAB.Ranker(board, ETAB.data.noise);
+      ranking = ranker.rank(shares);
+    }
+    for (const row of board.rows) {
+      const fresh = isDefault ? published(row) : { version, ...(shares ? ranking?.rows.get(row.backbone) : null) };
+      row.now = { etab: null, low: null, high: null, encoder_low: null, encoder_high: null, rank_low: null, rank_high: null, ...fresh, ...means(row, shares ?? {}) };
+    }
+    const order = board.rows.filter(row => row.now.etab != null).sort((a, b) => b.now.etab - a.now.etab);
+    for (const row of board.rows) row.now.place = null;
+    order.forEach((row, place) => { row.now.place = place; });
+    const text = byId("reweighted");
+    text.hidden = isDefault;
+    if (!shares) text.textContent = "Every weight is 0: there is nothing to score.";
+    else if (!isDefault) text.textContent = `Weights of your own: ranks, scores and both intervals are computed again in this page, in closed form (Student's t, Holm over ${ranking?.tested ?? 0} pairs; ${ranking?.apart ?? 0} told apart). They are not the published ones.`;
+    byId("weights-state").textContent = isDefault ? "" : "· changed";
+    ETAB.lastRerank = performance.now() - start;
+  };
+
+  // Pictures need all pairs, also under the weights of the board.
+  ETAB.ranking = () => {
+    if (!ETAB.data.noise) return null;
+    ranker ??= new ETAB.Ranker(board, ETAB.data.noise);
+    const isDefault = ETAB.sameWeights(state.weights, defaults);
+    const shares = isDefault ? Object.fromEntries(board.tasks.map(task => [task.code, task.share])) : ETAB.shares(board.tasks, state.weights);
+    return shares ? ranker.rank(shares) : null;
+  };
+
+  const SEARCHED = new Map(board.rows.map(row => [row.backbone, [row.backbone, row.kind, row.card.family, row.card.pretraining, row.card.licence, row.card.sets.join(" ")].join(" ").toLowerCase()]));
+  const pretrainingOf = row => row.card.sets.length ? row.card.sets : row.kind === "random twin" ? ["none"] : row.kind === "control" ? ["none"] : ["not stated"];
+  ETAB.visibleRows = () => board.rows.filter(row => {
+    if (state.q && !state.q.toLowerCase().split(/\s+/).every(word => SEARCHED.get(row.backbone).includes(word))) return false;
+    if (state.kind && row.kind !== state.kind) return false;
+    if (state.family && row.card.family !== state.family) return false;
+    if (state.licence && (row.card.licence || "not stated") !== state.licence) return false;
+    if (state.pretraining && !pretrainingOf(row).includes(state.pretraining)) return false;
+    if (state.size && !(row.card.params != null && row.card.params <= Number(state.size))) return false;
+    return true;
+  });
+
+  const table = new ETAB.Table(board, state, (what, row, on) => {
+    if (what === "pick") {
+      state.picked = on ? [...state.picked.filter(name => name !== row.backbone), row.backbone].slice(-2) : state.picked.filter(name => name !== row.backbone);
+      for (const built of table.built.entries()) built[1].line.querySelector(".pick").checked = state.picked.includes(built[0]);
+      count();
+      return;
+    }
+    refresh();
+  });
+
+  const count = () => {
+    const rows = ETAB.visibleRows();
+    const text = `${rows.length} of ${board.rows.length} backbones`;
+    const link = state.picked.length === 2 ? el("a", { class: "button", href: `compare.html#a=${encodeURIComponent(state.picked[0])}&b=${encodeURIComponent(state.picked[1])}` }, "Compare the two") : null;
+    byId("count").replaceChildren(text, ...(link ? [" ", link] : state.picked.length ? [" · choose one more to compare"] : []));
+  };
+
+  const refresh = (redraw = false) => {
+    const rows = ETAB.visibleRows();
+    if (redraw) table.draw(rows);
+    else table.update(rows);
+    count();
+    write();
+    document.dispatchEvent(new CustomEvent("etab-view", { detail: { rows, state } }));
+  };
+
+  // Weights move with the pointer: one new ranking for each frame of the screen.
+  let waiting = false;
+  const reweigh = () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      const start = performance.now();
+      ETAB.rerank();
+      refresh();
+      ETAB.lastUpdate = performance.now() - start;
+    });
+  };
+  ETAB.reweigh = weights => {
+    const start = performance.now();
+    Object.assign(state.weights.categories, weights.categories);
+    Object.assign(state.weights.tasks, weights.tasks);
+    ETAB.rerank();
+    refresh();
+    document.body.getBoundingClientRect();
+    return performance.now() - start;
+  };
+
+  // The address keeps what differs from the first view.
+  const write = () => {
+    const kept = new URLSearchParams();
+    for (const key of ["q", ...FILTERS]) if (state[key]) kept.set(key, state[key]);
+    if (state.values !== "raw") kept.set("values", state.values);
+    if (state.sort !== "etab" || state.direction !== "down") kept.set("sort", `${state.sort}.${state.direction}`);
+    const first = defaultColumns();
+    const changed = [...[...first].filter(key => !state.columns.has(key)).map(key => `-${key}`), ...[...state.columns].filter(key => !first.has(key)).map(key => `+${key}`)];
+    if (changed.length) kept.set("columns", changed.join(","));
+    const weights = ETAB.weightsText(state.weights, defaults);
+    if (weights) kept.set("weights", weights);
+    if (state.picture) kept.set("picture", state.picture);
+    const text = kept.toString();
+    const current = location.hash.slice(1);
+    if (text === current || (!text && !current.includes("="))) return;
+    history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
+  };
+
+  const read = () => {
+    const kept = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+    for (const key of ["q", ...FILTERS]) state[key] = kept.get(key) ?? "";
+    state.values = kept.get("values") === "anchored" ? "anchored" : "raw";
+    const [sort, direction] = splitLast(kept.get("sort") ?? "etab.down");
+    state.sort = sort;
+    state.direction = direction === "up" ? "up" : "down";
+    state.columns = defaultColumns();
+    for (const change of (kept.get("columns") ?? "").split(",")) {
+      if (change.startsWith("-")) state.columns.delete(change.slice(1));
+      else if (/^[+ ]/.test(change)) state.columns.add(change.slice(1));
+    }
+    state.weights = ETAB.weightsFrom(kept.get("weights") ?? "", defaults);
+    state.picture = kept.get("picture") ?? "";
+  };
+  const splitLast = text => [text.slice(0, text.lastIndexOf(".")), text.slice(text.lastIndexOf(".") + 1)];
+
+  const fillControls = () => {
+    byId("q").value = state.q;
+    byId("values").value = state.values;
+    const options = {
+      kind: [...new Set(board.rows.map(row => row.kind))],
+      family: [...new Set(board.rows.map(row => row.card.family))].filter(Boolean).sort(),
+      pretraining: [...new Set(board.rows.flatMap(pretrainingOf))].sort(),
+      licence: [...new Set(board.rows.map(row => row.card.licence || "not stated"))].sort(),
+    };
+    for (const [key, values] of Object.entries(options)) {
+      byId(`f-${key}`).replaceChildren(el("option", { value: "" }, "all"), ...values.map(value => el("option", { value }, ETAB.short(value, 40))));
+    }
+    byId("f-size").replaceChildren(el("option", { value: "" }, "any"), ...SIZES.map(([value, label]) => el("option", { value }, label)));
+    for (const key of FILTERS) byId(`f-${key}`).value = state[key];
+    columnChooser();
+    ETAB.buildSliders(byId("weight-list"), board, state.weights, reweigh);
+  };
+
+  const columnChooser = () => {
+    const groups = new Map();
+    for (const column of ETAB.columns(board, state)) groups.set(column.group, [...(groups.get(column.group) ?? []), column]);
+    const boxes = [...groups].map(([group, columns]) => el("fieldset", {}, el("legend", {}, group), ...columns.map(column => {
+      const box = el("input", { type: "checkbox", onchange: () => {
+        if (box.checked) state.columns.add(column.key);
+        else state.columns.delete(column.key);
+        refresh(true);
+      } });
+      box.checked = state.columns.has(column.key);
+      return el("label", { class: "check" }, box, column.task ? `${column.key} ${column.task.title}` : column.label);
+    })));
+    byId("column-list").replaceChildren(...boxes);
+  };
+
+  const exports = () => {
+    const about = () => ({ title: board.title, suite: board.suite, suite_version: board.suite_version, protocol: board.protocol, seed: board.seed, phantom: board.phantom, weights: ETAB.sameWeights(state.weights, defaults) ? "those of the board" : state.weights });
+    byId("export-list").replaceChildren(el("p", { class: "note" }, "The rows and columns that are visible, in their order."), ...Object.entries(ETAB.EXPORTS).map(([ending, kind]) =>
+      el("button", { type: "button", "data-export": ending, onclick: () => {
+        const { heads, rows } = table.values(ETAB.visibleRows());
+        ETAB.download(`leaderboard.${ending}`, kind.type, kind.write(heads, rows, about()));
+      } }, kind.label)), el("p", { class: "note" }, "All data of this folder: ", el("a", { href: "data/board.json" }, "data/board.json"), "."));
+  };
+
+  const legend = () => {
+    const items = [
+      ["rank", "Ranks are intervals: backbones that the differences do not tell apart share them."],
+      ["ETAB", "0 is the trivial predictor, 1 the named reference. In the bar, the dot is the score, the thick line the 95 % interval of these probes on new patients, the thin line that of this encoder, with new training patients too."],
+      ["lines", "Dotted: the best control. Dashed: the best random twin. A backbone left of them has learned nothing that pixels or random weights do not give."],
+      ["colour", "Blue: above the trivial predictor. Orange: below it."],
+      ["overlap", "The backbone was pretrained on data of the test; such rows take no rank."],
+    ];
+    if (board.rows.some(row => row.marks.vectors)) items.push(["vectors supplied", "The features were computed elsewhere; their encoder was not run here."]);
+    byId("legend").replaceChildren(...items.map(([name, text]) => el("li", {}, el("b", {}, name), ` ${text}`)));
+  };
+
+  const all = () => {
+    read();
+    fillControls();
+    ETAB.rerank();
+    refresh(true);
+  };
+
+  byId("q").oninput = event => { state.q = event.target.value; refresh(); };
+  for (const key of FILTERS) byId(`f-${key}`).onchange = event => { state[key] = event.target.value; refresh(); };
+  byId("values").onchange = event => { state.values = event.target.value; refresh(true); };
+  byId("reset").onclick = () => { history.replaceState(null, "", location.pathname + location.search); all(); };
+  byId("link").onclick = async event => {
+    const button = event.target;
+    try { await navigator.clipboard.writeText(location.href); button.textContent = "Copied"; } catch { button.textContent = "Copy it from the address bar"; }
+    setTimeout(() => { button.textContent = "Copy link"; }, 1800);
+  };
+  addEventListener("hashchange", () => { if (location.hash.includes("=")) all(); });
+  ETAB.state = state;
+  ETAB.setPicture = key => { state.picture = key; write(); };
+  exports();
+  legend();
+  all();
+  document.documentElement.dataset.ready = "yes";
+  // Noise comes after the first picture of the table; an address with weights waits for it.
+  addEventListener("load", () => {
+    if (!ETAB.sameWeights(state.weights, defaults)) { ETAB.rerank(); refresh(); }
+    document.documentElement.dataset.loaded = "yes";
+  });
+});

@@ -1,0 +1,69 @@
+// The pictures of the board, one at a time.
+"use strict";
+document.addEventListener("DOMContentLoaded", () => {
+  const ETAB = window.ETAB;
+  const el = ETAB.el;
+  const board = ETAB.data.board;
+  const holder = document.getElementById("picture");
+  const isQuiet = row => row.kind !== "pretrained";
+  const byPlace = rows => rows.filter(row => row.now.place != null).sort((a, b) => a.now.place - b.now.place);
+
+  const subset = (ranking, rows) => {
+    const wanted = new Set(rows.map(row => row.backbone));
+    const index = ranking.order.map((name, i) => [name, i]).filter(([name]) => wanted.has(name)).map(([, i]) => i);
+    const n = index.length;
+    const pick = matrix => { const out = new Float64Array(n * n); for (let i = 0; i < n; i++) for (let j = 0; j < i; j++) out[i * n + j] = matrix[index[i] * ranking.n + index[j]]; return out; };
+    return { ...ranking, n, order: index.map(i => ranking.order[i]), points: Float64Array.from(index, i => ranking.points[i]), digests: index.map(i => ranking.digests[i]), ratios: pick(ranking.ratios), pairs: { patients: pick(ranking.pairs.patients), encoder: pick(ranking.pairs.encoder) } };
+  };
+  const withPairs = draw => rows => {
+    const ranking = ETAB.ranking();
+    if (ranking) { const part = subset(ranking, rows); draw(part, part.order); }
+  };
+  const best = kind => d3.max(board.rows.filter(row => row.kind === kind && row.now.etab != null), row => row.now.etab);
+  const lines = () => [["best control", best("control"), "control"], ["best random twin", best("random twin"), "twin"]].filter(line => Number.isFinite(line[1]));
+
+  const PICTURES = {
+    scores: ["Scores", rows => ETAB.charts.intervals(holder, byPlace(rows).map(row => ({ name: row.backbone, value: row.now.etab, low: row.now.low, high: row.now.high, outerLow: row.now.encoder_low, outerHigh: row.now.encoder_high, quiet: isQuiet(row) })), { label: "ETAB with intervals", axis: "ETAB", lines: lines(), caption: "Thick: 95 % interval of these probes on new patients. Thin: of this encoder, with new training patients too. Dotted line: best control; dashed line: best random twin." })],
+    ranks: ["Rank intervals", rows => { const shown = byPlace(rows); ETAB.charts.ranks(holder, shown.map(row => ({ name: row.backbone, low: row.now.rank_low, high: row.now.rank_high, quiet: isQuiet(row) })), board.rows.filter(row => row.now.place != null).length); }],
+    wins: ["Win matrix", withPairs((ranking, names) => ETAB.charts.wins(holder, ranking, names))],
+    difference: ["Critical difference", withPairs((ranking, names) => ETAB.charts.difference(holder, ranking, names))],
+    size: ["Score against size", rows => ETAB.charts.size(holder, byPlace(rows).filter(row => row.card.params > 0).map(row => ({ name: row.backbone, x: row.card.params, y: row.now.etab, low: row.now.encoder_low, high: row.now.encoder_high, quiet: isQuiet(row) })), { label: "ETAB against parameters", x: "parameters", caption: "Vertical lines: 95 % of this encoder. Dashed: the front of the best score up to each size. Backbones without parameters are left out." })],
+  };
+
+  const tabs = document.getElementById("picture-tabs");
+  let current = "scores";
+  const draw = () => {
+    for (const tab of tabs.children) {
+      const on = tab.dataset.picture === current;
+      tab.setAttribute("aria-selected", String(on));
+      tab.tabIndex = on ? 0 : -1;
+    }
+    holder.setAttribute("aria-labelledby", `tab-${current}`);
+    const rows = ETAB.visibleRows();
+    if (!rows.some(row => row.now.place != null)) holder.replaceChildren(el("p", { class: "note" }, "No ranked row is visible."));
+    else PICTURES[current][1](rows);
+  };
+  const choose = (key, focus) => {
+    current = key;
+    ETAB.setPicture(key === "scores" ? "" : key);
+    draw();
+    if (focus) document.getElementById(`tab-${key}`).focus();
+  };
+  const keys = Object.keys(PICTURES);
+  tabs.replaceChildren(...keys.map(key => el("button", { type: "button", role: "tab", id: `tab-${key}`, "data-picture": key, "aria-controls": "picture", onclick: () => choose(key) }, PICTURES[key][0])));
+  tabs.onkeydown = event => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (step) choose(keys[(keys.indexOf(current) + step + keys.length) % keys.length], true);
+  };
+  // Pictures are drawn when they come into view, and after the change of view has settled.
+  let timer = 0;
+  let inView = false;
+  const later = () => { clearTimeout(timer); if (inView) timer = setTimeout(draw, 120); };
+  document.addEventListener("etab-view", later);
+  addEventListener("resize", later);
+  addEventListener("load", () => {
+    if (Object.hasOwn(PICTURES, ETAB.state.picture)) current = ETAB.state.picture;
+    new IntersectionObserver(entries => { inView = entries[0].isIntersecting; if (inView) draw(); }, { rootMargin: "300px" }).observe(holder);
+    addEventListener("beforeprint", draw);
+  });
+});

@@ -1,0 +1,256 @@
+// The table: columns, rows, sorting. A new ranking changes cells and order without new rows.
+"use strict";
+(() => {
+  const ETAB = window.ETAB;
+  const el = ETAB.el;
+  const BAR = 168;
+
+  // Columns: key, label, group, value of a row for sorting, what a cell shows, +1 where high is good.
+  ETAB.columns = (board, state) => {
+    const raw = state.values === "raw";
+    const card = (key, label, of, better = 0) => ({ key, label, group: "About the encoder", of, better, text: true });
+    const list = [
+      { key: "etab", label: "ETAB", group: "Score", of: row => row.now.etab, better: 1, live: true, strong: true, title: "weighted mean of anchored metrics" },
+      { key: "interval", label: "95 % intervals", group: "Score", of: row => row.now.etab, better: 1, live: true, bar: true, title: "thick: these probes on new patients; thin: this encoder, with new training patients too" },
+      { key: "probes", label: "95 %, these probes", group: "Score", of: row => row.now.low, better: 1, live: true, span: row => [row.now.low, row.now.high], off: true },
+      { key: "encoder", label: "95 %, this encoder", group: "Score", of: row => row.now.encoder_low, better: 1, live: true, span: row => [row.now.encoder_low, row.now.encoder_high], off: true },
+      board.precise && { key: "etab_p", label: "etab-p", group: "Score", of: row => row.etab_p, better: 1, off: true, title: "tasks of a category weighted by their precision, under the weights of the board" },
+      { key: "etab2022", label: "etab2022", group: "Score", of: row => row.etab2022, better: 1, off: true, title: "score of 2022: raw metrics, under the weights of the board" },
+      card("params", "Parameters", row => row.card.params, -1),
+      { ...card("family", "Family", row => row.card.family), off: true },
+      { ...card("pretraining", "Pretraining", row => row.card.pretraining), off: true },
+      { ...card("licence", "Licence", row => row.card.licence), off: false },
+      ...board.parts.map(part => ({ key: `part:${part}`, label: `ETAB of ${part}`, group: "Categories", of: row => row.now.parts[part], better: 1, live: true, heat: row => row.now.parts[part] })),
+      ...Object.entries(board.categories).map(([letter, name]) => ({ key: `category:${letter}`, label: name, group: "Categories", of: row => row.now.categories[letter], better: 1, live: true, heat: row => row.now.categories[letter], title: "weighted mean of anchored metrics" })),
+      ...board.tasks.map(task => ({
+        key: task.code, label: task.code, group: task.category, task, better: raw ? task.better : 1,
+        small: raw ? `${task.metric} ${task.better > 0 ? "↑" : "↓"}` : "anchored",
+        title: `${task.title}: ${task.metric_title}, ${task.better > 0 ? "higher" : "lower"} is better`,
+        of: row => raw ? row.cells[task.code]?.[0] : ETAB.anchored(task, row.cells[task.code]?.[0]),
+        heat: row => ETAB.anchored(task, row.cells[task.code]?.[0]),
+        cell: row => row.cells[task.code],
+        off: board.tasks.length > 14,
+      })),
+    ];
+    return list.filter(Boolean);
+  };
+
+  const heat = (cell, value) => {
+    if (value == null) return;
+    const size = value >= 0 ? Math.min(1, value) : Math.min(1, -value);
+    cell.style.setProperty("--heat", size.toFixed(3));
+    cell.dataset.heat = value < 0 ? "below" : "above";
+  };
+
+  class Table {
+    constructor(board, state, changed) {
+      this.board = board;
+      this.state = state;
+      this.changed = changed;
+      this.table = document.getElementById("table");
+      this.built = new Map();
+    }
+
+    visibleColumns() {
+      const chosen = this.state.columns;
+      return ETAB.columns(this.board, this.state).filter(column => chosen.has(column.key));
+    }
+
+    // Full drawing, after a change of columns or values.
+    draw(rows) {
+      this.columns = this.visibleColumns();
+      this.built.clear();
+      this.head();
+      this.update(rows);
+      this.published();
+    }
+
+    head() {
+      const sorter = column => {
+        const active = this.state.sort === column.key;
+        const direction = this.state.direction === "down" ? "descending" : "ascending";
+        const button = el("button", { type: "button", title: column.title, onclick: () => this.sortBy(column) }, column.label, column.small ? el("small", {}, column.small) : null);
+        const mark = column.task?.separates === false ? el("span", { class: "mark", title: "This task tells no two backbones of the board apart." }, "separates nothing") : null;
+        return el("th", { scope: "col", class: `${column.text || column.bar ? "l" : ""} ${column.bar ? "bar" : ""} ${column.first ? "first" : ""}`, "data-key": column.key, "aria-sort": active ? direction : null }, button, mark);
+      };
+      let group = null;
+      for (const column of this.columns) {
+        column.first = column.group !== group;
+        group = column.group;
+      }
+      const groups = el("tr", { class: "groups" }, el("td", { class: "stick" }), el("td", {}));
+      for (const column of this.columns) {
+        if (column.first) groups.append(el("th", { scope: "colgroup", colspan: this.columns.filter(other => other.group === column.group).length, class: "first" }, column.group));
+      }
+      this.table.tHead.replaceChildren(groups, el("tr", {},
+        this.withClass(sorter({ key: "backbone", label: "Backbone", better: -1, text: true }), "stick"),
+        sorter({ key: "rank", label: "Rank", better: -1, text: true, title: "best and worst rank that the differences allow" }),
+        ...this.columns.map(sorter)));
+    }
+
+    withClass(element, name) {
+      element.classList.add(name);
+      return element;
+    }
+
+    sortBy(column) {
+      const state = this.state;
+      const first = column.better > 0 ? "down" : "up";
+      state.direction = state.sort !== column.key ? first : state.direction === "down" ? "up" : "down";
+      state.sort = column.key;
+      this.changed("sort");
+      this.table.tHead.querySelector(`[data-key="${CSS.escape(column.key)}"] button`).focus();
+    }
+
+    sorted(rows) {
+      const { sort, direction } = this.state;
+      const column = this.columns.find(one => one.key === sort);
+      let of = row => row.now.place;
+      let sign = direction === "down" ? -1 : 1;
+      if (sort === "backbone") of = row => row.backbone.toLowerCase();
+      else if (sort === "rank") of = row => row.now.rank_low == null ? null : row.now.rank_low * 1e4 + row.now.place;
+      else if (column) of = column.of;
+      else sign = 1;
+      return [...rows].sort((a, b) => {
+        const x = of(a);
+        const y = of(b);
+        const emptyX = x == null || x === "" || Number.isNaN(x);
+        const emptyY = y == null || y === "" || Number.isNaN(y);
+        if (emptyX || emptyY) return emptyX - emptyY;
+        if (x === y) return (a.now.place ?? 1e9) - (b.now.place ?? 1e9);
+        return x > y ? sign : -sign;
+      });
+    }
+
+    // After a change of ranking, order or filter: cells that changed, and the order of the rows.
+    update(rows) {
+      const ranked = rows.filter(row => row.now.etab != null);
+      this.low = Math.min(0, ...this.board.rows.filter(row => row.now.etab != null).map(row => row.now.encoder_low));
+      this.high = Math.max(0.1, ...this.board.rows.filter(row => row.now.etab != null).map(row => row.now.encoder_high));
+      this.low = Math.floor(this.low * 10) / 10;
+      this.high = Math.ceil(this.high * 10) / 10;
+      const best = kind => Math.max(...this.board.rows.filter(row => row.kind === kind && row.now.etab != null).map(row => row.now.etab));
+      this.references = [["control", best("control")], ["random twin", best("random twin")]].filter(pair => Number.isFinite(pair[1]));
+      const lines = this.sorted(rows).map(row => this.line(row));
+      this.table.tBodies[0].replaceChildren(...lines);
+      for (const th of this.table.tHead.querySelectorAll("[data-key]")) {
+        if (th.dataset.key === this.state.sort) th.setAttribute("aria-sort", this.state.direction === "down" ? "descending" : "ascending");
+        else th.removeAttribute("aria-sort");
+      }
+      return ranked;
+    }
+
+    line(row) {
+      let built = this.built.get(row.backbone);
+      if (!built) {
+        built = this.build(row);
+        this.built.set(row.backbone, built);
+      }
+      if (built.version !== row.now.version) {
+        built.version = row.now.version;
+        this.fillRank(built.rank, row);
+        for (const [column, cell] of built.live) this.fill(cell, column, row);
+      }
+      return built.line;
+    }
+
+    build(row) {
+      const rank = el("td", { class: "l" });
+      const line = el("tr", { class: row.kind === "pretrained" ? "" : "other" }, this.nameCell(row), rank);
+      const live = [];
+      for (const column of this.columns) {
+        const cell = el("td", { class: `${column.text || column.bar ? "l" : ""} ${column.strong ? "strong" : ""} ${column.first ? "first" : ""} ${column.text ? "card" : ""}` });
+        if (column.live) live.push([column, cell]);
+        else this.fill(cell, column, row);
+        line.append(cell);
+      }
+      return { line, rank, live, version: null };
+    }
+
+    nameCell(row) {
+      const marks = [];
+      if (row.kind !== "pretrained") marks.push(el("span", { class: "kind" }, row.kind));
+      if (row.marks.seen.length) marks.push(el("span", { class: "mark loud", title: `Pretrained on test data of ${row.marks.seen.join(", ")}` }, "overlap"));
+      const lost = Object.entries(row.marks.lost);
+      if (lost.length) marks.push(el("span", { class: "mark", title: lost.map(([code, count]) => `${code}: ${count} without a prediction`).join("; ") }, "patients missing"));
+      if (row.missing.length) marks.push(el("span", { class: "kind", title: row.missing.join(", ") }, `${row.missing.length} of ${this.board.tasks.length} tasks missing`));
+      const pick = el("input", { type: "checkbox", class: "pick", "aria-label": `Choose ${ETAB.short(row.backbone)} for a comparison`, onchange: () => this.changed("pick", row, pick.checked) });
+      pick.checked = this.state.picked.includes(row.backbone);
+      return el("th", { scope: "row", class: "l stick" }, el("span", { class: "namebox" }, pick, el("span", { class: "names" }, el("a", { href: ETAB.page("backbone", row.file), title: ETAB.short(row.backbone, 300) }, ETAB.name(row.backbone)), ...marks)));
+    }
+
+    fillRank(cell, row) {
+      const { rank_low: low, rank_high: high } = row.now;
+      if (low == null) cell.replaceChildren(el("span", { class: "none" }, row.marks.seen.length && !row.missing.length ? "not ranked: overlap" : "not ranked"));
+      else cell.replaceChildren(el("span", { class: low === high ? "rank sole" : "rank" }, low === high ? String(low) : `${low}–${high}`));
+    }
+
+    fill(cell, column, row) {
+      if (column.bar) return cell.replaceChildren(row.now.etab == null ? "" : this.bar(row));
+      if (column.span) {
+        const [low, high] = column.span(row);
+        cell.textContent = ETAB.interval(low, high);
+        return undefined;
+      }
+      const value = column.of(row);
+      if (column.key === "params") cell.textContent = ETAB.params(value);
+      else if (column.text) {
+        cell.replaceChildren(value ? ETAB.name(value, 60) : "–");
+        if (value && value.length > 24) cell.title = ETAB.short(value, 400);
+      } else {
+        cell.textContent = value == null && column.task ? "missing" : ETAB.number(value);
+        if (value == null) cell.classList.add("none");
+      }
+      if (column.heat) heat(cell, column.heat(row));
+      const facts = column.cell?.(row);
+      if (facts) {
+        const [raw, low, high, encoderLow, encoderHigh, patients, leftOut] = facts;
+        cell.title = `${column.label} ${ETAB.number(raw)}; 95 % these probes ${ETAB.interval(low, high)}; this encoder ${ETAB.interval(encoderLow, encoderHigh)}; ${patients} patients${leftOut ? `, ${leftOut} left out` : ""}`;
+        if (row.marks.seen.includes(column.key)) cell.append(el("span", { class: "mark loud", title: "Pretrained on this test data" }, "overlap"));
+      }
+      return undefined;
+    }
+
+    bar(row) {
+      const x = value => (6 + (value - this.low) / (this.high - this.low) * (BAR - 12)).toFixed(1);
+      const now = row.now;
+      const label = `ETAB ${ETAB.number(now.etab)}; these probes ${ETAB.interval(now.low, now.high)}; this encoder ${ETAB.interval(now.encoder_low, now.encoder_high)}`;
+      const stroke = (cls, a, b, y1 = 11, y2 = 11) => el("line", { class: cls, x1: x(a), x2: x(b), y1, y2 });
+      return el("svg", { width: BAR, height: 22, role: "img", "aria-label": label },
+        stroke("axis", 0, 0, 0, 22),
+        ...this.references.map(([kind, value]) => el("line", { class: `reference ${kind === "control" ? "control" : "twin"}`, x1: x(value), x2: x(value), y1: 0, y2: 22 })),
+        stroke("reach", now.encoder_low, now.encoder_high), stroke("whisker", now.low, now.high), el("circle", { class: "dot", cx: x(now.etab), cy: 11, r: 4 }));
+    }
+
+    published() {
+      const body = document.getElementById("published");
+      if (!this.board.published.length) return;
+      const span = this.columns.length + 2;
+      const lines = this.board.published.map(row => el("tr", { class: "published" },
+        el("th", { scope: "row", class: "l stick" }, el("span", { class: "names" }, ETAB.name(row.who), el("span", { class: "kind", title: `${row.data}; ${row.source}` }, `${row.data}. ${row.source}`))),
+        el("td", { class: "l none" }, "published"),
+        ...this.columns.map(column => el("td", { class: column.first ? "first" : "" }, column.task && row.values[column.key] != null
+          ? ETAB.number(this.state.values === "raw" ? row.values[column.key] : ETAB.anchored(column.task, row.values[column.key])) : ""))));
+      body.replaceChildren(el("tr", { class: "divider" }, el("th", { scope: "rowgroup", class: "l", colspan: span }, "Published elsewhere: other training, input or patients, never ranked")), ...lines);
+    }
+
+    // The visible rows and columns as plain values.
+    values(rows) {
+      const heads = ["backbone", "kind", "rank_low", "rank_high"];
+      const cells = [row => row.backbone, row => row.kind, row => row.now.rank_low, row => row.now.rank_high];
+      for (const column of this.columns) {
+        if (column.bar) {
+          heads.push("etab_low", "etab_high", "encoder_low", "encoder_high");
+          cells.push(row => row.now.low, row => row.now.high, row => row.now.encoder_low, row => row.now.encoder_high);
+        } else if (column.span) continue;
+        else {
+          heads.push(column.task ? `${column.key} ${column.small.replace(/ [↑↓]$/, "")}` : column.label);
+          cells.push(column.of);
+        }
+      }
+      return { heads, rows: this.sorted(rows).map(row => cells.map(of => of(row) ?? null)) };
+    }
+  }
+
+  ETAB.Table = Table;
+})();

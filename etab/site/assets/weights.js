@@ -1,0 +1,65 @@
+// Sliders for the weights of categories and tasks.
+"use strict";
+(() => {
+  const ETAB = window.ETAB;
+  const el = ETAB.el;
+  const MOST = 3;
+
+  ETAB.defaultWeights = board => ({
+    categories: { ...board.weights.categories },
+    tasks: { ...board.weights.tasks },
+  });
+
+  ETAB.sameWeights = (a, b) => ["categories", "tasks"].every(kind =>
+    Object.keys(a[kind]).every(name => Math.abs(a[kind][name] - b[kind][name]) < 1e-9));
+
+  // Only weights that differ from the board's go into the address: "a:2,b0-A4-C:0".
+  ETAB.weightsText = (weights, defaults) => ["categories", "tasks"].flatMap(kind =>
+    Object.keys(weights[kind]).filter(name => weights[kind][name] !== defaults[kind][name])
+      .map(name => `${name}:${weights[kind][name]}`)).join(",");
+
+  ETAB.weightsFrom = (text, defaults) => {
+    const weights = { categories: { ...defaults.categories }, tasks: { ...defaults.tasks } };
+    for (const item of text.split(",")) {
+      const cut = item.lastIndexOf(":");
+      const name = item.slice(0, cut);
+      const value = Number(item.slice(cut + 1));
+      const kind = ["categories", "tasks"].find(one => Object.hasOwn(weights[one], name));
+      if (kind && Number.isFinite(value) && value >= 0 && value <= 1000) weights[kind][name] = value;
+    }
+    return weights;
+  };
+
+  const slider = (label, value, change, extra) => {
+    const output = el("output", {}, value.toFixed(2));
+    const input = el("input", { type: "range", min: 0, max: MOST, step: 0.05, value, "aria-label": `Weight of ${label}` });
+    input.oninput = () => {
+      output.textContent = Number(input.value).toFixed(2);
+      change(Number(input.value));
+    };
+    return el("label", { class: `slider ${extra ?? ""}` }, el("span", {}, label), input, output);
+  };
+
+  ETAB.buildSliders = (holder, board, weights, change) => {
+    const presets = el("div", { class: "presets" });
+    const preset = (label, make) => presets.append(el("button", { type: "button", onclick: () => { make(); ETAB.buildSliders(holder, board, weights, change); change(); } }, label));
+    preset("Weights of the board", () => Object.assign(weights, ETAB.defaultWeights(board)));
+    preset("All tasks alike", () => {
+      for (const letter in weights.categories) weights.categories[letter] = board.tasks.filter(task => task.letter === letter).length / board.tasks.length;
+      for (const code in weights.tasks) weights.tasks[code] = 1;
+      const largest = Math.max(...Object.values(weights.categories));
+      for (const letter in weights.categories) weights.categories[letter] /= largest;
+    });
+    for (const letter in board.categories) {
+      preset(`Only ${board.categories[letter]}`, () => { for (const other in weights.categories) weights.categories[other] = other === letter ? 1 : 0; });
+    }
+    const groups = Object.entries(board.categories).map(([letter, name]) => el("fieldset", {},
+      el("legend", {}, name),
+      slider(name, weights.categories[letter], value => { weights.categories[letter] = value; change(); }, "main"),
+      ...board.tasks.filter(task => task.letter === letter).map(task =>
+        slider(`${task.code} ${task.title}`, weights.tasks[task.code], value => { weights.tasks[task.code] = value; change(); }))));
+    holder.replaceChildren(
+      el("p", { class: "note" }, "The score is the weighted mean over categories of the weighted mean over their tasks. Intervals and rank intervals follow the sliders."),
+      presets, el("div", { class: "groups" }, ...groups));
+  };
+})();

@@ -1,0 +1,166 @@
+"""What the pages show of a board, as plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from etab.leaderboard.board import VECTORS, Board, BoardRow
+from etab.leaderboard.seen import seen_tasks
+from etab.results import Result
+from etab.site.cards import card_facts
+from etab.site.published import published_rows
+from etab.tasks.menu import TASKS
+
+# Facts of a row in ``board_facts`` that the table needs; the rest is on the page of the backbone.
+_OF_ROW = (
+    "backbone",
+    "kind",
+    "twin",
+    "rank_low",
+    "rank_high",
+    "etab",
+    "low",
+    "high",
+    "encoder_low",
+    "encoder_high",
+    "etab_p",
+    "etab2022",
+    "missing",
+    "weights",
+)
+_OF_BOARD = (
+    "title",
+    "suite",
+    "suite_version",
+    "phantom",
+    "protocol",
+    "seed",
+    "separation",
+    "reliability",
+    "precise",
+    "categories",
+    "parts",
+    "beside",
+    "notes",
+    "origins",
+    "data",
+)
+
+
+def site_facts(
+    board: Board, of_page: Mapping[str, Any], files: Mapping[str, str]
+) -> dict[str, Any]:
+    """Collect what the table and the pictures show.
+
+    Args:
+        board: The board.
+        of_page: The board in plain values, as ``board_facts`` gives it.
+        files: File name of the page of each backbone and task, by name or code.
+
+    Returns:
+        Plain JSON values; what does not exist is None.
+    """
+    facts: dict[str, Any] = {name: of_page[name] for name in _OF_BOARD}
+    known = card_facts(board)
+    facts["tasks"] = [
+        {**task, **_task_marks(task["code"], board), "file": files[task["code"]]}
+        for task in of_page["tasks"]
+    ]
+    facts["rows"] = [
+        {
+            **{name: plain[name] for name in _OF_ROW},
+            "cells": {code: _cell(cell) for code, cell in plain["cells"].items()},
+            "card": known[row.backbone],
+            "marks": _row_marks(row),
+            "file": files[row.backbone],
+        }
+        for plain, row in zip(of_page["rows"], board.rows, strict=True)
+    ]
+    facts["weights"] = _default_weights(board)
+    facts["published"] = published_rows(board)
+    return facts
+
+
+def _cell(cell: Mapping[str, Any]) -> list[float | None]:
+    """Value, interval of these probes, interval of this encoder, patients, patients left out."""
+    encoder = cell["encoder"] or (None, None)
+    return [
+        cell["value"],
+        cell["low"],
+        cell["high"],
+        *encoder,
+        cell["patients"],
+        cell["left_out"],
+    ]
+
+
+def _task_marks(code: str, board: Board) -> dict[str, Any]:
+    """The reliability of a task, and whether it tells any two backbones apart."""
+    reliability = board.reliabilities.get(code)
+    if reliability is None:
+        return {"reliability": None, "separates": None}
+    separation = reliability.separation
+    value = reliability.reliability
+    return {
+        "reliability": round(value, 3) if math.isfinite(value) else None,
+        "separates": None if not separation.pairs else separation.told_apart > 0,
+    }
+
+
+def _row_marks(row: BoardRow) -> dict[str, Any]:
+    """What a reader must know of a row before comparing it."""
+    return {
+        "seen": seen_tasks(row.cells),
+        "vectors": row.kind == VECTORS,
+        "lost": {code: _lost(cell) for code, cell in row.cells.items() if _lost(cell)},
+    }
+
+
+def _lost(cell: Result) -> int:
+    """Recordings or patients without a prediction."""
+    return len(cell.missing) + len(cell.bad.get("lost", []))
+
+
+def _default_weights(board: Board) -> dict[str, dict[str, float]]:
+    """Weights of tasks and categories from which the sliders start.
+
+    The shares of a board decide them, so that weights given on the command line count too.
+    """
+    categories: dict[str, float] = {}
+    for code, share in board.shares.items():
+        categories[code[0]] = categories.get(code[0], 0.0) + share
+    largest = max(categories.values())
+    within: dict[str, float] = {}
+    for code in board.shares:
+        mates = [other for other in board.shares if other[0] == code[0]]
+        top = max(board.shares[other] for other in mates)
+        within[code] = round(board.shares[code] / top, 6) if top > 0 else 1.0
+    return {
+        "categories": {letter: round(share / largest, 6) for letter, share in categories.items()},
+        "tasks": within,
+    }
+
+
+def backbone_facts(row: BoardRow, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Collect what the page of one backbone shows beyond the table.
+
+    Args:
+        row: The row of the board.
+        plain: The same row in ``board_facts``.
+
+    Returns:
+        Plain JSON values: every metric of each cell, the head, and what the cell depends on.
+    """
+    cells: dict[str, Any] = {}
+    for code, cell in plain["cells"].items():
+        cells[code] = {
+            "title": TASKS[code].title,
+            "metrics": cell["metrics"],
+            "head": cell["head"],
+            "rows": cell["rows"],
+            "interval": cell["interval"],
+            "depends_on": cell["depends_on"],
+        }
+    return {"backbone": row.backbone, "settings": plain["settings"], "cells": cells}

@@ -1,0 +1,178 @@
+"""Writing the folder of pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from etab.errors import UnsupportedOptionError
+from etab.leaderboard.board import Board
+from etab.leaderboard.page import board_facts
+from etab.leaderboard.summary import Cards, encoder_words, printable, rank_words
+from etab.site.facts import backbone_facts, site_facts
+from etab.site.names import page_names
+from etab.site.noise import noise_facts
+from etab.site.packing import as_json, as_script
+from etab.storage.atomic import write_atomically
+
+MARKER = "site.json"
+"""File that lists what a site wrote; a folder with other content is never written to."""
+
+Files = dict[str, str | bytes]
+
+
+def write_site(board: Board, cards: Cards, folder: Path) -> int:
+    """Write a board as a folder of static pages.
+
+    Args:
+        board: The board, with its tables.
+        cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
+        folder: A new or empty folder, or one that holds an earlier site, which is replaced.
+
+    Returns:
+        Number of bytes written.
+
+    Raises:
+        UnsupportedOptionError: If the folder holds something else.
+    """
+    former = _former_files(folder)
+    files = site_files(board, cards)
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+    for name in former - set(files):
+        (folder / name).unlink(missing_ok=True)
+    write_atomically(folder / MARKER, json.dumps({"files": sorted(files)}, indent=1) + "\n")
+    return sum(len(c.encode() if isinstance(c, str) else c) for c in files.values())
+
+
+def _former_files(folder: Path) -> set[str]:
+    """Files of an earlier site in the folder.
+
+    Raises:
+        UnsupportedOptionError: If the folder holds something that no site wrote.
+    """
+    marker = folder / MARKER
+    if folder.is_file():
+        raise UnsupportedOptionError(
+            f"--html {folder} is a file. Name a folder for a site, or a file that ends in .html "
+            "for one page."
+        )
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return set()
+    try:
+        listed = json.loads(marker.read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnsupportedOptionError(
+            f"--html {folder} holds files that are not of a site of etab. Name a new folder."
+        ) from error
+    inside = {str(name) for name in listed if not Path(str(name)).is_absolute()}
+    return {name for name in inside if ".." not in Path(name).parts}
+
+
+def site_files(board: Board, cards: Cards) -> Files:
+    """Make every file of a site.
+
+    Args:
+        board: The board, with its tables.
+        cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
+
+    Returns:
+        Text or bytes of each file, by its path in the folder.
+    """
+    names = page_names([*board.suite.tasks, *(row.backbone for row in board.rows)])
+    plain = board_facts(board, cards)
+    facts = site_facts(board, plain, names)
+    files: Files = _assets()
+    files["data/board.js"] = as_script("board", facts)
+    files["data/board.json"] = as_json(facts) + "\n"
+    files["data/noise.js"] = as_script("noise", noise_facts(board))
+    for row, plain_row in zip(board.rows, plain["rows"], strict=True):
+        file = names[row.backbone]
+        details = backbone_facts(row, plain_row)
+        files[f"data/backbone/{file}.js"] = as_script(f"backbone/{file}", details)
+    files |= _pages(board, facts)
+    return files
+
+
+def _assets() -> Files:
+    """Scripts, styles and licences, as the package holds them."""
+    files: Files = {}
+    for entry in sorted((resources.files("etab.site") / "assets").iterdir(), key=lambda e: e.name):
+        files[f"assets/{entry.name}"] = entry.read_bytes()
+    return files
+
+
+def _pages(board: Board, facts: Mapping[str, Any]) -> Files:
+    environment = Environment(
+        loader=PackageLoader("etab.site"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters["printable"] = printable
+    shared = {"board": facts, "root": ""}
+    index = environment.get_template("index.html")
+    files: Files = {
+        "index.html": index.render(
+            **shared,
+            page="index",
+            chips=_chips(board),
+            static=_static_rows(board),
+            citation=_citation(board, facts),
+        ),
+        "compare.html": environment.get_template("compare.html").render(**shared, page="compare"),
+    }
+    inner = {"board": facts, "root": "../"}
+    for task in facts["tasks"]:
+        page = environment.get_template("task.html").render(**inner, page="task", task=task)
+        files[f"task/{task['file']}.html"] = page
+    template = environment.get_template("backbone.html")
+    for row in facts["rows"]:
+        page = template.render(**inner, page="backbone", row=row)
+        files[f"backbone/{row['file']}.html"] = page
+    return files
+
+
+def _chips(board: Board) -> list[tuple[str, str]]:
+    """The facts at the head of the page."""
+    cells = [cell for row in board.rows for cell in row.cells.values()]
+    patients = max((cell.n_patients for cell in cells), default=0)
+    separation = board.separation
+    chips = [
+        ("protocol", board.protocol),
+        ("backbones", str(len(board.rows))),
+        ("tasks", str(len(board.suite.tasks))),
+        ("test patients", str(patients)),
+        ("suite version", str(board.suite.version)),
+    ]
+    if separation.pairs:
+        chips.append(("told apart", f"{separation.told_apart} of {separation.pairs} pairs"))
+        chips.append(("found in 80 % of cases", f"a gap of {separation.found:.3f}"))
+    return chips
+
+
+def _static_rows(board: Board) -> list[tuple[str, ...]]:
+    """The table for a browser without scripts."""
+    rows: list[tuple[str, ...]] = []
+    for row in board.rows:
+        score = f"{row.etab:.3f}" if row.ranked else "-"
+        probes = f"[{row.low:.3f}, {row.high:.3f}]" if row.ranked else "-"
+        name = printable(row.backbone)
+        rows.append((rank_words(row), name, row.kind, score, probes, encoder_words(row)))
+    return rows
+
+
+def _citation(board: Board, facts: Mapping[str, Any]) -> str:
+    """What to cite: the board as of its versions and data."""
+    versions = ", ".join(facts["origins"].get("etab", [])) or "not stated"
+    digests = ", ".join(facts["origins"].get("data digest", []))
+    return (
+        f"{board.title}. etab {versions}, suite {board.suite.name} version {board.suite.version}, "
+        f"protocol {board.protocol}, seed {board.seed}, {len(board.rows)} backbones. "
+        f"Data: {digests}."
+    )

@@ -33,6 +33,8 @@
     return `${(count / 1e3).toFixed(0)} k`;
   };
 
+  ETAB.anchored = (task, value) => value == null ? null : (value - task.low) / (task.high - task.low);
+
   // Controls, directions and escape codes are replaced, as in the terminal; long names are cut.
   const UNSAFE = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
   ETAB.clean = text => String(text).replace(/\u200d(?=\p{Emoji_Presentation})/gu, "\u200d").replace(UNSAFE, sign => sign === "\u200d" ? sign : "\ufffd");

@@ -75,7 +75,7 @@
           .attr("class", `${pair.p >= 0.5 ? "win" : "loss"} ${pair.apart ? "sure" : ""}`);
         box.node().style.setProperty("--share", (Math.abs(pair.p - 0.5) * 1.3).toFixed(3));
         box.append("title").text(`P(${ETAB.short(names[i], 40)} above ${ETAB.short(names[j], 40)}) = ${pair.p.toFixed(3)}; difference ${ETAB.number(pair.difference)} ± ${ETAB.number(pair.encoder)}${pair.apart ? ", told apart" : ""}`);
-        if (cell >= 30) svg.append("text").attr("class", "small").attr("x", left + (j + 0.5) * cell).attr("y", 24 + (i + 0.5) * cell).attr("dy", ".35em").attr("text-anchor", "middle").text(pair.p.toFixed(2));
+        if (cell >= 30) svg.append("text").attr("class", "inside").attr("x", left + (j + 0.5) * cell).attr("y", 24 + (i + 0.5) * cell).attr("dy", ".35em").attr("text-anchor", "middle").text(pair.p.toFixed(2));
       }
     }
   };

@@ -24,6 +24,7 @@ addEventListener("load", () => {
     const j = ranking.order.indexOf(b);
     return i < 0 || j < 0 ? null : { ...ETAB.pair(ranking, i, j), n: ranking.n };
   };
+  const pWords = p => p < 0.0001 ? "< 0.0001" : p.toFixed(4);
   const twoSided = pair => Math.min(1, 2 * Math.min(pair.p, 1 - pair.p));
   const holm = list => {
     const sorted = [...list].sort((x, y) => x.p2 - y.p2);
@@ -50,7 +51,7 @@ addEventListener("load", () => {
       el("thead", {}, el("tr", {}, ...["Task", "Metric", "First", "Second", "Anchored difference", "± 95 %, encoders", "± 95 %, these probes", "p", "p, Holm"].map((text, i) => el("th", { scope: "col", class: i < 2 ? "l" : null }, text)))),
       el("tbody", {}, ...items.map(({ task, pair, p2, corrected }) => el("tr", {},
         el("th", { scope: "row", class: "l" }, el("a", { href: ETAB.page("task", task.file) }, task.code), ` ${task.title}`), el("td", { class: "l" }, `${task.metric} ${task.better > 0 ? "↑" : "↓"}`),
-        el("td", {}, value(a, task)), el("td", {}, value(b, task)), el("td", { class: corrected < 0.05 ? "strong" : null }, pair.difference.toFixed(3)), el("td", {}, pair.encoder.toFixed(3)), el("td", {}, pair.probe.toFixed(3)), el("td", {}, p2.toFixed(4)), el("td", {}, corrected.toFixed(4))))));
+        el("td", {}, value(a, task)), el("td", {}, value(b, task)), el("td", { class: corrected < 0.05 ? "strong" : null }, pair.difference.toFixed(3)), el("td", {}, pair.encoder.toFixed(3)), el("td", {}, pair.probe.toFixed(3)), el("td", {}, pWords(p2)), el("td", {}, pWords(corrected))))));
     const holder = document.getElementById("differences");
     if (items.length) ETAB.charts.intervals(holder, items.map(({ task, pair }) => ({ name: `${task.code} ${task.title}`, value: pair.difference, low: pair.difference - pair.probe, high: pair.difference + pair.probe, outerLow: pair.difference - pair.encoder, outerHigh: pair.difference + pair.encoder })), {
       label: "Anchored differences by task", axis: "anchored difference: the first is better on the right", include: [0], lines: [["no difference", 0, "twin"]], caption: "Thick: 95 % of these probes on new patients. Thin: of the encoders, with new training patients too.",

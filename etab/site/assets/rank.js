@@ -42,8 +42,6 @@
     return total > 0 ? shares : null;
   };
 
-  ETAB.anchored = (task, value) => value == null ? null : (value - task.low) / (task.high - task.low);
-
   // Weighted sum over tasks of (rows, tasks, width) for the chosen rows: (chosen, width).
   const mix = (values, tasks, width, chosen, weights) => {
     const out = new Float32Array(chosen.length * width);

@@ -11,7 +11,7 @@
     const card = (key, label, of, better = 0) => ({ key, label, group: "About the encoder", of, better, text: true });
     const list = [
       { key: "etab", label: "ETAB", group: "Score", of: row => row.now.etab, better: 1, live: true, strong: true, title: "weighted mean of anchored metrics" },
-      { key: "interval", label: "95 % intervals", group: "Score", of: row => row.now.etab, better: 1, live: true, bar: true, title: "thick: these probes on new patients; thin: this encoder, with new training patients too" },
+      { key: "interval", label: "95 % intervals", group: "Score", of: row => row.now.etab, better: 1, live: true, bar: true, small: "scale", title: "thick: these probes on new patients; thin: this encoder, with new training patients too" },
       { key: "probes", label: "95 %, these probes", group: "Score", of: row => row.now.low, better: 1, live: true, span: row => [row.now.low, row.now.high], off: true },
       { key: "encoder", label: "95 %, this encoder", group: "Score", of: row => row.now.encoder_low, better: 1, live: true, span: row => [row.now.encoder_low, row.now.encoder_high], off: true },
       board.precise && { key: "etab_p", label: "etab-p", group: "Score", of: row => row.etab_p, better: 1, off: true, title: "tasks of a category weighted by their precision, under the weights of the board" },
@@ -124,20 +124,19 @@
 
     // After a change of ranking, order or filter: cells that changed, and the order of the rows.
     update(rows) {
-      const ranked = rows.filter(row => row.now.etab != null);
-      this.low = Math.min(0, ...this.board.rows.filter(row => row.now.etab != null).map(row => row.now.encoder_low));
-      this.high = Math.max(0.1, ...this.board.rows.filter(row => row.now.etab != null).map(row => row.now.encoder_high));
-      this.low = Math.floor(this.low * 10) / 10;
-      this.high = Math.ceil(this.high * 10) / 10;
+      const scored = this.board.rows.filter(row => row.now.etab != null);
+      this.low = scored.length ? Math.floor(Math.min(...scored.map(row => row.now.encoder_low)) * 20) / 20 : 0;
+      this.high = scored.length ? Math.ceil(Math.max(...scored.map(row => row.now.encoder_high)) * 20) / 20 : 1;
       const best = kind => Math.max(...this.board.rows.filter(row => row.kind === kind && row.now.etab != null).map(row => row.now.etab));
       this.references = [["control", best("control")], ["random twin", best("random twin")]].filter(pair => Number.isFinite(pair[1]));
       const lines = this.sorted(rows).map(row => this.line(row));
       this.table.tBodies[0].replaceChildren(...lines);
+      const scale = this.table.tHead.querySelector("[data-key=interval] small");
+      if (scale) scale.textContent = `${this.low.toFixed(2)} to ${this.high.toFixed(2)}`;
       for (const th of this.table.tHead.querySelectorAll("[data-key]")) {
         if (th.dataset.key === this.state.sort) th.setAttribute("aria-sort", this.state.direction === "down" ? "descending" : "ascending");
         else th.removeAttribute("aria-sort");
       }
-      return ranked;
     }
 
     line(row) {
@@ -217,7 +216,7 @@
       const label = `ETAB ${ETAB.number(now.etab)}; these probes ${ETAB.interval(now.low, now.high)}; this encoder ${ETAB.interval(now.encoder_low, now.encoder_high)}`;
       const stroke = (cls, a, b, y1 = 11, y2 = 11) => el("line", { class: cls, x1: x(a), x2: x(b), y1, y2 });
       return el("svg", { width: BAR, height: 22, role: "img", "aria-label": label },
-        stroke("axis", 0, 0, 0, 22),
+        ...[this.low, this.high].map(end => stroke("axis", end, end, 0, 22)),
         ...this.references.map(([kind, value]) => el("line", { class: `reference ${kind === "control" ? "control" : "twin"}`, x1: x(value), x2: x(value), y1: 0, y2: 22 })),
         stroke("reach", now.encoder_low, now.encoder_high), stroke("whisker", now.low, now.high), el("circle", { class: "dot", cx: x(now.etab), cy: 11, r: 4 }));
     }

@@ -36,8 +36,9 @@ def profile(t: FloatArray) -> FloatArray:
         >>> profile(np.array([0.0, 0.6])).tolist()
         [0.0, 1.0]
     """
-    offset = (np.asarray(t) - 0.6) / 0.6
-    return np.asarray(np.sqrt(np.clip(1 - offset**2, 0, None)))
+    from_widest = (np.asarray(t) - 0.6) / 0.6
+    square = 1 - from_widest**2
+    return np.asarray(np.sqrt(np.clip(square, 0, None)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +67,19 @@ class Heart:
     @property
     def narrowing(self) -> float:
         """Width at end-systole divided by the width at end-diastole; it yields exactly this EF."""
-        return float(np.sqrt((1 - self.ef / 100) / (1 - self.shortening)))
+        volume = 1 - self.ef / 100
+        length = 1 - self.shortening
+        return float(np.sqrt(volume / length))
 
     def volume(self, contraction: float) -> float:
         """Compute the LV volume in ml from biplane discs; contraction 0 is ED, 1 is ES."""
         two_chamber = self.shape(0, contraction)
         four_chamber = self.shape(1, contraction)
         t = (np.arange(TRACED_DISCS) + 0.5) / TRACED_DISCS
-        area = np.pi * two_chamber.width * four_chamber.width * profile(t) ** 2
-        return float(area.sum() * two_chamber.length / TRACED_DISCS / 1000)
+        largest_area = np.pi * two_chamber.width * four_chamber.width
+        areas = largest_area * profile(t) ** 2
+        cubic_mm = areas.sum() * two_chamber.length / TRACED_DISCS
+        return float(cubic_mm / 1000)
 
     def shape(self, view: int, contraction: float) -> Shape:
         """Compute the heart in one view at one moment.
@@ -85,15 +90,21 @@ class Heart:
         """
         length = self.length * (1 - self.shortening * contraction)
         narrow = 1 - (1 - self.narrowing) * contraction
-        width = self.widths[view] * narrow
+        widest = self.widths[view]
+        width = widest * narrow
+        wall = self.wall * (self.length + widest) / (length + width)
         filling = 1 + 0.3 * contraction
+        growth = filling**0.5
+        half_width, half_height = self.atrium
+        apex_x, apex_y = self.apex
+        descent = 0.15 * (self.length - length)
         return Shape(
             length=length,
             width=width,
-            wall=self.wall * (self.length + self.widths[view]) / (length + width),
-            atrium=(self.atrium[0] * filling**0.5, self.atrium[1] * filling**0.5),
+            wall=wall,
+            atrium=(half_width * growth, half_height * growth),
             right=self.right,
-            apex=(self.apex[0], self.apex[1] + 0.15 * (self.length - length)),
+            apex=(apex_x, apex_y + descent),
             tilt=self.tilt[view],
             bulge=self.bulge,
             view=view,
@@ -126,13 +137,14 @@ class Shape:
         Returns:
             (across, along): distances from the long axis and from the apex, in mm.
         """
-        dx = x - self.apex[0]
-        dy = y - self.apex[1]
-        c = np.cos(self.tilt)
-        s = np.sin(self.tilt)
-        along = c * dy - s * dx
-        bend = self.bulge * np.sin(np.pi * np.clip(along / self.length, 0, 1))
-        return c * dx + s * dy - bend, along
+        apex_x, apex_y = self.apex
+        dx = x - apex_x
+        dy = y - apex_y
+        cos = np.cos(self.tilt)
+        sin = np.sin(self.tilt)
+        along = cos * dy - sin * dx
+        across = cos * dx + sin * dy
+        return across - self._bend(along), along
 
     def image(self, across: Array, along: Array) -> tuple[FloatArray, FloatArray]:
         """Convert coordinates of the long axis to image coordinates; the inverse of ``local``.
@@ -144,12 +156,18 @@ class Shape:
         Returns:
             (x, y) in the image, in mm.
         """
-        across = across + self.bulge * np.sin(np.pi * np.clip(along / self.length, 0, 1))
-        c = np.cos(self.tilt)
-        s = np.sin(self.tilt)
-        x = self.apex[0] + c * across - s * along
-        y = self.apex[1] + s * across + c * along
+        apex_x, apex_y = self.apex
+        bent = across + self._bend(along)
+        cos = np.cos(self.tilt)
+        sin = np.sin(self.tilt)
+        x = apex_x + cos * bent - sin * along
+        y = apex_y + sin * bent + cos * along
         return x, y
+
+    def _bend(self, along: Array) -> FloatArray:
+        """Compute how far the long axis deviates from a straight line, in mm."""
+        share = np.clip(along / self.length, 0, 1)
+        return np.asarray(self.bulge * np.sin(np.pi * share))
 
     def labels(self, x: Array, y: Array) -> Array:
         """Label the structure at each point.
@@ -163,19 +181,33 @@ class Shape:
             heart.
         """
         across, along = self.local(x, y)
-        out = np.zeros(x.shape, dtype=np.uint8)
+        from_axis = np.abs(across)
+        labels = np.zeros(x.shape, dtype=np.uint8)
         if self.view == 1:
-            out[self._right_heart(across, along)] = RIGHT
+            right_heart = self._right_heart(across, along)
+            labels[right_heart] = RIGHT
+
         half_width, half_height = self.atrium
         centre = self.length + 3 + half_height
-        out[((across / half_width) ** 2 + ((along - centre) / half_height) ** 2) < 1] = LA
+        atrium_across = across / half_width
+        atrium_along = (along - centre) / half_height
+        labels[(atrium_across**2 + atrium_along**2) < 1] = LA
+
         above_base = along < self.length
         outer_t = (along + self.wall) / (self.length + self.wall)
-        outer = np.abs(across) < (self.width + self.wall) * profile(outer_t)
-        out[outer & (along > -self.wall) & above_base] = MY
-        cavity = np.abs(across) < self.width * profile(along / self.length)
-        out[cavity & (along > 0) & above_base] = LV
-        return out
+        outer_width = (self.width + self.wall) * profile(outer_t)
+        below_outer_apex = along > -self.wall
+        outer = (from_axis < outer_width) & below_outer_apex
+        labels[outer & above_base] = MY
+
+        below_apex = along > 0
+        cavity = (from_axis < self._cavity_width(along)) & below_apex
+        labels[cavity & above_base] = LV
+        return labels
+
+    def _cavity_width(self, along: Array) -> FloatArray:
+        """Compute the half width of the cavity in mm, at distances ``along`` from the apex."""
+        return self.width * profile(along / self.length)
 
     def bright(self, x: Array, y: Array) -> FloatArray:
         """Compute the extra echo of mitral leaflets, pericardium and endocardial border.
@@ -188,26 +220,36 @@ class Shape:
             Echo amplitudes from 0, in the shape of ``x``.
         """
         across, along = self.local(x, y)
-        from_leaflets = along - self.length - 1.5 + 0.10 * np.abs(across)
-        leaflets = np.exp(-((from_leaflets / 1.6) ** 2)) * (np.abs(across) < 1.15 * self.width)
-        edge = np.abs(across) - self.width * profile(along / self.length)
-        inside = (along > -2) & (along < self.length)
-        border = np.exp(-((edge / 1.3) ** 2)) * inside
-        rim = np.exp(-(((edge - 1.15 * self.wall) / 1.8) ** 2)) * inside
+        from_axis = np.abs(across)
+        from_leaflets = along - self.length - 1.5 + 0.10 * from_axis
+        between_hinges = from_axis < 1.15 * self.width
+        leaflets = bell(from_leaflets, 1.6) * between_hinges
+
+        from_border = from_axis - self._cavity_width(along)
+        beside_cavity = (along > -2) & (along < self.length)
+        border = bell(from_border, 1.3) * beside_cavity
+        from_rim = from_border - 1.15 * self.wall
+        rim = bell(from_rim, 1.8) * beside_cavity
         return np.asarray(0.45 * leaflets + 0.10 * border + 0.35 * rim)
 
     def _right_heart(self, across: FloatArray, along: FloatArray) -> Array:
         """Mark the right ventricle and atrium, which lie left of the septum in the image."""
-        side = -(self.width + self.wall + 0.62 * self.right)
-        ventricle_across = (across - side) / (0.6 * self.right)
-        ventricle_along = (along - 0.62 * self.length) / (0.45 * self.length)
+        from_centre = across + (self.width + self.wall + 0.62 * self.right)
+
+        ventricle_across = from_centre / (0.6 * self.right)
+        ventricle_from_centre = along - 0.62 * self.length
+        ventricle_along = ventricle_from_centre / (0.45 * self.length)
         ventricle = ventricle_across**2 + ventricle_along**2 < 1
-        centre = self.length + 2 + self.atrium[1]
-        atrium_across = (across - side) / (0.75 * self.right)
-        atrium_along = (along - centre) / self.atrium[1]
+
+        half_height = self.atrium[1]
+        atrium_centre = self.length + 2 + half_height
+        atrium_across = from_centre / (0.75 * self.right)
+        atrium_along = (along - atrium_centre) / half_height
         atrium = atrium_across**2 + atrium_along**2 < 1
-        septum = -self.width * profile(along / self.length) - self.wall
-        return np.asarray((ventricle | atrium) & (across < septum))
+
+        septum = -self._cavity_width(along) - self.wall
+        left_of_septum = across < septum
+        return np.asarray((ventricle | atrium) & left_of_septum)
 
     def material(self, x: Array, y: Array) -> tuple[FloatArray, FloatArray]:
         """Estimate where the tissue at each point was at end-diastole; speckle moves with it.
@@ -220,8 +262,10 @@ class Shape:
             Two coordinates of the tissue in mm, each in the shape of ``x``.
         """
         across, along = self.local(x, y)
-        near_wall = np.exp(-(((np.abs(across) - self.width) / (2.5 * self.wall)) ** 2))
-        return across * (1 + near_wall * (1 / self.narrow - 1)), along
+        from_wall = np.abs(across) - self.width
+        near_wall = bell(from_wall, 2.5 * self.wall)
+        widening = 1 / self.narrow - 1
+        return across * (1 + near_wall * widening), along
 
     def trace(self) -> FloatArray:
         """Trace the LV as EchoNet-Dynamic does: the long axis, then discs from apex to base.
@@ -234,11 +278,30 @@ class Shape:
         along = t * self.length
         left_ends = self.image(-half_widths, along)
         right_ends = self.image(half_widths, along)
-        top = self.image(np.zeros(1), np.zeros(1))
-        foot = self.image(np.zeros(1), np.full(1, self.length))
+        on_axis = np.zeros(1)
+        top = self.image(on_axis, np.zeros(1))
+        foot = self.image(on_axis, np.full(1, self.length))
         axis = np.stack([*top, *foot], axis=1)
         discs = np.stack([*left_ends, *right_ends], axis=1)
         return np.concatenate([axis, discs])
+
+
+def bell(distance: Array, width: float) -> FloatArray:
+    """Compute a Gaussian bell of height 1 around distance 0.
+
+    Args:
+        distance: Distances from the middle of the bell, of any shape.
+        width: The distance at which the bell has fallen to 1 / e, in the unit of ``distance``.
+
+    Returns:
+        Values from 0 to 1, in the shape of ``distance``.
+
+    Example:
+        >>> bell(np.array([0.0, 100.0]), 2.0).tolist()
+        [1.0, 0.0]
+    """
+    share = distance / width
+    return np.asarray(np.exp(-(share**2)))
 
 
 def draw_heart(rng: np.random.Generator) -> Heart:

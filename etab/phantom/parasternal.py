@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from etab.phantom.anatomy import BACKGROUND, LA, LV, MY, RIGHT, Shape
+from etab.phantom.anatomy import BACKGROUND, LA, LV, MY, RIGHT, Shape, bell
 from etab.types import Array, FloatArray
 
 
@@ -41,11 +41,14 @@ class LongAxisShape:
         Returns:
             (along, across) in mm from the middle of the cavity; ``across`` grows with depth.
         """
-        dx = x - self.centre[0]
-        dy = y - self.centre[1]
-        c = np.cos(self.tilt)
-        s = np.sin(self.tilt)
-        return np.asarray(c * dx + s * dy), np.asarray(c * dy - s * dx)
+        centre_x, centre_y = self.centre
+        dx = x - centre_x
+        dy = y - centre_y
+        cos = np.cos(self.tilt)
+        sin = np.sin(self.tilt)
+        along = cos * dx + sin * dy
+        across = cos * dy - sin * dx
+        return np.asarray(along), np.asarray(across)
 
     def image(self, along: float, across: float) -> tuple[float, float]:
         """Convert coordinates of the long axis to image coordinates; the inverse of ``local``.
@@ -57,11 +60,12 @@ class LongAxisShape:
         Returns:
             (x, y) in the image, in mm.
         """
-        c = np.cos(self.tilt)
-        s = np.sin(self.tilt)
-        x = float(self.centre[0] + c * along - s * across)
-        y = float(self.centre[1] + s * along + c * across)
-        return x, y
+        centre_x, centre_y = self.centre
+        cos = np.cos(self.tilt)
+        sin = np.sin(self.tilt)
+        x = centre_x + cos * along - sin * across
+        y = centre_y + sin * along + cos * across
+        return float(x), float(y)
 
     def calipers(self) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
         """Place the calipers of the three measurements where the cavity is widest.
@@ -71,15 +75,19 @@ class LongAxisShape:
             first.
         """
         half = self.diameter / 2
+        septum_top = -half - self.septum
+        posterior_bottom = half + self.posterior
         depths = {
-            "IVS": (-half - self.septum, -half),
+            "IVS": (septum_top, -half),
             "LVID": (-half, half),
-            "LVPW": (half, half + self.posterior),
+            "LVPW": (half, posterior_bottom),
         }
-        return {
-            name: (self.image(0, shallow), self.image(0, deep))
-            for name, (shallow, deep) in depths.items()
-        }
+        calipers = {}
+        for name, (shallow, deep) in depths.items():
+            shallow_end = self.image(0, shallow)
+            deep_end = self.image(0, deep)
+            calipers[name] = (shallow_end, deep_end)
+        return calipers
 
     def labels(self, x: Array, y: Array) -> Array:
         """Label the structure at each point with the numbers of ``etab.phantom.anatomy``.
@@ -88,21 +96,36 @@ class LongAxisShape:
             x: Horizontal positions in the image, in mm.
             y: Depths in the image, in mm, in the shape of ``x``.
         """
-        u, v = self.local(x, y)
+        along, across = self.local(x, y)
+        length = self.length
         half = self.diameter / 2
-        out = np.zeros(x.shape, dtype=np.uint8)
-        ventricle = _in_ellipse(u, v + half + self.septum + 11, 0.9 * self.length, 9)
-        out[ventricle] = RIGHT
-        aorta = _in_ellipse(u - 0.75 * self.length, v + 0.35 * half, 0.5 * self.length, 12)
-        out[aorta] = RIGHT
-        atrium = _in_ellipse(u - 0.85 * self.length, v - 0.9 * half, 0.45 * self.length, 17)
-        out[atrium] = LA
-        outer_half = np.where(v < 0, half + self.septum, half + self.posterior)
-        outer = _in_ellipse(u, v, self.length / 2 + 8, outer_half)
-        out[outer & (u < 0.36 * self.length)] = MY
-        cavity = _in_ellipse(u, v, self.length / 2, half)
-        out[cavity & (u < 0.40 * self.length)] = LV
-        return out
+        labels = np.zeros(x.shape, dtype=np.uint8)
+
+        from_ventricle = across + half + self.septum + 11
+        ventricle = _in_ellipse(along, from_ventricle, 0.9 * length, 9)
+        labels[ventricle] = RIGHT
+
+        aorta_along = along - 0.75 * length
+        aorta_across = across + 0.35 * half
+        aorta = _in_ellipse(aorta_along, aorta_across, 0.5 * length, 12)
+        labels[aorta] = RIGHT
+
+        atrium_along = along - 0.85 * length
+        atrium_across = across - 0.9 * half
+        atrium = _in_ellipse(atrium_along, atrium_across, 0.45 * length, 17)
+        labels[atrium] = LA
+
+        septum_half = half + self.septum
+        posterior_half = half + self.posterior
+        outer_half = np.where(across < 0, septum_half, posterior_half)
+        outer = _in_ellipse(along, across, length / 2 + 8, outer_half)
+        before_outlet = along < 0.36 * length
+        labels[outer & before_outlet] = MY
+
+        cavity = _in_ellipse(along, across, length / 2, half)
+        before_valve = along < 0.40 * length
+        labels[cavity & before_valve] = LV
+        return labels
 
     def bright(self, x: Array, y: Array) -> FloatArray:
         """Compute the extra echo of septal and posterior borders and of the mitral leaflets.
@@ -111,12 +134,19 @@ class LongAxisShape:
             x: Horizontal positions in the image, in mm.
             y: Depths in the image, in mm, in the shape of ``x``.
         """
-        u, v = self.local(x, y)
-        half = self.diameter / 2 * np.sqrt(np.clip(1 - (2 * u / self.length) ** 2, 0, 1))
-        near = np.abs(u) < 0.45 * self.length
-        edge = np.exp(-(((np.abs(v) - half) / 1.3) ** 2)) * near
-        pericardium = np.exp(-(((v - half - self.posterior - 1) / 1.6) ** 2)) * near
-        leaflet = np.exp(-(((u - 0.40 * self.length) / 1.5) ** 2)) * (np.abs(v) < 0.6 * half)
+        along, across = self.local(x, y)
+        from_middle = 2 * along / self.length  # -1 and 1 are the ends of the cavity
+        roundness = np.sqrt(np.clip(1 - from_middle**2, 0, 1))
+        half = self.diameter / 2 * roundness
+        beside_cavity = np.abs(along) < 0.45 * self.length
+
+        from_edge = np.abs(across) - half
+        edge = bell(from_edge, 1.3) * beside_cavity
+        from_pericardium = across - half - self.posterior - 1
+        pericardium = bell(from_pericardium, 1.6) * beside_cavity
+        from_valve = along - 0.40 * self.length
+        between_walls = np.abs(across) < 0.6 * half
+        leaflet = bell(from_valve, 1.5) * between_walls
         return np.asarray(0.12 * edge + 0.45 * pericardium + 0.30 * leaflet)
 
     def material(self, x: Array, y: Array) -> tuple[FloatArray, FloatArray]:
@@ -126,8 +156,8 @@ class LongAxisShape:
             x: Horizontal positions in the image, in mm.
             y: Depths in the image, in mm, in the shape of ``x``.
         """
-        u, v = self.local(x, y)
-        return u, v / self.narrow
+        along, across = self.local(x, y)
+        return along, across / self.narrow
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,17 +180,19 @@ class ShortAxis:
             x: Horizontal positions in the image, in mm.
             y: Depths in the image, in mm, in the shape of ``x``.
         """
-        u = x - self.centre[0]
-        v = (y - self.centre[1]) / self.squeeze
-        r = np.hypot(u, v)
-        outer = self.radius + self.wall
-        out = np.zeros(x.shape, dtype=np.uint8)
-        crescent = np.hypot(u + 0.75 * outer, v + 4) < 0.95 * outer
-        out[crescent] = RIGHT
-        out[r < self.radius + self.wall + 2.5] = BACKGROUND
-        out[r < outer] = MY
-        out[r < self.radius] = LV
-        return out
+        centre_x, centre_y = self.centre
+        dx = x - centre_x
+        dy = (y - centre_y) / self.squeeze
+        distance = np.hypot(dx, dy)
+        outer_radius = self.radius + self.wall
+        pericardium = outer_radius + 2.5
+        labels = np.zeros(x.shape, dtype=np.uint8)
+        from_crescent = np.hypot(dx + 0.75 * outer_radius, dy + 4)
+        labels[from_crescent < 0.95 * outer_radius] = RIGHT
+        labels[distance < pericardium] = BACKGROUND
+        labels[distance < outer_radius] = MY
+        labels[distance < self.radius] = LV
+        return labels
 
     def bright(self, x: Array, y: Array) -> FloatArray:
         """Compute the extra echo of the endocardial border and the pericardium.
@@ -169,9 +201,14 @@ class ShortAxis:
             x: Horizontal positions in the image, in mm.
             y: Depths in the image, in mm, in the shape of ``x``.
         """
-        r = np.hypot(x - self.centre[0], (y - self.centre[1]) / self.squeeze)
-        border = np.exp(-(((r - self.radius) / 1.3) ** 2))
-        rim = np.exp(-(((r - self.radius - self.wall - 1) / 1.8) ** 2)) * (y > self.centre[1] - 5)
+        centre_x, centre_y = self.centre
+        dx = x - centre_x
+        dy = (y - centre_y) / self.squeeze
+        from_border = np.hypot(dx, dy) - self.radius
+        border = bell(from_border, 1.3)
+        from_rim = from_border - self.wall - 1
+        below_septum = y > centre_y - 5
+        rim = bell(from_rim, 1.8) * below_septum
         return np.asarray(0.12 * border + 0.35 * rim)
 
     def material(self, x: Array, y: Array) -> tuple[FloatArray, FloatArray]:
@@ -181,13 +218,18 @@ class ShortAxis:
             x: Horizontal positions in the image, in mm.
             y: Depths in the image, in mm, in the shape of ``x``.
         """
-        return (x - self.centre[0]) / self.narrow, (y - self.centre[1]) / self.narrow
+        centre_x, centre_y = self.centre
+        material_x = (x - centre_x) / self.narrow
+        material_y = (y - centre_y) / self.narrow
+        return material_x, material_y
 
     def outline(self, n: int) -> FloatArray:
         """Compute the border of the cavity as ``n`` vertices (n, 2), in image mm."""
+        centre_x, centre_y = self.centre
+        half_height = self.squeeze * self.radius
         angles = np.linspace(0, 2 * np.pi, n, endpoint=False)
-        x = self.centre[0] + self.radius * np.cos(angles)
-        y = self.centre[1] + self.squeeze * self.radius * np.sin(angles)
+        x = centre_x + self.radius * np.cos(angles)
+        y = centre_y + half_height * np.sin(angles)
         return np.stack([x, y], axis=1)
 
 
@@ -204,11 +246,13 @@ class ThreeChamber:
             x: Horizontal positions in the image, in mm.
             y: Depths in the image, in mm, in the shape of ``x``.
         """
-        out = self.base.labels(x, y)
-        u, v = self.base.local(x, y)
-        root = _in_ellipse(u - 0.95 * self.base.width, v - self.base.length - 10, 9, 17)
-        out[root] = RIGHT
-        return out
+        labels = self.base.labels(x, y)
+        across, along = self.base.local(x, y)
+        root_across = across - 0.95 * self.base.width
+        root_along = along - self.base.length - 10
+        root = _in_ellipse(root_across, root_along, 9, 17)
+        labels[root] = RIGHT
+        return labels
 
     def bright(self, x: Array, y: Array) -> FloatArray:
         """Compute the extra echo of the apical view and of the aortic walls.
@@ -217,10 +261,14 @@ class ThreeChamber:
             x: Horizontal positions in the image, in mm.
             y: Depths in the image, in mm, in the shape of ``x``.
         """
-        u, v = self.base.local(x, y)
-        side = np.abs(np.abs(u - 0.95 * self.base.width) - 9)
-        wall = np.exp(-((side / 1.3) ** 2)) * (np.abs(v - self.base.length - 10) < 15)
-        return np.asarray(self.base.bright(x, y) + 0.4 * wall)
+        across, along = self.base.local(x, y)
+        root_across = across - 0.95 * self.base.width
+        root_along = along - self.base.length - 10
+        from_wall = np.abs(np.abs(root_across) - 9)
+        beside_root = np.abs(root_along) < 15
+        wall = bell(from_wall, 1.3) * beside_root
+        apical = self.base.bright(x, y)
+        return np.asarray(apical + 0.4 * wall)
 
     def material(self, x: Array, y: Array) -> tuple[FloatArray, FloatArray]:
         """Estimate where the tissue at each point was at end-diastole.
@@ -232,9 +280,29 @@ class ThreeChamber:
         return self.base.material(x, y)
 
 
-def _in_ellipse(u: Array, v: Array, a: float, b: float | FloatArray) -> Array:
+def _in_ellipse(
+    u: Array,
+    v: Array,
+    a: float,
+    b: float | FloatArray,
+) -> Array:
     """Whether each point (u, v) lies inside an ellipse around 0 with half axes ``a`` and ``b``."""
-    return np.asarray((u / a) ** 2 + (v / b) ** 2 < 1)
+    u_share = u / a
+    v_share = v / b
+    return np.asarray(u_share**2 + v_share**2 < 1)
+
+
+def _clipped_normal(
+    rng: np.random.Generator,
+    *,
+    mean: float,
+    spread: float,
+    low: float,
+    high: float,
+) -> float:
+    """Draw from a normal distribution; values outside ``low`` to ``high`` become that limit."""
+    value = rng.normal(mean, spread)
+    return float(np.clip(value, low, high))
 
 
 def draw_long_axis(rng: np.random.Generator, contractions: list[float]) -> list[LongAxisShape]:
@@ -247,21 +315,23 @@ def draw_long_axis(rng: np.random.Generator, contractions: list[float]) -> list[
     Returns:
         One shape per contraction.
     """
-    diameter = float(np.clip(rng.normal(47, 8.3), 28, 75))
-    septum = float(np.clip(rng.normal(10.3, 2.4), 5.5, 22))
-    posterior = float(np.clip(rng.normal(10.1, 2.1), 5.5, 22))
-    shortening = float(np.clip(rng.normal(0.33, 0.07), 0.1, 0.5))
-    centre = (float(rng.normal(-8, 3)), float(rng.normal(72, 5)))
+    diameter = _clipped_normal(rng, mean=47, spread=8.3, low=28, high=75)
+    septum = _clipped_normal(rng, mean=10.3, spread=2.4, low=5.5, high=22)
+    posterior = _clipped_normal(rng, mean=10.1, spread=2.1, low=5.5, high=22)
+    shortening = _clipped_normal(rng, mean=0.33, spread=0.07, low=0.1, high=0.5)
+    centre_x = float(rng.normal(-8, 3))
+    centre_y = float(rng.normal(72, 5))
     tilt = float(rng.normal(-0.12, 0.07))
     shapes = []
     for contraction in contractions:
         narrow = 1 - shortening * contraction
+        thickening = narrow**0.6
         shape = LongAxisShape(
             diameter=diameter * narrow,
-            septum=septum / narrow**0.6,
-            posterior=posterior / narrow**0.6,
+            septum=septum / thickening,
+            posterior=posterior / thickening,
             length=84.0,
-            centre=centre,
+            centre=(centre_x, centre_y),
             tilt=tilt,
             narrow=narrow,
         )
@@ -282,13 +352,23 @@ def draw_short_axis(
     Returns:
         One shape per contraction.
     """
-    radius = float(np.clip(rng.normal(23, 3), 15, 34))
-    wall = float(np.clip(rng.normal(9, 1.2), 6, 13))
-    centre = (float(rng.normal(4, 4)), float(rng.normal(72, 5)))
+    radius = _clipped_normal(rng, mean=23, spread=3, low=15, high=34)
+    wall = _clipped_normal(rng, mean=9, spread=1.2, low=6, high=13)
+    centre_x = float(rng.normal(4, 4))
+    centre_y = float(rng.normal(72, 5))
     squeeze = float(rng.uniform(0.92, 1.06))
-    narrowest = float(np.sqrt((1 - ef / 100) / (1 - 0.25 * ef / 100)))
+    emptied_volume = 1 - ef / 100
+    emptied_length = 1 - 0.25 * ef / 100
+    narrowest = float(np.sqrt(emptied_volume / emptied_length))
     shapes = []
     for contraction in contractions:
         narrow = 1 - (1 - narrowest) * contraction
-        shapes.append(ShortAxis(radius * narrow, wall / narrow, centre, squeeze, narrow))
+        shape = ShortAxis(
+            radius=radius * narrow,
+            wall=wall / narrow,
+            centre=(centre_x, centre_y),
+            squeeze=squeeze,
+            narrow=narrow,
+        )
+        shapes.append(shape)
     return shapes

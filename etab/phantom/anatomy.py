@@ -67,9 +67,9 @@ class Heart:
     @property
     def narrowing(self) -> float:
         """Width at end-systole divided by the width at end-diastole; it yields exactly this EF."""
-        volume = 1 - self.ef / 100
-        length = 1 - self.shortening
-        return float(np.sqrt(volume / length))
+        remaining_volume = 1 - self.ef / 100
+        remaining_length = 1 - self.shortening
+        return float(np.sqrt(remaining_volume / remaining_length))
 
     def volume(self, contraction: float) -> float:
         """Compute the LV volume in ml from biplane discs; contraction 0 is ED, 1 is ES."""

@@ -357,9 +357,9 @@ def draw_short_axis(
     centre_x = float(rng.normal(4, 4))
     centre_y = float(rng.normal(72, 5))
     squeeze = float(rng.uniform(0.92, 1.06))
-    emptied_volume = 1 - ef / 100
-    emptied_length = 1 - 0.25 * ef / 100
-    narrowest = float(np.sqrt(emptied_volume / emptied_length))
+    remaining_volume = 1 - ef / 100
+    remaining_length = 1 - 0.25 * ef / 100
+    narrowest = float(np.sqrt(remaining_volume / remaining_length))
     shapes = []
     for contraction in contractions:
         narrow = 1 - (1 - narrowest) * contraction

@@ -96,7 +96,7 @@ FAULTS = [
     Fault(
         "the phantom's volumes forget its EF",
         "etab/phantom/anatomy.py",
-        "float(np.sqrt((1 - self.ef / 100) / (1 - self.shortening)))",
+        "float(np.sqrt(remaining_volume / remaining_length))",
         "0.8",
         _PHANTOM,
     ),

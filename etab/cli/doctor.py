@@ -32,6 +32,7 @@ _EXTRAS = {
     "birdnet": (("ai_edge_litert",), "the network birdnet"),
     "decoders": (("segmentation_models_pytorch",), "decoders of segmentation networks"),
     "dicom": (("pydicom",), "DICOM files"),
+    "fetch": (("physionet",), "downloads of free data: etab data fetch"),
     "onnx": (("onnxruntime",), "encoders in ONNX files: onnx:<file>"),
     "open_clip": (("open_clip",), "models of open_clip by name"),
     "parquet": (("pyarrow", "pywt"), "Parquet tables"),

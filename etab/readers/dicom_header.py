@@ -31,21 +31,8 @@ _EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 _EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 _CM = 3
 _PLANE = 1
-FOREIGN = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-"""What pydicom and its codecs raise for files that are not as the standard wants them."""
+FOREIGN = (Exception,)
+"""What pydicom and its codecs raise for files that are not as the standard wants them: anything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,7 +230,8 @@ def read_masks(path: Path, n_rows: int) -> Iterator[Array]:
         reason = error.strerror or error
         raise ResultError(f"{path.name} cannot be read ({reason}).") from error
     except _DAMAGE as error:
-        raise ResultError(f"{path.name} is no file of masks, or is damaged: {error}.") from error
+        reason = str(error)[:200]  # zipfile prints names of members, which a stranger chooses
+        raise ResultError(f"{path.name} is no file of masks, or is damaged: {reason}.") from error
 
 
 def _refuse_other_end(handle: IO[bytes]) -> None:

@@ -17,6 +17,7 @@ from etab.readers.table import (
     plain_identifier,
     read_rows,
 )
+from etab.readers.text import read_text
 from etab.sounds.states import MURMUR, OUTCOME, OVERLAP_LIMIT, Interval, check_intervals
 
 CIRCOR_RATE = 4000
@@ -161,12 +162,7 @@ def read_patient(path: Path) -> Patient:
         LayoutError: The file is missing.
         CorruptFileError: The file cannot be read; the message names the fault.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise LayoutError(f"{path} is missing. Restore it as published.") from error
-    except UnicodeDecodeError as error:
-        raise CorruptFileError(f"{path} is not text: {error}. Download it again.") from error
+    lines = read_text(path).splitlines()
     head = lines[0].split() if lines else []
     if (
         len(head) != 3

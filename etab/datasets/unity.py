@@ -31,6 +31,7 @@ from etab.errors import (
 )
 from etab.readers.still import read_still, still_info
 from etab.readers.table import read_table
+from etab.readers.text import read_text
 from etab.splits import check_leaks
 from etab.storage.listing import visible_files
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
@@ -347,11 +348,10 @@ def _labels(path: Path) -> dict[str, dict[str, Any]]:
         LayoutError: The file is missing.
         CorruptFileError: The file has another form than published.
     """
+    text = read_text(path)
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise LayoutError(f"{path} is missing. Restore it.") from error
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{path} is not JSON: {error}. Download it again.") from error
     good = isinstance(entries, dict) and all(
         isinstance(v, dict) and isinstance(v.get("labels"), dict) for v in entries.values()

@@ -271,6 +271,8 @@ def _is_sound(folder: Path, load: Load) -> bool:
 
 def _checksum(path: Path) -> str:
     """Compute a checksum against damage (xxh3, 128 bits): maps of gigabytes need a fast one."""
+    if not path.is_file():
+        raise ValueError(f"{path.name} is not an ordinary file")
     checksum = xxhash.xxh3_128()
     with path.open("rb") as handle:
         while block := handle.read(1 << 22):
@@ -310,6 +312,8 @@ def _entry_digest(entry: Mapping[str, Any]) -> str:
 
 
 def _verified(folder: Path, load: Load) -> Features:
+    if not (folder / "entry.json").is_file():
+        raise ValueError("entry.json is not an ordinary file")
     entry = json.loads((folder / "entry.json").read_text())
     names = {path.name for path in folder.iterdir()} - {"entry.json"}
     if set(entry["files"]) != names or entry.get("sha256") != _entry_digest(entry):

@@ -19,7 +19,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from etab.errors import CorruptFileError, LayoutError
+from etab.errors import CorruptFileError
+from etab.readers.regular import require_regular
 from etab.types import FloatArray
 
 _PCM = 1
@@ -317,10 +318,7 @@ def filled_size(path: Path) -> int:
         LayoutError: The file is absent.
         CorruptFileError: The file is empty.
     """
-    try:
-        size = path.stat().st_size
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise LayoutError(f"{path} is missing. Restore it as published.") from error
+    size = require_regular(path)
     if size == 0:
         raise CorruptFileError(f"{path} is an empty file. Download it again.")
     return size

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from etab.errors import CorruptFileError, LayoutError
+from etab.errors import CorruptFileError, EtabError
+from etab.readers.regular import require_regular
 from etab.types import Array
 
 LARGEST_MAT = 1 << 27
@@ -88,12 +89,12 @@ def read_cells(path: Path, name: str) -> Array:
 
 def _bytes(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
+        size = require_regular(path)
         if size > LARGEST_MAT:
             raise _DamagedError(f"it has {size} bytes, more than {LARGEST_MAT}")
         return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise LayoutError(f"{path} is missing. Restore it as published.") from error
+    except EtabError:
+        raise
     except OSError as error:
         raise _DamagedError(f"it cannot be read ({error.strerror or error})") from error
 

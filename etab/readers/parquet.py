@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from etab.errors import CorruptFileError, LayoutError, MissingPackageError
+from etab.errors import CorruptFileError, MissingPackageError
+from etab.readers.regular import require_regular
 
 
 class ParquetFile:
@@ -60,9 +61,8 @@ def _open(path: Path) -> Any:
         raise MissingPackageError(
             f'{path} needs pyarrow: pip install "etab-bench[parquet]".'
         ) from error
+    require_regular(path)
     try:
         return pyarrow.parquet.ParquetFile(path)
-    except FileNotFoundError as error:
-        raise LayoutError(f"{path} is missing. Restore it as published.") from error
     except (OSError, pyarrow.lib.ArrowException) as error:
         raise CorruptFileError(f"{path} is no Parquet file: {error}. Download it again.") from error

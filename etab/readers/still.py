@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from etab.errors import CorruptFileError, LayoutError
+from etab.readers.regular import require_regular
 from etab.types import Array
 
 _MAX_SIDE = 4096
@@ -61,6 +62,7 @@ def still_info(path: Path) -> StillInfo:
 
 
 def _bytes(path: Path, n: int | None) -> bytes:
+    require_regular(path)
     try:
         with path.open("rb") as file:
             return file.read() if n is None else file.read(n)

@@ -14,7 +14,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from etab.errors import CorruptFileError, LayoutError
+from etab.errors import CorruptFileError
+from etab.readers.regular import require_regular
 
 Row = dict[str, str]
 
@@ -224,12 +225,11 @@ def is_numbered_header(cells: Sequence[str]) -> bool:
 
 def _text(path: Path, hint: str, *, lossy: bool = False) -> str:
     """Decode a file: UTF-16 where it begins with that byte-order mark, else UTF-8."""
+    require_regular(path)
     try:
         data = path.read_bytes()
         encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         return data.decode(encoding, errors="replace" if lossy else "strict")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise LayoutError(f"{path} is missing. Restore it as published.") from error
     except (UnicodeDecodeError, OSError) as error:
         raise CorruptFileError(f"{path} is not a table: {error}. {hint}") from error
 

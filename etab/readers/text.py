@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from etab.errors import CorruptFileError, LayoutError
+from etab.readers.regular import require_regular
 
 
 def read_text(path: Path, hint: str = "Restore it as published.") -> str:
@@ -21,6 +22,7 @@ def read_text(path: Path, hint: str = "Restore it as published.") -> str:
         LayoutError: There is no such file.
         CorruptFileError: It is no text, or cannot be read.
     """
+    require_regular(path, hint)
     try:
         return path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -221,6 +221,8 @@ def read_masks(path: Path, n_rows: int) -> Iterator[Array]:
     Raises:
         ResultError: If the file cannot be read, or is not such a file.
     """
+    if not path.is_file():
+        raise ResultError(f"{path.name} is not an ordinary file.")
     try:
         with path.open("rb") as handle:
             _refuse_other_end(handle)

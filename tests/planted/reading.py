@@ -225,4 +225,21 @@ FAULTS = [
         "True",
         ("tests/datasets/test_check.py::test_other_counts_are_differences_still",),
     ),
+    Fault(
+        "a pipe is read like a file",
+        "etab/readers/regular.py",
+        "if stat.S_ISREG(status.st_mode):",
+        "if not stat.S_ISDIR(status.st_mode):",
+        (
+            "tests/readers/test_fuzz.py::test_what_is_no_file_is_named[table-device]",
+            "tests/readers/test_fuzz.py::test_what_is_no_file_is_named[png-pipe]",
+        ),
+    ),
+    Fault(
+        "what a library raises reaches the user",
+        "etab/readers/dicom_header.py",
+        "FOREIGN = (Exception,)",
+        "FOREIGN = (OSError,)",
+        ("tests/readers/test_damaged_files.py",),
+    ),
 ]

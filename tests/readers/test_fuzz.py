@@ -109,16 +109,20 @@ def _read_special(subject: Subject, name: str, folder: Path, sender: object) -> 
     sender.send(event)  # type: ignore[attr-defined]
 
 
+# The clip cache is written and read by etab alone.
+OTHERS = [subject for subject in SUBJECTS if subject.name != "clip cache"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPECIAL)
-@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+@pytest.mark.parametrize("subject", OTHERS, ids=lambda subject: subject.name)
 def test_what_is_no_file_is_named(subject: Subject, name: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_read_special, args=(subject, name, tmp_path, sender))
     child.start()
     sender.close()
-    assert receiver.poll(90), "reading never ends"
+    assert receiver.poll(60), "reading never ends"
     try:
         event = receiver.recv()
     except EOFError:

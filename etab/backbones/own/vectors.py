@@ -25,6 +25,7 @@ import numpy as np
 from etab.backbones.base import UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.weights.index import sha256_of
 from etab.errors import CorruptFileError, MissingPackageError, UnsupportedOptionError, WeightsError
+from etab.readers.regular import require_regular
 from etab.types import Array, Features
 
 FAMILY = "vectors"
@@ -129,6 +130,7 @@ def read_vectors(file: Path) -> SuppliedVectors:
             another number of rows, is no matrix of numbers, or holds NaN or infinity.
         MissingPackageError: Parquet files need pyarrow.
     """
+    require_regular(file, "Write it again.")
     readers = {".npz": _npz, ".parquet": _parquet, ".safetensors": _safetensors}
     try:
         keys, layers = readers[file.suffix](file)

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from etab.backbones.weights.recognise import is_torchscript, not_weights
-from etab.errors import StorageError, WeightsError
+from etab.errors import EtabError, StorageError, WeightsError
+from etab.readers.regular import require_regular
 from etab.registry import unknown
 from etab.storage import resources
 
@@ -241,8 +242,12 @@ def read_file(path: Path, *, trust: bool = False) -> Any:
     import torch
     from safetensors.torch import load_file
 
-    if not path.is_file():
+    if not path.exists():
         raise WeightsError(f"There is no weights file {path}.")
+    try:
+        require_regular(path)
+    except EtabError as error:
+        raise WeightsError(str(error)) from error
     problem = not_weights(path)
     if problem:
         raise WeightsError(problem)

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from etab.errors import CorruptFileError, EtabError
+from etab.errors import CorruptFileError, EtabError, LayoutError
+from etab.readers.text import read_text
 from etab.storage.digests import ABSENT, file_sha256
 from etab.storage.listing import visible, visible_files
 from etab.storage.machine import allowed_cores
@@ -86,9 +87,9 @@ def read_sums(path: Path) -> dict[str, str]:
     """
     out: dict[str, str] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorruptFileError(f"{path} cannot be read: {error}. Download it again.") from error
+        lines = read_text(path, "Download it again.").splitlines()
+    except LayoutError as error:
+        raise CorruptFileError(str(error)) from error
     for number, line in enumerate(lines, start=1):
         digest, _, name = line.strip().partition(" ")
         name = name.lstrip(" *")

@@ -126,5 +126,5 @@ def test_text_is_read_or_named(tmp_path: Path) -> None:
         read_text(path)
     path.unlink()
     path.mkdir()
-    with pytest.raises(CorruptFileError, match=r"a\.txt cannot be read"):
+    with pytest.raises(CorruptFileError, match=r"a\.txt is a folder; wanted an ordinary file"):
         read_text(path)

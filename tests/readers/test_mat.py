@@ -192,7 +192,7 @@ def test_other_files_say_what_they_are(tmp_path: Path) -> None:
         read_cells(path, "state_ans")
     path.unlink()
     path.mkdir()
-    with pytest.raises(CorruptFileError, match="cannot be read"):
+    with pytest.raises(CorruptFileError, match="is a folder; wanted an ordinary file"):
         read_cells(path, "state_ans")
 
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from etab.backbones.base import BackboneCard
 from etab.backbones.identity import difference
 from etab.backbones.own.vectors import FAMILY as SUPPLIED
-from etab.errors import ResultError, UndefinedError
+from etab.errors import FeaturesLostError, ResultError, StorageError
 from etab.features.base import Embedding, input_of
 from etab.features.recordings import layered
-from etab.features.store import FrameFeatures
+from etab.features.store import WAIT, FrameFeatures
 from etab.features.supplied import supplied_features
-from etab.results import Result
+from etab.results import Predictions, Result
 from etab.runs import cross
 from etab.runs.cell import compute, precision_of_run, refuse_leaks, settings_of
 from etab.runs.data import Data
 from etab.runs.record import stored_result
 from etab.runs.run import Failed, OnCell, Run, Settings
+from etab.storage.claims import claimed
 from etab.storage.machine import limit_threads, require_device
 from etab.storage.memory import give_back
 from etab.tasks.menu import TASKS
@@ -93,8 +98,9 @@ def execute(
         settings: How it is run.
         data: The data of the plan; None opens them anew.
         progress: Called with the backbone, the number of frames done and in all.
-        failed: Called with a cell whose metric does not exist (a test part with one class only)
-            and the error; the other cells are run. None: the error is raised.
+        failed: Called with a cell that fails (such as one whose metric does not exist, because a
+            test part has one class only) and the error; the other cells are run. None: the error
+            is raised.
 
     Yields:
         Each cell. One that is finished already is read.
@@ -155,22 +161,86 @@ def _execute_group(
     task = waiting[0].row
     card = waiting[0].backbone_card
     report = (lambda done, total: progress(card.name, done, total)) if progress else None
-    parts = [_embedded(code, card, settings, data, report) for code in task.parts]
-    embedded = cross.joined_features(parts) if task.fit_on else parts[0]
-    for _, alike in groupby(sorted(waiting, key=_order), key=_shared_by):
-        memo: dict[Any, Any] = {}
-        for run in alike:
-            try:
-                result, predictions = compute(run, embedded, settings, data, memo)
-            except UndefinedError as error:
-                if failed is None:
-                    raise
-                failed(run, error)
-                continue
-            result.save(settings.results, predictions, keep=settings.keep_masks)
-            yield result
-        del memo
-        give_back()
+
+    def embed() -> FrameFeatures:
+        parts = [_embedded(code, card, settings, data, report) for code in task.parts]
+        return cross.joined_features(parts) if task.fit_on else parts[0]
+
+    work = _GroupWork(settings, data, embed, embed(), failed)
+    # A cell that another process has claimed is looked at again when all others are done.
+    while waiting:
+        elsewhere: list[Run] = []
+        for _, alike in groupby(sorted(waiting, key=_order), key=_shared_by):
+            memo: dict[Any, Any] = {}
+            for run in alike:
+                with claimed(claim_path(run, settings), f"{run.task} {run.backbone}") as is_claimed:
+                    result = work.cell(run, memo) if is_claimed else None
+                if not is_claimed:
+                    elsewhere.append(run)
+                elif result is not None:
+                    yield result
+            del memo
+            give_back()
+        if len(elsewhere) == len(waiting):
+            time.sleep(WAIT)
+        waiting = elsewhere
+
+
+def claim_path(run: Run, settings: Settings) -> Path:
+    """Path of the claim of a cell, in a hidden folder of the results.
+
+    Args:
+        run: The cell.
+        settings: Where the results are.
+    """
+    record = Result.path_of(
+        settings.results,
+        run.row.dataset,
+        run.task,
+        run.backbone,
+        run.protocol_name,
+        run.seed,
+        run.head_name,
+    )
+    name = hashlib.sha256(str(record.relative_to(settings.results)).encode()).hexdigest()
+    return settings.results / ".claims" / name
+
+
+@dataclass(slots=True)
+class _GroupWork:
+    """What the cells of a group share: their features, and what is done with a cell that fails."""
+
+    settings: Settings
+    data: Data
+    embed: Callable[[], FrameFeatures]
+    embedded: FrameFeatures
+    failed: Failed | None
+
+    def cell(self, run: Run, memo: dict[Any, Any]) -> Result | None:
+        """Compute and save a claimed cell; None where it failed, which has been reported."""
+        # Another process may have finished it since the group began.
+        stored = finished(run, self.settings, self.data)
+        if stored is not None:
+            return stored
+        try:
+            result, predictions = self._computed(run, memo)
+        except Exception as error:
+            # Nothing can be saved where the disk refuses: that ends the whole group.
+            if self.failed is None or isinstance(error, StorageError):
+                raise
+            self.failed(run, error)
+            return None
+        result.save(self.settings.results, predictions, keep=self.settings.keep_masks)
+        return result
+
+    def _computed(self, run: Run, memo: dict[Any, Any]) -> tuple[Result, Predictions]:
+        try:
+            return compute(run, self.embedded, self.settings, self.data, memo)
+        except FeaturesLostError:
+            # The cache was emptied meanwhile. A second loss is reported.
+            memo.clear()
+            self.embedded = self.embed()
+            return compute(run, self.embedded, self.settings, self.data, memo)
 
 
 def _embedded(

@@ -18,7 +18,7 @@ from typing import Any
 
 from etab import backbones
 from etab.backbones.identity import is_of_package
-from etab.errors import EtabError, UnknownNameError
+from etab.errors import UnknownNameError
 from etab.results import Result
 from etab.runs.data import Data
 from etab.runs.execute import execute
@@ -146,17 +146,23 @@ def _watched(group: list[Run], settings: Settings, data: Data, tell: Listener) -
     def frames(_: str, done: int, total: int) -> None:
         tell(Event("frames", name, done, total))
 
-    def failed(run: Run, error: EtabError) -> None:
-        tell(Event("failed", name, error=f"{run.task} ({run.protocol_name}): {error}", runs=1))
+    ended = 0  # cells that are finished, or were reported as failed
+
+    def failed(run: Run, error: Exception) -> None:
+        nonlocal ended
+        ended += 1
+        words = f"{run.task} ({run.protocol_name}): {describe_failure(error)}"
+        tell(Event("failed", name, error=words, runs=1))
 
     try:
         for result in execute(group, settings, data=data, progress=frames, failed=failed):
+            ended += 1
             tell(Event("cell", name, result=result))
             yield result
     except BaseException as error:
         if is_interruption(error):
             raise
-        tell(Event("failed", name, error=describe_failure(error), runs=len(group)))
+        tell(Event("failed", name, error=describe_failure(error), runs=len(group) - ended))
 
 
 def serial(

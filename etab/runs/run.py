@@ -57,7 +57,7 @@ RUNS_VERSION = 1
 OnCell = Callable[[str, int, int], None]
 
 
-Failed = Callable[["Run", EtabError], None]
+Failed = Callable[["Run", Exception], None]
 
 
 @dataclass(frozen=True, slots=True)

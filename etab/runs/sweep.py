@@ -18,8 +18,8 @@ from etab.runs.data import Data
 from etab.runs.execute import finished, require_ready
 from etab.runs.executors import Event, local
 from etab.runs.run import Run, Settings, plan
-from etab.storage.atomic import write_atomically
-from etab.storage.machine import allowed_cores
+from etab.storage.atomic import require_writable, write_atomically
+from etab.storage.machine import allowed_cores, require_device
 from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS
 from etab.tasks.rows import undefined_note
@@ -104,6 +104,7 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
     """
     if launched()[1] > 1:
         raise UnsupportedOptionError("torchrun is for `etab finetune`; `etab run` takes --workers.")
+    require_device(settings.device)
     settings = settings.needing(code for run in runs for code in run.row.parts)
     data = Data(settings)
     require_ready(runs, settings, data)
@@ -117,6 +118,7 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
             before.append(stored)
     if not waiting:
         return Done(len(runs), (), (), before=tuple(before))
+    require_writable(settings.results)
     failures: list[tuple[str, str]] = []
     n = workers or (allowed_cores() if settings.device == "cpu" else 1)
     with watch(len(waiting)) as listen:

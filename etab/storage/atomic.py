@@ -74,3 +74,29 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     finally:
         if temp is not None:
             temp.unlink(missing_ok=True)
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder in which no file can be made, before anything is computed for it.
+
+    Args:
+        folder: The folder; it is made if it does not exist.
+
+    Raises:
+        StorageError: The disk refuses.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     require_writable(Path(folder) / "results")
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part") as file:
+            file.write(b"x")
+            file.flush()
+    except OSError as error:
+        raise StorageError(
+            f"Nothing can be written to {folder}: {error.strerror or error}. Nothing was computed; "
+            "check the folder and its permissions, or name another one."
+        ) from error

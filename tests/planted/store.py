@@ -4,6 +4,7 @@ from tests.faults import Fault
 
 _TESTS = ("tests/features/test_store.py",)
 _CLAIMS = ("tests/storage/test_claims.py",)
+_SHARED = ("tests/runs/test_shared_runs.py",)
 
 FAULTS = [
     Fault(
@@ -96,5 +97,40 @@ FAULTS = [
         "        if read_claim(path) != holder:\n            return False\n",
         "",
         _CLAIMS,
+    ),
+    Fault(
+        "a cell is computed beside the run that has claimed it",
+        "etab/runs/execute.py",
+        "result = work.cell(run, memo) if is_claimed else None",
+        "result = work.cell(run, memo)",
+        _SHARED,
+    ),
+    Fault(
+        "a cell that fails ends the others",
+        "etab/runs/execute.py",
+        "        except Exception as error:\n            # Nothing",
+        "        except ValueError as error:\n            # Nothing",
+        _SHARED,
+    ),
+    Fault(
+        "a cache that is emptied ends a cell",
+        "etab/runs/execute.py",
+        "except FeaturesLostError:",
+        "except ZeroDivisionError:",
+        _SHARED,
+    ),
+    Fault(
+        "results that cannot be written are noticed after the work",
+        "etab/runs/sweep.py",
+        "    require_writable(settings.results)\n",
+        "",
+        _SHARED,
+    ),
+    Fault(
+        "data are read before the device is checked",
+        "etab/runs/sweep.py",
+        "    require_device(settings.device)\n",
+        "",
+        _SHARED,
     ),
 ]

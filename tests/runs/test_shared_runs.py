@@ -1,0 +1,152 @@
+"""Several runs of one plan share its cells, and a cell that fails ends alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etab.errors import FeaturesLostError, StorageError, UnsupportedOptionError
+from etab.results import load_results
+from etab.runs import execute as executing
+from etab.runs import sweep as sweeping
+from etab.runs.execute import claim_path, execute
+from etab.runs.executors import Event, serial
+from etab.runs.run import Settings, plan
+from etab.runs.sweep import sweep
+from etab.storage.claims import take_claim
+
+
+@pytest.fixture(scope="module")
+def camus(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["camus"]) / "camus"
+
+
+@pytest.fixture
+def settings(camus: Path, tmp_path: Path) -> Settings:
+    return Settings(root=camus, results=tmp_path / "results")
+
+
+RUNS = plan("b0", ["image_stats"], protocols=("cv3",), head="knn")
+
+
+def test_a_cell_that_another_run_computes_comes_last_and_is_computed_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = take_claim(claim_path(RUNS[0], settings))
+    assert claim is not None
+    real = executing.compute
+    computed: list[str] = []
+
+    def compute(run: Any, *rest: Any) -> Any:
+        computed.append(run.task)
+        return real(run, *rest)
+
+    def sleep(_: float) -> None:
+        # The other run computes the cell and ends.
+        claim.release()
+        list(execute(RUNS[:1], settings))
+
+    monkeypatch.setattr(executing, "compute", compute)
+    monkeypatch.setattr(executing.time, "sleep", sleep)
+    results = list(execute(RUNS, settings))
+    assert sorted(computed) == sorted(run.task for run in RUNS)
+    assert results[-1].task == RUNS[0].task
+    assert len(load_results(settings.results)) == len(RUNS)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory")])
+def test_a_cell_that_fails_ends_alone(
+    error: Exception, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = executing.compute
+
+    def compute(run: Any, *rest: Any) -> Any:
+        if run.task == RUNS[0].task:
+            raise error
+        return real(run, *rest)
+
+    monkeypatch.setattr(executing, "compute", compute)
+    events: list[Event] = []
+    results = serial(RUNS, settings, events.append)
+    assert [cell.task for cell in results] == [run.task for run in RUNS[1:]]
+    (failed,) = [event for event in events if event.kind == "failed"]
+    assert failed.runs == 1
+    assert failed.error.startswith(f"{RUNS[0].task} (cv3): {type(error).__name__}")
+
+
+def test_features_that_are_deleted_meanwhile_are_computed_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = executing.compute
+    lost = [FeaturesLostError("map0.npy was deleted while it was in use.")]
+
+    def compute(*rest: Any) -> Any:
+        if lost:
+            raise lost.pop()
+        return real(*rest)
+
+    monkeypatch.setattr(executing, "compute", compute)
+    assert len(list(execute(RUNS, settings))) == len(RUNS)
+
+
+def test_a_results_folder_that_cannot_be_written_is_refused_before_any_work(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.results.touch()
+    monkeypatch.setattr(sweeping, "local", lambda *_, **__: pytest.fail("work has begun"))
+    with pytest.raises(StorageError, match="Nothing was computed"):
+        sweep(RUNS, settings, workers=1, watch=lambda _: nullcontext(print))
+
+
+def test_a_device_is_checked_before_the_data_are_opened(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "Data", lambda _: pytest.fail("data are opened"))
+    absent = Settings(root=settings.root, results=settings.results, device="cuda:99")
+    with pytest.raises(UnsupportedOptionError, match="cuda:99"):
+        sweep(RUNS, absent, workers=1, watch=lambda _: nullcontext(print))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [2, 5])
+def test_runs_at_once_compute_every_cell_and_every_entry_once(
+    n: int, camus: Path, tmp_path: Path
+) -> None:
+    code = """
+import sys
+from pathlib import Path
+from etab.features import entries, store
+from etab.runs import execute as executing
+from etab.runs.run import Settings, plan
+
+log = Path(sys.argv[2]) / "log"
+
+def logged(word, call):
+    def f(*rest, **more):
+        with log.open("a") as file:
+            file.write(word + "\\n")
+        return call(*rest, **more)
+    return f
+
+executing.compute = logged("cell", executing.compute)
+store.write_entry = logged("entry", store.write_entry)
+settings = Settings(
+    root=Path(sys.argv[1]), results=Path(sys.argv[2]) / "results", cache=Path(sys.argv[2]) / "cache"
+)
+runs = plan("b0", ["image_stats", "pixel_pca"], protocols=("cv3",), head="knn")
+assert len(list(executing.execute(runs, settings))) == len(runs)
+"""
+    command = [sys.executable, "-c", code, str(camus), str(tmp_path)]
+    processes = [subprocess.Popen(command) for _ in range(n)]
+    assert [process.wait(timeout=280) for process in processes] == [0] * n
+    words = (tmp_path / "log").read_text().split()
+    assert words.count("cell") == 2 * len(RUNS) == len(load_results(tmp_path / "results"))
+    assert words.count("entry") == 2
+    assert not list(tmp_path.rglob("*.claim"))
+    assert not list(tmp_path.rglob("*.part"))

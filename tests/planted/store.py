@@ -4,7 +4,7 @@ from tests.faults import Fault
 
 _TESTS = ("tests/features/test_store.py",)
 _CLAIMS = ("tests/storage/test_claims.py",)
-_SHARED = ("tests/runs/test_shared_runs.py",)
+_SHARED = ("tests/runs/test_shared_runs.py", "-m", "slow or not slow", "-k", "not at_once")
 
 FAULTS = [
     Fault(

@@ -32,9 +32,10 @@ def settings(camus: Path, tmp_path: Path) -> Settings:
     return Settings(root=camus, results=tmp_path / "results")
 
 
-RUNS = plan("b0", ["image_stats"], protocols=("cv3",), head="knn")
+RUNS = plan("b0-A4-C", ["image_stats"], protocols=("cv3", "cv2"), head="knn")
 
 
+@pytest.mark.slow
 def test_a_cell_that_another_run_computes_comes_last_and_is_computed_once(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,7 +45,7 @@ def test_a_cell_that_another_run_computes_comes_last_and_is_computed_once(
     computed: list[str] = []
 
     def compute(run: Any, *rest: Any) -> Any:
-        computed.append(run.task)
+        computed.append(run.protocol_name)
         return real(run, *rest)
 
     def sleep(_: float) -> None:
@@ -55,11 +56,12 @@ def test_a_cell_that_another_run_computes_comes_last_and_is_computed_once(
     monkeypatch.setattr(executing, "compute", compute)
     monkeypatch.setattr(executing.time, "sleep", sleep)
     results = list(execute(RUNS, settings))
-    assert sorted(computed) == sorted(run.task for run in RUNS)
-    assert results[-1].task == RUNS[0].task
+    assert sorted(computed) == ["cv2", "cv3"]
+    assert [cell.protocol for cell in results] == ["cv2", "cv3"]
     assert len(load_results(settings.results)) == len(RUNS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory")])
 def test_a_cell_that_fails_ends_alone(
     error: Exception, settings: Settings, monkeypatch: pytest.MonkeyPatch
@@ -67,19 +69,20 @@ def test_a_cell_that_fails_ends_alone(
     real = executing.compute
 
     def compute(run: Any, *rest: Any) -> Any:
-        if run.task == RUNS[0].task:
+        if run.protocol_name == "cv3":
             raise error
         return real(run, *rest)
 
     monkeypatch.setattr(executing, "compute", compute)
     events: list[Event] = []
     results = serial(RUNS, settings, events.append)
-    assert [cell.task for cell in results] == [run.task for run in RUNS[1:]]
+    assert [cell.protocol for cell in results] == ["cv2"]
     (failed,) = [event for event in events if event.kind == "failed"]
     assert failed.runs == 1
     assert failed.error.startswith(f"{RUNS[0].task} (cv3): {type(error).__name__}")
 
 
+@pytest.mark.slow
 def test_features_that_are_deleted_meanwhile_are_computed_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +142,7 @@ store.write_entry = logged("entry", store.write_entry)
 settings = Settings(
     root=Path(sys.argv[1]), results=Path(sys.argv[2]) / "results", cache=Path(sys.argv[2]) / "cache"
 )
-runs = plan("b0", ["image_stats", "pixel_pca"], protocols=("cv3",), head="knn")
+runs = plan("b0-A4-C", ["image_stats", "pixel_pca"], protocols=("cv3", "cv2"), head="knn")
 assert len(list(executing.execute(runs, settings))) == len(runs)
 """
     command = [sys.executable, "-c", code, str(camus), str(tmp_path)]

@@ -23,6 +23,7 @@ from etab.cli import reproduce as cli_reproduce
 from etab.cli import rescore as cli_rescore
 from etab.cli import results as cli_results
 from etab.cli import run as cli_run
+from etab.cli import status as cli_status
 from etab.cli import submit as cli_submit
 from etab.cli import vectors as cli_vectors
 from etab.cli.words import say
@@ -52,6 +53,7 @@ app.command("reproduce")(cli_reproduce.reproduce)
 app.command("finetune")(cli_finetune.finetune)
 app.command("rescore")(cli_rescore.rescore_command)
 app.command("run")(cli_run.run_command)
+app.command("status")(cli_status.status_command)
 app.command("list")(cli_lists.list_command)
 app.command("cache")(cli_cache.cache_command)
 app.command("results")(cli_results.results_command)

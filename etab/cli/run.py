@@ -89,6 +89,10 @@ def run_command(
     data: DataOption = None,
     skip_bad: SkipBadOption = False,
     keep_masks: KeepMasksOption = "all",
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Try cells again that `etab status` lists as failed."),
+    ] = False,
 ) -> None:
     """Compute all results that are not there yet.
 
@@ -144,7 +148,7 @@ def run_command(
     )
     if own is not None:
         keep_description(own, results, replace=False)  # there, should this run be stopped
-    done = sweep(runs, settings, workers=workers, watch=show.watch)
+    done = sweep(runs, settings, workers=workers, watch=show.watch, retry_failed=retry_failed)
     if own is not None:
         keep_description(own, results)
     for message in lacking([run.row.dataset for run in runs], root):

@@ -22,12 +22,16 @@ from etab.results import Predictions, Result
 from etab.runs import cross
 from etab.runs.cell import compute, precision_of_run, refuse_leaks, settings_of
 from etab.runs.data import Data
+from etab.runs.failed_cells import describe_kind, forget_failure, record_failure
 from etab.runs.record import stored_result
 from etab.runs.run import Failed, OnCell, Run, Settings
 from etab.storage.claims import claimed
 from etab.storage.machine import limit_threads, require_device
 from etab.storage.memory import give_back
 from etab.tasks.menu import TASKS
+
+CLAIMS = ".claims"
+"""Folder of the claims of cells, in a folder of results."""
 
 
 def finished(run: Run, settings: Settings, data: Data | None = None) -> Result | None:
@@ -59,6 +63,21 @@ def finished(run: Run, settings: Settings, data: Data | None = None) -> Result |
     if reason:
         raise ResultError(f"{stored.path(settings.results)} is not served again: {reason}")
     return stored
+
+
+def facts_of_cell(run: Run, settings: Settings, data: Data) -> dict[str, Any]:
+    """List what decides a cell, beside the content of its weights.
+
+    Args:
+        run: The cell.
+        settings: How the plan is run.
+        data: The data of the plan.
+
+    Returns:
+        The facts that resuming compares, and the digest of the data.
+    """
+    facts = settings_of(run, precision_of_run(run, settings), data)
+    return {**facts, "n_fold": run.n_fold, "data": data.digest(run.row.dataset)}
 
 
 def require_ready(runs: Sequence[Run], settings: Settings, data: Data) -> None:
@@ -203,7 +222,7 @@ def claim_path(run: Run, settings: Settings) -> Path:
         run.head_name,
     )
     name = hashlib.sha256(str(record.relative_to(settings.results)).encode()).hexdigest()
-    return settings.results / ".claims" / name
+    return settings.results / CLAIMS / name
 
 
 @dataclass(slots=True)
@@ -228,9 +247,13 @@ class _GroupWork:
             # Nothing can be saved where the disk refuses: that ends the whole group.
             if self.failed is None or isinstance(error, StorageError):
                 raise
+            facts = facts_of_cell(run, self.settings, self.data)
+            kind, words = describe_kind(error)
+            record_failure(run, self.settings, facts, kind, words)
             self.failed(run, error)
             return None
         result.save(self.settings.results, predictions, keep=self.settings.keep_masks)
+        forget_failure(run, self.settings)
         return result
 
     def _computed(self, run: Run, memo: dict[Any, Any]) -> tuple[Result, Predictions]:

@@ -21,7 +21,8 @@ from etab.backbones.identity import is_of_package
 from etab.errors import UnknownNameError
 from etab.results import Result
 from etab.runs.data import Data
-from etab.runs.execute import execute
+from etab.runs.execute import execute, facts_of_cell, finished
+from etab.runs.failed_cells import record_failure
 from etab.runs.failures import describe_failure, is_interruption
 from etab.runs.run import Run, Settings
 from etab.storage.machine import allowed_cores
@@ -239,11 +240,20 @@ def local(
                 done, failed = _pooled(pool_of(1), [group], settings)
                 results += done
                 if failed:
+                    _record_killed(group, settings, data)
                     listen(Event("failed", group[0].backbone, error=_KILLED, runs=len(group)))
         finally:
             queue.put(None)
             reader.join(timeout=5)
     return results
+
+
+def _record_killed(group: list[Run], settings: Settings, data: Data) -> None:
+    """Record the cells that a worker left when the system ended it."""
+    for run in group:
+        if finished(run, settings, data) is None:
+            facts = facts_of_cell(run, settings, data)
+            record_failure(run, settings, facts, "killed", _KILLED)
 
 
 _KILLED = (

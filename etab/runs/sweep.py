@@ -15,8 +15,9 @@ from etab.leaderboard.page import board_page
 from etab.leaderboard.ranking import rank_folder
 from etab.results import Result
 from etab.runs.data import Data
-from etab.runs.execute import finished, require_ready
+from etab.runs.execute import facts_of_cell, finished, require_ready
 from etab.runs.executors import Event, local
+from etab.runs.failed_cells import recorded_failure
 from etab.runs.run import Run, Settings, plan
 from etab.storage.atomic import require_writable, write_atomically
 from etab.storage.machine import allowed_cores, require_device
@@ -86,7 +87,14 @@ def backbone_names(words: Sequence[str], tasks: Sequence[str] = ()) -> list[str]
     return [*learned, *[f"random/{n}" for n in learned], *[c.name for c in cards if not c.learned]]
 
 
-def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch) -> Done:
+def sweep(
+    runs: Sequence[Run],
+    settings: Settings,
+    *,
+    workers: int,
+    watch: Watch,
+    retry_failed: bool = False,
+) -> Done:
     """Run the cells of a plan that are not finished.
 
     Args:
@@ -95,6 +103,7 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
         workers: Number of worker processes. 0 starts one for each core that this process may use,
             or one in all where the device is not the processor.
         watch: Called with the number of cells to run; a context that gives the listener of events.
+        retry_failed: Whether to try cells again that failed too often.
 
     Returns:
         What was run and what failed.
@@ -110,16 +119,21 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
     require_ready(runs, settings, data)
     waiting: list[Run] = []
     before: list[Result] = []
+    failures: list[tuple[str, str]] = []
     for run in runs:
         stored = finished(run, settings, data)
-        if stored is None:
-            waiting.append(run)
-        else:
+        if stored is not None:
             before.append(stored)
+            continue
+        reason = "" if retry_failed else _given_up(run, settings, data)
+        if reason:
+            failures.append((run.backbone, reason))
+        else:
+            waiting.append(run)
+    given_up = len(failures)
     if not waiting:
-        return Done(len(runs), (), (), before=tuple(before))
+        return Done(len(before), (), tuple(failures), given_up, tuple(before))
     require_writable(settings.results)
-    failures: list[tuple[str, str]] = []
     n = workers or (allowed_cores() if settings.device == "cpu" else 1)
     with watch(len(waiting)) as listen:
 
@@ -129,7 +143,19 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
             listen(event)
 
         ran = local(waiting, settings, collect, workers=n, data=data)
-    return Done(len(before), tuple(ran), tuple(failures), len(waiting) - len(ran), tuple(before))
+    failed = given_up + len(waiting) - len(ran)
+    return Done(len(before), tuple(ran), tuple(failures), failed, tuple(before))
+
+
+def _given_up(run: Run, settings: Settings, data: Data) -> str:
+    """Say why a cell is not tried again; "" if it is tried."""
+    record = recorded_failure(run, settings, facts_of_cell(run, settings, data))
+    if record is None or not record.is_given_up:
+        return ""
+    return (
+        f"{run.task} ({run.protocol_name}): {record.words} It failed before and is not tried "
+        "again; --retry-failed does so."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,20 @@ FAULTS = [
         _SHARED,
     ),
     Fault(
+        "a cell that fails is tried for ever",
+        "etab/runs/failed_cells.py",
+        'return self.kind == "undefined" or self.attempts >= MOST_ATTEMPTS',
+        "return False",
+        _SHARED,
+    ),
+    Fault(
+        "a cell that was mended stays listed as failed",
+        "etab/runs/execute.py",
+        "        forget_failure(run, self.settings)\n",
+        "",
+        _SHARED,
+    ),
+    Fault(
         "a cache that is emptied ends a cell",
         "etab/runs/execute.py",
         "except FeaturesLostError:",

@@ -10,15 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
-from etab.errors import FeaturesLostError, StorageError, UnsupportedOptionError
+from etab.cli.status import status_command
+from etab.errors import (
+    FeaturesLostError,
+    StorageError,
+    UndefinedError,
+    UnsupportedOptionError,
+)
 from etab.results import load_results
 from etab.runs import execute as executing
 from etab.runs import sweep as sweeping
 from etab.runs.execute import claim_path, execute
 from etab.runs.executors import Event, serial
+from etab.runs.failed_cells import failed_cells
 from etab.runs.run import Settings, plan
-from etab.runs.sweep import sweep
+from etab.runs.sweep import Done, sweep
 from etab.storage.claims import take_claim
 
 
@@ -114,6 +122,48 @@ def test_a_device_is_checked_before_the_data_are_opened(
     absent = Settings(root=settings.root, results=settings.results, device="cuda:99")
     with pytest.raises(UnsupportedOptionError, match="cuda:99"):
         sweep(RUNS, absent, workers=1, watch=lambda _: nullcontext(print))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("error", "attempts"), [(UndefinedError("one class"), 1), (MemoryError(), 3)]
+)
+def test_a_cell_that_fails_is_recorded_and_not_tried_for_ever(
+    error: Exception,
+    attempts: int,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tried: list[str] = []
+
+    def compute(run: Any, *_: Any) -> Any:
+        tried.append(run.task)
+        raise error
+
+    def once(**options: Any) -> Done:
+        return sweep(RUNS[:1], settings, workers=1, watch=lambda _: nullcontext(_ignore), **options)
+
+    monkeypatch.setattr(executing, "compute", compute)
+    for _ in range(attempts + 2):
+        done = once()
+        assert [done.failed, len(done.failures)] == [1, 1]
+    assert len(tried) == attempts
+    assert "--retry-failed" in done.said()
+    with pytest.raises(typer.Exit):
+        status_command(settings.results)
+    shown = capsys.readouterr().out
+    assert "0 cells finished, 0 at work, 1 failed" in shown
+    (cell,) = failed_cells(settings.results)
+    assert cell.command in shown
+    assert f"--tasks {RUNS[0].task} --backbones image_stats --protocol cv3" in cell.command
+    monkeypatch.undo()
+    assert once(retry_failed=True).failed == 0
+    assert not failed_cells(settings.results)
+
+
+def _ignore(_: Event) -> None:
+    """Listen to nothing."""
 
 
 @pytest.mark.slow

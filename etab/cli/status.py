@@ -1,0 +1,46 @@
+"""The command ``etab status``: what runs have finished, are at work on, and could not do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from etab.cli.words import say
+
+
+def status_command(
+    results: Annotated[Path, typer.Argument(help="Folder of the result files.")] = Path("results"),
+) -> None:
+    """Show the cells of a results folder: finished, at work now, and failed.
+
+    It can be called from another terminal while runs are at work. Each failed cell is listed with
+    the command that tries it again.
+    """
+    from etab.results.folder import read_results
+    from etab.runs.execute import CLAIMS
+    from etab.runs.failed_cells import failed_cells
+    from etab.storage.claims import is_abandoned, read_claim
+
+    stored = read_results(results)
+    failed = failed_cells(results)
+    at_work = []
+    for path in sorted((results / CLAIMS).glob("*")):
+        holder = read_claim(path)
+        if holder is not None and not is_abandoned(path):
+            at_work.append(f"  {holder.work} (process {holder.pid} on {holder.host})")
+    say(
+        f"{len(stored.results)} cells finished, {len(at_work)} at work, {len(failed)} failed "
+        f"in {results}."
+    )
+    for line in at_work:
+        say(line)
+    for cell in failed:
+        tried = "once" if cell.attempts == 1 else f"{cell.attempts} times"
+        later = "is not tried again unless asked for" if cell.is_given_up else "is tried again"
+        say(f"{cell.task} {cell.backbone} ({cell.kind}, tried {tried}, {later}): {cell.words}")
+        say(f"  {cell.command}")
+    for problem in stored.problems:
+        say(problem)
+    raise typer.Exit(1 if failed or stored.problems else 0)

@@ -1,0 +1,200 @@
+"""Cells that failed: recorded beside the results, so that no run tries them for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from etab.errors import SplitError, UndefinedError
+from etab.results import Result
+from etab.runs.failures import describe_failure
+from etab.runs.run import Run, Settings
+from etab.storage.atomic import write_atomically
+
+MOST_ATTEMPTS = 3
+"""Attempts after which a cell is not tried again."""
+
+_FOLDER = ".failed"
+_CERTAIN = (UndefinedError, SplitError)
+_MEMORY = ("MemoryError", "OutOfMemoryError")
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCell:
+    """The record of a cell that failed.
+
+    Attributes:
+        task: Code of the task.
+        backbone: Name of the backbone.
+        kind: "undefined" (the same data give the same error), "memory", "killed" or "error".
+        words: Why it failed.
+        attempts: How often it has failed.
+        facts: Digest of what decides the cell. The record holds for these facts alone.
+        command: The command that tries the cell again.
+    """
+
+    task: str
+    backbone: str
+    kind: str
+    words: str
+    attempts: int
+    facts: str
+    command: str
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether another attempt is made only when it is asked for."""
+        return self.kind == "undefined" or self.attempts >= MOST_ATTEMPTS
+
+
+def failure_kind(error: BaseException) -> str:
+    """Name the kind of a failure.
+
+    Args:
+        error: The exception that ended a cell.
+
+    Returns:
+        "undefined", "memory" or "error".
+
+    Example:
+        >>> failure_kind(MemoryError())
+        'memory'
+    """
+    if isinstance(error, _CERTAIN):
+        return "undefined"
+    if type(error).__name__ in _MEMORY or "out of memory" in str(error).lower():
+        return "memory"
+    return "error"
+
+
+def record_failure(
+    run: Run, settings: Settings, facts: Mapping[str, Any], kind: str, words: str
+) -> None:
+    """Record that a cell has failed once more.
+
+    Args:
+        run: The cell.
+        settings: How the plan is run.
+        facts: What decides the cell.
+        kind: The kind of the failure, as ``FailedCell`` names it.
+        words: Why it failed.
+    """
+    before = recorded_failure(run, settings, facts)
+    record = FailedCell(
+        run.task,
+        run.backbone,
+        kind,
+        words,
+        1 if before is None else before.attempts + 1,
+        _digest(facts),
+        repeat_command(run, settings),
+    )
+    write_atomically(_path(run, settings), json.dumps(asdict(record), indent=1) + "\n")
+
+
+def recorded_failure(run: Run, settings: Settings, facts: Mapping[str, Any]) -> FailedCell | None:
+    """Find the record of a cell that failed with the same facts.
+
+    Args:
+        run: The cell.
+        settings: Where the results are.
+        facts: What decides the cell.
+
+    Returns:
+        The record; None if there is none, or if it was made with other data or code.
+    """
+    found = _read(_path(run, settings))
+    if found is None or found.facts != _digest(facts):
+        return None
+    return found
+
+
+def forget_failure(run: Run, settings: Settings) -> None:
+    """Delete the record of a cell that is finished now.
+
+    Args:
+        run: The cell.
+        settings: Where the results are.
+    """
+    with contextlib.suppress(OSError):
+        _path(run, settings).unlink(missing_ok=True)
+
+
+def failed_cells(results: Path) -> list[FailedCell]:
+    """Read every record of a failed cell, sorted by backbone and task.
+
+    Args:
+        results: Folder of the results.
+
+    Example:
+        >>> failed_cells(Path("no results"))
+        []
+    """
+    records = [_read(path) for path in (results / _FOLDER).glob("*")]
+    cells = [record for record in records if record is not None]
+    return sorted(cells, key=lambda cell: (cell.backbone, cell.task, cell.command))
+
+
+def repeat_command(run: Run, settings: Settings) -> str:
+    """Write the command that tries a cell again.
+
+    Args:
+        run: The cell.
+        settings: How the plan is run.
+    """
+    words = ["etab", "run", "--tasks", run.task, "--backbones", run.backbone]
+    words += ["--protocol", run.protocol_name, "--head", run.head_name, "--seed", str(run.seed)]
+    options = {
+        "--aggregate": run.aggregate,
+        "--decide": run.decide,
+        "--root": settings.root,
+        "--data": settings.data,
+        "--results": settings.results,
+        "--cache": settings.cache,
+    }
+    if settings.data is not None:
+        options.pop("--root")
+    for name, value in options.items():
+        if value is not None:
+            words += [name, str(value)]
+    return shlex.join([*words, "--retry-failed"])
+
+
+def describe_kind(error: BaseException) -> tuple[str, str]:
+    """Describe a failure by its kind and in words.
+
+    Args:
+        error: The exception that ended a cell.
+    """
+    return failure_kind(error), describe_failure(error)
+
+
+def _path(run: Run, settings: Settings) -> Path:
+    record = Result.path_of(
+        Path(),
+        run.row.dataset,
+        run.task,
+        run.backbone,
+        run.protocol_name,
+        run.seed,
+        run.head_name,
+    )
+    return settings.results / _FOLDER / hashlib.sha256(str(record).encode()).hexdigest()
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read(path: Path) -> FailedCell | None:
+    try:
+        return FailedCell(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -245,8 +245,8 @@ FAULTS = [
     Fault(
         "a name becomes markup in a terminal",
         "etab/leaderboard/terminal.py",
-        "[Text(printable(cell)) for cell in _cells(row, board)]",
-        "_cells(row, board)",
+        "[Text(printable(cell)) for cell in shown]",
+        "shown",
         PAGE,
     ),
     Fault(

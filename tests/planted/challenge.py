@@ -281,7 +281,7 @@ FAULTS = [
     _fault(
         "rows by id, not by person",
         PARQUET,
-        "            people[patient],\n",
+        "            people.get(patient, patient),\n",
         "            patient,\n",
         ROWS,
         "test_rows_say_what_the_original_layout_says",

@@ -37,8 +37,8 @@ FAULTS = [
     Fault(
         "few: the authors' validation patients still choose",
         FILE,
-        "return RowSplit(train, inner, split.test, split.name,",
-        "return RowSplit(train, split.inner, split.test, split.name,",
+        "            train,\n            inner,\n            split.test,\n",
+        "            train,\n            split.inner,\n            split.test,\n",
         TESTS,
     ),
     Fault(

@@ -64,6 +64,7 @@
 
   ETAB.download = (name, type, text) => {
     const link = ETAB.el("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
+    link.onclick = event => event.stopPropagation(); // a sheet that is open stays open
     document.body.append(link);
     link.click();
     link.remove();

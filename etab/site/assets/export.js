@@ -25,9 +25,11 @@
     ...rows.map(row => `${row.map(texCell).join(" & ")} \\\\`), "\\hline", "\\end{tabular}", "",
   ].join("\n");
 
+  // JSON keeps names as they are; signs that could change what a terminal shows are escaped.
+  const escaped = sign => [...Array(sign.length).keys()].map(k => `\\u${sign.charCodeAt(k).toString(16).padStart(4, "0")}`).join("");
   const json = (heads, rows, about) => JSON.stringify({
     ...about, rows: rows.map(row => Object.fromEntries(heads.map((head, i) => [head, row[i] ?? null]))),
-  }, null, 1);
+  }, null, 1).replace(/[\p{Cf}\p{Zl}\p{Zp}\u007f-\u009f]/gu, escaped);
 
   ETAB.EXPORTS = {
     csv: { label: "CSV", type: "text/csv", write: csv },

@@ -58,6 +58,14 @@ def cache_command(
         bool,
         typer.Option("--clear", help="Delete the features; they are computed again when needed."),
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read every entry and name those that are damaged."),
+    ] = False,
+    clean: Annotated[
+        bool,
+        typer.Option("--clean", help="Delete what runs that were killed left unfinished."),
+    ] = False,
 ) -> None:
     """Show the size of the feature cache, or delete the features.
 
@@ -70,10 +78,30 @@ def cache_command(
     for path, size in entries:
         say(f"{size_words(size):>10}  {path.relative_to(folder)}")
     say(f"{size_words(total)} of features in {folder}.")
+    if clean:
+        from etab.features.entries import remove_litter
+
+        say(f"Deleted {len(remove_litter(folder))} unfinished entries and claims.")
+    if verify and _damaged([path for path, _ in entries]):
+        raise typer.Exit(1)
     if clear:
         for path, _ in entries:
             shutil.rmtree(path)
         say(f"Deleted {len(entries)} entries.")
+
+
+def _damaged(folders: list[Path]) -> int:
+    """Name the damaged entries, and return their number."""
+    from etab.features.entries import entry_damage
+
+    count = 0
+    for folder in folders:
+        damage = entry_damage(folder)
+        if damage:
+            count += 1
+            say(f"{folder} is damaged ({damage}); it is computed again when it is needed.")
+    say(f"{len(folders) - count} of {len(folders)} entries are as they were written.")
+    return count
 
 
 def _entries(folder: Path) -> list[tuple[Path, int]]:
@@ -82,5 +110,6 @@ def _entries(folder: Path) -> list[tuple[Path, int]]:
     An entry is a folder with the file entry.json, which only the cache writes.
     """
     folders = [path.parent for path in folder.rglob("entry.json")]
+    folders = [path for path in folders if path.suffix != ".part"]
     sizes = [(path, folder_size(path)) for path in sorted(folders)]
     return sorted(sizes, key=lambda entry: -entry[1])

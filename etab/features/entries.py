@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ import xxhash
 from etab.backbones.base import Backbone
 from etab.errors import CorruptFileError, EtabError, EtabWarning, StorageError
 from etab.features.lazy import StoredMap
+from etab.storage.claims import is_abandoned
 from etab.storage.memory import Spill
 from etab.types import Array, Features, IntArray
 
@@ -303,6 +305,50 @@ def read_entry(folder: Path | None, load: Load | None = None) -> Features | None
             stacklevel=4,
         )
         return None
+
+
+def entry_damage(folder: Path) -> str:
+    """Say what is wrong with an entry, whichever input wrote it.
+
+    Args:
+        folder: Folder of the entry.
+
+    Returns:
+        What has changed since it was written; "" if nothing has.
+    """
+    try:
+        _verified(folder, lambda *_: Features({}))
+    except _DAMAGE as error:
+        return str(error) or type(error).__name__
+    return ""
+
+
+def remove_litter(cache: Path, *, older_than: float = 86400.0) -> list[Path]:
+    """Remove the unfinished entries and the claims that ended processes left in a cache.
+
+    An unfinished entry stays while a living process claims it, or while it is young.
+
+    Args:
+        cache: Folder of the cache.
+        older_than: Age in s from which an unfinished entry is removed.
+
+    Returns:
+        What was removed.
+    """
+    removed: list[Path] = []
+    for claim in sorted((cache / "features").glob("*/*.claim")):
+        if is_abandoned(claim):
+            claim.unlink(missing_ok=True)
+            removed.append(claim)
+    for part in sorted((cache / "features").glob("*/*.part")):
+        target = part.name.split(".")[0]
+        is_at_work = part.with_name(f"{target}.claim").exists()
+        with contextlib.suppress(FileNotFoundError):
+            is_young = time.time() - part.stat().st_mtime < older_than
+            if not is_at_work and not is_young:
+                shutil.rmtree(part, ignore_errors=True)
+                removed.append(part)
+    return removed
 
 
 def _entry_digest(entry: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer
 
 from etab import backbones
+from etab.cli.cache import cache_command
 from etab.errors import EtabWarning, FeaturesLostError, StorageError
 from etab.features import store
 from etab.features.entries import Batches, embed_batches, load_batches, read_entry, write_entry
@@ -202,3 +205,28 @@ def test_features_that_are_deleted_while_they_are_used_are_named(tmp_path: Path)
     shutil.rmtree(tmp_path / "features")
     with pytest.raises(FeaturesLostError, match="was deleted while it was in use"):
         np.asarray(maps[0])
+
+
+def test_damage_and_litter_of_a_cache_are_named_and_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _get(tmp_path)
+    (text,) = tmp_path.rglob("entry.json")
+    name = text.parent.name
+    old, young, claimed_part = (
+        text.parent.with_name(f"{name[:-1]}{i}.0123.part") for i in range(3)
+    )
+    for part in (old, young, claimed_part):
+        part.mkdir()
+    for part in (old, claimed_part):
+        os.utime(part, (1.0, 1.0))
+    claim = take_claim(claimed_part.with_name(f"{name[:-1]}2.claim"))
+    assert claim is not None
+    cache_command(tmp_path, clear=False, verify=True, clean=True)
+    assert [old.exists(), young.exists(), claimed_part.exists()] == [False, True, True]
+    assert "1 of 1 entries are as they were written" in capsys.readouterr().out
+    claim.release()
+    (text.parent / "map0.npy").write_bytes(b"odd")
+    with pytest.raises(typer.Exit):
+        cache_command(tmp_path, clear=False, verify=True, clean=False)
+    assert "map0.npy has changed" in capsys.readouterr().out

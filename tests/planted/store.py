@@ -64,6 +64,13 @@ FAULTS = [
         _TESTS,
     ),
     Fault(
+        "what a living process computes is removed as litter",
+        "etab/features/entries.py",
+        "if not is_at_work and not is_young:",
+        "if not is_young:",
+        _TESTS,
+    ),
+    Fault(
         "an entry is computed beside the process that has claimed it",
         "etab/features/store.py",
         "            if is_claimed:\n",

@@ -1,0 +1,1 @@
+"""What a sweep survives, and how it scales."""

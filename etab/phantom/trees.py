@@ -228,12 +228,8 @@ def write_avi(
     import cv2
 
     size = (frames[0].shape[1], frames[0].shape[0])
-    writer = cv2.VideoWriter(
-        str(path),
-        cv2.VideoWriter_fourcc(*"MJPG"),
-        fps,
-        size,
-    )  # type: ignore[attr-defined]
+    codec = cv2.VideoWriter_fourcc(*"MJPG")  # type: ignore[attr-defined]
+    writer = cv2.VideoWriter(str(path), codec, fps, size)
     if not writer.isOpened():
         raise StorageError(
             f"{path} could not be opened for writing; check that the folder exists and has room."

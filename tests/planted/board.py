@@ -147,8 +147,8 @@ FAULTS = [
     Fault(
         "a newcomer changes the resamples of all",
         "etab/leaderboard/ranking.py",
-        "resamples = _resamples(first, contest.scored, contest.tables, seed, draws)",
-        "resamples = _resamples(first, contest.scored, contest.tables, seed + len(order), draws)",
+        "resamples = _resamples(min(order), contest.scored, contest.tables, seed, draws)",
+        "resamples = _resamples(min(order), contest.scored, contest.tables, seed + len(order), draws)",
         BOARD,
     ),
     Fault(

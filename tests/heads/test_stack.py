@@ -281,6 +281,35 @@ def test_balanced_classes_answer_both_classes_under_another_prevalence() -> None
     assert 0.3 < balanced.mean() < 0.7
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("target", "n_classes"), [(BINARY, 2), (CLASSES, 3)])
+def test_a_constant_has_one_score_in_every_balanced_fit(
+    target: Target, n_classes: int, seed: int
+) -> None:
+    """A threshold that is chosen on inner parts must find the same constant in the test rows."""
+    label = (np.random.default_rng(seed).random(N) * n_classes).astype(int)
+    memo = Memo()
+    memo.balanced = True
+    constant = Features({"facts/all": np.full((N, 3), 7.1, dtype=np.float32)})
+    people = np.arange(N).astype(str)
+    splits = row_splits(people, people, protocol="cv", seed=seed)
+    for fit in _predict(constant, label, target, splits, memo):
+        assert fit.choice["candidates"] == {}
+        assert (fit.predictions == np.round(1 / n_classes, 7)).all()
+
+
+def test_a_feature_that_only_marks_the_inner_parts_has_no_weight() -> None:
+    """Its predictions of the parts follow the values there, and those of other rows are a guess."""
+    split = _split()
+    marks = np.zeros((N, 1), dtype=np.float32)
+    for k, part in enumerate(split.inner):
+        marks[part] = k
+    y = marks[:, 0] + 0.01 * np.random.default_rng(3).standard_normal(N)
+    (fit,) = _predict(Features({"part/mark": marks}), y, VALUE, [split])
+    assert fit.choice["candidates"] == {}
+    assert np.ptp(fit.predictions) == 0
+
+
 @pytest.mark.parametrize("target", [VALUE, BINARY, CLASSES])
 def test_moments_and_kernels_answer_alike(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     features, y = _made()

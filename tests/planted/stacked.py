@@ -154,4 +154,25 @@ FAULTS = [
         "intercept = solved[:, :-1].sum(axis=0) / solved[:, -1].sum()",
         WEIGHTED_TESTS,
     ),
+    Fault(
+        "stack: constants of balanced fits differ by the tolerance of a search",
+        COMBINE,
+        "fitted[k:] if weights.any() else _logits(shares)",
+        "fitted[k:] + 1e-6",
+        TESTS,
+    ),
+    Fault(
+        "stack: rounding tells balanced constants apart",
+        STACK,
+        "if shared.is_balanced():",
+        "if False:",
+        TESTS,
+    ),
+    Fault(
+        "stack: features that never change inside a part have weights",
+        STACK,
+        "return max(spreads) > CONSTANT * max(size, 1e-30)",
+        "return True",
+        TESTS,
+    ),
 ]

@@ -47,16 +47,16 @@ def section_lines(
     Returns:
         Lines of Markdown.
     """
-    mine = [r for r in found if r.task == section.task and r.protocol == section.protocol]
+    mine = cells_of_board(section, found)
     mine.sort(key=lambda r: r.value if section.falls else -r.value)
     heads = list(section.metrics)
     rows = [
         f"| {_name(r)} | {' | '.join(_shown(m, r) for m in heads)} | this board |" for r in mine
     ]
     rows += [
-        f"| {_name(r)} | {' | '.join(_shown(m, r) for m in heads)} | this board, {r.n_patients} people only |"
+        f"| {_name(r)} | {' | '.join(_shown(m, r) for m in heads)} | {r.protocol}, {r.n_patients} people only |"
         for r in small
-        if r.task == section.task and r.protocol == section.protocol
+        if r.task == section.task
     ]
     rows += [
         f"| *{p.who}* | {' | '.join(figure(p.values[m]) if m in p.values else '' for m in heads)} | {p.data}; {p.source} |"
@@ -67,6 +67,25 @@ def section_lines(
         "|---" * (len(heads) + 2) + "|",
     ]
     return [f"## {section.title}\n", *table, *rows, "", section.differs + "\n"]
+
+
+def cells_of_board(section: Section, found: Sequence[Result]) -> list[Result]:
+    """The cell of each backbone by the protocol of a section: that of the task's head, if any.
+
+    Args:
+        section: The task and the protocol.
+        found: Results of the board, of several heads perhaps.
+
+    Returns:
+        One result for each backbone.
+    """
+    cells: dict[str, Result] = {}
+    for result in found:
+        if result.task != section.task or result.protocol != section.protocol:
+            continue
+        if result.backbone not in cells or result.head == TASKS[result.task].head:
+            cells[result.backbone] = result
+    return list(cells.values())
 
 
 def _name(r: Result) -> str:

@@ -10,11 +10,9 @@ from pathlib import Path
 
 from benchmarks.pages.published import Published, Section, section_lines
 from etab.results import load_results
+from etab.tasks.codes import BOARD_PROTOCOL
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
-# Protocol of the stored results on heart sounds.
-PROTOCOL = "cv5"
-
 FULL, SMALL = BENCHMARKS / "results_sounds_full", BENCHMARKS / "results_states"
 
 
@@ -27,7 +25,7 @@ _SPLITS = "CirCor public part, three splits of 942 ids"
 SECTIONS = (
     Section(
         "e0-AL-D",
-        PROTOCOL,
+        BOARD_PROTOCOL,
         "Segmentation (e0)",
         {
             "se_60": "Se 60 ms",
@@ -76,7 +74,7 @@ SECTIONS = (
     ),
     Section(
         "e1-AL-D",
-        PROTOCOL,
+        BOARD_PROTOCOL,
         "Heart rate (e1)",
         {"mae": "MAE, bpm", "pearson_r": "r"},
         (),
@@ -116,7 +114,7 @@ SECTIONS = (
     ),
     Section(
         "f0-PH-N",
-        PROTOCOL,
+        BOARD_PROTOCOL,
         "Normal or abnormal (f0), pooled random folds: secondary",
         {
             "macro_macc": "MAcc, mean of databases",
@@ -159,7 +157,7 @@ SECTIONS = (
     ),
     Section(
         "f1-AL-D",
-        PROTOCOL,
+        BOARD_PROTOCOL,
         "Murmur (f1)",
         {
             "weighted_accuracy": "weighted accuracy",
@@ -218,7 +216,7 @@ SECTIONS = (
     ),
     Section(
         "f2-AL-D",
-        PROTOCOL,
+        BOARD_PROTOCOL,
         "Outcome (f2)",
         {"cost": "cost", "auroc": "AUROC", "weighted_accuracy": "weighted accuracy"},
         (

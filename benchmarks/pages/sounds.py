@@ -65,8 +65,8 @@ SECTIONS = (
                 "Springer et al., IEEE TBME 2016",
             ),
         ),
-        "Ours: five folds of people (ids of one person joined), every recording with a stretch of annotation counts, one "
-        "detection a sound, in whole frames of 20 ms. Values are means over people, of whom each has the mean of their "
+        "Ours: five divisions of people into five folds (ids of one person joined), every recording with a stretch of "
+        "annotation counts, one detection a sound, in whole frames of 20 ms. Values are means over people, of whom each has the mean of their "
         "recordings, and intervals resample people; a mean over recordings is higher (of `envelopes` with the head `hsmm` 0.905 "
         "against 0.883), because people with many recordings have clearer ones. Papers on CirCor are means over recordings: "
         "consecutive blocks of ids as folds (70 pairs of ids are one person, on both sides of some), 40 recordings with "
@@ -209,7 +209,8 @@ SECTIONS = (
                 "Panah et al., EUSIPCO 2023",
             ),
         ),
-        "Ours: frozen networks and a linear probe, five folds of people, out-of-fold answers of all 942 ids, factors of the "
+        "Ours: frozen networks and a linear probe of all layers, five divisions of people into five folds, predictions of all "
+        "942 ids by probes that were not fitted on them, factors of the "
         "decision chosen on training folds. The hidden test is of other patients (40 % of the data were never published). "
         "The three splits put 42, 47 and 40 of the 70 pairs of ids of one person on different sides, and M2D's network, with "
         "any recording Present for a patient Present, is trained as a whole.",

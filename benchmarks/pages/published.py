@@ -54,6 +54,10 @@ def section_lines(
         f"| {_name(r)} | {' | '.join(_shown(m, r) for m in heads)} | this board |" for r in mine
     ]
     rows += [
+        f"| {_name(r)} | {' | '.join(_shown(m, r) for m in heads)} | the board before: {r.protocol}, `{r.head}` |"
+        for r in cells_before(section, found)
+    ]
+    rows += [
         f"| {_name(r)} | {' | '.join(_shown(m, r) for m in heads)} | {r.protocol}, {r.n_patients} people only |"
         for r in small
         if r.task == section.task
@@ -70,7 +74,7 @@ def section_lines(
 
 
 def cells_of_board(section: Section, found: Sequence[Result]) -> list[Result]:
-    """The cell of each backbone by the protocol of a section: that of the task's head, if any.
+    """The cell of each backbone by the protocol of a section and the head of its task.
 
     Args:
         section: The task and the protocol.
@@ -79,13 +83,34 @@ def cells_of_board(section: Section, found: Sequence[Result]) -> list[Result]:
     Returns:
         One result for each backbone.
     """
-    cells: dict[str, Result] = {}
-    for result in found:
-        if result.task != section.task or result.protocol != section.protocol:
-            continue
-        if result.backbone not in cells or result.head == TASKS[result.task].head:
-            cells[result.backbone] = result
-    return list(cells.values())
+    head = TASKS[section.task].head
+    return [
+        result
+        for result in found
+        if (result.task, result.protocol, result.head) == (section.task, section.protocol, head)
+    ]
+
+
+def cells_before(section: Section, found: Sequence[Result]) -> list[Result]:
+    """The earlier cell of each backbone that has none by the head and the protocol of the board.
+
+    Args:
+        section: The task and the protocol.
+        found: Results of the board and of the board before.
+
+    Returns:
+        Results of one division into folds and of the probes of one layer.
+    """
+    made = {result.backbone for result in cells_of_board(section, found)}
+    protocol = "lodo" if section.protocol == "lodo" else "cv5"
+    cells = [
+        result
+        for result in found
+        if (result.task, result.protocol) == (section.task, protocol)
+        and result.head in _EARLIER_HEADS
+        and result.backbone not in made
+    ]
+    return sorted(cells, key=lambda r: r.value if section.falls else -r.value)
 
 
 def _name(r: Result) -> str:

@@ -23,14 +23,16 @@ from etab.tasks.menu import TASKS
 FOLDERS = (Path("benchmarks/results"), Path("benchmarks/results_sounds_full"))
 SUITES = ("camus", "echo", "sounds", "all")
 PROTOCOLS = {"f0-PH-N": "lodo"}
+# Protocol of the stored results of each data set, where it is not that of the boards.
+STORED = {"circor": "cv5", "cinc2016": "cv5"}
 
 
 def variances(folder: Path) -> dict[str, float]:
     """Median variance of paired differences in anchored units, by task code."""
     by_task: dict[str, dict[str, Result]] = {}
     for result in load_results(folder):
-        is_usual = result.head == TASKS[result.task].head and result.seed == 0
-        if is_usual and result.protocol == PROTOCOLS.get(result.task, BOARD_PROTOCOL):
+        usual = STORED.get(result.dataset, BOARD_PROTOCOL)
+        if result.protocol == PROTOCOLS.get(result.task, usual) and result.seed == 0:
             by_task.setdefault(result.task, {})[result.backbone] = result
     return {code: _variance(code, cells, folder) for code, cells in sorted(by_task.items())}
 

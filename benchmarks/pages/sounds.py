@@ -66,7 +66,8 @@ SECTIONS = (
             ),
         ),
         "Ours: five divisions of people into five folds (ids of one person joined), every recording with a stretch of "
-        "annotation counts, one detection a sound, in whole frames of 20 ms. Values are means over people, of whom each has the mean of their "
+        "annotation counts, one detection a sound, in whole frames of 20 ms. Values are means over people, "
+        "of whom each has the mean of their "
         "recordings, and intervals resample people; a mean over recordings is higher (of `envelopes` with the head `hsmm` 0.905 "
         "against 0.883), because people with many recordings have clearer ones. Papers on CirCor are means over recordings: "
         "consecutive blocks of ids as folds (70 pairs of ids are one person, on both sides of some), 40 recordings with "

@@ -9,6 +9,7 @@ from etab.datasets.base import Source
 from etab.datasets.integrity.alike import Alike
 from etab.errors import SplitError
 from etab.leaderboard.seen import SEEN
+from etab.tasks.codes import release_of
 from etab.types import RowSplit
 
 
@@ -53,7 +54,7 @@ def seen_notes(source: Source, card: BackboneCard) -> tuple[str, ...]:
         A sentence for the result; empty where the card lists none of the data.
     """
     dataset = source.card.name
-    release = dataset.split("_")[0]
+    release = release_of(dataset)
     seen = sorted({dataset, release, source.canonical()} & set(card.pretraining_sets))
     if not seen:
         return ()

@@ -20,7 +20,7 @@ def page_names(names: Iterable[str]) -> dict[str, str]:
 
     Example:
         >>> page_names(["vits14", "random/vits14", "ViTs14"])
-        {'vits14': 'vits14', 'random/vits14': 'random~2fvits14', 'ViTs14': 'ViTs14-86a19b78'}
+        {'vits14': 'vits14', 'random/vits14': 'random~2fvits14', 'ViTs14': 'ViTs14-d655f601'}
     """
     files: dict[str, str] = {}
     taken: set[str] = set()

@@ -8,7 +8,7 @@ from etab.echo.clips import Sampling
 from etab.errors import IncompatibleError, UnsupportedOptionError
 from etab.metrics import METRICS
 from etab.registry import Registry
-from etab.tasks.codes import parse_code
+from etab.tasks.codes import parse_code, release_of
 from etab.tasks.inputs import ROW_INPUTS
 from etab.types import Kind
 
@@ -230,13 +230,18 @@ def crossed(menu: Registry[Task], code: str) -> Task:
 
     Raises:
         UnknownNameError: One of the two tasks does not exist.
-        UnsupportedOptionError: Both datasets are the same, or the two tasks differ in target,
-            kind, inputs, unit, aggregation or clips.
+        UnsupportedOptionError: Both datasets hold the same patients, or the two tasks differ in
+            target, kind, inputs, unit, aggregation or clips.
     """
     parsed = parse_code(code)
     if parsed.dataset == parsed.test_dataset:
         raise UnsupportedOptionError(
             f"{code!r} names one dataset twice; its own cell is {code.split('>')[0]}."
+        )
+    if release_of(parsed.dataset) == release_of(parsed.test_dataset):
+        raise UnsupportedOptionError(
+            f"{code!r} is no cell: {parsed.dataset} and {parsed.test_dataset} hold the same patients, "
+            "so that test patients would be trained on. `etab list cross` names the pairs."
         )
     fitted, tested = (menu[f"{code[:6]}{letter}"] for letter in code[6:].split(">"))
     differ = [name for name in _SAME if getattr(fitted, name) != getattr(tested, name)]

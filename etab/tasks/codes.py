@@ -52,6 +52,20 @@ DATASET_CODES: Mapping[str, str] = _Letters()
 
 DEFAULT_DATASET = "camus"
 
+
+def release_of(dataset: str) -> str:
+    """Name the release that a dataset is a form of; its forms hold the same patients.
+
+    Args:
+        dataset: Name of a dataset.
+
+    Example:
+        >>> release_of("circor_hf"), release_of("camus")
+        ('circor', 'camus')
+    """
+    return dataset.split("_")[0]
+
+
 BOARD_REPEATS = 5
 """How many times the boards divide the patients into folds."""
 

@@ -188,4 +188,11 @@ FAULTS = [
         "    if False:\n",
         REAL,
     ),
+    Fault(
+        "a cell is fitted on the patients that it is tested on, in another form",
+        "etab/tasks/base.py",
+        "if release_of(parsed.dataset) == release_of(parsed.test_dataset):",
+        "if parsed.dataset == parsed.test_dataset:",
+        ("tests/runs/test_cross.py",),
+    ),
 ]

@@ -98,6 +98,12 @@ def test_classes_must_be_the_same() -> None:
         plan("c2-AL-T>U", ["image_stats"])
 
 
+@pytest.mark.parametrize("code", ["e0-AL-D>H", "e0-AL-H>D", "e1-AL-D>H", "e1-AL-H>D"])
+def test_two_forms_of_one_release_are_no_pair(code: str) -> None:
+    with pytest.raises(UnsupportedOptionError, match="hold the same patients"):
+        plan(code, ["image_stats"])
+
+
 def test_the_list_of_pairs() -> None:
     codes = [row[0] for row in TABLES["cross"]().rows]
     assert {"a0-A4-C>E", "b0-A4-C>P", "b1-A4-E>P", "d0-A4-P>C", "b8-A4-E>P"} < set(codes)

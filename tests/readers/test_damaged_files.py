@@ -200,7 +200,7 @@ SUBJECTS = [
         "split",
         _in_tree(lambda r: camus.write(r, n=4), "database_split/subgroup_training.txt"),
         everything_of(CamusSource, 1),
-        names=("database_nifti", "no patient"),
+        names=("database_nifti", "no patient", "subgroup_"),
     ),
     Subject(
         "list",

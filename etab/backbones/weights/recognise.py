@@ -58,9 +58,9 @@ def is_torchscript(path: Path) -> bool:
     Args:
         path: A file.
     """
-    if not zipfile.is_zipfile(path):
-        return False
     try:
+        if not zipfile.is_zipfile(path):  # raises where the archive claims to span several disks
+            return False
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except _DAMAGED_ZIP:

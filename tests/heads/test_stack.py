@@ -298,6 +298,17 @@ def test_a_constant_has_one_score_in_every_balanced_fit(
         assert (fit.predictions == np.round(1 / n_classes, 7)).all()
 
 
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5])
+def test_without_weights_the_intercepts_are_those_of_the_shares(share: float) -> None:
+    """To the last digit: a search would be off by its tolerance, differently in every split."""
+    onehot = np.zeros((200, 1))
+    onehot[: int(200 * share)] = 1
+    away_from_truth = 0.4 - 0.3 * onehot[:, None]
+    fitted = ClassWeights.fit(away_from_truth, onehot, np.ones(200))
+    assert not fitted.weights.any()
+    assert fitted.intercepts[0] == np.log(fitted.shares[0] / (1 - fitted.shares[0]))
+
+
 def test_a_feature_that_only_marks_the_inner_parts_has_no_weight() -> None:
     """Its predictions of the parts follow the values there, and those of other rows are a guess."""
     split = _split()

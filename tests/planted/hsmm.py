@@ -124,8 +124,8 @@ FAULTS = [
     Fault(
         "hsmm: layers are segmented with the homomorphic rate whatever the head",
         "etab/heads/states/emissions.py",
-        "beat_envelope(beats[j], beat)",
-        "beat_envelope(beats[j])",
+        "beat_envelope(envelope, beat), candidates",
+        "beat_envelope(envelope), candidates",
         (f"{TESTS}::test_the_head_reads_the_wavelet_envelope",),
     ),
     _fault(

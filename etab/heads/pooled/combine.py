@@ -44,6 +44,8 @@ class ValueWeights:
             The weights.
         """
         constant = float(np.median(y))
+        if not predictions.shape[1]:
+            return cls(constant, np.zeros(0))
         away = predictions - constant
         answer = y - constant
         strength = PRIOR * away.shape[1] * float(np.square(answer).mean())
@@ -91,6 +93,8 @@ class ClassWeights:
             The weights.
         """
         shares = importance @ onehot / importance.sum()
+        if not scores.shape[1]:
+            return cls(np.asarray(shares), np.zeros(0), _logits(shares))
         away = _away(scores, shares)
         k = away.shape[1]
 
@@ -114,7 +118,11 @@ class ClassWeights:
             bounds=bounds,
             options={"maxiter": 500, "ftol": 1e-12, "gtol": 1e-7},
         ).x
-        return cls(np.asarray(shares), fitted[:k], fitted[k:])
+        weights = fitted[:k]
+        # Without a weight the best intercepts are known. Those of the search are off by its
+        # tolerance, differently in every split, and a threshold could lie between two of them.
+        intercepts = fitted[k:] if weights.any() else _logits(shares)
+        return cls(np.asarray(shares), weights, intercepts)
 
     def __call__(self, scores: FloatArray) -> FloatArray:
         """Combine scores (m, candidates, c) to logits (m, c)."""

@@ -60,6 +60,9 @@ SHARED_BYTES = 1 << 29
 
 _SHARED = ("stack", "stack columns")
 
+CONSTANT = 1e-9
+"""Predictions that differ by less than this part of their size are equal."""
+
 SMALLEST_SHARE = 0.01
 """A candidate with less than this share of the weights is left out."""
 
@@ -113,6 +116,10 @@ class _Shared:
         self.prepared = dict[str, Prepared]()
         self.split_key: tuple[bytes, ...] = ()
         self.split = dict[Any, Any]()
+
+    def is_balanced(self) -> bool:
+        """Whether classes are to count alike."""
+        return isinstance(self.memo, Memo) and self.memo.balanced
 
     def has_databases(self, train: IntArray) -> bool:
         """Whether classes are to count alike and the training rows are of several databases."""
@@ -274,7 +281,8 @@ def _fit_split(
     choices = [_choose(fit, y, rows.parts, importance) for fit in fits]
     inner = np.concatenate(rows.parts)
     left_out = np.stack([choice.left_out[inner] for choice in choices], axis=1)
-    combination = _combination(left_out, y[inner], importance[inner], target)
+    usable = [_tells_rows_apart(choice.left_out, rows.parts) for choice in choices]
+    combination = _combination(left_out, y[inner], importance[inner], target, usable)
     tested = np.zeros((len(rows.test), len(candidates), y.shape[1]))
     for k in np.flatnonzero(combination.weights):
         tested[:, k] = fits[k].predict(y, choices[k].penalty)
@@ -284,9 +292,10 @@ def _fit_split(
         if weight > 0
     }
     predictions = _predictions(combination, tested, target)
-    if is_weighted:
-        # In balance, what only marks a database has a weight of 0 up to rounding. No threshold may
-        # lie between scores that are equal in the digits of a stored table.
+    if shared.is_balanced():
+        # In balance, a constant is 1/2 up to rounding, and what only marks a database has a weight
+        # of 0 up to rounding. No threshold may lie between scores that are equal in the digits of
+        # a stored table.
         predictions = np.round(predictions, STORED_DECIMALS)
     return FoldFit(predictions, {"candidates": record})
 
@@ -336,11 +345,26 @@ def _choose(fit: Fits, y: FloatArray, parts: Sequence[IntArray], importance: Flo
     return _Choice(float(_PENALTIES[best]), left_out[best])
 
 
+def _tells_rows_apart(left_out: FloatArray, parts: Sequence[IntArray]) -> bool:
+    """Whether the predictions (n, c) of a candidate differ within any inner part.
+
+    Where features never change, the prediction of a part is the mean of the other rows, which
+    differs from part to part and knows nothing of the rows.
+    """
+    spreads = [float(np.ptp(left_out[part], axis=0).max(initial=0.0)) for part in parts]
+    size = max(float(np.abs(left_out[part]).max(initial=0.0)) for part in parts)
+    return max(spreads) > CONSTANT * max(size, 1e-30)
+
+
 def _combination(
-    left_out: FloatArray, y: FloatArray, importance: FloatArray, target: Target
+    left_out: FloatArray,
+    y: FloatArray,
+    importance: FloatArray,
+    target: Target,
+    usable: Sequence[bool],
 ) -> ValueWeights | ClassWeights:
-    """Fit the weights of the candidates, again without those that have hardly any."""
-    used = np.arange(left_out.shape[1])
+    """Fit the weights of the usable candidates, again without those that have hardly any."""
+    used = np.flatnonzero(usable)
     for _ in range(2):
         fitted = _fit_weights(left_out[:, used], y, importance, target)
         weights = np.zeros(left_out.shape[1])

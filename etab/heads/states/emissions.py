@@ -23,13 +23,16 @@ from etab.errors import UndefinedError
 from etab.heads.pooled.linalg import logistic_path
 from etab.heads.states.hsmm import learn_spreads, refuse_shared_people
 from etab.sounds.semimarkov import (
+    BATCH,
     HOMOMORPHIC,
     RATES,
     STATE_COUNT,
+    Spreads,
+    Timing,
     beat_envelope,
     duration_table,
     heart_timings,
-    viterbi,
+    viterbi_of_all,
 )
 from etab.types import Array, FloatArray, IntArray, RowSplit
 
@@ -226,6 +229,10 @@ def cross_segment_layers(
                     f"Recording {i}: {len(x)} frames of {name}, {len(b)} of its envelope, {len(s)} "
                     "states. Align them."
                 )
+    timings = [
+        heart_timings(beat_envelope(envelope, beat), candidates=candidates, rates=RATES)
+        for envelope in beats
+    ]
     chosen = _choose(layers, states, splits)
     out: dict[int, tuple[list[IntArray], dict[str, Any]]] = {}
     for name, series in layers.items():
@@ -238,18 +245,12 @@ def cross_segment_layers(
             penalty = chosen[i][1]
             probe = fit_emissions(frames.of(split.train), (penalty,))[0]
             spreads = learn_spreads(
-                [beats[j] for j in split.train], [states[j] for j in split.train], beat=beat
+                [beats[j] for j in split.train],
+                [states[j] for j in split.train],
+                timings=[timings[j][0] for j in split.train],
             )
-            found = []
-            for j in split.test:
-                timings = heart_timings(
-                    beat_envelope(beats[j], beat), candidates=candidates, rates=RATES
-                )
-                found.append(
-                    viterbi(probe.of(series[j]), [duration_table(t, spreads) for t in timings])[0]
-                )
             out[i] = (
-                found,
+                _segmented(probe, spreads, series, timings, split.test),
                 {
                     "features": name,
                     "penalty": penalty,
@@ -258,6 +259,26 @@ def cross_segment_layers(
                 },
             )
     return [out[i] for i in range(len(splits))]
+
+
+def _segmented(
+    probe: Emission,
+    spreads: Spreads,
+    series: Sequence[Any],
+    timings: Sequence[Sequence[Timing]],
+    rows: IntArray,
+) -> list[IntArray]:
+    """States of some recordings, in their order. Recordings of a similar length are searched
+    together, so that little is searched in vain.
+    """
+    states: dict[int, IntArray] = {}
+    by_length = sorted(rows.tolist(), key=lambda j: len(series[j]))
+    for start in range(0, len(by_length), BATCH):
+        batch = by_length[start : start + BATCH]
+        tables = [[duration_table(timing, spreads) for timing in timings[j]] for j in batch]
+        paths = viterbi_of_all([probe.of(series[j]) for j in batch], tables)
+        states |= {j: path[0] for j, path in zip(batch, paths, strict=True)}
+    return [states[j] for j in rows.tolist()]
 
 
 def _choose(

@@ -126,22 +126,27 @@ def learn_spreads(
     states: Sequence[IntArray],
     rates: tuple[float, float] = RATES,
     beat: str = HOMOMORPHIC,
+    timings: Sequence[Timing] | None = None,
 ) -> Spreads:
     """Durations of S1 and S2, and how far systole and diastole stray from the timing of their
     recording.
 
     Only states between annotated neighbours count (others are cut), and for systole and diastole
     only recordings whose beat was read off right, to a tenth. What training is too small to say
-    stays as Springer has it.
+    stays as Springer has it. ``timings`` are the beats of the recordings where they are known; by
+    default they are read from the envelope ``beat``.
     """
     found: dict[int, list[float]] = {S1: [], SYSTOLE: [], S2: [], DIASTOLE: []}
-    for envelope, answer in zip(envelopes, states, strict=True):
+    for i, (envelope, answer) in enumerate(zip(envelopes, states, strict=True)):
         lasts = {state: stretches(answer, state) for state in found}
         found[S1] += lasts[S1]
         found[S2] += lasts[S2]
         if any(not v for v in lasts.values()):
             continue
-        timing = heart_timings(beat_envelope(envelope, beat), rates=rates)[0]
+        if timings is None:
+            timing = heart_timings(beat_envelope(envelope, beat), rates=rates)[0]
+        else:
+            timing = timings[i]
         period = sum(float(np.mean(v)) for v in lasts.values())
         if abs(period - timing.period) < 0.1 * period:
             onset = float(np.mean(lasts[S1]))

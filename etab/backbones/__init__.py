@@ -244,7 +244,7 @@ def from_callable(
 ) -> BackboneCard:
     """Make the card of a Python callable or torch module.
 
-    Arguments, output and errors are those of ``etab.backbones.image.open.callable_card``.
+    Arguments, output and errors are those of ``etab.backbones.image.callables.callable_card``.
 
     Args:
         name: Name of the backbone in results.
@@ -261,9 +261,9 @@ def from_callable(
         >>> backbones.from_callable("brightness", lambda x: x.mean((2, 3)), size=64).size
         64
     """
-    from etab.backbones.image import open as image_open
+    from etab.backbones.image import callables
 
-    return image_open.callable_card(
+    return callables.callable_card(
         name,
         function,
         size=size,

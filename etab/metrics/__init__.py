@@ -8,22 +8,16 @@ from etab.metrics.basic import (
     auroc,
     auroc_pooled,
     balanced_accuracy,
-    bias,
     binary_auprc,
     binary_auroc,
     both_classes,
     decided,
     evaluate,
     evaluate_rows,
-    loa_high,
-    loa_low,
-    mae,
-    pearson_r,
-    r2,
-    rmse,
 )
 from etab.metrics.columns import Columns, ScoredRows, check_columns, per_patient
 from etab.metrics.masks import MASK_COLUMNS, mask_scores
+from etab.metrics.values import bias, loa_high, loa_low, mae, pearson_r, r2, rmse
 
 __all__ = [
     "MASK_COLUMNS",

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from etab.cli.main import app
 from etab.errors import UnsupportedOptionError
 from etab.metrics import clinical
+from etab.metrics.calibration import reliability_curve
 from etab.metrics.clinical import Readout, readouts, subgroups, worst_subgroup
 from etab.metrics.columns import ScoredRows
 from etab.results import load_results
@@ -72,7 +73,7 @@ def test_classes_by_hand(seed: int) -> None:
     tenths = np.minimum((score * 10).astype(int), 9)
     gaps = [abs((score - truth)[tenths == k].sum()) for k in range(10)]
     assert found["ECE"].value == pytest.approx(sum(gaps) / len(score))
-    curve = clinical.reliability_curve(rows)
+    curve = reliability_curve(rows)
     assert sum(n for _, _, n in curve) == len(score)
 
 

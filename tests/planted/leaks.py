@@ -116,7 +116,7 @@ FAULTS = [
     ),
     Fault(
         "clinical: no calibration slope is given",
-        "etab/metrics/clinical.py",
+        "etab/metrics/calibration.py",
         "return np.where(np.abs(step) < _SETTLED, slope, np.nan)",
         "return slope + np.nan",
         CLINICAL,

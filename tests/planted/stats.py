@@ -28,7 +28,7 @@ FAULTS = [
     ),
     Fault(
         "the direction of the error flipped",
-        "etab/metrics/basic.py",
+        "etab/metrics/values.py",
         '"mean absolute error", _VALUES, better=-1',
         '"mean absolute error", _VALUES, better=1',
         ("tests/metrics/test_basic.py",),
@@ -112,7 +112,7 @@ FAULTS = [
     ),
     Fault(
         "a large mean costs digits",
-        "etab/metrics/basic.py",
+        "etab/metrics/values.py",
         "    return np.asarray(values - values.mean(), dtype=np.float64)\n",
         "    return np.asarray(values, dtype=np.float64)\n",
         ("tests/metrics/test_added_metrics.py",),

@@ -117,6 +117,21 @@ def phantom_tree(
     return tree
 
 
+@pytest.fixture
+def forget_own_data() -> Iterator[None]:
+    """Tests of other files list every task and dataset: remove those that a test registers."""
+    from etab.datasets.base import SOURCES
+    from etab.tasks.menu import TASKS
+
+    tasks = set(TASKS)
+    sources = set(SOURCES)
+    yield
+    for code in set(TASKS) - tasks:
+        TASKS.remove(code)
+    for name in set(SOURCES) - sources:
+        SOURCES.remove(name)
+
+
 @pytest.fixture(autouse=True)
 def _guard(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in (

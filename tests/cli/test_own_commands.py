@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ import etab
 from etab import backbones
 from etab.cli import doctor
 from etab.cli.main import app
-from etab.datasets.base import SOURCES
 from etab.errors import StorageError, UnsupportedOptionError, WeightsError
 from etab.leaderboard.curves import CurvePoint
 from etab.leaderboard.curves_plot import draw_curves
@@ -26,15 +24,7 @@ from tests.datasets.own_tables import describe, pictures, write_table
 LABELS = '[labels.EF]\nkind = "value"\n[labels.sick]\nkind = "classes"\nclasses = ["no", "yes"]\n'
 
 
-@pytest.fixture(autouse=True)
-def _forget_own_data() -> Iterator[None]:
-    tasks = set(TASKS)
-    sources = set(SOURCES)
-    yield
-    for code in set(TASKS) - tasks:
-        TASKS.remove(code)
-    for name in set(SOURCES) - sources:
-        SOURCES.remove(name)
+pytestmark = pytest.mark.usefixtures("forget_own_data")
 
 
 def call(*words: object) -> Ran:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +48,7 @@ VALUE = '[labels.EF]\nkind = "value"\nunit = "%"\nrange = [0, 100]\n'
 SICK = '[labels.sick]\nkind = "classes"\nclasses = ["no", "yes"]\n'
 
 
-@pytest.fixture(autouse=True)
-def _forget_own_data() -> Iterator[None]:
-    """Tests of other files list every task and dataset."""
-    tasks = set(TASKS)
-    sources = set(SOURCES)
-    yield
-    for code in set(TASKS) - tasks:
-        TASKS.remove(code)
-    for name in set(SOURCES) - sources:
-        SOURCES.remove(name)
+pytestmark = pytest.mark.usefixtures("forget_own_data")
 
 
 def call(*words: object) -> Ran:

@@ -82,12 +82,13 @@ def cache_command(
         from etab.features.entries import remove_litter
 
         say(f"Deleted {len(remove_litter(folder))} unfinished entries and claims.")
-    if verify and _damaged([path for path, _ in entries]):
-        raise typer.Exit(1)
+    n_damaged = _damaged([path for path, _ in entries]) if verify else 0
     if clear:
         for path, _ in entries:
             shutil.rmtree(path)
         say(f"Deleted {len(entries)} entries.")
+    if n_damaged:
+        raise typer.Exit(1)
 
 
 def _damaged(folders: list[Path]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -21,15 +22,18 @@ def status_command(
     from etab.results.folder import read_results
     from etab.runs.execute import CLAIMS
     from etab.runs.failed_cells import failed_cells
-    from etab.storage.claims import is_abandoned, read_claim
+    from etab.storage.claims import STALE, read_claim
 
     stored = read_results(results)
     failed = failed_cells(results)
     at_work = []
     for path in sorted((results / CLAIMS).glob("*")):
         holder = read_claim(path)
-        if holder is not None and not is_abandoned(path):
-            at_work.append(f"  {holder.work} (process {holder.pid} on {holder.host})")
+        if holder is None or holder.is_dead():
+            continue
+        quiet = _seconds_since(path)
+        note = f", no sign of life for {quiet / 60:.0f} minutes" if quiet > STALE else ""
+        at_work.append(f"  {holder.work} (process {holder.pid} on {holder.host}{note})")
     say(
         f"{len(stored.results)} cells finished, {len(at_work)} at work, {len(failed)} failed "
         f"in {results}."
@@ -40,7 +44,15 @@ def status_command(
         tried = "once" if cell.attempts == 1 else f"{cell.attempts} times"
         later = "is not tried again unless asked for" if cell.is_given_up else "is tried again"
         say(f"{cell.task} {cell.backbone} ({cell.kind}, tried {tried}, {later}): {cell.words}")
-        say(f"  {cell.command}")
+        say(f"  {cell.command or 'Run the command of its plan again with --retry-failed.'}")
     for problem in stored.problems:
         say(problem)
     raise typer.Exit(1 if failed or stored.problems else 0)
+
+
+def _seconds_since(path: Path) -> float:
+    """Seconds since a claim was touched, by the clock of this machine; it is only shown."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0  # it was released just now

@@ -19,9 +19,15 @@ import numpy as np
 import xxhash
 
 from etab.backbones.base import Backbone
-from etab.errors import CorruptFileError, EtabError, EtabWarning, StorageError
+from etab.errors import (
+    CorruptFileError,
+    EtabError,
+    EtabWarning,
+    FeaturesLostError,
+    StorageError,
+)
 from etab.features.lazy import StoredMap
-from etab.storage.claims import is_abandoned
+from etab.storage.claims import remove_abandoned
 from etab.storage.memory import Spill
 from etab.types import Array, Features, IntArray
 
@@ -204,11 +210,14 @@ def write_entry(target: Path, compute: Callable[[Path], Computed], load: Load) -
 
     Raises:
         StorageError: The files cannot be written; no partial files are left.
+        FeaturesLostError: The unfinished files were deleted meanwhile.
         CorruptFileError: The files just written cannot be read.
     """
     temp = target.with_name(f"{target.name}.{secrets.token_hex(8)}.part")
+    is_made = False
     try:
         temp.mkdir(parents=True)
+        is_made = True
         entry = compute(temp).write(temp)
         names = sorted(path.name for path in temp.iterdir())
         entry = {"files": {name: _checksum(temp / name) for name in names}, **entry}
@@ -218,6 +227,11 @@ def write_entry(target: Path, compute: Callable[[Path], Computed], load: Load) -
     except OSError as error:
         if isinstance(error, EtabError):
             raise
+        if is_made and not temp.exists():
+            raise FeaturesLostError(
+                f"{temp} was deleted while it was written. Run the same command again: the features "
+                "are computed again."
+            ) from error
         raise StorageError(
             f"Features could not be kept in {target}: {error.strerror}. "
             "Free some space, or name another --cache."
@@ -335,11 +349,7 @@ def remove_litter(cache: Path, *, older_than: float = 86400.0) -> list[Path]:
     Returns:
         What was removed.
     """
-    removed: list[Path] = []
-    for claim in sorted((cache / "features").glob("*/*.claim")):
-        if is_abandoned(claim):
-            claim.unlink(missing_ok=True)
-            removed.append(claim)
+    removed = remove_abandoned(sorted((cache / "features").glob("*/*.claim")))
     for part in sorted((cache / "features").glob("*/*.part")):
         target = part.name.split(".")[0]
         is_at_work = part.with_name(f"{target}.claim").exists()

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from etab.backbones.base import Backbone, BackboneCard
 from etab.backbones.identity import identity, is_of_package, nameless
-from etab.errors import EtabWarning, UnsupportedOptionError
+from etab.errors import EtabWarning, FeaturesLostError, UnsupportedOptionError
 from etab.features.entries import (
     Computed,
     Load,
@@ -197,7 +197,6 @@ class FeatureStore:
         *,
         data_digest: str,
         load: Load = load_batches,
-        prepare: Callable[[Any, Path], None] | None = None,
     ) -> FrameFeatures:
         """Read an entry from the cache, or compute and store it.
 
@@ -210,8 +209,6 @@ class FeatureStore:
                 folder, which is None where nothing is stored.
             data_digest: sha256 of the data.
             load: Reads the files of an entry.
-            prepare: ``prepare(backbone, folder)`` is called before the entry ``folder`` is computed
-                or waited for, in every process that needs the entry. It may compute parts of it.
 
         Returns:
             The features, with their key and whether they came from the cache.
@@ -232,7 +229,10 @@ class FeatureStore:
             return self._folder(card, keys.digest(facts, weights, data_digest))
 
         known = _known_digest(card, self.cache)
+        features = None
+        looked_at = None
         if known is not None:
+            looked_at = _stamp(folder_of(known))
             features = read_entry(folder_of(known), load)
             if features is not None:
                 return result(features, known, True)
@@ -244,12 +244,12 @@ class FeatureStore:
         if folder is None:
             return result(compute(backbone, None).features(), weights, False)
         # An entry under the known digest was looked up above.
-        features = None if weights == known else read_entry(folder, load)
+        if weights != known:
+            looked_at = _stamp(folder)
+            features = read_entry(folder, load)
         if features is not None:
             return result(features, weights, True)
-        if prepare is not None:
-            prepare(backbone, folder)
-        return result(*_written(folder, weights, partial(compute, backbone), load))
+        return result(*_written(folder, weights, partial(compute, backbone), load, looked_at))
 
     def _folder(self, card: BackboneCard, key: str) -> Path | None:
         """Return the folder of an entry: its key, and a digest of the versions of libraries."""
@@ -295,26 +295,51 @@ def cache_for(backbone: Backbone, cache: Path | None) -> Path | None:
 
 
 def _written(
-    folder: Path, weights: str, compute: Callable[[Path], Computed], load: Load
+    folder: Path,
+    weights: str,
+    compute: Callable[[Path], Computed],
+    load: Load,
+    looked_at: tuple[int, int] | None,
 ) -> tuple[Features, str, bool]:
     """Compute an entry, or wait for the process that computes it.
 
-    Returns: The features, ``weights``, and whether another process computed them.
+    Args:
+        folder: Folder of the entry.
+        weights: Digest of the weights.
+        compute: Computes the features.
+        load: Reads the files of an entry.
+        looked_at: ``_stamp`` of the entry that was found absent or damaged.
+
+    Returns:
+        The features, ``weights``, and whether another process computed them.
     """
     claim_file = folder.with_name(f"{folder.name}.claim")
-    is_known_to_be_damaged = (folder / "entry.json").exists()
     while True:
         with claimed(claim_file, f"features {folder.parent.name}") as is_claimed:
             # Another process may have finished it since it was looked up.
-            if not is_known_to_be_damaged and (folder / "entry.json").exists():
+            stamp = _stamp(folder)
+            if stamp is not None and stamp != looked_at:
+                looked_at = stamp
                 features = read_entry(folder, load)
                 if features is not None:
                     return features, weights, True
             if is_claimed:
                 remove_parts(folder)
-                return write_entry(folder, compute, load), weights, False
-        is_known_to_be_damaged = False
+                # It is lost where this process was paused and another took its claim over.
+                with contextlib.suppress(FeaturesLostError):
+                    return write_entry(folder, compute, load), weights, False
         time.sleep(WAIT)
+
+
+def _stamp(folder: Path | None) -> tuple[int, int] | None:
+    """What tells an entry from one that was written later; None if there is none."""
+    if folder is None:
+        return None
+    try:
+        status = (folder / "entry.json").stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _digest_file(card: BackboneCard, cache: Path) -> Path:

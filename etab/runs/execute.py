@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from etab import __version__
 from etab.backbones.base import BackboneCard
 from etab.backbones.identity import difference
 from etab.backbones.own.vectors import FAMILY as SUPPLIED
-from etab.errors import FeaturesLostError, ResultError, StorageError
+from etab.errors import EtabError, FeaturesLostError, ResultError, StorageError
 from etab.features.base import Embedding, input_of
 from etab.features.recordings import layered
 from etab.features.store import WAIT, FrameFeatures
@@ -22,7 +23,13 @@ from etab.results import Predictions, Result
 from etab.runs import cross
 from etab.runs.cell import compute, precision_of_run, refuse_leaks, settings_of
 from etab.runs.data import Data
-from etab.runs.failed_cells import describe_kind, forget_failure, record_failure
+from etab.runs.failed_cells import (
+    FailedCell,
+    describe_kind,
+    forget_failure,
+    record_failure,
+    recorded_failure,
+)
 from etab.runs.record import stored_result
 from etab.runs.run import Failed, OnCell, Run, Settings
 from etab.storage.claims import claimed
@@ -77,7 +84,13 @@ def facts_of_cell(run: Run, settings: Settings, data: Data) -> dict[str, Any]:
         The facts that resuming compares, and the digest of the data.
     """
     facts = settings_of(run, precision_of_run(run, settings), data)
-    return {**facts, "n_fold": run.n_fold, "data": data.digest(run.row.dataset)}
+    return {
+        **facts,
+        "n_fold": run.n_fold,
+        "data": data.digest(run.row.dataset),
+        "etab": __version__,
+        "device": settings.device,
+    }
 
 
 def require_ready(runs: Sequence[Run], settings: Settings, data: Data) -> None:
@@ -175,17 +188,15 @@ def _execute_group(
             yield done
     if not waiting:
         return
-    for run in waiting:
-        refuse_leaks(run, data)
-    task = waiting[0].row
-    card = waiting[0].backbone_card
-    report = (lambda done, total: progress(card.name, done, total)) if progress else None
-
-    def embed() -> FrameFeatures:
-        parts = [_embedded(code, card, settings, data, report) for code in task.parts]
-        return cross.joined_features(parts) if task.fit_on else parts[0]
-
-    work = _GroupWork(settings, data, embed, embed(), failed)
+    try:
+        work = _group_work(waiting, settings, data, progress, failed)
+    except StorageError:
+        raise  # nothing can be recorded where the disk refuses
+    except Exception as error:
+        # What the cells share has failed: each of them is recorded, and the backbone ends.
+        if failed is not None:
+            _record_all(waiting, settings, data, error)
+        raise
     # A cell that another process has claimed is looked at again when all others are done.
     while waiting:
         elsewhere: list[Run] = []
@@ -201,8 +212,46 @@ def _execute_group(
             del memo
             give_back()
         if len(elsewhere) == len(waiting):
-            time.sleep(WAIT)
+            _wait()
         waiting = elsewhere
+
+
+def _group_work(
+    waiting: list[Run],
+    settings: Settings,
+    data: Data,
+    progress: OnCell | None,
+    failed: Failed | None,
+) -> _GroupWork:
+    """Prepare what the cells of a group share: their features above all."""
+    task = waiting[0].row
+    card = waiting[0].backbone_card
+    report = (lambda done, total: progress(card.name, done, total)) if progress else None
+
+    def embed() -> FrameFeatures:
+        parts = [_embedded(code, card, settings, data, report) for code in task.parts]
+        return cross.joined_features(parts) if task.fit_on else parts[0]
+
+    for run in waiting:
+        refuse_leaks(run, data)
+    attempts = {run: _attempts(run, settings, data) for run in waiting}
+    return _GroupWork(settings, data, embed, embed(), failed, attempts)
+
+
+def _wait() -> None:
+    """Wait for the runs that compute the other cells."""
+    time.sleep(WAIT)
+
+
+def _record_all(runs: list[Run], settings: Settings, data: Data, error: Exception) -> None:
+    kind, words = describe_kind(error)
+    for run in runs:
+        record_failure(run, settings, facts_of_cell(run, settings, data), kind, words)
+
+
+def _attempts(run: Run, settings: Settings, data: Data) -> int:
+    record = recorded_failure(run, settings, facts_of_cell(run, settings, data))
+    return 0 if record is None else record.attempts
 
 
 def claim_path(run: Run, settings: Settings) -> Path:
@@ -234,6 +283,8 @@ class _GroupWork:
     embed: Callable[[], FrameFeatures]
     embedded: FrameFeatures
     failed: Failed | None
+    attempts: Mapping[Run, int]
+    """How often each waiting cell had failed when the group began."""
 
     def cell(self, run: Run, memo: dict[Any, Any]) -> Result | None:
         """Compute and save a claimed cell; None where it failed, which has been reported."""
@@ -241,6 +292,10 @@ class _GroupWork:
         stored = finished(run, self.settings, self.data)
         if stored is not None:
             return stored
+        elsewhere = self._failed_elsewhere(run)
+        if elsewhere is not None and self.failed is not None:
+            self.failed(run, EtabError(elsewhere.words))
+            return None
         try:
             result, predictions = self._computed(run, memo)
         except Exception as error:
@@ -255,6 +310,14 @@ class _GroupWork:
         result.save(self.settings.results, predictions, keep=self.settings.keep_masks)
         forget_failure(run, self.settings)
         return result
+
+    def _failed_elsewhere(self, run: Run) -> FailedCell | None:
+        """The failure of a cell in another process since the group began; None if there is none."""
+        facts = facts_of_cell(run, self.settings, self.data)
+        record = recorded_failure(run, self.settings, facts)
+        if record is None or record.attempts <= self.attempts[run]:
+            return None
+        return record
 
     def _computed(self, run: Run, memo: dict[Any, Any]) -> tuple[Result, Predictions]:
         try:

@@ -16,15 +16,13 @@ from dataclasses import dataclass, replace
 from multiprocessing.managers import SyncManager
 from typing import Any
 
-from etab import backbones
-from etab.backbones.identity import is_of_package
-from etab.errors import UnknownNameError
 from etab.results import Result
 from etab.runs.data import Data
-from etab.runs.execute import execute, facts_of_cell, finished
+from etab.runs.execute import claim_path, execute, facts_of_cell, finished
 from etab.runs.failed_cells import record_failure
 from etab.runs.failures import describe_failure, is_interruption
-from etab.runs.run import Run, Settings
+from etab.runs.run import Run, Settings, is_named
+from etab.storage.claims import is_abandoned
 from etab.storage.machine import allowed_cores
 from etab.tasks.own import use_own_data
 
@@ -93,18 +91,6 @@ def _limited_threads(n: int) -> Iterator[None]:
                 os.environ.pop(key, None)
             else:
                 os.environ[key] = value
-
-
-def _portable(group: list[Run]) -> bool:
-    """Whether a worker process can find this backbone by its name.
-
-    A backbone made from a Python callable runs in this process.
-    """
-    card = group[0].backbone_card
-    try:
-        return is_of_package(card) and backbones.card(card.name) == card
-    except UnknownNameError:
-        return False
 
 
 def _start(queue: Any, threads: int, settings: Settings) -> None:
@@ -215,7 +201,7 @@ def local(
     todo = groups(runs)
     if workers <= 1 or len(todo) == 1:
         return serial(runs, settings, listen, data)
-    here = [g for g in todo if not _portable(g)]
+    here = [g for g in todo if not is_named(g[0])]
     todo = [[replace(run, card=None) for run in g] for g in todo if g not in here]
     threads = max(1, allowed_cores() // workers)
     context = mp.get_context("spawn")
@@ -237,29 +223,43 @@ def local(
             # When the system ends one worker, the pool ends all of them. Each unfinished group gets
             # a worker of its own now, so that only the one to blame fails.
             for group in unfinished:
-                done, failed = _pooled(pool_of(1), [group], settings)
-                results += done
-                if failed:
-                    _record_killed(group, settings, data)
-                    listen(Event("failed", group[0].backbone, error=_KILLED, runs=len(group)))
+                left = group
+                while left:
+                    done, failed = _pooled(pool_of(1), [left], settings)
+                    results += done
+                    if not failed:
+                        break
+                    # Go on without the cells that ended the worker.
+                    killed = _record_killed(left, settings, data)
+                    event = Event("failed", left[0].backbone, error=_KILLED, runs=len(killed))
+                    listen(event)
+                    left = [run for run in left if run not in killed] if killed else []
         finally:
             queue.put(None)
             reader.join(timeout=5)
     return results
 
 
-def _record_killed(group: list[Run], settings: Settings, data: Data) -> None:
-    """Record the cells that a worker left when the system ended it."""
-    for run in group:
-        if finished(run, settings, data) is None:
-            facts = facts_of_cell(run, settings, data)
-            record_failure(run, settings, facts, "killed", _KILLED)
+def _record_killed(group: list[Run], settings: Settings, data: Data) -> list[Run]:
+    """Record the cells that a worker was at work on when the system ended it.
+
+    Returns:
+        The cell whose claim the worker left; every unfinished cell where it left none, because
+        features were computed for all of them.
+    """
+    unfinished = [run for run in group if finished(run, settings, data) is None]
+    at_work = [run for run in unfinished if is_abandoned(claim_path(run, settings))]
+    killed = at_work or unfinished
+    for run in killed:
+        facts = facts_of_cell(run, settings, data)
+        record_failure(run, settings, facts, "killed", _KILLED)
+    return killed
 
 
 _KILLED = (
     "its worker process was ended by the system, most often because memory ran out. Its finished "
-    "cells are "
-    "saved. Run it alone with --workers 1, or with a smaller --batch-size."
+    "cells are saved. Run the same command with --workers 1 --retry-failed, on a machine with more "
+    "memory."
 )
 
 

@@ -11,10 +11,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from etab.errors import SplitError, UndefinedError
+from etab.errors import (
+    DataNotFoundError,
+    LayoutError,
+    MissingPackageError,
+    SplitError,
+    UndefinedError,
+    WeightsError,
+)
 from etab.results import Result
 from etab.runs.failures import describe_failure
-from etab.runs.run import Run, Settings
+from etab.runs.run import Run, Settings, is_named
 from etab.storage.atomic import write_atomically
 
 MOST_ATTEMPTS = 3
@@ -22,6 +29,7 @@ MOST_ATTEMPTS = 3
 
 _FOLDER = ".failed"
 _CERTAIN = (UndefinedError, SplitError)
+_ABSENT = (MissingPackageError, WeightsError, DataNotFoundError, LayoutError)
 _MEMORY = ("MemoryError", "OutOfMemoryError")
 
 
@@ -32,7 +40,8 @@ class FailedCell:
     Attributes:
         task: Code of the task.
         backbone: Name of the backbone.
-        kind: "undefined" (the same data give the same error), "memory", "killed" or "error".
+        kind: "undefined" (the same data give the same error), "absent" (a package, weights or
+            data are missing; tried again in every run), "memory", "killed" or "error".
         words: Why it failed.
         attempts: How often it has failed.
         facts: Digest of what decides the cell. The record holds for these facts alone.
@@ -50,6 +59,8 @@ class FailedCell:
     @property
     def is_given_up(self) -> bool:
         """Whether another attempt is made only when it is asked for."""
+        if self.kind == "absent":
+            return False
         return self.kind == "undefined" or self.attempts >= MOST_ATTEMPTS
 
 
@@ -60,7 +71,7 @@ def failure_kind(error: BaseException) -> str:
         error: The exception that ended a cell.
 
     Returns:
-        "undefined", "memory" or "error".
+        "undefined", "absent", "memory" or "error".
 
     Example:
         >>> failure_kind(MemoryError())
@@ -68,7 +79,9 @@ def failure_kind(error: BaseException) -> str:
     """
     if isinstance(error, _CERTAIN):
         return "undefined"
-    if type(error).__name__ in _MEMORY or "out of memory" in str(error).lower():
+    if isinstance(error, _ABSENT):
+        return "absent"
+    if type(error).__name__ in _MEMORY or "out of memory" in describe_failure(error).lower():
         return "memory"
     return "error"
 
@@ -147,7 +160,13 @@ def repeat_command(run: Run, settings: Settings) -> str:
     Args:
         run: The cell.
         settings: How the plan is run.
+
+    Returns:
+        The command; empty where no name on the command line leads to the backbone: an encoder
+        with a name of its own, or a Python function.
     """
+    if not is_named(run):
+        return ""
     words = ["etab", "run", "--tasks", run.task, "--backbones", run.backbone]
     words += ["--protocol", run.protocol_name, "--head", run.head_name, "--seed", str(run.seed)]
     options = {
@@ -157,12 +176,17 @@ def repeat_command(run: Run, settings: Settings) -> str:
         "--data": settings.data,
         "--results": settings.results,
         "--cache": settings.cache,
+        "--device": None if settings.device == "cpu" else settings.device,
+        "--precision": None if settings.precision == "auto" else settings.precision,
+        "--keep-masks": None if settings.keep_masks == "all" else settings.keep_masks,
     }
     if settings.data is not None:
         options.pop("--root")
     for name, value in options.items():
         if value is not None:
             words += [name, str(value)]
+    if settings.skip_bad:
+        words.append("--skip-bad")
     return shlex.join([*words, "--retry-failed"])
 
 

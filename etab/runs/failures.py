@@ -41,7 +41,7 @@ def describe_failure(error: BaseException) -> str:
 
     Example:
         >>> describe_failure(ValueError("no weights"))
-        'ValueError: no weights. Finished cells are saved. Correct it, or leave this backbone out.'
+        'ValueError: no weights. Finished cells are saved. Correct it, or leave it out.'
     """
     if isinstance(error, EtabError):
         return str(error)
@@ -50,7 +50,7 @@ def describe_failure(error: BaseException) -> str:
     if calls:
         last = calls[-1]
         name += f" (raised in {last.name}, {Path(last.filename).name} line {last.lineno})"
-    return f"{name}. Finished cells are saved. Correct it, or leave this backbone out."
+    return f"{name}. Finished cells are saved. Correct it, or leave it out."
 
 
 def _text(error: BaseException) -> str:

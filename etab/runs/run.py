@@ -8,8 +8,8 @@ from pathlib import Path
 
 from etab import backbones, datasets, heads
 from etab.backbones.base import BackboneCard
-from etab.backbones.identity import refuse_homonyms
-from etab.errors import EtabError, IncompatibleError
+from etab.backbones.identity import is_of_package, refuse_homonyms
+from etab.errors import EtabError, IncompatibleError, UnknownNameError
 from etab.features.base import input_of
 from etab.heads.base import Head
 from etab.results.masks import Keep
@@ -315,3 +315,18 @@ def plan(
     for run in runs:
         run.check()
     return runs
+
+
+def is_named(run: Run) -> bool:
+    """Whether the name of a backbone alone leads another process to it.
+
+    It does not for a Python function, or for an encoder with a name of its own.
+
+    Args:
+        run: The cell.
+    """
+    card = run.backbone_card
+    try:
+        return is_of_package(card) and backbones.card(card.name) == card
+    except UnknownNameError:
+        return False

@@ -16,7 +16,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -86,6 +86,8 @@ class Holder:
         if not (self.boot and self.namespace and same_numbers):
             return False
         started = _started(self.pid)
+        if not started and _is_hidden(self.pid):
+            return False
         return started != self.started
 
 
@@ -107,11 +109,22 @@ def _namespace() -> str:
 def _started(pid: int) -> str:
     """When a process started; "" if it has ended, also where its parent has not collected it."""
     try:
-        text = (_PROC / str(pid) / "stat").read_text()
+        text = (_PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:
         return ""
     fields = text.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
     return "" if fields[0] == "Z" else fields[19]
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether a process of another user exists that /proc does not show (its option hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False  # a process of this user: what /proc shows holds
 
 
 class Claim:
@@ -148,11 +161,15 @@ _SEEN: dict[tuple[str, str, int], float] = {}  # when this process first saw an 
 def _beat() -> None:
     """Touch every claim of this process, for as long as the process lives."""
     while True:
-        for claim in list(_BEATING.values()):
-            with contextlib.suppress(OSError):
-                if claim.is_held():
-                    os.utime(claim.path)  # the time is set by the file system
+        _touch_all()
         time.sleep(HEARTBEAT)
+
+
+def _touch_all() -> None:
+    for claim in list(_BEATING.values()):
+        with contextlib.suppress(Exception):  # the thread must outlive a lack of memory
+            if claim.is_held():
+                os.utime(claim.path)  # the time is set by the file system
 
 
 def _hold(path: Path, holder: Holder) -> Claim:
@@ -210,7 +227,8 @@ def take_claim(path: Path, work: str = "") -> Claim | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if _create(path, holder):
             return _hold(path, holder)
-        if is_abandoned(path) and _remove(path) and _create(path, holder):
+        seen = _identity(path)
+        if seen and is_abandoned(path) and _remove(path, seen) and _create(path, holder):
             return _hold(path, holder)
     except OSError as error:
         raise StorageError(
@@ -271,12 +289,46 @@ def is_abandoned(path: Path) -> bool:
     holder = read_claim(path)
     if holder is not None and holder.is_dead():
         return True
-    age = (_now(path.parent) - touched) / 1e9
-    if -STALE < age < STALE:
+    if not _is_silent(path):
         return False
     seen = (str(path), "" if holder is None else holder.nonce, touched)
     first_seen = _SEEN.setdefault(seen, time.monotonic())
     return time.monotonic() - first_seen >= WATCHED
+
+
+def remove_abandoned(
+    paths: Sequence[Path], *, pause: Callable[[float], None] = time.sleep
+) -> list[Path]:
+    """Remove the claims of processes that have ended.
+
+    Claims of other machines are watched for ``WATCHED`` seconds first, if any is old.
+
+    Args:
+        paths: Files of claims.
+        pause: Waits for some seconds.
+
+    Returns:
+        The claims that were removed.
+    """
+    seen = {path: _identity(path) for path in paths}
+    gone = [
+        path for path in paths if seen[path] and is_abandoned(path) and _remove(path, seen[path])
+    ]
+    left = [path for path in paths if seen[path] and path not in gone]
+    if any(_is_silent(path) for path in left):
+        pause(WATCHED)
+        gone += [path for path in left if is_abandoned(path) and _remove(path, seen[path])]
+    return gone
+
+
+def _is_silent(path: Path) -> bool:
+    """Whether a claim was last touched longer ago than a living holder would wait."""
+    try:
+        touched = path.stat().st_mtime_ns
+    except OSError:
+        return False
+    age = (_now(path.parent) - touched) / 1e9
+    return not -STALE < age < STALE
 
 
 def _now(folder: Path) -> int:
@@ -289,23 +341,33 @@ def _now(folder: Path) -> int:
         probe.unlink(missing_ok=True)
 
 
-def _remove(path: Path) -> bool:
-    """Remove an abandoned claim, unless another process is doing so.
-
-    The file whose name holds the nonce admits one process. Without it, a slow process could remove
-    the new claim of a fast one.
-    """
+def _identity(path: Path) -> str:
+    """What tells a claim from the next one under its name; "" if there is none."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return ""
     holder = read_claim(path)
-    nonce = "incomplete" if holder is None else holder.nonce
-    guard = path.with_name(f"{path.name}.{nonce}.takeover")
+    return holder.nonce if holder else f"{facts.st_ino}-{facts.st_mtime_ns}"
+
+
+def _remove(path: Path, seen: str) -> bool:
+    """Remove an abandoned claim, unless another process is doing so or has taken it over.
+
+    Args:
+        path: The file of the claim.
+        seen: The identity of the claim before it was found to be abandoned.
+    """
+    guard = path.with_name(f"{path.name}.{seen}.takeover")
     try:
         os.close(os.open(guard, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
     except FileExistsError:
-        if (_now(path.parent) - guard.stat().st_mtime_ns) / 1e9 > STALE:
-            guard.unlink(missing_ok=True)  # the process ended between two lines
+        with contextlib.suppress(FileNotFoundError):  # the other process is done with it
+            if (_now(path.parent) - guard.stat().st_mtime_ns) / 1e9 > STALE:
+                guard.unlink()  # the process ended between two lines
         return False
     try:
-        if read_claim(path) != holder:
+        if _identity(path) != seen:
             return False
         path.unlink(missing_ok=True)
         return True

@@ -101,7 +101,7 @@ FAULTS = [
     Fault(
         "a slow process removes the claim of a fast one",
         "etab/storage/claims.py",
-        "        if read_claim(path) != holder:\n            return False\n",
+        "        if _identity(path) != seen:\n            return False\n",
         "",
         _CLAIMS,
     ),

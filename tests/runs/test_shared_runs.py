@@ -56,13 +56,13 @@ def test_a_cell_that_another_run_computes_comes_last_and_is_computed_once(
         computed.append(run.protocol_name)
         return real(run, *rest)
 
-    def sleep(_: float) -> None:
+    def wait() -> None:
         # The other run computes the cell and ends.
         claim.release()
         list(execute(RUNS[:1], settings))
 
     monkeypatch.setattr(executing, "compute", compute)
-    monkeypatch.setattr(executing.time, "sleep", sleep)
+    monkeypatch.setattr(executing, "_wait", wait)
     results = list(execute(RUNS, settings))
     assert sorted(computed) == ["cv2", "cv3"]
     assert [cell.protocol for cell in results] == ["cv2", "cv3"]
@@ -203,3 +203,4 @@ assert len(list(executing.execute(runs, settings))) == len(runs)
     assert words.count("entry") == 2
     assert not list(tmp_path.rglob("*.claim"))
     assert not list(tmp_path.rglob("*.part"))
+    assert not list((tmp_path / "results" / executing.CLAIMS).iterdir())

@@ -14,7 +14,7 @@ import pytest
 
 from etab.errors import StorageError
 from etab.storage import claims
-from etab.storage.claims import Holder, claimed, is_abandoned, read_claim, take_claim
+from etab.storage.claims import Claim, Holder, claimed, is_abandoned, read_claim, take_claim
 
 
 def _claim_of(path: Path, holder: Holder, *, age: float = 0.0) -> None:
@@ -107,21 +107,11 @@ def test_a_claim_that_was_taken_over_is_not_released(tmp_path: Path) -> None:
     assert read_claim(path) == _elsewhere() or path.exists()
 
 
-def test_a_claim_is_touched_while_it_is_held(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class StopError(Exception):
-        pass
-
-    def stop(_: float) -> None:
-        raise StopError
-
+def test_a_claim_is_touched_while_it_is_held(tmp_path: Path) -> None:
     claim = take_claim(tmp_path / "cell.claim")
     assert claim is not None
     os.utime(claim.path, (1.0, 1.0))
-    monkeypatch.setattr(claims.time, "sleep", stop)
-    with pytest.raises(StopError):
-        claims._beat()
+    claims._touch_all()
     assert claim.path.stat().st_mtime > 2.0
     claim.release()
 
@@ -133,15 +123,54 @@ def test_a_slow_process_leaves_the_claim_of_a_fast_one(
     path = tmp_path / "cell.claim"
     dead = replace(Holder.this_process(), started="1")
     _claim_of(path, dead)
-    fast = take_claim(path)
-    assert fast is not None
-    answers = [dead]  # what the slow process read before
-    monkeypatch.setattr(
-        claims, "read_claim", lambda file: answers.pop() if answers else read_claim(file)
-    )
-    assert not claims._remove(path)
-    assert fast.is_held()
-    fast.release()
+    looked = claims.is_abandoned
+    fast: list[Claim | None] = []
+
+    def slow(file: Path) -> bool:
+        answer = looked(file)
+        if not fast:
+            monkeypatch.setattr(claims, "is_abandoned", looked)
+            fast.append(take_claim(path))
+        return answer
+
+    monkeypatch.setattr(claims, "is_abandoned", slow)
+    assert take_claim(path) is None
+    assert fast[0] is not None
+    assert fast[0].is_held()
+    fast[0].release()
+
+
+def test_a_process_that_may_not_be_looked_at_is_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hidepid, /proc does not show the processes of other users."""
+    path = tmp_path / "cell.claim"
+    _claim_of(path, Holder.this_process())
+    monkeypatch.setattr(claims, "_started", lambda pid: "")
+
+    def refused(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(claims.os, "kill", refused)
+    assert not is_abandoned(path)
+
+
+def test_claims_of_another_machine_are_watched_before_they_are_removed(
+    tmp_path: Path, clock: Callable[[float], None]
+) -> None:
+    old = tmp_path / "old.claim"
+    young = tmp_path / "young.claim"
+    _claim_of(old, _elsewhere(), age=3600.0)
+    _claim_of(young, _elsewhere())
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        clock(seconds + 1)
+
+    assert claims.remove_abandoned([old, young], pause=pause) == [old]
+    assert pauses == [claims.WATCHED]
+    assert [path.name for path in tmp_path.iterdir()] == ["young.claim"]
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ ran out of memory.
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,6 +82,11 @@ def joined(device: str) -> Iterator[str]:
     if kind == "cuda":
         device = f"cuda:{int(os.environ.get('LOCAL_RANK', rank))}"
         torch.cuda.set_device(device)
+    # The functions of torch.distributed.nn have the group that exists on import as a default
+    # argument. The first step of an optimizer imports it; imported before there is a group, it
+    # keeps none alive after destroy_process_group. The threads of a group that outlives the
+    # interpreter abort the process at its end.
+    importlib.import_module("torch.distributed.nn")
     dist.init_process_group("nccl" if kind == "cuda" else "gloo")
     try:
         yield device

@@ -51,6 +51,13 @@ FAULTS = [
         _RESUMED,
     ),
     Fault(
+        "the group outlives the training",
+        "etab/training/distributed.py",
+        '    importlib.import_module("torch.distributed.nn")\n',
+        "",
+        _RESUMED,
+    ),
+    Fault(
         "processes resume with one chance",
         "etab/training/loop.py",
         "part(tensors, _generator_part(self.share.rank))",

@@ -12,6 +12,8 @@ Example:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from etab.metrics import masks as masks  # before the metrics below in the list of metrics
@@ -31,28 +33,42 @@ def _error(rows: ScoredRows) -> FloatArray:
     return np.asarray(rows["score"] - rows["truth"], dtype=np.float64)
 
 
-def _centred(values: FloatArray) -> FloatArray:
-    """Values minus their mean: sums of their squares then lose no digits to a large mean."""
-    return np.asarray(values - values.mean(), dtype=np.float64)
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """The weighted sum of squared deviations of values from their weighted mean.
 
-
-def _spread_columns(values: FloatArray) -> list[FloatArray]:
-    """The columns whose sums give ``_spread``."""
-    centred = _centred(values)
-    return [centred, np.square(centred), np.square(values)]
-
-
-def _spread(totals: FloatArray, n: FloatArray) -> FloatArray:
-    """Weighted sum of squared deviations from the mean, (draws,); 0 where it is rounding.
-
-    Args:
-        totals: (3, draws) sums of ``_spread_columns``.
-        n: (draws,) sum of the weights.
+    Attributes:
+        mean: Mean of all values with weight 1, which is subtracted first: sums of squares then lose
+            no digits to a large mean.
+        centred: (n,) values minus the mean.
     """
-    squares = totals[1]
-    total = squares - ratio(totals[0] ** 2, n)
-    rounding = _ROUNDING * squares + _ROUNDING_OF_VALUES * totals[2]
-    return np.where(total > rounding, total, 0.0)
+
+    mean: float
+    centred: FloatArray
+
+    @classmethod
+    def of(cls, values: FloatArray) -> _Spread:
+        """Prepare values (n,)."""
+        mean = float(values.mean())
+        return cls(mean, np.asarray(values - mean, dtype=np.float64))
+
+    @property
+    def columns(self) -> list[FloatArray]:
+        """The two columns whose sums ``of_totals`` takes."""
+        return [self.centred, np.square(self.centred)]
+
+    def of_totals(self, totals: FloatArray, n: FloatArray) -> FloatArray:
+        """Compute the spread, (draws,); 0 where it is rounding.
+
+        Args:
+            totals: (2, draws) sums of ``columns``.
+            n: (draws,) sum of the weights.
+        """
+        squares = totals[1]
+        of_values = squares + 2 * self.mean * totals[0] + self.mean**2 * n
+        total = squares - ratio(totals[0] ** 2, n)
+        rounding = _ROUNDING * squares + _ROUNDING_OF_VALUES * of_values
+        return np.where(total > rounding, total, 0.0)
 
 
 @metric_of_patients(
@@ -113,7 +129,7 @@ def bias(rows: ScoredRows, units: Units) -> Form:
 def _limit(rows: ScoredRows, units: Units, sign: float) -> Form:
     error = _error(rows)
     middle = error.mean()
-    centred = _centred(error)
+    centred = np.asarray(error - middle, dtype=np.float64)
 
     def limit(totals: FloatArray) -> FloatArray:
         n = totals[2]
@@ -178,16 +194,17 @@ def pearson_r(rows: ScoredRows, units: Units) -> Form:
         rows: The prediction table.
         units: The patient of each row, whose weights the form takes.
     """
-    of_truth = _spread_columns(rows["truth"])
-    of_score = _spread_columns(rows["score"])
+    of_truth = _Spread.of(rows["truth"])
+    of_score = _Spread.of(rows["score"])
 
     def correlation(totals: FloatArray) -> FloatArray:
         n = totals[0]
-        covariance = totals[1] - ratio(totals[2] * totals[5], n)
-        spread = _spread(totals[2:5], n) * _spread(totals[5:8], n)
+        covariance = totals[1] - ratio(totals[2] * totals[4], n)
+        spread = of_truth.of_totals(totals[2:4], n) * of_score.of_totals(totals[4:6], n)
         return ratio(covariance, np.sqrt(spread))
 
-    columns = [np.ones(len(rows)), of_truth[0] * of_score[0], *of_truth, *of_score]
+    products = of_truth.centred * of_score.centred
+    columns = [np.ones(len(rows)), products, *of_truth.columns, *of_score.columns]
     return sums(columns, units, correlation)
 
 
@@ -207,9 +224,10 @@ def r2(rows: ScoredRows, units: Units) -> Form:
         rows: The prediction table.
         units: The patient of each row, whose weights the form takes.
     """
+    of_truth = _Spread.of(rows["truth"])
 
     def explained(totals: FloatArray) -> FloatArray:
-        return 1.0 - ratio(totals[1], _spread(totals[2:5], totals[0]))
+        return 1.0 - ratio(totals[1], of_truth.of_totals(totals[2:4], totals[0]))
 
-    columns = [np.ones(len(rows)), np.square(_error(rows)), *_spread_columns(rows["truth"])]
+    columns = [np.ones(len(rows)), np.square(_error(rows)), *of_truth.columns]
     return sums(columns, units, explained)

@@ -113,8 +113,8 @@ FAULTS = [
     Fault(
         "a large mean costs digits",
         "etab/metrics/values.py",
-        "    return np.asarray(values - values.mean(), dtype=np.float64)\n",
-        "    return np.asarray(values, dtype=np.float64)\n",
+        "        mean = float(values.mean())\n",
+        "        mean = 0.0\n",
         ("tests/metrics/test_added_metrics.py",),
     ),
     Fault(

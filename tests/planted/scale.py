@@ -143,7 +143,7 @@ FAULTS = [
     Fault(
         "large: ridge is not centred",
         "etab/heads/pooled/large.py",
-        "        scatter = total.second - total.n * np.outer(mean, mean)\n        intercept",
+        "        scatter = total.scatter\n        intercept",
         "        scatter = total.second\n        intercept",
         LARGE,
     ),

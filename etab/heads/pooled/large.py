@@ -66,6 +66,15 @@ class _Moments:
     first: FloatArray
     second: FloatArray
 
+    @property
+    def scatter(self) -> FloatArray:
+        """Sums (d, d) of products of columns whose means are subtracted."""
+        mean = self.first / self.n
+        scatter = np.outer(mean, mean)
+        scatter *= -self.n
+        scatter += self.second
+        return scatter
+
 
 @dataclass(frozen=True, slots=True)
 class WideBasis:
@@ -185,8 +194,7 @@ class Wide:
         if place not in self._bases:
             total = self.total(rows)
             mean = total.first / total.n
-            scatter = total.second - total.n * np.outer(mean, mean)
-            scatter = scatter.astype(np.float32) if single else scatter
+            scatter = total.scatter.astype(np.float32) if single else total.scatter
             values, axes = linalg.eigh(
                 scatter,
                 driver="evd",
@@ -223,7 +231,9 @@ class Wide:
             self._parts = [self._moments(np.flatnonzero(self.parts == k)) for k in range(count)]
         moments = [self._parts[k] for k in members]
         first = np.sum([of_part.first for of_part in moments], axis=0)
-        second = sum((of_part.second for of_part in moments[1:]), moments[0].second)
+        second = moments[0].second.copy()
+        for of_part in moments[1:]:
+            second += of_part.second
         return _Moments(len(rows), first, second)
 
     def members(self, rows: IntArray) -> IntArray | None:
@@ -255,7 +265,10 @@ class Wide:
                 c=second,
                 overwrite_c=1,
             )
-        return _Moments(len(rows), first, np.triu(second) + np.triu(second, 1).T)
+        # The product fills the upper triangle; the lower one holds zeros.
+        whole = second + second.T
+        np.fill_diagonal(whole, np.diag(second))
+        return _Moments(len(rows), first, whole)
 
 
 class WideRidge:
@@ -339,7 +352,7 @@ class WideRidge:
         """Mean (d,) of rows, scatter (d, d), products with the values (d,) and mean value."""
         total = self.home.total(rows)
         mean = total.first / total.n
-        scatter = total.second - total.n * np.outer(mean, mean)
+        scatter = total.scatter
         intercept = float(self.y[rows].mean())
         products = self._products(rows) - total.first * (intercept - self._centre)
         return mean, scatter, products, intercept

@@ -23,6 +23,7 @@ from etab.heads.pooled.linalg import (
     probabilities,
     ridge_path,
 )
+from etab.heads.pooled.neighbours import cosines, most_similar
 from etab.splits import without
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
@@ -366,14 +367,14 @@ class KNN(Head):
             order = nearest(
                 moments, train, rows, kernels.features.pca.get(key), max(self.neighbours)
             )
-        else:
+        elif key in kernels.features.pca:
             fit = kernels.basis(key, train)
-            a = fit.project(kernels.kernel(key), rows)
-            b = fit.train
-            unit = [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (a, b)]
-            order = np.argsort(-(unit[0] @ unit[1].T), axis=1, kind="stable")[
-                :, : max(self.neighbours)
-            ]
+            known = fit.train
+            lengths = np.linalg.norm(known, axis=1)
+            near = fit.project(kernels.kernel(key), rows) @ known.T / np.maximum(lengths, 1e-12)
+            order = most_similar(near, max(self.neighbours))
+        else:
+            order = most_similar(cosines(kernels.kernel(key), train, rows), max(self.neighbours))
         sums = np.cumsum(y[train][order], axis=1)
         return np.stack(
             [sums[:, min(k, len(train)) - 1] / min(k, len(train)) for k in self.neighbours]

@@ -21,6 +21,7 @@ from pathlib import Path
 from etab import phantom
 from etab.features.entries import entry_damage, remove_litter
 from etab.runs.execute import CLAIMS
+from etab.storage.litter import remove_temporary_files
 
 TRIES = 10
 """Starts of the plan, for each kill that is asked for, after which the benchmark gives up."""
@@ -119,9 +120,12 @@ def faults(folder: Path, reference: Path) -> list[str]:
     entries = [path.parent for path in (folder / "cache").rglob("entry.json")]
     found += [f"{entry}: {entry_damage(entry)}" for entry in entries if entry_damage(entry)]
     found += [f"{path} is left" for path in (folder / "results" / CLAIMS).glob("*")]
-    found += [f"{path} is left" for path in folder.rglob("*.part")]
-    # A claim may outlive its entry by a moment: nobody takes it over, and --clean removes it.
+    found += [f"{path} is left" for path in (folder / "cache").glob("features/*/*.*.part")]
+    # A claim may outlive its entry by a moment: nobody takes it over, and --clean removes it. The
+    # next run removes temporary files that are a day old.
     remove_litter(folder / "cache", older_than=0.0)
+    remove_temporary_files(folder / "results", older_than=0.0)
+    found += [f"{path} is left" for path in folder.rglob("*.part")]
     for pattern in ("*.claim", "*.takeover", ".*.clock"):
         found += [f"{path} is left" for path in (folder / "cache").rglob(pattern)]
     return found

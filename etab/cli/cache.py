@@ -81,7 +81,7 @@ def cache_command(
     if clean:
         from etab.features.entries import remove_litter
 
-        say(f"Deleted {len(remove_litter(folder))} unfinished entries and claims.")
+        say(f"Deleted {len(remove_litter(folder))} unfinished entries, claims and temporary files.")
     n_damaged = _damaged([path for path, _ in entries]) if verify else 0
     if clear:
         for path, _ in entries:

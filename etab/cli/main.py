@@ -28,6 +28,7 @@ from etab.cli import submit as cli_submit
 from etab.cli import vectors as cli_vectors
 from etab.cli.words import say
 from etab.errors import EtabError
+from etab.runs.failures import TerminatedError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -94,10 +95,6 @@ def main() -> None:
             error=True,
         )
     sys.exit(code if isinstance(code, int) else 0)
-
-
-class TerminatedError(KeyboardInterrupt):
-    """The signal SIGTERM, which SLURM and Docker send before they kill a process."""
 
 
 _TERMINATED: list[int] = []

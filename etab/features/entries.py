@@ -28,6 +28,7 @@ from etab.errors import (
 )
 from etab.features.lazy import StoredMap
 from etab.storage.claims import remove_abandoned
+from etab.storage.litter import remove_temporary_files
 from etab.storage.memory import Spill
 from etab.types import Array, Features, IntArray
 
@@ -338,13 +339,13 @@ def entry_damage(folder: Path) -> str:
 
 
 def remove_litter(cache: Path, *, older_than: float = 86400.0) -> list[Path]:
-    """Remove the unfinished entries and the claims that ended processes left in a cache.
+    """Remove unfinished entries, claims and temporary files that ended processes left in a cache.
 
     An unfinished entry stays while a living process claims it, or while it is young.
 
     Args:
         cache: Folder of the cache.
-        older_than: Age in s from which an unfinished entry is removed.
+        older_than: Age in s from which an unfinished entry or a temporary file is removed.
 
     Returns:
         What was removed.
@@ -358,7 +359,7 @@ def remove_litter(cache: Path, *, older_than: float = 86400.0) -> list[Path]:
             if not is_at_work and not is_young:
                 shutil.rmtree(part, ignore_errors=True)
                 removed.append(part)
-    return removed
+    return removed + remove_temporary_files(cache, older_than=older_than)
 
 
 def _entry_digest(entry: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import re
-import secrets
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 
 from etab.backbones.base import Backbone, BackboneCard
 from etab.backbones.identity import identity, is_of_package, nameless
-from etab.errors import EtabWarning, FeaturesLostError, UnsupportedOptionError
+from etab.errors import EtabWarning, FeaturesLostError, StorageError, UnsupportedOptionError
 from etab.features.entries import (
     Computed,
     Load,
@@ -28,6 +27,7 @@ from etab.features.entries import (
     remove_parts,
     write_entry,
 )
+from etab.storage.atomic import write_atomically
 from etab.storage.claims import claimed
 from etab.storage.releases import release_version
 from etab.types import Array, Features, Record
@@ -367,11 +367,8 @@ def _remember_digest(card: BackboneCard, cache: Path | None, weights: str) -> No
     if cache is None or not name:
         return
     path = _digest_file(card, cache)
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temp = path.with_suffix(f".{secrets.token_hex(8)}")
-        temp.write_text(json.dumps({**_digests(card, cache), name: weights}))
-        temp.replace(path)
+    with contextlib.suppress(StorageError):  # it only saves time
+        write_atomically(path, json.dumps({**_digests(card, cache), name: weights}))
 
 
 def _slug(name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing as mp
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -20,7 +21,7 @@ from etab.results import Result
 from etab.runs.data import Data
 from etab.runs.execute import claim_path, execute, facts_of_cell, finished
 from etab.runs.failed_cells import record_failure
-from etab.runs.failures import describe_failure, is_interruption
+from etab.runs.failures import describe_failure, is_interruption, stopped_by
 from etab.runs.run import Run, Settings, is_named
 from etab.storage.claims import is_abandoned
 from etab.storage.machine import allowed_cores
@@ -55,6 +56,8 @@ class Event:
 Listener = Callable[[Event], None]
 _events: Any = None  # of a worker process: where it sends events
 _data: Any = None  # of a worker process: the data, opened once for all of its groups
+
+_PATIENCE = 10.0  # seconds that a stopped worker has for removing what is unfinished
 
 _WIDE = 3e6  # hundreds of principal components are probed as long as a small network's features
 
@@ -95,8 +98,6 @@ def _limited_threads(n: int) -> Iterator[None]:
 
 def _start(queue: Any, threads: int, settings: Settings) -> None:
     """Set a worker up: its queue, its threads, its data, and Ctrl-C left to the parent."""
-    import signal
-
     import torch
 
     global _events, _data
@@ -124,7 +125,8 @@ def _end_with_parent() -> None:
 
 def _work(group: list[Run], settings: Settings) -> list[Result]:
     """Run one group in a worker process, and report every frame and cell to the parent."""
-    return list(_watched(group, settings, _data, _events.put))
+    with stopped_by(signal.SIGTERM):
+        return list(_watched(group, settings, _data, _events.put))
 
 
 def _watched(group: list[Run], settings: Settings, data: Data, tell: Listener) -> Iterator[Result]:
@@ -281,8 +283,11 @@ def _pooled(
             except BrokenProcessPool:
                 unfinished.append(group_of[future])
     except KeyboardInterrupt:
-        for process in list((pool._processes or {}).values()):
+        processes = list((pool._processes or {}).values())
+        for process in processes:
             process.terminate()
+        for process in processes:  # they remove their claims and unfinished files
+            process.join(_PATIENCE)
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

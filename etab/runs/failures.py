@@ -5,12 +5,54 @@ Networks are code of other people. Whatever one of them raises ends that backbon
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from etab.errors import EtabError
 
 _LONGEST = 600  # characters; torch lists every key of a state_dict that does not fit
+
+
+class TerminatedError(KeyboardInterrupt):
+    """A signal that asks this process to stop: SIGTERM of SLURM, Docker or a parent process."""
+
+
+@contextlib.contextmanager
+def stopped_by(*numbers: signal.Signals) -> Iterator[None]:
+    """Let signals stop a block as Ctrl-C does, so that it releases its claims.
+
+    A second signal of the same number does what it did before the block, as a rule ending the
+    process. Outside the main thread nothing changes, since Python delivers no signals there.
+
+    Args:
+        numbers: The signals.
+
+    Raises:
+        TerminatedError: Inside the block, when one of the signals arrives.
+
+    Example:
+        >>> import signal
+        >>> with stopped_by(signal.SIGTERM):
+        ...     pass
+    """
+    before: dict[int, Any] = {}
+
+    def stop(number: int, _: Any) -> None:
+        signal.signal(number, before[number])
+        raise TerminatedError
+
+    with contextlib.suppress(ValueError):  # outside the main thread no signal can be caught
+        for number in numbers:
+            before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def is_interruption(error: BaseException) -> bool:

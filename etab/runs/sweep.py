@@ -20,6 +20,7 @@ from etab.runs.executors import Event, local
 from etab.runs.failed_cells import recorded_failure
 from etab.runs.run import Run, Settings, plan
 from etab.storage.atomic import require_writable, write_atomically
+from etab.storage.litter import remove_temporary_files
 from etab.storage.machine import allowed_cores, require_device
 from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS
@@ -134,6 +135,7 @@ def sweep(
     if not waiting:
         return Done(len(before), (), tuple(failures), given_up, tuple(before))
     require_writable(settings.results)
+    remove_temporary_files(settings.results)
     n = workers or (allowed_cores() if settings.device == "cpu" else 1)
     with watch(len(waiting)) as listen:
 

@@ -4,6 +4,13 @@ from tests.faults import Fault
 
 _TESTS = ("tests/features/test_store.py",)
 _CLAIMS = ("tests/storage/test_claims.py",)
+_STOPPED = (
+    "tests/runs/test_shared_runs.py",
+    "-m",
+    "slow or not slow",
+    "-k",
+    "sigterm or temporary",
+)
 _SHARED = ("tests/runs/test_shared_runs.py", "-m", "slow or not slow", "-k", "not at_once")
 
 FAULTS = [
@@ -153,5 +160,33 @@ FAULTS = [
         "    require_device(settings.device)\n",
         "",
         _SHARED,
+    ),
+    Fault(
+        "temporary files of killed runs stay",
+        "etab/runs/sweep.py",
+        "    remove_temporary_files(settings.results)\n",
+        "",
+        _STOPPED,
+    ),
+    Fault(
+        "temporary files of living processes are removed",
+        "etab/storage/litter.py",
+        ">= older_than",
+        ">= 0",
+        _STOPPED,
+    ),
+    Fault(
+        "a stopped worker leaves its claims",
+        "etab/runs/executors.py",
+        "    with stopped_by(signal.SIGTERM):\n",
+        "    with contextlib.nullcontext():\n",
+        _STOPPED,
+    ),
+    Fault(
+        "SIGTERM ends a run without a word",
+        "etab/cli/main.py",
+        "        signal.signal(signal.SIGTERM, _end)\n",
+        "        pass\n",
+        _STOPPED,
     ),
 ]

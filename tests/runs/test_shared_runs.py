@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -28,6 +31,7 @@ from etab.runs.failed_cells import failed_cells
 from etab.runs.run import Settings, plan
 from etab.runs.sweep import Done, sweep
 from etab.storage.claims import take_claim
+from tests.commands import SETTINGS
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +62,7 @@ def test_a_cell_that_another_run_computes_comes_last_and_is_computed_once(
 
     def wait() -> None:
         # The other run computes the cell and ends.
+        assert computed == ["cv2"]
         claim.release()
         list(execute(RUNS[:1], settings))
 
@@ -115,6 +120,28 @@ def test_a_results_folder_that_cannot_be_written_is_refused_before_any_work(
         sweep(RUNS, settings, workers=1, watch=lambda _: nullcontext(print))
 
 
+def test_temporary_files_of_killed_runs_are_removed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [
+        settings.results / "camus" / "tmpab12_cd3.part",
+        settings.results / executing.CLAIMS / f"{'0' * 64}.{'1' * 16}.takeover",
+        settings.results / executing.CLAIMS / f".{'0' * 16}.clock",
+    ]
+    young = settings.results / "tmpab12_cd4.part"
+    foreign = settings.results / "notes.part"
+    for path in [*left, young, foreign]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for path in [*left, foreign]:
+        os.utime(path, (1.0, 1.0))
+    monkeypatch.setattr(sweeping, "local", lambda *_, **__: [])
+    sweep(RUNS, settings, workers=1, watch=lambda _: nullcontext(print))
+    assert not [path for path in left if path.exists()]
+    assert young.exists()
+    assert foreign.exists()
+
+
 def test_a_device_is_checked_before_the_data_are_opened(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +187,34 @@ def test_a_cell_that_fails_is_recorded_and_not_tried_for_ever(
     monkeypatch.undo()
     assert once(retry_failed=True).failed == 0
     assert not failed_cells(settings.results)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_stops_a_run_as_control_c_does(workers: int, camus: Path, tmp_path: Path) -> None:
+    """SLURM and Docker send it: every process ends, and leaves neither claims nor parts."""
+    results = tmp_path / "results"
+    cache = tmp_path / "cache"
+    words = ["run", "--tasks", "b0-A4-C", "--backbones", "pixel_pca,random/efficientnet_lite0"]
+    words += ["--root", str(camus), "--results", str(results), "--cache", str(cache)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "etab", *words, "--workers", str(workers)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **SETTINGS},
+    )
+    ends = time.monotonic() + 120
+    while not list(cache.rglob("*.part")) and process.poll() is None and time.monotonic() < ends:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 143, shown
+    assert "Stopped. Every finished cell is saved" in shown
+    assert "Traceback" not in shown
+    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.claim"))
+    assert not list(results.glob(f"{executing.CLAIMS}/*"))
 
 
 def _ignore(_: Event) -> None:

@@ -51,8 +51,8 @@ def stopped_by(*numbers: signal.Signals) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for changed, handler in before.items():
+            signal.signal(changed, handler)
 
 
 def is_interruption(error: BaseException) -> bool:

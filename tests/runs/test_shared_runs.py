@@ -205,7 +205,11 @@ def test_sigterm_stops_a_run_as_control_c_does(workers: int, camus: Path, tmp_pa
         env={**os.environ, **SETTINGS},
     )
     ends = time.monotonic() + 120
-    while not list(cache.rglob("*.part")) and process.poll() is None and time.monotonic() < ends:
+    while (
+        not list(cache.glob("features/*/*.*.part"))
+        and process.poll() is None
+        and time.monotonic() < ends
+    ):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     _, shown = process.communicate(timeout=60)

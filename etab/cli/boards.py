@@ -38,7 +38,8 @@ def leaderboard_command(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="Protocol of the results: official, cv5, ... [default: the one with most results]"
+            help="Protocol of the results: official, cv5, lists:FILE, ... [default: the one with "
+            "most results]"
         ),
     ] = None,
     with_published: Annotated[
@@ -78,11 +79,13 @@ def leaderboard_command(
     A damaged result file is set aside, and the board says which one and why.
     """
     from etab.cli import show
+    from etab.cli.words import protocol_in_results
     from etab.leaderboard.plain import protocol_held
     from etab.leaderboard.ranking import rank_folder
     from etab.results import read_results
     from etab.tasks.own import use_results
 
+    protocol = protocol_in_results(protocol)
     with _joined(results, with_published) as folder:
         own = use_results(folder)
         held = read_results(folder).results

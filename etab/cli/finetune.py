@@ -83,7 +83,7 @@ def finetune(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="Protocol: official, cv5, official-10pct-d0, ... [default: official; cv5 for "
+            help="Protocol: official, cv5, official-10pct-d0, lists:FILE, ... [default: official; cv5 for "
             "--data without a split]"
         ),
     ] = None,

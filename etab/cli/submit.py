@@ -38,13 +38,13 @@ def check(
 
     The folder is only read. The exit status is 0 for a folder that is accepted, and 1 otherwise.
     """
+    from etab.cli.words import protocol_in_results
     from etab.leaderboard.admission.submission import check_submission
     from etab.leaderboard.suites import suite_named
     from etab.tasks.codes import BOARD_PROTOCOL
 
-    submission = check_submission(
-        folder, suite_named(suite), protocol=protocol or BOARD_PROTOCOL, seed=seed
-    )
+    wanted = protocol_in_results(protocol) or BOARD_PROTOCOL
+    submission = check_submission(folder, suite_named(suite), protocol=wanted, seed=seed)
     if root is not None:
         from etab.runs.remeasure import remeasured
 

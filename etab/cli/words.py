@@ -33,3 +33,23 @@ def weights(pairs: list[str]) -> dict[str, float]:
                 f"{pair!r} is not NAME=WEIGHT, for instance a=2 or a0-A4-C=0.5."
             ) from None
     return weight_of
+
+
+def protocol_in_results(protocol: str | None) -> str | None:
+    """Name a protocol as results name it.
+
+    Args:
+        protocol: What a user gives: official, cv, lists:FILE, ...; None for no choice.
+
+    Returns:
+        The name: "cv5" for "cv", and the key of a list of folds for its file.
+
+    Raises:
+        IncompatibleError: There is no such protocol.
+        DataNotFoundError: There is no such file of folds.
+    """
+    if protocol is None:
+        return None
+    from etab.tasks.protocols import parse
+
+    return parse(protocol).name

@@ -44,7 +44,7 @@ from etab.splits import without
 from etab.storage.atomic import slug
 from etab.storage.machine import limit_threads, require_device
 from etab.tasks.base import Task
-from etab.tasks.protocols import parse
+from etab.tasks.protocols import parse, splits_of
 from etab.tasks.rows import Rows
 from etab.training import distributed
 from etab.training.loop import Progress, fit_state
@@ -172,30 +172,31 @@ class _Work:
     @staticmethod
     def of(tuning: Tuning, settings: Settings, data: Data | None = None) -> _Work:
         """Read rows, frames and answers of the tasks, and of the source task if there is one."""
-        from etab.finetuning.examples import frames_of, table_of
+        from etab.finetuning.examples import frames_of, joined_rows, table_of
 
         data = data or Data(settings)
         tasks = tuning.rows
         rows = {task.code: data.rows(task) for task in tasks}
-        items: dict[str, int] = {}
-        first_use: list[tuple[Rows, int]] = []
-        for of_task in rows.values():
-            for row, item in enumerate(of_task.items):
-                if item not in items:
-                    items[item] = len(items)
-                    first_use.append((of_task, row))
-        patients = np.array([str(of_task.patients[row]) for of_task, row in first_use])
-        parts = np.array([str(of_task.parts[row]) for of_task, row in first_use])
+        joined = joined_rows(list(rows.values()))
+        items = {item: index for index, item in enumerate(joined.items)}
         source = data.source(tasks[0].dataset)
-        indices = [of_task.frames[row] for of_task, row in first_use]
-        frames = frames_of(source, data.keys(tasks[0]), indices, tuning.side)
-        answers = rows[tasks[0].code].answers
-        splits = parse(tuning.protocol).splits(patients, parts, answers, tuning.kind, tuning.seed)
-        records = [of_task.records[row] for of_task, row in first_use]
-        leaks.refuse_copies(tasks[0].code, records, splits, data.alike(tasks[0].dataset))
+        frames = frames_of(source, data.keys(tasks[0]), list(joined.frames), tuning.side)
+        splits = splits_of(tuning.protocol, tuning.seed, joined, tuning.kind)
+        leaks.refuse_copies(tasks[0].code, joined.records, splits, data.alike(tasks[0].dataset))
         table = table_of(tasks, rows, items, frames, tuning.side)
         before = None if tuning.origin is None else _Work.of(tuning.origin, settings, data)
-        work = _Work(tuning, settings, data, rows, items, patients, parts, table, splits, before)
+        work = _Work(
+            tuning,
+            settings,
+            data,
+            rows,
+            items,
+            joined.patients,
+            joined.parts,
+            table,
+            splits,
+            before,
+        )
         work.refuse_leaks()
         work.refuse_one_patient()
         return work

@@ -61,6 +61,34 @@ class Examples(ABC):
         return frames, answers if masks is None else masks
 
 
+def joined_rows(rows: Sequence[Rows]) -> Rows:
+    """Join the rows of tasks on the same data.
+
+    Args:
+        rows: The rows of each task.
+
+    Returns:
+        One row for each item, in the order of first use. The answers are those of the first task:
+        only masks are learned together, and no split depends on masks.
+    """
+    first_use: dict[str, tuple[Rows, int]] = {}
+    for of_task in rows:
+        for row, item in enumerate(of_task.items):
+            first_use.setdefault(item, (of_task, row))
+    uses = list(first_use.values())
+    return Rows(
+        items=tuple(first_use),
+        patients=np.array([str(of_task.patients[row]) for of_task, row in uses]),
+        parts=np.array([str(of_task.parts[row]) for of_task, row in uses]),
+        frames=np.array([of_task.frames[row] for of_task, row in uses]),
+        answers=rows[0].answers,
+        spacing=tuple(of_task.spacing[row] for of_task, row in uses),
+        missing=(),
+        records=tuple(of_task.records[row] for of_task, row in uses),
+        units=tuple(of_task.units[row] for of_task, row in uses),
+    )
+
+
 class FrameTable(Examples):
     """Examples of the board: all frames and answers in memory, as bytes where possible.
 

@@ -258,12 +258,9 @@ def plan(
         IncompatibleError: Tasks, backbone and head do not fit each other.
         UnsupportedOptionError: An option is unknown or would have no effect.
     """
-    if protocol.startswith(PREFIX):
-        raise IncompatibleError(
-            f"{protocol}: folds of a file are for frozen backbones (`etab run`). Take official or "
-            "cv5 here."
-        )
-    full_name = f"{protocol}-{tuning}"
+    # A file of folds is called by its key, to which the ending can be added.
+    base = parse(protocol).name if protocol.startswith(PREFIX) else protocol
+    full_name = f"{base}-{tuning}"
     if source:
         full_name = f"{full_name}-from:{source}"
     protocol_name = parse(full_name).name

@@ -150,7 +150,7 @@ def _curve(result: Result) -> tuple[object, ...]:
 def _labels(result: Result) -> tuple[object, ...]:
     """What all draws of one point share."""
     protocol = parse(result.protocol)
-    splits = (protocol.sort, protocol.n_fold, protocol.repeats)
+    splits = (protocol.sort, protocol.listed, protocol.n_fold, protocol.repeats)
     return (*splits, protocol.percent or 0.0, protocol.shots or 0)
 
 

@@ -20,7 +20,8 @@ trained on the task a0-A4-C, with a head of that task, then on the task of the c
 "-head-from:a0-A4-C" only the new head is trained in the second step.
 
 Lists: "lists:FILE" follows the folds that a file names (``etab.tasks.lists``). Results call it by
-the name of the file and a digest of its folds: "lists:leclerc@0a1b2c3d4e5f".
+the name of the file and a digest of its folds: "lists:leclerc@0a1b2c3d4e5f". Few labels and training
+are endings as for the other splits: "lists:leclerc@0a1b2c3d4e5f-10pct-d0-finetune".
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,18 +43,18 @@ from etab.tasks.rows import Rows, undefined_note
 from etab.tasks.strata import strata_of
 from etab.types import Array, IntArray, Kind, RowSplit
 
-_NAME = re.compile(
-    r"^(official|lodo|cv\d*(?:x[1-9]\d*)?)(?:-(\d+(?:\.\d+)?)(pct|shot)-d(\d+))?"
-    r"(?:-(finetune|partial[1-9]\d*|head(?=-from:))(?:-from:([a-f]\d-[A-Z][A-Z0-9]-[A-Z]))?)?$"
+_ENDING = (
+    r"(?:-(\d+(?:\.\d+)?)(pct|shot)-d(\d+))?"
+    r"(?:-(finetune|partial[1-9]\d*|head(?=-from:))(?:-from:([a-f]\d-[A-Z][A-Z0-9]-[A-Z]))?)?"
 )
+_NAME = re.compile(rf"(official|lodo|cv\d*(?:x[1-9]\d*)?|{PREFIX}.+?){_ENDING}")
 _CROSS = re.compile(r"cv(\d*)(?:x(\d+))?")
 # Smallest number of patients (of a class) in a draw.
 _NEEDED = 2
 _FITTED_ONCE = (
     "A cross-dataset cell is fitted once, on all labelled patients of one dataset: it has no draws "
-    "of few labels and no repeated folds."
+    "of few labels, no repeated folds and no folds of a file."
 )
-# Number of strata of patients by a number, such as the ejection fraction.
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,26 @@ class Protocol:
                 strata=strata,
             )
             splits += [replace(split, repeat=repeat) for split in whole]
+        return self.narrowed(splits, patients, answers, kind, seed)
+
+    def narrowed(
+        self, splits: list[RowSplit], patients: Array, answers: Any, kind: Kind, seed: int
+    ) -> list[RowSplit]:
+        """Keep of each split the training patients that are drawn; all of them without a draw.
+
+        Args:
+            splits: Splits with every training patient, one repeat after another.
+            patients: (n,) the patient of each row.
+            answers: (n,) the true answers.
+            kind: Kind of the answers.
+            seed: Seed of the draws.
+
+        Returns:
+            The splits.
+
+        Raises:
+            UndefinedError: The draw holds fewer than two patients (of a class).
+        """
         if not self.few:
             return splits
         classes = _classes(patients, answers, kind)
@@ -252,12 +274,12 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
         DataNotFoundError: For "lists:FILE" without such a file. A file that holds no folds raises
             what ``etab.tasks.lists.list_key`` raises.
     """
-    if text.startswith(PREFIX):
+    if text.startswith(PREFIX) and Path(text.removeprefix(PREFIX)).expanduser().exists():
         return Protocol("lists", listed=list_key(text.removeprefix(PREFIX)))
-    match = _NAME.match(text)
+    match = _NAME.fullmatch(text)
     if match:
         base, size, unit, draw, tuning, source = match.groups()
-        sort = "cv" if base.startswith("cv") else base
+        sort = "cv" if base.startswith("cv") else base.partition(":")[0]
         n, repeats = _numbers(base, n_fold)
         amount = float(size or 0)
         right = not size or _is_draw(amount, unit)
@@ -278,6 +300,7 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
                 tuning or "",
                 source or "",
                 repeats or 1,
+                list_key(base.removeprefix(PREFIX)) if sort == "lists" else "",
             )
     raise IncompatibleError(
         f"No protocol is called {text!r}. Known: official, cv (or cv5, cv10, ...), cv5x5 (five "
@@ -412,7 +435,8 @@ def splits_of(
     """
     protocol = parse(name)
     if protocol.listed:
-        return list_splits(protocol.listed, rows, seed)
+        listed = list_splits(protocol.listed, rows, seed)
+        return protocol.narrowed(listed, rows.patients, rows.answers, kind, seed)
     return protocol.splits(rows.patients, rows.parts, rows.answers, kind, seed, rows.groups)
 
 

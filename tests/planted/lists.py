@@ -45,4 +45,18 @@ FAULTS = [
         '        train = chosen["train"]\n',
         _tests("test_three_forms_of_a_file_are_one_list"),
     ),
+    Fault(
+        "lists: few labels of a list are every label",
+        "etab/tasks/protocols.py",
+        "        return protocol.narrowed(listed, rows.patients, rows.answers, kind, seed)\n",
+        "        return listed\n",
+        _tests("test_endings_narrow_the_folds_of_a_list"),
+    ),
+    Fault(
+        "lists: a board takes the name of the file for the name in results",
+        "etab/cli/words.py",
+        "    return parse(protocol).name\n",
+        "    return protocol\n",
+        ("tests/cli/test_list_commands.py::test_protocols_that_do_not_exist_are_named",),
+    ),
 ]

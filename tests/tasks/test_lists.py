@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etab.errors import CorruptFileError, DataNotFoundError, IncompatibleError, SplitError
+from etab.errors import CorruptFileError, DataNotFoundError, SplitError
 from etab.finetuning.plan import plan as finetuning_plan
 from etab.runs.execute import execute
 from etab.runs.run import Settings, plan
 from etab.tasks.lists import list_key, list_notes, list_splits, read_lists
 from etab.tasks.menu import TASKS
-from etab.tasks.protocols import chosen, parse
+from etab.tasks.protocols import chosen, parse, splits_of
 from etab.tasks.rows import Rows
+from etab.types import Kind
 
 FOLD = {"train": ["p0", "p1", "p2"], "val": ["p3"], "test": ["p4", "p5"]}
 
@@ -140,8 +141,22 @@ def test_other_slips_are_named(tmp_path: Path) -> None:
         list_splits(twice, rows_of([f"p{i}" for i in range(6)]), 0)
     with pytest.raises(DataNotFoundError, match="are not at hand"):
         list_splits("gone@0123456789ab", rows_of(["p0"]), 0)
-    with pytest.raises(IncompatibleError, match="folds of a file are for frozen backbones"):
+    with pytest.raises(DataNotFoundError, match="There is no list of folds"):
         finetuning_plan("a0", ["random/efficientnet_lite0"], protocol="lists:x.json")
+
+
+def test_endings_narrow_the_folds_of_a_list(tmp_path: Path) -> None:
+    fold = {"train": [f"p{i}" for i in range(8)], "test": ["p8", "p9"]}
+    file = write_json(tmp_path / "x-10pct-d0.json", fold)
+    few = parse(f"lists:{file}-50pct-d1")
+    assert few.name == f"lists:{list_key(str(file))}-50pct-d1"
+    assert parse(few.name) == few
+    (split,) = splits_of(few.name, 0, rows_of([f"p{i}" for i in range(10)]), Kind.VALUE)
+    assert (len(split.train), split.test.tolist()) == (4, [8, 9])
+    tuned = parse(f"{few.name}-partial2-from:a0-A4-C")
+    assert (tuned.listed, tuned.tuning, tuned.source) == (few.listed, "partial2", "a0-A4-C")
+    (planned,) = finetuning_plan("a0-A4-C", ["random/efficientnet_lite0"], protocol=f"lists:{file}")
+    assert planned.protocol == f"lists:{few.listed}-finetune"
 
 
 def test_lists_of_recordings_tell_the_people_they_divide(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def _facts(row: BoardRow) -> dict[str, Any]:
         "modality": "",
         "params": None,
         "dim": None,
-        "input": str(settings.get("size", "")),
+        "input": str(settings.get("size") or ""),  # size 0: a control without pictures
         "pretraining": "",
         "sets": [],
         "licence": "",

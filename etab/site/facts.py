@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from etab.leaderboard.board import VECTORS, Board, BoardRow
 from etab.leaderboard.seen import seen_tasks
+from etab.leaderboard.summary import Cards, data_notices
 from etab.results import Result
 from etab.site.cards import card_facts
 from etab.site.published import published_rows
@@ -50,7 +52,7 @@ _OF_BOARD = (
 
 
 def site_facts(
-    board: Board, of_page: Mapping[str, Any], files: Mapping[str, str]
+    board: Board, of_page: Mapping[str, Any], files: Mapping[str, str], cards: Cards
 ) -> dict[str, Any]:
     """Collect what the table and the pictures show.
 
@@ -58,6 +60,7 @@ def site_facts(
         board: The board.
         of_page: The board in plain values, as ``board_facts`` gives it.
         files: File name of the page of each backbone and task, by name or code.
+        cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
 
     Returns:
         Plain JSON values; what does not exist is None.
@@ -65,7 +68,13 @@ def site_facts(
     facts: dict[str, Any] = {name: of_page[name] for name in _OF_BOARD}
     known = card_facts(board)
     facts["tasks"] = [
-        {**task, **_task_marks(task["code"], board), "file": files[task["code"]]}
+        {
+            **task,
+            **_task_marks(task["code"], board),
+            "protocols": _protocols(task["code"], board),
+            "data": _notices_of_task(task["code"], board, cards),
+            "file": files[task["code"]],
+        }
         for task in of_page["tasks"]
     ]
     facts["rows"] = [
@@ -107,6 +116,18 @@ def _task_marks(code: str, board: Board) -> dict[str, Any]:
         "reliability": round(value, 3) if math.isfinite(value) else None,
         "separates": None if not separation.pairs else separation.told_apart > 0,
     }
+
+
+def _protocols(code: str, board: Board) -> list[str]:
+    """Protocols of the results of a task: some tasks count by another one than the board."""
+    cells = [row.cells[code] for row in board.rows if code in row.cells]
+    return sorted({cell.protocol for cell in cells})
+
+
+def _notices_of_task(code: str, board: Board, cards: Cards) -> list[dict[str, str]]:
+    """Title, licence and citation of the datasets of one task."""
+    suite = replace(board.suite, tasks=(code,))
+    return data_notices(replace(board, suite=suite, beside=()), cards)
 
 
 def _row_marks(row: BoardRow) -> dict[str, Any]:

@@ -107,13 +107,13 @@ def noise_facts(board: Board, most_numbers: int = MOST_NUMBERS) -> dict[str, Any
     return {
         "rows": rows,
         "groups": groups,
-        "t": {f"{degree:g}": _t_tables(degree, pairs) for degree in degrees},
+        "t": {str(int(degree)): _t_tables(degree, pairs) for degree in degrees},
     }
 
 
 def _all_noises(board: Board) -> dict[str, dict[str, Noise]]:
     """The noise of every cell, also of backbones without a rank and of tasks without weight."""
-    orders = _patient_orders(board)
+    orders = patients_of(board)
     noises: dict[str, dict[str, Noise]] = {}
     for row in board.rows:
         known = board.noises.get(row.backbone, {})
@@ -132,8 +132,15 @@ def _all_noises(board: Board) -> dict[str, dict[str, Noise]]:
     return noises
 
 
-def _patient_orders(board: Board) -> dict[str, Array]:
-    """Sorted patients of each dataset, over all tasks and backbones."""
+def patients_of(board: Board) -> dict[str, Array]:
+    """List the test patients of a board.
+
+    Args:
+        board: The board, with its tables.
+
+    Returns:
+        Sorted names by dataset, over all tasks and backbones.
+    """
     patients: dict[str, set[str]] = {}
     for (_, code), table in board.tables.items():
         patients.setdefault(parse_code(code).test_dataset, set()).update(table.patients)
@@ -179,13 +186,28 @@ def _group_facts(
         "n_fold": first.design.n_fold,
         "repeats": repeats,
         "alike": first.design.alike,
-        "correction": first.design.correction,
+        "corrections": _corrections(codes, rows, noises),
         "degrees": [min(noise.degrees for noise in of_task) for of_task in of_tasks],
         "present": present.astype(int).tolist(),
         "mean": _reduced_facts(means, present, most),
         "spread": _reduced_facts(spreads, present, most),
         "folds": packed(folds),
     }
+
+
+def _corrections(
+    codes: Sequence[str], rows: Sequence[str], noises: Noises
+) -> list[list[float | None]]:
+    """The factor on the variance of one fit, by backbone and task; None without a cell."""
+    corrections: list[list[float | None]] = []
+    for backbone in rows:
+        of_backbone = noises[backbone]
+        line: list[float | None] = []
+        for code in codes:
+            noise = of_backbone.get(code)
+            line.append(None if noise is None else _part(noise).design.correction)
+        corrections.append(line)
+    return corrections
 
 
 def _centred(folds: FloatArray) -> FloatArray:

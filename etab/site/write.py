@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,25 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from etab.errors import UnsupportedOptionError
 from etab.leaderboard.board import Board
 from etab.leaderboard.page import board_facts
-from etab.leaderboard.summary import Cards, encoder_words, printable, rank_words
+from etab.leaderboard.summary import (
+    Cards,
+    arrow,
+    encoder_words,
+    number_words,
+    printable,
+    rank_words,
+)
 from etab.site.facts import backbone_facts, site_facts
 from etab.site.names import page_names
-from etab.site.noise import noise_facts
+from etab.site.noise import noise_facts, patients_of
 from etab.site.packing import as_json, as_script
 from etab.storage.atomic import write_atomically
 
 MARKER = "site.json"
 """File that lists what a site wrote; a folder with other content is never written to."""
+
+MADE_BY = "etab leaderboard --html"
+"""What the marker of a site states; a file of the same name by another program does not."""
 
 Files = dict[str, str | bytes]
 
@@ -42,12 +52,19 @@ def write_site(board: Board, cards: Cards, folder: Path) -> int:
     """
     former = _former_files(folder)
     files = site_files(board, cards)
+    # The marker comes first, so that a run that was interrupted can be repeated.
+    _mark(folder, former | set(files))
     for name, content in files.items():
         write_atomically(folder / name, content)
-    for name in former - set(files):
+    for name in sorted(former - set(files)):
         (folder / name).unlink(missing_ok=True)
-    write_atomically(folder / MARKER, json.dumps({"files": sorted(files)}, indent=1) + "\n")
+    _mark(folder, set(files))
     return sum(len(c.encode() if isinstance(c, str) else c) for c in files.values())
+
+
+def _mark(folder: Path, files: Set[str]) -> None:
+    content = {"made_by": MADE_BY, "files": sorted(files)}
+    write_atomically(folder / MARKER, json.dumps(content, indent=1) + "\n")
 
 
 def _former_files(folder: Path) -> set[str]:
@@ -56,22 +73,36 @@ def _former_files(folder: Path) -> set[str]:
     Raises:
         UnsupportedOptionError: If the folder holds something that no site wrote.
     """
-    marker = folder / MARKER
     if folder.is_file():
         raise UnsupportedOptionError(
             f"--html {folder} is a file. Name a folder for a site, or a file that ends in .html "
             "for one page."
         )
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or all(entry.suffix == ".part" for entry in folder.iterdir()):
         return set()
     try:
-        listed = json.loads(marker.read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        marker = None
+    if not isinstance(marker, dict) or marker.get("made_by") != MADE_BY:
         raise UnsupportedOptionError(
             f"--html {folder} holds files that are not of a site of etab. Name a new folder."
-        ) from error
-    inside = {str(name) for name in listed if not Path(str(name)).is_absolute()}
-    return {name for name in inside if ".." not in Path(name).parts}
+        )
+    listed = marker.get("files")
+    if not isinstance(listed, list):
+        raise UnsupportedOptionError(
+            f"{folder / MARKER} is damaged: it lists no files. Name a new folder for the site."
+        )
+    return {name for name in listed if _is_inside(folder, name)}
+
+
+def _is_inside(folder: Path, name: object) -> bool:
+    """Whether an entry of a marker names a file in the folder, also after following links."""
+    if not isinstance(name, str) or "\0" in name:
+        return False
+    path = folder / name
+    is_below = path.parent.resolve().is_relative_to(folder.resolve())
+    return is_below and path.is_file() and not path.is_symlink()
 
 
 def site_files(board: Board, cards: Cards) -> Files:
@@ -86,7 +117,7 @@ def site_files(board: Board, cards: Cards) -> Files:
     """
     names = page_names([*board.suite.tasks, *(row.backbone for row in board.rows)])
     plain = board_facts(board, cards)
-    facts = site_facts(board, plain, names)
+    facts = site_facts(board, plain, names, cards)
     files: Files = _assets()
     files["data/board.js"] = as_script("board", facts)
     files["data/board.json"] = as_json(facts) + "\n"
@@ -115,6 +146,8 @@ def _pages(board: Board, facts: Mapping[str, Any]) -> Files:
         trim_blocks=True,
     )
     environment.filters["printable"] = printable
+    environment.filters["number"] = number_words
+    environment.filters["arrow"] = arrow
     shared = {"board": facts, "root": ""}
     index = environment.get_template("index.html")
     files: Files = {
@@ -140,19 +173,21 @@ def _pages(board: Board, facts: Mapping[str, Any]) -> Files:
 
 def _chips(board: Board) -> list[tuple[str, str]]:
     """The facts at the head of the page."""
-    cells = [cell for row in board.rows for cell in row.cells.values()]
-    patients = max((cell.n_patients for cell in cells), default=0)
+    patients = {name: len(order) for name, order in patients_of(board).items()}
+    counts = [f"{count:,} ({name})" for name, count in patients.items()]
+    if len(counts) == 1:
+        counts = [f"{count:,}" for count in patients.values()]
     separation = board.separation
     chips = [
         ("protocol", board.protocol),
         ("backbones", str(len(board.rows))),
         ("tasks", str(len(board.suite.tasks))),
-        ("test patients", str(patients)),
+        ("test patients", ", ".join(counts)),
         ("suite version", str(board.suite.version)),
     ]
     if separation.pairs:
         chips.append(("told apart", f"{separation.told_apart} of {separation.pairs} pairs"))
-        chips.append(("found in 80 % of cases", f"a gap of {separation.found:.3f}"))
+        chips.append(("gap found with 80 % power", f"{separation.found:.3f}"))
     return chips
 
 

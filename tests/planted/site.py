@@ -3,13 +3,14 @@
 from tests.faults import Fault
 
 SITE = ("tests/site/test_site.py",)
+BROWSER = ("tests/site/test_browser.py",)
 
 FAULTS = [
     Fault(
         "a site that deletes files outside its folder",
         "etab/site/write.py",
-        'return {name for name in inside if ".." not in Path(name).parts}',
-        "return inside",
+        "is_below = path.parent.resolve().is_relative_to(folder.resolve())",
+        "is_below = True",
         SITE,
     ),
     Fault(
@@ -32,5 +33,68 @@ FAULTS = [
         "np.maximum(rest, 0.0))",
         "0.0 * rest)",
         SITE,
+    ),
+    Fault(
+        "a marker of another program trusted",
+        "etab/site/write.py",
+        'marker.get("made_by") != MADE_BY',
+        "not marker",
+        SITE,
+    ),
+    Fault(
+        "a marker that is written last",
+        "etab/site/write.py",
+        "    _mark(folder, former | set(files))\n",
+        "",
+        SITE,
+    ),
+    Fault(
+        "one correction for all tasks of a group",
+        "etab/site/noise.py",
+        "line.append(None if noise is None else _part(noise).design.correction)",
+        "line.append(0.29)",
+        SITE,
+    ),
+    Fault(
+        "the protocol of the board on every page of a task",
+        "etab/site/facts.py",
+        '"protocols": _protocols(task["code"], board)',
+        '"protocols": [board.protocol]',
+        SITE,
+    ),
+    Fault(
+        "the correction of the first task, whatever its weight",
+        "etab/site/assets/rank.js",
+        "weights.findIndex(weight => weight > 0)",
+        "0",
+        BROWSER,
+    ),
+    Fault(
+        "rows that have seen a test are ranked once it weighs nothing",
+        "etab/site/assets/rank.js",
+        "const isSeen = row.marks.seen.length > 0 && !this.withSeen;",
+        "const isSeen = row.marks.seen.some(code => scored.includes(code));",
+        BROWSER,
+    ),
+    Fault(
+        "copies of weights judged like any pair",
+        "etab/site/assets/rank.js",
+        "if (isLikeFirst[i] && isLikeFirst[j]) apart",
+        "if (true) apart",
+        BROWSER,
+    ),
+    Fault(
+        "names that a spreadsheet runs",
+        "etab/site/assets/export.js",
+        'if (typeof value !== "number" && /^[\\s]*[=+\\-@]/.test(text)) text = `\'${text}`;',
+        "",
+        BROWSER,
+    ),
+    Fault(
+        "a cell that stays grey after its weight is back",
+        "etab/site/assets/table.js",
+        'cell.classList.toggle("none", value == null);',
+        'if (value == null) cell.classList.add("none");',
+        BROWSER,
     ),
 ]

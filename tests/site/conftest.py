@@ -1,35 +1,66 @@
-"""A small phantom board with a hostile name, and its site."""
+"""A small phantom board with hostile names, a copy of weights and a row that has seen a test; its site."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from etab import datasets
 from etab.leaderboard.board import Board
 from etab.leaderboard.ranking import rank
+from etab.leaderboard.seen import SEEN
+from etab.leaderboard.suites import Suite
+from etab.results import Result
 from etab.site.write import write_site
 from tests import made
 
 NASTY = "<img src=x onerror=alert(1)>=1+1\u202egnp\x1b[2J😀 {{DATA}} </script>"
-SKILLS = {"strong": 0.9, "twin_a": 0.7, "twin_b": 0.7, "pixel_pca": 0.3, "random/strong": 0.1}
+FORMULAS = ("=1+1", "+2", "-2+3", "@SUM(A1)")
+SKILLS = {
+    "strong": 0.9,
+    "twin_a": 0.7,
+    NASTY: 0.7,
+    "pixel_pca": 0.3,
+    "random/strong": 0.1,
+    **dict.fromkeys(FORMULAS, 0.6),
+}
+COPY = "strong_again"
+PEEKED = "peeked"
+# Training patients of a0: fewer than those of the other tasks, so that its correction is another one.
+FEW = 48
+
+
+class Made(NamedTuple):
+    folder: Path
+    results: list[Result]
+    suite: Suite
 
 
 @pytest.fixture(scope="session")
-def site_board(tmp_path_factory: pytest.TempPathFactory) -> Board:
+def made_results(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("results")
-    board = rank(made.board(folder, SKILLS), made.suite(), folder=folder, draws=50)
-    rows = []
-    for row in board.rows:
-        rows.append(replace(row, backbone=NASTY) if row.backbone == "twin_b" else row)
-    tables = {
-        (NASTY if name == "twin_b" else name, code): table
-        for (name, code), table in board.tables.items()
-    }
-    noises = {NASTY if name == "twin_b" else name: own for name, own in board.noises.items()}
-    return replace(board, rows=tuple(rows), tables=tables, noises=noises)
+    suite = made.suite()
+    first, *others = suite.tasks
+    results = made.board(folder, SKILLS, [first], n_train=FEW)
+    results += made.board(folder, SKILLS, others)
+    digest = hashlib.sha256(b"strong").hexdigest()
+    for code in suite.tasks:
+        n_train = FEW if code == first else 96
+        copy = made.save(folder, code, COPY, 0.8, noise=5, weights_sha256=digest, n_train=n_train)
+        notes = [f"{SEEN}: camus"] if code == "b0-A4-C" else []
+        settings = {"family": "cnn", "size": 224, "notes": notes}
+        peeked = made.save(folder, code, PEEKED, 0.95, noise=6, settings=settings, n_train=n_train)
+        results += [copy, peeked]
+    return Made(folder, results, suite)
+
+
+@pytest.fixture(scope="session")
+def site_board(made_results: Made) -> Board:
+    folder, results, suite = made_results
+    return rank(results, suite, folder=folder, draws=50)
 
 
 @pytest.fixture(scope="session")

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.special import stdtr
 
-from etab.leaderboard.board import Board
+from etab.leaderboard.pairs import _told_apart
+from etab.leaderboard.ranking import rank
+from tests.site.conftest import FORMULAS, PEEKED, Made
 
 pytestmark = pytest.mark.slow
 
@@ -61,15 +66,78 @@ def names(page: Any) -> list[str]:
     return list(page.locator("#table tbody:first-of-type .names a").all_inner_texts())
 
 
-def test_the_page_ranks_as_the_board_does(page: Any, site: Path, site_board: Board) -> None:
-    open_board(page, site)
-    found = page.evaluate(
-        "() => { const r = ETAB.ranking(); return ETAB.data.noise.rows.map(n => r.rows.get(n)); }"
+WEIGHTS: list[tuple[dict[str, float], dict[str, float]]] = [
+    ({}, {}),
+    ({}, {"a": 0.0}),
+    ({}, {"b": 0.0, "d": 2.5}),
+    ({"b0-A4-C": 0.0}, {"a": 0.0}),
+    ({"b1-A4-C": 3.0, "d0-A4-C": 0.5}, {"a": 0.3}),
+]
+
+
+@pytest.mark.parametrize(("tasks", "categories"), WEIGHTS)
+def test_the_page_ranks_as_the_board_does(
+    page: Any,
+    site: Path,
+    made_results: Made,
+    tasks: dict[str, float],
+    categories: dict[str, float],
+) -> None:
+    folder, results, suite = made_results
+    board = rank(
+        results, suite, folder=folder, draws=2, task_weights=tasks, category_weights=categories
     )
-    for row, now in zip(site_board.rows, found, strict=True):
-        assert (now["rank_low"], now["rank_high"]) == (row.rank_low, row.rank_high)
+    open_board(page, site)
+    page.evaluate(
+        "([tasks, categories]) => ETAB.reweigh({ tasks, categories })", [tasks, categories]
+    )
+    rows = {row["backbone"]: row["now"] for row in page.evaluate("ETAB.data.board.rows")}
+    ranking = page.evaluate(
+        "() => { const r = ETAB.ranking(); return { tests: r.tests, pairs: r.pairs, apart: r.count,"
+        " order: r.order, all: r.order.map((_, i) => r.order.map((_, j) => ETAB.pair(r, i, j))) } }"
+    )
+    ranked = [row for row in board.rows if row.ranked]
+    assert PEEKED not in [row.backbone for row in ranked]
+    for row in board.rows:
+        now = rows[row.backbone]
+        assert (now["rank_low"], now["rank_high"]) == (row.rank_low, row.rank_high), row.backbone
+    for row in ranked:
+        now = rows[row.backbone]
         assert now["etab"] == pytest.approx(row.etab, abs=1e-5)
-        assert now["encoder_low"] == pytest.approx(row.encoder_low, abs=1e-3)
+        assert now["encoder_low"] == pytest.approx(row.encoder_low, abs=2e-4)
+        assert now["encoder_high"] == pytest.approx(row.encoder_high, abs=2e-4)
+    assert ranking["order"] == [row.backbone for row in ranked]
+    assert ranking["pairs"] == board.separation.pairs
+    assert ranking["apart"] == board.separation.told_apart
+    digests = {row.cells["b0-A4-C"].weights_sha256 for row in ranked}
+    assert ranking["tests"] == len(digests) * (len(digests) - 1) / 2
+    for i, j in itertools.combinations(range(len(ranked)), 2):
+        pair = ranking["all"][i][j]
+        assert pair["p"] == pytest.approx(board.p_better[i][j], abs=2e-3)
+        assert pair["encoder"] == pytest.approx(board.encoder_half[i][j], rel=5e-3)
+        assert pair["probe"] == pytest.approx(board.probe_half[i][j], rel=5e-3)
+        assert pair["apart"] == board.beats[i][j]
+
+
+def test_copies_of_weights_take_the_place_of_their_first_entry(page: Any, site: Path) -> None:
+    open_board(page, site)
+    rng = np.random.default_rng(3)
+    degrees = page.evaluate("Number(Object.keys(ETAB.data.noise.t)[0])")
+    digests = ["a", "b", "a", "c", "d", "b", "a", "e"]
+    n = len(digests)
+    below = np.tril_indices(n, -1)
+    for _ in range(40):
+        ratios = np.abs(rng.normal(0, 3, len(below[0])))
+        p = np.ones((n, n))
+        p[below] = 2 * stdtr(degrees, -ratios)
+        p.T[below] = p[below]
+        wanted = _told_apart(p, digests)[below]
+        verdicts = page.evaluate(
+            "([ratios, digests]) => [...ETAB.toldApart(Float64Array.from(ratios), digests,"
+            " Object.values(ETAB.data.noise.t)[0]).apart]",
+            [ratios.tolist(), digests],
+        )
+        assert verdicts == wanted.astype(int).tolist()
 
 
 def test_sorting_and_filters(page: Any, site: Path) -> None:
@@ -82,7 +150,7 @@ def test_sorting_and_filters(page: Any, site: Path) -> None:
     page.fill("#q", "no such name")
     assert names(page) == []
     page.click("#reset")
-    assert len(names(page)) == 5
+    assert len(names(page)) == 11
 
 
 def test_weights_rank_again_and_stay_in_the_address(page: Any, site: Path) -> None:
@@ -92,7 +160,7 @@ def test_weights_rank_again_and_stay_in_the_address(page: Any, site: Path) -> No
     slider = page.locator("#weight-list input[type=range]").first
     slider.focus()
     slider.press("End")
-    page.wait_for_function("location.hash.includes('weights')")
+    page.wait_for_url("**weights**")
     after = page.locator("#table td.strong").all_inner_texts()
     assert after != before
     address = page.evaluate("location.hash")
@@ -101,20 +169,78 @@ def test_weights_rank_again_and_stay_in_the_address(page: Any, site: Path) -> No
     assert page.is_visible("#reweighted")
 
 
+def exported(page: Any, ending: str) -> str:
+    with page.expect_download() as download:
+        page.click(f"[data-export={ending}]")
+    return Path(download.value.path()).read_text(encoding="utf-8")
+
+
 def test_an_export_holds_the_view_and_no_formula(page: Any, site: Path) -> None:
-    open_board(page, site)
+    open_board(page, site, "#weights=b:2.5")
     page.click("#export summary")
     for ending in ("csv", "json", "md", "tex"):
-        with page.expect_download() as download:
-            page.click(f"[data-export={ending}]")
-        text = Path(download.value.path()).read_text(encoding="utf-8")
+        text = exported(page, ending)
         assert "strong" in text
         assert "\x1b" not in text
         assert "\u202e" not in text
-        if ending == "csv":
-            rows = list(csv.reader(io.StringIO(text)))
-            assert len(rows) == 6
-            assert not [cell for row in rows for cell in row if cell[:1] in ("=", "@", "+")]
+        assert "phantom" in text.lower()
+        assert "b:2.5" in text or '"b": 2.5' in text
+    rows = list(csv.reader(io.StringIO(exported(page, "csv"))))
+    assert len(rows) == 12
+    names = {row[0] for row in rows}
+    for name in FORMULAS:
+        assert f"'{name}" in names
+        assert name not in names
+    starts = [cell for row in rows for cell in row if cell[:1] in ("=", "@", "+")]
+    assert starts == []
+
+
+def test_whole_numbers_are_exported_whole(page: Any, site: Path) -> None:
+    open_board(page, site)
+    page.click("#export summary")
+    first = next(line for line in exported(page, "md").splitlines() if line.startswith("| strong "))
+    low, high = (cell.strip() for cell in first.split("|")[3:5])
+    assert low.isdigit()
+    assert high.isdigit()
+
+
+def test_cells_are_as_fresh_as_the_weights(page: Any, site: Path) -> None:
+    state = "() => [...document.querySelectorAll('#table tbody:first-of-type td')].map(cell =>"
+    state += " [cell.className.trim().split(/ +/), cell.textContent, cell.dataset.heat, cell.style.cssText])"
+    open_board(page, site)
+    before = page.evaluate(state)
+    weights = page.evaluate("ETAB.defaultWeights(ETAB.data.board)")
+    none = {"tasks": {}, "categories": dict.fromkeys(weights["categories"], 0)}
+    page.evaluate("weights => ETAB.reweigh(weights)", none)
+    empty = page.evaluate(state)
+    assert "none" in {name for cell in empty for name in cell[0]}
+    page.evaluate("weights => ETAB.reweigh(weights)", weights)
+    assert page.evaluate(state) == before
+
+
+def test_many_rows_are_shown_on_demand(page: Any, site: Path) -> None:
+    open_board(page, site)
+    assert not page.is_visible("#more")
+    page.evaluate("ETAB.mostRows = 6")
+    page.select_option("#f-kind", "pretrained")
+    assert len(names(page)) == 6
+    assert "the first 6" in page.inner_text("#count")
+    page.click("#more button")
+    assert len(names(page)) == 9
+    assert not page.is_visible("#more")
+
+
+def test_the_table_is_printed_whole(page: Any, site: Path) -> None:
+    page.set_viewport_size({"width": 1054, "height": 760})  # A4, landscape, without its margins
+    open_board(page, site)
+    page.evaluate(
+        "() => { for (const column of ETAB.columns(ETAB.data.board, ETAB.state))"
+        " ETAB.state.columns.add(column.key); document.getElementById('values').onchange("
+        "{ target: { value: 'raw' } }); }"
+    )
+    page.emulate_media(media="print")
+    right = page.evaluate("document.getElementById('table').getBoundingClientRect().right")
+    assert right <= 1054
 
 
 def test_the_keyboard_reaches_the_table(page: Any, site: Path) -> None:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 
 from etab import datasets
 from etab.errors import UnsupportedOptionError
 from etab.leaderboard.board import Board
+from etab.leaderboard.page import board_facts
+from etab.site import write
+from etab.site.facts import site_facts
+from etab.site.names import page_names
 from etab.site.noise import noise_facts, reduced
 from etab.site.packing import as_script, unpacked
 from etab.site.write import write_site
@@ -44,6 +50,12 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.text += data
 
+    @classmethod
+    def text_of(cls, path: Path) -> str:
+        page = cls()
+        page.feed(path.read_text(encoding="utf-8"))
+        return page.text
+
 
 def pages(site: Path) -> dict[Path, Page]:
     read: dict[Path, Page] = {}
@@ -56,7 +68,7 @@ def pages(site: Path) -> dict[Path, Page]:
 
 def test_every_link_is_a_file_of_the_folder_and_nothing_is_inline(site: Path) -> None:
     read = pages(site)
-    assert len(read) == 2 + 4 + 5  # board and comparison, tasks, backbones
+    assert len(read) == 2 + 4 + 11  # board and comparison, tasks, backbones
     for path, page in read.items():
         assert page.blocked == [], path
         for link in page.links:
@@ -81,13 +93,19 @@ def test_a_hostile_name_stays_text(site: Path) -> None:
 def test_the_packed_noise_gives_the_intervals_of_the_board(site_board: Board) -> None:
     facts = noise_facts(site_board)
     for group in facts["groups"]:
-        coordinates = unpacked(group["mean"]["coordinates"])
-        rest = unpacked(group["mean"]["rest"])
+        parts = {name: unpacked(group[name]["coordinates"]) for name in ("mean", "spread")}
+        folds = unpacked(group["folds"])
         for i, backbone in enumerate(facts["rows"]):
             for j, code in enumerate(group["tasks"]):
-                wanted = site_board.noises[backbone][code].patient_variance
-                variance = np.square(coordinates[i, j]).sum() + rest[i, j]
-                assert variance == pytest.approx(wanted, rel=2e-3)
+                if backbone not in site_board.noises:
+                    continue
+                lengths = {name: np.square(part[i, j]).sum() for name, part in parts.items()}
+                wanted = site_board.noises[backbone][code]
+                assert lengths["mean"] == pytest.approx(wanted.patient_variance, rel=2e-3)
+                from_patients = group["n_fold"] * (lengths["mean"] + lengths["spread"])
+                between_folds = folds[i, j].var(ddof=1)
+                variance = group["corrections"][i][j] * max(from_patients, between_folds)
+                assert variance == pytest.approx(wanted.encoder_variance, rel=2e-3)
     table = next(iter(facts["t"].values()))
     row = site_board.rows[0]
     noise = site_board.noises[row.backbone]["b0-A4-C"]
@@ -95,12 +113,31 @@ def test_the_packed_noise_gives_the_intervals_of_the_board(site_board: Board) ->
     assert table["half"] == pytest.approx(half, rel=1e-6)
 
 
-def test_few_directions_keep_the_length_of_every_vector() -> None:
-    vectors = np.random.default_rng(0).standard_normal((40, 15))
+def test_the_correction_of_a_task_is_its_own(site_board: Board) -> None:
+    (group,) = noise_facts(site_board)["groups"]
+    few = group["tasks"].index("a0-A4-C")
+    for of_row in group["corrections"]:
+        assert of_row[few] == max(of_row)
+        assert min(of_row) < max(of_row)
+
+
+@pytest.mark.parametrize("shape", [(40, 15), (9, 15)])
+def test_few_directions_keep_what_singular_values_keep(shape: tuple[int, int]) -> None:
+    vectors = np.random.default_rng(0).standard_normal(shape) * np.geomspace(10, 0.1, shape[1])
     short = reduced(vectors, most=4)
-    lengths = np.square(short.coordinates).sum(axis=1) + short.rest
-    assert short.coordinates.shape == (40, 4)
-    assert lengths == pytest.approx(np.square(vectors).sum(axis=1))
+    _, _, directions = np.linalg.svd(vectors, full_matrices=False)
+    along = vectors @ directions[:4].T
+    assert short.coordinates.shape == (len(vectors), 4)
+    assert pdist(short.coordinates) == pytest.approx(pdist(along), rel=1e-6)
+    left_out = vectors - along @ directions[:4]
+    assert short.rest == pytest.approx(np.square(left_out).sum(axis=1), rel=1e-6, abs=1e-9)
+
+
+def test_enough_directions_keep_every_distance() -> None:
+    vectors = np.random.default_rng(1).standard_normal((30, 12))
+    short = reduced(vectors, most=12)
+    assert pdist(short.coordinates) == pytest.approx(pdist(vectors))
+    assert short.rest == pytest.approx(np.zeros(30), abs=1e-9)
 
 
 def test_a_site_replaces_itself_and_nothing_else(site_board: Board, tmp_path: Path) -> None:
@@ -108,20 +145,101 @@ def test_a_site_replaces_itself_and_nothing_else(site_board: Board, tmp_path: Pa
     write_site(site_board, datasets.cards(), folder)
     stale = folder / "backbone/gone.html"
     stale.write_text("old")
-    listed = json.loads((folder / "site.json").read_text())
-    listed["files"] += ["backbone/gone.html", "../outside.txt"]
-    (folder / "site.json").write_text(json.dumps(listed))
+    own = folder / "thesis.txt"
+    own.write_text("mine")
     outside = tmp_path / "outside.txt"
     outside.write_text("mine")
+    (folder / "link").symlink_to(tmp_path)
+    add_to_marker(folder, "backbone/gone.html", "../outside.txt", "link/outside.txt", str(outside))
     write_site(site_board, datasets.cards(), folder)
     assert not stale.exists()
+    assert own.read_text() == "mine"
     assert outside.read_text() == "mine"
 
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "thesis.txt").write_text("mine")
-    with pytest.raises(UnsupportedOptionError, match="not of a site of etab"):
-        write_site(site_board, datasets.cards(), other)
+
+def add_to_marker(folder: Path, *names: object) -> None:
+    marker = json.loads((folder / "site.json").read_text())
+    marker["files"] += names
+    (folder / "site.json").write_text(json.dumps(marker))
+
+
+MADE = '"made_by": "etab leaderboard --html"'
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        None,
+        '{"files": ["thesis.txt"]}',
+        '{"made_by": "another program", "files": ["thesis.txt"]}',
+        f'{{{MADE}, "files": 3}}',
+        f'{{{MADE}, "files": null}}',
+        f"{{{MADE}}}",
+        "[" * 100_000,
+        "not json",
+    ],
+)
+def test_a_folder_of_something_else_stays_as_it_is(
+    site_board: Board, tmp_path: Path, marker: str | None
+) -> None:
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("mine")
+    if marker is not None:
+        (tmp_path / "site.json").write_text(marker)
+    with pytest.raises(UnsupportedOptionError, match=r"not of a site of etab|lists no files"):
+        write_site(site_board, datasets.cards(), tmp_path)
+    assert thesis.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [3, None, ["a"], {"a": 1}, "a\0b", "", ".", "data"])
+def test_an_odd_entry_of_a_marker_deletes_nothing(
+    site_board: Board, tmp_path: Path, name: object
+) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "site.json").write_text(
+        json.dumps({"made_by": "etab leaderboard --html", "files": [name]})
+    )
+    (folder / "data").mkdir()
+    write_site(site_board, datasets.cards(), folder)
+    assert (folder / "index.html").is_file()
+
+
+def test_an_interrupted_first_run_can_be_repeated(
+    site_board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "site"
+    whole = write.write_atomically
+
+    def stopped(path: Path, content: str | bytes) -> None:
+        if path.name == "compare.html":
+            raise KeyboardInterrupt
+        whole(path, content)
+
+    monkeypatch.setattr(write, "write_atomically", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_site(site_board, datasets.cards(), folder)
+    monkeypatch.undo()
+    write_site(site_board, datasets.cards(), folder)
+    assert (folder / "compare.html").is_file()
+
+
+def test_a_page_of_a_task_states_its_own_protocol_and_data(site_board: Board) -> None:
+    row = site_board.rows[0]
+    cells = {**row.cells, "d0-A4-C": replace(row.cells["d0-A4-C"], protocol="lodo")}
+    rows = [replace(row, cells=cells), *site_board.rows[1:]]
+    suite = replace(site_board.suite, tasks=("a0-A4-C", "d0-A4-C"))
+    board = replace(site_board, rows=tuple(rows), suite=suite)
+    cards = datasets.cards()
+    names = page_names([*suite.tasks, *(row.backbone for row in rows)])
+    tasks = site_facts(board, board_facts(board, cards), names, cards)["tasks"]
+    assert [task["protocols"] for task in tasks] == [["cv5x5"], ["cv5x5", "lodo"]]
+    assert all(len(task["data"]) == 1 for task in tasks)
+
+
+def test_numbers_have_no_exponent(site: Path) -> None:
+    for path in (*site.glob("task/*.html"), *site.glob("backbone/*.html")):
+        assert not re.search(r"\de[+-]\d", Page.text_of(path)), path
 
 
 def test_a_script_of_data_cannot_end_early() -> None:

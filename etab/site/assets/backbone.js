@@ -9,9 +9,13 @@ document.addEventListener("DOMContentLoaded", () => {
   const details = ETAB.data[`backbone/${file}`];
   const holder = document.getElementById("profile");
   const tasks = board.tasks.filter(task => row.cells[task.code]);
-  const median = code => d3.median(board.rows.filter(one => one.kind === "pretrained" && one.cells[code]), one => ETAB.anchored(board.tasks.find(task => task.code === code), one.cells[code][0]));
+  // What a profile is compared with: the candidates of the board, or all rows where there is none.
+  const candidates = board.rows.filter(one => !ETAB.isReference(one));
+  const compared = candidates.length ? candidates : board.rows;
+  const who = candidates.length === 0 ? "all rows" : candidates.some(one => one.kind !== "pretrained") ? "the pretrained backbones and supplied vectors" : "the pretrained backbones";
+  const median = code => d3.median(compared.filter(one => one.cells[code]), one => ETAB.anchored(board.tasks.find(task => task.code === code), one.cells[code][0]));
   const profile = tasks.map(task => {
-    const middle = median(task.code) ?? 0;
+    const middle = median(task.code);
     const [value, low, high, outerLow, outerHigh] = row.cells[task.code].slice(0, 5).map(v => v == null ? null : ETAB.anchored(task, v) - middle);
     const ordered = (a, b) => a == null ? [null, null] : a < b ? [a, b] : [b, a];
     const inner = ordered(low, high);
@@ -19,9 +23,9 @@ document.addEventListener("DOMContentLoaded", () => {
     return { name: `${task.code} ${task.title}`, value, low: inner[0], high: inner[1], outerLow: outer[0], outerHigh: outer[1] };
   }).sort((a, b) => b.value - a.value);
   const draw = () => ETAB.charts.intervals(holder, profile, {
-    label: "Anchored value minus the median of the pretrained backbones", axis: "anchored value minus the median of the pretrained backbones", include: [0],
-    lines: [["median of the pretrained backbones", 0, "twin"]],
-    caption: "Strengths on top, weaknesses at the bottom: how far each anchored value is from the median of the pretrained backbones of this board.",
+    label: `Anchored value minus the median of ${who}`, axis: `anchored value minus the median of ${who}`, include: [0],
+    lines: [[`median of ${who}`, 0, "twin"]],
+    caption: `Strengths on top, weaknesses at the bottom: how far each anchored value is from the median of ${who} on this board.`,
   });
   if (profile.length) draw();
   addEventListener("resize", draw);

@@ -47,20 +47,8 @@
   ETAB.root = () => document.body.dataset.root;
   ETAB.page = (kind, file) => `${ETAB.root()}${kind}/${encodeURIComponent(file)}.html`;
 
-  // Data of one backbone or task are loaded when a reader opens them.
-  const loading = new Map();
-  ETAB.load = (path, key) => {
-    if (ETAB.data[key]) return Promise.resolve(ETAB.data[key]);
-    if (!loading.has(path)) {
-      loading.set(path, new Promise((resolve, reject) => {
-        const script = ETAB.el("script", { src: `${ETAB.root()}${path}` });
-        script.onload = () => ETAB.data[key] ? resolve(ETAB.data[key]) : reject(new Error(`${path} holds no ${key}`));
-        script.onerror = () => reject(new Error(`${path} could not be read`));
-        document.head.append(script);
-      }));
-    }
-    return loading.get(path);
-  };
+  // Rows that set a reference and are no candidates: controls and random twins.
+  ETAB.isReference = row => row.kind === "control" || row.kind === "random twin";
 
   ETAB.download = (name, type, text) => {
     const link = ETAB.el("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });

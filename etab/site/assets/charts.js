@@ -47,7 +47,7 @@
     const left = nameRoom(rows, width);
     const step = rows.length > 60 ? 14 : 22;
     const height = rows.length * step + 54;
-    const svg = canvas(holder, width, height, "Rank intervals", "From the best to the worst rank that the differences allow. Overlapping bars are not told apart by Holm's test at 5 %, unless a third backbone parts them.");
+    const svg = canvas(holder, width, height, "Rank intervals", "From the best to the worst rank that the differences allow. Two backbones whose bars overlap may still be told apart from each other: the win matrix shows each pair.");
     const x = d3.scaleLinear([1, Math.max(2, n)], [left + 18, width - 20]);
     axis(svg, x, 8, height - 40, Math.min(n, 14), d3.format("d"));
     svg.append("text").attr("class", "label").attr("x", (left + width) / 2).attr("y", height - 6).attr("text-anchor", "middle").text("rank");
@@ -95,14 +95,15 @@
     const height = top + half * 19 + 20;
     const svg = canvas(holder, width, height, "Critical difference", `Scores on one axis; a bar joins backbones of which no two are told apart (pairwise tests with Holm, not Nemenyi).${names.length > n ? ` The first ${n} rows.` : ""}`);
     const side = Math.min(width * 0.3, 220);
-    const x = d3.scaleLinear(d3.extent(ranking.points.slice(0, n)), [side + 10, width - side - 10]).nice();
+    const points = Float64Array.from(ranking.index, i => ranking.points[i]);
+    const x = d3.scaleLinear(d3.extent(points.slice(0, n)), [side + 10, width - side - 10]).nice();
     svg.append("g").attr("transform", "translate(0,26)").call(d3.axisTop(x).ticks(7).tickSize(5));
-    groups.forEach(([a, b], k) => svg.append("line").attr("class", "clique").attr("x1", x(ranking.points[a]) + 3).attr("x2", x(ranking.points[b]) - 3).attr("y1", 36 + k * 11).attr("y2", 36 + k * 11));
+    groups.forEach(([a, b], k) => svg.append("line").attr("class", "clique").attr("x1", x(points[a]) + 3).attr("x2", x(points[b]) - 3).attr("y1", 36 + k * 11).attr("y2", 36 + k * 11));
     for (let i = 0; i < n; i++) {
       const onRight = i < half;
       const y = top + (onRight ? i : n - 1 - i) * 19 + 8;
       const end = onRight ? width - side : side;
-      svg.append("path").attr("class", "leader").attr("d", `M${x(ranking.points[i])},26V${y}H${end}`);
+      svg.append("path").attr("class", "leader").attr("d", `M${x(points[i])},26V${y}H${end}`);
       svg.append("text").attr("x", end + (onRight ? 6 : -6)).attr("y", y).attr("dy", ".35em").attr("text-anchor", onRight ? "start" : "end").text(ETAB.short(names[i], 28));
     }
   };

@@ -9,25 +9,41 @@
     if (typeof value !== "number" && /^[\s]*[=+\-@]/.test(text)) text = `'${text}`;
     return /[",\n\r;']/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
-  const csv = (heads, rows) => [heads, ...rows].map(row => row.map(csvCell).join(",")).join("\n") + "\n";
+  // Every line of a CSV file states whether its data are made and its weights are the board's.
+  const csv = ({ heads, rows }, about) => {
+    const marks = [about.phantom ? "phantom" : "patients", about.own_weights || "of the board"];
+    return [[...heads, "data", "weights"], ...rows.map(row => [...row, ...marks])].map(row => row.map(csvCell).join(",")).join("\n") + "\n";
+  };
 
-  const show = value => value == null ? "" : typeof value === "number" ? ETAB.number(value) : ETAB.clean(value);
-  const markdownCell = value => show(value)
-    .replace(/[\\`*_{}[\]()#+!|~]/g, "\\$&").replaceAll("<", "&lt;");
-  const markdown = (heads, rows) => [heads, heads.map(() => "---"), ...rows]
-    .map((row, i) => `| ${row.map(value => i === 1 ? value : markdownCell(value)).join(" | ")} |`).join("\n") + "\n";
+  // Lines that stand above a table: its title, which warns of a phantom, and other weights.
+  const remarks = about => [
+    `${about.title}; suite version ${about.suite_version}, ${about.protocol}, seed ${about.seed}`,
+    ...(about.own_weights ? [`Other weights than those of the board: ${about.own_weights}. Ranks, scores and intervals are not the published ones.`] : []),
+  ];
+
+  const show = (value, isWhole) => {
+    if (value == null) return "";
+    if (typeof value === "number") return isWhole ? String(value) : ETAB.number(value);
+    return ETAB.clean(value);
+  };
+  const markdownText = text => text.replace(/[\\`*_{}[\]()#+!|~]/g, "\\$&").replaceAll("<", "&lt;");
+  const markdown = ({ heads, rows, whole }, about) => [
+    ...remarks(about).flatMap(line => [`**${markdownText(line)}**`, ""]),
+    ...[heads.map(markdownText), heads.map(() => "---"), ...rows.map(row => row.map((value, k) => markdownText(show(value, whole.has(k)))))].map(row => `| ${row.join(" | ")} |`), "",
+  ].join("\n");
 
   const TEX = { "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%", "_": "\\_", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}" };
-  const texCell = value => show(value).replace(/[\\{}$&#%_^~]/g, sign => TEX[sign]);
-  const latex = (heads, rows) => [
-    `\\begin{tabular}{l${"r".repeat(heads.length - 1)}}`, "\\hline",
-    `${heads.map(texCell).join(" & ")} \\\\`, "\\hline",
-    ...rows.map(row => `${row.map(texCell).join(" & ")} \\\\`), "\\hline", "\\end{tabular}", "",
+  const texText = text => text.replace(/[\\{}$&#%_^~]/g, sign => TEX[sign]);
+  const latex = ({ heads, rows, whole }, about) => [
+    `\\begin{tabular}{l${"r".repeat(heads.length - 1)}}`,
+    ...remarks(about).map(line => `\\multicolumn{${heads.length}}{l}{\\textbf{${texText(line)}}} \\\\`), "\\hline",
+    `${heads.map(texText).join(" & ")} \\\\`, "\\hline",
+    ...rows.map(row => `${row.map((value, k) => texText(show(value, whole.has(k)))).join(" & ")} \\\\`), "\\hline", "\\end{tabular}", "",
   ].join("\n");
 
   // JSON keeps names as they are; signs that could change what a terminal shows are escaped.
   const escaped = sign => [...Array(sign.length).keys()].map(k => `\\u${sign.charCodeAt(k).toString(16).padStart(4, "0")}`).join("");
-  const json = (heads, rows, about) => JSON.stringify({
+  const json = ({ heads, rows }, { own_weights, ...about }) => JSON.stringify({
     ...about, rows: rows.map(row => Object.fromEntries(heads.map((head, i) => [head, row[i] ?? null]))),
   }, null, 1).replace(/[\p{Cf}\p{Zl}\p{Zp}\u007f-\u009f]/gu, escaped);
 

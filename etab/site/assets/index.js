@@ -8,7 +8,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const defaults = ETAB.defaultWeights(board);
   const FILTERS = ["kind", "family", "pretraining", "licence", "size"];
   const SIZES = [["1e6", "at most 1 M"], ["5e6", "at most 5 M"], ["1e7", "at most 10 M"], ["2.5e7", "at most 25 M"], ["1e8", "at most 100 M"]];
-  const state = { q: "", kind: "", family: "", pretraining: "", licence: "", size: "", values: "raw", sort: "etab", direction: "down", picked: [], columns: new Set(), weights: ETAB.defaultWeights(board), picture: "" };
+  const state = { q: "", kind: "", family: "", pretraining: "", licence: "", size: "", values: "raw", sort: "etab", direction: "down", picked: [], columns: new Set(), weights: ETAB.defaultWeights(board), picture: "", all: false };
   const defaultColumns = () => new Set(ETAB.columns(board, state).filter(column => !column.off).map(column => column.key));
   state.columns = defaultColumns();
   let version = 0;
@@ -44,7 +44,7 @@ document.addEventListener("DOMContentLoaded", () => {
     version += 1;
     const isDefault = ETAB.sameWeights(state.weights, defaults);
     const shares = isDefault ? Object.fromEntries(board.tasks.map(task => [task.code, task.share])) : ETAB.shares(board.tasks, state.weights);
-    if (ETAB.data.noise && shares && (!isDefault || ETAB.wantsPairs)) {
+    if (ETAB.data.noise && shares && !isDefault) {
       ranker ??= new ETAB.Ranker(board, ETAB.data.noise);
       ranking = ranker.rank(shares);
     }
@@ -58,7 +58,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const text = byId("reweighted");
     text.hidden = isDefault;
     if (!shares) text.textContent = "Every weight is 0: there is nothing to score.";
-    else if (!isDefault) text.textContent = `Weights of your own: ranks, scores and both intervals are computed again in this page, in closed form (Student's t, Holm over ${ranking?.tested ?? 0} pairs; ${ranking?.apart ?? 0} told apart). They are not the published ones.`;
+    else if (!isDefault) text.textContent = `Weights of your own: ranks, scores and both intervals are computed again in this page, in closed form (Student's t, Holm over ${ranking?.tests ?? 0} tests; ${ranking?.count ?? 0} of ${ranking?.pairs ?? 0} pairs told apart). They are not the published ones.`;
     byId("weights-state").textContent = isDefault ? "" : "· changed";
     ETAB.lastRerank = performance.now() - start;
   };
@@ -98,7 +98,10 @@ document.addEventListener("DOMContentLoaded", () => {
     const rows = ETAB.visibleRows();
     const text = `${rows.length} of ${board.rows.length} backbones`;
     const link = state.picked.length === 2 ? el("a", { class: "button", href: `compare.html#a=${encodeURIComponent(state.picked[0])}&b=${encodeURIComponent(state.picked[1])}` }, "Compare the two") : null;
-    byId("count").replaceChildren(text, ...(link ? [" ", link] : state.picked.length ? [" · choose one more to compare"] : []));
+    const more = byId("more");
+    more.hidden = !table.left;
+    more.firstElementChild.textContent = `Show all ${rows.length} rows`;
+    byId("count").replaceChildren(text, table.left ? `, the first ${rows.length - table.left} are in the table` : "", ...(link ? [" ", link] : state.picked.length ? [" · choose one more to compare"] : []));
   };
 
   const refresh = (redraw = false) => {
@@ -202,11 +205,10 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 
   const exports = () => {
-    const about = () => ({ title: board.title, suite: board.suite, suite_version: board.suite_version, protocol: board.protocol, seed: board.seed, phantom: board.phantom, weights: ETAB.sameWeights(state.weights, defaults) ? "those of the board" : state.weights });
-    byId("export-list").replaceChildren(el("p", { class: "note" }, "The rows and columns that are visible, in their order."), ...Object.entries(ETAB.EXPORTS).map(([ending, kind]) =>
+    const about = () => ({ title: board.title, suite: board.suite, suite_version: board.suite_version, protocol: board.protocol, seed: board.seed, phantom: board.phantom, weights: ETAB.sameWeights(state.weights, defaults) ? "those of the board" : state.weights, own_weights: ETAB.weightsText(state.weights, defaults) });
+    byId("export-list").replaceChildren(el("p", { class: "note" }, "The rows that the filters leave, in their order, with the visible columns."), ...Object.entries(ETAB.EXPORTS).map(([ending, kind]) =>
       el("button", { type: "button", "data-export": ending, onclick: () => {
-        const { heads, rows } = table.values(ETAB.visibleRows());
-        ETAB.download(`leaderboard.${ending}`, kind.type, kind.write(heads, rows, about()));
+        ETAB.download(`leaderboard.${ending}`, kind.type, kind.write(table.values(ETAB.visibleRows()), about()));
       } }, kind.label)), el("p", { class: "note" }, "All data of this folder: ", el("a", { href: "data/board.json" }, "data/board.json"), "."));
   };
 
@@ -238,6 +240,9 @@ document.addEventListener("DOMContentLoaded", () => {
     try { await navigator.clipboard.writeText(location.href); button.textContent = "Copied"; } catch { button.textContent = "Copy it from the address bar"; }
     setTimeout(() => { button.textContent = "Copy link"; }, 1800);
   };
+  const showAll = () => { state.all = true; refresh(); };
+  byId("more").firstElementChild.onclick = showAll;
+  addEventListener("beforeprint", () => { if (table.left) showAll(); });
   addEventListener("hashchange", () => { if (location.hash.includes("=")) all(); });
   ETAB.state = state;
   ETAB.setPicture = key => { state.picture = key; write(); };

@@ -5,19 +5,12 @@ document.addEventListener("DOMContentLoaded", () => {
   const el = ETAB.el;
   const board = ETAB.data.board;
   const holder = document.getElementById("picture");
-  const isQuiet = row => row.kind !== "pretrained";
+  const isQuiet = ETAB.isReference;
   const byPlace = rows => rows.filter(row => row.now.place != null).sort((a, b) => a.now.place - b.now.place);
 
-  const subset = (ranking, rows) => {
-    const wanted = new Set(rows.map(row => row.backbone));
-    const index = ranking.order.map((name, i) => [name, i]).filter(([name]) => wanted.has(name)).map(([, i]) => i);
-    const n = index.length;
-    const pick = matrix => { const out = new Float64Array(n * n); for (let i = 0; i < n; i++) for (let j = 0; j < i; j++) out[i * n + j] = matrix[index[i] * ranking.n + index[j]]; return out; };
-    return { ...ranking, n, order: index.map(i => ranking.order[i]), points: Float64Array.from(index, i => ranking.points[i]), digests: index.map(i => ranking.digests[i]), ratios: pick(ranking.ratios), pairs: { patients: pick(ranking.pairs.patients), encoder: pick(ranking.pairs.encoder) } };
-  };
   const withPairs = draw => rows => {
     const ranking = ETAB.ranking();
-    if (ranking) { const part = subset(ranking, rows); draw(part, part.order); }
+    if (ranking) { const part = ETAB.someOf(ranking, new Set(rows.map(row => row.backbone))); draw(part, part.order); }
   };
   const best = kind => d3.max(board.rows.filter(row => row.kind === kind && row.now.etab != null), row => row.now.etab);
   const lines = () => [["best control", best("control"), "control"], ["best random twin", best("random twin"), "twin"]].filter(line => Number.isFinite(line[1]));

@@ -44,13 +44,13 @@
 
   // Weighted sum over tasks of (rows, tasks, width) for the chosen rows: (chosen, width).
   const mix = (values, tasks, width, chosen, weights) => {
-    const out = new Float32Array(chosen.length * width);
+    const out = new Float64Array(chosen.length * width);
     for (let i = 0; i < chosen.length; i++) {
+      const to = i * width;
       for (let t = 0; t < tasks; t++) {
         const weight = weights[t];
         if (weight === 0) continue;
         const from = (chosen[i] * tasks + t) * width;
-        const to = i * width;
         for (let k = 0; k < width; k++) out[to + k] += weight * values[from + k];
       }
     }
@@ -61,7 +61,7 @@
   const foldVectors = (values, group, rows) => {
     const { repeats, n_fold: folds } = group;
     const width = repeats * folds;
-    const out = new Float32Array(rows * width);
+    const out = new Float64Array(rows * width);
     if (!group.alike) return out;
     for (let i = 0; i < rows; i++) {
       let used = 0;
@@ -81,15 +81,33 @@
     return out;
   };
 
+  // Four sums at once: each addition would otherwise wait for the one before.
   const distance = (vectors, width, i, j) => {
-    let sum = 0;
     let a = i * width;
     let b = j * width;
-    for (let k = 0; k < width; k++, a++, b++) {
-      const gap = vectors[a] - vectors[b];
-      sum += gap * gap;
+    const end = a + width;
+    const last = end - 3;
+    let s0 = 0;
+    let s1 = 0;
+    let s2 = 0;
+    let s3 = 0;
+    while (a < last) {
+      const d0 = vectors[a] - vectors[b];
+      const d1 = vectors[a + 1] - vectors[b + 1];
+      const d2 = vectors[a + 2] - vectors[b + 2];
+      const d3 = vectors[a + 3] - vectors[b + 3];
+      s0 += d0 * d0;
+      s1 += d1 * d1;
+      s2 += d2 * d2;
+      s3 += d3 * d3;
+      a += 4;
+      b += 4;
     }
-    return sum;
+    while (a < end) {
+      const gap = vectors[a++] - vectors[b++];
+      s0 += gap * gap;
+    }
+    return s0 + s1 + (s2 + s3);
   };
 
   const squared = (vectors, width, i) => {
@@ -98,10 +116,62 @@
     return sum;
   };
 
+  // Place of the pair of i and j in an array of all pairs.
+  const pairAt = (i, j) => i > j ? i * (i - 1) / 2 + j : j * (j - 1) / 2 + i;
+
+  // Order of code points, as Python sorts names.
+  const compareNames = (a, b) => {
+    const ones = [...a];
+    const others = [...b];
+    for (let k = 0; k < Math.min(ones.length, others.length); k++) {
+      const gap = ones[k].codePointAt(0) - others[k].codePointAt(0);
+      if (gap !== 0) return gap;
+    }
+    return ones.length - others.length;
+  };
+
+  // Variances of the tasks of one group under given weights, for chosen rows and for their pairs.
+  class Mixed {
+    constructor(group, weights, chosen) {
+      const tasks = group.tasks.length;
+      const square = weights.map(weight => weight * weight);
+      const first = weights.findIndex(weight => weight > 0);
+      this.group = group;
+      this.mean = mix(group.mean.values, tasks, group.mean.width, chosen, weights);
+      this.meanRest = mix(group.mean.rest, tasks, 1, chosen, square);
+      this.spread = mix(group.spread.values, tasks, group.spread.width, chosen, weights);
+      this.spreadRest = mix(group.spread.rest, tasks, 1, chosen, square);
+      this.width = group.repeats * group.n_fold;
+      this.folds = foldVectors(mix(group.folds, tasks, this.width, chosen, weights), group, chosen.length);
+      // As in etab.leaderboard.noise: the design is that of the first task that counts, and that
+      // of the best row for all pairs.
+      this.corrections = chosen.map(i => group.corrections[i][first]);
+    }
+
+    ownPatients(i) {
+      return squared(this.mean, this.group.mean.width, i) + this.meanRest[i];
+    }
+
+    ownEncoder(i) {
+      const spread = squared(this.spread, this.group.spread.width, i) + this.spreadRest[i];
+      const between = squared(this.folds, this.width, i);
+      return this.corrections[i] * Math.max(this.group.n_fold * (this.ownPatients(i) + spread), between);
+    }
+
+    patients(i, j) {
+      return distance(this.mean, this.group.mean.width, i, j) + this.meanRest[i] + this.meanRest[j];
+    }
+
+    encoder(i, j) {
+      const spread = distance(this.spread, this.group.spread.width, i, j) + this.spreadRest[i] + this.spreadRest[j];
+      const between = distance(this.folds, this.width, i, j);
+      return this.corrections[0] * Math.max(this.group.n_fold * (this.patients(i, j) + spread), between);
+    }
+  }
+
   class Ranker {
     constructor(board, noise) {
       this.board = board;
-      this.noise = noise;
       this.t = noise.t;
       this.groups = noise.groups.map(group => ({
         ...group,
@@ -111,135 +181,157 @@
       }));
       const byName = new Map(board.rows.map(row => [row.backbone, row]));
       this.rows = noise.rows.map(name => byName.get(name));
-      this.anchored = this.rows.map(row => Object.fromEntries(board.tasks.map(task =>
-        [task.code, ETAB.anchored(task, row.cells[task.code]?.[0])])));
+      this.present = new Map(this.groups.flatMap(group => group.tasks.map((code, t) => [code, group.present.map(row => row[t] === 1)])));
+      this.anchored = new Map(board.tasks.map(task => [task.code, this.rows.map(row => ETAB.anchored(task, row.cells[task.code]?.[0]))]));
+      this.withSeen = board.rows.some(row => row.rank_low != null && row.marks.seen.length > 0);
     }
 
-    // Rows that have every task of the score and were not pretrained on its test data.
-    complete(shares) {
+    // Rows that have every task of the score. Those pretrained on data of any test of the board
+    // take no rank, as in Python, whatever the weight of that test.
+    complete(scored) {
       const chosen = [];
       this.rows.forEach((row, i) => {
-        const scored = Object.keys(shares).filter(code => shares[code] > 0);
-        const wasRanked = row.rank_low != null;
-        const seen = !wasRanked && row.marks.seen.some(code => shares[code] > 0);
-        if (!seen && scored.every(code => this.has(i, code))) chosen.push(i);
+        const isSeen = row.marks.seen.length > 0 && !this.withSeen;
+        if (!isSeen && scored.every(code => this.present.get(code)?.[i])) chosen.push(i);
       });
       return chosen;
     }
 
-    has(i, code) {
-      for (const group of this.groups) {
-        const t = group.tasks.indexOf(code);
-        if (t >= 0) return group.present[i][t] === 1;
-      }
-      return false;
-    }
-
-    score(i, shares) {
-      let sum = 0;
-      for (const code in shares) if (shares[code] > 0) sum += shares[code] * this.anchored[i][code];
-      return sum;
-    }
-
     rank(shares) {
-      const chosen = this.complete(shares);
-      const scores = new Map(chosen.map(i => [i, this.score(i, shares)]));
-      chosen.sort((a, b) => scores.get(b) - scores.get(a) || (this.rows[a].backbone < this.rows[b].backbone ? -1 : 1));
-      const n = chosen.length;
+      const scored = this.board.tasks.map(task => task.code).filter(code => shares[code] > 0);
+      const chosen = this.complete(scored);
+      const scores = new Map(chosen.map(i => [i, scored.reduce((sum, code) => sum + shares[code] * this.anchored.get(code)[i], 0)]));
+      chosen.sort((a, b) => scores.get(b) - scores.get(a) || compareNames(this.rows[a].backbone, this.rows[b].backbone));
       const points = Float64Array.from(chosen, i => scores.get(i));
-      const own = { patients: new Float64Array(n), encoder: new Float64Array(n) };
-      const pairs = { patients: new Float64Array(n * n), encoder: new Float64Array(n * n) };
+      const parts = new Map();
       let degrees = Infinity;
-      for (const dataset of new Set(this.groups.map(group => group.dataset))) {
-        const ownSd = { patients: new Float64Array(n), encoder: new Float64Array(n) };
-        const pairSd = { patients: new Float64Array(n * n), encoder: new Float64Array(n * n) };
-        for (const group of this.groups) {
-          if (group.dataset !== dataset) continue;
-          const weights = group.tasks.map(code => shares[code] ?? 0);
-          if (!weights.some(weight => weight > 0)) continue;
-          weights.forEach((weight, t) => { if (weight > 0) degrees = Math.min(degrees, group.degrees[t]); });
-          this.add(group, weights, chosen, ownSd, pairSd);
-        }
-        for (const kind of ["patients", "encoder"]) {
-          for (let i = 0; i < n; i++) own[kind][i] += ownSd[kind][i] ** 2;
-          for (let k = 0; k < n * n; k++) pairs[kind][k] += pairSd[kind][k] ** 2;
-        }
+      for (const group of this.groups) {
+        const weights = group.tasks.map(code => shares[code] ?? 0);
+        if (!weights.some(weight => weight > 0)) continue;
+        weights.forEach((weight, t) => { if (weight > 0) degrees = Math.min(degrees, group.degrees[t]); });
+        parts.set(group.dataset, [...(parts.get(group.dataset) ?? []), new Mixed(group, weights, chosen)]);
       }
-      return this.verdicts(chosen, points, own, pairs, degrees);
+      return this.verdicts(chosen, points, [...parts.values()], this.t[String(degrees)]);
     }
 
-    // Standard deviations of groups of one dataset add; variances of datasets do.
-    add(group, weights, chosen, ownSd, pairSd) {
+    verdicts(chosen, points, parts, table) {
       const n = chosen.length;
-      const tasks = group.tasks.length;
-      const mean = mix(group.mean.values, tasks, group.mean.width, chosen, weights);
-      const spread = mix(group.spread.values, tasks, group.spread.width, chosen, weights);
-      const width = group.repeats * group.n_fold;
-      const folds = foldVectors(mix(group.folds, tasks, width, chosen, weights), group, n);
-      const square = weights.map(weight => weight * weight);
-      const meanRest = mix(group.mean.rest, tasks, 1, chosen, square);
-      const spreadRest = mix(group.spread.rest, tasks, 1, chosen, square);
-      const encoder = (patients, between, spreads) => Math.sqrt(group.correction * Math.max(group.n_fold * (patients + spreads), between));
-      for (let i = 0; i < n; i++) {
-        const patients = squared(mean, group.mean.width, i) + meanRest[i];
-        const spreads = squared(spread, group.spread.width, i) + spreadRest[i];
-        ownSd.patients[i] += Math.sqrt(patients);
-        ownSd.encoder[i] += encoder(patients, squared(folds, width, i), spreads);
-        for (let j = 0; j < i; j++) {
-          const apart = distance(mean, group.mean.width, i, j) + meanRest[i] + meanRest[j];
-          const apartSpread = distance(spread, group.spread.width, i, j) + spreadRest[i] + spreadRest[j];
-          pairSd.patients[i * n + j] += Math.sqrt(apart);
-          pairSd.encoder[i * n + j] += encoder(apart, distance(folds, width, i, j), apartSpread);
-        }
-      }
-    }
-
-    verdicts(chosen, points, own, pairs, degrees) {
-      const n = chosen.length;
-      const table = this.t[String(degrees)];
       const digests = chosen.map(i => this.rows[i].weights);
-      const isFirst = digests.map((digest, i) => digests.indexOf(digest) === i);
-      const ratios = new Float64Array(n * n);
-      const family = [];
-      for (let i = 0; i < n; i++) {
-        for (let j = 0; j < i; j++) {
+      const variances = pairVariances(parts, n);
+      const ratios = new Float64Array(variances.length);
+      for (let i = 0, k = 0; i < n; i++) {
+        for (let j = 0; j < i; j++, k++) {
           const gap = Math.abs(points[i] - points[j]);
-          const ratio = gap === 0 ? 0 : gap / Math.sqrt(pairs.encoder[i * n + j]);
-          ratios[i * n + j] = ratio;
-          if (isFirst[i] && isFirst[j]) family.push(ratio);
+          ratios[k] = gap === 0 ? 0 : gap / Math.sqrt(variances[k]);
         }
       }
-      const sorted = Float64Array.from(family).sort().reverse();
-      let threshold = Infinity;
-      for (let k = 0; k < sorted.length; k++) {
-        if (!(sorted[k] > critical(table, sorted.length - k))) break;
-        threshold = sorted[k];
-      }
+      const { apart, pairs, tests } = toldApart(ratios, digests, table);
       const wins = new Int32Array(n);
       const losses = new Int32Array(n);
-      let apart = 0;
-      for (let i = 0; i < n; i++) {
-        for (let j = 0; j < i; j++) {
-          if (digests[i] === digests[j] || ratios[i * n + j] < threshold) continue;
-          apart += 1;
-          const iAbove = points[i] > points[j];
-          wins[iAbove ? i : j] += 1;
-          losses[iAbove ? j : i] += 1;
+      let count = 0;
+      for (let i = 0, k = 0; i < n; i++) {
+        for (let j = 0; j < i; j++, k++) {
+          if (!apart[k]) continue;
+          count += 1;
+          wins[points[i] > points[j] ? i : j] += 1;
+          losses[points[i] > points[j] ? j : i] += 1;
         }
       }
       const rows = new Map();
+      const sum = (method, i) => overDatasets(parts, part => part[method](i));
       chosen.forEach((index, i) => {
-        const probe = table ? table.half * Math.sqrt(own.patients[i]) : 0;
-        const encoder = table ? table.half * Math.sqrt(own.encoder[i]) : 0;
+        const probe = table.half * Math.sqrt(sum("ownPatients", i));
+        const encoder = table.half * Math.sqrt(sum("ownEncoder", i));
         rows.set(this.rows[index].backbone, {
           place: i, etab: points[i], low: points[i] - probe, high: points[i] + probe,
           encoder_low: points[i] - encoder, encoder_high: points[i] + encoder,
           rank_low: 1 + losses[i], rank_high: n - wins[i],
         });
       });
-      return { n, rows, order: chosen.map(i => this.rows[i].backbone), points, ratios, pairs, threshold, digests, table, apart, tested: n * (n - 1) / 2 };
+      const probeVariance = (i, j) => overDatasets(parts, part => part.patients(i, j));
+      const index = chosen.map((_, i) => i);
+      return { n, rows, index, order: chosen.map(i => this.rows[i].backbone), points, ratios, variances, apart, table, count, pairs, tests, probeVariance };
     }
   }
+
+  // Variances of datasets add; standard deviations of the groups of one dataset do.
+  const overDatasets = (parts, variance) => {
+    let total = 0;
+    for (const groups of parts) {
+      if (groups.length === 1) total += variance(groups[0]);
+      else total += groups.reduce((sum, group) => sum + Math.sqrt(variance(group)), 0) ** 2;
+    }
+    return total;
+  };
+
+  const pairVariances = (parts, n) => {
+    const total = new Float64Array(n * (n - 1) / 2);
+    for (const groups of parts) {
+      const deviations = groups.length > 1 ? new Float64Array(total.length) : null;
+      for (const group of groups) {
+        for (let i = 0, k = 0; i < n; i++) {
+          for (let j = 0; j < i; j++, k++) {
+            if (deviations) deviations[k] += Math.sqrt(group.encoder(i, j));
+            else total[k] += group.encoder(i, j);
+          }
+        }
+      }
+      if (deviations) for (let k = 0; k < total.length; k++) total[k] += deviations[k] * deviations[k];
+    }
+    return total;
+  };
+
+  // Holm over the family of tests: all pairs of entries, one entry for each digest of weights.
+  const toldApart = (ratios, digests, table) => {
+    const n = digests.length;
+    const firstOf = new Map();
+    digests.forEach((digest, i) => { if (!firstOf.has(digest)) firstOf.set(digest, i); });
+    const first = digests.map(digest => firstOf.get(digest));
+    const tests = firstOf.size * (firstOf.size - 1) / 2;
+    const least = tests ? critical(table, 1) : Infinity;
+    // Only pairs above the least value of Holm's last step can pass.
+    const values = new Float64Array(tests);
+    let candidates = 0;
+    for (let i = 0, k = 0; i < n; i++) {
+      for (let j = 0; j < i; j++, k++) {
+        if (first[i] === i && first[j] === j && ratios[k] > least) values[candidates++] = ratios[k];
+      }
+    }
+    const family = values.subarray(0, candidates).sort().reverse();
+    let threshold = Infinity;
+    for (let k = 0; k < family.length; k++) {
+      if (!(family[k] > critical(table, tests - k))) break;
+      threshold = family[k];
+    }
+    const heads = [...firstOf.values()];
+    const isLikeFirst = digests.map((_, i) => first[i] === i || heads.every(k => k === first[i] || ratios[pairAt(i, k)] === ratios[pairAt(first[i], k)]));
+    const apart = new Uint8Array(ratios.length);
+    let pairs = 0;
+    for (let i = 0, k = 0; i < n; i++) {
+      for (let j = 0; j < i; j++, k++) {
+        if (first[i] === first[j]) continue;
+        pairs += 1;
+        if (isLikeFirst[i] && isLikeFirst[j]) apart[k] = ratios[k] >= threshold ? 1 : 0;
+        else apart[k] = ofCopies(i, j, ratios, first, heads, table) ? 1 : 0;
+      }
+    }
+    return { apart, pairs, tests };
+  };
+
+  // The verdict of a pair in a family in which i and j replace the first entries of their weights.
+  const ofCopies = (i, j, ratios, first, heads, table) => {
+    const ratio = ratios[pairAt(i, j)];
+    const members = [...heads.filter(k => k !== first[i] && k !== first[j]), i, j];
+    const tests = members.length * (members.length - 1) / 2;
+    const larger = [];
+    for (let a = 0; a < members.length; a++) {
+      for (let b = 0; b < a; b++) {
+        const other = ratios[pairAt(members[a], members[b])];
+        if (other >= ratio) larger.push(other);
+      }
+    }
+    return Float64Array.from(larger).sort().reverse().every((value, k) => value > critical(table, tests - k));
+  };
 
   // |t| that Holm needs while this many pairs remain.
   const critical = (table, remaining) => {
@@ -258,17 +350,25 @@
 
   // P(row i above row j), difference, half widths and verdict of a pair of a ranking.
   ETAB.pair = (ranking, i, j) => {
-    const k = Math.max(i, j) * ranking.n + Math.min(i, j);
-    const difference = ranking.points[i] - ranking.points[j];
-    const t = Math.sign(difference) * ranking.ratios[k];
+    const a = ranking.index[i];
+    const b = ranking.index[j];
+    const k = pairAt(a, b);
+    const difference = ranking.points[a] - ranking.points[b];
     return {
       difference,
-      p: below(ranking.table, t),
-      encoder: ranking.table.half * Math.sqrt(ranking.pairs.encoder[k]),
-      probe: ranking.table.half * Math.sqrt(ranking.pairs.patients[k]),
-      apart: ranking.digests[i] !== ranking.digests[j] && ranking.ratios[k] >= ranking.threshold,
+      p: below(ranking.table, Math.sign(difference) * ranking.ratios[k]),
+      encoder: ranking.table.half * Math.sqrt(ranking.variances[k]),
+      probe: ranking.table.half * Math.sqrt(ranking.probeVariance(a, b)),
+      apart: ranking.apart[k] === 1,
     };
   };
 
+  // The rows of a ranking with these names, in their order.
+  ETAB.someOf = (ranking, names) => {
+    const index = ranking.index.filter(i => names.has(ranking.order[i]));
+    return { ...ranking, n: index.length, index, order: index.map(i => ranking.order[i]) };
+  };
+
+  ETAB.toldApart = toldApart;
   ETAB.Ranker = Ranker;
 })();

@@ -35,11 +35,37 @@
     return list.filter(Boolean);
   };
 
+  // A board of more rows shows the first ones until a reader wants all: a table that is laid out
+  // again for each step of a slider must be short.
+  ETAB.mostRows = 100;
+
   const heat = (cell, value) => {
-    if (value == null) return;
-    const size = value >= 0 ? Math.min(1, value) : Math.min(1, -value);
-    cell.style.setProperty("--heat", size.toFixed(3));
+    if (value == null) {
+      cell.style.removeProperty("--heat");
+      delete cell.dataset.heat;
+      return;
+    }
+    cell.style.setProperty("--heat", Math.min(1, Math.abs(value)).toFixed(3));
     cell.dataset.heat = value < 0 ? "below" : "above";
+  };
+
+  // Puts the rows into order with few moves: each move costs a new layout of its row.
+  const arrange = (body, lines) => {
+    let next = body.firstElementChild;
+    for (const line of lines) {
+      if (next && next !== line && next.nextElementSibling === line) {
+        const moved = next;
+        next = line;
+        moved.remove();
+      }
+      if (next === line) next = next.nextElementSibling;
+      else body.insertBefore(line, next);
+    }
+    while (next) {
+      const gone = next;
+      next = next.nextElementSibling;
+      gone.remove();
+    }
   };
 
   class Table {
@@ -59,6 +85,7 @@
     // Full drawing, after a change of columns or values.
     draw(rows) {
       this.columns = this.visibleColumns();
+      this.table.style.setProperty("--columns", String(this.columns.length + 2));
       this.built.clear();
       this.head();
       this.update(rows);
@@ -128,9 +155,10 @@
       this.low = scored.length ? Math.floor(Math.min(...scored.map(row => row.now.encoder_low)) * 20) / 20 : 0;
       this.high = scored.length ? Math.ceil(Math.max(...scored.map(row => row.now.encoder_high)) * 20) / 20 : 1;
       const best = kind => Math.max(...this.board.rows.filter(row => row.kind === kind && row.now.etab != null).map(row => row.now.etab));
-      this.references = [["control", best("control")], ["random twin", best("random twin")]].filter(pair => Number.isFinite(pair[1]));
-      const lines = this.sorted(rows).map(row => this.line(row));
-      this.table.tBodies[0].replaceChildren(...lines);
+      this.references = ["control", "random twin"].map(kind => [kind, best(kind)]).map(([kind, value]) => [kind, Number.isFinite(value) ? value : null]);
+      const visible = this.sorted(rows).slice(0, this.state.all ? rows.length : ETAB.mostRows);
+      arrange(this.table.tBodies[0], visible.map(row => this.line(row)));
+      this.left = rows.length - visible.length;
       const scale = this.table.tHead.querySelector("[data-key=interval] small");
       if (scale) scale.textContent = `${this.low.toFixed(2)} to ${this.high.toFixed(2)}`;
       for (const th of this.table.tHead.querySelectorAll("[data-key]")) {
@@ -148,14 +176,17 @@
       if (built.version !== row.now.version) {
         built.version = row.now.version;
         this.fillRank(built.rank, row);
-        for (const [column, cell] of built.live) this.fill(cell, column, row);
+        for (const [column, cell] of built.live) {
+          if (column.bar) this.fillBar(built, cell, row);
+          else this.fill(cell, column, row);
+        }
       }
       return built.line;
     }
 
     build(row) {
       const rank = el("td", { class: "l" });
-      const line = el("tr", { class: row.kind === "pretrained" ? "" : "other" }, this.nameCell(row), rank);
+      const line = el("tr", { class: ETAB.isReference(row) ? "other" : "" }, this.nameCell(row), rank);
       const live = [];
       for (const column of this.columns) {
         const cell = el("td", { class: `${column.text || column.bar ? "l" : ""} ${column.strong ? "strong" : ""} ${column.first ? "first" : ""} ${column.text ? "card" : ""}` });
@@ -163,7 +194,7 @@
         else this.fill(cell, column, row);
         line.append(cell);
       }
-      return { line, rank, live, version: null };
+      return { line, rank, live, bar: null, version: null };
     }
 
     nameCell(row) {
@@ -185,11 +216,10 @@
     }
 
     fill(cell, column, row) {
-      if (column.bar) return cell.replaceChildren(row.now.etab == null ? "" : this.bar(row));
       if (column.span) {
         const [low, high] = column.span(row);
         cell.textContent = ETAB.interval(low, high);
-        return undefined;
+        return;
       }
       const value = column.of(row);
       if (column.key === "params") cell.textContent = ETAB.params(value);
@@ -198,7 +228,7 @@
         if (value && value.length > 24) cell.title = ETAB.short(value, 400);
       } else {
         cell.textContent = value == null && column.task ? "missing" : ETAB.number(value);
-        if (value == null) cell.classList.add("none");
+        cell.classList.toggle("none", value == null);
       }
       if (column.heat) heat(cell, column.heat(row));
       const facts = column.cell?.(row);
@@ -207,18 +237,40 @@
         cell.title = `${column.label} ${ETAB.number(raw)}; 95 % these probes ${ETAB.interval(low, high)}; this encoder ${ETAB.interval(encoderLow, encoderHigh)}; ${patients} patients${leftOut ? `, ${leftOut} left out` : ""}`;
         if (row.marks.seen.includes(column.key)) cell.append(el("span", { class: "mark loud", title: "Pretrained on this test data" }, "overlap"));
       }
-      return undefined;
     }
 
-    bar(row) {
-      const x = value => (6 + (value - this.low) / (this.high - this.low) * (BAR - 12)).toFixed(1);
+    // The bar is made once for each row; a new ranking moves its lines.
+    fillBar(built, cell, row) {
       const now = row.now;
-      const label = `ETAB ${ETAB.number(now.etab)}; these probes ${ETAB.interval(now.low, now.high)}; this encoder ${ETAB.interval(now.encoder_low, now.encoder_high)}`;
-      const stroke = (cls, a, b, y1 = 11, y2 = 11) => el("line", { class: cls, x1: x(a), x2: x(b), y1, y2 });
-      return el("svg", { width: BAR, height: 22, role: "img", "aria-label": label },
-        ...[this.low, this.high].map(end => stroke("axis", end, end, 0, 22)),
-        ...this.references.map(([kind, value]) => el("line", { class: `reference ${kind === "control" ? "control" : "twin"}`, x1: x(value), x2: x(value), y1: 0, y2: 22 })),
-        stroke("reach", now.encoder_low, now.encoder_high), stroke("whisker", now.low, now.high), el("circle", { class: "dot", cx: x(now.etab), cy: 11, r: 4 }));
+      if (now.etab == null) {
+        built.bar = null;
+        cell.replaceChildren();
+        return;
+      }
+      if (!built.bar) {
+        const line = (cls, y1, y2) => el("line", { class: cls, y1, y2 });
+        const parts = { reach: line("reach", 11, 11), whisker: line("whisker", 11, 11), dot: el("circle", { class: "dot", cy: 11, r: 4 }) };
+        const axis = [6, BAR - 6].map(x => el("line", { class: "axis", x1: x, x2: x, y1: 0, y2: 22 }));
+        const lines = this.references.map(([kind]) => line(`reference ${kind === "control" ? "control" : "twin"}`, 0, 22));
+        const svg = el("svg", { width: BAR, height: 22, viewBox: `0 0 ${BAR} 22`, role: "img" }, ...axis, ...lines, parts.reach, parts.whisker, parts.dot);
+        built.bar = { ...parts, svg, lines };
+        cell.replaceChildren(svg);
+      }
+      const x = value => (6 + (value - this.low) / (this.high - this.low) * (BAR - 12)).toFixed(1);
+      const move = (line, a, b) => {
+        line.setAttribute("x1", x(a));
+        line.setAttribute("x2", x(b));
+      };
+      const { svg, lines, reach, whisker, dot } = built.bar;
+      svg.setAttribute("aria-label", `ETAB ${ETAB.number(now.etab)}; these probes ${ETAB.interval(now.low, now.high)}; this encoder ${ETAB.interval(now.encoder_low, now.encoder_high)}`);
+      lines.forEach((line, k) => {
+        const value = this.references[k]?.[1];
+        line.toggleAttribute("hidden", value == null);
+        if (value != null) move(line, value, value);
+      });
+      move(reach, now.encoder_low, now.encoder_high);
+      move(whisker, now.low, now.high);
+      dot.setAttribute("cx", x(now.etab));
     }
 
     published() {
@@ -237,17 +289,19 @@
     values(rows) {
       const heads = ["backbone", "kind", "rank_low", "rank_high"];
       const cells = [row => row.backbone, row => row.kind, row => row.now.rank_low, row => row.now.rank_high];
+      const whole = new Set([2, 3]); // columns of whole numbers
       for (const column of this.columns) {
         if (column.bar) {
           heads.push("etab_low", "etab_high", "encoder_low", "encoder_high");
           cells.push(row => row.now.low, row => row.now.high, row => row.now.encoder_low, row => row.now.encoder_high);
         } else if (column.span) continue;
         else {
+          if (column.key === "params") whole.add(heads.length);
           heads.push(column.task ? `${column.key} ${column.small.replace(/ [↑↓]$/, "")}` : column.label);
           cells.push(column.of);
         }
       }
-      return { heads, rows: this.sorted(rows).map(row => cells.map(of => of(row) ?? null)) };
+      return { heads, whole, rows: this.sorted(rows).map(row => cells.map(of => of(row) ?? null)) };
     }
   }
 

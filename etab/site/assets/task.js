@@ -7,7 +7,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const task = board.tasks.find(one => one.code === holder.dataset.task);
   const rows = board.rows.filter(row => row.cells[task.code]).map(row => {
     const [value, low, high, outerLow, outerHigh] = row.cells[task.code];
-    return { name: row.backbone, value, low, high, outerLow, outerHigh, quiet: row.kind !== "pretrained" };
+    return { name: row.backbone, value, low, high, outerLow, outerHigh, quiet: ETAB.isReference(row) };
   });
   rows.sort((a, b) => (b.value - a.value) * task.better);
   const draw = () => ETAB.charts.intervals(holder, rows, {

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from etab.errors import EtabError, MixedDataError, ResultError
-from etab.leaderboard.noise import design_of
+from etab.leaderboard.designs import design_of
 from etab.metrics.columns import ScoredRows
 from etab.metrics.inference import paired_test
 from etab.metrics.uncertainty import holm

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from etab.leaderboard.noise import design_of
+from etab.leaderboard.designs import design_of
 from etab.metrics.columns import ScoredRows
 from etab.metrics.inference import PairedTest, paired_test
 from etab.metrics.uncertainty import holm

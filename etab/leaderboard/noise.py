@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from etab.leaderboard.comparable import Tables
+from etab.leaderboard.designs import design_of
 from etab.leaderboard.suites import Tasks
 from etab.metrics.columns import ScoredRows
 from etab.metrics.inference import (
-    FoldDesign,
     Precision,
     combined,
     half_widths,
@@ -21,7 +21,6 @@ from etab.metrics.inference import (
 )
 from etab.results import Predictions, Result
 from etab.tasks.codes import parse_code
-from etab.tasks.protocols import parse
 from etab.types import Array, FloatArray
 
 # Tasks of one group have the same patients in the same folds: dataset and protocol.
@@ -111,25 +110,6 @@ def task_noises(
         anchored = combined([part], [1 / (task.high - task.low)])
         noises[code] = Noise({(dataset, cells[code].protocol): anchored})
     return noises
-
-
-def design_of(cell: Result, table: Predictions) -> FoldDesign:
-    """Read off how the patients of a cell were divided into training and test.
-
-    Args:
-        cell: The result.
-        table: Its predictions.
-
-    Returns:
-        The design; databases that are left out one at a time are not alike.
-    """
-    n_fold = len(set(table.folds))
-    return FoldDesign(
-        n_fold=n_fold,
-        repeats=table.n_repeats,
-        test_share=cell.n_test / n_fold / cell.n_train,
-        alike=parse(cell.protocol).sort != "lodo",
-    )
 
 
 def mixed(noises: Mapping[str, Noise], shares: Mapping[str, float]) -> Noise:

@@ -203,7 +203,8 @@ def combined(parts: Sequence[Precision], weights: Sequence[float]) -> Precision:
     """Precision of a weighted sum of values on the same patients.
 
     Args:
-        parts: One for each value, all of the same patients and design.
+        parts: One for each value, all of the same patients in the same folds. Where some are of
+            fewer training patients, their test share is the one of the sum: none is too narrow.
         weights: One for each value; 1 and -1 for a difference.
 
     Returns:
@@ -220,7 +221,8 @@ def combined(parts: Sequence[Precision], weights: Sequence[float]) -> Precision:
     for weight, part in zip(weights, parts, strict=True):
         people = people + weight * part.people
         folds = folds + weight * part.folds
-    return Precision(people, folds, parts[0].design, min(part.patients for part in parts))
+    widest = max(parts, key=lambda part: part.design.test_share)
+    return Precision(people, folds, widest.design, min(part.patients for part in parts))
 
 
 def paired_variances(parts: Sequence[Precision]) -> FloatArray:

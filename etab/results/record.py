@@ -21,7 +21,7 @@ from etab.storage.atomic import slug, write_atomically
 from etab.types import Array
 
 _LISTED = 10
-_OPTIONAL = ("bad", "masks")
+_OPTIONAL = ("bad", "masks", "n_train_patients")
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,9 @@ class Result:
         masks: Digests of the predicted masks: "sha256" of all, and "sample": [item, repeat, sha256]
             of each row of the stated sample. Empty for other kinds of answers, and in records of
             older versions.
+        n_train_patients: Number of training patients, the mean over the splits, where ``n_train``
+            counts other rows than the table of predictions, and other fits do not test the same
+            patients. 0 elsewhere, and in records of older versions.
 
     Raises:
         ResultError: If a field does not hold what it should; the message names it.
@@ -107,6 +110,7 @@ class Result:
     schema: int = SCHEMA
     bad: Mapping[str, Any] = field(default_factory=dict)
     masks: Mapping[str, Any] = field(default_factory=dict)
+    n_train_patients: int = 0
 
     def __post_init__(self) -> None:
         """Make nested values plain JSON and check every field."""
@@ -133,7 +137,7 @@ class Result:
         return {k: v for k, v in self._whole().items() if k != "provenance"}
 
     def _whole(self) -> dict[str, Any]:
-        """Every field; ``bad`` and ``masks`` only where they hold something.
+        """Every field; those of ``_OPTIONAL`` only where they hold something.
 
         Other records then have the text that they had before these fields existed.
         """

@@ -24,6 +24,7 @@ from etab.runs.data import Data
 from etab.runs.provenance import provenance
 from etab.runs.run import Run, Settings
 from etab.runs.skip_bad import left_out
+from etab.tasks.protocols import parse
 from etab.tasks.rows import Rows
 from etab.types import RowSplit
 
@@ -126,7 +127,22 @@ def result_of(
         provenance={**provenance(__version__), **origin.provenance},
         bad=left_out(task, faults, table.patients, protocol=run.protocol_name),
         masks=_masks(table),
+        n_train_patients=_training_patients(cell),
     )
+
+
+def _training_patients(cell: Answered) -> int:
+    """Number of training patients, the mean over the splits, where only the run can tell it.
+
+    0 where the table of predictions has the rows of training, and where every fit trains on the
+    patients that other fits test.
+    """
+    task = cell.run.row
+    rotates = parse(cell.run.protocol_name).sort in ("cv", "lodo") and not task.fit_on
+    if rotates or not task.aggregate:
+        return 0
+    counts = [len(set(cell.rows.patients[split.train].tolist())) for split in cell.splits]
+    return round(float(np.mean(counts)))
 
 
 def _masks(table: Predictions) -> Mapping[str, Any]:

@@ -137,6 +137,16 @@ def test_what_databases_differ_by_is_no_noise() -> None:
     assert random_folds.encoder_variance > 1.5 * databases.encoder_variance
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_sum_has_the_largest_test_share_of_its_parts(order: tuple[int, int]) -> None:
+    """Otherwise the first task of a group would decide the noise of all of them."""
+    errors = np.abs(np.random.default_rng(5).normal(5, 2, 30))
+    rows = rows_of(errors, np.arange(30).astype(str))
+    parts = [precision(rows, replace(ONE, test_share=share)) for share in (0.1, 0.5)]
+    whole = inference.combined([parts[i] for i in order], [0.5, 0.5])
+    assert whole.encoder_variance == pytest.approx(1.5 * parts[0].patient_variance)
+
+
 def test_shared_noise_cancels_in_a_difference() -> None:
     rows = cross_validated(50, 1, np.random.default_rng(7))
     shifted = rows_of(rows["score"] + 0.1, rows.patients, rows.folds)

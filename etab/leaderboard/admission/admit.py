@@ -25,7 +25,7 @@ from etab.results import Predictions, Result
 from etab.tasks.base import Task
 
 # Facts that the results of one task must share, in the record itself and in its settings.
-SAME_FIELDS = ("phantom", "data_digest", "head")
+SAME_FIELDS = ("phantom", "data_digest", "head", "n_train", "n_train_patients")
 SAME_SETTINGS = ("head_version", "runs_version", "aggregate", "rows", "window", "fit_data_digest")
 
 

@@ -43,11 +43,14 @@ def beat_length(frames: Array, fps: float | None) -> int | None:
     correlation = frame_autocorrelation(_small(frames))
     rate = fps or UNKNOWN_FPS
     n = len(frames)
+    compared = max(n // 4, 2)
     low = max(2, round(SHORTEST_BEAT * rate))
-    high = min(round(LONGEST_BEAT * rate), n - max(n // 4, 2))
+    high = min(round(LONGEST_BEAT * rate), n - compared)
     peaks = []
     for lag in range(low, high):
-        if correlation[lag] >= max(correlation[lag - 1], correlation[lag + 1]):
+        before = correlation[lag - 1]
+        after = correlation[lag + 1]
+        if correlation[lag] >= max(before, after):
             peaks.append(lag)
     if not peaks:
         return None
@@ -67,9 +70,15 @@ def frame_autocorrelation(signal: FloatArray) -> FloatArray:
         (n,) values from -1 to 1.
     """
     centred = signal - signal.mean(axis=0)
-    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
+    norms = np.linalg.norm(centred, axis=1, keepdims=True)
+    unit = centred / np.maximum(norms, 1e-9)
     n = len(unit)
-    means = [float((unit[: n - lag] * unit[lag:]).sum(axis=1).mean()) for lag in range(n)]
+    means = []
+    for lag in range(n):
+        earlier = unit[: n - lag]
+        later = unit[lag:]
+        cosines = (earlier * later).sum(axis=1)
+        means.append(float(cosines.mean()))
     return np.array(means)
 
 
@@ -91,7 +100,8 @@ def systoles(
     """
     length = beat_length(frames, fps)
     if length is None:
-        return np.array([int(grey_level(frames).argmax()) if known is None else known])
+        only = int(grey_level(frames).argmax()) if known is None else known
+        return np.array([only])
     first = _systole(frames, length) if known is None else known % length
     return np.arange(first, len(frames), length)
 
@@ -106,17 +116,33 @@ def _systole(frames: Array, length: int) -> int:
     phase = np.arange(len(frames)) % length
     small = _small(frames)
     grey = grey_level(frames)
-    images = _smooth(np.stack([small[phase == k].mean(axis=0) for k in range(length)]))
-    mean_grey = np.array([grey[phase == k].mean() for k in range(length)])
-    levels = _smooth(mean_grey[:, None])[:, 0]
+    mean_images = []
+    mean_levels = []
+    for k in range(length):
+        in_phase = phase == k
+        mean_images.append(small[in_phase].mean(axis=0))
+        mean_levels.append(grey[in_phase].mean())
+    images = _smooth(np.stack(mean_images))
+    levels = _smooth(np.array(mean_levels))
+
+    # Squared distances between all pairs of phases.
     squares = np.square(images).sum(axis=1)
-    distances = squares[:, None] + squares - 2 * images @ images.T
-    ends = np.unravel_index(int(distances.argmax()), distances.shape)
+    products = 2 * images @ images.T
+    distances = squares[:, None] + squares - products
+    farthest = int(distances.argmax())
+    ends = np.unravel_index(farthest, distances.shape)
     return int(max(ends, key=lambda k: (levels[k], -k)))
 
 
 def grey_level(frames: Array) -> FloatArray:
-    """Compute the mean grey level (n,) over the pixels that exceed level 10 in any frame."""
+    """Compute the mean grey level over the pixels that exceed level 10 in any frame.
+
+    Args:
+        frames: uint8 images (n, h, w).
+
+    Returns:
+        (n,) means from 0 to 255; 0 if no pixel exceeds level 10.
+    """
     sector = frames.max(axis=0) > _LEVEL
     if not sector.any():
         return np.zeros(len(frames))
@@ -125,24 +151,23 @@ def grey_level(frames: Array) -> FloatArray:
 
 def _smooth(values: FloatArray) -> FloatArray:
     """Average three neighbours on a circle, along the first axis."""
-    return np.asarray((np.roll(values, 1, axis=0) + values + np.roll(values, -1, axis=0)) / 3)
+    previous = np.roll(values, 1, axis=0)
+    following = np.roll(values, -1, axis=0)
+    return np.asarray((previous + values + following) / 3)
 
 
 def _small(frames: Array) -> FloatArray:
     """Reduce frames (n, h, w) to means of 16 x 16 blocks, (n, 256)."""
     rows = _block_edges(frames.shape[1])
     columns = _block_edges(frames.shape[2])
-    row_sums = np.add.reduceat(
-        frames,
-        rows[:-1],
-        axis=1,
-        dtype=np.float64,
-    )
+    row_sums = np.add.reduceat(frames, rows[:-1], axis=1, dtype=np.float64)
     sums = np.add.reduceat(row_sums, columns[:-1], axis=2)
     pixels = np.outer(np.diff(rows), np.diff(columns))
-    return np.asarray((sums / pixels).reshape(len(frames), -1))
+    means = sums / pixels
+    return np.asarray(means.reshape(len(frames), -1))
 
 
 def _block_edges(side: int) -> IntArray:
     """Return the edges of up to 16 blocks along a side of ``side`` pixels."""
-    return np.linspace(0, side, min(_SIDE, side) + 1).astype(int)
+    blocks = min(_SIDE, side)
+    return np.linspace(0, side, blocks + 1).astype(int)

@@ -44,8 +44,10 @@ def frame_grid(
         raise UnsupportedOptionError(
             f"The frame rate of this recording is unknown; it cannot give {fps:g}. Use fps=None."
         )
-    ticks = np.floor((n - 1) * fps / native + 1e-9).astype(int) + 1
-    return np.rint(np.arange(ticks) * (native / fps)).astype(int).clip(0, n - 1)
+    last_tick = np.floor((n - 1) * fps / native + 1e-9).astype(int)
+    ticks = np.arange(last_tick + 1)
+    nearest = np.rint(ticks * (native / fps)).astype(int)
+    return nearest.clip(0, n - 1)
 
 
 def window(
@@ -73,8 +75,11 @@ def window(
     """
     if clip_l < 1:
         raise UnsupportedOptionError(f"clip_l is {clip_l}; a clip has at least 1 frame.")
-    start = 0 if len(grid) <= clip_l else min(max(start, 0), len(grid) - clip_l)
-    return grid[(np.arange(clip_l) + start) % len(grid)]
+    n = len(grid)
+    last_start = max(n - clip_l, 0)
+    start = min(max(start, 0), last_start)
+    indices = np.arange(start, start + clip_l) % n
+    return grid[indices]
 
 
 def place_clip(
@@ -101,16 +106,16 @@ def place_clip(
         (array([2, 4, 7, 8]), {7: 2})
     """
     by_distance = sorted(marked, key=lambda f: (int(np.abs(grid - f).min()), f))
-    frame_at: dict[int, int] = {}  # index in the grid -> marked frame
+    marked_by_index: dict[int, int] = {}
     for frame in by_distance:
         nearest = int(np.abs(grid - frame).argmin())
-        frame_at.setdefault(nearest, frame)
+        marked_by_index.setdefault(nearest, frame)
     snapped = grid.copy()
-    for index, frame in frame_at.items():
+    for index, frame in marked_by_index.items():
         snapped[index] = frame
-    start = _start(sorted(frame_at), clip_l, len(grid))
+    start = _start(sorted(marked_by_index), clip_l, len(grid))
     inside = {}
-    for index, frame in sorted(frame_at.items()):
+    for index, frame in sorted(marked_by_index.items()):
         if start <= index < start + clip_l:
             inside[frame] = index - start
     return window(snapped, clip_l, start=start), inside
@@ -126,10 +131,13 @@ def _start(indexes: Sequence[int], clip_l: int, n: int) -> int:
     """
     if not indexes or n <= clip_l:
         return 0
-    counts = [sum(i <= other < i + clip_l for other in indexes) for i in indexes]
+    counts = []
+    for i in indexes:
+        counts.append(sum(i <= other < i + clip_l for other in indexes))
     first = indexes[int(np.argmax(counts))]
     last = max(other for other in indexes if first <= other < first + clip_l)
-    return min(max((first + last + 1 - clip_l) // 2, 0), n - clip_l)
+    centred = (first + last + 1 - clip_l) // 2
+    return min(max(centred, 0), n - clip_l)
 
 
 def fitted_size(
@@ -157,10 +165,15 @@ def fitted_size(
     """
     if not padding:
         return out, (0, 0)
-    scale = min(out[0] / height, out[1] / width)
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    size = (min(size[0], out[0]), min(size[1], out[1]))
-    return size, ((out[0] - size[0]) // 2, (out[1] - size[1]) // 2)
+    out_rows, out_columns = out
+    scale = min(out_rows / height, out_columns / width)
+    rows = max(1, round(height * scale))
+    rows = min(rows, out_rows)
+    columns = max(1, round(width * scale))
+    columns = min(columns, out_columns)
+    top = (out_rows - rows) // 2
+    left = (out_columns - columns) // 2
+    return (rows, columns), (top, left)
 
 
 def pad(
@@ -175,13 +188,17 @@ def pad(
         frame: (h, w).
         out: Rows and columns of the result.
         corner: Row and column of the frame's top left corner in the result.
+
+    Returns:
+        The frame among zeros, in the shape ``out`` and the dtype of the frame.
     """
     if frame.shape == tuple(out):
         return frame
     canvas = np.zeros(out, dtype=frame.dtype)
     top, left = corner
-    height, width = frame.shape
-    canvas[top : top + height, left : left + width] = frame
+    bottom = top + frame.shape[0]
+    right = left + frame.shape[1]
+    canvas[top:bottom, left:right] = frame
     return canvas
 
 
@@ -208,16 +225,16 @@ class Sampling:
 
     @property
     def span(self) -> int:
-        """Frames from the first to the last of a clip."""
+        """The number of recorded frames from the first to the last frame of a clip."""
         return (self.length - 1) * self.period + 1
 
     def __str__(self) -> str:
         """Describe the rule as in feature keys and in the settings of results."""
-        every = "every frame" if self.period == 1 else f"one frame in {self.period}"
+        period = "every frame" if self.period == 1 else f"one frame in {self.period}"
         if not self.length:
-            return f"the whole recording, {every}"
-        apart = f", clips {self.step} frames apart" if self.step else ""
-        return f"{self.length} frames, {every}{apart}"
+            return f"the whole recording, {period}"
+        distance = f", clips {self.step} frames apart" if self.step else ""
+        return f"{self.length} frames, {period}{distance}"
 
     def clip(self, n: int, start: int = 0) -> IntArray:
         """Return the frame numbers of a clip.
@@ -229,15 +246,23 @@ class Sampling:
         grid = np.arange(0, n, self.period)
         if not self.length or n < self.span:
             return window(grid, self.length or len(grid))
-        return min(max(start, 0), n - self.span) + np.arange(self.length) * self.period
+        first = min(max(start, 0), self._last_start(n))
+        return first + np.arange(self.length) * self.period
 
     def middle(self, n: int) -> int:
         """Return the start of the clip in the middle of ``n`` frames."""
-        return max(n - self.span, 0) // 2 if self.length else 0
+        return self._last_start(n) // 2
 
     def starts(self, n: int) -> list[int]:
-        """Return the starts of all clips of ``n`` frames: 0, then every ``step``, while one fits."""
-        return list(range(0, max(n - self.span, 0) + 1, self.step or 1)) if self.length else [0]
+        """Return the starts of all clips of ``n`` frames: 0, then every ``step`` that fits."""
+        last = self._last_start(n)
+        return list(range(0, last + 1, self.step or 1))
+
+    def _last_start(self, n: int) -> int:
+        """Return the last frame at which a clip of ``n`` frames can start."""
+        if not self.length:
+            return 0
+        return max(n - self.span, 0)
 
     def around(self, n: int, moments: Sequence[int]) -> list[int]:
         """Return the starts of clips around given moments, sorted and without repeats.
@@ -246,6 +271,9 @@ class Sampling:
             n: The number of frames of the recording.
             moments: The frames to have in the middle of a clip, as far as the recording allows.
         """
-        last = max(n - self.span, 0) if self.length else 0
-        starts = {min(max(moment - (self.span + 1) // 2, 0), last) for moment in moments}
+        last = self._last_start(n)
+        starts = set()
+        for moment in moments:
+            start = moment - (self.span + 1) // 2
+            starts.add(min(max(start, 0), last))
         return sorted(starts)

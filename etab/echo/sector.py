@@ -46,13 +46,22 @@ class Sector:
     @property
     def mask(self) -> Array:
         """The mask inside the box, boolean (rows, columns)."""
-        count = self.shape[0] * self.shape[1]
-        return np.unpackbits(self.bits, count=count).reshape(self.shape).astype(bool)
+        rows, columns = self.shape
+        flat = np.unpackbits(self.bits, count=rows * columns)
+        return flat.reshape(rows, columns).astype(bool)
 
     def cut(self, frames: Array) -> Array:
-        """Crop frames (k, h, w) to the box, and set pixels outside the mask to 0."""
+        """Crop frames to the box, and set pixels outside the mask to 0.
+
+        Args:
+            frames: (k, h, w), of the size of the frame in which the sector was located.
+
+        Returns:
+            (k, rows, columns) in the dtype of ``frames``.
+        """
         top, bottom, left, right = self.box
-        return np.where(self.mask, frames[:, top:bottom, left:right], 0).astype(frames.dtype)
+        cropped = frames[:, top:bottom, left:right]
+        return np.where(self.mask, cropped, 0).astype(frames.dtype)
 
 
 def sector(frames: Array, boxes: Sequence[Box] = ()) -> Sector | None:
@@ -71,18 +80,24 @@ def sector(frames: Array, boxes: Sequence[Box] = ()) -> Sector | None:
     """
     shape = frames.shape[1:]
     allowed = np.zeros(shape, bool)
-    for top, bottom, left, right in boxes or ((0, shape[0], 0, shape[1]),):
+    for top, bottom, left, right in boxes:
         allowed[top:bottom, left:right] = True
+    if not boxes:
+        allowed[:] = True
     for pixels in (_moving(frames), _thick(frames[0])):
         patch = _largest(pixels & allowed)
-        if patch is not None and patch.sum() >= _LEAST_SHARE * patch.size:
+        if patch is None:
+            continue
+        least_pixels = _LEAST_SHARE * patch.size
+        if patch.sum() >= least_pixels:
             return _packed(_hull(patch) & allowed)
     return None
 
 
 def _kernel(shape: Sequence[int]) -> Array:
     """Return a square of ones, 2 % of the frame wide and at least 3 pixels."""
-    side = max(2 * round(min(shape) * 0.02 / 2) + 1, 3)
+    half_side = round(min(shape) * 0.02 / 2)
+    side = max(2 * half_side + 1, 3)
     return np.ones((side, side), np.uint8)
 
 
@@ -93,10 +108,12 @@ def _moving(frames: Array) -> Array:
     if len(frames) < 2:
         return np.zeros(frames.shape[1:], bool)
     change = frames.max(0) - frames.min(0)
-    moving = (cv2.medianBlur(np.ascontiguousarray(change), 3) > _MOVES).astype(np.uint8)
+    without_specks = cv2.medianBlur(np.ascontiguousarray(change), 3)
+    moving = (without_specks > _MOVES).astype(np.uint8)
     kernel = _kernel(moving.shape)
     closed = cv2.morphologyEx(moving, cv2.MORPH_CLOSE, kernel)
-    return np.asarray(cv2.morphologyEx(closed, cv2.MORPH_OPEN, kernel)) > 0
+    opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, kernel)
+    return np.asarray(opened) > 0
 
 
 def _thick(frame: Array) -> Array:
@@ -107,9 +124,13 @@ def _thick(frame: Array) -> Array:
     bright = (frame > _BRIGHT).astype(np.uint8)
     opened = np.asarray(cv2.morphologyEx(bright, cv2.MORPH_OPEN, kernel))
     grey = frame.astype(np.float32)
-    variance = cv2.blur(grey * grey, kernel.shape) - cv2.blur(grey, kernel.shape) ** 2
-    textured = ((variance > _TEXTURE**2) & (opened > 0)).astype(np.uint8)
-    return np.asarray(cv2.morphologyEx(textured, cv2.MORPH_OPEN, kernel)) > 0
+    mean = cv2.blur(grey, kernel.shape)
+    mean_square = cv2.blur(grey * grey, kernel.shape)
+    variance = mean_square - mean**2
+    is_textured = variance > _TEXTURE**2
+    textured = (is_textured & (opened > 0)).astype(np.uint8)
+    patches = cv2.morphologyEx(textured, cv2.MORPH_OPEN, kernel)
+    return np.asarray(patches) > 0
 
 
 def _largest(pixels: Array) -> Array | None:
@@ -121,7 +142,8 @@ def _largest(pixels: Array) -> Array | None:
     if count < 2:
         return None
     areas = stats[1:, cv2.CC_STAT_AREA]  # label 0 is the background
-    return np.asarray(labels == 1 + int(np.argmax(areas)))
+    label = 1 + int(np.argmax(areas))
+    return np.asarray(labels == label)
 
 
 def _hull(patch: Array) -> Array:
@@ -145,4 +167,5 @@ def _packed(mask: Array) -> Sector | None:
     bottom = int(rows[-1]) + 1
     left = int(columns[0])
     right = int(columns[-1]) + 1
-    return Sector((top, bottom, left, right), np.packbits(mask[top:bottom, left:right]))
+    content = mask[top:bottom, left:right]
+    return Sector((top, bottom, left, right), np.packbits(content))

@@ -29,17 +29,22 @@ def border(mask: Array) -> Array:
         (8, 2)
     """
     top, left, part = crop(mask)
-    padded = np.zeros((part.shape[0] + 2, part.shape[1] + 2), dtype=bool)
+    height, width = part.shape
+    padded = np.zeros((height + 2, width + 2), dtype=bool)
     padded[1:-1, 1:-1] = part
     above_below = padded[:-2, 1:-1] & padded[2:, 1:-1]
     left_right = padded[1:-1, :-2] & padded[1:-1, 2:]
     inner = above_below & left_right
-    row, column = np.divmod(np.flatnonzero(part & ~inner), max(part.shape[1], 1))
+    positions = np.flatnonzero(part & ~inner)
+    row, column = np.divmod(positions, max(width, 1))
     return np.stack([row + top, column + left], axis=1)
 
 
 def crop(mask: Array) -> tuple[int, int, Array]:
-    """Crop a mask (h, w) to the smallest box that contains it.
+    """Crop a mask to the smallest box that contains it.
+
+    Args:
+        mask: Boolean (h, w).
 
     Returns:
         (first row, first column, content of the box); the box of an empty mask is empty.
@@ -47,10 +52,14 @@ def crop(mask: Array) -> tuple[int, int, Array]:
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
         return 0, 0, np.empty((0, 0), dtype=bool)
-    full_rows = mask[rows[0] : rows[-1] + 1]
+    top = int(rows[0])
+    bottom = int(rows[-1]) + 1
+    full_rows = mask[top:bottom]
     columns = np.flatnonzero(full_rows.any(axis=0))
-    content = full_rows[:, columns[0] : columns[-1] + 1].astype(bool)
-    return int(rows[0]), int(columns[0]), content
+    left = int(columns[0])
+    right = int(columns[-1]) + 1
+    content = full_rows[:, left:right].astype(bool)
+    return top, left, content
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +80,17 @@ class Outline:
 
 
 def outline(mask: Array, spacing: tuple[float, float]) -> Outline:
-    """Prepare a boolean ``mask`` (h, w) for scoring; ``spacing`` is (row, column) in mm."""
+    """Prepare a mask for scoring.
+
+    Args:
+        mask: Boolean (h, w).
+        spacing: Height and width of a pixel in mm.
+    """
     from scipy.spatial import cKDTree
 
     points = border(mask) * np.asarray(spacing, dtype=np.float64)
-    return Outline(
-        mask,
-        int(np.count_nonzero(mask)),
-        points,
-        cKDTree(points),
-    )
+    pixels = int(np.count_nonzero(mask))
+    return Outline(mask, pixels, points, cKDTree(points))
 
 
 def surface_distances(truth: Outline, predicted: Outline) -> tuple[FloatArray, FloatArray]:
@@ -96,8 +106,9 @@ def surface_distances(truth: Outline, predicted: Outline) -> tuple[FloatArray, F
     Example:
         >>> disc = np.hypot(*(np.mgrid[:20, :20] - 10)) < 6
         >>> shifted = np.roll(disc, 2, axis=1)
-        >>> there, back = surface_distances(outline(disc, (1, 1)), outline(shifted, (1, 1)))
-        >>> float(there.max()), float(back.max())
+        >>> truth = outline(disc, (1, 1))
+        >>> to_shifted, to_truth = surface_distances(truth, outline(shifted, (1, 1)))
+        >>> float(to_shifted.max()), float(to_truth.max())
         (2.0, 2.0)
     """
     to_predicted = predicted.tree.query(truth.border)[0]
@@ -106,18 +117,27 @@ def surface_distances(truth: Outline, predicted: Outline) -> tuple[FloatArray, F
 
 
 def largest(mask: Array) -> Array:
-    """Keep the largest connected component of a boolean mask (4-neighbours)."""
+    """Keep the largest connected component of a mask, by the four neighbours of each pixel.
 
+    Args:
+        mask: Boolean (h, w).
+
+    Returns:
+        Boolean (h, w); ``mask`` itself if it has no more than one component.
+    """
     import cv2
 
     top, left, part = crop(mask)
-    count, marks, stats, _ = cv2.connectedComponentsWithStats(part.astype(np.uint8), connectivity=4)
-    if count <= 2:
+    pixels = part.astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(pixels, connectivity=4)
+    if count <= 2:  # the background counts as one
         return mask
+    areas = stats[1:, cv2.CC_STAT_AREA]  # label 0 is the background
+    label = 1 + int(areas.argmax())
     out = np.zeros(mask.shape, dtype=bool)
-    h, w = part.shape
-    areas = stats[1:, cv2.CC_STAT_AREA]  # mark 0 is the background
-    out[top : top + h, left : left + w] = marks == 1 + int(areas.argmax())
+    bottom = top + part.shape[0]
+    right = left + part.shape[1]
+    out[top:bottom, left:right] = labels == label
     return out
 
 
@@ -128,7 +148,7 @@ def mask_from_scores(
     *,
     whole: bool = False,
 ) -> Array:
-    """Turn a map of scores into a mask: resample it to the size of a frame, apply a threshold.
+    """Resample a map of scores to the size of a frame, and apply a threshold.
 
     Args:
         grid: Scores (rows, columns).
@@ -139,7 +159,6 @@ def mask_from_scores(
     Returns:
         Boolean (h, w).
     """
-
     import cv2
 
     h, w = shape

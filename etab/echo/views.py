@@ -56,16 +56,18 @@ def canonical(name: str) -> str:
     return view
 
 
-# Views of a task code that are one view each: two letters that are a name of it above.
+# Two letters of a task code that are also an alias of a single view.
 _SINGLE = ("A2", "A3", "A4", "PL", "PS", "AV", "PV", "TV", "MV")
 
-# The views that the two letters of a task code stand for.
+_NAMED = tuple(view for view in (*CANONICAL, *PLACES) if view not in ("unknown", "PCG"))
+
+# The views of the two letters of a task code.
 VIEW_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         **{code: (canonical(code),) for code in _SINGLE},
         "AX": ("A2C", "A3C", "A4C"),
         "PX": ("PLAX", "PSAX"),
-        "AL": tuple(view for view in (*CANONICAL, *PLACES) if view not in ("unknown", "PCG")),
+        "AL": _NAMED,
         "PH": ("Phc", "PCG"),
     }
 )

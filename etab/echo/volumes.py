@@ -70,33 +70,48 @@ def long_axis(
     if len(points) < DISCS:
         raise UndefinedError(f"A left ventricle of {len(points)} pixels has no long axis.")
     middle = _base(lv, la) * np.asarray(spacing)
-    apex = points[np.linalg.norm(points - middle, axis=1).argmax()]
-    length = float(np.linalg.norm(apex - middle))
-    along = (points - middle) @ ((apex - middle) / length)
+    from_base = points - middle
+    farthest = np.linalg.norm(from_base, axis=1).argmax()
+    axis = from_base[farthest]
+    length = float(np.linalg.norm(axis))
+    along = from_base @ (axis / length)
+
+    discs = (along / length * DISCS).astype(int)
+    discs = np.clip(discs, 0, DISCS - 1)
     pixel = float(np.prod(spacing))
-    slabs = np.clip((along / length * DISCS).astype(int), 0, DISCS - 1)
-    areas = np.bincount(slabs, minlength=DISCS) * pixel
-    return LongAxis(areas / (length / DISCS), length, float(len(points) * pixel))
+    areas = np.bincount(discs, minlength=DISCS) * pixel
+    disc_height = length / DISCS
+    area = float(len(points) * pixel)
+    return LongAxis(areas / disc_height, length, area)
 
 
 def _base(lv: Array, la: Array | None) -> FloatArray:
     """Return the middle (row, column) of the base: half way between its two ends."""
-    touching = np.empty((0, 2))
+    base = np.empty((0, 2))
     if la is not None:
-        near = np.pad(la, 1)
-        around = near[:-2, 1:-1] | near[2:, 1:-1] | near[1:-1, :-2] | near[1:-1, 2:]
-        touching = np.argwhere(lv & around).astype(np.float64)
-    if len(touching) < 3:
+        padded = np.pad(la, 1)
+        above_below = padded[:-2, 1:-1] | padded[2:, 1:-1]
+        left_right = padded[1:-1, :-2] | padded[1:-1, 2:]
+        beside_atrium = above_below | left_right
+        base = np.argwhere(lv & beside_atrium).astype(np.float64)
+    if len(base) < 3:
         points = np.argwhere(lv).astype(np.float64)
-        main_axis = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][0]
-        if main_axis[0] <= 0:
-            main_axis = -main_axis  # from apex to base
-        depth = points @ main_axis
-        touching = points[depth >= np.quantile(depth, 0.97)]
-    centred = touching - touching.mean(axis=0)
-    direction = np.linalg.svd(centred, full_matrices=False)[2][0]
-    along = centred @ direction
-    return np.asarray((touching[along.argmin()] + touching[along.argmax()]) / 2)
+        long_direction = _main_direction(points)
+        if long_direction[0] <= 0:
+            long_direction = -long_direction  # from apex to base
+        depth = points @ long_direction
+        base = points[depth >= np.quantile(depth, 0.97)]
+    along = (base - base.mean(axis=0)) @ _main_direction(base)
+    first_end = base[along.argmin()]
+    last_end = base[along.argmax()]
+    return np.asarray((first_end + last_end) / 2)
+
+
+def _main_direction(points: FloatArray) -> FloatArray:
+    """Return the unit vector (2,) along which points (n, 2) spread most."""
+    centred = points - points.mean(axis=0)
+    directions = np.linalg.svd(centred, full_matrices=False)[2]
+    return np.asarray(directions[0])
 
 
 def biplane_ef(
@@ -140,17 +155,31 @@ def biplane_ef(
 
 def _volume_of_discs(views: tuple[LongAxis, LongAxis], length: float) -> float:
     """Compute the volume in ml of elliptic discs with the diameters of two views."""
-    product = views[0].diameters * views[1].diameters
-    return float(np.pi / 4 * product.sum() * length / DISCS / 1000)
+    first, second = views
+    products = first.diameters * second.diameters
+    cubic_mm = np.pi / 4 * products.sum() * length / DISCS
+    return float(cubic_mm / 1000)
 
 
 def area_length(axis: LongAxis) -> float:
-    """Compute the volume in ml of one view by the area-length rule, 8 A^2 / (3 pi L)."""
-    return float(8 * axis.area**2 / (3 * np.pi * axis.length) / 1000)
+    """Compute the volume of one view by the area-length rule, 8 A^2 / (3 pi L).
+
+    Args:
+        axis: The ventricle of the view.
+
+    Returns:
+        The volume in ml.
+    """
+    cubic_mm = 8 * axis.area**2 / (3 * np.pi * axis.length)
+    return float(cubic_mm / 1000)
 
 
 def ejection_fraction(edv: float, esv: float) -> float:
-    """Compute the EF in % from the volumes ``edv`` and ``esv`` in ml.
+    """Compute the EF in % from two volumes.
+
+    Args:
+        edv: The end-diastolic volume in ml, above 0.
+        esv: The end-systolic volume in ml.
 
     Raises:
         UndefinedError: ``edv`` is 0 or negative.
@@ -177,5 +206,5 @@ def phases_by_area(areas: Sequence[float]) -> tuple[int, int]:
         UnsupportedOptionError: There are fewer than two images.
     """
     if len(areas) < 2:
-        raise UnsupportedOptionError(f"ED and ES need two pictures, got {len(areas)}.")
+        raise UnsupportedOptionError(f"ED and ES need two images, got {len(areas)}.")
     return int(np.argmax(areas)), int(np.argmin(areas))

@@ -69,11 +69,12 @@ def write(
             raise UnsupportedOptionError(
                 f"{tree} holds files that are not a phantom; choose an empty folder."
             )
+    total = len(names) * patients
     try:
         for offset, name in enumerate(names):
             for done in writers[name](folder / name):
                 if progress:
-                    progress(offset * patients + done, len(names) * patients)
+                    progress(offset * patients + done, total)
     except OSError as error:
         if isinstance(error, StorageError):
             raise

@@ -45,8 +45,16 @@ def profile(t: FloatArray) -> FloatArray:
 class Heart:
     """One synthetic patient at end-diastole.
 
-    Lengths are in mm and ``ef`` is in percent. Pairs hold the two-chamber and the four-chamber
-    view (``widths``, ``tilt``) or (half width, half height) (``atrium``).
+    Attributes:
+        ef: The ejection fraction in percent.
+        length: The long axis of the LV in mm.
+        widths: The largest half width of the LV in the two- and in the four-chamber view, in mm.
+        wall: The thickness of the myocardium in mm.
+        atrium: (half width, half height) of the left atrium in mm.
+        right: The size of the right heart in mm.
+        apex: (x, y) of the apex of the LV in mm.
+        tilt: The tilt of the long axis in the two- and in the four-chamber view, in radians.
+        bulge: The deviation of the long axis from a straight line in mm.
     """
 
     ef: float
@@ -72,12 +80,18 @@ class Heart:
         return float(np.sqrt(remaining_volume / remaining_length))
 
     def volume(self, contraction: float) -> float:
-        """Compute the LV volume in ml from biplane discs; contraction 0 is ED, 1 is ES."""
+        """Compute the LV volume from biplane discs.
+
+        Args:
+            contraction: From 0 (end-diastole) to 1 (end-systole).
+
+        Returns:
+            The volume in ml.
+        """
         two_chamber = self.shape(0, contraction)
         four_chamber = self.shape(1, contraction)
-        t = (np.arange(TRACED_DISCS) + 0.5) / TRACED_DISCS
         largest_area = np.pi * two_chamber.width * four_chamber.width
-        areas = largest_area * profile(t) ** 2
+        areas = largest_area * profile(_disc_positions()) ** 2
         cubic_mm = areas.sum() * two_chamber.length / TRACED_DISCS
         return float(cubic_mm / 1000)
 
@@ -92,6 +106,7 @@ class Heart:
         narrow = 1 - (1 - self.narrowing) * contraction
         widest = self.widths[view]
         width = widest * narrow
+        # The muscle keeps its area, so the wall thickens as the cavity shrinks.
         wall = self.wall * (self.length + widest) / (length + width)
         filling = 1 + 0.3 * contraction
         growth = filling**0.5
@@ -114,7 +129,20 @@ class Heart:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A heart in one view at one moment; lengths in mm."""
+    """A heart in one view at one moment.
+
+    Attributes:
+        length: The long axis of the LV in mm.
+        width: The largest half width of the LV in mm.
+        wall: The thickness of the myocardium in mm.
+        atrium: (half width, half height) of the left atrium in mm.
+        right: The size of the right heart in mm.
+        apex: (x, y) of the apex of the LV in mm.
+        tilt: The tilt of the long axis in radians.
+        bulge: The deviation of the long axis from a straight line in mm.
+        view: 0 for two chambers, 1 for four chambers.
+        narrow: ``width`` divided by the half width at end-diastole.
+    """
 
     length: float
     width: float
@@ -273,9 +301,9 @@ class Shape:
         Returns:
             (1 + TRACED_DISCS, 4): x1, y1, x2, y2 of each line in mm.
         """
-        t = (np.arange(TRACED_DISCS) + 0.5) / TRACED_DISCS
-        half_widths = self.width * profile(t)
-        along = t * self.length
+        positions = _disc_positions()
+        half_widths = self.width * profile(positions)
+        along = positions * self.length
         left_ends = self.image(-half_widths, along)
         right_ends = self.image(half_widths, along)
         on_axis = np.zeros(1)
@@ -284,6 +312,11 @@ class Shape:
         axis = np.stack([*top, *foot], axis=1)
         discs = np.stack([*left_ends, *right_ends], axis=1)
         return np.concatenate([axis, discs])
+
+
+def _disc_positions() -> FloatArray:
+    """Return the middle of each traced disc, as a share of the way from apex to base."""
+    return np.asarray((np.arange(TRACED_DISCS) + 0.5) / TRACED_DISCS)
 
 
 def bell(distance: Array, width: float) -> FloatArray:
@@ -307,23 +340,38 @@ def bell(distance: Array, width: float) -> FloatArray:
 def draw_heart(rng: np.random.Generator) -> Heart:
     """Draw a synthetic patient.
 
-    The EF is about 50 % with a long lower tail. Hearts are larger where the EF is lower, as in
-    patients.
+    The EF is about 50 % with a long lower tail. Hearts with a lower EF are larger, as in patients.
+
+    Args:
+        rng: The source of randomness.
     """
     ef = float(np.clip(rng.normal(51, 14), 12, 78))
     dilation = 1 + 0.0045 * (50 - ef) + rng.normal(0, 0.07)
-    width = 22.5 * dilation * float(np.exp(rng.normal(0, 0.06)))
+    width = 22.5 * dilation * _factor(rng, 0.06)
+    length = 84 * dilation**0.5 * _factor(rng, 0.05)
+    two_chamber_width = width * _factor(rng, 0.06)
+    wall = 9.5 * _factor(rng, 0.12)
+    atrium_half_width = 19 * _factor(rng, 0.12)
+    atrium_half_height = 19 * _factor(rng, 0.12)
+    right = 27 * _factor(rng, 0.15)
+    apex_x = rng.normal(2, 5)
+    apex_y = rng.uniform(22, 34)
+    two_chamber_tilt = rng.normal(-0.02, 0.1)
+    four_chamber_tilt = rng.normal(0.06, 0.1)
+    bulge = rng.normal(0, 2.0)
     return Heart(
         ef=ef,
-        length=float(84 * dilation**0.5 * np.exp(rng.normal(0, 0.05))),
-        widths=(width * float(np.exp(rng.normal(0, 0.06))), width),
-        wall=float(9.5 * np.exp(rng.normal(0, 0.12))),
-        atrium=(
-            float(19 * np.exp(rng.normal(0, 0.12))),
-            float(19 * np.exp(rng.normal(0, 0.12))),
-        ),
-        right=float(27 * np.exp(rng.normal(0, 0.15))),
-        apex=(float(rng.normal(2, 5)), float(rng.uniform(22, 34))),
-        tilt=(float(rng.normal(-0.02, 0.1)), float(rng.normal(0.06, 0.1))),
-        bulge=float(rng.normal(0, 2.0)),
+        length=float(length),
+        widths=(two_chamber_width, width),
+        wall=wall,
+        atrium=(atrium_half_width, atrium_half_height),
+        right=right,
+        apex=(float(apex_x), float(apex_y)),
+        tilt=(float(two_chamber_tilt), float(four_chamber_tilt)),
+        bulge=float(bulge),
     )
+
+
+def _factor(rng: np.random.Generator, spread: float) -> float:
+    """Draw a factor around 1 whose logarithm has the standard deviation ``spread``."""
+    return float(np.exp(rng.normal(0, spread)))

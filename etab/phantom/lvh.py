@@ -13,7 +13,14 @@ import numpy as np
 
 from etab.phantom.parasternal import LongAxisShape, draw_long_axis
 from etab.phantom.sector import DEPTH, draw_scanner, frame
-from etab.phantom.trees import NOTICE, contraction_at, split_of, write_avi, write_table
+from etab.phantom.trees import (
+    NOTICE,
+    beat_contractions,
+    draw_video_name,
+    split_of,
+    write_avi,
+    write_table,
+)
 from etab.types import Array
 
 _SIZES = ((256, 192), (200, 150))
@@ -44,14 +51,13 @@ def write_lvh(root: Path, patients: int, seed: int) -> Iterator[int]:
         seed: The same seed gives the same bytes.
     """
     for batch in range(4):
-        (root / f"Batch{batch + 1}").mkdir(
-            parents=True,
-            exist_ok=True,
-        )
+        folder = root / f"Batch{batch + 1}"
+        folder.mkdir(parents=True, exist_ok=True)
     (root / "PHANTOM").write_text(NOTICE)
     rows: list[list[object]] = []
     for i in range(patients):
-        for row in _write_patient(root, i, np.random.default_rng([seed, 3, i])):
+        rng = np.random.default_rng([seed, 3, i])
+        for row in _write_patient(root, i, rng):
             rows.append([len(rows), *row])
         yield i + 1
     write_table(root / "MeasurementsList.csv", _HEADER, rows)
@@ -63,47 +69,63 @@ def _write_patient(
     rng: np.random.Generator,
 ) -> list[list[object]]:
     """Write the video of patient ``i``; return its rows of the table without their numbers."""
-    name = f"0X{int(rng.integers(1 << 60, (1 << 63) - 1)):X}"
+    name = draw_video_name(rng)
     fps = (30.0, 50.0)[i % 2]
     width, height = _SIZES[i % len(_SIZES)]
-    start = int(rng.integers(0, 3))
-    contractions = [contraction_at((k - start) % _BEAT / _BEAT) for k in range(_FRAMES)]
+    diastole = int(rng.integers(0, 3))
+    contractions = beat_contractions(_FRAMES, _BEAT, -diastole)
     shapes = draw_long_axis(rng, contractions)
     scanner = draw_scanner(rng)
-    frames = [_widened(frame(shape, scanner, height, rng), width) for shape in shapes]
-    write_avi(root / f"Batch{i % 4 + 1}" / f"{name}.avi", frames, fps)
+    frames = []
+    for shape in shapes:
+        picture = frame(shape, scanner, height, rng)
+        frames.append(_widened(picture, width))
+    batch = i % 4 + 1
+    write_avi(root / f"Batch{batch}" / f"{name}.avi", frames, fps)
     video_facts: list[object] = [_FRAMES, fps, width, height]
     if i == _NO_FPS:
         video_facts = [_FRAMES, "", width, height]
     elif i == _SHIFTED_COLUMNS:
         video_facts = ["unknown", _FRAMES, 33.333, width]
     split = split_of(i).lower()
-    measurements = _measured(shapes, start, (width, height), i)
+    measurements = _measured(shapes, diastole, (width, height), i)
     return [[name, *measurement, *video_facts, split] for measurement in measurements]
 
 
 def _measured(
     shapes: list[LongAxisShape],
-    start: int,
+    diastole: int,
     size: tuple[int, int],
     i: int,
 ) -> Iterator[list[object]]:
-    """Yield Calc, CalcValue (cm), Frame, X1, X2, Y1, Y2 of each measurement of patient ``i``."""
-    systole = max(range(len(shapes)), key=lambda k: 1 - shapes[k].narrow)
-    measured_frames: list[tuple[int, str, tuple[str, ...]]] = [(start, "d", _ALL)]
+    """Yield Calc, CalcValue (cm), Frame, X1, X2, Y1, Y2 of each measurement of patient ``i``.
+
+    Args:
+        shapes: The anatomy in each frame.
+        diastole: The number of the frame at end-diastole.
+        size: (width, height) of the video in pixels.
+        i: The number of the patient.
+    """
+    width, height = size
+    narrowing = [1 - shape.narrow for shape in shapes]
+    systole = narrowing.index(max(narrowing))
+    measured_frames: list[tuple[int, str, tuple[str, ...]]] = [(diastole, "d", _ALL)]
     if i == _SYSTOLE_COMPLETE:
         measured_frames.append((systole, "s", _ALL))
     elif i != _NO_SYSTOLE:
         measured_frames.append((systole, "s", ("LVID",)))
     for number, phase, names in measured_frames:
-        for name, (first, last) in shapes[number].calipers().items():
+        calipers = shapes[number].calipers()
+        for name, (first, last) in calipers.items():
             if name not in names:
                 continue
-            points = np.array([first, last]) * size[1] / DEPTH + [size[0] / 2 - 0.5, -0.5]
+            from_probe = np.array([first, last]) * height / DEPTH
+            points = from_probe + np.array([width / 2 - 0.5, -0.5])
             (x1, y1), (x2, y2) = np.round(points, 2).tolist()
             if i == _POINT_OUTSIDE and name == "LVPW":
-                y2 = size[1] + 5.0
-            centimetres = round(float(np.hypot(*np.subtract(last, first))) / 10, 4)
+                y2 = height + 5.0
+            millimetres = float(np.hypot(*np.subtract(last, first)))
+            centimetres = round(millimetres / 10, 4)
             row: list[object] = [f"{name}{phase}", centimetres, number, x1, x2, y1, y2]
             yield row
             if i == _WRITTEN_TWICE and name == "LVID" and phase == "d":

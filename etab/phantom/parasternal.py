@@ -21,6 +21,15 @@ class LongAxisShape:
 
     The septum is above the cavity and the posterior wall below; aorta and left atrium are on the
     right.
+
+    Attributes:
+        diameter: The inner diameter of the LV in mm.
+        septum: The thickness of the septum in mm.
+        posterior: The thickness of the posterior wall in mm.
+        length: The length of the cavity in mm.
+        centre: (x, y) of the middle of the cavity in mm.
+        tilt: The tilt of the long axis in radians.
+        narrow: The diameter divided by the diameter at end-diastole.
     """
 
     diameter: float
@@ -165,6 +174,13 @@ class ShortAxis:
     """The LV in parasternal short axis.
 
     The cavity is round and has a ring of muscle around it; the right ventricle is a crescent.
+
+    Attributes:
+        radius: The radius of the cavity in mm.
+        wall: The thickness of the ring in mm.
+        centre: (x, y) of the middle of the cavity in mm.
+        squeeze: Height divided by width.
+        narrow: The radius divided by the radius at end-diastole.
     """
 
     radius: float
@@ -224,7 +240,14 @@ class ShortAxis:
         return material_x, material_y
 
     def outline(self, n: int) -> FloatArray:
-        """Compute the border of the cavity as ``n`` vertices (n, 2), in image mm."""
+        """Compute the border of the cavity.
+
+        Args:
+            n: The number of vertices.
+
+        Returns:
+            (n, 2): x and y of each vertex in the image, in mm.
+        """
         centre_x, centre_y = self.centre
         half_height = self.squeeze * self.radius
         angles = np.linspace(0, 2 * np.pi, n, endpoint=False)

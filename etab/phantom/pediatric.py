@@ -11,7 +11,7 @@ import numpy as np
 from etab.phantom.anatomy import Shape, draw_heart
 from etab.phantom.parasternal import ShortAxis, draw_short_axis
 from etab.phantom.sector import DEPTH, draw_scanner, frame
-from etab.phantom.trees import NOTICE, contraction_at, write_avi, write_table
+from etab.phantom.trees import NOTICE, beat_contractions, write_avi, write_table
 from etab.types import FloatArray
 
 _SIZE = 112
@@ -56,19 +56,18 @@ def write_pediatric(
     base = root / "pediatric_echo_avi" / "pediatric_echo_avi"
     tables = {view: _ViewTables() for view in _VIEWS}
     for view in _VIEWS:
-        (base / view / "Videos").mkdir(
-            parents=True,
-            exist_ok=True,
-        )
+        videos = base / view / "Videos"
+        videos.mkdir(parents=True, exist_ok=True)
     (root / "PHANTOM").write_text(NOTICE)
     for i in range(patients):
         studies = 2 if i == _TWO_STUDIES else 1
         for study in range(studies):
             _write_study(base, tables, i, study, seed)
         yield i + 1
-    extra = base / "PSAX" / "Videos"
-    first = min(extra.iterdir())
-    (extra / "CR32affff-CR32affff-000001.avi").write_bytes(first.read_bytes())
+    short_axis_videos = base / "PSAX" / "Videos"
+    first = min(short_axis_videos.iterdir())
+    unlisted = short_axis_videos / "CR32affff-CR32affff-000001.avi"
+    unlisted.write_bytes(first.read_bytes())
     for view, rows in tables.items():
         header = "FileName,EF,Sex,Age,Weight,Height,Split"
         write_table(base / view / "FileList.csv", header, rows.listed)
@@ -85,9 +84,9 @@ def _write_study(
     """Write the clips of one study of patient ``i`` and add its rows to the tables."""
     rng = np.random.default_rng([seed, 4, i, study])
     heart = draw_heart(rng)
-    start = int(rng.integers(0, 4))
-    contractions = [contraction_at((k - start) % _BEAT / _BEAT) for k in range(_BEAT + 4)]
-    systole = max(range(len(contractions)), key=contractions.__getitem__)
+    diastole = int(rng.integers(0, 4))
+    contractions = beat_contractions(_BEAT + 4, _BEAT, -diastole)
+    systole = contractions.index(max(contractions))
     age = i % 17
     facts = [
         f"{heart.ef:.6f}",
@@ -104,12 +103,13 @@ def _write_study(
     for number, (view, shapes) in enumerate(clips.items()):
         patient_code = f"CR32a{4096 + 7 * i:04x}"
         study_code = f"CR32a{8192 + 31 * i + study:04x}"
-        name = f"{patient_code}-{study_code}-{20 + 11 * number + i % 5:06d}.avi"
+        clip_code = 20 + 11 * number + i % 5
+        name = f"{patient_code}-{study_code}-{clip_code:06d}.avi"
         scanner = draw_scanner(rng)
         frames = [frame(shape, scanner, _SIZE, rng) for shape in shapes]
         write_avi(base / view / "Videos" / name, frames, _FPS)
         tables[view].listed.append([name, *facts])
-        for row in _traced(shapes, start, systole, i, view):
+        for row in _traced(shapes, diastole, systole, i, view):
             tables[view].traced.append([name, *row])
 
 
@@ -120,7 +120,15 @@ def _traced(
     i: int,
     view: str,
 ) -> list[list[object]]:
-    """Return X, Y, Frame of every vertex of the traced frames of one clip."""
+    """Return X, Y, Frame of every vertex of the traced frames of one clip.
+
+    Args:
+        shapes: The anatomy in each frame.
+        ed: The number of the frame at end-diastole.
+        es: The number of the frame at end-systole.
+        i: The number of the patient.
+        view: The view of the clip.
+    """
     if i == _SYSTOLE_MISSING and view == "PSAX":
         return []
     rows: list[list[object]] = []
@@ -131,13 +139,15 @@ def _traced(
         if i == _DIASTOLE_MISSING and number == ed and view == "PSAX":
             rows.append(["nan", "nan", "No Diastolic"])
             continue
-        points = (_outline(shapes[number]) + np.array([DEPTH / 2, 0])) / DEPTH * _SIZE - 0.5
+        from_corner = _outline(shapes[number]) + np.array([DEPTH / 2, 0])
+        points = from_corner / DEPTH * _SIZE - 0.5
         if i == _OUTSIDE:
             points[: len(points) // 4, 0] += _SIZE
         traced_frame = number
         if i == _TRACED_BEYOND_END and number == es and view == "A4C":
             traced_frame = len(shapes) + 3
-        rows += [[f"{x:.4f}", f"{y:.4f}", traced_frame] for x, y in points.tolist()]
+        for x, y in points.tolist():
+            rows.append([f"{x:.4f}", f"{y:.4f}", traced_frame])
     return rows
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from etab.phantom.anatomy import LA, LV, MY, RIGHT, Shape
+from etab.phantom.anatomy import LA, LV, MY, RIGHT, Shape, bell
 from etab.types import Array, FloatArray
 
 DEPTH = 160.0  # mm
@@ -32,7 +32,7 @@ class Scannable(Protocol):
     """A shape that can be scanned; positions x and y are in mm."""
 
     def labels(self, x: Array, y: Array) -> Array:
-        """Label the structure at each point (x, y): 0 to 4 as in ``anatomy``."""
+        """Label the structure at each point (x, y): 0 to 4 as in ``etab.phantom.anatomy``."""
 
     def bright(self, x: Array, y: Array) -> FloatArray:
         """Compute the extra echo at each point (x, y), from 0."""
@@ -43,7 +43,20 @@ class Scannable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scanner:
-    """The imaging conditions of one synthetic patient; no structure depends on them."""
+    """The imaging conditions of one synthetic patient, which do not depend on the anatomy.
+
+    Attributes:
+        quality: "Good", "Medium" or "Poor".
+        gain: Added to the echo, in dB.
+        dynamic: The dynamic range of the display, in dB.
+        haze: The amplitude of clutter near the probe.
+        attenuation: The loss of amplitude with depth.
+        noise: The amplitude of electronic noise.
+        shading: (beams,) the share of the amplitude that remains in each beam.
+        texture: (2, n, n) the fixed scatterers, in two quadratures.
+        tissue: (ranges, beams) the echogenicity of tissue.
+        offset: (column, row) of the scatterer at the origin of the tissue coordinates.
+    """
 
     quality: str
     gain: float
@@ -58,35 +71,57 @@ class Scanner:
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
-    """Draw the image quality and the gain, haze, noise and dropout of beams that depend on it."""
+    """Draw the image quality, and the gain, haze, noise and shadows that depend on it.
+
+    Args:
+        rng: The source of randomness.
+    """
     quality = int(rng.choice(3, p=[0.43, 0.43, 0.14]))
+    shading = _shading(rng, 0.5 + 0.9 * quality)
+    gain = rng.normal(0, 2.5)
+    dynamic = rng.uniform(46, 58)
+    haze = rng.gamma(2, 0.012 * (1 + quality))
+    attenuation = rng.uniform(0.02, 0.05) * (1 + 0.3 * quality)
+    typical_noise = 0.010 * (1 + 1.3 * quality)
+    noise = typical_noise * np.exp(rng.normal(0, 0.3))
+    texture = rng.standard_normal((2, _TEXTURE, _TEXTURE))
+    tissue = _tissue(rng)
+    column = rng.uniform(0, _TEXTURE)
+    row = rng.uniform(0, _TEXTURE)
+    return Scanner(
+        quality=_IMAGE_QUALITIES[quality],
+        gain=float(gain),
+        dynamic=float(dynamic),
+        haze=float(haze),
+        attenuation=float(attenuation),
+        noise=float(noise),
+        shading=shading,
+        texture=texture.astype(np.float32),
+        tissue=tissue,
+        offset=(float(column), float(row)),
+    )
+
+
+def _shading(rng: np.random.Generator, mean_shadows: float) -> FloatArray:
+    """Draw the amplitude that remains of each beam, in (0, 1], after ribs and poor contact.
+
+    Args:
+        rng: The source of randomness.
+        mean_shadows: The mean number of shadows.
+    """
     beams = np.linspace(-1, 1, _BEAMS)
     shading = np.ones(_BEAMS)
-    for _ in range(int(rng.poisson(0.5 + 0.9 * quality))):
+    shadows = int(rng.poisson(mean_shadows))
+    for _ in range(shadows):
         depth = rng.uniform(0.35, 0.85)
         centre = rng.uniform(-1, 1)
         width = rng.uniform(0.06, 0.2)
-        shading *= 1 - depth * np.exp(-(((beams - centre) / width) ** 2))
-    return Scanner(
-        quality=_IMAGE_QUALITIES[quality],
-        gain=float(rng.normal(0, 2.5)),
-        dynamic=float(rng.uniform(46, 58)),
-        haze=float(rng.gamma(2, 0.012 * (1 + quality))),
-        attenuation=float(rng.uniform(0.02, 0.05) * (1 + 0.3 * quality)),
-        noise=float(0.010 * (1 + 1.3 * quality) * np.exp(rng.normal(0, 0.3))),
-        shading=shading,
-        texture=rng.standard_normal((2, _TEXTURE, _TEXTURE)).astype(np.float32),
-        tissue=_tissue(rng),
-        offset=(
-            float(rng.uniform(0, _TEXTURE)),
-            float(rng.uniform(0, _TEXTURE)),
-        ),
-    )
+        shading *= 1 - depth * bell(beams - centre, width)
+    return shading
 
 
 def _tissue(rng: np.random.Generator) -> FloatArray:
     """Draw the echogenicity of tissue (ranges, beams): fat, fibres, lungs and ribs at the sides."""
-
     import cv2
 
     def smooth(rows: int, columns: int) -> Array:
@@ -95,15 +130,19 @@ def _tissue(rng: np.random.Generator) -> FloatArray:
 
     coarse = smooth(7, 6)
     fine = smooth(34, 18)
-    side = np.abs(np.linspace(-1, 1, _BEAMS)) ** 2
-    return np.asarray(np.exp(0.55 * coarse + 0.45 * fine + rng.uniform(0.2, 1.1) * side))
+    from_middle = np.abs(np.linspace(-1, 1, _BEAMS))
+    side = rng.uniform(0.2, 1.1) * from_middle**2
+    return np.asarray(np.exp(0.55 * coarse + 0.45 * fine + side))
 
 
 def _polar_points() -> tuple[FloatArray, FloatArray]:
     """Compute x and y in mm of every (range, beam) sample."""
     ranges = (np.arange(_RANGES) + 0.5) / _RANGES * DEPTH
+    ranges = ranges[:, None]
     angles = np.linspace(-_HALF_ANGLE, _HALF_ANGLE, _BEAMS)
-    return ranges[:, None] * np.sin(angles), ranges[:, None] * np.cos(angles)
+    x = ranges * np.sin(angles)
+    y = ranges * np.cos(angles)
+    return x, y
 
 
 def frame(
@@ -125,7 +164,8 @@ def frame(
     """
     x, y = _polar_points()
     labels = shape.labels(x, y)
-    echo = np.array([_ECHO[label] for label in range(5)], dtype=np.float64)[labels]
+    echo_of_label = np.array([_ECHO[label] for label in range(5)], dtype=np.float64)
+    echo = echo_of_label[labels]
     solid = (labels == 0) | (labels == MY)
     texture = np.where(labels == MY, scanner.tissue**0.5, scanner.tissue)
     echo = np.where(solid, echo * texture, echo)
@@ -134,11 +174,14 @@ def frame(
     envelope = _speckle(echo, u, v, scanner, rng)
     depth = y / DEPTH
     haze = scanner.haze * (np.exp(-depth * 6) + 0.3)
-    amplitude = (envelope + haze) * scanner.shading * np.exp(-scanner.attenuation * 10 * depth)
-    noise = scanner.noise * (0.3 + depth) * rng.rayleigh(1.0, amplitude.shape)
-    amplitude = np.hypot(amplitude, noise)
+    transmitted = np.exp(-scanner.attenuation * 10 * depth)
+    echo_amplitude = (envelope + haze) * scanner.shading * transmitted
+    mean_noise = scanner.noise * (0.3 + depth)
+    noise = mean_noise * rng.rayleigh(1.0, echo_amplitude.shape)
+    amplitude = np.hypot(echo_amplitude, noise)
     decibel = 20 * np.log10(np.maximum(amplitude, 1e-6)) + scanner.gain
-    grey = np.clip((decibel + scanner.dynamic - 6) / scanner.dynamic, 0, 1) * 255
+    brightness = (decibel + scanner.dynamic - 6) / scanner.dynamic
+    grey = np.clip(brightness, 0, 1) * 255
     return _scan_converted(grey.astype(np.float32), size)
 
 
@@ -151,40 +194,49 @@ def _speckle(
 ) -> FloatArray:
     """Compute the envelope of scatterers that move with the tissue.
 
-    It is blurred by the point spread of the beam, which is wider across than along the beam.
-    """
+    The point spread of the beam, which is wider across than along the beam, blurs the scatterers.
 
+    Args:
+        echo: The mean echo of each (range, beam) sample.
+        u: The first coordinate of the tissue at each sample, in mm.
+        v: The second coordinate, in mm.
+        scanner: The imaging conditions.
+        rng: The source of the scatterers that change from frame to frame.
+    """
     import cv2
 
-    columns = np.mod(u * 2.1 + scanner.offset[0], _TEXTURE - 1).astype(np.float32)
-    rows = np.mod(v * 2.1 + scanner.offset[1], _TEXTURE - 1).astype(np.float32)
+    first_column, first_row = scanner.offset
+    columns = np.mod(u * 2.1 + first_column, _TEXTURE - 1).astype(np.float32)
+    rows = np.mod(v * 2.1 + first_row, _TEXTURE - 1).astype(np.float32)
     parts = []
     for texture in scanner.texture:
-        fixed = cv2.remap(texture, columns, rows, cv2.INTER_LINEAR)
-        field = fixed + 0.35 * rng.standard_normal(echo.shape)
-        parts.append(
-            cv2.GaussianBlur(
-                field * echo,
-                (0, 0),
-                sigmaX=1.5,
-                sigmaY=0.9,
-            )
-        )
+        moving = cv2.remap(texture, columns, rows, cv2.INTER_LINEAR)
+        field = moving + 0.35 * rng.standard_normal(echo.shape)
+        blurred = cv2.GaussianBlur(field * echo, (0, 0), sigmaX=1.5, sigmaY=0.9)
+        parts.append(blurred)
     return np.asarray(np.hypot(*parts)) * 1.6
 
 
 def _scan_converted(polar: FloatArray, size: int) -> Array:
     """Convert (ranges, beams) to a (size, size) image of DEPTH mm; black outside the sector."""
-
     import cv2
 
     x, y = _pixel_centres(size)
-    r = np.hypot(x, y)
+    radius = np.hypot(x, y)
     angle = np.arctan2(x, y)
-    rows = (r / DEPTH * _RANGES - 0.5).astype(np.float32)
-    beams = ((angle / _HALF_ANGLE + 1) / 2 * (_BEAMS - 1)).astype(np.float32)
-    picture = cv2.remap(polar, beams, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    picture[(np.abs(angle) > _HALF_ANGLE) | (r > DEPTH)] = 0
+    rows = radius / DEPTH * _RANGES - 0.5
+    share_of_angle = (angle / _HALF_ANGLE + 1) / 2
+    beams = share_of_angle * (_BEAMS - 1)
+    picture = cv2.remap(
+        polar,
+        beams.astype(np.float32),
+        rows.astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    beside_sector = np.abs(angle) > _HALF_ANGLE
+    below_sector = radius > DEPTH
+    picture[beside_sector | below_sector] = 0
     return np.asarray(np.rint(picture), dtype=np.uint8)
 
 
@@ -207,7 +259,8 @@ def mask(shape: Shape, size: int) -> Array:
     """
     x, y = _pixel_centres(size)
     labels = shape.labels(x, y)
-    labels[(labels == RIGHT) | (np.hypot(x, y) > DEPTH)] = 0
+    below_sector = np.hypot(x, y) > DEPTH
+    labels[(labels == RIGHT) | below_sector] = 0
     return labels
 
 
@@ -222,4 +275,5 @@ def to_pixels(points: FloatArray, size: int) -> FloatArray:
         (n, 4) of x1, y1, x2, y2 in pixels.
     """
     shift = np.array([DEPTH / 2, 0, DEPTH / 2, 0])
-    return np.asarray((points + shift) / DEPTH * size - 0.5)
+    from_corner = points + shift
+    return np.asarray(from_corner / DEPTH * size - 0.5)

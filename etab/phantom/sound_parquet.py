@@ -1,7 +1,7 @@
 """Writes the Parquet form of a CirCor tree.
 
-Each row is one contiguous annotated stretch of a recording. There are two splits of the same rows:
-original and processed.
+Each row is one contiguous annotated stretch of a recording. The split ``original`` holds the
+samples as recorded; the split ``processed`` holds the same rows denoised.
 """
 
 from __future__ import annotations
@@ -75,20 +75,17 @@ def convert_circor(tree: Path, root: Path, *, mark: str = "") -> int:
     rows: list[_Stretch] = []
     for path in sorted((tree / "training_data").glob("*.tsv")):
         rows += _stretches(path)
-    (root / "data").mkdir(parents=True, exist_ok=True)
+    folder = root / "data"
+    folder.mkdir(parents=True, exist_ok=True)
     for part in _PARTS:
-        _write(
-            root / "data" / f"{part}-00000-of-00001.parquet",
-            part,
-            rows,
-            _abnormal(tree),
-            mark,
-        )
+        path = folder / f"{part}-00000-of-00001.parquet"
+        _write(path, part, rows, _abnormal(tree), mark)
     shutil.copyfile(tree / _TABLE, root / _TABLE)
     return len(rows)
 
 
 def _pyarrow() -> Any:
+    """Return the module ``pyarrow`` with its Parquet reader."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -107,8 +104,12 @@ def _stretches(tsv: Path) -> list[_Stretch]:
     for line in tsv.read_text(encoding="utf-8").splitlines():
         start, end, state = (float(cell) for cell in line.split())
         if start < end:
-            states[round(start * rate) : round(end * rate)] = int(state)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], states > 0, [0]])))
+            first = round(start * rate)
+            after_last = round(end * rate)
+            states[first:after_last] = int(state)
+    # 0 before and after the recording, so that each stretch has a rising and a falling edge.
+    annotated = np.concatenate([[0], states > 0, [0]])
+    edges = np.flatnonzero(np.diff(annotated))
     starts = edges[::2].tolist()
     ends = edges[1::2].tolist()
     stretches = []
@@ -134,7 +135,15 @@ def _write(
     abnormal: dict[str, int],
     mark: str,
 ) -> None:
-    """Write one split as a Parquet file."""
+    """Write one split as a Parquet file.
+
+    Args:
+        path: The file to write.
+        part: "original" or "processed".
+        rows: The stretches, a row each.
+        abnormal: The label of each patient.
+        mark: The source of the data.
+    """
     pa = _pyarrow()
     sound = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     schema = pa.schema(
@@ -155,7 +164,8 @@ def _write(
         wav = wav_bytes(int_samples, row.rate, mark)
         table["filename"].append(row.name)
         table["recording"].append({"bytes": wav, "path": f"{row.name}.wav"})
-        table["recording_label"].append(abnormal[row.name.split("_")[0]])
+        patient = row.name.split("_")[0]
+        table["recording_label"].append(abnormal[patient])
         table["heart_state_labels"].append(row.states)
     pa.parquet.write_table(pa.table(table, schema=schema), path, row_group_size=_GROUP)
 

@@ -23,7 +23,7 @@ _NOTICE = (
     "This tree is PHANTOM data: made heart sounds, not patients. "
     "It must never enter a real leaderboard.\n"
 )
-_PLACES = ("AV", "PV", "TV", "MV")
+_LOCATIONS = ("AV", "PV", "TV", "MV")
 _CIRCOR_RATE = 4000
 _CINC_RATE = 2000
 # Of ten patients of CirCor.
@@ -41,8 +41,8 @@ _MURMURS = (
 )
 _ABNORMAL_SHARE = {"Present": 0.84, "Absent": 0.38, "Unknown": 0.63}
 # Patients of CirCor with a quirk, by their index.
-_REPEATED_PLACE = 4
-_OTHER_PLACE = 5
+_REPEATED_LOCATION = 4
+_OTHER_LOCATION = 5
 _COLUMNS = (
     "Patient ID",
     "Recording locations:",
@@ -95,16 +95,17 @@ def wav_bytes(samples: Array, rate: int, mark: str = SOUND_MARK) -> bytes:
         mark: The text of the INFO chunk after the samples.
     """
     body = samples.astype("<i2").tobytes()
-    text = (mark + "\0" * (2 - len(mark) % 2)).encode()
-    info = b"INFOICMT" + struct.pack("<I", len(text)) + text
-    tail = b"LIST" + struct.pack("<I", len(info)) + info
-    head = (
-        b"WAVEfmt "
-        + struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
-        + b"data"
-        + struct.pack("<I", len(body))
-    )
-    return b"RIFF" + struct.pack("<I", len(head) + len(body) + len(tail)) + head + body + tail
+    padding = "\0" * (2 - len(mark) % 2)
+    text = (mark + padding).encode()
+    info = b"INFO" + _chunk(b"ICMT", text)
+    layout = struct.pack("<HHIIHH", 1, 1, rate, 2 * rate, 2, 16)
+    sound = _chunk(b"fmt ", layout) + _chunk(b"data", body)
+    return _chunk(b"RIFF", b"WAVE" + sound + _chunk(b"LIST", info))
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    """Return a RIFF chunk: its name of four bytes, its length and its content."""
+    return name + struct.pack("<I", len(content)) + content
 
 
 # --- CirCor ---
@@ -112,12 +113,21 @@ def wav_bytes(samples: Array, rate: int, mark: str = SOUND_MARK) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    """One patient of CirCor, and the facts in their .txt file."""
+    """One patient of CirCor.
+
+    Attributes:
+        chest: The sounds of the patient.
+        murmur: "Present", "Absent" or "Unknown".
+        outcome: "Normal" or "Abnormal".
+        locations: The locations of the chest that are recorded.
+        loudness: The loudness of the murmur at each location, from 0 to 1.
+        facts: The cells of ``training_data.csv`` by column.
+    """
 
     chest: Chest
     murmur: str
     outcome: str
-    places: tuple[str, ...]
+    locations: tuple[str, ...]
     loudness: Mapping[str, float]
     facts: Mapping[str, str]
 
@@ -126,8 +136,8 @@ def write_circor(root: Path, patients: int, seed: int) -> Iterator[int]:
     """Write a CirCor tree, and yield the number of patients written after each.
 
     Quirks: two ids of one person (the second and third, and the last two: Additional ID), a
-    recording at another place (Phc), a repeated place (``_1``, ``_2``), a state file with the
-    single line "0 0 28", CRLF line ends, unannotated beginnings and ends.
+    recording at another location (Phc), a repeated location (``_1``, ``_2``), a state file with
+    the single line "0 0 28", CRLF line ends, unannotated beginnings and ends.
 
     Args:
         root: The folder to write to.
@@ -139,22 +149,32 @@ def write_circor(root: Path, patients: int, seed: int) -> Iterator[int]:
     (root / "PHANTOM").write_text(_NOTICE)
     drawn = np.random.default_rng([seed, 11]).choice(80_000, patients, replace=False)
     ids = (np.sort(drawn) + 2500).tolist()
-    same = {1: 2, 2: 1, patients - 2: patients - 1, patients - 1: patients - 2}
+    last = patients - 1
+    other_id = {1: 2, 2: 1, last - 1: last, last: last - 1}
     table: list[Sequence[str]] = []
     names: list[str] = []
     for i, number in enumerate(ids):
-        person = min(i, same.get(i, i))
+        person = min(i, other_id.get(i, i))
         child = _child(np.random.default_rng([seed, 12, person]), person)
+        facts = dict(child.facts)
+        if i in other_id:
+            additional = ids[other_id[i]]
+            facts["Additional ID"] = str(additional)
         rng = np.random.default_rng([seed, 13, i])
-        facts = {**child.facts, "Additional ID": str(ids[same[i]]) if i in same else "nan"}
         names += _write_child(folder, str(number), replace(child, facts=facts), rng, i)
-        listed = [str(number), "+".join(child.places), *(facts[key] for key in _COLUMNS[2:])]
-        table.append(listed)
+        cells = [facts[key] for key in _COLUMNS[2:]]
+        table.append([str(number), "+".join(child.locations), *cells])
         yield i + 1
     with (root / "training_data.csv").open("w", newline="") as out:
         csv.writer(out, lineterminator="\n").writerows([_COLUMNS, *table])
-    (root / "RECORDS").write_text("".join(f"training_data/{name}\n" for name in names))
+    records = [f"training_data/{name}\n" for name in names]
+    (root / "RECORDS").write_text("".join(records))
     (root / "LICENSE.txt").write_bytes(b"Phantom data, not the release.\r\n")
+    _write_digests(root)
+
+
+def _write_digests(root: Path) -> None:
+    """Write the SHA-256 digest of every file but the marker to ``SHA256SUMS.txt``."""
     lines = []
     for path in sorted(root.rglob("*")):
         if path.is_file() and path.name not in ("SHA256SUMS.txt", "PHANTOM"):
@@ -166,21 +186,13 @@ def write_circor(root: Path, patients: int, seed: int) -> Iterator[int]:
 def _child(rng: np.random.Generator, i: int) -> _Child:
     """Draw a patient; the outcome depends on the murmur, as it does in children."""
     murmur = _MURMURS[i % 10]
-    sick = bool(rng.random() < _ABNORMAL_SHARE[murmur])
+    abnormal = bool(rng.random() < _ABNORMAL_SHARE[murmur])
     ages = ["Child", "Infant", "Adolescent", "Neonate", "nan"]
     age = str(rng.choice(ages, p=[0.66, 0.14, 0.09, 0.03, 0.08]))
     rate = 125 if age in ("Infant", "Neonate") else 98
-    chest = draw_chest(rng, murmur=murmur == "Present", third=sick, rate=rate)
-    places: tuple[str, ...] = _PLACES
-    if rng.random() >= 0.6:
-        places = tuple(p for p in _PLACES if rng.random() < 0.6) or ("MV",)
-    loudness = {}
-    for place in places:
-        audible_here = rng.random() < 0.75
-        loudness[place] = float(rng.uniform(0.25, 1.0)) if audible_here else 0.0
-    best = max(loudness, key=lambda p: loudness[p])
-    loudness[best] = 1.0
-    audible = [p for p in sorted(places) if loudness[p] > 0]
+    has_murmur = murmur == "Present"
+    chest = draw_chest(rng, murmur=has_murmur, third=abnormal, rate=rate)
+    loudness = _draw_loudness(rng)
     facts = dict.fromkeys(_COLUMNS[2:], "nan") | {
         "Age": age,
         "Sex": str(rng.choice(["Female", "Male"])),
@@ -188,26 +200,44 @@ def _child(rng: np.random.Generator, i: int) -> _Child:
         "Weight": f"{rng.gamma(9, 2.6):.1f}",
         "Pregnancy status": "False",
         "Murmur": murmur,
-        "Outcome": "Abnormal" if sick else "Normal",
+        "Outcome": "Abnormal" if abnormal else "Normal",
         "Campaign": str(rng.choice(["CC2014", "CC2015"])),
     }
     if chest.murmur is not None:
-        m = chest.murmur
-        attributes = (m.timing, m.shape, GRADES[m.grade], m.pitch, m.quality)
-        facts |= {"Murmur locations": "+".join(audible), "Most audible location": best}
-        facts |= dict(zip(_COLUMNS[10:15], attributes, strict=True))
-    return _Child(chest, murmur, facts["Outcome"], places, loudness, facts)
+        audible = [location for location in sorted(loudness) if loudness[location] > 0]
+        facts["Murmur locations"] = "+".join(audible)
+        facts["Most audible location"] = max(loudness, key=lambda location: loudness[location])
+        facts["Systolic murmur timing"] = chest.murmur.timing
+        facts["Systolic murmur shape"] = chest.murmur.shape
+        facts["Systolic murmur grading"] = GRADES[chest.murmur.grade]
+        facts["Systolic murmur pitch"] = chest.murmur.pitch
+        facts["Systolic murmur quality"] = chest.murmur.quality
+    return _Child(chest, murmur, facts["Outcome"], tuple(loudness), loudness, facts)
+
+
+def _draw_loudness(rng: np.random.Generator) -> dict[str, float]:
+    """Draw the recorded locations, and the loudness of a murmur at each (1 at the loudest)."""
+    locations: tuple[str, ...] = _LOCATIONS
+    if rng.random() >= 0.6:
+        locations = tuple(name for name in _LOCATIONS if rng.random() < 0.6) or ("MV",)
+    loudness = {}
+    for location in locations:
+        is_audible = rng.random() < 0.75
+        loudness[location] = float(rng.uniform(0.25, 1.0)) if is_audible else 0.0
+    loudest = max(loudness, key=lambda location: loudness[location])
+    loudness[loudest] = 1.0
+    return loudness
 
 
 def _write_child(
     folder: Path, name: str, child: _Child, rng: np.random.Generator, i: int
 ) -> list[str]:
     """Write the .txt and the recordings of one id; return the names of the recordings."""
-    takes = [(location, f"{name}_{location}") for location in child.places]
-    if i == _REPEATED_PLACE:
+    takes = [(location, f"{name}_{location}") for location in child.locations]
+    if i == _REPEATED_LOCATION:
         location, take = takes.pop()
         takes += [(location, f"{take}_1"), (location, f"{take}_2")]
-    if i == _OTHER_PLACE:
+    if i == _OTHER_LOCATION:
         takes.append(("Phc", f"{name}_Phc"))
     noise = 0.9 if child.murmur == "Unknown" else 0.05
     for k, (location, take) in enumerate(takes):
@@ -226,18 +256,21 @@ def _write_child(
         header = f"{take} 1 {_CIRCOR_RATE} {len(samples)}\r\n"
         header += f"{take}.wav 16+44 1 16 0 0 0 0 {location}\r\n"
         (folder / f"{take}.hea").write_bytes(header.encode())
-        if i == _REPEATED_PLACE and k == len(takes) - 1:
+        is_last = k == len(takes) - 1
+        if i == _REPEATED_LOCATION and is_last:
             text = "0\t0\t28"
         else:
-            end = "\r\n" if (i + k) % 20 == 3 else "\n"
-            text = "".join(line + end for line in _tsv(intervals, seconds, rng))
+            line_end = "\r\n" if (i + k) % 20 == 3 else "\n"
+            lines = _tsv(intervals, seconds, rng)
+            text = "".join(line + line_end for line in lines)
         (folder / f"{take}.tsv").write_bytes(text.encode())
-    (folder / f"{name}.txt").write_text("\n".join(_patient_lines(name, child, takes)) + "\n")
+    facts = _patient_lines(name, child, takes)
+    (folder / f"{name}.txt").write_text("\n".join(facts) + "\n")
     return [take for _, take in takes]
 
 
 def _patient_lines(name: str, child: _Child, takes: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the lines of the .txt file of one id; ``takes`` are (place, name of recording)."""
+    """Return the lines of the .txt file of one id; ``takes`` are (location, name of recording)."""
     lines = [f"{name} {len(takes)} {_CIRCOR_RATE}"]
     for location, take in takes:
         lines.append(f"{location} {take}.hea {take}.wav {take}.tsv")
@@ -279,14 +312,14 @@ class _Take:
         subject: The number of the subject among all.
         number: The number of the subject within its database, from 1.
         take: The number of the recording of this subject, from 0.
-        sick: Whether the recording is labelled abnormal.
+        abnormal: Whether the recording is labelled abnormal.
         clean: Whether its quality is good.
     """
 
     subject: int
     number: int
     take: int
-    sick: bool
+    abnormal: bool
     clean: bool
 
 
@@ -311,10 +344,10 @@ def write_cinc2016(root: Path, patients: int, seed: int) -> Iterator[int]:
         subjects = [i for i in range(patients) if i % 6 == k]
         takes = _takes(letter, subjects, np.random.default_rng([seed, 21, k]))
         for subject in subjects:
-            takes_of_subject = [take for take in takes.items() if take[1].subject == subject]
-            sick = takes_of_subject[0][1].sick
-            chest = _draw_subject(np.random.default_rng([seed, 22, subject]), sick)
-            for name, take in takes_of_subject:
+            own_takes = {name: take for name, take in takes.items() if take.subject == subject}
+            abnormal = any(take.abnormal for take in own_takes.values())
+            chest = _draw_subject(np.random.default_rng([seed, 22, subject]), abnormal)
+            for name, take in own_takes.items():
                 rng = np.random.default_rng([seed, 23, subject, take.take])
                 intervals = _write_take(root, letter, name, take, chest, rng)
                 _write_states(root, letter, name, intervals, rng)
@@ -337,21 +370,25 @@ def _takes(letter: str, subjects: Sequence[int], rng: np.random.Generator) -> di
     """
     takes: list[_Take] = []
     for number, subject in enumerate(subjects, start=1):
-        sick = number == 1
+        abnormal = number == 1
         if number > 2:
-            sick = bool(rng.random() < _ABNORMAL_SUBJECTS[letter])
+            abnormal = bool(rng.random() < _ABNORMAL_SUBJECTS[letter])
         for k in range(_TAKES[letter]):
-            takes.append(_Take(subject, number, k, sick, bool(rng.random() < 0.85)))
+            clean = bool(rng.random() < 0.85)
+            takes.append(_Take(subject, number, k, abnormal, clean))
     digits = 5 if letter == "e" else 4
     numbers = (rng.permutation(len(takes)) + 1).tolist()
-    named = {f"{letter}{n:0{digits}d}": take for n, take in zip(numbers, takes, strict=True)}
+    named = {}
+    for number, take in zip(numbers, takes, strict=True):
+        named[f"{letter}{number:0{digits}d}"] = take
     return dict(sorted(named.items()))
 
 
-def _draw_subject(rng: np.random.Generator, sick: bool) -> Chest:
+def _draw_subject(rng: np.random.Generator, abnormal: bool) -> Chest:
     """Draw a subject; most abnormal subjects have a murmur, the others a third heart sound."""
-    murmur = sick and bool(rng.random() < 0.8)
-    return draw_chest(rng, murmur=murmur, third=sick and not murmur, rate=75)
+    murmur = abnormal and bool(rng.random() < 0.8)
+    third = abnormal and not murmur
+    return draw_chest(rng, murmur=murmur, third=third, rate=75)
 
 
 def _write_take(
@@ -370,15 +407,18 @@ def _write_take(
         rng=rng,
     )
     (folder / f"{name}.wav").write_bytes(wav_bytes(samples, _CINC_RATE))
-    with_ecg = letter == "a" and not (take.number == 2 and take.take == 0)
+    lacks_ecg = take.number == 2 and take.take == 0
+    with_ecg = letter == "a" and not lacks_ecg
     header = f"{name} {1 + with_ecg} {_CINC_RATE} {len(samples)}\r\n"
     header += f"{name}.wav 16+44 1 16 0 0 0 0 PCG\r\n"
     if with_ecg:
         trace = ecg(intervals, len(samples), _CINC_RATE, rng)
         (folder / f"{name}.dat").write_bytes(trace.tobytes())
-        checksum = int(trace.astype(np.int64).sum() + 32768) % 65536 - 32768
+        total = int(trace.astype(np.int64).sum())
+        checksum = (total + 32768) % 65536 - 32768  # a signed number of 16 bits
         header += f"{name}.dat 16 1000 16 0 {trace[0]} {checksum} 0 ECG\r\n"
-    header += f"# {'Abnormal' if take.sick else 'Normal'}\r\n"
+    label = "Abnormal" if take.abnormal else "Normal"
+    header += f"# {label}\r\n"
     (folder / f"{name}.hea").write_bytes(header.encode())
     return intervals
 
@@ -394,7 +434,8 @@ def _write_states(
 
     marks = []
     for start, _, state in intervals:
-        marks.append((max(1, round(start * _CINC_RATE) + 1), STATES[state]))
+        sample = round(start * _CINC_RATE) + 1  # MATLAB counts from 1
+        marks.append((max(1, sample), STATES[state]))
     if rng.random() < 0.3:
         after_noise = [mark for mark in marks if mark[0] > _CINC_RATE]
         marks = [(1, "(N"), *after_noise]
@@ -415,14 +456,18 @@ def _write_states(
 def _write_tables(root: Path, letter: str, takes: Mapping[str, _Take]) -> None:
     """Write the lists of recordings, labels and qualities of a database."""
     folder = root / f"training-{letter}"
-    plain = [(name, 1 if take.sick else -1) for name, take in takes.items()]
-    quality = [(*row, int(takes[row[0]].clean)) for row in plain]
+    labels = []
+    with_quality = []
+    for name, take in takes.items():
+        label = 1 if take.abnormal else -1
+        labels.append((name, label))
+        with_quality.append((name, label, int(take.clean)))
     (folder / "RECORDS").write_text("".join(f"{name}\n" for name in takes))
-    _write_csv(folder / "REFERENCE.csv", plain)
-    _write_csv(folder / "REFERENCE-SQI.csv", quality)
+    _write_csv(folder / "REFERENCE.csv", labels)
+    _write_csv(folder / "REFERENCE-SQI.csv", with_quality)
     updated = root / "annotations" / "updated" / f"training-{letter}"
     updated.mkdir(parents=True, exist_ok=True)
-    _write_csv(updated / "REFERENCE_withSQI.csv", quality)
+    _write_csv(updated / "REFERENCE_withSQI.csv", with_quality)
 
 
 def _appendix_row(letter: str, name: str, take: _Take) -> Sequence[object]:
@@ -434,24 +479,24 @@ def _appendix_row(letter: str, name: str, take: _Take) -> Sequence[object]:
         "b": f"S{n}f{k}",
         "c": f"id{n}",
         "d": f"kh{n}",
-        "e": f"{n}" if take.sick else f"e{n}",
+        "e": f"{n}" if take.abnormal else f"e{n}",
         "f": f"s{n}",
     }[letter]
     diagnosis = "Normal"
-    if take.sick:
+    if take.abnormal:
         diagnosis = "CAD" if letter == "e" else "MVP "
     return (
         name,
         f"training-{letter}",
         original,
         diagnosis,
-        1 if take.sick else -1,
+        1 if take.abnormal else -1,
         n if letter == "b" else "nan",
         n if letter == "e" else "nan",
         k,
         "Apex" if k == 1 else "nan",
         "Rest",
-        3 if take.sick else 2,
+        3 if take.abnormal else 2,
     )
 
 
@@ -468,10 +513,13 @@ def _write_validation(root: Path) -> None:
             for name in names[:1]:
                 shutil.copyfile(table.parent / f"{name}.wav", folder / f"{name}.wav")
                 rows.append((name, label))
-    _write_csv(folder / "REFERENCE.csv", sorted(rows))
-    (folder / "RECORDS").write_text("".join(f"{row[0]}\n" for row in sorted(rows)))
+    rows.sort()
+    _write_csv(folder / "REFERENCE.csv", rows)
+    records = [f"{name}\n" for name, _ in rows]
+    (folder / "RECORDS").write_text("".join(records))
 
 
 def _write_csv(path: Path, rows: Sequence[Sequence[object]], encoding: str = "utf-8") -> None:
+    """Write rows of cells as a table with Unix line ends."""
     with path.open("w", newline="", encoding=encoding) as out:
         csv.writer(out, lineterminator="\n").writerows(rows)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from etab.phantom.anatomy import bell
 from etab.sounds.states import DIASTOLE, S1, S2, SYSTOLE, Interval
 from etab.types import Array, FloatArray
 
@@ -46,7 +47,15 @@ _QRS = (
 
 @dataclass(frozen=True, slots=True)
 class Murmur:
-    """A systolic murmur in the words of CirCor; ``grade`` is the index (0 to 2) into ``GRADES``."""
+    """A systolic murmur in the terms of CirCor.
+
+    Attributes:
+        grade: The index (0 to 2) into ``GRADES``.
+        timing: A key of ``TIMINGS``.
+        shape: One of ``SHAPES``.
+        pitch: A key of ``PITCHES``.
+        quality: One of ``MURMUR_QUALITIES``.
+    """
 
     grade: int
     timing: str
@@ -57,7 +66,16 @@ class Murmur:
 
 @dataclass(frozen=True, slots=True)
 class Stethoscope:
-    """The device of a database: its band and resonance in Hz, its gain, 50 Hz hum and hiss."""
+    """The device of a database.
+
+    Attributes:
+        low: The lower edge of the band in Hz.
+        high: The upper edge of the band in Hz.
+        resonance: The frequency in Hz that the device amplifies most.
+        gain: The amplification at the resonance.
+        hum: The amplitude of 50 Hz hum.
+        hiss: The standard deviation of white noise.
+    """
 
     low: float
     high: float
@@ -108,9 +126,15 @@ class Chest:
 
 
 def draw_murmur(rng: np.random.Generator) -> Murmur:
-    """Draw a systolic murmur; severe ones last longer, as in children with a heart defect."""
+    """Draw a systolic murmur; severe ones last longer, as in children with a heart defect.
+
+    Args:
+        rng: The source of randomness.
+    """
     grade = int(rng.choice(3, p=[0.4, 0.3, 0.3]))
-    shares = [0.3, 0.1, 0.05, 0.55] if grade else [0.55, 0.15, 0.05, 0.25]
+    shares = [0.55, 0.15, 0.05, 0.25]
+    if grade > 0:
+        shares = [0.3, 0.1, 0.05, 0.55]
     timing = rng.choice(list(TIMINGS), p=shares)
     pitch = rng.choice(list(PITCHES))
     quality = rng.choice(MURMUR_QUALITIES, p=[0.45, 0.45, 0.1])
@@ -139,18 +163,25 @@ def draw_chest(
         third: Whether the person has a third heart sound.
         rate: The heart rate in beats per minute around which the person's own rate is drawn.
     """
+    own_rate = rate * np.exp(rng.normal(0, 0.12))
+    variability = rng.uniform(0.01, 0.05)
+    first_loudness = np.exp(rng.normal(0, 0.15))
+    first_pitch = rng.uniform(38, 62)
+    second_loudness = 0.75 * np.exp(rng.normal(0, 0.2))
+    second_pitch = rng.uniform(55, 95)
+    split = rng.uniform(0.005, 0.03)
+    third_loudness = rng.uniform(0.15, 0.3) if third else 0.0
+    breaths = rng.uniform(0.2, 0.45)
+    breath = rng.uniform(0.004, 0.02)
     return Chest(
-        rate=float(rate * np.exp(rng.normal(0, 0.12))),
-        variability=float(rng.uniform(0.01, 0.05)),
-        first=(float(np.exp(rng.normal(0, 0.15))), float(rng.uniform(38, 62))),
-        second=(
-            float(0.75 * np.exp(rng.normal(0, 0.2))),
-            float(rng.uniform(55, 95)),
-        ),
-        split=float(rng.uniform(0.005, 0.03)),
-        third=float(rng.uniform(0.15, 0.3)) if third else 0.0,
-        breaths=float(rng.uniform(0.2, 0.45)),
-        breath=float(rng.uniform(0.004, 0.02)),
+        rate=float(own_rate),
+        variability=float(variability),
+        first=(float(first_loudness), float(first_pitch)),
+        second=(float(second_loudness), float(second_pitch)),
+        split=float(split),
+        third=float(third_loudness),
+        breaths=float(breaths),
+        breath=float(breath),
         murmur=draw_murmur(rng) if murmur else None,
     )
 
@@ -174,8 +205,10 @@ def beats(
     onset = -float(rng.uniform(0.2, 1.0)) * 60 / chest.rate
     drift = 0.0
     while onset < seconds:
-        drift = 0.7 * drift + float(rng.normal(0, chest.variability / 2))
-        breathing = chest.variability * np.sin(2 * np.pi * chest.breaths * onset)
+        change = float(rng.normal(0, chest.variability / 2))
+        drift = 0.7 * drift + change
+        breathing_phase = 2 * np.pi * chest.breaths * onset
+        breathing = chest.variability * np.sin(breathing_phase)
         period = 60 / chest.rate * (1 + breathing + drift)
         period = float(np.clip(period, 0.32, 1.6))
         first_sound = min(0.12, 0.2 * period)
@@ -218,29 +251,23 @@ def auscultate(
     states = beats(chest, seconds, rng)
     sound = np.zeros(n)
     for start, end, state in states:
+        length = end - start
         if state == S1:
-            _add_valve_sound(sound, t, rate, (start, end - start), chest.first, 0.0)
+            _add_valve_sound(sound, t, rate, (start, length), chest.first, 0.0)
         elif state == S2:
-            _add_valve_sound(sound, t, rate, (start, end - start), chest.second, chest.split)
-        elif state == DIASTOLE and chest.third and end - start > 0.2:
-            _add_valve_sound(
-                sound,
-                t,
-                rate,
-                (start + 0.08, 0.06),
-                (chest.third, 32.0),
-                0.0,
-            )
+            _add_valve_sound(sound, t, rate, (start, length), chest.second, chest.split)
+        elif state == DIASTOLE and chest.third and length > 0.2:
+            span = (start + 0.08, 0.06)
+            tone = (chest.third, 32.0)
+            _add_valve_sound(sound, t, rate, span, tone, 0.0)
     if chest.murmur is not None and loud > 0:
         sound += loud * _murmur_sound(chest.murmur, states, t, rate, rng)
-    airy = band(
-        rng.standard_normal(n),
-        rate,
-        120,
-        min(600, 0.45 * rate),
-    )
-    breathing = np.clip(np.sin(2 * np.pi * chest.breaths * t), 0, None)
-    sound += chest.breath * (1 + 8 * noise) * airy * breathing
+    airflow: FloatArray = rng.standard_normal(n)
+    airflow = band(airflow, rate, 120, min(600, 0.45 * rate))
+    breathing = np.sin(2 * np.pi * chest.breaths * t)
+    breathing = np.clip(breathing, 0, None)
+    breath = chest.breath * (1 + 8 * noise)
+    sound += breath * airflow * breathing
     sound += noise * 0.4 * _knocks(t, rate, rng)
     filtered = _through(sound, device, rate, rng, noise)
     peak = float(np.abs(filtered).max())
@@ -258,7 +285,9 @@ def band(
     low: float,
     high: float,
 ) -> FloatArray:
-    """Filter a sound with a band of soft flanks and zero phase; noise keeps about its variance.
+    """Filter a sound with a band-pass of soft flanks and zero phase.
+
+    White noise keeps about its variance.
 
     Args:
         sound: Samples (n,).
@@ -270,7 +299,9 @@ def band(
         Samples (n,).
     """
     f = np.fft.rfftfreq(len(sound), 1 / rate)
-    response = 1 / (1 + (low / np.maximum(f, 1e-3)) ** 6) / (1 + (f / high) ** 6)
+    above_low = 1 + (low / np.maximum(f, 1e-3)) ** 6
+    below_high = 1 + (f / high) ** 6
+    response = 1 / above_low / below_high
     power = float(np.sqrt(np.mean(response**2)))
     filtered = np.fft.irfft(np.fft.rfft(sound) * response, len(sound))
     return np.asarray(filtered / max(power, 1e-9))
@@ -284,7 +315,7 @@ def _add_valve_sound(
     tone: tuple[float, float],
     split: float,
 ) -> None:
-    """Add two damped tones under a bell to ``sound``, in place.
+    """Add two tones, each with the amplitude of a bell, to ``sound`` in place.
 
     Args:
         sound: Samples (n,).
@@ -302,9 +333,12 @@ def _add_valve_sound(
     elapsed = t[first:end] - start
     loud, pitch = tone
     for delay, gain, ratio in ((0.0, 1.0, 1.0), (split + 0.012, 0.6, 1.6)):
-        bell = np.exp(-(((elapsed - delay - 0.35 * length) / (0.22 * length)) ** 2))
-        wave = np.sin(2 * np.pi * pitch * ratio * (elapsed - delay))
-        sound[first:end] += loud * gain * bell * wave
+        from_onset = elapsed - delay
+        from_peak = from_onset - 0.35 * length
+        amplitude = bell(from_peak, 0.22 * length)
+        frequency = 2 * np.pi * pitch * ratio
+        wave = np.sin(frequency * from_onset)
+        sound[first:end] += loud * gain * amplitude * wave
 
 
 def _murmur_sound(
@@ -318,13 +352,10 @@ def _murmur_sound(
     low, high = PITCHES[murmur.pitch]
     tone = band(rng.standard_normal(len(t)), rate, low, high)
     if murmur.quality == "Harsh":
-        rough = band(
-            rng.standard_normal(len(t)),
-            rate,
-            0.8 * low,
-            1.5 * high,
-        )
-        tone = rough * (1 + 0.5 * np.sin(2 * np.pi * 28 * t))
+        rough: FloatArray = rng.standard_normal(len(t))
+        rough = band(rough, rate, 0.8 * low, 1.5 * high)
+        modulation = 0.5 * np.sin(2 * np.pi * 28 * t)
+        tone = rough * (1 + modulation)
     elif murmur.quality == "Musical":
         fundamental = np.sin(np.pi * (low + high) * t)
         overtone = np.sin(2 * np.pi * (low + high) * t)
@@ -334,8 +365,9 @@ def _murmur_sound(
     for start, stop, state in states:
         if state != SYSTOLE:
             continue
-        first = start - 0.02 + begin * (stop - start)
-        last = start + end * (stop - start) + 0.02
+        systole = stop - start
+        first = start - 0.02 + begin * systole
+        last = start + end * systole + 0.02
         share = (t - first) / (last - first)
         inside = (share >= 0) & (share <= 1)
         gain[inside] = _envelope(murmur.shape, share[inside])
@@ -359,10 +391,13 @@ def _knocks(
     rng: np.random.Generator,
 ) -> FloatArray:
     """Compute the samples of rubbing and knocks of the chest piece."""
-    out = np.zeros(len(t))
-    for moment in rng.uniform(0, t[-1], int(rng.poisson(1.2 * t[-1]))):
+    out: FloatArray = np.zeros(len(t))
+    seconds = t[-1]
+    n_knocks = int(rng.poisson(1.2 * seconds))
+    for moment in rng.uniform(0, seconds, n_knocks):
         width = rng.uniform(0.02, 0.25)
-        out += rng.uniform(0.3, 1.5) * np.exp(-(((t - moment) / width) ** 2))
+        loudness = rng.uniform(0.3, 1.5)
+        out += loudness * bell(t - moment, width)
     return out * band(rng.standard_normal(len(t)), rate, 30, 350)
 
 
@@ -376,12 +411,17 @@ def _through(
     """Filter a sound as the device does, and add the hum and hiss of the device."""
     n = len(sound)
     f = np.maximum(np.fft.rfftfreq(n, 1 / rate), 1e-3)
-    gain = 1 / (1 + (device.low / f) ** 6) / (1 + (f / min(device.high, 0.45 * rate)) ** 6)
-    from_resonance = (f - device.resonance) / (0.4 * device.resonance)
-    gain *= 1 + (device.gain - 1) * np.exp(-(from_resonance**2))
+    high = min(device.high, 0.45 * rate)
+    above_low = 1 + (device.low / f) ** 6
+    below_high = 1 + (f / high) ** 6
+    gain: FloatArray = 1 / above_low / below_high
+    resonance = bell(f - device.resonance, 0.4 * device.resonance)
+    gain *= 1 + (device.gain - 1) * resonance
     filtered = np.fft.irfft(np.fft.rfft(sound) * gain, n)
-    hum = device.hum * np.sin(2 * np.pi * 50 * np.arange(n) / rate + rng.uniform(0, 2 * np.pi))
-    return np.asarray(filtered + hum + device.hiss * (1 + 5 * noise) * rng.standard_normal(n))
+    phase = 2 * np.pi * 50 * np.arange(n) / rate
+    hum = device.hum * np.sin(phase + rng.uniform(0, 2 * np.pi))
+    hiss = device.hiss * (1 + 5 * noise) * rng.standard_normal(n)
+    return np.asarray(filtered + hum + hiss)
 
 
 def ecg(
@@ -402,11 +442,11 @@ def ecg(
         (n,) int16, 1000 units per mV.
     """
     t = np.arange(n) / rate
-    out = 0.01 * rng.standard_normal(n)
+    out: FloatArray = 0.01 * rng.standard_normal(n)
     for start, _, state in states:
         if state == S1:
             for delay, height, width in _QRS:
-                out += height * np.exp(-(((t - start - delay) / width) ** 2))
+                out += height * bell(t - start - delay, width)
         elif state == S2:
-            out += 0.25 * np.exp(-(((t - start + 0.03) / 0.045) ** 2))
+            out += 0.25 * bell(t - start + 0.03, 0.045)
     return np.rint(out * 1000).astype("<i2")

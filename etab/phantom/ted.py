@@ -12,7 +12,7 @@ import numpy as np
 
 from etab.phantom.anatomy import draw_heart
 from etab.phantom.sector import DEPTH, draw_scanner, frame, mask
-from etab.phantom.trees import MARK, NOTICE, contraction_at
+from etab.phantom.trees import MARK, NOTICE, beat_contractions
 from etab.types import Array
 
 _SHORTEST = 12  # frames
@@ -46,30 +46,33 @@ def write_ted(
         scanner = draw_scanner(rng)
         n = int(rng.integers(_SHORTEST, _LONGEST + 1))
         delay = int(rng.integers(0, 3))
-        contraction = [contraction_at((k + delay) % n / n) for k in range(n)]
-        shapes = [heart.shape(1, c) for c in contraction]
+        contractions = beat_contractions(n, n, delay)
+        shapes = [heart.shape(1, contraction) for contraction in contractions]
         frames = np.stack([frame(shape, scanner, size, rng) for shape in shapes])
         _write_mhd(folder / f"{name}_4CH_sequence.mhd", frames, DEPTH / size)
         masks = np.stack([mask(shape, size) for shape in shapes])
         _write_mhd(folder / f"{name}_4CH_sequence_gt.mhd", masks, DEPTH / size)
         ed = -delay % n
-        es = contraction.index(max(contraction))
+        es = contractions.index(max(contractions))
         facts = {
             "ED": ed + 1,
             "ES": es + 1,
             "NbFrame": n,
             "ImageQuality": scanner.quality,
             "EF": round(heart.ef),
+            "Phantom": "yes",
         }
         lines = [f"{key}: {value}\n" for key, value in facts.items()]
-        (folder / f"{name}_4CH_info.cfg").write_text("".join(lines) + "Phantom: yes\n")
+        (folder / f"{name}_4CH_info.cfg").write_text("".join(lines))
         yield i + 1
 
 
 def _write_mhd(path: Path, frames: Array, spacing: float) -> None:
     """Write frames (t, h, w) as uint8 to a .raw file, and a header that is marked as a phantom."""
     n, height, width = frames.shape
-    path.with_suffix(".raw").write_bytes(np.ascontiguousarray(frames, np.uint8).tobytes())
+    values = np.ascontiguousarray(frames, np.uint8)
+    raw = path.with_suffix(".raw")
+    raw.write_bytes(values.tobytes())
     lines = [
         "ObjectType = Image",
         f"Comment = {MARK}",
@@ -80,6 +83,6 @@ def _write_mhd(path: Path, frames: Array, spacing: float) -> None:
         f"ElementSpacing = {spacing:g} {spacing:g} 1",
         f"DimSize = {width} {height} {n}",
         "ElementType = MET_UCHAR",
-        f"ElementDataFile = {path.with_suffix('.raw').name}",
+        f"ElementDataFile = {raw.name}",
     ]
     path.write_text("\n".join(lines) + "\n")

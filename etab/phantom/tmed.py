@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etab.phantom.anatomy import LA, LV, MY, RIGHT, draw_heart
+from etab.phantom.anatomy import LA, LV, MY, RIGHT, bell, draw_heart
 from etab.phantom.sector import Scannable, Scanner, draw_scanner, frame
 from etab.phantom.trees import NOTICE, write_table
 from etab.types import Array, FloatArray
@@ -68,12 +68,15 @@ class HeartCut:
             y: Depths in the image, in mm, in the shape of ``x``.
         """
         out = np.zeros(x.shape, dtype=np.uint8)
-        for label, cx, cy, a, b, tilt in self.blobs:
-            c = np.cos(tilt)
-            s = np.sin(tilt)
-            u = c * (x - cx) + s * (y - cy)
-            v = c * (y - cy) - s * (x - cx)
-            out[(u / a) ** 2 + (v / b) ** 2 < 1] = label
+        for label, centre_x, centre_y, half_width, half_height, tilt in self.blobs:
+            cos = np.cos(tilt)
+            sin = np.sin(tilt)
+            dx = x - centre_x
+            dy = y - centre_y
+            across = cos * dx + sin * dy
+            along = cos * dy - sin * dx
+            inside = (across / half_width) ** 2 + (along / half_height) ** 2 < 1
+            out[inside] = label
         return out
 
     def bright(self, x: Array, y: Array) -> FloatArray:
@@ -87,13 +90,21 @@ class HeartCut:
         for x1, y1, x2, y2, width, strength in self.lines:
             dx = x2 - x1
             dy = y2 - y1
-            t = np.clip(((x - x1) * dx + (y - y1) * dy) / (dx * dx + dy * dy), 0, 1)
-            distance = np.hypot(x - x1 - t * dx, y - y1 - t * dy)
-            out += strength * np.exp(-((distance / width) ** 2))
+            from_x1 = x - x1
+            from_y1 = y - y1
+            projection = from_x1 * dx + from_y1 * dy
+            share = np.clip(projection / (dx * dx + dy * dy), 0, 1)
+            distance = np.hypot(from_x1 - share * dx, from_y1 - share * dy)
+            out += strength * bell(distance, width)
         return out
 
     def material(self, x: Array, y: Array) -> tuple[FloatArray, FloatArray]:
-        """Return ``x`` and ``y``: these are still images, in which no tissue moves."""
+        """Return the positions as they are: in a still image no tissue moves.
+
+        Args:
+            x: Horizontal positions in the image, in mm.
+            y: Depths in the image, in mm, in the shape of ``x``.
+        """
         return np.asarray(x), np.asarray(y)
 
 
@@ -116,36 +127,27 @@ def long_axis_cut(calcium: float, rng: np.random.Generator) -> HeartCut:
     y = 84 + dy
     root = (36 + dx, 68 + dy)
     gap = 11 * (1 - 0.7 * calcium)
+    half_length = 44 * size
+    half_diameter = 21 * size
     blobs = (
         (RIGHT, 4 + dx, 42 + dy, 46.0, 11.0, -0.05),
-        (MY, x, y, 44 * size + wall, 21 * size + wall, tilt),
-        (LV, x, y, 44 * size, 21 * size, tilt),
+        (MY, x, y, half_length + wall, half_diameter + wall, tilt),
+        (LV, x, y, half_length, half_diameter, tilt),
         (MY, *root, 27.0, 17.0, -0.15),
         (LV, *root, 30.0, 14.0, -0.15),
-        (
-            LA,
-            40 + dx,
-            104 + dy,
-            23 * size,
-            15 * size,
-            0.1,
-        ),
+        (LA, 40 + dx, 104 + dy, 23 * size, 15 * size, 0.1),
     )
     width = 1.0 + 2.4 * calcium
     strength = 0.25 + 0.95 * calcium
     leaflets = []
+    root_x, root_y = root
     for side in (-1, 1):
-        hinge = (root[0] - 16, root[1] + side * 13)
-        tip = (root[0] - 4, root[1] + side * gap / 2)
+        hinge = (root_x - 16, root_y + side * 13)
+        tip = (root_x - 4, root_y + side * gap / 2)
         leaflets.append((*hinge, *tip, width, strength))
-    mitral = (
-        18 + dx,
-        92 + dy,
-        -4 + dx,
-        98 + dy,
-        1.3,
-        0.35,
-    )
+    mitral_hinge = (18 + dx, 92 + dy)
+    mitral_tip = (-4 + dx, 98 + dy)
+    mitral = (*mitral_hinge, *mitral_tip, 1.3, 0.35)
     return HeartCut(blobs, (*leaflets, mitral))
 
 
@@ -174,8 +176,10 @@ def short_axis_cut(calcium: float, rng: np.random.Generator) -> HeartCut:
     lines = []
     for k in range(3):
         angle = turn + np.pi / 2 + k * 2 * np.pi / 3
-        tip = (x + inner * np.cos(angle), y + inner * np.sin(angle))
-        hinge = (x + radius * np.cos(angle), y + radius * np.sin(angle))
+        cos = np.cos(angle)
+        sin = np.sin(angle)
+        tip = (x + inner * cos, y + inner * sin)
+        hinge = (x + radius * cos, y + radius * sin)
         lines.append((*tip, *hinge, width, strength))
     return HeartCut(blobs, tuple(lines))
 
@@ -189,13 +193,15 @@ def _draw_picture(
     """Draw one image (112, 112) uint8: the sector, with zeros below it or to its right."""
     below = rng.random() < 0.7
     side = 84 if below else 98
-    picture = frame(_shape_in(view, calcium, rng), scanner, side, rng)
+    shape = _shape_in(view, calcium, rng)
+    picture = frame(shape, scanner, side, rng)
     out = np.zeros((_SIZE, _SIZE), np.uint8)
     margin = (_SIZE - side) // 2
+    middle = slice(margin, margin + side)
     if below:
-        out[:side, margin : margin + side] = picture
+        out[:side, middle] = picture
     else:
-        out[margin : margin + side, :side] = picture
+        out[middle, :side] = picture
     return out
 
 
@@ -252,24 +258,20 @@ class _Study:
         folder = _VIEW_ONLY if no_diagnosis else _FULL
         splits = ["train", "not_used"] if no_diagnosis else [split, split]
         for i, view in enumerate(self.views):
-            yield [
-                f"{self.key}_{i}.png",
-                view,
-                self.label,
-                f"{folder}/labeled",
-                *splits,
-            ]
+            name = f"{self.key}_{i}.png"
+            yield [name, view, self.label, f"{folder}/labeled", *splits]
 
     def unlabelled(self) -> Iterator[list[str]]:
         """Yield the study's rows of the unlabelled part."""
         folder = f"{_FULL}/unlabeled" if self.views else _UNLABELLED
-        for i in range(len(self.views), len(self.views) + self.extra):
+        first = len(self.views)
+        for i in range(first, first + self.extra):
             name = f"{self.key}_{i}.png"
             yield [name, _NOT_GIVEN, self.label, folder, "unlabeled", "unlabeled"]
 
 
 def _split_in(order: int, fold: int, part: str) -> str:
-    """Return the split of patient ``order`` of a grade: of five patients, one is val and one test.
+    """Return the split of a patient: of five patients of a grade, one is val and one test.
 
     Args:
         order: The number of the patient among patients of one grade.
@@ -277,9 +279,12 @@ def _split_in(order: int, fold: int, part: str) -> str:
         part: The development set, a key of ``_SMALLER``.
     """
     turn = (order + fold) % 5
-    if turn < 2:
-        return ("test", "val")[turn]
-    return "train" if (order // 5) % _SMALLER[part] == 0 else "unlabeled"
+    if turn == 0:
+        return "test"
+    if turn == 1:
+        return "val"
+    is_labelled = (order // 5) % _SMALLER[part] == 0
+    return "train" if is_labelled else "unlabeled"
 
 
 def write_tmed(root: Path, patients: int, seed: int) -> Iterator[int]:
@@ -293,8 +298,9 @@ def write_tmed(root: Path, patients: int, seed: int) -> Iterator[int]:
     root.mkdir(parents=True, exist_ok=True)
     (root / "PHANTOM").write_text(NOTICE)
     extra = max(2, patients // 6)
-    drawn = 1 + np.random.default_rng([seed, 8]).permutation(9000)[: patients + 2 * extra]
-    ids: list[int] = drawn.tolist()
+    n_ids = patients + 2 * extra
+    permuted = np.random.default_rng([seed, 8]).permutation(9000)
+    ids: list[int] = (1 + permuted[:n_ids]).tolist()
     studies: list[_Study] = []
     for i in range(patients):
         rng = np.random.default_rng([seed, 3, i])
@@ -316,11 +322,15 @@ def _diagnosed_patient(
     rng: np.random.Generator,
 ) -> list[_Study]:
     """Write a patient with a diagnosis; one in 20 has two studies, which differ for the first."""
-    grade = _CYCLE[i % 7]
-    order = (i // 7) * _CYCLE.count(grade) + _CYCLE[: i % 7].count(grade)
+    cycles, position = divmod(i, 7)
+    grade = _CYCLE[position]
+    before_in_cycle = _CYCLE[:position].count(grade)
+    order = cycles * _CYCLE.count(grade) + before_in_cycle
     grades = [grade]
-    if i % 20 == 1:
-        grades.append((grade + 1) % 3 if i == 1 else grade)
+    if i == 1:
+        grades.append((grade + 1) % 3)
+    elif i % 20 == 1:
+        grades.append(grade)
     studies = []
     for number, study_grade in enumerate(grades, start=1):
         label = str(rng.choice(_GRADES[study_grade]))
@@ -378,11 +388,13 @@ def _write_images(
         drawn_view = view if view in _VIEWS else str(rng.choice(_VIEWS))
         path = root / folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_png(_draw_picture(drawn_view, study.calcium, scanner, rng)))
-    if not (study.views and study.order == 0 and study.key.endswith("s1")):
+        picture = _draw_picture(drawn_view, study.calcium, scanner, rng)
+        path.write_bytes(_png(picture))
+    is_first_of_grade = study.order == 0 and study.key.endswith("s1")
+    if not (study.views and is_first_of_grade):
         return
     first_folder = root / rows[0][3]
-    if not any(path.name.endswith("_99.png") for path in first_folder.iterdir()):
+    if not any(first_folder.glob("*_99.png")):
         picture = _draw_picture("PLAX", study.calcium, scanner, rng)
         (first_folder / f"{study.key}_99.png").write_bytes(_png(picture))
 
@@ -393,7 +405,9 @@ def _png(image: Array) -> bytes:
 
     raw = cv2.imencode(".png", image)[1].tobytes()
     text = b"tEXt" + b"Comment\0phantom"
-    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    length = struct.pack(">I", len(text) - 4)
+    checksum = struct.pack(">I", zlib.crc32(text))
+    chunk = length + text + checksum
     end = 8 + 25  # the signature and the header
     return raw[:end] + chunk + raw[end:]
 

@@ -28,7 +28,10 @@ _ECHONET_FPS = 50
 
 
 def split_of(i: int) -> str:
-    """Return the split of patient ``i`` in phantom trees: of ten, one TEST, one VAL, eight TRAIN."""
+    """Return the split of patient ``i`` (from 0) in phantom trees.
+
+    Of every ten patients one is in TEST, one in VAL and eight in TRAIN.
+    """
     return {0: "TEST", 1: "VAL"}.get(i % 10, "TRAIN")
 
 
@@ -43,7 +46,8 @@ def _nifti(array: Array, spacing: float) -> bytes:
     if data.ndim == 3:
         data = np.moveaxis(data, 0, -1)
     data = np.swapaxes(np.ascontiguousarray(data), 0, 1)
-    image: Any = nibabel.Nifti1Image(data, np.diag([-spacing, -spacing, 1, 1]))  # type: ignore[no-untyped-call]
+    affine = np.diag([-spacing, -spacing, 1, 1])
+    image: Any = nibabel.Nifti1Image(data, affine)  # type: ignore[no-untyped-call]
     image.header["descrip"] = MARK.encode()
     image.header.set_xyzt_units("mm", "sec")
     out = io.BytesIO()
@@ -59,7 +63,11 @@ def _nifti(array: Array, spacing: float) -> bytes:
 
 def _cycle(n: int) -> list[float]:
     """Compute the contraction in ``n`` frames from ED (0) to ES (1)."""
-    return [float((1 - np.cos(np.pi * i / (n - 1))) / 2) for i in range(n)]
+    contractions = []
+    for i in range(n):
+        angle = np.pi * i / (n - 1)
+        contractions.append(float((1 - np.cos(angle)) / 2))
+    return contractions
 
 
 def write_camus(
@@ -83,13 +91,15 @@ def write_camus(
     names = [f"patient{i + 1:04d}" for i in range(patients)]
     order = np.random.default_rng([seed, 7]).permutation(patients)
     n_test = max(1, patients // 10)
+    first_training = 2 * n_test
     parts = {
         "testing": order[:n_test],
-        "validation": order[n_test : 2 * n_test],
-        "training": order[2 * n_test :],
+        "validation": order[n_test:first_training],
+        "training": order[first_training:],
     }
-    for part, rows in parts.items():
-        (split / f"subgroup_{part}.txt").write_text("".join(f"{names[i]}\n" for i in sorted(rows)))
+    for part, members in parts.items():
+        lines = [f"{names[i]}\n" for i in sorted(members)]
+        (split / f"subgroup_{part}.txt").write_text("".join(lines))
     for i, name in enumerate(names):
         _camus_patient(
             base / name,
@@ -106,6 +116,7 @@ def _camus_patient(
     rng: np.random.Generator,
     size: int,
 ) -> None:
+    """Write both views of a patient: the ED and ES frames, the half cycle, masks and facts."""
     folder.mkdir(parents=True, exist_ok=True)
     heart = draw_heart(rng)
     age = int(rng.integers(18, 93))
@@ -124,12 +135,21 @@ def _camus_patient(
             "half_sequence_gt": masks,
         }
         for role, array in files.items():
-            (folder / f"{name}_{letters}_{role}.nii.gz").write_bytes(_nifti(array, DEPTH / size))
-        (folder / f"Info_{letters}.cfg").write_text(
-            f"ED: 1\nES: {_CAMUS_FRAMES}\nNbFrame: {_CAMUS_FRAMES}\nSex: {sex}\nAge: {age}\n"
-            f"ImageQuality: {scanner.quality}\nEF: {round(heart.ef)}\nFrameRate: 25.0\nPhantom: "
-            "yes\n"
-        )
+            path = folder / f"{name}_{letters}_{role}.nii.gz"
+            path.write_bytes(_nifti(array, DEPTH / size))
+        facts = {
+            "ED": 1,
+            "ES": _CAMUS_FRAMES,
+            "NbFrame": _CAMUS_FRAMES,
+            "Sex": sex,
+            "Age": age,
+            "ImageQuality": scanner.quality,
+            "EF": round(heart.ef),
+            "FrameRate": 25.0,
+            "Phantom": "yes",
+        }
+        lines = [f"{key}: {value}\n" for key, value in facts.items()]
+        (folder / f"Info_{letters}.cfg").write_text("".join(lines))
 
 
 def write_echonet(
@@ -152,14 +172,16 @@ def write_echonet(
     traced: list[list[object]] = []
     for i in range(patients):
         rng = np.random.default_rng([seed, 2, i])
-        name = f"0X{int(rng.integers(1 << 60, (1 << 63) - 1)):X}"
+        name = draw_video_name(rng)
         heart = draw_heart(rng)
         scanner = draw_scanner(rng)
-        frames, ed, es, shapes = _beats(heart, scanner, rng, es_first=i % 50 == 7)
+        es_first = i % 50 == 7
+        frames, ed, es, shapes = _beats(heart, scanner, rng, es_first=es_first)
         write_avi(root / "Videos" / f"{name}.avi", frames)
         systolic = heart.volume(1.0)
         diastolic = heart.volume(0.0)
-        ef = 100 * (diastolic - systolic) / diastolic
+        ejected = diastolic - systolic
+        ef = 100 * ejected / diastolic
         video_facts = [_ECHONET_SIZE, _ECHONET_SIZE, _ECHONET_FPS, len(frames)]
         listed.append([name, ef, systolic, diastolic, *video_facts, split_of(i)])
         if i != patients - 1:
@@ -177,6 +199,16 @@ def write_echonet(
     write_table(root / "VolumeTracings.csv", "FileName,X1,Y1,X2,Y2,Frame", traced)
 
 
+def draw_video_name(rng: np.random.Generator) -> str:
+    """Draw a file name like those of EchoNet: "0X" and the hexadecimal digits of a large number.
+
+    Args:
+        rng: The source of randomness; one number is drawn.
+    """
+    number = int(rng.integers(1 << 60, (1 << 63) - 1))
+    return f"0X{number:X}"
+
+
 def _beats(
     heart: Heart,
     scanner: Scanner,
@@ -192,21 +224,57 @@ def _beats(
     beat = int(rng.integers(32, 46))
     start = beat // 3 if es_first else -int(rng.integers(2, 6))
     n = beat + beat // 2
-    contraction = [contraction_at(((i + start) % beat) / beat) for i in range(n)]
-    shapes = [heart.shape(1, c) for c in contraction]
-    frames = [frame(s, scanner, _ECHONET_SIZE, rng) for s in shapes]
+    contractions = beat_contractions(n, beat, start)
+    shapes = [heart.shape(1, contraction) for contraction in contractions]
+    frames = [frame(shape, scanner, _ECHONET_SIZE, rng) for shape in shapes]
     ed = (-start) % beat
-    es = min((i for i in range(n) if i != ed), key=lambda i: (-contraction[i], abs(i - ed)))
     if es_first:
-        es = max(range(ed), key=lambda i: contraction[i])
+        es = max(range(ed), key=lambda i: contractions[i])
+    else:
+        # The frame of the strongest contraction; of several, the one next to the ED frame.
+        others = [i for i in range(n) if i != ed]
+        es = min(others, key=lambda i: (-contractions[i], abs(i - ed)))
     return frames, ed, es, shapes
 
 
 def contraction_at(share: float) -> float:
-    """Compute the contraction (0 ED, 1 ES) at a share of a beat; systole is the first third."""
+    """Compute the contraction (0 ED, 1 ES) at a share of a beat; systole is the first third.
+
+    Args:
+        share: The position in the beat, from 0 to 1.
+
+    Example:
+        >>> [contraction_at(share) for share in (0, 1 / 3, 1)]
+        [0.0, 1.0, 0.0]
+    """
     if share < 1 / 3:
-        return float((1 - np.cos(3 * np.pi * share)) / 2)
-    return float((1 + np.cos(np.pi * min((share - 1 / 3) / 0.5, 1))) / 2)
+        systolic_angle = 3 * np.pi * share
+        return float((1 - np.cos(systolic_angle)) / 2)
+    relaxed = min((share - 1 / 3) / 0.5, 1)
+    diastolic_angle = np.pi * relaxed
+    return float((1 + np.cos(diastolic_angle)) / 2)
+
+
+def beat_contractions(n: int, beat: int, start: int) -> list[float]:
+    """Compute the contraction in each frame of a clip.
+
+    Args:
+        n: The number of frames of the clip.
+        beat: The number of frames of a beat.
+        start: The position of the first frame in its beat, in frames; negative before ED.
+
+    Returns:
+        ``n`` contractions from 0 (ED) to 1 (ES).
+
+    Example:
+        >>> [round(contraction, 2) for contraction in beat_contractions(4, beat=3, start=0)]
+        [0.0, 1.0, 0.25, 0.0]
+    """
+    contractions = []
+    for i in range(n):
+        position = (i + start) % beat
+        contractions.append(contraction_at(position / beat))
+    return contractions
 
 
 def write_avi(
@@ -219,15 +287,15 @@ def write_avi(
     Args:
         path: The file to write.
         frames: (h, w) uint8 each.
-        fps: Frames a second.
+        fps: Frames per second.
 
     Raises:
         StorageError: The file cannot be opened for writing.
     """
-
     import cv2
 
-    size = (frames[0].shape[1], frames[0].shape[0])
+    height, width = frames[0].shape
+    size = (width, height)
     codec = cv2.VideoWriter_fourcc(*"MJPG")  # type: ignore[attr-defined]
     writer = cv2.VideoWriter(str(path), codec, fps, size)
     if not writer.isOpened():
@@ -238,9 +306,17 @@ def write_avi(
         writer.write(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
     writer.release()
     text = MARK.encode() + b"\0"
-    chunk = b"INFOICMT" + struct.pack("<I", len(text)) + text + b"\0" * (len(text) % 2)
-    data = path.read_bytes() + b"LIST" + struct.pack("<I", len(chunk)) + chunk
-    path.write_bytes(data[:4] + struct.pack("<I", len(data) - 8) + data[8:])
+    padding = b"\0" * (len(text) % 2)
+    chunk = b"INFOICMT" + _little_endian(len(text)) + text + padding
+    data = path.read_bytes() + b"LIST" + _little_endian(len(chunk)) + chunk
+    # Bytes 4 to 8 of a RIFF file hold the number of bytes that follow them.
+    length = _little_endian(len(data) - 8)
+    path.write_bytes(data[:4] + length + data[8:])
+
+
+def _little_endian(number: int) -> bytes:
+    """Encode a number as four bytes, the lowest first."""
+    return struct.pack("<I", number)
 
 
 def write_table(

@@ -74,23 +74,20 @@ def write_unity(
     for i in range(patients):
         part = parts[_PARTS[split_of(i)]]
         for view_index, view in enumerate(_VIEW_WORDS):
-            code = hashlib.sha256(f"{seed} {i} {view}".encode()).hexdigest()
+            patient_key = f"{seed} {i} {view}"
+            code = hashlib.sha256(patient_key.encode()).hexdigest()
+            folder = root / "png-cache" / "01" / code[:2] / code[2:4]
             rng = np.random.default_rng([seed, 5, i, view_index])
             for number, picture, points in _pictures(view, rng):
                 name = f"01-{code}-{number:04d}.png"
-                _write_png(root / "png-cache" / "01" / code[:2] / code[2:4] / name, picture)
+                _write_png(folder / name, picture)
                 blank = i == _UNLABELLED and number > 0
                 part[name] = {"labels": _labels(points, odd=i == _LISTS, blank=blank)}
                 misnamed = i == _OTHER_VIEW and view == "A2C"
                 views.append([name, "SUBCOSTAL-HEART" if misnamed else _VIEW_WORDS[view]])
             if i != _NO_PIXEL_SIZE:
-                sizes.append(
-                    [
-                        f"01-{code}",
-                        DEPTH / FRAME_SIZE / 10,
-                        DEPTH / FRAME_SIZE / 10,
-                    ]
-                )
+                pixel_size = DEPTH / FRAME_SIZE / 10  # cm
+                sizes.append([f"01-{code}", pixel_size, pixel_size])
         yield i + 1
     first = next(iter(parts["train"]))
     malformed = first.replace("-0000.png", "-0000_(1).png")
@@ -109,27 +106,35 @@ def _pictures(view: str, rng: np.random.Generator) -> Iterator[tuple[int, Array,
         yield 12, frame(systole, scanner, FRAME_SIZE, rng), _long_axis_points(systole)
         return
     heart = draw_heart(rng)
+    four_chambers = int(view == "A4C")
     for number, contraction in ((0, 0.0), (12, 1.0)):
-        apical = heart.shape(int(view == "A4C"), contraction)
+        apical = heart.shape(four_chambers, contraction)
         pictured = ThreeChamber(apical) if view == "A3C" else apical
         yield number, frame(pictured, scanner, FRAME_SIZE, rng), _apical_points(apical)
 
 
 def _long_axis_points(shape: LongAxisShape) -> _Points:
-    ends = shape.calipers()
+    """Return the ends of the septum and of the posterior wall, in mm."""
+    calipers = shape.calipers()
+    septum_top, septum_bottom = calipers["IVS"]
+    wall_top, wall_bottom = calipers["LVPW"]
     return {
-        "lv-ivs-top": ends["IVS"][0],
-        "lv-ivs-bottom": ends["IVS"][1],
-        "lv-pw-top": ends["LVPW"][0],
-        "lv-pw-bottom": ends["LVPW"][1],
+        "lv-ivs-top": septum_top,
+        "lv-ivs-bottom": septum_bottom,
+        "lv-pw-top": wall_top,
+        "lv-pw-bottom": wall_bottom,
     }
 
 
 def _apical_points(shape: Shape) -> _Points:
+    """Return the apex and the two hinges of the mitral valve, in mm."""
     across = np.array([0.0, -0.8 * shape.width, 0.8 * shape.width])
     along = np.array([0.0, shape.length, shape.length])
     x, y = shape.image(across, along)
-    return {name: (float(x[k]), float(y[k])) for k, name in enumerate(_POINTS[:3])}
+    points = {}
+    for k, name in enumerate(_POINTS[:3]):
+        points[name] = (float(x[k]), float(y[k]))
+    return points
 
 
 def _labels(
@@ -154,8 +159,10 @@ def _labels(
                 "y": "",
             }
             continue
-        x = (points[name][0] + DEPTH / 2) / DEPTH * FRAME_SIZE - 0.5
-        y = points[name][1] / DEPTH * FRAME_SIZE - 0.5
+        from_probe, depth = points[name]
+        from_left = from_probe + DEPTH / 2
+        x = from_left / DEPTH * FRAME_SIZE - 0.5
+        y = depth / DEPTH * FRAME_SIZE - 0.5
         if odd and name == "mv-post-hinge":
             x += FRAME_SIZE
         out[name] = {
@@ -174,13 +181,18 @@ def _labels(
 
 
 def _write_labels(folder: Path, parts: Mapping[str, Mapping[str, object]]) -> None:
+    """Write the labels and the list of images of each part and of all, and the colours."""
     every: dict[str, object] = {}
     for part in parts.values():
         every.update(part)
-    for word, entries in {**parts, "all": every}.items():
-        (folder / f"labels-{word}.json").write_text(json.dumps(entries, indent=1))
-        (folder / f"labels-{word}.txt").write_text("".join(f"{name}\n" for name in entries))
-    keys = {name: {"rgb": f"{k / 8:g} 0.5 1"} for k, name in enumerate((*_POINTS, "curve-lv-endo"))}
+    for part_name, entries in {**parts, "all": every}.items():
+        labels = folder / f"labels-{part_name}.json"
+        labels.write_text(json.dumps(entries, indent=1))
+        lines = [f"{name}\n" for name in entries]
+        (folder / f"labels-{part_name}.txt").write_text("".join(lines))
+    keys = {}
+    for k, name in enumerate((*_POINTS, "curve-lv-endo")):
+        keys[name] = {"rgb": f"{k / 8:g} 0.5 1"}
     (folder / "keys.json").write_text(json.dumps(keys, indent=1))
 
 

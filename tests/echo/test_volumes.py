@@ -69,7 +69,7 @@ def test_what_does_not_exist_is_said() -> None:
         biplane_ef((axis, axis), (axis, axis), convention="standart")
     with pytest.raises(UndefinedError, match="0 ml"):
         ejection_fraction(0, 0)
-    with pytest.raises(UnsupportedOptionError, match="two pictures"):
+    with pytest.raises(UnsupportedOptionError, match="two images"):
         phases_by_area([1.0])
     assert phases_by_area([3, 9, 2, 4]) == (1, 2)
 

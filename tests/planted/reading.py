@@ -127,8 +127,8 @@ FAULTS = [
     Fault(
         "text around the sector is shown",
         SECTOR,
-        "return np.where(self.mask, frames",
-        "return np.where(True, frames",
+        "return np.where(self.mask, cropped",
+        "return np.where(True, cropped",
         DICOM,
     ),
     Fault(
@@ -141,8 +141,8 @@ FAULTS = [
     Fault(
         "what cannot be masked is handed out",
         SECTOR,
-        "if patch is not None and patch.sum() >= _LEAST_SHARE * patch.size:",
-        "if patch is not None:",
+        "if patch.sum() >= least_pixels:",
+        "if True:",
         DICOM,
     ),
     Fault(

@@ -15,7 +15,7 @@ FAULTS = [
     Fault(
         "clips: all clips are one",
         "etab/echo/clips.py",
-        "return list(range(0, max(n - self.span, 0) + 1, self.step or 1)) if self.length else [0]",
+        "return list(range(0, last + 1, self.step or 1))",
         "return [0]",
         (_CLIPS + "test_clips_by_hand",),
     ),

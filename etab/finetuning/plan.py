@@ -212,6 +212,8 @@ def not_tunable(task: Task) -> str:
     if task.aggregate:
         return f"{task.code} joins the answers of several frames; fine-tuning does not yet."
     row = ROW_INPUTS[task.inputs]
+    if row.several_views:
+        return f"Rows of {task.code} are {row.words}; fine-tuning takes one view."
     if row.clip or row.modality != "image":
         return f"Rows of {task.code} are {row.words}; fine-tuning takes single frames."
     return ""

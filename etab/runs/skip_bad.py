@@ -21,7 +21,7 @@ from etab.tasks.menu import TASKS
 from etab.tasks.protocols import parse
 from etab.types import Record
 
-_STILLS = frozenset({"frame", "ED", "ED+ES", "answer"})
+_STILLS = frozenset({"frame", "ED", "ED+ES", "views", "answer"})
 
 
 def sift(source: Source, tasks: Sequence[Task] | None = None) -> Source:

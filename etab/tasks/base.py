@@ -64,9 +64,10 @@ class Task:
         head: Name of the default head.
         inputs: Kind of the rows, a key of ``etab.tasks.inputs.ROW_INPUTS``. "frame": every
             annotated ED or ES frame. "ED": the ED frame of a recording. "ED+ES": both frames of a
-            recording, their features concatenated. "answer": every reference value, with its
-            frame, or with the first frame if the value describes the whole recording. "clip",
-            "clips" and "beats": clips that are cut by ``clip``: one from the middle of the
+            recording, their features concatenated. "views": both frames of every view of a
+            patient, their features concatenated. "answer": every reference value, with its frame,
+            or with the first frame if the value describes the whole recording. "clip", "clips"
+            and "beats": clips that are cut by ``clip``: one from the middle of the
             recording, all of them, or one a beat with end-systole in its middle. Beats are
             counted from the authors' ES frame if there is one, otherwise from the frame that
             ``etab.echo.beats`` finds. "window": every window of a sound. "recording": the mean of
@@ -81,7 +82,7 @@ class Task:
         protocols: Kinds of protocol that the task allows, the primary one first.
         clip: How clips are cut; None if the rows are not clips.
         extra: Whether the task is selected only by its full code or by category and index ("b6"),
-            because it needs many more frames than the others.
+            because it needs many more frames than the others, or is outside the published suites.
         fit_on: Dataset that a cross-dataset task is fitted on; "" if that is ``dataset``.
     """
 

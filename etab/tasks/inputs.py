@@ -25,6 +25,7 @@ class RowInput:
         phases: Phases that the data must mark, in the order of the frames of a row: 0 is
             end-diastole, 1 is end-systole.
         clip: Whether the task must define how clips are cut (``Task.clip``).
+        several_views: Whether a row holds frames of several recordings of a patient.
     """
 
     name: str
@@ -33,6 +34,7 @@ class RowInput:
     module: str
     phases: tuple[int, ...] = ()
     clip: bool = False
+    several_views: bool = False
 
 
 ROW_INPUTS: Registry[RowInput] = Registry("input of tasks")
@@ -42,6 +44,14 @@ for _row in (
     RowInput("ED", "the ED frame of a recording", "image", "etab.features.frames", phases=(0,)),
     RowInput(
         "ED+ES", "the ED and ES frames of a recording", "image", "etab.features.frames", (0, 1)
+    ),
+    RowInput(
+        "views",
+        "the ED and ES frames of every view of a patient",
+        "image",
+        "etab.features.studies",
+        phases=(0, 1),
+        several_views=True,
     ),
     RowInput("answer", "the frame of every answer", "image", "etab.features.frames"),
     RowInput("clip", "the middle clip of a recording", "image", "etab.features.clips", clip=True),

@@ -377,10 +377,28 @@ def _clips() -> Iterable[Task]:
             )
 
 
+def _biplane() -> Task:
+    """Build the EF task on both apical views: the label of CAMUS is a biplane EF.
+
+    It is an extra task, in no suite. Patients and labels are those of the tasks on one view, and
+    so are the anchors.
+    """
+    one_view = TASKS["b0-A4-C"]
+    return replace(
+        one_view,
+        code="b0-AX-C",
+        title="ejection fraction, A2C and A4C together",
+        views=("A2C", "A4C"),
+        inputs="views",
+        extra=True,
+    )
+
+
 for _task in (*_camus(), *_echonet(), *_tmed(), *_lvh(), *_pediatric(), *_unity(), *sound_tasks()):
     TASKS.add(_task.code, _task)
 for _task in list(_clips()):
     TASKS.add(_task.code, _task)
+TASKS.add("b0-AX-C", _biplane())
 
 
 def find(codes: str | Iterable[str] | None = None) -> list[Task]:

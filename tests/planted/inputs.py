@@ -3,6 +3,7 @@
 from tests.faults import Fault
 
 _TESTS = ("tests/tasks/test_inputs.py",)
+_STUDIES = ("tests/features/test_studies.py",)
 
 FAULTS = [
     Fault(
@@ -39,5 +40,40 @@ FAULTS = [
         "input_of(task).check(task, source)",
         "pass",
         _TESTS,
+    ),
+    Fault(
+        "ES stands before ED in a row of several views",
+        "etab/features/studies.py",
+        "for phase in range(_PHASES):\n        for name in task.views:",
+        "for phase in (1, 0):\n        for name in task.views:",
+        _STUDIES,
+    ),
+    Fault(
+        "an absent view reads the last frame",
+        "etab/features/studies.py",
+        "filled = np.where(is_present, of_views, mean)",
+        "filled = np.where(True, values[numbers], mean)",
+        _STUDIES,
+    ),
+    Fault(
+        "views that differ in their answer go on",
+        "etab/features/studies.py",
+        "if len(values) == 1:",
+        "if values:",
+        _STUDIES,
+    ),
+    Fault(
+        "the biplane task is run with its dataset",
+        "etab/tasks/menu.py",
+        'inputs="views",\n        extra=True,',
+        'inputs="views",\n        extra=False,',
+        _STUDIES,
+    ),
+    Fault(
+        "fine-tuning takes rows of several views",
+        "etab/finetuning/plan.py",
+        "if row.several_views:",
+        "if False:",
+        _STUDIES,
     ),
 ]

@@ -1,8 +1,9 @@
 """Write the canonical tables: the rows of every published cell, and the backbones that made them.
 
 ``python -m benchmarks.canonical`` reads the published results and writes ``configs/canonical/``: a
-file for each dataset with the digest of the rows of each task, protocol and seed, and
-``backbones.json`` with the identity of each backbone. Boards compare results with them, so that a
+file for each dataset with the digest of the rows of each task, protocol and seed, ``backbones.json``
+with the identity of each backbone and the tasks that it cannot have, and ``masks.json`` with the digests
+of the predictions and masks of each cell, of which the repository keeps the stated sample. Boards compare results with them, so that a
 result cannot bring rows, patients, folds or a truth of its own. Run it after the boards were made
 again. It fails where two backbones of one cell have different rows.
 """
@@ -13,7 +14,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from etab.leaderboard.admission.canonical import key_of, rows_digest
+from etab.leaderboard.admission.canonical import cell_key, key_of, rows_digest
 from etab.leaderboard.board import CONTROL, PRETRAINED, RANDOM_TWIN
 from etab.results import Result, load_results
 
@@ -51,9 +52,9 @@ def canonical_rows() -> dict[str, dict[str, dict[str, object]]]:
     return datasets
 
 
-def identities() -> dict[str, dict[str, str]]:
-    """Digest of the weights and kind of each published backbone, by name."""
-    known: dict[str, dict[str, str]] = {}
+def identities() -> dict[str, dict[str, object]]:
+    """Digest of the weights, kind and lacking tasks of each published backbone, by name."""
+    known: dict[str, dict[str, object]] = {}
     for folder, result, _ in published():
         facts = {
             "weights_sha256": result.weights_sha256,
@@ -61,7 +62,33 @@ def identities() -> dict[str, dict[str, str]]:
         }
         if known.setdefault(result.backbone, facts) != facts:
             raise SystemExit(f"{result.path(folder)} is of another {result.backbone}.")
+    for name, codes in lacking_tasks().items():
+        known[name]["lacks"] = codes
     return known
+
+
+def lacking_tasks() -> dict[str, list[str]]:
+    """Tasks that a backbone has in no folder, though it has other tasks of their dataset."""
+    tasks_of: dict[tuple[str, str], set[str]] = {}
+    all_tasks: dict[str, set[str]] = {}
+    for _, result, _ in published():
+        tasks_of.setdefault((result.backbone, result.dataset), set()).add(result.task)
+        all_tasks.setdefault(result.dataset, set()).add(result.task)
+    lacking: dict[str, list[str]] = {}
+    for (backbone, dataset), codes in sorted(tasks_of.items()):
+        absent = sorted(all_tasks[dataset] - codes)
+        if absent:
+            lacking.setdefault(backbone, []).extend(absent)
+    return lacking
+
+
+def masks() -> dict[str, list[str]]:
+    """Digests of the predictions and of all masks of each published cell."""
+    return {
+        cell_key(result): [result.predictions_sha256, result.masks["sha256"]]
+        for _, result, _ in published()
+        if result.masks
+    }
 
 
 def _kind(result: Result) -> str:
@@ -76,6 +103,7 @@ def main() -> None:
     for dataset, releases in canonical_rows().items():
         _write(f"{dataset}.json", {"releases": releases})
     _write("backbones.json", identities())
+    _write("masks.json", masks())
 
 
 def _write(name: str, content: object) -> None:

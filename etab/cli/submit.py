@@ -71,6 +71,10 @@ def _in_words(submission: Submission) -> str:
     lines += [
         f"{name}: no result for {', '.join(codes)}" for name, codes in submission.missing.items()
     ]
+    lines += [
+        f"{name}: cannot have {', '.join(codes)}, and gets no rank"
+        for name, codes in submission.lacking.items()
+    ]
     lines += [f"refused: {finding}" for finding in submission.refused]
     lines += [f"to be looked at: {text}" for text in remarks_by_backbone(submission.flagged)]
     lines.append(f"{submission.folder}: {_conclusion(submission)}")
@@ -102,6 +106,7 @@ def _as_json(submission: Submission) -> str:
         "accepted": submission.accepted,
         "complete": list(submission.complete),
         "missing": {name: list(codes) for name, codes in submission.missing.items()},
+        "lacking": {name: list(codes) for name, codes in submission.lacking.items()},
         "findings": findings,
     }
     return json.dumps(content, indent=1)

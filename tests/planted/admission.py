@@ -186,6 +186,27 @@ FAULTS = [
     Fault("a path of a machine is published", SUBMIT, "_PATH.search(text)", "False", SUBMISSION),
     Fault("a missing task is accepted", SUBMIT, "and not self.missing", "", SUBMISSION),
     Fault(
+        "a sample of masks is enough for anybody",
+        SUBMIT,
+        "if has_published_masks(result) else",
+        "if result.masks else",
+        SUBMISSION,
+    ),
+    Fault(
+        "the masks of a published cell vouch for any name",
+        CANONICAL,
+        "return _published_masks().get(cell_key(result)) == digests",
+        "return digests in _published_masks().values()",
+        SUBMISSION,
+    ),
+    Fault(
+        "any published backbone may leave out tasks",
+        SUBMIT,
+        "return known is not None and set(codes) <= set(known.lacks)",
+        "return known is not None",
+        SUBMISSION,
+    ),
+    Fault(
         "any difference counts as reproduced",
         AGAIN,
         "not self.same_machine and abs(self.difference) <= self.allowed",

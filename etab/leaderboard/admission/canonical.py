@@ -103,17 +103,49 @@ class KnownBackbone:
     Attributes:
         weights_sha256: Its identity, as results record it.
         kind: "pretrained", "random twin" or "control".
+        lacks: Tasks of a published dataset that the backbone cannot have, such as e0 of features
+            that have no course over time.
     """
 
     weights_sha256: str
     kind: str
+    lacks: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=1)
 def known_backbones() -> Mapping[str, KnownBackbone]:
     """The backbones of the published boards by name."""
     content = json.loads(resources.text("configs/canonical/backbones.json"))
-    return {name: KnownBackbone(**facts) for name, facts in content.items()}
+    known: dict[str, KnownBackbone] = {}
+    for name, facts in content.items():
+        lacks = tuple(facts.get("lacks", ()))
+        known[name] = KnownBackbone(facts["weights_sha256"], facts["kind"], lacks)
+    return known
+
+
+def cell_key(result: Result) -> str:
+    """Key of a published cell: "TASK BACKBONE PROTOCOL HEAD sSEED"."""
+    return f"{result.task} {result.backbone} {result.protocol} {result.head} s{result.seed}"
+
+
+def has_published_masks(result: Result) -> bool:
+    """Whether a cell of masks is a published one, whose repository keeps the stated sample alone.
+
+    All its masks were there when it was published: the digests of its predictions and of all its
+    masks are both those of the package.
+
+    Args:
+        result: The record of a cell.
+    """
+    digests = [result.predictions_sha256, result.masks.get("sha256")]
+    return _published_masks().get(cell_key(result)) == digests
+
+
+@lru_cache(maxsize=1)
+def _published_masks() -> Mapping[str, list[str]]:
+    """Digests of the predictions and of all masks of each published cell."""
+    content: dict[str, list[str]] = json.loads(resources.text("configs/canonical/masks.json"))
+    return content
 
 
 @lru_cache(maxsize=32)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from etab.errors import DataNotFoundError
 from etab.leaderboard.admission.admit import admit
-from etab.leaderboard.admission.canonical import canonical_release, known_backbones
+from etab.leaderboard.admission.canonical import (
+    canonical_release,
+    has_published_masks,
+    known_backbones,
+)
 from etab.leaderboard.admission.findings import Finding, Verdict
 from etab.leaderboard.admission.masks import kept_masks
 from etab.leaderboard.comparable import counts_on
 from etab.leaderboard.suites import Suite
 from etab.results import Result
-from etab.results.masks import masks_path
+from etab.results.masks import Keep, masks_path
 from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS
 from etab.types import Kind
@@ -41,6 +45,7 @@ class Submission:
         refused: What stands against the folder. Empty for a folder that is accepted.
         flagged: What the maintainers will look at, and may ask about.
         results: The results that the checks of a board let stand.
+        lacking: For published backbones without a rank, the tasks that they cannot have.
     """
 
     folder: Path
@@ -49,6 +54,7 @@ class Submission:
     refused: tuple[Finding, ...]
     flagged: tuple[Finding, ...]
     results: tuple[Result, ...] = ()
+    lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def accepted(self) -> bool:
@@ -100,21 +106,35 @@ def check_submission(
             Finding(Verdict.REFUSED, path, result.task, result.backbone, reason)
             for reason in [*_reasons(result), *_lacking_masks(result, folder)]
         ]
-    tasks_of: dict[str, set[str]] = {}
-    for result in shown:
-        tasks_of.setdefault(result.backbone, set()).add(result.task)
-    missing = {
-        backbone: tuple(code for code in suite.tasks if code not in codes)
-        for backbone, codes in sorted(tasks_of.items())
-    }
+    absent = _absent_tasks(shown, suite)
+    lacking = {name: codes for name, codes in absent.items() if codes and _lacks(name, codes)}
+    missing = {name: codes for name, codes in absent.items() if codes and name not in lacking}
     return Submission(
         folder=folder,
-        complete=tuple(backbone for backbone, codes in missing.items() if not codes),
-        missing={backbone: codes for backbone, codes in missing.items() if codes},
+        complete=tuple(name for name, codes in absent.items() if not codes),
+        missing=missing,
         refused=tuple(refused),
         flagged=admission.flagged,
         results=tuple(shown),
+        lacking=lacking,
     )
+
+
+def _absent_tasks(results: Sequence[Result], suite: Suite) -> dict[str, tuple[str, ...]]:
+    """The tasks of a suite that each backbone has no result for."""
+    tasks_of: dict[str, set[str]] = {}
+    for result in results:
+        tasks_of.setdefault(result.backbone, set()).add(result.task)
+    absent: dict[str, tuple[str, ...]] = {}
+    for backbone, codes in sorted(tasks_of.items()):
+        absent[backbone] = tuple(code for code in suite.tasks if code not in codes)
+    return absent
+
+
+def _lacks(backbone: str, codes: Sequence[str]) -> bool:
+    """Whether a published backbone cannot have any of these tasks."""
+    known = known_backbones().get(backbone)
+    return known is not None and set(codes) <= set(known.lacks)
 
 
 def _reasons(result: Result) -> Iterator[str]:
@@ -142,10 +162,20 @@ def _reasons(result: Result) -> Iterator[str]:
 
 
 def _lacking_masks(result: Result, folder: Path) -> Iterator[str]:
-    """A submission brings the mask of every row, so that Dice is computed and not told."""
-    if TASKS[result.task].kind is not Kind.MASK or kept_masks(result, folder) == "all":
+    """A submission brings the mask of every row, so that Dice is computed and not told.
+
+    Of a published cell the repository keeps the digest of all masks and the stated sample.
+    """
+    if TASKS[result.task].kind is not Kind.MASK:
         return
-    name = masks_path(result.path(folder), "all").name
+    wanted: Keep = "sample" if has_published_masks(result) else "all"
+    beside = kept_masks(result, folder)
+    if beside in ("all", wanted):
+        return
+    name = masks_path(result.path(folder), wanted).name
+    if wanted == "sample":
+        yield f"{name} is missing: a published cell keeps the stated sample. Restore the file"
+        return
     yield (
         f"{name} is missing: a submission brings the predicted masks. Run the cell again with "
         "--keep-masks all"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -127,3 +128,51 @@ def test_the_schema_refuses(change: dict[str, object], folder: Path) -> None:
     record = json.loads(stranger(folder).read_text())
     assert validator.is_valid(record)
     assert not validator.is_valid({**record, **change})
+
+
+# --- published cells, of which the repository keeps a sample of the masks ---
+
+PUBLISHED = Path(__file__).resolve().parents[3] / "benchmarks"
+ONE = Suite(name="one", version=1, tasks=("a0-A2-C",))
+CELL = Path("camus/a0-A2-C/image_stats/official-mask_logistic-s0.json")
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    copied = tmp_path / "published" / CELL
+    copied.parent.mkdir(parents=True)
+    for suffix in (".json", ".csv.gz", ".csv", ".masks-sample.npz"):
+        source = (PUBLISHED / "results" / CELL).with_suffix(suffix)
+        if source.exists():
+            shutil.copy(source, copied.with_suffix(suffix))
+    return tmp_path / "published"
+
+
+def test_a_published_cell_keeps_the_sample_of_its_masks(published: Path) -> None:
+    assert check_submission(published, ONE, protocol="official").accepted
+    masks_path(published / CELL, "sample").unlink()
+    (finding,) = check_submission(published, ONE, protocol="official").refused
+    assert "masks-sample.npz is missing: a published cell keeps" in finding.reason
+
+
+def test_a_published_cell_under_another_name_needs_all_masks(published: Path) -> None:
+    (published / CELL).parent.rename(published / CELL.parent.parent / "mine")
+    moved = published / CELL.parent.parent / "mine" / CELL.name
+    folders.edit(moved, backbone="mine")
+    (finding,) = check_submission(published, ONE, protocol="official").refused
+    assert "masks.npz is missing: a submission brings the predicted masks" in finding.reason
+
+
+def test_a_published_control_without_a_task_that_it_cannot_have_is_accepted(
+    tmp_path: Path,
+) -> None:
+    """The timing features are numbers of a recording: there is no e0 of them, and no rank."""
+    two = Suite(name="two", version=1, tasks=("e0-AL-D", "f1-AL-D"))
+    for cell in ("e0-AL-D/mel_stats", "f1-AL-D/mel_stats", "f1-AL-D/timing_features"):
+        shutil.copytree(PUBLISHED / "results_sounds" / "circor" / cell, tmp_path / "circor" / cell)
+    submission = check_submission(tmp_path, two)
+    assert submission.accepted
+    assert submission.lacking == {"timing_features": ("e0-AL-D",)}
+    for path in (tmp_path / "circor/f1-AL-D/mel_stats").glob("cv5x5-*"):
+        path.unlink()
+    assert check_submission(tmp_path, two).missing == {"mel_stats": ("f1-AL-D",)}

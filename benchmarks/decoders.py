@@ -171,6 +171,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except EtabError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    print("# Decoders beside the linear mask probe\n")
     print(markdown(lines, asked.against))
     for (head, trained), (n, mean) in by_head(lines).items():
         print(f"* {head} (backbone trained: {trained}): {mean:+.4f} on average of {n}")

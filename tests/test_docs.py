@@ -1,4 +1,4 @@
-"""Generated tables are current, the blocks of docs/adding.md run, README names what exists."""
+"""Generated tables are current, the blocks of docs/adding/ run, README names what exists."""
 
 from __future__ import annotations
 
@@ -57,27 +57,9 @@ def _stored(results: str) -> list[Result]:
     return load_results(ROOT / "benchmarks" / results)
 
 
-def blocks(path: Path) -> list[tuple[str, str]]:
-    """Python blocks with the heading they stand under."""
-    found, heading, code = [], "", None
-    for line in path.read_text().splitlines():
-        if line.startswith("```"):
-            if code is not None and code[0] == "python":
-                found.append((heading, "\n".join(code[1:])))
-            code = None if code is not None else [line[3:].strip()]
-        elif code is not None:
-            code.append(line)
-        elif line.startswith("## "):
-            heading = line[3:]
-    return found
-
-
-def programs(path: Path) -> list[tuple[str, str]]:
-    """The blocks under each heading as one program, so that a later block uses what an earlier one made."""
-    parts: dict[str, list[str]] = {}
-    for heading, code in blocks(path):
-        parts.setdefault(heading, []).append(code)
-    return [(heading, "\n\n".join(codes)) for heading, codes in parts.items()]
+def blocks(path: Path) -> list[str]:
+    """The Python blocks of a page."""
+    return re.findall(r"^```python\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def test_the_page_tells_recordings_from_people() -> None:
@@ -95,24 +77,32 @@ def test_the_page_tells_recordings_from_people() -> None:
     assert "means over people" in section.differs
 
 
-@pytest.mark.parametrize(
-    ("heading", "code"),
-    programs(ROOT / "docs" / "adding.md"),
-    ids=lambda v: v if len(v) < 20 else "",
-)
-def test_adding_runs(heading: str, code: str) -> None:
+ADDING = sorted((ROOT / "docs" / "adding").glob("*.md"))
+
+
+def test_everything_that_can_be_added_has_a_page() -> None:
+    text = (ROOT / "docs" / "adding.md").read_text()
+    assert {path.stem for path in ADDING} == set(re.findall(r"\(adding/(\w+)\.md\)", text))
+    assert len(ADDING) == 6
+
+
+@pytest.mark.parametrize("path", ADDING, ids=lambda path: path.stem)
+def test_adding_runs(path: Path) -> None:
+    code = "\n\n".join(blocks(path))
+    assert code, f"{path} shows no code"
     registries = (METRICS, INPUTS, ROW_INPUTS)
     registered = [set(registry) for registry in registries]
     try:
-        exec(compile(code, f"docs/adding.md: {heading}", "exec"), {"__name__": "adding"})
+        exec(compile(code, f"docs/adding/{path.name}", "exec"), {"__name__": "adding"})
     finally:
         for registry, names in zip(registries, registered, strict=True):
             for name in set(registry) - names:
                 registry.remove(name)
 
 
-def test_adding_names_files_that_exist() -> None:
-    text = (ROOT / "docs" / "adding.md").read_text()
+@pytest.mark.parametrize("page", [ROOT / "docs" / "adding.md", *ADDING], ids=lambda p: p.stem)
+def test_adding_names_files_that_exist(page: Path) -> None:
+    text = page.read_text()
     for path in re.findall(r"`((?:etab|tests|checkpoints)/[\w/.]+)`", text):
         assert (ROOT / path).exists(), path
 

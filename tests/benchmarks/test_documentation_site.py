@@ -1,0 +1,115 @@
+"""The documentation site is built from the pages and docstrings of the repository."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+import etab
+from benchmarks.pages import site
+
+
+class Addresses(HTMLParser):
+    """Collects the links, the anchors and the loaded files of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if values.get("id"):
+            self.anchors.add(str(values["id"]))
+        if tag == "a" and values.get("href"):
+            self.links.append(str(values["href"]))
+        if tag in ("img", "script", "source", "audio", "video") and values.get("src"):
+            self.loaded.append(str(values["src"]))
+        if tag == "link" and values.get("rel") == "stylesheet":
+            self.loaded.append(str(values["href"]))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    for package in ("sphinx", "furo", "myst_nb"):
+        pytest.importorskip(package, reason=f"the documentation site needs {package}")
+    out = tmp_path_factory.mktemp("site") / "site"
+    site.build(out, boards=False)
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_link_of_the_site_leads_somewhere(built: Path) -> None:
+    pages = {path: Addresses(path.read_text()) for path in built.rglob("*.html")}
+    n_links = 0
+    for path, page in pages.items():
+        for link in page.links:
+            address, _, anchor = unquote(link).partition("#")
+            if re.match(r"(https?|mailto):", address) or "boards/" in address:
+                continue
+            target = (path.parent / address).resolve() if address else path
+            assert target.exists(), f"{path.relative_to(built)}: {link}"
+            if anchor and target in pages:
+                assert anchor in pages[target].anchors, f"{path.relative_to(built)}: {link}"
+            n_links += 1
+    assert n_links > 5_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_site_loads_nothing_from_another_server(built: Path) -> None:
+    loaded = []
+    for path in built.rglob("*.html"):
+        loaded += Addresses(path.read_text()).loaded
+    assert len(loaded) > 500
+    assert [address for address in loaded if re.match(r"(https?:)?//", address)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_reference_notebooks_and_pages_are_on_the_site(built: Path) -> None:
+    api = (built / "docs" / "api" / "index.html").read_text()
+    for name in set(etab.__all__) - {"__version__", "ETAB_dataset"}:
+        assert f'<span class="pre">{name}</span>' in api, name
+    assert 'id="etab.metrics.inference.paired_test"' in (
+        built / "docs" / "api" / "etab.metrics.html"
+    ).read_text().replace("&quot;", '"')
+    notebooks = sorted((built / "docs" / "notebooks").glob("*.html"))
+    assert len(notebooks) == len(list((site.ROOT / "docs" / "notebooks").glob("*.ipynb")))
+    assert "<img" in (built / "docs" / "notebooks" / "4_heart_sounds.html").read_text()
+    assert "pip install . &amp;&amp; etab demo" in re.sub(
+        r"<[^>]+>", "", (built / "docs" / "quickstart.html").read_text()
+    )
+    redirect = (built / "index.html").read_text()
+    assert "docs/index.html" in redirect
+
+
+def test_every_package_has_a_page_of_reference() -> None:
+    names = site.packages()
+    folders = {path.parent for path in (site.ROOT / "etab").rglob("__init__.py")}
+    moved = ("etab.baselines", "etab.utils", "etab.benchmarks", "etab.scores")
+    for folder in folders:
+        name = ".".join(folder.relative_to(site.ROOT).parts)
+        assert (name in names) != (name == "etab" or name.startswith(moved)), name
+    for name in names:
+        importlib.import_module(name)
+
+
+def test_a_site_is_not_written_over_other_files(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="is not empty"):
+        site.build(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_boards_are_of_published_results() -> None:
+    for _, arguments in site.BOARDS.values():
+        assert (site.ROOT / arguments[0]).is_dir()

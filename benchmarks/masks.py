@@ -5,8 +5,8 @@ every backbone of the CAMUS board, the left ventricle (LV), the myocardium (MY) 
 authors' split. ``--repeated NAMES --seeds 0,1`` adds five folds of patients with these fold seeds. Values are mean Dice of
 test frames. Penalty, pooling and threshold are chosen inside the training patients. Seconds are processor time of one
 thread for a cell alone: sampling the maps, fitting and predicting, but not reading features. Cells are kept in
-``benchmarks/masks.json`` as they are done, so that a run goes on where it was interrupted; the table is written to
-``benchmarks/masks.md``.
+``benchmarks/masks.json`` as they are done, so that a run goes on where it was interrupted; cells of an earlier version of a
+head are run again. The table is written to ``benchmarks/masks.md``.
 """
 
 from __future__ import annotations
@@ -105,6 +105,22 @@ def cells(
             }
 
 
+def is_current(cell: Cell) -> bool:
+    """Whether a cell is of the version that its head has now."""
+    return bool(cell["version"] == heads.HEADS[cell["head"]].version)
+
+
+def finished(stored: Sequence[Cell], backbone: str, view: str, seed: int | None) -> bool:
+    """Whether both heads, in their versions of now, are done on every structure of a view."""
+    done = {
+        (cell["structure"], cell["head"])
+        for cell in stored
+        if (cell["backbone"], cell["view"], cell["seed"]) == (backbone, view, seed)
+        and is_current(cell)
+    }
+    return done == {(s, head) for s in STRUCTURES.values() for head in (OLD, NEW)}
+
+
 class Table:
     """The cells that were run, by backbone, view, structure, fold seed and head."""
 
@@ -183,6 +199,19 @@ def grids() -> dict[str, tuple[float, ...]]:
     return {OLD: MASK_PENALTIES, NEW: LOGISTIC_PENALTIES}
 
 
+def versions(found: Sequence[Cell]) -> str:
+    """The versions of the heads in the table, beside those of now where they differ."""
+    words = []
+    for head in (OLD, NEW):
+        measured = sorted({cell["version"] for cell in found if cell["head"] == head})
+        text = f"`{head}` {' and '.join(map(str, measured))}"
+        now = heads.HEADS[head].version
+        if measured and measured != [now]:
+            text += f" (now {now}; run the command again for it)"
+        words.append(text)
+    return f"Versions of the heads: {', '.join(words)}."
+
+
 def markdown(found: Sequence[Cell]) -> str:
     """The page: the authors' split, then each fold seed."""
     table = Table(found)
@@ -206,7 +235,7 @@ def markdown(found: Sequence[Cell]) -> str:
             f"Mean gain of {len(gains)} cells of the authors' split: {np.nanmean(gains):+.4f}; "
             f"{sum(g > 0 for g in gains)} gain.",
         ]
-    out += ["", table.edges()]
+    out += ["", table.edges(), versions(found)]
     return "\n".join(out) + "\n"
 
 
@@ -232,8 +261,11 @@ def main(words: Sequence[str] | None = None) -> int:
     wanted += [(n, seed) for n in asked.repeated.split(",") if n for seed in seeds]
     for backbone, seed in wanted:
         for view in VIEWS:
-            if any((c["backbone"], c["view"], c["seed"]) == (backbone, view, seed) for c in found):
+            if finished(found, backbone, view, seed):
                 continue
+            # Cells of an earlier version, or of a run that ended within this view, go.
+            key = (backbone, view, seed)
+            found = [c for c in found if (c["backbone"], c["view"], c["seed"]) != key]
             found += cells(asked.root, asked.cache or default_cache(), backbone, view, seed)
             store.write_text(json.dumps(found, indent=1) + "\n")
             (asked.out / "masks.md").write_text(markdown(found))

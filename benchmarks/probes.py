@@ -1,8 +1,8 @@
 """The stacked probe beside the probes of one layer, on real CAMUS: every backbone, several fold seeds.
 
 ``python -m benchmarks.probes --root CAMUS --cache DIR [--backbones ...] [--seeds 3 4] [--tasks ...]
-[--keep FILE]`` fits the head of each task (ridge or logistic regression on the one layer and pooling
-that is best inside the training patients) and the head ``stack`` on the same class-stratified folds
+[--keep FILE]`` fits the earlier head of each task (``ridge`` or ``logistic`` on the one layer and pooling that is
+best inside the training patients) and the head ``stack`` on the same class-stratified folds
 of patients, and writes ``benchmarks/probes.md``. Features come from the cache of an earlier run.
 
 MAE is the mean over patients. AUROC is the share of the pairs of rows of both classes within a fold
@@ -43,6 +43,9 @@ PRETRAINED = (
     "hed_vgg16",
 )
 BACKBONES = (*PRETRAINED, *[f"random/{name}" for name in PRETRAINED], "pixel_pca", "image_stats")
+ONE_LAYER = {Kind.VALUE: "ridge", Kind.BINARY: "logistic", Kind.CLASSES: "logistic"}
+"""The heads of the tasks before ``stack`` became the head of them all."""
+STACK = "stack"
 TASKS_SHOWN = ("b0-A2-C", "b0-A4-C", "b1-A2-C", "b1-A4-C", "c0-AX-C", "d0-A2-C", "d0-A4-C")
 
 
@@ -133,7 +136,7 @@ def measured(
         for code, rows in rows_of.items():
             features = row_features(embedded, rows, maps=False)
             for seed in seeds:
-                for head in (TASKS[code].head, "stack"):
+                for head in (ONE_LAYER[TASKS[code].kind], STACK):
                     if (name, code, head, seed) not in finished:
                         yield cell_of(name, TASKS[code], head, seed, rows, features)
 
@@ -145,9 +148,9 @@ def page(cells: Sequence[Cell], names: Sequence[str], seeds: Sequence[int]) -> s
         "",
         f"Real CAMUS (500 patients), class-stratified five-fold cross-validation, fold seeds "
         f"{', '.join(map(str, seeds))}, which no choice in the design of the head was made on.",
-        "Each entry: the head of the task (ridge or logistic regression on one layer) -> `stack`, "
+        "Each entry: the earlier head of the task (`ridge` or `logistic`, on one layer) -> `stack`, "
         "mean over fold seeds, in brackets the standard deviation over fold seeds.",
-        "Last column: processor time of `stack` over that of the head of the task. Command: "
+        "Last column: processor time of `stack` over that of the earlier head. Command: "
         "`python -m benchmarks.probes --root CAMUS --cache DIR`.",
     ]
     for code in dict.fromkeys(cell.task for cell in cells):
@@ -160,8 +163,9 @@ def page(cells: Sequence[Cell], names: Sequence[str], seeds: Sequence[int]) -> s
         changes = []
         ratios = []
         for name in names:
-            old = [c for c in cells if (c.backbone, c.task, c.head) == (name, code, task.head)]
-            new = [c for c in cells if (c.backbone, c.task, c.head) == (name, code, "stack")]
+            one_layer = ONE_LAYER[task.kind]
+            old = [c for c in cells if (c.backbone, c.task, c.head) == (name, code, one_layer)]
+            new = [c for c in cells if (c.backbone, c.task, c.head) == (name, code, STACK)]
             if not old or not new:
                 continue
             changes.append(_mean(new) - _mean(old))

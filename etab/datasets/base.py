@@ -124,7 +124,11 @@ class Source(ABC):
         self.faults += faults
 
     def keep(self, records: Sequence[Record]) -> None:
-        """Restrict the list of recordings to these."""
+        """Restrict the list of recordings.
+
+        Args:
+            records: The recordings that remain.
+        """
         ids = {record.id for record in records}
         self._records = tuple(record for record in self.records() if record.id in ids)
 
@@ -196,7 +200,11 @@ class Source(ABC):
 
     @abstractmethod
     def n_frames(self, record: Record) -> int:
-        """Count the frames of a recording."""
+        """Count the frames of a recording.
+
+        Args:
+            record: A recording of this source.
+        """
 
     @abstractmethod
     def answers(
@@ -234,11 +242,19 @@ class Source(ABC):
         return None
 
     def still(self, record: Record) -> bool:
-        """Whether the frames are separate images, from which no clip can be cut."""
+        """Whether the frames are separate images, from which no clip can be cut.
+
+        Args:
+            record: A recording of this source.
+        """
         return False
 
     def phases(self, record: Record) -> tuple[int, int] | None:
-        """Return the (ED, ES) frames, from 0, if the authors name both, else None."""
+        """Return the (ED, ES) frames, from 0, if the authors name both, else None.
+
+        Args:
+            record: A recording of this source.
+        """
         if not any(target.name == "ES/ED" for target in self.card.targets):
             return None
         frame_of_phase: dict[int, int | None] = {}
@@ -314,7 +330,11 @@ class SoundSource(Source):
 
     @abstractmethod
     def n_samples(self, record: Record) -> int:
-        """Count the samples of a recording, from its header."""
+        """Count the samples of a recording, from its header.
+
+        Args:
+            record: A recording of this source.
+        """
 
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
         """Refuse to read frames.
@@ -332,6 +352,9 @@ class SoundSource(Source):
 
     def n_frames(self, record: Record) -> int:
         """Refuse to count frames.
+
+        Args:
+            record: A recording of this source.
 
         Raises:
             UnsupportedOptionError: Always; a sound has no frames.

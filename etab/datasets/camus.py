@@ -1,12 +1,15 @@
-"""CAMUS: 500 patients, apical 2- and 4-chamber views, chambers outlined at end-diastole and
-    end-systole.
+"""CAMUS: apical 2- and 4-chamber views of 500 patients, outlined at end-diastole and end-systole.
 
-Every published layout: the NIfTI release (``database_nifti/``, ``database_split/``, half sequences
-where present), the older one (``training/``, ``testing/``, MetaImage), and TED (``database/``,
-MetaImage): full cycles of 98 of the patients, 4-chamber view alone, every frame outlined, no split.
-A recording is one view of one patient. Its frames are the sequence where that is present, else the
-two stills in the order of their frame numbers. The stills are what was outlined: in a sequence they
-stand for the ED and the ES frame.
+Three published layouts are read:
+
+* the NIfTI release: ``database_nifti/``, ``database_split/``, and half sequences where present;
+* the older release: ``training/`` and ``testing/``, as MetaImage;
+* TED: ``database/``, as MetaImage. It holds full cycles of 98 of the patients in the 4-chamber
+  view, with every frame outlined, and has no split.
+
+A recording is one view of one patient. Its frames are the sequence if there is one, and otherwise
+the two stills in the order of their frame numbers. The authors outlined the stills, so in a
+sequence the stills replace the ED and the ES frame.
 """
 
 from __future__ import annotations
@@ -95,9 +98,9 @@ class CamusSource(Source):
     def phantom(self) -> bool:
         """Whether the marker file, a cfg or the header of a volume marks the tree as a phantom."""
         if self._phantom is None:
-            self._phantom = (self.root / "PHANTOM").is_file() or any(
-                map(self._says_phantom, self.records())
-            )
+            self._phantom = (self.root / "PHANTOM").is_file()
+            if not self._phantom:
+                self._phantom = any(self._is_marked(record) for record in self.records())
         return self._phantom
 
     def records(self) -> Sequence[Record]:
@@ -120,14 +123,22 @@ class CamusSource(Source):
         return self._records
 
     def still(self, record: Record) -> bool:
-        """Whether the recording has only the ED and the ES still."""
+        """Whether the recording has only the ED and the ES still.
+
+        Args:
+            record: A recording of this source.
+        """
         return "sequence" not in record.files
 
     def n_frames(self, record: Record) -> int:
-        """Return 2 for stills, otherwise the length of the sequence."""
-        return (
-            2 if self.still(record) else self._header(self.root / record.files["sequence"]).shape[0]
-        )
+        """Count the frames: 2 for stills, otherwise the length of the sequence.
+
+        Args:
+            record: A recording of this source.
+        """
+        if self.still(record):
+            return 2
+        return self._header(self.root / record.files["sequence"]).shape[0]
 
     def phases(self, record: Record) -> tuple[int, int]:
         """Return the ED and ES frame.
@@ -146,11 +157,9 @@ class CamusSource(Source):
             CorruptFileError: The cfg names a frame that does not exist.
         """
         cfg = self._info(record)
-        named = (
-            None
-            if not {"ED", "ES"} <= set(cfg)
-            else (self._number(record, "ED"), self._number(record, "ES"))
-        )
+        named = None
+        if "ED" in cfg and "ES" in cfg:
+            named = (self._number(record, "ED"), self._number(record, "ES"))
         if self.still(record):
             return (1, 0) if named and named[0] > named[1] else (0, 1)
         n = self.n_frames(record)
@@ -183,16 +192,19 @@ class CamusSource(Source):
             raise UnsupportedOptionError(
                 f"{record.id} has frames 0 to {n - 1}; asked for {list(numbers)}."
             )
-        ed, es = self.phases(record)
-        roles = {i: role for role, i in (("ED", ed), ("ES", es)) if role in record.files}
-        stills = {i: self._grey(record, roles[i])[0] for i in sorted(set(numbers) & set(roles))}
-        rest = None if set(numbers) <= set(roles) else self._grey(record, "sequence")
-        out = [stills[i] if i in stills or rest is None else rest[i] for i in numbers]
-        if len({frame.shape for frame in out}) > 1:
-            raise CorruptFileError(
-                f"{record.id}: its frames differ in size, {sorted({f.shape for f in out})}."
-            )
-        return np.stack(out) if out else np.empty((0, 0, 0), np.uint8)
+        phases = zip(("ED", "ES"), self.phases(record), strict=True)
+        role_of = {number: role for role, number in phases if role in record.files}
+        frame_of: dict[int, Array] = {}
+        for number in sorted(set(numbers) & set(role_of)):
+            frame_of[number] = self._grey(record, role_of[number])[0]
+        for number in sorted(set(numbers) - set(role_of)):
+            frame_of[number] = self._grey(record, "sequence")[number]
+        shapes = {frame.shape for frame in frame_of.values()}
+        if len(shapes) > 1:
+            raise CorruptFileError(f"{record.id}: its frames differ in size, {sorted(shapes)}.")
+        if not frame_of:
+            return np.empty((0, 0, 0), np.uint8)
+        return np.stack([frame_of[number] for number in numbers])
 
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
@@ -228,9 +240,9 @@ class CamusSource(Source):
             )
         if target.name in ("EF", "CM"):
             ef = self._ef(record)
-            return (
-                () if ef is None else (Answer(ef if target.name == "EF" else int(ef < EF_LIMIT)),)
-            )
+            if ef is None:
+                return ()
+            return (Answer(ef if target.name == "EF" else int(ef < EF_LIMIT)),)
         self.card.target(target.name)
         return ()
 
@@ -249,8 +261,12 @@ class CamusSource(Source):
         return self._annotated(record)
 
     def spacing(self, record: Record) -> tuple[float, float] | None:
-        """Pixel spacing (row, column) in mm as the header gives it; differs by axis in the older
-        release.
+        """Return the height and width in mm of a pixel, as the header gives them.
+
+        They differ from one another in the older release.
+
+        Args:
+            record: A recording of this source.
         """
         return self._header(self._image(record)).spacing
 
@@ -263,8 +279,9 @@ class CamusSource(Source):
         return self.layout.split_files()
 
     def canonical(self) -> str:
-        """The split of the NIfTI release; the older one numbers and parts its patients in another
-        way.
+        """Name the canonical split of the NIfTI release.
+
+        The older release has other numbers of patients and other parts: "" for it.
         """
         return self.card.name if self.layout.nifti else ""
 
@@ -279,14 +296,12 @@ class CamusSource(Source):
         return [f"no picture of the view {view} is here; it is left out" for view in absent]
 
     def _views(self, rows: Sequence[tuple[str, str, str, frozenset[str]]]) -> tuple[str, ...]:
-        """The views of this copy: those of which any patient has a picture, or all where there is
-        none at all.
-        """
+        """List the views of which any patient has a picture; all views if there is no picture."""
         if self.layout.ted:
             return ("A4C",)
-        chambers = {
-            chamber for patient, _, _, names in rows for chamber in pictured(patient, names)
-        }
+        chambers: set[str] = set()
+        for patient, _, _, names in rows:
+            chambers.update(pictured(patient, names))
         views = tuple(view for view in self.card.views if CHAMBERS[view] in chambers)
         return views or self.card.views
 
@@ -334,24 +349,23 @@ class CamusSource(Source):
     def _info(self, record: Record) -> Mapping[str, str]:
         return self._cfg_of(record.files.get("info"))
 
-    def _says_phantom(self, record: Record) -> bool:
-        if any(
-            self._optional_cfg(record.files.get(role)).get("Phantom")
-            for role in ("info", "info_other")
-        ):
-            return True
-        images = [
-            self.root / record.files[r] for r in ("ED", "ES", "sequence") if r in record.files
-        ]
-        return any(
-            "phantom" in self._header(image).description.lower()
-            for image in images
-            if image.is_file()
-        )
+    def _is_marked(self, record: Record) -> bool:
+        """Whether a cfg or the header of a volume marks the recording as a phantom."""
+        for role in ("info", "info_other"):
+            if self._optional_cfg(record.files.get(role)).get("Phantom"):
+                return True
+        for role in ("ED", "ES", "sequence"):
+            if role not in record.files:
+                continue
+            image = self.root / record.files[role]
+            if image.is_file() and "phantom" in self._header(image).description.lower():
+                return True
+        return False
 
     def _ef(self, record: Record) -> float | None:
-        """EF in % from whichever view's cfg is there; None for TED without it and the older
-        release's testing patients.
+        """Return the EF in % from the cfg of either view.
+
+        It is None for the testing patients of the older release, and for TED without a cfg.
         """
         for role in ("info", "info_other"):
             cfg = self._cfg_of(record.files.get(role))
@@ -360,13 +374,13 @@ class CamusSource(Source):
                     return cfg_number(self.root / record.files[role], cfg, key, 0, 100)
         if self.layout.ted or (not self.layout.nifti and record.split == "test"):
             return None
-        where = self._image(record).parent
+        folder = self._image(record).parent
         if "info" in record.files or "info_other" in record.files:
             raise CorruptFileError(
-                f"{where}: no Info file gives EF for {record.patient}. Restore it as published."
+                f"{folder}: no Info file gives EF for {record.patient}. Restore it as published."
             )
         raise LayoutError(
-            f"{where / 'Info_2CH.cfg'} is missing, and Info_4CH.cfg too; one of them gives EF. "
+            f"{folder / 'Info_2CH.cfg'} is missing, and Info_4CH.cfg too; one of them gives EF. "
             "Restore one."
         )
 
@@ -402,11 +416,10 @@ class CamusSource(Source):
         return self._last[1]
 
     def _labels(self, record: Record, role: str) -> Array:
-        """Labels (k, h, w), refused where they do not lie on the picture that they outline."""
+        """Read labels (k, h, w); refuse them if they do not fit the picture that they outline."""
         path = self.root / record.files[role]
-        image = self.root / record.files.get(
-            role.removesuffix("_gt"), record.files.get("sequence", "")
-        )
+        sequence = record.files.get("sequence", "")
+        image = self.root / record.files.get(role.removesuffix("_gt"), sequence)
         volume = read_volume(path)
         if volume.info.channels != 1:
             raise CorruptFileError(
@@ -421,25 +434,25 @@ class CamusSource(Source):
         return mask
 
     def _masks(self, record: Record, label: int, at: Collection[int] | None) -> tuple[Answer, ...]:
-        """Masks (h, w) by frame; a still's own mask stands for its frame of the sequence, which is
-        then not read.
+        """Read masks (h, w) in frame order.
+
+        The mask of a still replaces that of its frame of the sequence. The sequence is read only
+        if other frames are wanted.
         """
         roles = zip(self.phases(record), ("ED_gt", "ES_gt"), strict=True)
         role_of_frame = {frame: role for frame, role in roles if role in record.files}
-        numbers = (
-            set(self._annotated(record)) if at is None else set(at) & set(self._annotated(record))
-        )
-        masks = {
-            frame: self._labels(record, role_of_frame[frame])[0]
-            for frame in numbers & set(role_of_frame)
-        }
+        numbers = set(self._annotated(record))
+        if at is not None:
+            numbers &= set(at)
+        masks: dict[int, Array] = {}
+        for frame in numbers & set(role_of_frame):
+            masks[frame] = self._labels(record, role_of_frame[frame])[0]
         if numbers - set(role_of_frame):
             sequence_labels = self._labels(record, "sequence_gt")
             if len(sequence_labels) != self.n_frames(record):
                 raise CorruptFileError(
                     f"{self.root / record.files['sequence_gt']} has {len(sequence_labels)} frames "
-                    "and "
-                    f"{record.files['sequence']} has {self.n_frames(record)}. Restore both as "
+                    f"and {record.files['sequence']} has {self.n_frames(record)}. Restore both as "
                     "published."
                 )
             masks |= {frame: sequence_labels[frame] for frame in numbers - set(role_of_frame)}
@@ -461,9 +474,7 @@ def _check_one_frame(path: Path, frames: Array) -> None:
 
 
 def _check_overlay(path: Path, mask: VolumeInfo, image: Path, picture: VolumeInfo) -> None:
-    """Refuse a mask that is of another size than its picture, or was turned where the picture was
-    not.
-    """
+    """Refuse a mask that differs from its picture in size, or in whether it was turned."""
     if mask.shape[1:] != picture.shape[1:]:
         raise CorruptFileError(
             f"{path} is {mask.shape[1]} x {mask.shape[2]} pixels and its picture {image.name} is "
@@ -474,6 +485,6 @@ def _check_overlay(path: Path, mask: VolumeInfo, image: Path, picture: VolumeInf
     if is_one_unknown:
         raise CorruptFileError(
             f"{path} has the orientation {names[0] or 'unknown'} and its picture {image.name} "
-            f"{names[1] or 'unknown'}, so "
-            "that it cannot be told whether one lies on the other. Write both with one direction."
+            f"{names[1] or 'unknown'}, so that it cannot be told whether one lies on the other. "
+            "Write both with one direction."
         )

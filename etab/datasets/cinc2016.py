@@ -164,7 +164,11 @@ class Cinc2016Source(SoundSource):
         return read_wav(path, rate=CINC2016_RATE)
 
     def n_samples(self, record: Record) -> int:
-        """Count the samples, from the header of the audio file."""
+        """Count the samples, from the header of the audio file.
+
+        Args:
+            record: A recording of this source.
+        """
         return self._info(record).n
 
     def ecg(self, record: Record) -> FloatArray | None:

@@ -1,6 +1,4 @@
-"""The tables of the CinC Challenge 2016: labels with and without quality, the appendix of patients,
-the withdrawn.
-"""
+"""The tables of the CinC Challenge 2016: labels, the appendix of patients, withdrawn records."""
 
 from __future__ import annotations
 
@@ -22,6 +20,15 @@ _NAME = re.compile(r"^[a-i]\d{4,5}$")
 _NAMES_OF_RECORDS = frozenset(
     {"record", "record name", "record_name", "recording", "name", "file", "filename", "id"}
 )
+
+
+# The columns of the appendix by the names under which their values are kept.
+_FACTS = {
+    "diagnosis": "diagnosis",
+    "site": "transducer site",
+    "murmurs": "murmurs",
+    "state": "recording state",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +54,12 @@ class Appendix:
 
 
 def rows_of(path: Path) -> list[list[str]]:
-    """Stripped cells of a table without column names; blank rows and names that other programs add
-    are left out.
+    """Read the stripped cells of a table, without blank rows.
+
+    A first row of column names, which other programs add, is left out.
+
+    Args:
+        path: The table.
     """
     rows = read_rows(path, lossy=True)
     if rows and (is_numbered_header(rows[0]) or rows[0][0].casefold() in _NAMES_OF_RECORDS):
@@ -57,11 +68,19 @@ def rows_of(path: Path) -> list[list[str]]:
 
 
 def read_reference(path: Path) -> dict[str, Reference]:
-    """Labels by record: 2 columns (name, label), or 3 and more, of which the third is the quality
-    (1 good, 0 unsure).
+    """Read the labels by record.
 
-    Raises CorruptFileError naming the line: no name of the challenge, a label other than 1 and -1,
-    a quality other than 0 and 1, a record twice.
+    Args:
+        path: A table with the name and the label in the first two columns. The third column, if
+            there is one, is the quality: 1 good, 0 unsure.
+
+    Returns:
+        The rows by the name of the record.
+
+    Raises:
+        CorruptFileError: A name is not one of the challenge, a label is neither 1 nor -1, a quality
+            is neither 0 nor 1, a record is listed twice, or the table is empty. The message names
+            the line.
     """
     labels: dict[str, Reference] = {}
     for number, row in enumerate(rows_of(path), start=1):
@@ -73,8 +92,8 @@ def read_reference(path: Path) -> dict[str, Reference]:
         if not _NAME.match(name) or label not in (1, -1) or not known:
             raise CorruptFileError(
                 f"{path}, line {number}: {','.join(row)[:80]!r}; wanted 'a0001,1' (1 abnormal, -1 "
-                "normal), and a quality "
-                "of 0 or 1 if there is a third column. Restore it as published."
+                "normal), and a quality of 0 or 1 if there is a third column. Restore it as "
+                "published."
             )
         if name in labels:
             raise CorruptFileError(
@@ -87,51 +106,56 @@ def read_reference(path: Path) -> dict[str, Reference]:
 
 
 def read_withdrawn(path: Path) -> set[str]:
-    """The records that the organisers' list names, one a line."""
-    return {
-        row[0].removesuffix(".wav")
-        for row in rows_of(path)
-        if _NAME.match(row[0].removesuffix(".wav"))
-    }
+    """Read the names of the records that the organisers withdrew.
+
+    Args:
+        path: Their list, one name a line.
+    """
+    names = {row[0].removesuffix(".wav") for row in rows_of(path)}
+    return {name for name in names if _NAME.match(name)}
 
 
 def read_appendix(path: Path) -> dict[str, Appendix]:
-    """Patients and facts by record, from the first row that has the column 'Challenge record name'
-    on.
+    """Read the patients and facts by record.
 
-    Raises CorruptFileError where there is no such column or a record stands twice.
+    Args:
+        path: The appendix. Its column names are in the first row that has a cell 'Challenge record
+            name'; rows above it are not read.
+
+    Returns:
+        The rows by the name of the record.
+
+    Raises:
+        CorruptFileError: There is no such column, or a record is listed twice.
     """
-    rows = read_rows(path, lossy=True)
-    heads = [
-        i for i, row in enumerate(rows) if any(_key(c) == "challenge record name" for c in row)
-    ]
-    if not heads:
-        raise CorruptFileError(f"{path} has no column 'Challenge record name'. Download it again.")
-    keys = [_key(cell) for cell in rows[heads[0]]]
+    keys, rows = _named_columns(path)
     patients: dict[str, Appendix] = {}
-    for cells in rows[heads[0] + 1 :]:
+    for cells in rows:
         row = dict(zip(keys, cells, strict=False))
         name = row["challenge record name"]
         if name in patients:
             raise CorruptFileError(f"{path} lists {name} twice. Restore it as published.")
-        label = parse_whole(
-            next((value for key, value in row.items() if key.startswith("class")), "")
-        )
-        facts = {
-            fact: _get(row, key)
-            for fact, key in (
-                ("diagnosis", "diagnosis"),
-                ("site", "transducer site"),
-                ("murmurs", "murmurs"),
-                ("state", "recording state"),
-            )
-        }
-        patients[name] = Appendix(
-            person(name, row),
-            label if label in (1, -1) else None,
-            {key: plain_identifier(value) for key, value in facts.items() if not is_blank(value)},
-        )
+        classes = [value for key, value in row.items() if key.startswith("class")]
+        label = parse_whole(classes[0]) if classes else None
+        if label not in (1, -1):
+            label = None
+        facts: dict[str, str] = {}
+        for fact, key in _FACTS.items():
+            value = _get(row, key)
+            if not is_blank(value):
+                facts[fact] = plain_identifier(value)
+        patients[name] = Appendix(person(name, row), label, facts)
     return patients
+
+
+def _named_columns(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Read the column names of the appendix, and the rows below them."""
+    rows = read_rows(path, lossy=True)
+    for i, row in enumerate(rows):
+        keys = [_key(cell) for cell in row]
+        if "challenge record name" in keys:
+            return keys, rows[i + 1 :]
+    raise CorruptFileError(f"{path} has no column 'Challenge record name'. Download it again.")
 
 
 def person(name: str, row: Mapping[str, str]) -> str:

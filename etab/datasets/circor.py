@@ -164,7 +164,11 @@ class CircorSource(SoundSource):
         return read_wav(path, rate=CIRCOR_RATE)
 
     def n_samples(self, record: Record) -> int:
-        """Count the samples, from the header of the audio file."""
+        """Count the samples, from the header of the audio file.
+
+        Args:
+            record: A recording of this source.
+        """
         return self._info(record).n
 
     def intervals(self, record: Record) -> tuple[Interval, ...]:

@@ -1,13 +1,14 @@
-"""CirCor DigiScope as Parquet files, the way it is shared for teaching: splits ``original`` and
-``processed``.
+"""CirCor DigiScope as Parquet files, with the splits ``original`` and ``processed``.
 
-A row is one contiguous annotated stretch of a recording, not a recording: 3,363 rows of 3,162
-recordings, states 1 to 4 for every sample (4 kHz in ``original``), the sound as WAV bytes inside
-the table (decoded here by scipy). ``processed`` holds the same stretches after a band-pass and
-wavelet shrinkage (``etab.sounds.denoise``). Its own ``recording_label`` is known to disagree with
-the official labels and is not used: labels and people come from the official ``training_data.csv``
-of CirCor 1.0.3, which belongs beside the files. Without that table the files serve heart states and
-heart rates alone, and each id counts as a person.
+A row is one contiguous annotated stretch of a recording: 3,363 rows come from 3,162 recordings.
+Every sample (4 kHz in ``original``) has a state from 1 to 4. The sound is in the table as the bytes
+of a WAV file, which scipy decodes. ``processed`` holds the same stretches after a band-pass and
+wavelet shrinkage (``etab.sounds.denoise``).
+
+The column ``recording_label`` disagrees with the official labels and is not used. Labels and people
+come from the official ``training_data.csv`` of CirCor 1.0.3, which belongs beside the files.
+Without that table the files serve heart states and heart rates only, and each id counts as a
+person.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ from etab.types import Answer, Array, FloatArray, Record, Target
 
 _TABLE = "training_data.csv"
 _WITHOUT_TABLE = (
-    f"{_TABLE} is not beside the files: there are no labels of murmur and outcome, and ids that the "
-    "table joins (70 pairs of 942 ids) count as two people."
+    f"{_TABLE} is not beside the files: there are no labels of murmur and outcome, and ids that "
+    "the table joins (70 pairs of 942 ids) count as two people."
 )
 _SOUND = "recording"
 _STATES = "heart_state_labels"
@@ -105,22 +106,26 @@ class CircorParquetSource(SoundSource):
 
     @property
     def phantom(self) -> bool:
-        """Whether anything says phantom: the marker file, the files' metadata, the INFO chunk of
-        the first sound.
+        """Whether the tree is marked as a phantom.
+
+        The mark is the marker file, the metadata of a Parquet file, or the INFO chunk of the first
+        sound.
         """
         marked = (self.root / "PHANTOM").is_file()
         marked = marked or any("phantom" in file.marks.lower() for file in self._opened())
         return marked or "phantom" in self._info(self.records()[0]).text.lower()
 
     def records(self) -> Sequence[Record]:
-        """Every row, in the order of the files. Raises CorruptFileError for names that are none, or
-        without labels.
+        """List every row, in the order of the files.
+
+        Raises:
+            CorruptFileError: The name of a row is not one of CirCor, or the official table has no
+                labels for it.
         """
         if self._records is None:
             patients = self._table() if self.has_table else {}
-            people = persons(
-                {name: p.facts.get("Additional ID", "nan") for name, p in patients.items()}
-            )
+            second_ids = {name: p.facts.get("Additional ID", "nan") for name, p in patients.items()}
+            people = persons(second_ids)
             records: list[Record] = []
             rows_of_stem: dict[str, int] = {}
             odd = {"outcome": 0, "murmur": 0}
@@ -132,8 +137,8 @@ class CircorParquetSource(SoundSource):
             self._unreadable = tuple(fact for p in patients.values() for fact in p.unreadable)
             self._notes = (
                 "recording_label of the files differs from the official outcome in "
-                f"{odd['outcome']} of {len(records)} "
-                f"rows, and from 'murmur present' in {odd['murmur']}; official labels are used.",
+                f"{odd['outcome']} of {len(records)} rows, and from 'murmur present' in "
+                f"{odd['murmur']}; official labels are used.",
             )
             if not self.has_table:
                 self._notes = (_WITHOUT_TABLE,)
@@ -141,8 +146,17 @@ class CircorParquetSource(SoundSource):
         return self._records
 
     def wave(self, record: Record) -> tuple[FloatArray, int]:
-        """All samples (n,) float32 and their rate in Hz. Raises CorruptFileError for another rate
-        than that of the split, and where sound and states differ in length.
+        """Read all samples of a recording.
+
+        Args:
+            record: A recording of this source.
+
+        Returns:
+            (samples (n,) float32 from -1 to 1, their rate in Hz).
+
+        Raises:
+            CorruptFileError: The rate is not that of the split, or sound and states differ in
+                length.
         """
         samples, rate = decode_wav(self._sound(record), self._where(record))
         if rate != self._rate():
@@ -157,19 +171,32 @@ class CircorParquetSource(SoundSource):
         return samples, rate
 
     def n_samples(self, record: Record) -> int:
-        """Samples, from the header of the sound."""
+        """Count the samples, from the header of the sound.
+
+        Args:
+            record: A recording of this source.
+        """
         return self._info(record).n
 
     def intervals(self, record: Record) -> tuple[Interval, ...]:
-        """Stretches of one state: (start s, end s, state index) in order; 0, unannotated, is left
-        out.
+        """Return the annotated intervals; state 0 means unannotated and is left out.
+
+        Args:
+            record: A recording of this source.
+
+        Returns:
+            (start in s, end in s, index of the state) of each interval, in order.
         """
         labels = self._labels(record)
-        edges = np.flatnonzero(np.diff(labels)) + 1
-        marks = [0, *edges.tolist(), len(labels)]
+        changes = np.flatnonzero(np.diff(labels)) + 1
+        edges = [0, *changes.tolist(), len(labels)]
         rate = self._rate()
-        rows = [(a / rate, b / rate, int(labels[a]) - 1) for a, b in pairwise(marks)]
-        return tuple(row for row in rows if row[2] >= 0)
+        intervals = []
+        for start, end in pairwise(edges):
+            state = int(labels[start]) - 1
+            if state >= 0:
+                intervals.append((start / rate, end / rate, state))
+        return tuple(intervals)
 
     def answers(
         self,

@@ -41,34 +41,42 @@ class PictureReader:
     cache: ClipCache | None = None
 
     def sample(self, row: ItemRow) -> Sample:
-        """Read the tensor and label of a recording (video), or of one of its frames."""
+        """Read the tensor and label of a recording (video), or of one of its frames.
+
+        Args:
+            row: The recording, and the number of the frame; None for the whole recording.
+        """
         record, number = row
         x, y = self._clip(record) if self.options.video else self._frame(record, number)
-        return Sample(
-            x, y, record.id if number is None else f"{record.id}@{number}", record.patient
-        )
+        return Sample(x, y, _item_id(row), record.patient)
 
     def clip(self, record: Record) -> tuple[Array, dict[int, int]]:
         """Choose the frames of a recording's clip.
 
+        Args:
+            record: A recording of the source.
+
         Returns:
             Frame numbers (clip_l,), and the index in the clip by annotated frame.
         """
-        fps, n = self.options.fps, self.source.n_frames(record)
-        grid = frame_grid(n, native=record.fps, fps=fps)
+        n_frames = self.source.n_frames(record)
+        grid = frame_grid(n_frames, native=record.fps, fps=self.options.fps)
         marked = self.source.annotated(record, self.target)
-        return place_clip(
-            grid, self.options.clip_l, [number for number in marked if number is not None]
-        )
+        marked_frames = [number for number in marked if number is not None]
+        return place_clip(grid, self.options.clip_l, marked_frames)
 
     def _frame(self, record: Record, number: int | None) -> tuple[torch.Tensor, Any]:
-        x = self._pictures(record, [number or 0])[0]
-        answer = self.source.answers(record, self.target, None if number is None else [number])[0]
+        shown_frame = number or 0
+        x = self._pictures(record, [shown_frame])[0]
+        numbers = None if number is None else [number]
+        value = self.source.answers(record, self.target, numbers)[0].value
         if self.target.kind is Kind.MASK:
-            return x, self._mask(answer.value)[None]
+            return x, self._mask(value)[None]
         if self.target.kind is Kind.KEYPOINTS:
-            return x, self._moved(answer.value, self._shape(record, number or 0))
-        return x, float(answer.value) if self.target.kind is Kind.VALUE else int(answer.value)
+            return x, self._moved(value, self._shape(record, shown_frame))
+        if self.target.kind is Kind.VALUE:
+            return x, float(value)
+        return x, int(value)
 
     def _clip(self, record: Record) -> tuple[torch.Tensor, Any]:
         numbers, inside = self.clip(record)
@@ -76,21 +84,22 @@ class PictureReader:
         x = self._pictures(record, distinct.tolist())[torch.from_numpy(inverse)]
         answers = self.source.answers(record, self.target)
         if self.target.kind in (Kind.MASK, Kind.KEYPOINTS):
-            in_clip = sorted(
-                ((inside[a.at], a.value) for a in answers if a.at in inside),
-                key=lambda pair: pair[0],
-            )
-            masks = self.target.kind is Kind.MASK
-            shape = () if masks else self._shape(record, int(numbers[0]))
-            values = [
-                self._mask(value) if masks else self._moved(value, shape) for _, value in in_clip
-            ]
-            return x, (torch.stack(values), torch.tensor([position for position, _ in in_clip]))
+            in_clip = [(inside[a.at], a.value) for a in answers if a.at in inside]
+            in_clip.sort(key=lambda pair: pair[0])
+            positions = torch.tensor([position for position, _ in in_clip])
+            if self.target.kind is Kind.MASK:
+                masks = [self._mask(value) for _, value in in_clip]
+                return x, (torch.stack(masks), positions)
+            shape = self._shape(record, int(numbers[0]))
+            points = [self._moved(value, shape) for _, value in in_clip]
+            return x, (torch.stack(points), positions)
         if self.target.name == PHASE:
-            places = {int(a.value): inside[a.at] for a in answers if a.at is not None}
-            return x, (places[0], places[1])
+            position_of = {int(a.value): inside[a.at] for a in answers if a.at is not None}
+            return x, (position_of[0], position_of[1])
         value = answers[0].value
-        return x, float(value) if self.target.kind is Kind.VALUE else int(value)
+        if self.target.kind is Kind.VALUE:
+            return x, float(value)
+        return x, int(value)
 
     def _shape(self, record: Record, number: int) -> tuple[int, ...]:
         return tuple(self.source.frames(record, [number])[0].shape)
@@ -107,9 +116,8 @@ class PictureReader:
         """
 
         def make() -> Array:
-            return np.stack(
-                [self._fit(frame, mask=False) for frame in self.source.frames(record, numbers)]
-            )
+            frames = self.source.frames(record, numbers)
+            return np.stack([self._fit(frame, mask=False) for frame in frames])
 
         if self.cache is None:
             return make()
@@ -118,9 +126,8 @@ class PictureReader:
         base = base_key(
             self.source.card.name, str(root), options.size, options.padding, "cv2 area/linear"
         )
-        key = clip_key(
-            base, record.id, [root / name for name in record.files.values()], np.asarray(numbers)
-        )
+        paths = [root / name for name in record.files.values()]
+        key = clip_key(base, record.id, paths, np.asarray(numbers))
         return self.cache.get(key, make)
 
     def _pictures(self, record: Record, numbers: Sequence[int]) -> torch.Tensor:
@@ -154,11 +161,21 @@ class PictureReader:
         size, corner = fitted_size(*frame.shape, out=out, padding=self.options.padding)
         if size != frame.shape:
             shrinks = size[0] * size[1] < frame.shape[0] * frame.shape[1]
-            interpolation = (
-                cv2.INTER_NEAREST_EXACT if mask else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            )
+            interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            if mask:
+                interpolation = cv2.INTER_NEAREST_EXACT
             frame = np.asarray(cv2.resize(frame, (size[1], size[0]), interpolation=interpolation))
         return pad(frame, out=out, corner=corner)
+
+
+def _item_id(row: ItemRow) -> str:
+    """Name an item: by the id of its recording, with ``@frame`` for an annotated frame.
+
+    Args:
+        row: The recording, and the number of the frame; None for the whole recording.
+    """
+    record, number = row
+    return record.id if number is None else f"{record.id}@{number}"
 
 
 class Items(TorchDataset[tuple[Any, Any]]):
@@ -200,9 +217,7 @@ class Items(TorchDataset[tuple[Any, Any]]):
     @property
     def ids(self) -> list[str]:
         """The id of each item: that of its recording, with ``@frame`` for an annotated frame."""
-        return [
-            record.id if number is None else f"{record.id}@{number}" for record, number in self.rows
-        ]
+        return [_item_id(row) for row in self.rows]
 
 
 class Dataset(TorchDataset[tuple[Any, Any]]):
@@ -310,7 +325,10 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
     ) -> None:
         """Check every option and list the items without decoding any."""
         self.card: Card = SOURCES[name].card
-        self.name, self.target, self.view, self.split = name, target, view, split
+        self.name = name
+        self.target = target
+        self.view = view
+        self.split = split
         described = self.card.target(target)
         views = checked_views(self.card, target, view)
         sound = self.card.modality == "sound"
@@ -346,8 +364,9 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         Returns:
             This dataset.
 
-        Raises: UnsupportedOptionError: There are fewer recordings, or ``seed`` comes without
-            ``random``.
+        Raises:
+            UnsupportedOptionError: There are fewer recordings, or ``seed`` comes without
+                ``random``.
         """
         if seed and not random:
             raise UnsupportedOptionError(f"seed={seed} acts with random=True only.")
@@ -358,10 +377,13 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
                 f"n_clips is {n_clips!r}; {self!r} has {len(ids)} recordings: choose from 1 to "
                 f"{len(ids)}, or None."
             )
-        order = np.random.default_rng(seed).permutation(len(ids)) if random else np.arange(len(ids))
-        rank = {ids[int(i)]: order_ for order_, i in enumerate(order[:n])}
-        chosen = [i for i, (record, _) in enumerate(self._all.rows) if record.id in rank]
-        self._data = self._all.select(sorted(chosen, key=lambda i: rank[self._all.rows[i][0].id]))
+        order = np.arange(len(ids))
+        if random:
+            order = np.random.default_rng(seed).permutation(len(ids))
+        rank_of = {ids[int(i)]: rank for rank, i in enumerate(order[:n])}
+        chosen = [i for i, (record, _) in enumerate(self._all.rows) if record.id in rank_of]
+        chosen.sort(key=lambda i: rank_of[self._all.rows[i][0].id])
+        self._data = self._all.select(chosen)
         return self
 
     def sample(self, i: int) -> Sample:
@@ -382,26 +404,24 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
 
     def __repr__(self) -> str:
         arguments = [repr(self.name), repr(self.target)]
-        arguments += [
-            f"{key}={value!r}"
-            for key in ("view", "split")
-            if (value := getattr(self, key)) is not None
-        ]
+        if self.view is not None:
+            arguments.append(f"view={self.view!r}")
+        if self.split is not None:
+            arguments.append(f"split={self.split!r}")
         return f"Dataset({', '.join(arguments)}, video={self.options.video})"
 
     def _items(self, views: Sequence[str]) -> Items:
         """List every row that has an answer, once the recordings are known to serve the options."""
-        records = [
-            r for r in self.source.records() if r.view in views and self.split in (None, r.split)
-        ]
-        if isinstance(self.source, SoundSource) and (
-            rows := sound_rows(self.source, records, self._reader.target)
-        ):
-            return Items(self._reader, rows)
-        answered = [
-            (record, self.source.annotated(record, self._reader.target)) for record in records
-        ]
-        answered = [(record, marked) for record, marked in answered if marked]
+        target = self._reader.target
+        records = [record for record in self.source.records() if record.view in views]
+        if self.split is not None:
+            records = [record for record in records if record.split == self.split]
+        if isinstance(self.source, SoundSource):
+            rows = sound_rows(self.source, records, target)
+            if rows:
+                return Items(self._reader, rows)
+        marked_of = [(record, self.source.annotated(record, target)) for record in records]
+        answered = [(record, marked) for record, marked in marked_of if marked]
         if not answered:
             parts = sorted({r.split or "no split" for r in self.source.records()})
             raise SplitError(
@@ -411,17 +431,15 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         if self.options.video:
             self._check_clips([record for record, _ in answered])
             return Items(self._reader, [(record, None) for record, _ in answered])
-        return Items(
-            self._reader, [(record, number) for record, marked in answered for number in marked]
-        )
+        frames = [(record, number) for record, marked in answered for number in marked]
+        return Items(self._reader, frames)
 
     def _check_clips(self, records: Sequence[Record]) -> None:
         stills = [r.id for r in records if self.source.still(r)]
         if stills:
             raise UnsupportedOptionError(
                 f"{len(stills)} of {len(records)} recordings are stills without a sequence, first "
-                f"{stills[0]}; "
-                "video=True needs the sequences. Restore them, or use video=False."
+                f"{stills[0]}; video=True needs the sequences. Restore them, or use video=False."
             )
         fps = self.options.fps
         if fps is not None:
@@ -430,9 +448,8 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
             if len(rates) < len(records) or fps > limit:
                 raise UnsupportedOptionError(
                     f"{self.name} was recorded at {limit:g} frames/s ({len(records) - len(rates)} "
-                    "recordings do not "
-                    f"say); it cannot give fps={fps:g}. Use fps=None for each recording's own "
-                    "rate, or a lower fps."
+                    f"recordings do not say); it cannot give fps={fps:g}. Use fps=None for each "
+                    "recording's own rate, or a lower fps."
                 )
         if self.target == PHASE:
             self._check_phases(records)
@@ -442,25 +459,24 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         short = []
         needed = 0
         for record in records:
-            marked = [
-                number
-                for number in self.source.annotated(record, self._reader.target)
-                if number is not None
-            ]
+            annotated = self.source.annotated(record, self._reader.target)
+            marked = [number for number in annotated if number is not None]
             grid = frame_grid(self.source.n_frames(record), native=record.fps, fps=self.options.fps)
-            _, places = place_clip(grid, len(grid), marked)
-            if len(places) < 2:
+            _, position_of = place_clip(grid, len(grid), marked)
+            if len(position_of) < 2:
                 raise UnsupportedOptionError(
                     f"At fps={self.options.fps:g} ED and ES of {record.id} fall on one frame. Use "
                     "a higher fps."
                 )
-            needed = max(needed, length := max(places.values()) - min(places.values()) + 1)
-            short += [record.id] if length > self.options.clip_l else []
+            length = max(position_of.values()) - min(position_of.values()) + 1
+            needed = max(needed, length)
+            if length > self.options.clip_l:
+                short.append(record.id)
         if short:
             raise UnsupportedOptionError(
                 f"clip_l={self.options.clip_l} cannot hold both ED and ES of {len(short)} of "
-                f"{len(records)} "
-                f"recordings, first {short[0]}. Use clip_l={needed} or more, or a lower fps."
+                f"{len(records)} recordings, first {short[0]}. Use clip_l={needed} or more, or a "
+                "lower fps."
             )
 
 

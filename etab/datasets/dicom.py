@@ -90,9 +90,7 @@ class DicomSource(Source):
 
     @property
     def phantom(self) -> bool:
-        """Whether anything in the tree says phantom: the marker file, a patient's name, or a
-        comment in an object.
-        """
+        """Whether the marker file, a patient's name or a comment in an object marks a phantom."""
         if (self.root / "PHANTOM").is_file():
             return True
         self.records()
@@ -193,16 +191,29 @@ class DicomSource(Source):
         self._give_up(Fault(name, why, *known), LayoutError(why))
 
     def n_frames(self, record: Record) -> int:
-        """Frames of the object."""
+        """Count the frames of the object.
+
+        Args:
+            record: A recording of this source.
+        """
         return self._info(record).n_frames
 
     def still(self, record: Record) -> bool:
-        """Whether it is a single picture."""
+        """Whether the recording is a single picture.
+
+        Args:
+            record: A recording of this source.
+        """
         return self.n_frames(record) == 1
 
     def spacing(self, record: Record) -> tuple[float, float] | None:
-        """Pixel spacing (row, column) in mm; None where no region of the picture's own size gives
-        it.
+        """Return the height and width of a pixel in mm.
+
+        Args:
+            record: A recording of this source.
+
+        Returns:
+            The two sizes; None if no region of the size of the picture states them.
         """
         return self._info(record).spacing
 
@@ -258,8 +269,9 @@ class DicomSource(Source):
         return self._infos[name]
 
     def _sector(self, record: Record) -> Sector:
-        """The sector of a recording, by its regions and by up to 12 of its frames; the last 64 are
-        kept.
+        """Find the sector of a recording from its regions and from up to 12 of its frames.
+
+        The sectors of the 64 recordings that were read last stay in memory.
         """
         region = self._sectors.get(record.id)
         if region is None:
@@ -269,8 +281,7 @@ class DicomSource(Source):
             if region is None:
                 raise CorruptFileError(
                     f"{self._path(record)}: no ultrasound sector can be told from what surrounds "
-                    "it, and text there may "
-                    "name a person, so it is not handed out. Leave it out."
+                    "it, and text there may name a person, so it is not handed out. Leave it out."
                 )
             self._sectors[record.id] = region
             while len(self._sectors) > _SECTORS_KEPT:
@@ -283,8 +294,9 @@ def _planes(info: DicomInfo) -> list[Region]:
 
 
 def _boxes(info: DicomInfo) -> list[tuple[int, int, int, int]]:
-    """The regions that show 2-D pictures; none where one lies outside the frame, as then all are of
-    another size.
+    """List the regions that show 2-D pictures.
+
+    If one lies outside the frame, all were given for another frame size: the list is then empty.
     """
     planes = _planes(info)
     if not all(region.inside(info.rows, info.columns) for region in planes):
@@ -293,7 +305,7 @@ def _boxes(info: DicomInfo) -> list[tuple[int, int, int, int]]:
 
 
 def _unfit(info: DicomInfo) -> str:
-    """Why an object is left out; empty where it is not."""
+    """State why an object is left out; "" if it is not."""
     if info.modality not in ("US", "IVUS"):
         return f"its modality is {info.modality or 'not given'}"
     if not info.rows:
@@ -304,9 +316,10 @@ def _unfit(info: DicomInfo) -> str:
 
 
 def _some_names(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more there are."""
+    """Write the first names of a list, and how many more there are."""
+    first_names = ", ".join(names[:_NAMED_FILES])
     more = len(names) - _NAMED_FILES
-    return ", ".join(names[:_NAMED_FILES]) + (f" and {more} more" if more > 0 else "")
+    return f"{first_names} and {more} more" if more > 0 else first_names
 
 
 def _first(skipped: Sequence[tuple[str, str]]) -> str:

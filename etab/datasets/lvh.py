@@ -197,6 +197,9 @@ class LvhSource(VideoSource):
     def spacing(self, record: Record) -> tuple[float, float] | None:
         """Compute the height and width of a pixel in mm from the longest measurement.
 
+        Args:
+            record: A recording of this source.
+
         Returns:
             Two equal sizes, or None without a plausible measurement.
         """
@@ -213,7 +216,7 @@ class LvhSource(VideoSource):
         return (_TABLE,)
 
     def remarks(self) -> Sequence[str]:
-        """Count repeated measurements, which are left out, and videos without a rate in the table."""
+        """Count repeated measurements, which are left out, and videos without a frame rate."""
         self.records()
         remarks = []
         if self._repeated:

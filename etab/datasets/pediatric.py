@@ -224,7 +224,7 @@ class PediatricSource(VideoSource):
         return remarks
 
     def _views(self) -> tuple[str, ...]:
-        """Return the views whose folder exists; a copy of one view serves the tasks of that view."""
+        """Return the views whose folder exists; a copy of one view serves its tasks."""
         return tuple(view for view in _VIEWS if (self.root / view).is_dir())
 
     def _masks(self, record: Record) -> dict[int, Array]:

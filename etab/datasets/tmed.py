@@ -208,11 +208,19 @@ class TmedSource(Source):
         return self._records
 
     def still(self, record: Record) -> bool:
-        """Return True: every recording is one picture."""
+        """Return True: every recording is one picture.
+
+        Args:
+            record: A recording of this source.
+        """
         return True
 
     def n_frames(self, record: Record) -> int:
-        """Return 1: every recording is one picture."""
+        """Return 1: every recording is one picture.
+
+        Args:
+            record: A recording of this source.
+        """
         return 1
 
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
@@ -422,8 +430,9 @@ class TmedSource(Source):
 
 @SOURCES.register("tmed1")
 class Tmed1Source(TmedSource):
-    """TMED-1 as published: 64 x 64 pixels, three views; its middle grade holds moderate stenosis
-    too.
+    """TMED-1 as published: 64 x 64 pixels, three views.
+
+    Its middle grade is mild or moderate stenosis.
     """
 
     release: ClassVar[TmedRelease] = TMED1
@@ -440,8 +449,7 @@ class Tmed1Source(TmedSource):
         ),
         licence=_LICENCE,
         citation="Huang et al., A New Semi-supervised Learning Benchmark for Classifying View and "
-        "Diagnosing Aortic "
-        "Stenosis from Echocardiograms, MLHC 2021",
+        "Diagnosing Aortic Stenosis from Echocardiograms, MLHC 2021",
         access=_ACCESS,
         counts={"recordings": 27_788},
     )

@@ -48,7 +48,11 @@ def number_between(
 
 
 def maybe(text: str | None) -> float | None:
-    """Return the number in a cell, or None if it holds no number."""
+    """Return the number in a cell, or None if it holds no number.
+
+    Args:
+        text: The cell; None if the row has no such column.
+    """
     return parse_number(text)
 
 

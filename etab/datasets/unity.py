@@ -189,11 +189,19 @@ class UnitySource(Source):
         return self._records
 
     def n_frames(self, record: Record) -> int:
-        """Return 1: a recording is a picture."""
+        """Return 1: a recording is a picture.
+
+        Args:
+            record: A recording of this source.
+        """
         return 1
 
     def still(self, record: Record) -> bool:
-        """Return True: the labelled frames of a clip are too far apart to form one."""
+        """Return True: the labelled frames of a clip are too far apart to form one.
+
+        Args:
+            record: A recording of this source.
+        """
         return True
 
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
@@ -258,6 +266,9 @@ class UnitySource(Source):
         """Return the height and width of a pixel in mm.
 
         They come from a table that the authors give on request; None without it.
+
+        Args:
+            record: A recording of this source.
         """
         if self._spacing is None:
             self._spacing = _spacings(self.root / _PHYSICAL)

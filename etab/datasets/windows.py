@@ -118,8 +118,10 @@ class SoundReader:
         return (float(value) if self.target.kind is Kind.VALUE else int(value)), None
 
     def _waveform(self, window: FloatArray) -> torch.Tensor:
-        """(clip_l,) float: full scale at 1, or less its mean, over its standard deviation; silence
-        stays 0.
+        """Return a window as a waveform (clip_l,) float; silence stays 0.
+
+        Full scale is 1. With ``normalize``, the mean is subtracted and the result divided by its
+        standard deviation.
         """
         x = torch.from_numpy(np.ascontiguousarray(window, dtype=np.float32))
         if not self.options.normalize:
@@ -128,8 +130,10 @@ class SoundReader:
         return x / x.std(correction=0).clamp(min=1e-8)
 
     def _picture(self, window: FloatArray, rate: int) -> torch.Tensor:
-        """(3, frame_l, frame_w) float: the log-mel picture in [0, 1], or less ImageNet's mean, over
-        its std.
+        """Return the log-mel picture of a window, (3, frame_l, frame_w) float.
+
+        It is in [0, 1]. With ``normalize``, ImageNet's mean is subtracted and the result divided by
+        ImageNet's standard deviation.
         """
         x = torch.from_numpy(picture(window, rate, self.options.size))[None].repeat(3, 1, 1)
         if self.options.normalize:

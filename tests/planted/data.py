@@ -18,15 +18,15 @@ FAULTS = [
     Fault(
         "view ignored",
         DATASET,
-        "if r.view in views and self.split in (None, r.split)",
-        "if self.split in (None, r.split)",
+        "if record.view in views]",
+        "]",
         DATA,
     ),
     Fault(
         "split ignored",
         DATASET,
-        "if r.view in views and self.split in (None, r.split)",
-        "if r.view in views",
+        "if record.split == self.split]",
+        "]",
         DATA,
     ),
     Fault(
@@ -46,7 +46,13 @@ FAULTS = [
         "place_clip(grid, 16,",
         DATA,
     ),
-    Fault("fps ignored", DATASET, "fps, n = self.options.fps,", "fps, n = None,", DATA),
+    Fault(
+        "fps ignored",
+        DATASET,
+        "grid = frame_grid(n_frames, native=record.fps, fps=self.options.fps)",
+        "grid = frame_grid(n_frames, native=record.fps, fps=None)",
+        DATA,
+    ),
     Fault("normalize ignored", DATASET, "if not self.options.normalize:", "if False:", DATA),
     Fault(
         "padding ignored",
@@ -79,7 +85,7 @@ FAULTS = [
     Fault(
         "a wrong frame for the mask",
         DATASET,
-        "self._pictures(record, [number or 0])[0]",
+        "self._pictures(record, [shown_frame])[0]",
         "self._pictures(record, [0])[0]",
         DATA,
     ),
@@ -118,7 +124,13 @@ FAULTS = [
         "    if False:\n",
         DATA,
     ),
-    Fault("masks resized linearly", DATASET, "cv2.INTER_NEAREST_EXACT if mask else", "", DATA),
+    Fault(
+        "masks resized linearly",
+        DATASET,
+        "interpolation = cv2.INTER_NEAREST_EXACT",
+        "interpolation = cv2.INTER_LINEAR",
+        DATA,
+    ),
     Fault(
         "pictures lie on their side",
         "etab/readers/nifti.py",
@@ -188,8 +200,8 @@ FAULTS = [
     Fault(
         "phantom marks in files are not seen",
         CAMUS,
-        "or any(map(self._says_phantom, self.records()))",
-        "",
+        "any(self._is_marked(record) for record in self.records())",
+        "False",
         OF_CAMUS,
     ),
     Fault(

@@ -1,7 +1,7 @@
 """Recordings of different patients that are the same, or nearly: copies under two names.
 
-What was found is stored by the digest of the data, so that only the first run on a data set reads
-it for this purpose.
+The result is stored by the digest of the data, so that only the first run on a dataset reads the
+data for this purpose.
 """
 
 from __future__ import annotations
@@ -61,13 +61,8 @@ class Fingerprints:
     prints: list[FloatArray] = field(default_factory=list)
     contents: dict[bytes, list[tuple[str, str]]] = field(default_factory=dict)
 
-    def add(
-        self,
-        record: Record,
-        signal: Array,
-        rate: int = 0,
-    ) -> None:
-        """Take in a recording.
+    def add(self, record: Record, signal: Array, rate: int = 0) -> None:
+        """Add a recording.
 
         Args:
             record: The recording.
@@ -76,11 +71,15 @@ class Fingerprints:
         """
         if signal.size == 0 or signal.min() == signal.max():
             return  # blank recordings are alike without being copies
-        content = xxh3_128(repr((signal.shape, signal.dtype.str)).encode())
+        layout = repr((signal.shape, signal.dtype.str))
+        content = xxh3_128(layout.encode())
         content.update(np.ascontiguousarray(signal).data.cast("B"))
         owner = (record.id, record.patient)
         self.contents.setdefault(content.digest(), []).append(owner)
-        rows = [sound_print(signal, rate)] if self.sound else [frame_print(f) for f in signal]
+        if self.sound:
+            rows = [sound_print(signal, rate)]
+        else:
+            rows = [frame_print(frame) for frame in signal]
         for row in rows:
             self.ids.append(record.id)
             self.patients.append(record.patient)
@@ -88,11 +87,13 @@ class Fingerprints:
 
     def copies(self) -> list[Alike]:
         """List the pairs of different patients whose content is equal."""
-        found = []
+        pairs = []
         for owners in self.contents.values():
-            first, patient = owners[0]
-            found += [Alike(first, other, 1.0, True) for other, p in owners[1:] if p != patient]
-        return found
+            first, first_patient = owners[0]
+            for second, second_patient in owners[1:]:
+                if second_patient != first_patient:
+                    pairs.append(Alike(first, second, 1.0, True))
+        return pairs
 
     def pairs(self) -> list[Alike]:
         """List the pairs of different patients that are equal or nearly so, the closest first."""
@@ -126,9 +127,11 @@ class Fingerprints:
             table = block @ rows[start:].T
             others = person[start : start + _BLOCK, None] != person[None, start:]
             upper = np.triu(np.ones(table.shape, dtype=bool), 1)
-            for i, j in np.argwhere((table >= threshold) & others & upper):
+            alike = (table >= threshold) & others & upper
+            for i, j in np.argwhere(alike):
                 pair = (self.ids[start + i], self.ids[start + j])
-                largest[pair] = max(largest.get(pair, -1.0), round(float(table[i, j]), 4))
+                correlation = round(float(table[i, j]), 4)
+                largest[pair] = max(largest.get(pair, -1.0), correlation)
         return largest
 
     def _comparable(self) -> FloatArray:
@@ -185,11 +188,7 @@ def alike_recordings(source: Source) -> tuple[Alike, ...]:
     return tuple(prints.copies() if source.phantom else prints.pairs())
 
 
-def known_alike(
-    source: Source,
-    digest: str,
-    cache: Path | None,
-) -> tuple[Alike, ...]:
+def known_alike(source: Source, digest: str, cache: Path | None) -> tuple[Alike, ...]:
     """``alike_recordings``, stored by the digest of the data.
 
     Args:
@@ -202,11 +201,13 @@ def known_alike(
     # Not .json: a cache may lie inside a folder of results, whose records end in .json.
     path = cache / "alike" / f"{slug(source.card.name)}-{digest}-v{FINGERPRINT_VERSION}.pairs"
     try:
-        return tuple(Alike(**pair) for pair in json.loads(path.read_text(encoding="utf-8")))
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return tuple(Alike(**pair) for pair in stored)
     except (OSError, ValueError, TypeError):
         pairs = alike_recordings(source)
+    text = json.dumps([asdict(pair) for pair in pairs], indent=1)
     with suppress(StorageError):  # a cache that cannot be written only costs time
-        write_atomically(path, json.dumps([asdict(pair) for pair in pairs], indent=1) + "\n")
+        write_atomically(path, text + "\n")
     return pairs
 
 
@@ -229,11 +230,20 @@ def unlisted(source: Source, pairs: Sequence[Alike]) -> list[Alike]:
 
 
 def alike_note(pairs: Sequence[Alike]) -> tuple[str, ...]:
-    """One sentence that names recordings of different patients that are alike, for results."""
+    """Write the sentence of a result that names recordings of different patients that are alike.
+
+    Args:
+        pairs: The pairs; the first five are named.
+
+    Returns:
+        The sentence, or nothing without pairs.
+    """
     if not pairs:
         return ()
     names = [f"{p.first} and {p.second} ({p.correlation:.2f})" for p in pairs[:_NAMED]]
-    more = f" and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else ""
+    more = ""
+    if len(pairs) > _NAMED:
+        more = f" and {len(pairs) - _NAMED} more"
     return (
         f"Recordings of different patients that are alike (correlation of fingerprints): "
         f"{', '.join(names)}{more}. They may be copies, or one person under two ids.",

@@ -301,7 +301,11 @@ def same_people(source: Source) -> dict[str, str]:
 
 
 def same_person_notes(source: Source) -> tuple[str, ...]:
-    """Say which ids of these data are one person, one sentence for each person."""
+    """Write a sentence for each person who has several ids in these data.
+
+    Args:
+        source: The source of the recordings.
+    """
     ids_of: dict[str, list[str]] = {}
     for patient, person in same_people(source).items():
         ids_of.setdefault(person, []).append(patient)

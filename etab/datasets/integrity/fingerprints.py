@@ -19,10 +19,14 @@ ALIKE_SOUNDS = 0.85
 """Sounds that correlate more are copies of one recording."""
 
 _GRID = 32
-_FINE, _COARSE = 0.7, 2.0  # standard deviations of the two blurs, in cells of the grid
+_FINE = 0.7  # standard deviation of the finer blur, in cells of the grid
+_COARSE = 2.0  # that of the coarser blur
 _BANDS = 8
-_LOWEST, _HIGHEST = 25.0, 400.0  # Hz
-_WINDOW, _HOP, _SECONDS = 0.1, 0.05, 10.0
+_LOWEST = 25.0  # Hz
+_HIGHEST = 400.0  # Hz
+_WINDOW = 0.1  # seconds of each analysed piece
+_HOP = 0.05  # seconds from one piece to the next
+_SECONDS = 10.0  # of a recording
 _STEPS = round(_SECONDS / _HOP)
 _FEWEST_STEPS = 20  # a second of sound; shorter recordings are alike by chance
 _FLOOR = 1e-4  # of the mean power
@@ -31,8 +35,8 @@ _FLOOR = 1e-4  # of the mean power
 def frame_print(frame: Array) -> FloatArray:
     """Compute the fingerprint of a frame.
 
-    The frame is reduced to 32 x 32 cells, and what is coarser than two cells is removed: the sector
-    and the overall brightness are alike in all patients.
+    The frame is reduced to 32 x 32 cells. Structures coarser than two cells are removed, because
+    the sector and the overall brightness are alike in all patients.
 
     Args:
         frame: (h, w) uint8.
@@ -46,7 +50,8 @@ def frame_print(frame: Array) -> FloatArray:
     fine = cv2.GaussianBlur(cells, (0, 0), _FINE)
     coarse = cv2.GaussianBlur(cells, (0, 0), _COARSE)
     detail = fine - coarse
-    return np.asarray(unit_rows((detail - detail.mean()).reshape(1, -1))[0])
+    centred = detail - detail.mean()
+    return np.asarray(unit_rows(centred.reshape(1, -1))[0])
 
 
 def sound_print(samples: FloatArray, rate: int) -> FloatArray:
@@ -68,10 +73,13 @@ def sound_print(samples: FloatArray, rate: int) -> FloatArray:
     if steps < _FEWEST_STEPS:
         return empty
     starts = np.round(np.arange(steps) * _HOP * rate).astype(np.int64)
-    pieces = samples[starts[:, None] + np.arange(width)] * np.hanning(width)
-    power = np.square(np.abs(np.fft.rfft(pieces, axis=1)))
+    indexes = starts[:, None] + np.arange(width)
+    pieces = samples[indexes] * np.hanning(width)
+    spectra = np.fft.rfft(pieces, axis=1)
+    power = np.square(np.abs(spectra))
     edges = np.geomspace(_LOWEST, _HIGHEST, _BANDS + 1)
-    band_of = np.digitize(np.fft.rfftfreq(width, 1 / rate), edges) - 1
+    frequencies = np.fft.rfftfreq(width, 1 / rate)
+    band_of = np.digitize(frequencies, edges) - 1
     bands = np.stack([power[:, band_of == b].sum(axis=1) for b in range(_BANDS)], axis=1)
     mean = bands.mean()
     if mean <= 0:
@@ -83,7 +91,14 @@ def sound_print(samples: FloatArray, rate: int) -> FloatArray:
 
 
 def unit_rows(values: FloatArray) -> FloatArray:
-    """Scale each row (n, d) to length 1; a row without any variation becomes zeros."""
+    """Scale each row to length 1; a row shorter than 1e-6 becomes zeros.
+
+    Args:
+        values: (n, d).
+
+    Returns:
+        (n, d) float32.
+    """
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    scaled = values / np.where(lengths > 1e-6, lengths, np.inf)
-    return np.asarray(scaled, dtype=np.float32)
+    divisors = np.where(lengths > 1e-6, lengths, np.inf)
+    return np.asarray(values / divisors, dtype=np.float32)

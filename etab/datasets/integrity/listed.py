@@ -1,6 +1,4 @@
-"""What a release says of its own files: lists of checksums (SHA256SUMS.txt) and of records
-(RECORDS); and files by kind.
-"""
+"""Lists in a release of its own files: checksums (SHA256SUMS.txt), records (RECORDS), kinds."""
 
 from __future__ import annotations
 
@@ -16,7 +14,8 @@ from etab.storage.digests import ABSENT, file_sha256
 from etab.storage.listing import visible, visible_files
 from etab.storage.machine import allowed_cores
 
-SUMS, RECORDS = "SHA256SUMS.txt", "RECORDS"
+SUMS = "SHA256SUMS.txt"
+RECORDS = "RECORDS"
 _TEXT = (".txt", ".hea", ".tsv", ".csv", ".cfg", ".json")
 _LARGEST_TEXT = 1 << 22
 

@@ -50,6 +50,11 @@ def folds(
         (True, True)
     """
     unique = sorted(set(patients))
+    if len(unique) < 2:
+        raise SplitError(
+            f"{len(unique)} patient cannot be divided into folds: at least two are needed, so that "
+            "one is tested while another is trained on. Add patients with this label."
+        )
     if n_fold < 2 or n_fold > len(unique):
         raise SplitError(
             f"{len(unique)} patients cannot make {n_fold} folds; "

@@ -108,13 +108,15 @@ def run_command(
     from etab.runs.data import lacking, tasks_at
     from etab.runs.run import Settings, plan
     from etab.runs.sweep import backbone_names, sweep
-    from etab.tasks.own import keep_description, own_protocols, use_results
+    from etab.tasks.own import keep_description, own_notes, own_protocols, use_results
 
     own = None
     if data is not None:
         use_results(results)  # so that a code that another table has there is refused first
         own = own_data(data, root)
         root = own.folder
+        for note in own_notes(own):
+            say(f"note: {note}", error=True)
     wanted = words(tasks) or (None if own is None else [own.name])
     try:
         codes = tasks_at(wanted, root)

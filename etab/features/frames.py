@@ -204,7 +204,7 @@ class FrameInput(Input):
         if not keys:
             raise LayoutError(
                 f"{source.root} gives no frame for {task.code}: "
-                "no recording has an ED, an ES or another annotated frame. "
+                "no recording has an ED, an ES or another frame with a label. "
                 f"Run `etab data check {source.card.name}`."
             )
         return keys

@@ -12,12 +12,31 @@ import io
 import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etab.errors import CorruptFileError
 from etab.readers.regular import require_regular
 
 Row = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TableLine:
+    """One row of a text table.
+
+    Attributes:
+        number: Line of the file on which the row begins, from 1.
+        cells: The stripped cells.
+        delimiter: What separates them.
+        is_cut: Whether it is the last line of a file that does not end with a line break.
+    """
+
+    number: int
+    cells: list[str]
+    delimiter: str
+    is_cut: bool
+
 
 _BLANK = frozenset({"", "nan", "na", "n/a", "<na>", "#n/a", "nat", "null", "none"})
 _DELIMITERS = (",", ";", "\t")
@@ -27,6 +46,7 @@ _WHOLE_WITH_POINT = re.compile(r"(\d+)\.0*", re.ASCII)
 _INDEX_NAMES = ("", "Unnamed: 0", "index")
 _TOLERANCE = 1e-6
 _HINT = "Download it again."
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .xls
 
 
 def is_blank(text: str | None) -> bool:
@@ -170,22 +190,40 @@ def read_table(
         ...     read_table(path, ("name", "EF"))
         [{'name': 'a', 'EF': '46.5'}]
     """
-    text, fixed = _without_declaration(_text(path, hint))
-    delimiter = fixed or _delimiter_of_header(text, columns)
-    lines = _split(path, text, delimiter, hint)
-    header = lines[0] if lines else []
+    lines = read_lines(path, columns, hint=hint)
+    header = lines[0].cells if lines else []
     _check_header(path, header, columns, hint)
     rows = []
-    for number, cells in enumerate(lines[1:], start=2):
-        if not any(cells):
+    for line in lines[1:]:
+        if not any(line.cells):
             continue
-        if len(cells) != len(header) and not ragged:
+        if len(line.cells) != len(header) and not ragged:
             raise CorruptFileError(
-                f"{path}, line {number}: the row is not as long as the header. {hint}"
+                f"{path}, line {line.number}: the row is not as long as the header. {hint}"
             )
-        padded = [*cells, *[""] * len(header)]
+        padded = [*line.cells, *[""] * len(header)]
         rows.append(dict(zip(header, padded, strict=False)))
     return rows
+
+
+def read_lines(path: Path, columns: Sequence[str], *, hint: str = _HINT) -> list[TableLine]:
+    """Read the lines of a table as they are: the names of the columns, then the rows.
+
+    Args:
+        path: The file.
+        columns: Names of columns that tell the delimiter; they are not required.
+        hint: What the user can do about a file that is no table.
+
+    Returns:
+        The lines that are not empty, with their numbers in the file.
+
+    Raises:
+        LayoutError: The file is absent.
+        CorruptFileError: The file is no table.
+    """
+    text, fixed = _without_declaration(_text(path, hint))
+    delimiter = fixed or _delimiter_of_header(text, columns)
+    return _split(path, text, delimiter, hint, first=2 if fixed else 1)
 
 
 def read_rows(path: Path, *, lossy: bool = False) -> list[list[str]]:
@@ -206,7 +244,8 @@ def read_rows(path: Path, *, lossy: bool = False) -> list[list[str]]:
     """
     text, fixed = _without_declaration(_text(path, _HINT, lossy=lossy))
     delimiter = fixed or _delimiter_of_cells(text)
-    rows = [cells for cells in _split(path, text, delimiter, _HINT) if any(cells)]
+    lines = _split(path, text, delimiter, _HINT)
+    rows = [line.cells for line in lines if any(line.cells)]
     return _without_index(rows)
 
 
@@ -228,10 +267,23 @@ def _text(path: Path, hint: str, *, lossy: bool = False) -> str:
     require_regular(path)
     try:
         data = path.read_bytes()
-        encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        return data.decode(encoding, errors="replace" if lossy else "strict")
-    except (UnicodeDecodeError, OSError) as error:
+    except OSError as error:
         raise CorruptFileError(f"{path} is not a table: {error}. {hint}") from error
+    if data.startswith(_WORKBOOKS):
+        raise CorruptFileError(
+            f"{path} is not a table of text: it is a workbook of a spreadsheet, whatever its name "
+            "ends with. Save its sheet as CSV (UTF-8)."
+        )
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return data.decode(encoding, errors="replace" if lossy else "strict")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise CorruptFileError(
+            f"{path} is not a table in UTF-8: line {line} has the byte "
+            f"0x{data[error.start]:02x}, as other encodings write letters with accents. Save it as "
+            "CSV (UTF-8)."
+        ) from error
 
 
 def _without_declaration(text: str) -> tuple[str, str]:
@@ -278,20 +330,30 @@ def _split(
     text: str,
     delimiter: str,
     hint: str,
-) -> list[list[str]]:
-    """Split every line that is not empty into stripped cells."""
-    lines = csv.reader(
+    *,
+    first: int = 1,
+) -> list[TableLine]:
+    """Split every line that is not empty into stripped cells; ``first`` is the number of the first."""
+    reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=delimiter,
         skipinitialspace=True,
     )
+    rows: list[TableLine] = []
+    number = first
     try:
-        rows = [[cell.strip() for cell in cells] for cells in lines if cells]
+        for cells in reader:
+            if cells:
+                stripped = [cell.strip() for cell in cells]
+                if delimiter != ",":
+                    stripped = [_with_decimal_point(cell) for cell in stripped]
+                rows.append(TableLine(number, stripped, delimiter, False))
+            number = first + reader.line_num
     except csv.Error as error:
         raise CorruptFileError(f"{path} is not a table: {error}. {hint}") from error
-    if delimiter == ",":
-        return rows
-    return [[_with_decimal_point(cell) for cell in cells] for cells in rows]
+    if rows and not text.endswith(("\n", "\r")):
+        rows[-1] = replace(rows[-1], is_cut=True)
+    return rows
 
 
 def _with_decimal_point(cell: str) -> str:

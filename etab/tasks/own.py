@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from etab.datasets.own.description import Description, Label, read_description
-from etab.datasets.own.source import own_source
+from etab.datasets.own.source import label_remarks, own_source
 from etab.datasets.own.table import read_own_table
 from etab.echo.clips import Sampling
 from etab.echo.views import VIEW_CODES
@@ -95,6 +95,19 @@ def has_split(description: Description) -> bool:
     return {"train", "test"} <= parts and "" not in parts
 
 
+def own_notes(description: Description) -> list[str]:
+    """Describe what a reader of results on a table should know: rare classes, names that are alike.
+
+    Args:
+        description: The description; its table is read.
+
+    Returns:
+        A sentence for each.
+    """
+    table = read_own_table(description)
+    return [*table.notes, *label_remarks(description, table.rows)]
+
+
 def keep_description(description: Description, results: Path, *, replace: bool = True) -> None:
     """Write the description of a table beside its results, for boards and lists.
 
@@ -106,7 +119,7 @@ def keep_description(description: Description, results: Path, *, replace: bool =
     """
     path = results / description.name / DESCRIPTION
     if replace or not path.exists():
-        write_atomically(path, description.path.read_text(encoding="utf-8"))
+        write_atomically(path, description.path.read_text(encoding="utf-8-sig"))
 
 
 def own_tasks(description: Description) -> list[Task]:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import Result as Ran
 from typer.testing import CliRunner
+from typer.testing import Result as Ran
 
 from etab import backbones
 from etab.backbones.weights.index import read_file

@@ -7,8 +7,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from click.testing import Result as Ran
 from typer.testing import CliRunner
+from typer.testing import Result as Ran
 
 import etab
 from etab import backbones

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import Result as Ran
 from typer.testing import CliRunner
+from typer.testing import Result as Ran
 
 from etab import phantom
 from etab.cli.main import app
@@ -307,7 +307,7 @@ def test_a_metric_that_does_not_fit_is_refused(metric: str, tmp_path: Path) -> N
 def test_columns_that_are_absent_are_named(tmp_path: Path) -> None:
     write_table(tmp_path, pictures(tmp_path))
     path = describe(tmp_path, '[labels.GLS]\nkind = "value"\n')
-    with pytest.raises(LayoutError, match="no column 'GLS'; it has EF, file, patient, sick"):
+    with pytest.raises(LayoutError, match="no column 'GLS'; it has file, patient, EF, sick"):
         read_own_table(read_description(path))
 
 

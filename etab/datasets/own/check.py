@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from etab.datasets.base import SoundSource, Source
+from etab.datasets.integrity.alike import Fingerprints, alike_note, compared_frames, unlisted
 from etab.datasets.own.description import Description
 from etab.datasets.own.source import label_remarks, own_source
 from etab.datasets.own.table import OwnTable, RowProblem, read_own_table
@@ -80,8 +81,13 @@ def check_own(
     source = own_source(description)(description.folder).lenient()
     table = read_own_table(description)
     problems = list(table.problems)
+    notes = list(table.notes)
     if not quick and table.rows:
-        problems += _unreadable(source, table, progress)
+        prints = Fingerprints(description.sound)
+        problems += _unreadable(source, table, prints, progress)
+        problems += _copies(table, prints)
+        pairs = [] if source.phantom else [pair for pair in prints.pairs() if not pair.exact]
+        notes += alike_note(unlisted(source, pairs))
     bad = {problem.line for problem in problems}
     rows = [row for row in table.rows if row.line not in bad]
     return OwnReport(
@@ -90,18 +96,38 @@ def check_own(
         recordings=len(rows),
         patients=len({row.patient for row in rows}),
         problems=tuple(sorted(problems, key=lambda problem: problem.line)),
-        remarks=tuple(label_remarks(description, rows)),
+        remarks=(*notes, *label_remarks(description, rows)),
     )
 
 
-def _unreadable(source: Source, table: OwnTable, progress: Progress | None) -> list[RowProblem]:
-    """Read every file, and note the rows whose files cannot be read."""
+def _copies(table: OwnTable, prints: Fingerprints) -> list[RowProblem]:
+    """Problems of recordings that are equal to one of another patient."""
+    row_of = {row.id: row for row in table.rows}
+    problems: list[RowProblem] = []
+    for pair in prints.copies():
+        for own, other in ((pair.first, pair.second), (pair.second, pair.first)):
+            row = row_of[own]
+            text = (
+                f"{own} of patient {row.patient} equals {other} of patient {row_of[other].patient}, "
+                f"line {row_of[other].line}; keep the right one of the two."
+            )
+            reason = "a copy of another patient's recording"
+            problems.append(
+                RowProblem(row.line, own, reason, text, row.patient, row.view, row.split)
+            )
+    return problems
+
+
+def _unreadable(
+    source: Source, table: OwnTable, prints: Fingerprints, progress: Progress | None
+) -> list[RowProblem]:
+    """Read every file, note the rows whose files cannot be read, and take fingerprints."""
     problems: list[RowProblem] = []
     line_of = {row.id: row.line for row in table.rows}
     records = source.records()
     for done, record in enumerate(records, start=1):
         try:
-            _read(source, record)
+            _read(source, record, prints)
         except EtabError as error:
             problems.append(
                 RowProblem(
@@ -119,12 +145,14 @@ def _unreadable(source: Source, table: OwnTable, progress: Progress | None) -> l
     return problems
 
 
-def _read(source: Source, record: Record) -> None:
+def _read(source: Source, record: Record, prints: Fingerprints) -> None:
     """Read the frames or samples of a recording, and all of its labels."""
     if isinstance(source, SoundSource):
-        source.wave(record)
+        samples, rate = source.wave(record)
+        prints.add(record, samples, rate)
     else:
-        source.frames(record)
+        pictures = source.frames(record)
+        prints.add(record, pictures[compared_frames(source, record)])
     for target in source.card.targets:
         frames = [answer.at for answer in source.answers(record, target)]
         if not isinstance(source, SoundSource):

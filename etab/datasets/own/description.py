@@ -164,7 +164,7 @@ def read_description(path: Path) -> Description:
             f"There is no file {path}. `etab data init FOLDER` writes one for a folder of files."
         )
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise LayoutError(f"{path} is not TOML: {error}.") from error
     for key in sorted(set(content) - _KEYS):

@@ -19,6 +19,8 @@ from etab.storage.atomic import write_atomically
 from etab.storage.listing import visible_files
 
 _TABLES = (".csv", ".tsv", ".txt")
+_TOLD = (".csv", ".xlsx", ".xls", ".parquet", ".pq")  # tables that people keep labels in
+_MOST_TOLD = 5
 _FEW_CLASSES = 8
 _LEAST_NUMBERS = 10
 # Names of columns in other tables, by what they hold.
@@ -32,6 +34,9 @@ _ROLES = {
     "es": ("es", "es_frame", "esframe"),
     "study": ("study", "study_id", "exam", "exam_id"),
 }
+
+
+_Table = tuple[Path, dict[str, str], list[str], list[list[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def write_draft(folder: Path, out: Path | None = None) -> Draft:
         raise UnsupportedOptionError(f"{target} is there already. Move it away, or choose --out.")
     names = [path.relative_to(folder).as_posix() for path in visible_files(folder)]
     sound, recordings = _recordings(folder, names)
-    table = _table_of(folder, names, recordings)
+    table, unused = _table_of(folder, names, recordings)
     if table is None:
         path = target.with_suffix(".csv")
         if path.exists():
@@ -99,7 +104,7 @@ def write_draft(folder: Path, out: Path | None = None) -> Draft:
     lines = _description(name[:31], path, folder, target, sound, header, rows, columns)
     write_atomically(target, "\n".join(lines) + "\n")
     patients = {row[header.index(_patient_column(header, columns))] for row in rows}
-    return Draft(target, path, len(rows), len(patients), _steps(target, lines))
+    return Draft(target, path, len(rows), len(patients), _steps(target, lines, unused))
 
 
 def _recordings(folder: Path, names: Sequence[str]) -> tuple[bool, list[str]]:
@@ -121,25 +126,46 @@ def _recordings(folder: Path, names: Sequence[str]) -> tuple[bool, list[str]]:
 
 def _table_of(
     folder: Path, names: Sequence[str], recordings: Sequence[str]
-) -> tuple[Path, dict[str, str], list[str], list[list[str]]] | None:
-    """A table of the folder that lists its recordings: path, columns by role, header and rows."""
+) -> tuple[_Table | None, list[str]]:
+    """A table of the folder that lists its recordings, and why other tables are not used.
+
+    Returns:
+        Path, columns by role, header and rows of the table, or None; and a sentence for each table
+        that is not used.
+    """
     known = set(recordings)
+    unused: list[str] = []
     for name in names:
-        if Path(name).suffix.lower() not in _TABLES or "/" in name:
+        suffix = Path(name).suffix.lower()
+        if suffix not in (*_TABLES, *_TOLD) or "/" in name:
             continue
-        try:
-            lines = read_rows(folder / name)
-        except EtabError:
-            continue
-        if len(lines) < 2:
-            continue
-        header, rows = lines[0], [row for row in lines[1:] if len(row) == len(lines[0])]
-        column = _file_column(header, rows, known)
-        if column is None or _patient_column(header, {}) not in header:
-            continue
-        columns = {"file": column, **_roles(header)}
-        return folder / name, columns, header, rows
-    return None
+        table = _used(folder / name, known)
+        if not isinstance(table, str):
+            return table, unused
+        if suffix in _TOLD:
+            unused.append(f"{name} is not used: {table}")
+    return None, unused
+
+
+def _used(path: Path, known: set[str]) -> _Table | str:
+    """A table of recordings, or a sentence that says why the file is none."""
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return f'write table = "{path.name}" in the description if it lists the recordings'
+    try:
+        lines = read_rows(path)
+    except EtabError as error:
+        return str(error)
+    if len(lines) < 2:
+        return "it has no rows"
+    header = lines[0]
+    rows = [row for row in lines[1:] if len(row) == len(header)]
+    column = _file_column(header, rows, known)
+    if column is None:
+        example = sorted(known)[0]
+        return f"no column holds names of the recordings, written as {example!r}"
+    if _patient_column(header, {}) not in header:
+        return f"no column is called {', '.join(_ROLES['patient'])}; rename the one of the patients"
+    return path, {"file": column, **_roles(header)}, header, rows
 
 
 def _file_column(
@@ -240,6 +266,9 @@ def _relative(path: Path, target: Path) -> str:
 def _label_lines(column: str, cells: Sequence[str]) -> list[str]:
     """The section of a label that a column seems to hold; empty for a column that is no label."""
     values = [cell for cell in cells if not is_blank(cell)]
+    if values and not all(parse_number(cell) is not None for cell in values):
+        # Among words, "none" is a class rather than a number that is missing.
+        values = [cell for cell in cells if not is_blank(cell) or cell.lower() == "none"]
     distinct = Counter(values)
     if column == "view":
         kind = [f"classes = {json.dumps(sorted(distinct))}"] if len(distinct) > 1 else []
@@ -253,8 +282,10 @@ def _label_lines(column: str, cells: Sequence[str]) -> list[str]:
     return []
 
 
-def _steps(target: Path, lines: Sequence[str]) -> tuple[str, ...]:
-    steps = []
+def _steps(target: Path, lines: Sequence[str], unused: Sequence[str]) -> tuple[str, ...]:
+    steps = list(unused[:_MOST_TOLD])
+    if len(unused) > _MOST_TOLD:
+        steps.append(f"{len(unused) - _MOST_TOLD} more tables are not used")
     if not any(line.startswith("[labels") for line in lines):
         steps.append(
             "fill the column label of the table, and describe it: [labels.label] with "

@@ -23,7 +23,7 @@ from etab.datasets.own.files import (
 )
 from etab.datasets.own.table import OwnTable, TableRow, read_own_table
 from etab.echo.views import CANONICAL, PLACES
-from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
+from etab.errors import SKIP, CorruptFileError, LayoutError, UnsupportedOptionError
 from etab.sounds.states import STATES, states_at
 from etab.storage.digests import combine
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
@@ -77,8 +77,7 @@ class OwnRecordings(Source):
             table = self.table
             if table.problems and self.faults is None:
                 raise LayoutError(
-                    f"{table.report(self.description.table)}\nCorrect the table, or go on without "
-                    "these rows: --skip-bad (in Python: skip_bad=True)."
+                    f"{table.report(self.description.table)}\nCorrect the table. {SKIP}"
                 )
             if self.faults is not None:
                 self.faults += [
@@ -295,7 +294,7 @@ class OwnRecordings(Source):
     def remarks(self) -> Sequence[str]:
         """Describe labels that few patients have, and labels that mix views."""
         self.records()
-        return label_remarks(self.description, self.table.rows)
+        return [*self.table.notes, *label_remarks(self.description, self.table.rows)]
 
     def notes(self) -> Sequence[str]:
         """The name of the table, which every result carries."""
@@ -309,7 +308,8 @@ class OwnRecordings(Source):
             for row in (self._row(record) for record in self.records())
         ]
         frames = [(row.id, repr(sorted(row.frames.items()))) for row in self.table.rows]
-        return combine([*facts, *rows, *frames], {"files": super().digest()})
+        groups = [(row.id, repr(sorted(row.meta.items()))) for row in self.table.rows if row.meta]
+        return combine([*facts, *rows, *frames, *groups], {"files": super().digest()})
 
 
 class OwnSounds(OwnRecordings, SoundSource):

@@ -8,18 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from etab.datasets.own.description import Description, Label
+from etab.datasets.own.cells import TableCells, read_cells
+from etab.datasets.own.description import COLUMNS, Description, Label
 from etab.datasets.own.files import DICOM, PICTURES, SOUNDS, suffix_of
+from etab.datasets.own.notes import NearNames, spoiled_name, table_notes
 from etab.echo.views import canonical
 from etab.errors import LayoutError, UnknownNameError
-from etab.readers.parquet import ParquetFile
-from etab.readers.table import is_blank, parse_number, parse_whole, plain_identifier, read_table
+from etab.readers.table import is_blank, parse_number, parse_whole, plain_identifier
 from etab.splits import SPLIT_PARTS
 from etab.types import Kind
 
-_HINT = "Write the table again as CSV, with one row for each recording."
 _SPLIT_WORDS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
 _NAMED_ROWS = 20
+_SHOWN = 40  # characters of a cell in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +81,17 @@ class RowProblem:
 
 @dataclass(frozen=True, slots=True)
 class OwnTable:
-    """A table of recordings, sorted into the rows that fit and those that do not."""
+    """A table of recordings, sorted into the rows that fit and those that do not.
+
+    Attributes:
+        rows: The rows that fit, in the order of the table.
+        problems: Why the other rows do not fit.
+        notes: What is not wrong and may be a slip, such as two patients with nearly one name.
+    """
 
     rows: tuple[TableRow, ...]
     problems: tuple[RowProblem, ...]
+    notes: tuple[str, ...] = ()
 
     def report(self, table: Path) -> str:
         """Describe every kind of problem with its number, and the first rows one by one.
@@ -111,12 +119,13 @@ class OwnTable:
 
 
 class _MisfitError(Exception):
-    """A row that does not fit: the reason in a few words, and the whole sentence."""
+    """A row that does not fit: the reason in a few words, the whole sentence, a missing file."""
 
-    def __init__(self, reason: str, text: str) -> None:
+    def __init__(self, reason: str, text: str, missing: str = "") -> None:
         super().__init__(text)
         self.reason = reason
         self.text = text
+        self.missing = missing
 
 
 def read_own_table(description: Description) -> OwnTable:
@@ -134,59 +143,47 @@ def read_own_table(description: Description) -> OwnTable:
         CorruptFileError: The file is no table.
     """
     cells = _cells(description)
+    near = NearNames(description.folder)
     rows: list[TableRow] = []
     problems: list[RowProblem] = []
-    for line, row in enumerate(cells, start=2):
-        known = _known(description, row)
+    for row in cells.rows:
+        known = _known(description, row.cells)
         try:
-            rows.append(_row(description, line, row))
+            if row.reason:
+                raise _MisfitError(row.reason, row.text)
+            rows.append(_row(description, row.line, row.cells))
         except _MisfitError as misfit:
-            problems.append(RowProblem(line, known[0], misfit.reason, misfit.text, *known[1:]))
+            text = misfit.text + (near.hint(misfit.missing) if misfit.missing else "")
+            problems.append(RowProblem(row.line, known[0], misfit.reason, text, *known[1:]))
     for check in (_duplicates, _split_patients):
         found = check(rows)
         problems += found
         gone = {problem.line for problem in found}
         rows = [row for row in rows if row.line not in gone]
-    return OwnTable(tuple(rows), tuple(sorted(problems, key=lambda problem: problem.line)))
+    files = [name for row in rows for role, name in row.files.items() if "/" not in role]
+    notes = table_notes(description, cells, (row.patient for row in rows), files)
+    in_order = sorted(problems, key=lambda problem: problem.line)
+    return OwnTable(tuple(rows), tuple(in_order), notes)
 
 
-def _cells(description: Description) -> list[dict[str, str]]:
+def _cells(description: Description) -> TableCells:
     """The cells of every row as text; raises LayoutError where a column is missing."""
     table = description.table
     if not table.is_file():
         raise LayoutError(
             f"{description.path} names the table {table}, which is not there. Correct table = ..."
         )
-    if table.suffix.lower() in (".parquet", ".pq"):
-        rows = _parquet_cells(table)
-    else:
-        rows = read_table(table, (description.column("file"),), ragged=True, hint=_HINT)
-    if not rows:
-        raise LayoutError(f"{table} has no rows. {_HINT}")
-    present = set(rows[0])
+    cells = read_cells(table, description.column("file"))
     wanted = [description.column("file"), description.column("patient")]
     wanted += list(description.columns.values())
+    roles = [description.column(role) for role in COLUMNS]
+    wanted += [column for column in roles if column in cells.header]
     for label in description.labels:
         is_view = label.name == "view" and label.column == "view"
         wanted += [description.column("view") if is_view else label.column]
         wanted += [label.frames] if label.frames else []
-    for column in wanted:
-        if column not in present:
-            raise LayoutError(
-                f"{table} has no column {column!r}; it has {', '.join(sorted(present))}. Name the "
-                f"column in {description.path}, or add it to the table."
-            )
-    return rows
-
-
-def _parquet_cells(table: Path) -> list[dict[str, str]]:
-    ParquetFile(table, ())  # raises where the file is no Parquet file, or pyarrow is absent
-    import pyarrow.parquet
-
-    rows = pyarrow.parquet.read_table(table).to_pylist()
-    return [
-        {key: "" if value is None else str(value) for key, value in row.items()} for row in rows
-    ]
+    cells.require(wanted, table, description.path)
+    return cells
 
 
 def _known(description: Description, cells: Mapping[str, str]) -> tuple[str, str, str, str]:
@@ -213,6 +210,9 @@ def _row(description: Description, line: int, cells: Mapping[str, str]) -> Table
     patient = plain_identifier(_cell(description, cells, "patient"))
     if not patient:
         raise _MisfitError("no patient", "the patient is missing.")
+    spoiled = spoiled_name(patient)
+    if spoiled:
+        raise _MisfitError("a spoiled patient id", f"the patient {patient} {spoiled}")
     files = _files(description, cells)
     suffix = suffix_of(Path(files["file0"]))
     phases = _phases(description, cells)
@@ -253,7 +253,7 @@ def _id_of(files: Mapping[str, str]) -> str:
 
 def _files(description: Description, cells: Mapping[str, str]) -> dict[str, str]:
     """The files of a recording by role; every one of them exists."""
-    names = _several(_cell(description, cells, "file"))
+    names = [_plain_path(name) for name in _several(_cell(description, cells, "file"))]
     if not names:
         raise _MisfitError("no file", "the file is missing.")
     suffixes = SOUNDS if description.sound else PICTURES
@@ -268,6 +268,11 @@ def _files(description: Description, cells: Mapping[str, str]) -> dict[str, str]
     return {f"file{number}": name for number, name in enumerate(names)}
 
 
+def _plain_path(name: str) -> str:
+    """A path without "./" and "//", so that one file has one name."""
+    return PurePosixPath(name).as_posix()
+
+
 def _several(text: str) -> list[str]:
     """Texts that are separated by semicolons."""
     return [part.strip() for part in text.split(";") if part.strip()]
@@ -279,8 +284,14 @@ def _check_file(description: Description, name: str) -> None:
         raise _MisfitError(
             "a file outside the folder", f"{name} is not inside {description.folder}."
         )
-    if not (description.folder / name).is_file():
-        raise _MisfitError("a missing file", f"{description.folder / name} is missing.")
+    try:
+        is_there = (description.folder / name).is_file()
+    except OSError as error:
+        raise _MisfitError(
+            "no name of a file", f"{name[:_SHOWN]!r}... is no name of a file: {error.strerror}."
+        ) from error
+    if not is_there:
+        raise _MisfitError("a missing file", f"{description.folder / name} is missing.", name)
 
 
 def _view(description: Description, cells: Mapping[str, str]) -> str:
@@ -358,7 +369,8 @@ def _read_label(
     text = cells.get(label.column, "")
     if label.name == "view" and label.column == "view":
         text = _view(description, cells) if _cell(description, cells, "view") else ""
-    if is_blank(text) or (label.views and _view(description, cells) not in label.views):
+    is_unknown = is_blank(text) and text.strip() not in label.classes  # "none" may be a class
+    if is_unknown or (label.views and _view(description, cells) not in label.views):
         return
     text = text.strip()
     if label.frames:
@@ -368,7 +380,7 @@ def _read_label(
     elif label.kind in (Kind.BINARY, Kind.CLASSES):
         values[label.name] = _class_index(label, text)
     else:
-        names = _several(text)
+        names = [_plain_path(name) for name in _several(text)]
         for number, name in enumerate(names):
             _check_file(description, name)
             files[f"{label.name}/{number}"] = name

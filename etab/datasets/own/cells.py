@@ -1,0 +1,173 @@
+"""The cells of a table of one's own: CSV or Parquet, every row with its line and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from etab.errors import CorruptFileError, LayoutError
+from etab.readers.parquet import ParquetFile
+from etab.readers.table import TableLine, read_lines
+
+_HINT = "Save the table as CSV (UTF-8), with one row for each recording."
+_SHOWN = 40  # characters of a cell in a message
+
+
+@dataclass(frozen=True, slots=True)
+class CellRow:
+    """The cells of one row.
+
+    Attributes:
+        line: Line of the table, from 2 on.
+        cells: Text by column.
+        reason: Why the row is not one row of the table, in a few words; "" where it is.
+        text: The whole sentence.
+        is_short: Whether cells at its end are missing, which count as blank.
+    """
+
+    line: int
+    cells: Mapping[str, str]
+    reason: str = ""
+    text: str = ""
+    is_short: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableCells:
+    """A table as text.
+
+    Attributes:
+        header: Names of the columns, in order.
+        rows: The rows.
+        nested: Type of each column whose cells hold several values (Parquet).
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[CellRow, ...]
+    nested: Mapping[str, str] = field(default_factory=dict)
+
+    def require(self, columns: list[str], table: Path, description: Path) -> None:
+        """Check that columns are there, once each, with one value in a cell.
+
+        Args:
+            columns: Names of columns.
+            table: The table, for the message.
+            description: The description, for the message.
+
+        Raises:
+            LayoutError: A column is missing, occurs twice, or holds lists.
+        """
+        for column in columns:
+            if column not in self.header:
+                near = [name for name in self.header if name.casefold() == column.casefold()]
+                hint = f" {near[0]!r} is written in another case." if near else ""
+                raise LayoutError(
+                    f"{table} has no column {column!r}; it has {', '.join(self.header)}.{hint} "
+                    f"Name the column in {description}, or add it to the table."
+                )
+            if self.header.count(column) > 1:
+                raise LayoutError(
+                    f"{table} has the column {column!r} twice. Rename or remove one of the two."
+                )
+            if column in self.nested:
+                raise LayoutError(
+                    f"{table}: a cell of the column {column!r} is a {self.nested[column]}; wanted "
+                    "a text or a number. Write several files in one text, separated by ;."
+                )
+
+
+def read_cells(table: Path, file_column: str) -> TableCells:
+    """Read a table as text.
+
+    Args:
+        table: A CSV or Parquet file.
+        file_column: Name of the column of files, which tells the delimiter of a CSV file.
+
+    Returns:
+        The cells; rows of blank cells are left out.
+
+    Raises:
+        CorruptFileError: The file is no table.
+        LayoutError: The table has no rows.
+        MissingPackageError: A Parquet file without pyarrow.
+    """
+    is_parquet = table.suffix.lower() in (".parquet", ".pq")
+    cells = _parquet_cells(table) if is_parquet else _text_cells(table, file_column)
+    if not cells.rows:
+        raise LayoutError(f"{table} has no rows. {_HINT}")
+    return cells
+
+
+def _text_cells(table: Path, file_column: str) -> TableCells:
+    lines = read_lines(table, (file_column,), hint=_HINT)
+    if not lines:
+        raise LayoutError(f"{table} is empty. {_HINT}")
+    header = lines[0].cells
+    rows = [_cell_row(header, line) for line in lines[1:] if any(line.cells)]
+    return TableCells(tuple(header), tuple(rows))
+
+
+def _cell_row(header: list[str], line: TableLine) -> CellRow:
+    reason = ""
+    text = ""
+    surplus = [cell for cell in line.cells[len(header) :] if cell]
+    swallowed = _swallowed(header, line)
+    if swallowed:
+        reason = "a quote that is not closed"
+        begin = swallowed.splitlines()[0][:_SHOWN]
+        n_lines = len(swallowed.splitlines()) - 1
+        text = f"the cell {begin!r} takes in the next {n_lines} lines; close its quote."
+    elif surplus:
+        reason = "more cells than columns"
+        text = (
+            f"the row has {len(line.cells)} cells for {len(header)} columns; put a text or number "
+            "with a comma in quotes."
+        )
+    elif line.is_cut and len(line.cells) < len(header):
+        reason = "a row that is cut"
+        text = "the file ends within this row; write the table again."
+    padded = [*line.cells, *[""] * len(header)]
+    is_short = len(line.cells) < len(header)
+    return CellRow(line.number, dict(zip(header, padded, strict=False)), reason, text, is_short)
+
+
+def _swallowed(header: list[str], line: TableLine) -> str:
+    """A cell that holds whole rows of the table; "" where none does."""
+    for cell in line.cells:
+        for inner in cell.splitlines()[1:]:
+            if inner.count(line.delimiter) == len(header) - 1:
+                return cell
+    return ""
+
+
+def _parquet_cells(table: Path) -> TableCells:
+    ParquetFile(table, ())  # raises where the file is no Parquet file, or pyarrow is absent
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        content = pyarrow.parquet.read_table(table)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise CorruptFileError(f"{table} cannot be read: {error}. Write it again.") from error
+    nested = {
+        column.name: str(column.type)
+        for column in content.schema
+        if pyarrow.types.is_nested(column.type)
+    }
+    names = list(content.column_names)
+    columns = [[_text(value) for value in column.to_pylist()] for column in content.columns]
+    rows = [
+        CellRow(line, dict(zip(names, values, strict=True)))
+        for line, values in enumerate(zip(*columns, strict=True), start=2)
+    ]
+    return TableCells(tuple(names), tuple(rows), nested)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return str(value)

@@ -1,0 +1,158 @@
+"""What a table of one's own should be looked at for, though every row of it fits: names that are alike."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from etab.datasets.own.cells import TableCells
+from etab.datasets.own.description import Description
+from etab.readers.table import is_blank
+from etab.types import Kind
+
+_NAMED = 3
+_LEADING_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
+_DATE = re.compile(
+    r"\d{4}-\d\d?-\d\d?( 00:00:00)?|\d\d?[./]\d\d?[./]\d{2,4}|\d\d?-[A-Z][a-z]{2}|[A-Z][a-z]{2}-\d\d"
+)
+_SHORTENED = re.compile(r"\d(\.\d+)?[eE]\+?\d+")
+_FAILED_FORMULA = re.compile(r"#[A-Z]+(/0|\?)?!?")
+
+
+def spoiled_name(text: str) -> str:
+    """Say what a spreadsheet made of a name; "" where the name looks whole.
+
+    Args:
+        text: The name of a patient.
+
+    Returns:
+        A sentence, for ``1.23457E+11`` and ``#REF!``.
+
+    Example:
+        >>> spoiled_name("1.23457E+11")[:26], spoiled_name("p001")
+        ('was shortened by a spreads', '')
+    """
+    if _SHORTENED.fullmatch(text):
+        return "was shortened by a spreadsheet, so that patients become one; save the ids as text."
+    if _FAILED_FORMULA.fullmatch(text) and text[-1] in "!?":
+        return "is the error of a formula; write the id itself."
+    return ""
+
+
+def table_notes(
+    description: Description, cells: TableCells, patients: Iterable[str], files: Iterable[str]
+) -> tuple[str, ...]:
+    """Describe what may be a slip of a table.
+
+    Args:
+        description: The description.
+        cells: The cells of the table.
+        patients: Patients of the rows that fit.
+        files: Files of the rows that fit.
+
+    Returns:
+        A sentence on patients whose names differ in case or leading zeros, one on patients that are
+        dates, one on files whose names differ in case, one on words that count as unknown, and one
+        on rows without their last cells; none where there are none.
+    """
+    names = sorted(set(patients))
+    notes = []
+    close = _alike(names, _plain_patient)
+    if close:
+        notes.append(
+            f"patients {_listed(close)} are counted as different; correct the table where they are "
+            "one person."
+        )
+    dates = [name for name in names if _DATE.fullmatch(name)]
+    if dates:
+        notes.append(
+            f"{len(dates)} of {len(names)} patients are dates, such as {dates[0]}: a spreadsheet "
+            "may have changed ids, and two patients of one day would be one."
+        )
+    same = _alike(sorted(set(files)), str.casefold)
+    if same:
+        notes.append(
+            f"files {_listed(same)} differ in upper and lower case alone: Windows and macOS take "
+            "them for one file."
+        )
+    short = [row.line for row in cells.rows if row.is_short and not row.reason]
+    if short:
+        notes.append(
+            f"{len(short)} rows are shorter than the header, first line {short[0]}; their last "
+            "cells count as blank."
+        )
+    return (*notes, *_unknown_words(description, cells))
+
+
+def _plain_patient(name: str) -> str:
+    return _LEADING_ZEROS.sub("", name.casefold())
+
+
+def _alike(names: Sequence[str], plain: Callable[[str], str]) -> list[list[str]]:
+    """Groups of different names that one function maps to the same text."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(plain(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _listed(groups: Sequence[Sequence[str]]) -> str:
+    shown = ", ".join(" and ".join(group) for group in groups[:_NAMED])
+    more = len(groups) - _NAMED
+    return f"{shown} and {more} more pairs" if more > 0 else shown
+
+
+def _unknown_words(description: Description, cells: TableCells) -> list[str]:
+    """Notes on words in columns of classes that count as blank, such as none."""
+    notes = []
+    for label in description.labels:
+        if label.kind not in (Kind.BINARY, Kind.CLASSES):
+            continue
+        texts = [row.cells.get(label.column, "").strip() for row in cells.rows]
+        blanks = Counter(text for text in texts if text and is_blank(text))
+        for word, count in blanks.items():
+            if word not in label.classes:
+                notes.append(
+                    f"{label.name}: {count} cells {word!r} count as unknown; add the word to "
+                    "classes if it is a class."
+                )
+    return notes
+
+
+class NearNames:
+    """Files of a folder by their names in small letters, to say what a missing file may be called."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the folder; it is read when a file is missing."""
+        self.folder = folder
+        self._names: dict[Path, dict[str, str]] = {}
+
+    def hint(self, name: str) -> str:
+        """A sentence on a file whose name is nearly the same; "" where there is none.
+
+        Args:
+            name: The name of the file that is missing.
+        """
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts:
+            return ""
+        near = self._in_folder(self.folder / path.parent).get(_plain_file(path.name))
+        if near is None:
+            return ""
+        return f" There is {(path.parent / near).as_posix()!r}: write the name so."
+
+    def _in_folder(self, folder: Path) -> dict[str, str]:
+        if folder not in self._names:
+            try:
+                files = [path.name for path in folder.iterdir() if path.is_file()]
+            except OSError:
+                files = []
+            self._names[folder] = {_plain_file(file): file for file in files}
+        return self._names[folder]
+
+
+def _plain_file(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

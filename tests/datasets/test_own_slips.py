@@ -1,0 +1,249 @@
+"""Slips of people and spreadsheets in tables of one's own: each is told, and no row is lost or changed in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from etab.datasets.own.check import check_own
+from etab.datasets.own.description import read_description
+from etab.datasets.own.draft import write_draft
+from etab.datasets.own.source import own_source
+from etab.datasets.own.table import OwnTable, read_own_table
+from etab.errors import CorruptFileError, EtabError, LayoutError
+from etab.tasks.own import own_notes
+from tests.datasets.own_tables import describe, pictures, write_table
+
+pytestmark = pytest.mark.usefixtures("forget_own_data")
+
+LABELS = '[labels.EF]\nkind = "value"\n[labels.sick]\nkind = "classes"\nclasses = ["no", "yes"]\n'
+ROWS = 6
+
+
+def read(folder: Path, labels: str = LABELS) -> OwnTable:
+    return read_own_table(read_description(describe(folder, labels)))
+
+
+def lines_of(folder: Path) -> list[str]:
+    """The lines of a table: header, then p000 to p005, with the columns file, patient, EF, sick."""
+    write_table(folder, pictures(folder, patients=ROWS))
+    return (folder / "clinic.csv").read_text().splitlines()
+
+
+def write(folder: Path, lines: list[str], end: str = "\n") -> None:
+    (folder / "clinic.csv").write_text("\n".join(lines) + end)
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "reason", "usable"),
+    [
+        (3, "p002.png,p002,46,5,no", "more cells than columns", 5),
+        (3, 'p002.png,"p002,46,no', "a quote that is not closed", 2),
+        (6, "p005.png,p0", "a row that is cut", 5),
+        (3, "p002.png,1.23457E+11,46,no", "a spoiled patient id", 5),
+        (3, "p002.png,#REF!,46,no", "a spoiled patient id", 5),
+        (3, "./p001.png,p002,46,no", "a recording listed twice", 5),
+        (3, "x" * 5000 + ".png,p002,46,no", "no name of a file", 5),
+        (3, "x\0.png,p002,46,no", "a missing file", 5),
+    ],
+)
+def test_a_row_that_is_no_row_is_told(
+    line: int, text: str, reason: str, usable: int, tmp_path: Path
+) -> None:
+    lines = lines_of(tmp_path)
+    lines[line] = text
+    write(tmp_path, lines, end="" if line == ROWS else "\n")
+    table = read(tmp_path)
+    assert [(problem.line, problem.reason) for problem in table.problems] == [(line + 1, reason)]
+    assert len(table.rows) == usable
+
+
+def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
+    lines = lines_of(tmp_path)
+    lines[5] = "p004.png,p004,high,no"
+    write(tmp_path, ["sep=,", lines[0], "", ",,,", *lines[1:]])
+    assert [problem.line for problem in read(tmp_path).problems] == [9]
+
+
+def test_rows_without_their_last_cells_are_counted(tmp_path: Path) -> None:
+    lines = lines_of(tmp_path)
+    lines[2] = "p001.png,p001,50"
+    write(tmp_path, lines)
+    table = read(tmp_path)
+    assert len(table.rows) == ROWS
+    assert table.notes == (
+        "1 rows are shorter than the header, first line 3; their last cells count as blank.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [("P002.PNG", "p002.png"), ("sub\\p9.png", "sub/p9.png"), ("Sub/p9.png", "")],
+)
+def test_a_missing_file_with_a_near_name_is_told(name: str, there: str, tmp_path: Path) -> None:
+    lines = lines_of(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "p9.png").write_bytes((tmp_path / "p002.png").read_bytes())
+    lines[3] = f"{name},p002,46,no"
+    write(tmp_path, lines)
+    (problem,) = read(tmp_path).problems
+    assert (f"There is {there!r}" in problem.text) == bool(there)
+
+
+@pytest.mark.parametrize(
+    ("patients", "note"),
+    [
+        (("007", "7"), "patients 007 and 7 are counted as different"),
+        (("P1", "p1"), "patients P1 and p1 are counted as different"),
+        (("2024-01-05", "x"), "1 of 6 patients are dates, such as 2024-01-05"),
+        (("02-Jan", "x"), "1 of 6 patients are dates, such as 02-Jan"),
+        (("p10", "p100"), ""),
+    ],
+)
+def test_patients_that_may_be_one_are_told(
+    patients: tuple[str, str], note: str, tmp_path: Path
+) -> None:
+    rows = pictures(tmp_path, patients=ROWS)
+    for row, patient in zip(rows, patients, strict=False):
+        row["patient"] = patient
+    write_table(tmp_path, rows)
+    table = read(tmp_path)
+    assert {row.patient for row in table.rows} >= set(patients)
+    assert note in " ".join(table.notes)
+    assert bool(table.notes) == bool(note)
+
+
+def test_none_is_a_class_where_it_is_named_and_told_where_it_is_not(tmp_path: Path) -> None:
+    rows = pictures(tmp_path, patients=ROWS)
+    for number, row in enumerate(rows):
+        row["sick"] = ("none", "mild", "severe")[number % 3]
+    write_table(tmp_path, rows)
+    labels = '[labels.sick]\nkind = "classes"\nclasses = ["none", "mild", "severe"]\n'
+    assert [row.values["sick"] for row in read(tmp_path, labels).rows] == [0, 1, 2, 0, 1, 2]
+    description = read_description(describe(tmp_path, labels.replace('"none", ', "")))
+    notes = own_notes(description)
+    assert "sick: 2 cells 'none' count as unknown; add the word to classes" in " ".join(notes)
+    (tmp_path / "clinic.toml").unlink()
+    draft = write_draft(tmp_path)
+    assert 'classes = ["mild", "none", "severe"]' in draft.description.read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda text: text.replace(b"p001,", "Müller,".encode("latin-1")), "line 3 has the byte"),
+        (lambda text: b"PK\x03\x04" + text, "workbook of a spreadsheet"),
+        (lambda text: text.replace(b"sick", b"EF", 1), "the column 'EF' twice"),
+        (lambda text: text.replace(b"file", b"FILE", 1), "'FILE' is written in another case"),
+        (lambda text: b"", "is empty"),
+        (lambda text: text[: text.index(b"\n") + 1], "has no rows"),
+    ],
+)
+def test_a_file_that_is_no_table_is_told(
+    change: Callable[[bytes], bytes], problem: str, tmp_path: Path
+) -> None:
+    lines_of(tmp_path)
+    path = tmp_path / "clinic.csv"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(EtabError, match=problem):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_encodings_of_spreadsheets_are_read(encoding: str, tmp_path: Path) -> None:
+    lines = [line.replace(".", ",").replace(",png", ".png") for line in _semicolons(tmp_path)]
+    (tmp_path / "clinic.csv").write_bytes("\r\n".join(["sep=;", *lines, ""]).encode(encoding))
+    description = describe(tmp_path, LABELS)
+    description.write_bytes(b"\xef\xbb\xbf" + description.read_bytes())
+    table = read_own_table(read_description(description))
+    assert not table.problems
+    assert table.rows[1].values["EF"] == 42.25
+
+
+def _semicolons(folder: Path) -> list[str]:
+    return [line.replace(",", ";") for line in lines_of(folder)]
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ([1e17 + 64 * i for i in range(ROWS)], "was shortened by a spreadsheet"),
+        ([f"p{i}".encode() for i in range(ROWS)], ""),
+        (np.arange(ROWS), ""),
+        (np.arange(ROWS) * 1.0, ""),
+    ],
+)
+def test_types_of_parquet(values: Any, problem: str, tmp_path: Path) -> None:
+    table = read_own_table(read_description(_parquet(tmp_path, values)))
+    assert problem in " ".join(row.text for row in table.problems)
+    if not problem:
+        assert {row.patient.removeprefix("p") for row in table.rows} == set("012345")
+
+
+def _parquet(folder: Path, patients: Any) -> Path:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame(pictures(folder, patients=ROWS))
+    frame["patient"] = patients
+    frame.to_parquet(folder / "clinic.parquet")
+    path = describe(folder, LABELS)
+    path.write_text(path.read_text().replace("clinic.csv", "clinic.parquet"))
+    return path
+
+
+def test_lists_in_a_cell_of_parquet_are_refused(tmp_path: Path) -> None:
+    path = _parquet(tmp_path, [[f"p{i}"] for i in range(ROWS)])
+    with pytest.raises(LayoutError, match="a cell of the column 'patient' is a list"):
+        read_own_table(read_description(path))
+
+
+def test_a_copy_of_another_patient_is_told(tmp_path: Path) -> None:
+    lines_of(tmp_path)
+    (tmp_path / "p004.png").write_bytes((tmp_path / "p001.png").read_bytes())
+    report = check_own(read_description(describe(tmp_path, LABELS)))
+    assert [problem.line for problem in report.problems] == [3, 6]
+    assert "p001 of patient p001 equals p004 of patient p004, line 6" in report.render()
+
+
+def test_another_study_or_group_is_other_data(tmp_path: Path) -> None:
+    digests = set()
+    for study in ("s1", "s2"):
+        for group in ("g1", "g2"):
+            rows = pictures(tmp_path, patients=ROWS)
+            rows[0].update(study=study, group=group)
+            write_table(tmp_path, rows)
+            path = describe(tmp_path, LABELS)
+            digests.add(own_source(read_description(path))(tmp_path).digest())
+    assert len(digests) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.csv", "file,patient\nMüller.png,p1\n".encode("latin-1"), "is not a table in UTF-8"),
+        ("a.csv", b"file,patient\np000,p1\n", "no column holds names of the recordings"),
+        ("a.csv", b"file,name\np000.png,p1\n", "no column is called patient"),
+        ("a.xlsx", b"PK\x03\x04", "workbook of a spreadsheet"),
+        ("a.parquet", b"PAR1", 'table = "a.parquet"'),
+    ],
+)
+def test_a_table_that_init_does_not_use_is_told(
+    name: str, content: bytes, reason: str, tmp_path: Path
+) -> None:
+    pictures(tmp_path, patients=2)
+    (tmp_path / name).write_bytes(content)
+    assert f"{name} is not used: " in write_draft(tmp_path).render()
+    assert reason in write_draft(tmp_path, tmp_path / "again.toml").render()
+
+
+def test_a_damaged_parquet_file_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "clinic.parquet").write_bytes(b"PAR1" + b"\0" * 40 + b"PAR1")
+    path = describe(tmp_path, LABELS)
+    path.write_text(path.read_text().replace("clinic.csv", "clinic.parquet"))
+    with pytest.raises(CorruptFileError, match="no Parquet file"):
+        read_own_table(read_description(path))

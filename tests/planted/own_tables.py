@@ -1,0 +1,69 @@
+"""Faults of tables of one's own: rows that are lost or changed in silence, patients that become one."""
+
+from tests.faults import Fault
+
+_CELLS = "etab/datasets/own/cells.py"
+
+
+def _tests(name: str) -> tuple[str, ...]:
+    return (f"tests/datasets/test_own_slips.py::{name}",)
+
+
+FAULTS = [
+    Fault(
+        "own tables: cells beyond the columns are dropped",
+        _CELLS,
+        "    elif surplus:\n",
+        "    elif False:\n",
+        _tests("test_a_row_that_is_no_row_is_told"),
+    ),
+    Fault(
+        "own tables: an open quote takes in rows",
+        _CELLS,
+        "    if swallowed:\n",
+        "    if False:\n",
+        _tests("test_a_row_that_is_no_row_is_told"),
+    ),
+    Fault(
+        "own tables: of two columns with one name the last wins",
+        _CELLS,
+        "            if self.header.count(column) > 1:\n",
+        "            if False:\n",
+        _tests("test_a_file_that_is_no_table_is_told"),
+    ),
+    Fault(
+        "own tables: ids that a spreadsheet shortened are one patient",
+        "etab/datasets/own/table.py",
+        "    if spoiled:\n",
+        "    if False:\n",
+        _tests("test_a_row_that_is_no_row_is_told"),
+    ),
+    Fault(
+        "own tables: the class none is unknown",
+        "etab/datasets/own/table.py",
+        "is_blank(text) and text.strip() not in label.classes",
+        "is_blank(text)",
+        _tests("test_none_is_a_class_where_it_is_named_and_told_where_it_is_not"),
+    ),
+    Fault(
+        "own tables: a copy of another patient passes",
+        "etab/datasets/own/check.py",
+        "        problems += _copies(table, prints)\n",
+        "",
+        _tests("test_a_copy_of_another_patient_is_told"),
+    ),
+    Fault(
+        "own tables: another study is the same data",
+        "etab/datasets/own/source.py",
+        "[*facts, *rows, *frames, *groups]",
+        "[*facts, *rows, *frames]",
+        _tests("test_another_study_or_group_is_other_data"),
+    ),
+    Fault(
+        "own tables: lines are counted without blank ones",
+        "etab/readers/table.py",
+        "            number = first + reader.line_num\n",
+        "            number += 1 if cells else 0\n",
+        _tests("test_lines_are_counted_as_an_editor_counts_them"),
+    ),
+]

@@ -108,15 +108,12 @@ def run_command(
     from etab.runs.data import lacking, tasks_at
     from etab.runs.run import Settings, plan
     from etab.runs.sweep import backbone_names, sweep
-    from etab.tasks.own import keep_description, own_notes, own_protocols, use_results
+    from etab.tasks.own import keep_description, own_protocols
 
     own = None
     if data is not None:
-        use_results(results)  # so that a code that another table has there is refused first
-        own = own_data(data, root)
+        own = _noted(data, root, results)
         root = own.folder
-        for note in own_notes(own):
-            say(f"note: {note}", error=True)
     wanted = words(tasks) or (None if own is None else [own.name])
     try:
         codes = tasks_at(wanted, root)
@@ -167,6 +164,17 @@ _TASKS = (
     "`etab list tasks` lists the tasks of etab; recordings of your own are run with --data "
     "clinic.toml, which `etab data init FOLDER` writes."
 )
+
+
+def _noted(data: Path, root: Path | None, results: Path) -> Description:
+    """Register a table of one's own beside those of a folder of results, and print its notes."""
+    from etab.tasks.own import own_notes, use_results
+
+    use_results(results)  # so that a code that another table has there is refused first
+    own = own_data(data, root)
+    for note in own_notes(own):
+        say(f"note: {note}", error=True)
+    return own
 
 
 def own_data(data: Path, root: Path | None) -> Description:

@@ -33,7 +33,7 @@ PATIENTS = 500
 SECONDS = 20.0
 MEGABYTES = 500.0
 PROTOCOL = "cv5"
-KINDS = (Kind.VALUE, Kind.BINARY)
+KINDS = (Kind.VALUE, Kind.BINARY, Kind.MASK)
 
 _RANK = """
 import resource, sys
@@ -62,7 +62,7 @@ class Measured:
 
 
 def made_tasks(n: int) -> list[Task]:
-    """The first n tasks of values and of two classes on one dataset each."""
+    """The first n tasks of values, of two classes and of masks on one dataset each."""
     tasks = [task for task in TASKS.values() if task.kind in KINDS and not task.fit_on]
     return [task for task in tasks if not task.aggregate][:n]
 
@@ -99,13 +99,10 @@ def _write_cell(folder: Path, task: Task, backbone: str, truth: Array, number: i
     rng = np.random.default_rng([number, *task.code.encode()])
     n = len(truth)
     skill = number % 17 / 17
-    if task.kind is Kind.BINARY:
-        score = 1 / (1 + np.exp(-rng.normal((1 + skill) * (2 * truth - 1), 2)))
-    else:
-        score = truth + rng.normal(0, 6 + 4 * skill, n)
+    columns = _columns(task.kind, truth, skill, rng)
     patients = tuple(f"patient{i:04d}" for i in range(n))
     folds = tuple(f"fold{i % 5}" for i in range(n))
-    table = Predictions(task.kind, patients, patients, folds, {"truth": truth, "score": score})
+    table = Predictions(task.kind, patients, patients, folds, columns)
     rows = ScoredRows.of(table)
     metrics = evaluate_rows(rows)
     interval = interval_of(task.code, task.metric, 0, table)
@@ -119,6 +116,18 @@ def _write_cell(folder: Path, task: Task, backbone: str, truth: Array, number: i
         predictions_sha256=table.sha256(),
     )
     result.save(folder, table)
+
+
+def _columns(kind: Kind, truth: Array, skill: float, rng: np.random.Generator) -> dict[str, Array]:
+    """Predictions of a backbone whose skill is a number from 0 to 1."""
+    if kind is Kind.MASK:
+        dice = np.clip(rng.normal(0.7 + 0.2 * skill, 0.05, len(truth)), 0.01, 0.99)
+        errors = {"hd95": 20 * (1 - dice), "msd": 6 * (1 - dice)}
+        return {"dice": dice, "jaccard": dice / (2 - dice), **errors}
+    score = truth + rng.normal(0, 6 + 4 * skill, len(truth))
+    if kind is Kind.BINARY:
+        score = 1 / (1 + np.exp(-rng.normal((1 + skill) * (2 * truth - 1), 2)))
+    return {"truth": truth, "score": score}
 
 
 def _facts(task: Task, backbone: str, n: int) -> dict[str, Any]:

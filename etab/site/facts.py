@@ -13,7 +13,6 @@ from etab.leaderboard.summary import Cards, data_notices
 from etab.results import Result
 from etab.site.cards import card_facts
 from etab.site.published import published_rows
-from etab.tasks.menu import TASKS
 
 # Facts of a row in ``board_facts`` that the table needs; the rest is on the page of the backbone.
 _OF_ROW = (
@@ -176,12 +175,5 @@ def backbone_facts(row: BoardRow, plain: Mapping[str, Any]) -> dict[str, Any]:
     """
     cells: dict[str, Any] = {}
     for code, cell in plain["cells"].items():
-        cells[code] = {
-            "title": TASKS[code].title,
-            "metrics": cell["metrics"],
-            "head": cell["head"],
-            "rows": cell["rows"],
-            "interval": cell["interval"],
-            "depends_on": cell["depends_on"],
-        }
-    return {"backbone": row.backbone, "settings": plain["settings"], "cells": cells}
+        cells[code] = {name: cell[name] for name in ("metrics", "head", "depends_on")}
+    return {"backbone": row.backbone, "cells": cells}

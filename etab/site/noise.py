@@ -26,6 +26,8 @@ from etab.types import Array, FloatArray
 
 # Numbers that the vectors of all cells may take together: 1.8 MB, 2.4 MB as text.
 MOST_NUMBERS = 900_000
+# Pairs of rows times directions of all groups: what a page multiplies for each new ranking.
+_MOST_PRODUCTS = 14_000_000
 _FEWEST_DIRECTIONS = 16
 _CDF_STEP = 0.02
 _CDF_END = 10.0
@@ -87,9 +89,9 @@ def noise_facts(board: Board, most_numbers: int = MOST_NUMBERS) -> dict[str, Any
         most_numbers: Numbers that the vectors of all cells may take together.
 
     Returns:
-        Plain values: ``rows`` (backbones, in the order of the arrays), ``groups`` (tasks with the
-        same patients and folds, with their vectors) and ``t`` (tables of Student's t by degrees of
-        freedom). Empty ``rows`` where the board has no cell with noise.
+        Plain values: ``rows`` (backbones, in the order of the arrays), ``exact`` (whether nothing
+        is left out), ``groups`` (tasks with the same patients and folds, with their vectors) and
+        ``t`` (tables of Student's t by degrees of freedom). Empty ``rows`` where the board has no cell with noise.
     """
     noises = _all_noises(board)
     rows = [row.backbone for row in board.rows if noises[row.backbone]]
@@ -98,14 +100,18 @@ def noise_facts(board: Board, most_numbers: int = MOST_NUMBERS) -> dict[str, Any
         for noise in _of_task(code, rows, noises)[:1]:
             members.setdefault(next(iter(noise.parts)), []).append(code)
     cells = max(1, len(rows) * len(board.suite.tasks))
-    most = max(_FEWEST_DIRECTIONS, most_numbers // cells // 2)
+    pairs = max(2, len(rows) * (len(rows) - 1) // 2)
+    # Two sets of directions: of means over repeats, and of what repeats differ by.
+    by_size = most_numbers // cells // 2
+    by_time = _MOST_PRODUCTS // pairs // max(1, len(members)) // 2
+    most = max(_FEWEST_DIRECTIONS, min(by_size, by_time))
     groups = [
         _group_facts(group, codes, rows, noises, most) for group, codes in sorted(members.items())
     ]
     degrees = sorted({degree for group in groups for degree in group["degrees"]})
-    pairs = max(2, len(rows) * (len(rows) - 1) // 2)
     return {
         "rows": rows,
+        "exact": all(group["exact"] for group in groups),
         "groups": groups,
         "t": {str(int(degree)): _t_tables(degree, pairs) for degree in degrees},
     }
@@ -180,7 +186,9 @@ def _group_facts(
             spreads[i, j] = ((part.people - means[i, j]) / np.sqrt(repeats)).ravel()
             folds[i, j] = _centred(part.folds).ravel()
     of_tasks = [_of_task(code, rows, noises) for code in codes]
+    longest = max(means[present].shape[1], spreads[present].shape[1])
     return {
+        "exact": most >= min(longest, int(present.sum())),
         "dataset": group[0],
         "tasks": list(codes),
         "n_fold": first.design.n_fold,

@@ -97,4 +97,11 @@ FAULTS = [
         'if (value == null) cell.classList.add("none");',
         BROWSER,
     ),
+    Fault(
+        "Holm's correction in one step",
+        "etab/site/assets/rank.js",
+        "      passed = count;\n",
+        "      return threshold;\n",
+        BROWSER,
+    ),
 ]

@@ -23,6 +23,7 @@ from etab.site.names import page_names
 from etab.site.noise import noise_facts, reduced
 from etab.site.packing import as_script, unpacked
 from etab.site.write import write_site
+from etab.storage.atomic import write_atomically
 from tests.site.conftest import NASTY
 
 
@@ -209,12 +210,11 @@ def test_an_interrupted_first_run_can_be_repeated(
     site_board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "site"
-    whole = write.write_atomically
 
     def stopped(path: Path, content: str | bytes) -> None:
         if path.name == "compare.html":
             raise KeyboardInterrupt
-        whole(path, content)
+        write_atomically(path, content)
 
     monkeypatch.setattr(write, "write_atomically", stopped)
     with pytest.raises(KeyboardInterrupt):
@@ -235,6 +235,13 @@ def test_a_page_of_a_task_states_its_own_protocol_and_data(site_board: Board) ->
     tasks = site_facts(board, board_facts(board, cards), names, cards)["tasks"]
     assert [task["protocols"] for task in tasks] == [["cv5x5"], ["cv5x5", "lodo"]]
     assert all(len(task["data"]) == 1 for task in tasks)
+
+
+def test_results_of_unknown_origin_have_a_site(site_board: Board) -> None:
+    row = site_board.rows[0]
+    cells = {code: replace(cell, provenance={}) for code, cell in row.cells.items()}
+    board = replace(site_board, rows=(replace(row, cells=cells),))
+    assert "etab not stated" in str(write.site_files(board, datasets.cards())["index.html"])
 
 
 def test_numbers_have_no_exponent(site: Path) -> None:

@@ -18,14 +18,17 @@ document.addEventListener("DOMContentLoaded", () => {
   // Numbers of a row under the weights in use; those of the board where they are its own.
   const published = row => ({ version, etab: row.etab, low: row.low, high: row.high, encoder_low: row.encoder_low, encoder_high: row.encoder_high, rank_low: row.rank_low, rank_high: row.rank_high });
 
+  // Anchored values of each row, in the order of the tasks.
+  const ANCHORED = new Map(board.rows.map(row => [row, board.tasks.map(task => ETAB.anchored(task, row.cells[task.code]?.[0]))]));
   const means = (row, shares) => {
+    const values = ANCHORED.get(row);
     const mean = letters => {
       let sum = 0;
       let total = 0;
-      for (const task of board.tasks) {
-        const share = shares[task.code];
-        if (!letters.includes(task.letter) || !(share > 0)) continue;
-        const value = ETAB.anchored(task, row.cells[task.code]?.[0]);
+      for (let t = 0; t < values.length; t++) {
+        const share = shares[board.tasks[t].code];
+        if (!letters.includes(board.tasks[t].letter) || !(share > 0)) continue;
+        const value = values[t];
         if (value == null) return null;
         sum += share * value;
         total += share;
@@ -58,7 +61,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const text = byId("reweighted");
     text.hidden = isDefault;
     if (!shares) text.textContent = "Every weight is 0: there is nothing to score.";
-    else if (!isDefault) text.textContent = `Weights of your own: ranks, scores and both intervals are computed again in this page, in closed form (Student's t, Holm over ${ranking?.tests ?? 0} tests; ${ranking?.count ?? 0} of ${ranking?.pairs ?? 0} pairs told apart). They are not the published ones.`;
+    else if (!isDefault) text.textContent = `Weights of your own: ranks, scores and both intervals are computed again in this page, in closed form (Student's t, Holm over ${ranking?.tests ?? 0} tests; ${ranking?.count ?? 0} of ${ranking?.pairs ?? 0} pairs told apart). They are not the published ones.${ETAB.data.noise?.exact === false ? " A board of this size is computed from the strongest directions of its noise: ranks near a threshold can differ by a few places." : ""}`;
     byId("weights-state").textContent = isDefault ? "" : "· changed";
     ETAB.lastRerank = performance.now() - start;
   };
@@ -109,7 +112,7 @@ document.addEventListener("DOMContentLoaded", () => {
     if (redraw) table.draw(rows);
     else table.update(rows);
     count();
-    write();
+    writeLater();
     document.dispatchEvent(new CustomEvent("etab-view", { detail: { rows, state } }));
   };
 
@@ -137,7 +140,13 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 
   // The address keeps what differs from the first view.
+  let pending = 0;
+  const writeLater = () => {
+    clearTimeout(pending);
+    pending = setTimeout(write, 150);
+  };
   const write = () => {
+    clearTimeout(pending);
     const kept = new URLSearchParams();
     for (const key of ["q", ...FILTERS]) if (state[key]) kept.set(key, state[key]);
     if (state.values !== "raw") kept.set("values", state.values);
@@ -237,11 +246,18 @@ document.addEventListener("DOMContentLoaded", () => {
   byId("reset").onclick = () => { history.replaceState(null, "", location.pathname + location.search); all(); };
   byId("link").onclick = async event => {
     const button = event.target;
+    write();
     try { await navigator.clipboard.writeText(location.href); button.textContent = "Copied"; } catch { button.textContent = "Copy it from the address bar"; }
     setTimeout(() => { button.textContent = "Copy link"; }, 1800);
   };
-  const showAll = () => { state.all = true; refresh(); };
+  const showAll = () => { state.all = true; refresh(true); };
   byId("more").firstElementChild.onclick = showAll;
+  let narrow = innerWidth;
+  addEventListener("resize", () => {
+    if (narrow === innerWidth) return;
+    narrow = innerWidth;
+    refresh(true);
+  });
   addEventListener("beforeprint", () => { if (table.left) showAll(); });
   addEventListener("hashchange", () => { if (location.hash.includes("=")) all(); });
   ETAB.state = state;
@@ -254,5 +270,6 @@ document.addEventListener("DOMContentLoaded", () => {
   addEventListener("load", () => {
     if (!ETAB.sameWeights(state.weights, defaults)) { ETAB.rerank(); refresh(); }
     document.documentElement.dataset.loaded = "yes";
+    setTimeout(() => { ranker ??= new ETAB.Ranker(board, ETAB.data.noise); }, 300); // before the first slider
   });
 });

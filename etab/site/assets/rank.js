@@ -42,11 +42,10 @@
     return total > 0 ? shares : null;
   };
 
-  // Weighted sum over tasks of (rows, tasks, width) for the chosen rows: (chosen, width).
-  const mix = (values, tasks, width, chosen, weights) => {
-    const out = new Float64Array(chosen.length * width);
+  // Adds the weighted sum over tasks of (rows, tasks, width) for the chosen rows to a matrix.
+  const mixInto = (out, stride, offset, values, tasks, width, chosen, weights) => {
     for (let i = 0; i < chosen.length; i++) {
-      const to = i * width;
+      const to = i * stride + offset;
       for (let t = 0; t < tasks; t++) {
         const weight = weights[t];
         if (weight === 0) continue;
@@ -56,6 +55,8 @@
     }
     return out;
   };
+  const mix = (values, tasks, width, chosen, weights) =>
+    mixInto(new Float64Array(chosen.length * width), width, 0, values, tasks, width, chosen, weights);
 
   // Fold values become a vector whose squared length is their variance within a repeat.
   const foldVectors = (values, group, rows) => {
@@ -81,38 +82,52 @@
     return out;
   };
 
-  // Four sums at once: each addition would otherwise wait for the one before.
-  const distance = (vectors, width, i, j) => {
-    let a = i * width;
-    let b = j * width;
-    const end = a + width;
-    const last = end - 3;
-    let s0 = 0;
-    let s1 = 0;
-    let s2 = 0;
-    let s3 = 0;
-    while (a < last) {
-      const d0 = vectors[a] - vectors[b];
-      const d1 = vectors[a + 1] - vectors[b + 1];
-      const d2 = vectors[a + 2] - vectors[b + 2];
-      const d3 = vectors[a + 3] - vectors[b + 3];
-      s0 += d0 * d0;
-      s1 += d1 * d1;
-      s2 += d2 * d2;
-      s3 += d3 * d3;
-      a += 4;
-      b += 4;
+  // Squared distances of all pairs of n rows. Four rows at a time share what is read of a fifth one.
+  const distances = (vectors, width, n) => {
+    const out = new Float64Array(n * (n - 1) / 2);
+    for (let i = 1, k = 0; i < n; i++) {
+      const a = i * width;
+      let j = 0;
+      for (; j + 3 < i; j += 4, k += 4) {
+        let b = j * width;
+        let s0 = 0;
+        let s1 = 0;
+        let s2 = 0;
+        let s3 = 0;
+        for (let c = a; c < a + width; c++, b++) {
+          const own = vectors[c];
+          const d0 = own - vectors[b];
+          const d1 = own - vectors[b + width];
+          const d2 = own - vectors[b + 2 * width];
+          const d3 = own - vectors[b + 3 * width];
+          s0 += d0 * d0;
+          s1 += d1 * d1;
+          s2 += d2 * d2;
+          s3 += d3 * d3;
+        }
+        out[k] = s0;
+        out[k + 1] = s1;
+        out[k + 2] = s2;
+        out[k + 3] = s3;
+      }
+      for (; j < i; j++, k++) out[k] = distance(vectors, width, width, i, j);
     }
-    while (a < end) {
-      const gap = vectors[a++] - vectors[b++];
-      s0 += gap * gap;
-    }
-    return s0 + s1 + (s2 + s3);
+    return out;
   };
 
-  const squared = (vectors, width, i) => {
+  // Squared distance of two rows of a matrix in its first columns.
+  const distance = (vectors, stride, width, i, j) => {
     let sum = 0;
-    for (let k = i * width; k < (i + 1) * width; k++) sum += vectors[k] * vectors[k];
+    for (let k = 0; k < width; k++) {
+      const gap = vectors[i * stride + k] - vectors[j * stride + k];
+      sum += gap * gap;
+    }
+    return sum;
+  };
+
+  const squared = (vectors, stride, width, i) => {
+    let sum = 0;
+    for (let k = i * stride; k < i * stride + width; k++) sum += vectors[k] * vectors[k];
     return sum;
   };
 
@@ -136,36 +151,48 @@
       const tasks = group.tasks.length;
       const square = weights.map(weight => weight * weight);
       const first = weights.findIndex(weight => weight > 0);
+      const { mean, spread } = group;
       this.group = group;
-      this.mean = mix(group.mean.values, tasks, group.mean.width, chosen, weights);
-      this.meanRest = mix(group.mean.rest, tasks, 1, chosen, square);
-      this.spread = mix(group.spread.values, tasks, group.spread.width, chosen, weights);
-      this.spreadRest = mix(group.spread.rest, tasks, 1, chosen, square);
+      this.n = chosen.length;
+      // One matrix for the mean over repeats and for what repeats differ by, side by side.
+      this.stride = mean.width + spread.width;
+      this.people = new Float64Array(this.n * this.stride);
+      mixInto(this.people, this.stride, 0, mean.values, tasks, mean.width, chosen, weights);
+      mixInto(this.people, this.stride, mean.width, spread.values, tasks, spread.width, chosen, weights);
+      this.meanRest = mix(mean.rest, tasks, 1, chosen, square);
+      this.rest = mix(spread.rest, tasks, 1, chosen, square).map((rest, i) => rest + this.meanRest[i]);
       this.width = group.repeats * group.n_fold;
-      this.folds = foldVectors(mix(group.folds, tasks, this.width, chosen, weights), group, chosen.length);
+      this.folds = foldVectors(mix(group.folds, tasks, this.width, chosen, weights), group, this.n);
       // As in etab.leaderboard.noise: the design is that of the first task that counts, and that
       // of the best row for all pairs.
       this.corrections = chosen.map(i => group.corrections[i][first]);
     }
 
     ownPatients(i) {
-      return squared(this.mean, this.group.mean.width, i) + this.meanRest[i];
+      return squared(this.people, this.stride, this.group.mean.width, i) + this.meanRest[i];
     }
 
     ownEncoder(i) {
-      const spread = squared(this.spread, this.group.spread.width, i) + this.spreadRest[i];
-      const between = squared(this.folds, this.width, i);
-      return this.corrections[i] * Math.max(this.group.n_fold * (this.ownPatients(i) + spread), between);
+      const people = squared(this.people, this.stride, this.stride, i) + this.rest[i];
+      const between = squared(this.folds, this.width, this.width, i);
+      return this.corrections[i] * Math.max(this.group.n_fold * people, between);
     }
 
     patients(i, j) {
-      return distance(this.mean, this.group.mean.width, i, j) + this.meanRest[i] + this.meanRest[j];
+      return distance(this.people, this.stride, this.group.mean.width, i, j) + this.meanRest[i] + this.meanRest[j];
     }
 
-    encoder(i, j) {
-      const spread = distance(this.spread, this.group.spread.width, i, j) + this.spreadRest[i] + this.spreadRest[j];
-      const between = distance(this.folds, this.width, i, j);
-      return this.corrections[0] * Math.max(this.group.n_fold * (this.patients(i, j) + spread), between);
+    // Variance of the difference of the encoders, for all pairs.
+    encoders() {
+      const people = distances(this.people, this.stride, this.n);
+      const between = distances(this.folds, this.width, this.n);
+      for (let i = 1, k = 0; i < this.n; i++) {
+        for (let j = 0; j < i; j++, k++) {
+          const patients = this.group.n_fold * (people[k] + this.rest[i] + this.rest[j]);
+          people[k] = this.corrections[0] * Math.max(patients, between[k]);
+        }
+      }
+      return people;
     }
   }
 
@@ -267,16 +294,16 @@
   const pairVariances = (parts, n) => {
     const total = new Float64Array(n * (n - 1) / 2);
     for (const groups of parts) {
-      const deviations = groups.length > 1 ? new Float64Array(total.length) : null;
-      for (const group of groups) {
-        for (let i = 0, k = 0; i < n; i++) {
-          for (let j = 0; j < i; j++, k++) {
-            if (deviations) deviations[k] += Math.sqrt(group.encoder(i, j));
-            else total[k] += group.encoder(i, j);
-          }
+      const variances = groups.map(group => group.encoders());
+      for (let k = 0; k < total.length; k++) {
+        if (variances.length === 1) {
+          total[k] += variances[0][k];
+          continue;
         }
+        let deviation = 0;
+        for (const variance of variances) deviation += Math.sqrt(variance[k]);
+        total[k] += deviation * deviation;
       }
-      if (deviations) for (let k = 0; k < total.length; k++) total[k] += deviations[k] * deviations[k];
     }
     return total;
   };
@@ -288,21 +315,11 @@
     digests.forEach((digest, i) => { if (!firstOf.has(digest)) firstOf.set(digest, i); });
     const first = digests.map(digest => firstOf.get(digest));
     const tests = firstOf.size * (firstOf.size - 1) / 2;
-    const least = tests ? critical(table, 1) : Infinity;
-    // Only pairs above the least value of Holm's last step can pass.
     const values = new Float64Array(tests);
-    let candidates = 0;
-    for (let i = 0, k = 0; i < n; i++) {
-      for (let j = 0; j < i; j++, k++) {
-        if (first[i] === i && first[j] === j && ratios[k] > least) values[candidates++] = ratios[k];
-      }
+    for (let i = 0, k = 0, next = 0; i < n; i++) {
+      for (let j = 0; j < i; j++, k++) if (first[i] === i && first[j] === j) values[next++] = ratios[k];
     }
-    const family = values.subarray(0, candidates).sort().reverse();
-    let threshold = Infinity;
-    for (let k = 0; k < family.length; k++) {
-      if (!(family[k] > critical(table, tests - k))) break;
-      threshold = family[k];
-    }
+    const needed = holmThreshold(values, table);
     const heads = [...firstOf.values()];
     const isLikeFirst = digests.map((_, i) => first[i] === i || heads.every(k => k === first[i] || ratios[pairAt(i, k)] === ratios[pairAt(first[i], k)]));
     const apart = new Uint8Array(ratios.length);
@@ -311,7 +328,7 @@
       for (let j = 0; j < i; j++, k++) {
         if (first[i] === first[j]) continue;
         pairs += 1;
-        if (isLikeFirst[i] && isLikeFirst[j]) apart[k] = ratios[k] >= threshold ? 1 : 0;
+        if (isLikeFirst[i] && isLikeFirst[j]) apart[k] = ratios[k] > needed ? 1 : 0;
         else apart[k] = ofCopies(i, j, ratios, first, heads, table) ? 1 : 0;
       }
     }
@@ -320,17 +337,26 @@
 
   // The verdict of a pair in a family in which i and j replace the first entries of their weights.
   const ofCopies = (i, j, ratios, first, heads, table) => {
-    const ratio = ratios[pairAt(i, j)];
     const members = [...heads.filter(k => k !== first[i] && k !== first[j]), i, j];
-    const tests = members.length * (members.length - 1) / 2;
-    const larger = [];
-    for (let a = 0; a < members.length; a++) {
-      for (let b = 0; b < a; b++) {
-        const other = ratios[pairAt(members[a], members[b])];
-        if (other >= ratio) larger.push(other);
-      }
+    const values = new Float64Array(members.length * (members.length - 1) / 2);
+    for (let a = 0, next = 0; a < members.length; a++) {
+      for (let b = 0; b < a; b++) values[next++] = ratios[pairAt(members[a], members[b])];
     }
-    return Float64Array.from(larger).sort().reverse().every((value, k) => value > critical(table, tests - k));
+    return ratios[pairAt(i, j)] > holmThreshold(values, table);
+  };
+
+  // |t| that a pair must exceed. Holm's steps without a sort: all pairs that pass at one step leave
+  // fewer tests, and so a lower threshold, for the next one.
+  const holmThreshold = (values, table) => {
+    let passed = 0;
+    for (;;) {
+      if (passed === values.length) return passed ? critical(table, 1) : Infinity;
+      const threshold = critical(table, values.length - passed);
+      let count = 0;
+      for (let k = 0; k < values.length; k++) if (values[k] > threshold) count += 1;
+      if (count === passed) return threshold;
+      passed = count;
+    }
   };
 
   // |t| that Holm needs while this many pairs remain.

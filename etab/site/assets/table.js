@@ -39,7 +39,16 @@
   // again for each step of a slider must be short.
   ETAB.mostRows = 100;
 
+  // What a cell shows already is not written again: each change costs a new layout.
+  const write = (cell, text) => {
+    if (cell.shown === text) return;
+    cell.shown = text;
+    cell.textContent = text;
+  };
+
   const heat = (cell, value) => {
+    if (cell.heat === value) return;
+    cell.heat = value;
     if (value == null) {
       cell.style.removeProperty("--heat");
       delete cell.dataset.heat;
@@ -88,8 +97,32 @@
       this.table.style.setProperty("--columns", String(this.columns.length + 2));
       this.built.clear();
       this.head();
+      this.release();
       this.update(rows);
       this.published();
+      this.hold();
+    }
+
+    // Columns keep the widths of the first drawing, so that a new ranking lays out its own cells
+    // and not the whole table.
+    hold() {
+      const heads = [...this.table.tHead.rows[1].cells];
+      const widths = heads.map(head => Math.ceil(head.getBoundingClientRect().width));
+      if (!widths[0]) return; // not drawn yet
+      const columns = widths.map(width => {
+        const column = el("col", {});
+        column.style.width = `${width}px`;
+        return column;
+      });
+      this.table.prepend(this.table.caption, el("colgroup", {}, ...columns));
+      this.table.classList.add("held");
+      this.table.style.minWidth = `${widths.reduce((sum, width) => sum + width, 0)}px`;
+    }
+
+    release() {
+      this.table.querySelector("colgroup")?.remove();
+      this.table.classList.remove("held");
+      this.table.style.minWidth = "";
     }
 
     head() {
@@ -157,7 +190,11 @@
       const best = kind => Math.max(...this.board.rows.filter(row => row.kind === kind && row.now.etab != null).map(row => row.now.etab));
       this.references = ["control", "random twin"].map(kind => [kind, best(kind)]).map(([kind, value]) => [kind, Number.isFinite(value) ? value : null]);
       const visible = this.sorted(rows).slice(0, this.state.all ? rows.length : ETAB.mostRows);
-      arrange(this.table.tBodies[0], visible.map(row => this.line(row)));
+      const [from, to] = this.onScreen(visible.length);
+      const hidden = visible.filter((_, k) => k < from || k > to);
+      arrange(this.table.tBodies[0], visible.map((row, k) => this.line(row, k >= from && k <= to)));
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => { for (const row of hidden) this.line(row, true); }, 100);
       this.left = rows.length - visible.length;
       const scale = this.table.tHead.querySelector("[data-key=interval] small");
       if (scale) scale.textContent = `${this.low.toFixed(2)} to ${this.high.toFixed(2)}`;
@@ -167,13 +204,22 @@
       }
     }
 
-    line(row) {
+    // Numbers of the first and last row on the screen, with some more; the others are filled later.
+    onScreen(count) {
+      const body = this.table.tBodies[0];
+      if (body.rows.length < 40) return [0, count];
+      const { top, height } = body.getBoundingClientRect();
+      const step = height / body.rows.length;
+      return [Math.floor(-top / step) - 3, Math.ceil((innerHeight - top) / step) + 3];
+    }
+
+    line(row, isOnScreen) {
       let built = this.built.get(row.backbone);
       if (!built) {
         built = this.build(row);
         this.built.set(row.backbone, built);
       }
-      if (built.version !== row.now.version) {
+      if (built.version !== row.now.version && (isOnScreen || built.version == null)) {
         built.version = row.now.version;
         this.fillRank(built.rank, row);
         for (const [column, cell] of built.live) {
@@ -211,6 +257,9 @@
 
     fillRank(cell, row) {
       const { rank_low: low, rank_high: high } = row.now;
+      const state = `${low} ${high}`;
+      if (cell.shown === state) return;
+      cell.shown = state;
       if (low == null) cell.replaceChildren(el("span", { class: "none" }, row.marks.seen.length && !row.missing.length ? "not ranked: overlap" : "not ranked"));
       else cell.replaceChildren(el("span", { class: low === high ? "rank sole" : "rank" }, low === high ? String(low) : `${low}–${high}`));
     }
@@ -218,16 +267,16 @@
     fill(cell, column, row) {
       if (column.span) {
         const [low, high] = column.span(row);
-        cell.textContent = ETAB.interval(low, high);
+        write(cell, ETAB.interval(low, high));
         return;
       }
       const value = column.of(row);
-      if (column.key === "params") cell.textContent = ETAB.params(value);
+      if (column.key === "params") write(cell, ETAB.params(value));
       else if (column.text) {
         cell.replaceChildren(value ? ETAB.name(value, 60) : "–");
         if (value && value.length > 24) cell.title = ETAB.short(value, 400);
       } else {
-        cell.textContent = value == null && column.task ? "missing" : ETAB.number(value);
+        write(cell, value == null && column.task ? "missing" : ETAB.number(value));
         cell.classList.toggle("none", value == null);
       }
       if (column.heat) heat(cell, column.heat(row));

@@ -63,10 +63,10 @@ FAULTS = [
         SITE,
     ),
     Fault(
-        "the correction of the first task, whatever its weight",
+        "the correction of a task without weight",
         "etab/site/assets/rank.js",
-        "weights.findIndex(weight => weight > 0)",
-        "0",
+        "filter(t => weights[t] > 0)",
+        "filter(t => weights[t] >= 0)",
         BROWSER,
     ),
     Fault(

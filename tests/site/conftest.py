@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -29,6 +29,8 @@ SKILLS = {
 }
 COPY = "strong_again"
 PEEKED = "peeked"
+# A published division: the number of training patients is that of the record.
+PROTOCOL = "official"
 # Training patients of a0: fewer than those of the other tasks, so that its correction is another one.
 FEW = 48
 
@@ -44,15 +46,15 @@ def made_results(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("results")
     suite = made.suite()
     first, *others = suite.tasks
-    results = made.board(folder, SKILLS, [first], n_train=FEW)
-    results += made.board(folder, SKILLS, others)
+    results = made.board(folder, SKILLS, [first], n_train=FEW, protocol=PROTOCOL)
+    results += made.board(folder, SKILLS, others, protocol=PROTOCOL)
     digest = hashlib.sha256(b"strong").hexdigest()
     for code in suite.tasks:
-        n_train = FEW if code == first else 96
-        copy = made.save(folder, code, COPY, 0.8, noise=5, weights_sha256=digest, n_train=n_train)
+        division: dict[str, Any] = {"n_train": FEW if code == first else 96, "protocol": PROTOCOL}
+        copy = made.save(folder, code, COPY, 0.8, noise=5, weights_sha256=digest, **division)
         notes = [f"{SEEN}: camus"] if code == "b0-A4-C" else []
         settings = {"family": "cnn", "size": 224, "notes": notes}
-        peeked = made.save(folder, code, PEEKED, 0.95, noise=6, settings=settings, n_train=n_train)
+        peeked = made.save(folder, code, PEEKED, 0.95, noise=6, settings=settings, **division)
         results += [copy, peeked]
     return Made(folder, results, suite)
 
@@ -60,7 +62,7 @@ def made_results(tmp_path_factory: pytest.TempPathFactory) -> Made:
 @pytest.fixture(scope="session")
 def site_board(made_results: Made) -> Board:
     folder, results, suite = made_results
-    return rank(results, suite, folder=folder, draws=50)
+    return rank(results, suite, folder=folder, protocol=PROTOCOL, draws=50)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from scipy.special import stdtr
 
 from etab.leaderboard.pairs import _told_apart
 from etab.leaderboard.ranking import rank
-from tests.site.conftest import FORMULAS, PEEKED, Made
+from tests.site.conftest import FORMULAS, PEEKED, PROTOCOL, Made
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +85,13 @@ def test_the_page_ranks_as_the_board_does(
 ) -> None:
     folder, results, suite = made_results
     board = rank(
-        results, suite, folder=folder, draws=2, task_weights=tasks, category_weights=categories
+        results,
+        suite,
+        folder=folder,
+        protocol=PROTOCOL,
+        draws=2,
+        task_weights=tasks,
+        category_weights=categories,
     )
     open_board(page, site)
     page.evaluate(

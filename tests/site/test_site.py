@@ -233,7 +233,7 @@ def test_a_page_of_a_task_states_its_own_protocol_and_data(site_board: Board) ->
     cards = datasets.cards()
     names = page_names([*suite.tasks, *(row.backbone for row in rows)])
     tasks = site_facts(board, board_facts(board, cards), names, cards)["tasks"]
-    assert [task["protocols"] for task in tasks] == [["cv5x5"], ["cv5x5", "lodo"]]
+    assert [task["protocols"] for task in tasks] == [["official"], ["lodo", "official"]]
     assert all(len(task["data"]) == 1 for task in tasks)
 
 

@@ -150,7 +150,7 @@
     constructor(group, weights, chosen) {
       const tasks = group.tasks.length;
       const square = weights.map(weight => weight * weight);
-      const first = weights.findIndex(weight => weight > 0);
+      const scored = [...weights.keys()].filter(t => weights[t] > 0);
       const { mean, spread } = group;
       this.group = group;
       this.n = chosen.length;
@@ -163,9 +163,9 @@
       this.rest = mix(spread.rest, tasks, 1, chosen, square).map((rest, i) => rest + this.meanRest[i]);
       this.width = group.repeats * group.n_fold;
       this.folds = foldVectors(mix(group.folds, tasks, this.width, chosen, weights), group, this.n);
-      // As in etab.leaderboard.noise: the design is that of the first task that counts, and that
-      // of the best row for all pairs.
-      this.corrections = chosen.map(i => group.corrections[i][first]);
+      // As in etab.metrics.inference: the largest correction of a task that counts, and that of the
+      // best row for all pairs.
+      this.corrections = chosen.map(i => Math.max(...scored.map(t => group.corrections[i][t])));
     }
 
     ownPatients(i) {

@@ -100,6 +100,10 @@ class TrainingError(EtabError, RuntimeError):
     """A training that cannot go on: a loss is not finite, or a single row exceeds memory."""
 
 
+class ClusterError(EtabError, RuntimeError):
+    """A cluster that cannot be reached, or does not come back. Finished cells are kept."""
+
+
 class NamelessError(EtabError, TypeError):
     """An object whose content cannot be read, so that no digest can name it."""
 

@@ -93,6 +93,22 @@ def run_command(
         bool,
         typer.Option("--retry-failed", help="Try cells again that `etab status` lists as failed."),
     ] = False,
+    executor: Annotated[
+        str,
+        typer.Option(
+            help="Where cells are computed: local (processes of this machine), ray (a cluster of "
+            "Ray) or slurm (jobs of SLURM)."
+        ),
+    ] = "local",
+    executor_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="An option of the executor; may be given several times. local: memory_gb. ray: "
+            "address, cpus, gpus, memory_gb, retries, wait. slurm: partition, account, qos, "
+            "minutes, cpus, gpus, memory_gb, parallel, requeues.",
+        ),
+    ] = None,
 ) -> None:
     """Compute all results that are not there yet.
 
@@ -105,6 +121,7 @@ def run_command(
     from etab.errors import UnknownNameError
     from etab.leaderboard.plain import cell_order
     from etab.results.masks import keep_named
+    from etab.runs.choose_executor import named_executor
     from etab.runs.data import lacking, tasks_at
     from etab.runs.run import Settings, plan
     from etab.runs.sweep import backbone_names, sweep
@@ -147,7 +164,14 @@ def run_command(
     )
     if own is not None:
         keep_description(own, results, replace=False)  # there, should this run be stopped
-    done = sweep(runs, settings, workers=workers, watch=show.watch, retry_failed=retry_failed)
+    done = sweep(
+        runs,
+        settings,
+        workers=workers,
+        watch=show.watch,
+        retry_failed=retry_failed,
+        executor=named_executor(executor, executor_option or (), workers=workers),
+    )
     if own is not None:
         keep_description(own, results)
     for message in lacking([run.row.dataset for run in runs], root):

@@ -30,7 +30,7 @@ from etab.runs.failed_cells import (
     record_failure,
     recorded_failure,
 )
-from etab.runs.record import stored_result
+from etab.runs.record import path_of_run, stored_result
 from etab.runs.run import Failed, OnCell, Run, Settings
 from etab.storage.claims import claimed
 from etab.storage.machine import limit_threads, require_device
@@ -89,24 +89,28 @@ def facts_of_cell(run: Run, settings: Settings, data: Data) -> dict[str, Any]:
         "n_fold": run.n_fold,
         "data": data.digest(run.row.dataset),
         "etab": __version__,
-        "device": settings.device,
+        "device": settings.device.partition(":")[0],  # any GPU of a machine
     }
 
 
-def require_ready(runs: Sequence[Run], settings: Settings, data: Data) -> None:
+def require_ready(
+    runs: Sequence[Run], settings: Settings, data: Data, *, is_here: bool = True
+) -> None:
     """Raise what is wrong for all cells of a plan, before any work starts.
 
     Args:
         runs: The plan.
         settings: How it is to be run.
         data: The data of the plan.
+        is_here: Whether the cells are computed on this machine, so that its device is checked.
 
     Raises:
         UnsupportedOptionError: If the device is absent, or a backbone cannot compute in the
             precision.
         DataNotFoundError: If the data of a task are not found; other errors of the data likewise.
     """
-    require_device(settings.device)
+    if is_here:
+        require_device(settings.device)
     for run in runs:
         precision_of_run(run, settings)
     # What is alike is stored, so that the processes of the plan need not read all data for it.
@@ -261,15 +265,7 @@ def claim_path(run: Run, settings: Settings) -> Path:
         run: The cell.
         settings: Where the results are.
     """
-    record = Result.path_of(
-        settings.results,
-        run.row.dataset,
-        run.task,
-        run.backbone,
-        run.protocol_name,
-        run.seed,
-        run.head_name,
-    )
+    record = path_of_run(run, settings.results)
     name = hashlib.sha256(str(record.relative_to(settings.results)).encode()).hexdigest()
     return settings.results / CLAIMS / name
 

@@ -1,5 +1,7 @@
 """Run a plan in this process, or in worker processes that take one backbone at a time.
 
+Every executor has the methods of ``Executor``; those of clusters are files of their own.
+
 A backbone that fails is reported and the others go on; finished cells are on disk already.
 """
 
@@ -15,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing.managers import SyncManager
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from etab.results import Result
 from etab.runs.data import Data
@@ -24,7 +26,7 @@ from etab.runs.failed_cells import record_failure
 from etab.runs.failures import describe_failure, is_interruption, stopped_by
 from etab.runs.run import Run, Settings, is_named
 from etab.storage.claims import is_abandoned
-from etab.storage.machine import allowed_cores
+from etab.storage.machine import allowed_cores, available_memory, devices_of
 from etab.tasks.own import use_own_data
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -54,8 +56,95 @@ class Event:
 
 
 Listener = Callable[[Event], None]
+
+
+class Executor(Protocol):
+    """Runs the cells of a plan, here or elsewhere. Results go to the shared folder of results.
+
+    Attributes:
+        name: Its name on the command line.
+        is_here: Whether the cells are computed on this machine, so that its device is checked.
+    """
+
+    name: ClassVar[str]
+    is_here: ClassVar[bool]
+
+    def require_ready(self, settings: Settings) -> None:
+        """Refuse a run that cannot be started, before anything is read."""
+        ...
+
+    def run(
+        self, runs: Sequence[Run], settings: Settings, listen: Listener, data: Data
+    ) -> list[Result]:
+        """Run a plan; returns the finished cells, and tells ``listen`` what failed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalWorkers:
+    """Runs a plan in this process, or in several processes of this machine.
+
+    Attributes:
+        workers: Number of processes; 0 for one for each core that this process may use or, with
+            the device cuda, for each GPU.
+        memory_gb: Memory in GB that a process may need. No more processes are started than fit in
+            the memory that is free; 0 for no such limit.
+
+    Example:
+        >>> LocalWorkers(workers=2).count("cpu")
+        2
+    """
+
+    name: ClassVar[str] = "local"
+    is_here: ClassVar[bool] = True
+    workers: int = 0
+    memory_gb: float = 0.0
+
+    def count(self, device: str) -> int:
+        """Count the processes to start.
+
+        Args:
+            device: Where the backbones compute.
+        """
+        wanted = self.workers or _fitting_workers(device)
+        if not self.memory_gb:
+            return wanted
+        return max(1, min(wanted, int(available_memory() / (self.memory_gb * 1e9))))
+
+    def require_ready(self, settings: Settings) -> None:
+        """Accept every run: this machine needs no preparation.
+
+        Args:
+            settings: How the plan is to be run.
+        """
+
+    def run(
+        self, runs: Sequence[Run], settings: Settings, listen: Listener, data: Data
+    ) -> list[Result]:
+        """Run a plan on this machine.
+
+        Args:
+            runs: The plan.
+            settings: How it is run.
+            listen: Called with every event.
+            data: The data of the plan.
+
+        Returns:
+            The finished cells.
+        """
+        return local(runs, settings, listen, workers=self.count(settings.device), data=data)
+
+
+def _fitting_workers(device: str) -> int:
+    """One process for each core, or for each GPU; one where a certain device is named."""
+    if device == "cpu":
+        return allowed_cores()
+    return len(devices_of(device))
+
+
 _events: Any = None  # of a worker process: where it sends events
 _data: Any = None  # of a worker process: the data, opened once for all of its groups
+_device = ""  # of a worker process: the device that it computes on
 
 _PATIENCE = 10.0  # seconds that a stopped worker has for removing what is unfinished
 
@@ -96,27 +185,27 @@ def _limited_threads(n: int) -> Iterator[None]:
                 os.environ[key] = value
 
 
-def _start(queue: Any, threads: int, settings: Settings) -> None:
-    """Set a worker up: its queue, its threads, its data, and Ctrl-C left to the parent."""
+def _start(queue: Any, devices: Any, threads: int, settings: Settings) -> None:
+    """Set a worker up: its queue, device, threads and data, and Ctrl-C left to the parent."""
     import torch
 
-    global _events, _data
+    global _events, _data, _device
     _events = queue
+    _device = devices.get()
     if settings.data is not None:
         use_own_data(settings.data)
     _data = Data(settings)
     torch.set_num_threads(threads)
-    _tied()
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _tied() -> None:
-    """Tie this process to its parent."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def end_with_parent() -> None:
+    """Let this process end when its parent has ended, for whatever reason."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """End this worker when its parent has ended, for whatever reason."""
+def _wait_for_parent() -> None:
     parent = mp.parent_process()
     if parent is not None:
         parent.join()
@@ -126,7 +215,7 @@ def _end_with_parent() -> None:
 def _work(group: list[Run], settings: Settings) -> list[Result]:
     """Run one group in a worker process, and report every frame and cell to the parent."""
     with stopped_by(signal.SIGTERM):
-        return list(_watched(group, settings, _data, _events.put))
+        return list(_watched(group, replace(settings, device=_device), _data, _events.put))
 
 
 def _watched(group: list[Run], settings: Settings, data: Data, tell: Listener) -> Iterator[Result]:
@@ -217,7 +306,12 @@ def local(
         reader.start()
 
         def pool_of(size: int) -> ProcessPoolExecutor:
-            return ProcessPoolExecutor(size, context, _start, (queue, threads, settings))
+            devices = manager.Queue()
+            names = devices_of(settings.device)
+            for number in range(size):
+                devices.put(names[number % len(names)])
+            facts = (queue, devices, threads, settings)
+            return ProcessPoolExecutor(size, context, _start, facts)
 
         try:
             done, unfinished = _pooled(pool_of(min(workers, len(todo))), todo, settings)
@@ -232,7 +326,7 @@ def local(
                     if not failed:
                         break
                     # Go on without the cells that ended the worker.
-                    killed = _record_killed(left, settings, data)
+                    killed = record_killed(left, settings, data, _KILLED)
                     event = Event("failed", left[0].backbone, error=_KILLED, runs=len(killed))
                     listen(event)
                     left = [run for run in left if run not in killed] if killed else []
@@ -242,8 +336,14 @@ def local(
     return results
 
 
-def _record_killed(group: list[Run], settings: Settings, data: Data) -> list[Run]:
-    """Record the cells that a worker was at work on when the system ended it.
+def record_killed(group: Sequence[Run], settings: Settings, data: Data, words: str) -> list[Run]:
+    """Record the cells that a process was at work on when the system ended it.
+
+    Args:
+        group: The cells of the process.
+        settings: How the plan is run.
+        data: The data of the plan.
+        words: Why the process ended, and what to do next.
 
     Returns:
         The cell whose claim the worker left; every unfinished cell where it left none, because
@@ -254,7 +354,7 @@ def _record_killed(group: list[Run], settings: Settings, data: Data) -> list[Run
     killed = at_work or unfinished
     for run in killed:
         facts = facts_of_cell(run, settings, data)
-        record_failure(run, settings, facts, "killed", _KILLED)
+        record_failure(run, settings, facts, "killed", words)
     return killed
 
 
@@ -297,7 +397,7 @@ def _pooled(
 @contextlib.contextmanager
 def _started(manager: SyncManager) -> Iterator[None]:
     """A manager that ends with this process."""
-    manager.start(initializer=_tied)
+    manager.start(initializer=end_with_parent)
     try:
         yield
     finally:

@@ -19,8 +19,8 @@ from etab.errors import (
     UndefinedError,
     WeightsError,
 )
-from etab.results import Result
 from etab.runs.failures import describe_failure
+from etab.runs.record import path_of_run
 from etab.runs.run import Run, Settings, is_named
 from etab.storage.atomic import write_atomically
 
@@ -200,15 +200,7 @@ def describe_kind(error: BaseException) -> tuple[str, str]:
 
 
 def _path(run: Run, settings: Settings) -> Path:
-    record = Result.path_of(
-        Path(),
-        run.row.dataset,
-        run.task,
-        run.backbone,
-        run.protocol_name,
-        run.seed,
-        run.head_name,
-    )
+    record = path_of_run(run, Path())
     return settings.results / _FOLDER / hashlib.sha256(str(record).encode()).hexdigest()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -153,6 +154,28 @@ def _masks(table: Predictions) -> Mapping[str, Any]:
     return mask_facts(table.items, table.repeats, digests)
 
 
+def path_of_run(run: Run, results: Path) -> Path:
+    """Name the file of the record of a cell.
+
+    Args:
+        run: The cell.
+        results: Folder of the results.
+
+    Example:
+        >>> path_of_run(Run("b0-A4-E", "image_stats"), Path("results")).parts[:2]
+        ('results', 'echonet')
+    """
+    return Result.path_of(
+        results,
+        run.row.dataset,
+        run.task,
+        run.backbone,
+        run.protocol_name,
+        run.seed,
+        run.head_name,
+    )
+
+
 def stored_result(
     run: Run, facts: Mapping[str, Any], settings: Settings, data: Data
 ) -> Result | None:
@@ -172,15 +195,7 @@ def stored_result(
             precision or anchors differ. Results are never overwritten.
     """
     task = run.row
-    path = Result.path_of(
-        settings.results,
-        task.dataset,
-        run.task,
-        run.backbone,
-        run.protocol_name,
-        run.seed,
-        run.head_name,
-    )
+    path = path_of_run(run, settings.results)
     if not path.exists():
         return None
     stored = Result.load(path)

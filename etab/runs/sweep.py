@@ -16,12 +16,12 @@ from etab.leaderboard.ranking import rank_folder
 from etab.results import Result
 from etab.runs.data import Data
 from etab.runs.execute import facts_of_cell, finished, require_ready
-from etab.runs.executors import Event, local
+from etab.runs.executors import Event, Executor, LocalWorkers
 from etab.runs.failed_cells import recorded_failure
 from etab.runs.run import Run, Settings, plan
 from etab.storage.atomic import require_writable, write_atomically
 from etab.storage.litter import remove_temporary_files
-from etab.storage.machine import allowed_cores, require_device
+from etab.storage.machine import require_device
 from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS
 from etab.tasks.rows import undefined_note
@@ -95,16 +95,18 @@ def sweep(
     workers: int,
     watch: Watch,
     retry_failed: bool = False,
+    executor: Executor | None = None,
 ) -> Done:
     """Run the cells of a plan that are not finished.
 
     Args:
         runs: The plan.
         settings: How it is run.
-        workers: Number of worker processes. 0 starts one for each core that this process may use,
-            or one in all where the device is not the processor.
+        workers: Number of worker processes where no executor is given. 0 starts one for each core
+            that this process may use, or one for each GPU.
         watch: Called with the number of cells to run; a context that gives the listener of events.
         retry_failed: Whether to try cells again that failed too often.
+        executor: Where the cells are computed; None for processes of this machine.
 
     Returns:
         What was run and what failed.
@@ -114,10 +116,13 @@ def sweep(
     """
     if launched()[1] > 1:
         raise UnsupportedOptionError("torchrun is for `etab finetune`; `etab run` takes --workers.")
-    require_device(settings.device)
+    executor = executor or LocalWorkers(workers)
+    executor.require_ready(settings)
+    if executor.is_here:
+        require_device(settings.device)
     settings = settings.needing(code for run in runs for code in run.row.parts)
     data = Data(settings)
-    require_ready(runs, settings, data)
+    require_ready(runs, settings, data, is_here=executor.is_here)
     waiting: list[Run] = []
     before: list[Result] = []
     failures: list[tuple[str, str]] = []
@@ -136,7 +141,6 @@ def sweep(
         return Done(len(before), (), tuple(failures), given_up, tuple(before))
     require_writable(settings.results)
     remove_temporary_files(settings.results)
-    n = workers or (allowed_cores() if settings.device == "cpu" else 1)
     with watch(len(waiting)) as listen:
 
         def collect(event: Event) -> None:
@@ -144,7 +148,7 @@ def sweep(
                 failures.append((event.backbone, event.error))
             listen(event)
 
-        ran = local(waiting, settings, collect, workers=n, data=data)
+        ran = executor.run(waiting, settings, collect, data)
     failed = given_up + len(waiting) - len(ran)
     return Done(len(before), tuple(ran), tuple(failures), failed, tuple(before))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from etab.errors import UnsupportedOptionError
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
@@ -59,6 +60,46 @@ def _device_problem(device: str) -> str:
         first_line = (str(error).splitlines() or ["no message"])[0]
         return f"torch cannot compute on it here ({type(error).__name__}: {first_line[:120]})."
     return ""
+
+
+def devices_of(device: str) -> list[str]:
+    """List the devices that worker processes share.
+
+    Args:
+        device: A name of torch.
+
+    Returns:
+        Every GPU of this machine for "cuda", where there are several; otherwise the device alone.
+
+    Example:
+        >>> devices_of("cpu"), devices_of("cuda:1")
+        (['cpu'], ['cuda:1'])
+    """
+    if device != "cuda":
+        return [device]
+    import torch
+
+    count = torch.cuda.device_count()
+    return [f"cuda:{number}" for number in range(count)] if count > 1 else [device]
+
+
+def available_memory(meminfo: Path = _MEMINFO) -> float:
+    """Read how many bytes of memory are free for new processes.
+
+    Args:
+        meminfo: File in which Linux says so.
+
+    Returns:
+        The bytes; infinite where the system does not say.
+
+    Example:
+        >>> available_memory() > 0
+        True
+    """
+    words = _words(meminfo)
+    if "MemAvailable:" not in words:
+        return math.inf
+    return 1024.0 * int(words[words.index("MemAvailable:") + 1])
 
 
 def limit_threads() -> None:

@@ -24,6 +24,7 @@ from etab.errors import (
 )
 from etab.results import load_results
 from etab.runs import execute as executing
+from etab.runs import executors
 from etab.runs import sweep as sweeping
 from etab.runs.execute import claim_path, execute
 from etab.runs.executors import Event, serial
@@ -115,7 +116,7 @@ def test_a_results_folder_that_cannot_be_written_is_refused_before_any_work(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.results.touch()
-    monkeypatch.setattr(sweeping, "local", lambda *_, **__: pytest.fail("work has begun"))
+    monkeypatch.setattr(executors, "local", lambda *_, **__: pytest.fail("work has begun"))
     with pytest.raises(StorageError, match="Nothing was computed"):
         sweep(RUNS, settings, workers=1, watch=lambda _: nullcontext(print))
 
@@ -135,7 +136,7 @@ def test_temporary_files_of_killed_runs_are_removed(
         path.touch()
     for path in [*left, foreign]:
         os.utime(path, (1.0, 1.0))
-    monkeypatch.setattr(sweeping, "local", lambda *_, **__: [])
+    monkeypatch.setattr(executors, "local", lambda *_, **__: [])
     sweep(RUNS, settings, workers=1, watch=lambda _: nullcontext(print))
     assert not [path for path in left if path.exists()]
     assert young.exists()
@@ -235,6 +236,7 @@ import sys
 from pathlib import Path
 from etab.features import entries, store
 from etab.runs import execute as executing
+from etab.runs import executors
 from etab.runs.run import Settings, plan
 
 log = Path(sys.argv[2]) / "log"

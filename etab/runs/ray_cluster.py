@@ -1,0 +1,263 @@
+"""Run a plan on a Ray cluster, which starts units on its nodes and repeats those of lost nodes.
+
+Ray runs in a child process. When the head of a cluster ends, Ray ends every process that is
+connected to it; the child then is started again and connects to the new head.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import multiprocessing as mp
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, ClassVar
+
+from etab.errors import ClusterError, MissingPackageError
+from etab.results import Result
+from etab.runs.data import Data
+from etab.runs.executors import Listener, end_with_parent
+from etab.runs.run import Run, Settings
+from etab.runs.units import (
+    Outcome,
+    Unit,
+    etab_environment,
+    require_same_precision,
+    run_unit,
+    run_units,
+)
+from etab.storage.machine import allowed_cores
+
+LOG = ".ray.log"
+"""What Ray itself reports, in a folder of results."""
+
+_POLL = 0.5  # seconds between two looks at the tasks
+_PATIENCE = 20.0  # seconds that the child has for leaving the cluster
+_LOST = 20  # seconds without an answer of the head after which Ray gives it up
+
+
+@dataclass(frozen=True, slots=True)
+class RayCluster:
+    """Runs each backbone as a task of Ray.
+
+    Attributes:
+        address: Address of a cluster, such as "10.0.0.1:6379", or "auto" for the cluster of this
+            machine; "" starts a cluster on this machine for the time of the run.
+        cpus: Processor cores of a task.
+        gpus: GPUs of a task, or a fraction of one; None is 0 for the device cpu, and 1 otherwise.
+        memory_gb: Memory in GB that a task reserves; 0 reserves none.
+        retries: How often a task is repeated after its process or node was lost.
+        wait: Seconds for which a cluster whose head was lost is waited for.
+
+    Example:
+        >>> RayCluster(address="auto", gpus=0.5).retries
+        3
+    """
+
+    name: ClassVar[str] = "ray"
+    is_here: ClassVar[bool] = False
+    address: str = ""
+    cpus: float = 1.0
+    gpus: float | None = None
+    memory_gb: float = 0.0
+    retries: int = 3
+    wait: float = 300.0
+
+    def require_ready(self, settings: Settings) -> None:
+        """Refuse a run that cannot be started, before anything is read.
+
+        Args:
+            settings: How the plan is to be run.
+
+        Raises:
+            MissingPackageError: If Ray is not installed.
+            UnsupportedOptionError: If the precision is "auto".
+        """
+        if importlib.util.find_spec("ray") is None:
+            raise MissingPackageError(
+                '--executor ray needs Ray, which is not installed: pip install "etab-bench[ray]".'
+            )
+        require_same_precision(settings, self.name)
+
+    def run(
+        self, runs: Sequence[Run], settings: Settings, listen: Listener, data: Data
+    ) -> list[Result]:
+        """Run a plan on the cluster.
+
+        Args:
+            runs: The plan.
+            settings: How it is run.
+            listen: Called with every finished cell and every failure.
+            data: The data of the plan.
+
+        Returns:
+            The finished cells.
+
+        Raises:
+            ClusterError: If the cluster cannot be reached, or does not come back.
+        """
+        jobs = _Tasks(self, settings.device, settings.results / LOG)
+        return run_units(runs, settings, jobs, listen, data, etab_environment())
+
+
+class _Tasks:
+    """The tasks of a plan, and the child process that is connected to the cluster."""
+
+    def __init__(self, options: RayCluster, device: str, log: Path) -> None:
+        self.options = options
+        self.device = device
+        self.log = log
+        self.waiting: dict[int, Unit] = {}
+        self._child: Any = None
+        self._connection: Any = None
+        self._was_connected = False
+        self._lost_at: float | None = None
+        self._problem = ""
+
+    def add(self, units: Sequence[Unit]) -> None:
+        """Start units."""
+        self.waiting.update({unit.number: unit for unit in units})
+        if self._child is None:
+            return
+        with contextlib.suppress(OSError):  # the child has ended: the next one gets them
+            self._connection.send(list(units))
+
+    def ended(self) -> list[tuple[int, Outcome]]:
+        """Return the units that have ended since the last call."""
+        if self._child is None:
+            self._start()
+        outcomes: list[tuple[int, Outcome]] = []
+        try:
+            while self._connection.poll():
+                number, outcome = self._connection.recv()
+                if number is None:
+                    self._note(outcome)
+                elif self.waiting.pop(number, None) is not None:
+                    outcomes.append((number, outcome))
+        except (EOFError, OSError):
+            self._lose()
+        return outcomes
+
+    def stop(self) -> None:
+        """Leave the cluster; tasks at work are ended by Ray."""
+        if self._child is None:
+            return
+        self._connection.close()  # the child leaves the cluster and ends
+        self._child.join(_PATIENCE)
+        if self._child.is_alive():
+            self._child.kill()
+            self._child.join()
+        self._child = None
+
+    def _start(self) -> None:
+        context = mp.get_context("spawn")
+        self._connection, far_end = context.Pipe()
+        self._child = context.Process(
+            target=_serve, args=(far_end, self.options, self.device, self.log), name="ray"
+        )
+        self._child.start()
+        far_end.close()
+        self._connection.send(list(self.waiting.values()))
+
+    def _note(self, problem: str) -> None:
+        """Note that the child is connected, or why it cannot be."""
+        self._problem = problem
+        if not problem:
+            self._was_connected = True
+            self._lost_at = None
+
+    def _lose(self) -> None:
+        """Start another child, unless there never was a cluster or it is lost for too long."""
+        self.stop()
+        now = time.monotonic()
+        if self._lost_at is None:
+            self._lost_at = now
+        name = self.options.address or "of this machine"
+        problem = self._problem or "its head does not answer"
+        if not self._was_connected:
+            raise ClusterError(
+                f"The Ray cluster {name} cannot be used: {problem}. Start it with `ray start "
+                "--head`, correct the address, or set RAY_AUTH_MODE=token if it wants a token. "
+                f"Nothing was computed. What Ray reports is in {self.log}."
+            )
+        if now - self._lost_at > self.options.wait:
+            raise ClusterError(
+                f"The Ray cluster {name} was lost and has not come back for "
+                f"{self.options.wait:.0f} s: {problem}. Finished cells are saved; the same command "
+                "goes on from there."
+            )
+        time.sleep(_POLL)
+
+
+def _serve(connection: Connection, options: RayCluster, device: str, log: Path) -> None:
+    """Submit units to the cluster and send their outcomes back, until the parent hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is left to the parent
+    end_with_parent()
+    with log.open("ab") as file:  # what Ray writes of lost nodes and heads
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to its makers
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(_LOST))
+    os.environ["RAY_task_oom_retries"] = str(options.retries)  # noqa: SIM112  # Ray's spelling
+    import ray
+
+    try:
+        _connect(ray, options)
+    except Exception as error:  # a cluster has many ways of not being there
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        connection.send((None, first_line[:300].rstrip(".")))
+        return
+    with contextlib.suppress(EOFError, OSError):  # the parent has hung up
+        connection.send((None, ""))
+        _forward(ray, connection, options, device)
+    with contextlib.suppress(Exception):
+        ray.shutdown()
+
+
+def _connect(ray: Any, options: RayCluster) -> None:
+    """Connect to a cluster, or start one on this machine."""
+    common = {"log_to_driver": False, "logging_level": "ERROR"}
+    if options.address:
+        ray.init(address=options.address, **common)
+    else:
+        ray.init(address="local", num_cpus=allowed_cores(), include_dashboard=False, **common)
+
+
+def _forward(ray: Any, connection: Connection, options: RayCluster, device: str) -> None:
+    """Pass units on to Ray, and outcomes back."""
+    gpus = options.gpus
+    if gpus is None:
+        gpus = 0.0 if device == "cpu" else 1.0
+    resources: dict[str, Any] = {"num_cpus": options.cpus, "num_gpus": gpus}
+    if options.memory_gb:
+        resources["memory"] = int(options.memory_gb * 1e9)
+    task = ray.remote(max_retries=options.retries, **resources)(run_unit)
+    at_work: dict[Any, int] = {}
+    while True:
+        while connection.poll(0 if at_work else _POLL):
+            for unit in connection.recv():
+                at_work[task.remote(unit)] = unit.number
+        if not at_work:
+            continue
+        done, _ = ray.wait(list(at_work), timeout=_POLL)
+        for reference in done:
+            connection.send((at_work.pop(reference), _outcome(ray, reference)))
+
+
+def _outcome(ray: Any, reference: Any) -> Outcome:
+    """The outcome of a task that has ended, however it ended."""
+    try:
+        outcome: Outcome = ray.get(reference)
+        return outcome
+    except ray.exceptions.RayError as error:
+        first_line = (str(error).splitlines() or ["no message"])[0]
+        return Outcome(
+            killed=f"Ray lost the process or the node of its task ({type(error).__name__}: "
+            f"{first_line[:200].rstrip('.')}). Its finished cells are saved. Give a task more "
+            "memory (--executor-option memory_gb=...) and run the same command with --retry-failed."
+        )

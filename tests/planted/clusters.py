@@ -1,0 +1,59 @@
+"""Faults of executors: options, lost processes, and jobs that are queued again."""
+
+from tests.faults import Fault
+
+_FILE = "tests/runs/test_clusters.py"
+_LOST = (f"{_FILE}::test_a_lost_process_costs_the_cell_at_work",)
+_REFUSED = (f"{_FILE}::test_an_executor_is_refused_before_anything_is_read",)
+
+FAULTS = [
+    Fault(
+        "a lost process costs all cells of its unit",
+        "etab/runs/executors.py",
+        "    killed = at_work or unfinished\n",
+        "    killed = unfinished\n",
+        _LOST,
+    ),
+    Fault(
+        "cells of a lost unit are forgotten",
+        "etab/runs/units.py",
+        "        if killed and left:\n            self.add(left)\n",
+        "",
+        _LOST,
+    ),
+    Fault(
+        "finished cells of a lost unit are not seen",
+        "etab/runs/units.py",
+        "        self._report_finished()\n        for",
+        "        for",
+        _LOST,
+    ),
+    Fault(
+        "each machine chooses its precision",
+        "etab/runs/ray_cluster.py",
+        "        require_same_precision(settings, self.name)\n",
+        "",
+        _REFUSED,
+    ),
+    Fault(
+        "a missing extra is noticed after the data were read",
+        "etab/runs/sweep.py",
+        "    executor.require_ready(settings)\n",
+        "",
+        _REFUSED,
+    ),
+    Fault(
+        "all processes share one GPU",
+        "etab/storage/machine.py",
+        "if count > 1 else [device]",
+        "if count > 9 else [device]",
+        (f"{_FILE}::test_each_gpu_has_a_process",),
+    ),
+    Fault(
+        "a job that SLURM takes back ends",
+        "etab/runs/slurm.py",
+        "                handler(handled, None)\n",
+        "                pass\n",
+        (f"{_FILE}::test_a_job_that_slurm_takes_back_is_queued_again",),
+    ),
+]

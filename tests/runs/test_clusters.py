@@ -1,0 +1,361 @@
+"""Units of a plan in processes elsewhere: tasks of Ray, jobs of SLURM, and what becomes of lost ones."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etab.errors import ClusterError, MissingPackageError, UnsupportedOptionError
+from etab.results import load_results
+from etab.runs import executors, ray_cluster, slurm
+from etab.runs.choose_executor import named_executor
+from etab.runs.data import Data
+from etab.runs.execute import CLAIMS, claim_path, execute
+from etab.runs.executors import Event, LocalWorkers
+from etab.runs.failed_cells import failed_cells
+from etab.runs.run import Settings, plan
+from etab.runs.sweep import sweep
+from etab.runs.units import Outcome, Unit, run_unit, run_units
+from etab.storage.claims import read_claim
+from tests.commands import SETTINGS
+
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason='needs pip install "etab-bench[ray]"'
+)
+needs_submitit = pytest.mark.skipif(
+    importlib.util.find_spec("submitit") is None, reason='needs pip install "etab-bench[slurm]"'
+)
+BACKBONES = "random/efficientnet_lite0,pixel_pca"
+RUNS = plan("b0-A4-C", ["image_stats"], protocols=("cv3", "cv2"), head="knn")
+
+
+@pytest.fixture(scope="module")
+def camus(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["camus"]) / "camus"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("dask", [], "No executor is called 'dask'. Known: local, ray, slurm"),
+        ("ray", ["adress=auto"], "has no option 'adress'. Known: address, cpus, gpus"),
+        ("ray", ["gpus=half"], "a number, 0 or more belongs there"),
+        ("slurm", ["minutes=1.5"], "a whole number, 0 or more belongs there"),
+        ("slurm", ["cpus"], "a whole number, 0 or more belongs there"),
+        ("local", ["memory_gb=nan"], "a number, 0 or more belongs there"),
+    ],
+)
+def test_options_that_do_not_fit_an_executor_are_refused(
+    name: str, options: list[str], message: str
+) -> None:
+    with pytest.raises(UnsupportedOptionError, match=message):
+        named_executor(name, options)
+
+
+@pytest.mark.parametrize("name", ["ray", "slurm"])
+def test_an_executor_is_refused_before_anything_is_read(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = Settings(root=tmp_path / "no data", results=tmp_path / "results")
+    executor = named_executor(name)
+
+    def start() -> None:
+        sweep(RUNS, settings, workers=0, watch=lambda _: nullcontext(print), executor=executor)
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(MissingPackageError, match=rf'pip install "etab-bench\[{name}\]"'):
+        start()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    with pytest.raises(UnsupportedOptionError, match="needs --precision fp32"):
+        start()
+    with pytest.raises(UnsupportedOptionError, match="--workers counts processes"):
+        named_executor(name, workers=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_memory_limits_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "available_memory", lambda: 10e9)
+    assert named_executor("local", ["memory_gb=3"], workers=8) == LocalWorkers(8, 3.0)
+    assert LocalWorkers(8, 3.0).count("cpu") == 3
+    assert LocalWorkers(8, 30.0).count("cpu") == 1
+    assert LocalWorkers(8).count("cpu") == 8
+
+
+def test_each_gpu_has_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert executors.devices_of("cuda") == ["cuda:0", "cuda:1"]
+    assert LocalWorkers().count("cuda") == 2
+    assert LocalWorkers().count("cuda:1") == 1
+
+
+class _Here:
+    """Runs units in this process; the first one loses its process at its second cell."""
+
+    def __init__(self) -> None:
+        self.units: list[Unit] = []
+        self.started: list[list[str]] = []
+
+    def add(self, units: Sequence[Unit]) -> None:
+        self.units += units
+        self.started += [[run.protocol_name for run in unit.runs] for unit in units]
+
+    def ended(self) -> list[tuple[int, Outcome]]:
+        unit = self.units.pop(0)
+        if len(self.started) > 1:
+            return [(unit.number, run_unit(unit))]
+        assert run_unit(replace(unit, runs=unit.runs[:1])) == Outcome()
+        code = (
+            "import os, sys; from pathlib import Path; from etab.storage.claims import take_claim; "
+            "take_claim(Path(sys.argv[1])); os._exit(0)"
+        )
+        path = claim_path(unit.runs[1], unit.settings)
+        subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+        return [(unit.number, Outcome(killed="its node was lost."))]
+
+    def stop(self) -> None:
+        assert not self.units
+
+
+@pytest.mark.slow
+def test_a_lost_process_costs_the_cell_at_work(camus: Path, tmp_path: Path) -> None:
+    runs = plan("b0-A4-C", ["image_stats"], protocols=("cv3", "cv2", "cv4"), head="knn")
+    settings = Settings(root=camus, results=tmp_path)
+    events: list[Event] = []
+    jobs = _Here()
+    results = run_units(runs, settings, jobs, events.append, Data(settings))
+    assert jobs.started == [["cv3", "cv2", "cv4"], ["cv4"]]
+    assert [cell.protocol for cell in results] == ["cv3", "cv4"]
+    assert [event.kind for event in events] == ["cell", "failed", "cell"]
+    (failed,) = failed_cells(tmp_path)
+    assert [failed.kind, failed.words] == ["killed", "its node was lost."]
+
+
+@pytest.mark.slow
+def test_a_unit_never_raises(camus: Path, tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path / "absent", results=tmp_path / "results")
+    ((words, n_cells),) = run_unit(Unit(0, tuple(RUNS), settings)).failures
+    assert n_cells == len(RUNS)
+    assert "absent" in words
+
+
+def _claims(results: Path, cache: Path) -> list[int]:
+    """Numbers of the processes that hold claims of features or cells."""
+    paths = [*cache.glob("features/*/*.claim"), *(results / CLAIMS).glob("*")]
+    holders = [read_claim(path) for path in paths]
+    return [holder.pid for holder in holders if holder is not None]
+
+
+class _Sweep:
+    """``etab run`` in a process of its own, on an executor."""
+
+    def __init__(self, camus: Path, folder: Path, *words: str, **env: str) -> None:
+        self.results = folder / "results"
+        self.cache = folder / "cache"
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "etab", "run", "--tasks", "b0-A4-C,d0-A4-C"),
+                *("--backbones", BACKBONES, "--protocol", "cv3", "--precision", "fp32"),
+                *("--root", str(camus), "--results", str(self.results)),
+                *("--cache", str(self.cache), *words),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(sys.path), **env},
+        )
+
+    def worker(self, nodes: Sequence[subprocess.Popen[bytes]] = ()) -> int:
+        """Wait for a process at work, on one of these nodes; return its number."""
+        wanted = {node.pid for node in nodes}
+        ends = time.monotonic() + 200
+        while time.monotonic() < ends:
+            if self.process.poll() is not None:
+                pytest.fail(self.process.communicate()[0])
+            for pid in _claims(self.results, self.cache):
+                if not nodes or wanted & set(ancestors(pid)):
+                    return pid
+            time.sleep(0.01)
+        pytest.fail("no process is at work")
+
+    def check(self, camus: Path) -> None:
+        """The command ended well, and its results are those of a run in one process."""
+        shown = self.process.communicate(timeout=500)[0]
+        assert self.process.returncode == 0, shown
+        assert "4 cells computed" in shown
+        runs = plan("b0-A4-C,d0-A4-C", BACKBONES.split(","), protocols=("cv3",))
+        here = Settings(root=camus, results=self.results.with_name("here"), precision="fp32")
+        expected = {(cell.task, cell.backbone): cell for cell in execute(runs, here)}
+        cells = load_results(self.results)
+        assert len(cells) == len(expected)
+        for cell in cells:
+            other = expected[cell.task, cell.backbone]
+            assert cell.predictions_sha256 == other.predictions_sha256
+        assert not failed_cells(self.results)
+        assert not _claims(self.results, self.cache)
+
+
+@pytest.mark.slow
+@needs_submitit
+def test_a_job_that_slurm_takes_back_is_queued_again(camus: Path, tmp_path: Path) -> None:
+    run = _Sweep(camus, tmp_path, "--executor", "slurm", "--executor-option", "cluster=local")
+    os.kill(run.worker(), signal.SIGUSR2)
+    run.check(camus)
+    logs = [path.read_text() for path in run.results.glob(f"{slurm.FOLDER}/*.out")]
+    assert any("Requeued job" in text for text in logs)
+
+
+@needs_submitit
+def test_slurm_is_refused_where_its_commands_are_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    settings = Settings(results=tmp_path / "results", precision="fp32")
+    with pytest.raises(ClusterError, match="Start it where `sbatch` is found"):
+        slurm.Slurm().require_ready(settings)
+
+
+class _Cluster:
+    """A Ray cluster of processes of this machine."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
+        # Whoever connects needs the token, which the nodes and the command have.
+        self.env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self.folder = Path(tempfile.mkdtemp(prefix="ray"))  # paths of sockets must be short
+        self.processes: list[subprocess.Popen[Any]] = []
+
+    def start_head(self) -> subprocess.Popen[bytes]:
+        return self._start(
+            *("--head", "--port", str(self.port), "--num-cpus", "0"),
+            *("--include-dashboard", "false", "--temp-dir", str(self.folder)),
+        )
+
+    def start_node(self) -> subprocess.Popen[bytes]:
+        return self._start("--address", self.address, "--num-cpus", "1")
+
+    def _start(self, *words: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block"),
+                *("--node-ip-address", "127.0.0.1", "--disable-usage-stats"),
+                *("--object-store-memory", str(100 << 20), *words),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(sys.path), **self.env},
+        )
+        self.processes.append(process)
+        return process
+
+    def wait(self) -> None:
+        """Wait until the head answers."""
+        ends = time.monotonic() + 120
+        while time.monotonic() < ends:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.2)
+        pytest.fail("the head does not answer")
+
+    def close(self) -> None:
+        for process in self.processes:
+            kill_node(process)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def ancestors(pid: int) -> list[int]:
+    """A process and those that started it, as /proc shows them."""
+    found: list[int] = []
+    while pid > 1:
+        found.append(pid)
+        try:
+            text = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return []
+        pid = int(text.rpartition(")")[2].split()[1])
+    return found
+
+
+def kill_node(node: subprocess.Popen[Any]) -> None:
+    """Kill all processes of a node, as a power cut does."""
+    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    for pid in [pid for pid in pids if node.pid in ancestors(pid)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    node.wait()
+
+
+@pytest.fixture
+def cluster() -> Iterator[_Cluster]:
+    cluster = _Cluster()
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(800)
+@needs_ray
+def test_a_node_of_a_cluster_is_lost(cluster: _Cluster, camus: Path, tmp_path: Path) -> None:
+    cluster.start_head()
+    cluster.wait()
+    nodes = [cluster.start_node() for _ in range(2)]
+    address = f"address={cluster.address}"
+    words = ("--executor", "ray", "--executor-option", address)
+    run = _Sweep(camus, tmp_path, *words, **cluster.env)
+    cluster.processes.append(run.process)
+    worker = run.worker(nodes)
+    (lost,) = [node for node in nodes if node.pid in ancestors(worker)]
+    kill_node(lost)
+    run.check(camus)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(800)
+@needs_ray
+def test_the_head_of_a_cluster_is_lost_and_comes_back(
+    cluster: _Cluster, camus: Path, tmp_path: Path
+) -> None:
+    head = cluster.start_head()
+    cluster.wait()
+    node = cluster.start_node()
+    address = f"address={cluster.address}"
+    words = ("--executor", "ray", "--executor-option", address)
+    run = _Sweep(camus, tmp_path, *words, **cluster.env)
+    cluster.processes.append(run.process)
+    run.worker([node])
+    kill_node(head)
+    kill_node(node)
+    cluster.start_head()
+    cluster.wait()
+    cluster.start_node()
+    run.check(camus)
+
+
+@pytest.mark.slow
+@needs_ray
+def test_a_cluster_that_is_not_there_is_named(camus: Path, tmp_path: Path) -> None:
+    settings = Settings(root=camus, results=tmp_path, precision="fp32")
+    away = ray_cluster.RayCluster(address="127.0.0.1:1")
+    with pytest.raises(ClusterError, match=r"127\.0\.0\.1:1 cannot be used"):
+        sweep(RUNS, settings, workers=0, watch=lambda _: nullcontext(print), executor=away)

@@ -125,7 +125,7 @@ def run_command(
     from etab.runs.data import lacking, tasks_at
     from etab.runs.run import Settings, plan
     from etab.runs.sweep import backbone_names, sweep
-    from etab.tasks.own import keep_description, own_protocols
+    from etab.tasks.own import own_protocols
 
     own = None
     if data is not None:
@@ -162,8 +162,7 @@ def run_command(
         data=data,
         keep_masks=keep_named(keep_masks),
     )
-    if own is not None:
-        keep_description(own, results, replace=False)  # there, should this run be stopped
+    _keep(own, results, replace=False)  # there, should this run be stopped
     done = sweep(
         runs,
         settings,
@@ -172,8 +171,7 @@ def run_command(
         retry_failed=retry_failed,
         executor=named_executor(executor, executor_option or (), workers=workers),
     )
-    if own is not None:
-        keep_description(own, results)
+    _keep(own, results, replace=True)
     for message in lacking([run.row.dataset for run in runs], root):
         typer.echo(message, err=True)
     say(done.said())
@@ -199,6 +197,14 @@ def _noted(data: Path, root: Path | None, results: Path) -> Description:
     for note in own_notes(own):
         say(f"note: {note}", error=True)
     return own
+
+
+def _keep(own: Description | None, results: Path, *, replace: bool) -> None:
+    """Store the description of a table of one's own beside its results."""
+    from etab.tasks.own import keep_description
+
+    if own is not None:
+        keep_description(own, results, replace=replace)
 
 
 def own_data(data: Path, root: Path | None) -> Description:

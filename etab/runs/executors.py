@@ -306,10 +306,7 @@ def local(
         reader.start()
 
         def pool_of(size: int) -> ProcessPoolExecutor:
-            devices = manager.Queue()
-            names = devices_of(settings.device)
-            for number in range(size):
-                devices.put(names[number % len(names)])
+            devices = _handed_out(manager, settings.device, size)
             facts = (queue, devices, threads, settings)
             return ProcessPoolExecutor(size, context, _start, facts)
 
@@ -334,6 +331,15 @@ def local(
             queue.put(None)
             reader.join(timeout=5)
     return results
+
+
+def _handed_out(manager: SyncManager, device: str, n_workers: int) -> Any:
+    """A queue from which each worker takes the device that it computes on."""
+    devices = manager.Queue()
+    names = devices_of(device)
+    for number in range(n_workers):
+        devices.put(names[number % len(names)])
+    return devices
 
 
 def record_killed(group: Sequence[Run], settings: Settings, data: Data, words: str) -> list[Run]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 
 def leaderboard_command(
-    results: Annotated[Path, typer.Argument(help="Folder of results.")] = Path("results"),
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Folders of results; those of several are merged, and each is named. "
+            "[default: results]"
+        ),
+    ] = None,
     suite: Annotated[
         str | None,
         typer.Option(
@@ -86,7 +92,8 @@ def leaderboard_command(
     from etab.tasks.own import use_results
 
     protocol = protocol_in_results(protocol)
-    with _joined(results, with_published) as folder:
+    folders = results or [Path("results")]
+    with _joined(folders, with_published) as (folder, holders):
         own = use_results(folder)
         held = read_results(folder).results
         chosen = _suite(suite, tasks, held, protocol, seed)
@@ -102,7 +109,7 @@ def leaderboard_command(
                     "--variants": bool(variants),
                 }
             )
-            _plain_table(folder, results, protocol, seed, markdown, csv)
+            _plain_table(folder, folders[0], protocol, seed, markdown, csv)
             return
         of_protocol = protocol or protocol_held(held, chosen, seed)
         board = rank_folder(
@@ -115,7 +122,8 @@ def leaderboard_command(
             variants=variants,
             with_seen=with_seen,
         )
-        _write(board, markdown, csv, html)
+        board = _with_folders(board, holders)
+        _write(board, markdown, csv, html, holders)
         show.board(board)
         if tasks is not None or chosen.name in {description.name for description in own}:
             show.cells([cell for row in board.rows for cell in row.cells.values()])
@@ -224,31 +232,50 @@ _PLAIN = (
 )
 
 
+# Names of the folders that hold results of a backbone, by its name; empty for one folder.
+Holders = Mapping[str, tuple[str, ...]]
+
+
 @contextmanager
-def _joined(results: Path, with_published: bool) -> Iterator[Path]:
-    """The folder of results, joined by the published ones where they are wanted."""
-    from etab.errors import DataNotFoundError
+def _joined(folders: Sequence[Path], with_published: bool) -> Iterator[tuple[Path, Holders]]:
+    """One folder with all results, and what each of several folders holds."""
+    from etab.errors import DataNotFoundError, UnsupportedOptionError
+    from etab.results.merge import merge_folders
     from etab.storage import resources
 
-    if not with_published:
-        yield results
+    published = None
+    if with_published:
+        published = resources.folder("benchmarks/results")
+        if published is None:
+            raise DataNotFoundError(
+                "The published results are not part of an installed package. Use --with-published "
+                "from a checkout of the project, which holds them in benchmarks/results."
+            )
+    if len(folders) == 1 and published is None:
+        yield folders[0], {}
         return
-    published = resources.folder("benchmarks/results")
-    if published is None:
-        raise DataNotFoundError(
-            "The published results are not part of an installed package. Use --with-published from "
-            "a checkout of the project, which holds them in benchmarks/results."
-        )
-    if not results.is_dir():
-        raise DataNotFoundError(f"There is no folder {results}.")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UnsupportedOptionError("A folder of results is named twice; name each once.")
     with tempfile.TemporaryDirectory(prefix="etab-board-") as temporary:
         joined = Path(temporary)
-        shutil.copytree(published, joined, dirs_exist_ok=True)
-        shutil.copytree(results, joined, dirs_exist_ok=True)
-        yield joined
+        yield joined, merge_folders(folders, joined, behind=published)
 
 
-def _write(board: Board, markdown: Path | None, csv: Path | None, html: Path | None) -> None:
+def _with_folders(board: Board, holders: Holders) -> Board:
+    """The board with a first note that names its folders, where there are several."""
+    if not holders:
+        return board
+    counts: dict[str, int] = {}
+    for row in board.rows:
+        for name in holders.get(row.backbone, ()):
+            counts[name] = counts.get(name, 0) + 1
+    listed = ", ".join(f"{name} ({count} of the backbones)" for name, count in counts.items())
+    return replace(board, notes=(f"Merged from the folders {listed}.", *board.notes))
+
+
+def _write(
+    board: Board, markdown: Path | None, csv: Path | None, html: Path | None, holders: Holders
+) -> None:
     from etab import datasets
     from etab.leaderboard.page import board_page
     from etab.leaderboard.render import board_csv, board_markdown
@@ -266,7 +293,7 @@ def _write(board: Board, markdown: Path | None, csv: Path | None, html: Path | N
         write_atomically(html, board_page(board, cards))
         say(f"wrote {html}")
     elif html is not None:
-        size = write_site(board, cards, html)
+        size = write_site(board, cards, html, folders=holders)
         say(f"wrote {html / 'index.html'} ({size / 1e6:.1f} MB in the folder)")
 
 

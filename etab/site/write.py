@@ -36,13 +36,21 @@ MADE_BY = "etab leaderboard --html"
 Files = dict[str, str | bytes]
 
 
-def write_site(board: Board, cards: Cards, folder: Path) -> int:
+def write_site(
+    board: Board,
+    cards: Cards,
+    folder: Path,
+    *,
+    folders: Mapping[str, tuple[str, ...]] | None = None,
+) -> int:
     """Write a board as a folder of static pages.
 
     Args:
         board: The board, with its tables.
         cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
         folder: A new or empty folder, or one that holds an earlier site, which is replaced.
+        folders: Names of the folders of results that hold a backbone, by its name, where several
+            folders were merged.
 
     Returns:
         Number of bytes written.
@@ -51,7 +59,7 @@ def write_site(board: Board, cards: Cards, folder: Path) -> int:
         UnsupportedOptionError: If the folder holds something else.
     """
     former = _former_files(folder)
-    files = site_files(board, cards)
+    files = site_files(board, cards, folders)
     # The marker comes first, so that a run that was interrupted can be repeated.
     _mark(folder, former | set(files))
     for name, content in files.items():
@@ -105,12 +113,15 @@ def _is_inside(folder: Path, name: object) -> bool:
     return is_below and path.is_file() and not path.is_symlink()
 
 
-def site_files(board: Board, cards: Cards) -> Files:
+def site_files(
+    board: Board, cards: Cards, folders: Mapping[str, tuple[str, ...]] | None = None
+) -> Files:
     """Make every file of a site.
 
     Args:
         board: The board, with its tables.
         cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
+        folders: Names of the merged folders that hold a backbone, by its name.
 
     Returns:
         Text or bytes of each file, by its path in the folder.
@@ -118,6 +129,8 @@ def site_files(board: Board, cards: Cards) -> Files:
     names = page_names([*board.suite.tasks, *(row.backbone for row in board.rows)])
     plain = board_facts(board, cards)
     facts = site_facts(board, plain, names, cards)
+    for row in facts["rows"]:
+        row["folders"] = list((folders or {}).get(row["backbone"], ()))
     files: Files = _assets()
     files["data/board.js"] = as_script("board", facts)
     files["data/board.json"] = as_json(facts) + "\n"

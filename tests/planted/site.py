@@ -104,4 +104,18 @@ FAULTS = [
         "      return threshold;\n",
         BROWSER,
     ),
+    Fault(
+        "different files of one cell merged",
+        "etab/results/merge.py",
+        "    elif not _is_same(first, path):",
+        "    elif False:",
+        ("tests/test_merge.py",),
+    ),
+    Fault(
+        "merged folders without names",
+        "etab/cli/boards.py",
+        "size = write_site(board, cards, html, folders=holders)",
+        "size = write_site(board, cards, html)",
+        ("tests/test_merge.py",),
+    ),
 ]

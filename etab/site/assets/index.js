@@ -75,7 +75,7 @@ document.addEventListener("DOMContentLoaded", () => {
     return shares ? ranker.rank(shares) : null;
   };
 
-  const SEARCHED = new Map(board.rows.map(row => [row.backbone, [row.backbone, row.kind, row.card.family, row.card.pretraining, row.card.licence, row.card.sets.join(" ")].join(" ").toLowerCase()]));
+  const SEARCHED = new Map(board.rows.map(row => [row.backbone, [row.backbone, row.kind, row.card.family, row.card.pretraining, row.card.licence, row.card.sets.join(" "), row.folders.join(" ")].join(" ").toLowerCase()]));
   const pretrainingOf = row => row.card.sets.length ? row.card.sets : row.kind === "random twin" ? ["none"] : row.kind === "control" ? ["none"] : ["not stated"];
   ETAB.visibleRows = () => board.rows.filter(row => {
     if (state.q && !state.q.toLowerCase().split(/\s+/).every(word => SEARCHED.get(row.backbone).includes(word))) return false;

@@ -19,6 +19,7 @@
       card("params", "Parameters", row => row.card.params, -1),
       { ...card("family", "Family", row => row.card.family), off: true },
       { ...card("pretraining", "Pretraining", row => row.card.pretraining), off: true },
+      board.rows.some(row => row.folders.length > 0) && card("folder", "Folder", row => row.folders.join(", ")),
       { ...card("licence", "Licence", row => row.card.licence), off: false },
       ...board.parts.map(part => ({ key: `part:${part}`, label: `ETAB of ${part}`, group: "Categories", of: row => row.now.parts[part], better: 1, live: true, heat: row => row.now.parts[part] })),
       ...Object.entries(board.categories).map(([letter, name]) => ({ key: `category:${letter}`, label: name, group: "Categories", of: row => row.now.categories[letter], better: 1, live: true, heat: row => row.now.categories[letter], title: "weighted mean of anchored metrics" })),

@@ -19,18 +19,6 @@ def default_cache() -> Path:
     return Path(os.environ.get("ETAB_CACHE") or Path.home() / ".cache" / "etab")
 
 
-def folder_size(folder: Path) -> int:
-    """Add up the sizes of the files below a folder.
-
-    Args:
-        folder: Any folder; an absent one holds nothing.
-
-    Returns:
-        The number of bytes.
-    """
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 def size_words(size: int) -> str:
     """Write a number of bytes for people.
 
@@ -50,9 +38,20 @@ def size_words(size: int) -> str:
 
 
 def cache_command(
+    action: Annotated[
+        str,
+        typer.Argument(
+            help="ls lists the entries with the time that computing them took; gc deletes entries "
+            "until the others fit --budget; verify is --verify."
+        ),
+    ] = "",
     cache: Annotated[
         Path | None,
         typer.Option(help="Folder for cached features. [default: ETAB_CACHE or ~/.cache/etab]"),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Size that may stay with gc: 50GB, 1.5TB."),
     ] = None,
     clear: Annotated[
         bool,
@@ -67,28 +66,60 @@ def cache_command(
         typer.Option("--clean", help="Delete what runs that were killed left unfinished."),
     ] = False,
 ) -> None:
-    """Show the size of the feature cache, or delete the features.
+    """Show the size of the feature cache, or delete features.
 
     Features of four tasks of CAMUS take about 0.2 GB for a network with maps, and four times that
-    for pixels.
+    for pixels. `etab cache gc --budget 50GB` deletes first what takes the least time to compute
+    again for each byte that becomes free.
     """
+    from etab.features.budget import cached_entries
+
+    _check(action, budget)
     folder = cache or default_cache()
-    entries = _entries(folder)
-    total = sum(size for _, size in entries)
-    for path, size in entries:
-        say(f"{size_words(size):>10}  {path.relative_to(folder)}")
-    say(f"{size_words(total)} of features in {folder}.")
+    if budget is not None:
+        _evict(folder, budget)
+    entries = cached_entries(folder)
+    for entry in entries:
+        words = [f"{size_words(entry.size):>10}"]
+        if action == "ls":
+            words.append("       ?" if entry.seconds is None else f"{entry.seconds:>6.0f} s")
+        say("  ".join([*words, str(entry.path.relative_to(folder))]))
+    say(f"{size_words(sum(entry.size for entry in entries))} of features in {folder}.")
     if clean:
         from etab.features.entries import remove_litter
 
-        say(f"Deleted {len(remove_litter(folder))} unfinished entries, claims and temporary files.")
-    n_damaged = _damaged([path for path, _ in entries]) if verify else 0
+        n_removed = len(remove_litter(folder))
+        say(f"Deleted {n_removed} unfinished entries, claims and temporary files.")
+    paths = [entry.path for entry in entries]
+    n_damaged = _damaged(paths) if verify or action == "verify" else 0
     if clear:
-        for path, _ in entries:
+        for path in paths:
             shutil.rmtree(path)
-        say(f"Deleted {len(entries)} entries.")
+        say(f"Deleted {len(paths)} entries.")
     if n_damaged:
         raise typer.Exit(1)
+
+
+def _check(action: str, budget: str | None) -> None:
+    """Refuse an unknown action, and a budget without its action."""
+    from etab.errors import UnsupportedOptionError
+
+    if action not in ("", "ls", "gc", "verify"):
+        raise UnsupportedOptionError(f"No action is called {action!r}. Known: ls, gc, verify.")
+    if (action == "gc") != (budget is not None):
+        raise UnsupportedOptionError(
+            "gc and --budget belong together: etab cache gc --budget 50GB."
+        )
+
+
+def _evict(folder: Path, budget: str) -> None:
+    """Delete entries until the others fit a budget, and name them."""
+    from etab.features.budget import evict, parse_size
+
+    deleted = evict(folder, parse_size(budget))
+    for entry in deleted:
+        say(f"Deleted {size_words(entry.size)}: {entry.path.relative_to(folder)}")
+    say(f"{len(deleted)} entries were deleted; they are computed again when they are needed.")
 
 
 def _damaged(folders: list[Path]) -> int:
@@ -103,14 +134,3 @@ def _damaged(folders: list[Path]) -> int:
             say(f"{folder} is damaged ({damage}); it is computed again when it is needed.")
     say(f"{len(folders) - count} of {len(folders)} entries are as they were written.")
     return count
-
-
-def _entries(folder: Path) -> list[tuple[Path, int]]:
-    """Every entry of the cache with its size, the largest first.
-
-    An entry is a folder with the file entry.json, which only the cache writes.
-    """
-    folders = [path.parent for path in folder.rglob("entry.json")]
-    folders = [path for path in folders if path.suffix != ".part"]
-    sizes = [(path, folder_size(path)) for path in sorted(folders)]
-    return sorted(sizes, key=lambda entry: -entry[1])

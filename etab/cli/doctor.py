@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from etab import __version__, backbones, datasets, phantom
-from etab.cli.cache import default_cache, folder_size, size_words
+from etab.cli.cache import default_cache, size_words
 from etab.errors import DataNotFoundError, EtabError
+from etab.features.budget import folder_size
 from etab.runs.provenance import provenance
 from etab.storage.machine import allowed_cores
 

@@ -219,9 +219,12 @@ def write_entry(target: Path, compute: Callable[[Path], Computed], load: Load) -
     try:
         temp.mkdir(parents=True)
         is_made = True
+        started = time.perf_counter()
         entry = compute(temp).write(temp)
+        seconds = round(time.perf_counter() - started, 3)
         names = sorted(path.name for path in temp.iterdir())
         entry = {"files": {name: _checksum(temp / name) for name in names}, **entry}
+        entry["seconds"] = seconds  # tells `etab cache gc` what it takes to compute it again
         text = json.dumps({**entry, "sha256": _entry_digest(entry)}, indent=1)
         (temp / "entry.json").write_text(text)
         _put_in_place(temp, target, load)

@@ -212,6 +212,7 @@ def test_damage_and_litter_of_a_cache_are_named_and_removed(
 ) -> None:
     _get(tmp_path)
     (text,) = tmp_path.rglob("entry.json")
+    assert json.loads(text.read_text())["seconds"] >= 0
     name = text.parent.name
     old, young, claimed_part = (
         text.parent.with_name(f"{name[:-1]}{i}.0123.part") for i in range(3)
@@ -222,11 +223,11 @@ def test_damage_and_litter_of_a_cache_are_named_and_removed(
         os.utime(part, (1.0, 1.0))
     claim = take_claim(claimed_part.with_name(f"{name[:-1]}2.claim"))
     assert claim is not None
-    cache_command(tmp_path, clear=False, verify=True, clean=True)
+    cache_command(cache=tmp_path, clear=False, verify=True, clean=True)
     assert [old.exists(), young.exists(), claimed_part.exists()] == [False, True, True]
     assert "1 of 1 entries are as they were written" in capsys.readouterr().out
     claim.release()
     (text.parent / "map0.npy").write_bytes(b"odd")
     with pytest.raises(typer.Exit):
-        cache_command(tmp_path, clear=False, verify=True, clean=False)
+        cache_command(cache=tmp_path, clear=False, verify=True, clean=False)
     assert "map0.npy has changed" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from tests.faults import Fault
 
 _TESTS = ("tests/features/test_store.py",)
 _CLAIMS = ("tests/storage/test_claims.py",)
+_BUDGET = ("tests/features/test_budget.py",)
 _STOPPED = (
     "tests/runs/test_shared_runs.py",
     "-m",
@@ -188,5 +189,33 @@ FAULTS = [
         "        signal.signal(signal.SIGTERM, _end)\n",
         "        pass\n",
         _STOPPED,
+    ),
+    Fault(
+        "the largest entries are deleted first",
+        "etab/features/budget.py",
+        "        return entry.seconds / entry.size, -entry.size\n",
+        "        return 0.0, -entry.size\n",
+        _BUDGET,
+    ),
+    Fault(
+        "an entry without a time is free of cost",
+        "etab/features/budget.py",
+        "            return usual, -entry.size\n",
+        "            return 1e9, -entry.size\n",
+        _BUDGET,
+    ),
+    Fault(
+        "an entry that is claimed is deleted",
+        "etab/features/budget.py",
+        '.claim").exists()',
+        '.claim").exists() or True',
+        _BUDGET,
+    ),
+    Fault(
+        "entries do not record what they cost",
+        "etab/features/entries.py",
+        '        entry["seconds"] = seconds',
+        "        pass",
+        ("tests/features/test_store.py",),
     ),
 ]

@@ -1,0 +1,177 @@
+"""The entries of the feature cache: their sizes, what computing them took, and a budget for them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import secrets
+import shutil
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from etab.errors import UnsupportedOptionError
+
+_UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+
+
+@dataclass(frozen=True, slots=True)
+class CachedEntry:
+    """An entry of the cache.
+
+    Attributes:
+        path: Its folder.
+        size: Bytes of its files.
+        seconds: Time that computing it took; None for entries that do not record it.
+        rows: Number of frames, clips or windows; None if its files do not say.
+        pooled: Bytes of its pooled features, which are held in memory while cells are fitted.
+    """
+
+    path: Path
+    size: int
+    seconds: float | None
+    rows: int | None
+    pooled: int
+
+
+def folder_size(folder: Path) -> int:
+    """Add up the sizes of the files below a folder.
+
+    Args:
+        folder: Any folder; an absent one holds nothing.
+
+    Returns:
+        The number of bytes.
+    """
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another process removed it just now
+            if path.is_file():
+                total += path.lstat().st_size
+    return total
+
+
+def cached_entries(cache: Path) -> list[CachedEntry]:
+    """List the complete entries of a cache, the largest first.
+
+    An entry is a folder with the file entry.json, which only the cache writes.
+
+    Args:
+        cache: Folder of the cache.
+
+    Example:
+        >>> cached_entries(Path("no cache"))
+        []
+    """
+    folders = [path.parent for path in cache.rglob("entry.json")]
+    entries = [_entry(path) for path in sorted(folders) if path.suffix != ".part"]
+    return sorted(entries, key=lambda entry: -entry.size)
+
+
+def _entry(folder: Path) -> CachedEntry:
+    seconds: float | None = None
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        seconds = float(json.loads((folder / "entry.json").read_text())["seconds"])
+    pooled = folder / "pooled.safetensors"
+    n_bytes = pooled.stat().st_size if pooled.is_file() else 0
+    return CachedEntry(folder, folder_size(folder), seconds, _rows(pooled), n_bytes)
+
+
+def _rows(pooled: Path) -> int | None:
+    """Read the number of rows from the header of a safetensors file."""
+    try:
+        with pooled.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, 1 << 20)))
+    except (OSError, ValueError):
+        return None
+    counts = [facts["shape"][0] for name, facts in header.items() if name != "__metadata__"]
+    return int(counts[0]) if counts else None
+
+
+def parse_size(text: str) -> int:
+    """Read a number of bytes as people write it.
+
+    Args:
+        text: A number with a unit of 1,000: "50GB", "1.5 TB", "200".
+
+    Returns:
+        The number of bytes.
+
+    Raises:
+        UnsupportedOptionError: If it is no such number.
+
+    Example:
+        >>> parse_size("1.5 GB")
+        1500000000
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", text.strip().upper())
+    unit = "" if match is None else match[2]
+    if match is None or unit not in _UNITS:
+        raise UnsupportedOptionError(
+            f"{text!r} is not a size. Write a number and a unit: 500MB, 50GB, 1.5TB."
+        )
+    return int(float(match[1]) * _UNITS[unit])
+
+
+def choose_evicted(entries: Sequence[CachedEntry], budget: int) -> list[CachedEntry]:
+    """Choose the entries to delete, so that the others fit a budget.
+
+    Those go first that take the least time to compute again for each byte that becomes free. Where
+    no time is recorded, the median of the other entries stands for it; among equals the largest
+    goes first.
+
+    Args:
+        entries: The entries.
+        budget: Bytes that may stay.
+
+    Returns:
+        The entries to delete, in this order.
+    """
+    rates = [entry.seconds / entry.size for entry in entries if entry.seconds and entry.size]
+    usual = statistics.median(rates) if rates else 0.0
+
+    def order(entry: CachedEntry) -> tuple[float, int]:
+        if entry.seconds is None or not entry.size:
+            return usual, -entry.size
+        return entry.seconds / entry.size, -entry.size
+
+    total = sum(entry.size for entry in entries)
+    evicted: list[CachedEntry] = []
+    for entry in sorted(entries, key=order):
+        if total <= budget:
+            break
+        evicted.append(entry)
+        total -= entry.size
+    return evicted
+
+
+def evict(cache: Path, budget: int) -> list[CachedEntry]:
+    """Delete entries until the others fit a budget; they are computed again when they are needed.
+
+    An entry that a process is about to write stays. A run that reads a deleted entry computes it
+    again.
+
+    Args:
+        cache: Folder of the cache.
+        budget: Bytes that may stay.
+
+    Returns:
+        The entries that were deleted.
+    """
+    entries = cached_entries(cache)
+    free = [
+        entry for entry in entries if not entry.path.with_name(f"{entry.path.name}.claim").exists()
+    ]
+    held = sum(entry.size for entry in entries) - sum(entry.size for entry in free)
+    deleted: list[CachedEntry] = []
+    for entry in choose_evicted(free, budget - held):
+        # Renamed first, so that no process reads one half of it.
+        away = entry.path.with_name(f"{entry.path.name}.{secrets.token_hex(8)}.part")
+        with contextlib.suppress(FileNotFoundError):  # another process deletes it
+            entry.path.rename(away)
+            shutil.rmtree(away, ignore_errors=True)
+            deleted.append(entry)
+    return deleted

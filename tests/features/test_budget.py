@@ -1,0 +1,76 @@
+"""A budget for the cache: what is deleted first, and what stays."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from etab.cli.cache import cache_command
+from etab.errors import UnsupportedOptionError
+from etab.features.budget import cached_entries, parse_size
+from etab.storage.claims import claimed
+
+
+def _put(cache: Path, name: str, n_rows: int, seconds: float | None) -> Path:
+    folder = cache / "features" / name / "key"
+    folder.mkdir(parents=True)
+    save_file({"mean": np.zeros((n_rows, 100), np.float32)}, str(folder / "pooled.safetensors"))
+    facts = {} if seconds is None else {"seconds": seconds}
+    (folder / "entry.json").write_text(json.dumps(facts))
+    return folder
+
+
+def _names(cache: Path) -> list[str]:
+    return sorted(entry.path.parent.name for entry in cached_entries(cache))
+
+
+def test_what_is_cheapest_to_compute_again_is_deleted_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _put(tmp_path, "slow", 100, 500.0)
+    _put(tmp_path, "fast", 100, 1.0)
+    _put(tmp_path, "large", 1000, 900.0)  # cheaper than "slow" for each byte
+    assert [entry.rows for entry in cached_entries(tmp_path)] == [1000, 100, 100]
+    cache_command("ls", cache=tmp_path)
+    assert "   900 s  features/large/key" in capsys.readouterr().out
+    cache_command("gc", cache=tmp_path, budget="450kB")
+    assert _names(tmp_path) == ["large", "slow"]
+    assert "features/fast/key" in capsys.readouterr().out
+    cache_command("gc", cache=tmp_path, budget="50 KB")
+    assert _names(tmp_path) == ["slow"]
+    cache_command("gc", cache=tmp_path, budget="0")
+    assert not list((tmp_path / "features").rglob("*.part"))
+    assert _names(tmp_path) == []
+
+
+def test_an_entry_without_a_time_is_as_cheap_as_usual(tmp_path: Path) -> None:
+    _put(tmp_path, "slow", 100, 500.0)
+    _put(tmp_path, "usual", 100, 50.0)
+    _put(tmp_path, "fast", 100, 1.0)
+    _put(tmp_path, "unknown", 200, None)
+    cache_command("gc", cache=tmp_path, budget="150kB")
+    assert _names(tmp_path) == ["slow", "usual"]
+
+
+def test_an_entry_that_is_claimed_stays(tmp_path: Path) -> None:
+    claimed_entry = _put(tmp_path, "fast", 100, 1.0)
+    _put(tmp_path, "slow", 100, 500.0)
+    with claimed(claimed_entry.with_name("key.claim")):
+        cache_command("gc", cache=tmp_path, budget="1kB")
+    assert _names(tmp_path) == ["fast"]
+
+
+@pytest.mark.parametrize("text", ["", "many", "-5GB", "5 apples", "1e3GB", "5PB"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UnsupportedOptionError, match="is not a size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("options", [{"action": "gc"}, {"budget": "1GB"}, {"action": "rm"}])
+def test_options_that_belong_together(options: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedOptionError, match=r"Known: ls, gc|belong together"):
+        cache_command(cache=tmp_path, **options)

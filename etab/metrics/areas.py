@@ -36,9 +36,10 @@ class Positions:
 
     @classmethod
     def of(cls, counts: IntArray) -> Positions:
-        """Take the numbers (p,) of rows that come before each of p rows."""
-        distinct, of_row = np.unique(counts, return_inverse=True)
-        return cls(distinct, of_row)
+        """Take the ascending numbers (p,) of rows that come before each of p rows."""
+        is_new = np.ones(len(counts), dtype=bool)
+        np.not_equal(counts[1:], counts[:-1], out=is_new[1:])
+        return cls(counts[is_new], np.cumsum(is_new) - 1)
 
     def cumulative(self, weights: FloatArray) -> FloatArray:
         """Add up the weights of the rows before each of p rows.

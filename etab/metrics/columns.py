@@ -37,8 +37,8 @@ class ScoredRows:
         kind: What a score means.
         columns: Arrays of (n,) numbers by name.
         patients: (n,) names. Rows of one patient are not independent of each other.
-        folds: (n,) the name of the split that tested each row. Scores of two folds come from two
-            fits and need not lie on one scale. None: all rows are of one fold.
+        folds: (n,) the name or number of the split that tested each row. Scores of two folds come
+            from two fits and need not lie on one scale. None: all rows are of one fold.
         repeats: (n,) the number of the division into folds that each row belongs to. None: all
             rows belong to one division.
 
@@ -60,12 +60,12 @@ class ScoredRows:
 
     @classmethod
     def of(cls, table: Predictions) -> ScoredRows:
-        """Take the rows of a table of predictions, with their folds and repeats."""
+        """Take the rows of a table of predictions; folds are numbered in the order of names."""
         return cls(
             table.kind,
             table.columns,
             _array_of(table.patients),
-            _array_of(table.folds),
+            _codes_of(table.folds),
             _array_of(table.repeats),
         )
 
@@ -118,6 +118,14 @@ def _array_of(values: tuple[str, ...] | tuple[int, ...]) -> Array:
     array = np.array(values)
     array.setflags(write=False)
     return array
+
+
+@lru_cache(maxsize=256)
+def _codes_of(values: tuple[str, ...]) -> IntArray:
+    """The index of each value among the sorted distinct ones, made once for all backbones."""
+    _, codes = np.unique(np.array(values), return_inverse=True)
+    codes.setflags(write=False)
+    return codes
 
 
 def n_classes(kind: Kind, columns: Columns) -> int:

@@ -19,6 +19,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -112,13 +113,19 @@ def sample_rows(items: Sequence[str], repeats: Sequence[int]) -> list[int]:
         The indexes, in ascending order, of the 20 rows whose "ITEM REPEAT" has the smallest
         sha256. The rows are the same for every backbone.
     """
+    return list(_sample_rows(tuple(items), tuple(repeats)))
 
-    def key(row: int) -> str:
+
+@lru_cache(maxsize=256)
+def _sample_rows(items: tuple[str, ...], repeats: tuple[int, ...]) -> tuple[int, ...]:
+    """The rows of the sample, found once for the tables of all backbones."""
+
+    def key(row: int) -> bytes:
         name = f"{items[row]} {repeats[row]}"
-        return hashlib.sha256(name.encode()).hexdigest()
+        return hashlib.sha256(name.encode()).digest()
 
     by_digest = sorted(range(len(items)), key=key)
-    return sorted(by_digest[:SAMPLE])
+    return tuple(sorted(by_digest[:SAMPLE]))
 
 
 def mask_facts(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -16,7 +15,7 @@ from etab.metrics.columns import ScoredRows, class_scores
 from etab.metrics.intervals import LEVEL, interval_of
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
-from etab.types import Array, Kind
+from etab.types import Array, IntArray, Kind
 
 _TOLERANCE = 1e-6
 
@@ -124,7 +123,8 @@ def _fold_name(fold: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _folds(result: Result, table: Predictions) -> Iterator[str]:
-    tested = Counter(zip(table.folds, table.repeats, strict=True))
+    rows_of = _rows_by_fold(table.folds, table.repeats)
+    tested = {fold: len(places) for fold, places in rows_of.items()}
     recorded = [_fold_name(fold) for fold in result.folds]
     if sorted(recorded) != sorted(tested):
         yield (
@@ -139,19 +139,22 @@ def _folds(result: Result, table: Predictions) -> Iterator[str]:
         if fold["n_test"] != n_rows:
             yield f"{name} has n_test {fold['n_test']}; its predictions hold {n_rows} rows"
             continue
-        computed = _value(result.metric, rows.select(_rows_of(fold, table)))
+        computed = _value(result.metric, rows.select(rows_of[name, repeat]))
         stated = fold["value"]
         if not _same(stated, computed):
             yield f"{name} has the value {stated}; its predictions give {computed}"
 
 
-def _rows_of(fold: Mapping[str, Any], table: Predictions) -> Array:
-    """Which rows (n,) bool a fold tested."""
-    name, repeat = _fold_name(fold)
-    rows = ScoredRows.of(table)
-    of_fold = np.asarray(rows.folds) == name
-    of_repeat = np.asarray(rows.repeats) == repeat
-    return np.asarray(of_fold & of_repeat)
+@lru_cache(maxsize=256)
+def _rows_by_fold(
+    folds: tuple[str, ...],
+    repeats: tuple[int, ...],
+) -> dict[tuple[str, int], IntArray]:
+    """The rows that each fold of each repeat tested; found once for the tables of all backbones."""
+    places: dict[tuple[str, int], list[int]] = {}
+    for row, fold in enumerate(zip(folds, repeats, strict=True)):
+        places.setdefault(fold, []).append(row)
+    return {fold: np.array(rows) for fold, rows in places.items()}
 
 
 def _people_in_folds(table: Predictions) -> Iterator[str]:
@@ -181,8 +184,9 @@ def _decisions(result: Result, table: Predictions) -> Iterator[str]:
     answer = table.columns.get("answer")
     if answer is None:
         return
+    rows_of = _rows_by_fold(table.folds, table.repeats)
     for fold in result.folds:
-        rows = _rows_of(fold, table)
+        rows = rows_of.get(_fold_name(fold), np.zeros(0, dtype=np.int64))
         decided = _decided(table, fold["choice"], rows)
         if decided is None:
             yield f"{fold['name']} states neither the threshold nor the factors of its decisions"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import expit, logsumexp
+import scipy
 
 from etab.types import FloatArray
 
@@ -34,11 +34,11 @@ def probability(log_odds: FloatArray) -> FloatArray:
         True
     """
     x = np.asarray(log_odds, dtype=np.float64)
-    p = np.asarray(expit(x))
+    p = np.asarray(scipy.special.expit(x))
     high = x > _NEAR_ONE
     low = x < -_NEAR_ZERO
-    p[high] = 1 - expit(-_NEAR_ONE) * _NEAR_ONE / x[high]
-    p[low] = expit(-_NEAR_ZERO) * _NEAR_ZERO / -x[low]
+    p[high] = 1 - scipy.special.expit(-_NEAR_ONE) * _NEAR_ONE / x[high]
+    p[low] = scipy.special.expit(-_NEAR_ZERO) * _NEAR_ZERO / -x[low]
     return p
 
 
@@ -58,5 +58,5 @@ def class_probabilities(logits: FloatArray) -> FloatArray:
     """
     z = np.asarray(logits, dtype=np.float64)
     n = z.shape[-1]
-    others = [logsumexp(np.delete(z, k, axis=-1), axis=-1) for k in range(n)]
+    others = [scipy.special.logsumexp(np.delete(z, k, axis=-1), axis=-1) for k in range(n)]
     return probability(z - np.stack(others, axis=-1))

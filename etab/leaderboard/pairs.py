@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
+import scipy
 
 from etab.leaderboard.board import Reliability, Separation
 from etab.leaderboard.noise import Noise, difference_patient_variances, difference_variances
@@ -134,7 +134,9 @@ def _separation(
     gaps = np.abs(differences[rows, columns])
     verdicts = apart[rows, columns]
     error = math.sqrt(float(np.median(variances[rows, columns])))
-    steps = stdtrit(degrees, 1 - ERROR / 2 / tests) + stdtrit(degrees, POWER)
+    steps = scipy.special.stdtrit(degrees, 1 - ERROR / 2 / tests) + scipy.special.stdtrit(
+        degrees, POWER
+    )
     return Separation(
         pairs=len(rows),
         told_apart=int(verdicts.sum()),

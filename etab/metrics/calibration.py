@@ -7,7 +7,7 @@ Source:
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from etab.metrics.base import ratio, weighted_mean
 from etab.metrics.columns import ScoredRows, class_scores
@@ -118,7 +118,7 @@ def calibration_slope(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     step = np.full(len(weights), np.inf)
     for _ in range(_STEPS):
         predicted = intercept[:, None] + slope[:, None] * odds
-        p = expit(predicted)
+        p = scipy.special.expit(predicted)
         missing = weights * (rows["truth"] - p)
         variance = weights * p * (1 - p)
         a = variance.sum(axis=1)
@@ -151,7 +151,7 @@ def calibration_intercept(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     intercept = np.zeros(len(weights))
     step = np.full(len(weights), np.inf)
     for _ in range(_STEPS):
-        p = expit(intercept[:, None] + odds)
+        p = scipy.special.expit(intercept[:, None] + odds)
         variance = (weights * p * (1 - p)).sum(axis=1)
         missing = weights * (rows["truth"] - p)
         step = _limited(ratio(missing.sum(axis=1), variance))

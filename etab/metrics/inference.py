@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+import scipy
 
 from etab.errors import UndefinedError
 from etab.metrics.base import METRICS
@@ -269,7 +269,7 @@ def two_sided_p(differences: FloatArray, variances: FloatArray, degrees: float) 
         >>> two_sided_p(np.array([0.0, 2.0]), np.array([1.0, 1.0]), 10).round(3).tolist()
         [1.0, 0.073]
     """
-    return np.asarray(2 * stdtr(degrees, -np.abs(_ratios(differences, variances))))
+    return np.asarray(2 * scipy.special.stdtr(degrees, -np.abs(_ratios(differences, variances))))
 
 
 def p_above(differences: FloatArray, variances: FloatArray, degrees: float) -> FloatArray:
@@ -287,7 +287,7 @@ def p_above(differences: FloatArray, variances: FloatArray, degrees: float) -> F
         >>> p_above(np.array([0.0, 2.0]), np.array([1.0, 1.0]), 10).round(3).tolist()
         [0.5, 0.963]
     """
-    return np.asarray(stdtr(degrees, _ratios(differences, variances)))
+    return np.asarray(scipy.special.stdtr(degrees, _ratios(differences, variances)))
 
 
 def _ratios(differences: FloatArray, variances: FloatArray) -> FloatArray:
@@ -313,7 +313,7 @@ def half_widths(variances: FloatArray, degrees: float, level: float = 0.95) -> F
         >>> half_widths(np.array([1.0, 4.0]), 30).round(2).tolist()
         [2.04, 4.08]
     """
-    return np.asarray(stdtrit(degrees, (1 + level) / 2) * np.sqrt(variances))
+    return np.asarray(scipy.special.stdtrit(degrees, (1 + level) / 2) * np.sqrt(variances))
 
 
 def paired_test(

@@ -153,7 +153,10 @@ def test_a_fold_of_one_class_has_no_weight(name: str) -> None:
     who = np.arange(7).astype(str)
     columns = {"truth": truth, "score": score}
     first = {column: values[:4] for column, values in columns.items()}
-    assert METRICS[name](columns, who, folds=folds) == METRICS[name](first, who[:4])
+    value = METRICS[name](columns, who, folds=folds)
+    assert value == METRICS[name](first, who[:4])
+    rows = ScoredRows(Kind.BINARY, columns, who, folds)
+    assert METRICS[name].draws(rows, np.ones((2, 7))) == pytest.approx([value, value])
     apart = np.where(truth == 1, "a", "b")
     with pytest.raises(UndefinedError, match="rows of every class in one fold"):
         METRICS[name](columns, who, folds=apart)

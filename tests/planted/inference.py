@@ -61,8 +61,8 @@ FAULTS = [
     Fault(
         "a normal tail for few patients",
         MODULE,
-        "2 * stdtr(degrees, -np.abs(_ratios(differences, variances)))",
-        "2 * stdtr(1e9, -np.abs(_ratios(differences, variances)))",
+        "2 * scipy.special.stdtr(degrees, -np.abs(_ratios(differences, variances)))",
+        "2 * scipy.special.stdtr(1e9, -np.abs(_ratios(differences, variances)))",
         INFERENCE,
     ),
     Fault(

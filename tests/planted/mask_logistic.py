@@ -83,7 +83,7 @@ FAULTS = [
         "masks are cut at a probability of log odds",
         HEAD,
         "masks[i].shape, cut.level,",
-        "masks[i].shape, special.expit(cut.level),",
+        "masks[i].shape, scipy.special.expit(cut.level),",
         "log_odds_are_cut_at_the_chosen_probability",
     ),
     _fault(

@@ -21,7 +21,7 @@ FAULTS = [
     Fault(
         "stack: weights may be negative",
         COMBINE,
-        "np.asarray(optimize.nnls(factor.T, right)[0])",
+        "np.asarray(scipy.optimize.nnls(factor.T, right)[0])",
         "np.linalg.solve(factor.T, right)",
         TESTS,
     ),

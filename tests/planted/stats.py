@@ -159,4 +159,11 @@ FAULTS = [
         "import numpy as np\nimport torch as _torch\n",
         ("tests/cli/test_start.py",),
     ),
+    Fault(
+        "a list imports what only fits need",
+        "etab/heads/pooled/combine.py",
+        "import scipy\n",
+        "import scipy\nfrom scipy import optimize as _optimize\n",
+        ("tests/cli/test_start.py",),
+    ),
 ]

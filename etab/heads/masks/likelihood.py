@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import linalg, special
+import scipy
+from scipy import linalg
 
 from etab.heads.masks.minimiser import minimise
 from etab.heads.masks.moments import (
@@ -166,7 +167,7 @@ def _settle_constant(fits: LogisticFits, i: int, rate: float) -> None:
     if _CONSTANT < rate < 1 - _CONSTANT:
         return
     fits.weights[:, i] = 0
-    fits.intercepts[i] = special.logit(np.clip(rate, _CONSTANT, 1 - _CONSTANT))
+    fits.intercepts[i] = scipy.special.logit(np.clip(rate, _CONSTANT, 1 - _CONSTANT))
     fits.gaps[i] = 0
 
 
@@ -233,9 +234,9 @@ def calibrate(
     z = ((scores - centre) / scale).astype(np.float64)
     x = np.stack([z, np.ones_like(z)])
     rate = np.clip(float(y.mean(dtype=np.float64)), _CONSTANT, 1 - _CONSTANT)
-    theta = np.array([0.0, special.logit(rate)])
+    theta = np.array([0.0, scipy.special.logit(rate)])
     for _ in range(steps):
-        p = special.expit(theta @ x)
+        p = scipy.special.expit(theta @ x)
         gradient = x @ (p - y) / len(z) + 1e-6 * theta
         curvature = (x * (p * (1 - p))) @ x.T / len(z) + 1e-6 * np.eye(2)
         step = np.linalg.solve(curvature, gradient)
@@ -342,7 +343,7 @@ def _curved_moments(
     second = np.zeros((width, width), dtype=np.float32, order="F")
     for block in blocks(rows):
         x = design.points.rows(block)
-        p = special.expit(x @ single + intercept)
+        p = scipy.special.expit(x @ single + intercept)
         curvature = p * (1 - p)
         steep = np.flatnonzero(curvature > _FLAT)
         share = curvature[steep].astype(np.float32)

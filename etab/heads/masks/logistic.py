@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy import special
+import scipy
 
 from etab.echo.surface import mask_from_scores
 from etab.heads.base import HEADS, FoldFit, Head
@@ -305,7 +305,7 @@ class _Probe:
     ) -> FoldFit:
         """Predict the masks of the test rows of a split."""
         part = split.inner[0]
-        levels = [float(level) for level in special.logit(LOGISTIC_THRESHOLDS)]
+        levels = [float(level) for level in scipy.special.logit(LOGISTIC_THRESHOLDS)]
         of_part = self._odds(features, part, choice.fit)
         cut = best_cut(of_part, [masks[i] for i in part], levels)
         of_test = self._odds(features, split.test, fit)

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from etab.errors import UnsupportedOptionError
 from etab.storage.memory import Spill
@@ -239,7 +239,7 @@ def _operators(h: int, w: int) -> list[Any]:
     operators = []
     for phase in range(PHASES):
         of_poolings = [_operator(h, w, pooling, phase) for pooling in POOLINGS]
-        operators.append(sparse.csr_array(np.vstack(of_poolings)))
+        operators.append(scipy.sparse.csr_array(np.vstack(of_poolings)))
     return operators
 
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
-from scipy.special import expit, log_softmax, softmax
+import scipy
 
 from etab.types import FloatArray
 
@@ -56,9 +55,9 @@ class ValueWeights:
             # Predictions that are multiples of each other: the same problem, without squaring.
             rows = np.concatenate([away, np.sqrt(prior)])
             wanted = np.concatenate([answer, np.zeros(len(prior))])
-            return cls(constant, np.asarray(optimize.nnls(rows, wanted)[0]))
+            return cls(constant, np.asarray(scipy.optimize.nnls(rows, wanted)[0]))
         right = np.linalg.solve(factor, away.T @ answer)
-        return cls(constant, np.asarray(optimize.nnls(factor.T, right)[0]))
+        return cls(constant, np.asarray(scipy.optimize.nnls(factor.T, right)[0]))
 
     def __call__(self, predictions: FloatArray) -> FloatArray:
         """Combine predictions (m, candidates) to values (m,)."""
@@ -115,7 +114,7 @@ class ClassWeights:
         n = len(onehot)
         start = np.concatenate([np.full(k, 1 / k), _logits(shares)])
         bounds = [(0.0, None)] * k + [(-30.0, 30.0)] * len(shares)
-        fitted = optimize.minimize(
+        fitted = scipy.optimize.minimize(
             loss,
             start,
             jac=True,
@@ -161,8 +160,8 @@ def _log_loss(
     """Sum of the log-loss, and its slope (n, c) along the logits."""
     if logits.shape[1] == 1:
         losses = np.logaddexp(0, logits) - onehot * logits
-        slope = expit(logits) - onehot
+        slope = scipy.special.expit(logits) - onehot
     else:
-        losses = -onehot * log_softmax(logits, axis=1)
-        slope = softmax(logits, axis=1) - onehot
+        losses = -onehot * scipy.special.log_softmax(logits, axis=1)
+        slope = scipy.special.softmax(logits, axis=1) - onehot
     return float(importance @ losses.sum(axis=1)), slope * importance[:, None]

@@ -1,4 +1,4 @@
-"""Strong clinical augmentation of ultrasound frames: another plausible recording of the same heart.
+"""Augments ultrasound frames as another plausible recording of the same heart would differ.
 
 Importing this module needs torch.
 """
@@ -13,8 +13,13 @@ from torch.nn import functional
 
 AUGMENTATIONS = ("none", "clinical")
 _TILT = math.radians(10)
-_ZOOM = 0.12
-_SHIFT = 0.06
+_ZOOM = 0.12  # share of the depth
+_STRETCH = 0.06  # share of the width
+_SHIFT = 0.06  # share of the side
+_GAMMA = 0.45  # logarithm of the exponent
+_GAIN = 0.25  # logarithm of the factor
+_SLOPE = 0.25  # of the gain, from the middle to the edge of the depth
+_SPECKLE = 0.35
 
 
 def clinical(frames: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -34,30 +39,37 @@ def clinical(frames: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | Non
     """
     n = len(frames)
 
-    def draw(*shape: int) -> Tensor:
-        return torch.rand(n, *shape, device=frames.device) * 2 - 1
+    def draw(k: int) -> Tensor:
+        """Draw k numbers from -1 to 1 for each row."""
+        return torch.rand(n, k, device=frames.device) * 2 - 1
 
-    theta = _places(draw(5))
-    moved = _move(frames.flatten(1, 2), theta)
-    masks = None if masks is None else _move(masks, theta)
-    gamma, gain, slope, grain = draw(4).unbind(1)
-    column = (-1, 1, 1, 1)
-    depth = torch.linspace(-1, 1, frames.shape[-2], device=frames.device).view(1, 1, -1, 1)
-    speckle = functional.avg_pool2d(torch.randn_like(moved), 3, 1, 1)
-    light = (0.25 * gain).exp().view(column) * (1 + 0.25 * slope.view(column) * depth)
-    dirty = moved.clamp_min(0) ** (0.45 * gamma).exp().view(column)
-    dirty = dirty * light * (1 + 0.35 * grain.abs().view(column) * speckle)
-    return dirty.clamp(0, 1).reshape(frames.shape), masks
+    maps = _affine_maps(draw(5))
+    moved = _move(frames.flatten(1, 2), maps)
+    masks = None if masks is None else _move(masks, maps)
+
+    gamma, gain, slope, grain = draw(4).view(n, 4, 1, 1, 1).unbind(1)
+    height = frames.shape[-2]
+    depth = torch.linspace(-1, 1, height, device=frames.device).view(1, 1, -1, 1)
+    noise = torch.randn_like(moved)
+    speckle = functional.avg_pool2d(noise, 3, 1, 1)
+    exponent = (_GAMMA * gamma).exp()
+    depth_gain = 1 + _SLOPE * slope * depth
+    light = (_GAIN * gain).exp() * depth_gain
+    speckled = 1 + _SPECKLE * grain.abs() * speckle
+    changed = moved.clamp_min(0) ** exponent * light * speckled
+    return changed.clamp(0, 1).reshape(frames.shape), masks
 
 
-def _places(u: Tensor) -> Tensor:
+def _affine_maps(u: Tensor) -> Tensor:
     """Make affine maps (n, 2, 3) from output points to input points.
 
-    ``u`` (n, 5) in [-1, 1] holds tilt, zoom, stretch and the two shifts.
+    Args:
+        u: (n, 5) numbers from -1 to 1: tilt, zoom, stretch, and the shifts in x and y.
     """
     tilt = _TILT * u[:, 0]
     zoom = (_ZOOM * u[:, 1]).exp()
-    stretch = (0.06 * u[:, 2]).exp()
+    stretch = (_STRETCH * u[:, 2]).exp()
+    shift = 2 * _SHIFT * u[:, 3:5]
     cos = tilt.cos()
     sin = tilt.sin()
     entries = [
@@ -69,10 +81,12 @@ def _places(u: Tensor) -> Tensor:
     turn = torch.stack(entries, 1).view(-1, 2, 2)
     # The middle of the top of the frame; only the shift moves it.
     apex = torch.tensor([0.0, -1.0], device=u.device)
-    moved = apex - (turn * apex).sum(dim=2) + 2 * _SHIFT * u[:, 3:5]
+    turned_apex = (turn * apex).sum(dim=2)
+    moved = apex - turned_apex + shift
     return torch.cat([turn, moved[:, :, None]], dim=2)
 
 
-def _move(planes: Tensor, theta: Tensor) -> Tensor:
-    grid = functional.affine_grid(theta, list(planes.shape), align_corners=False)
+def _move(planes: Tensor, maps: Tensor) -> Tensor:
+    """Resample planes (n, c, h, w) by the affine map of each row."""
+    grid = functional.affine_grid(maps, list(planes.shape), align_corners=False)
     return functional.grid_sample(planes, grid, align_corners=False)

@@ -61,10 +61,18 @@ class Body(nn.Module):
     @property
     def fixed_size(self) -> bool:
         """Whether the network accepts only frames of its own size."""
-        return getattr(getattr(self.network, "patch_embed", None), "img_size", None) is not None
+        patch_embedding = getattr(self.network, "patch_embed", None)
+        return getattr(patch_embedding, "img_size", None) is not None
 
     def input_size(self, side: int) -> int:
-        """Height and width in pixels at which frames of ``side`` pixels enter the network."""
+        """Return the size at which frames enter the network.
+
+        Args:
+            side: Height and width of the frames in pixels.
+
+        Returns:
+            Height and width of the network's input in pixels.
+        """
         return self.size if self.fixed_size else side
 
     def forward(self, frames: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -85,7 +93,8 @@ class Body(nn.Module):
                 mode="bilinear",
                 antialias=True,
             )
-        outputs = self.taps((frames - self.shift) / self.scale)
+        normalised = (frames - self.shift) / self.scale
+        outputs = self.taps(normalised)
         maps = [grid for _, grid, _ in outputs]
         class_token = outputs[-1][2]
         vector = maps[-1].mean(dim=(2, 3))
@@ -104,7 +113,8 @@ def _tap_levels(network: Any, backbone: TorchBackbone) -> Callable[[Tensor], Any
         return vision.timm_taps(network, indices, [str(index) for index in indices])
     if backbone.card.source == "segmentation_models_pytorch":
         return lambda x: [("", grid, None) for grid in network(x)[-_N_LEVELS:]]
-    stages = tapping.deepest(tapping.stages_of(network, backbone.card.size), _N_LEVELS)
+    every_stage = tapping.stages_of(network, backbone.card.size)
+    stages = tapping.deepest(every_stage, _N_LEVELS)
     if not stages:
         raise UnsupportedOptionError(
             f"{backbone.card.name} has no square feature map (n, c, h, w) that a head could use."
@@ -113,6 +123,7 @@ def _tap_levels(network: Any, backbone: TorchBackbone) -> Callable[[Tensor], Any
 
 
 def _n_parameters(module: nn.Module) -> int:
+    """Count the numbers in the parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -122,13 +133,19 @@ def blocks_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
     The blocks are the members of the sequence (``nn.Sequential`` or ``nn.ModuleList``) that holds
     most of the parameters. The search goes deeper while one member holds 80 % of them or more.
 
+    Args:
+        network: The network.
+
     Returns:
         The name of each block in the network, and the block.
     """
     total = _n_parameters(network)
     blocks: list[tuple[str, nn.Module]] = []
     for name, module in network.named_modules():
-        children = [(key, child) for key, child in module.named_children() if _n_parameters(child)]
+        children = []
+        for key, child in module.named_children():
+            if _n_parameters(child):
+                children.append((key, child))
         is_sequence = isinstance(module, nn.Sequential | nn.ModuleList) or module is network
         if not is_sequence or len(children) < 2:
             continue
@@ -136,7 +153,8 @@ def blocks_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
             continue
         prefix = f"{name}." if name else ""
         blocks = [(prefix + key, child) for key, child in children]
-        if max(_n_parameters(child) for _, child in children) < 0.8 * total:
+        largest = max(_n_parameters(child) for _, child in children)
+        if largest < 0.8 * total:
             break
     return blocks
 
@@ -172,8 +190,8 @@ def train_last_blocks(body: Body, count: int | None) -> list[nn.Module]:
     for name, parameter in body.network.named_parameters():
         trainable = trainable or name.startswith(first_trained)
         parameter.requires_grad_(trainable)
-    return [
-        module
-        for module in body.network.modules()
-        if not any(parameter.requires_grad for parameter in module.parameters())
-    ]
+    frozen = []
+    for module in body.network.modules():
+        if not any(parameter.requires_grad for parameter in module.parameters()):
+            frozen.append(module)
+    return frozen

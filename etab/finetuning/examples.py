@@ -25,11 +25,21 @@ class Examples(ABC):
 
     @abstractmethod
     def inputs(self, rows: IntArray) -> Tensor:
-        """Frames (n, c, h, w) or clips (n, frames, c, h, w) of rows, in [0, 1]."""
+        """Read the inputs of rows.
+
+        Args:
+            rows: (n,) numbers of rows.
+
+        Returns:
+            Frames (n, c, h, w) or clips (n, frames, c, h, w) in [0, 1].
+        """
 
     @abstractmethod
     def answers(self, rows: IntArray) -> Tensor:
-        """Answers of rows.
+        """Read the answers of rows.
+
+        Args:
+            rows: (n,) numbers of rows.
 
         Returns:
             Values or classes (n,), or the share of each structure at every point (n, structures,
@@ -37,7 +47,12 @@ class Examples(ABC):
         """
 
     def augmented(self, rows: IntArray) -> tuple[Tensor, Tensor]:
-        """Inputs and answers as another recording might have them (``augment.clinical``).
+        """Read inputs and answers, and change them as another recording might differ.
+
+        See ``etab.finetuning.augment.clinical``.
+
+        Args:
+            rows: (n,) numbers of rows.
 
         Returns:
             Clips (n, frames, 1, h, w) in [0, 1], and the answers; masks move with the frames.
@@ -105,22 +120,33 @@ class FrameTable(Examples):
         targets: Array,
         known: Array | None = None,
     ) -> None:
-        """Hold arrays of the shapes above."""
+        """Hold the arrays as tensors.
+
+        Args:
+            frames: uint8 frames (rows, frames, side, side).
+            targets: As the attribute.
+            known: As the attribute.
+        """
         self.frames = torch.from_numpy(frames)
         self.targets = torch.from_numpy(targets)
         self.known = None if known is None else torch.from_numpy(known)
 
     def inputs(self, rows: IntArray) -> Tensor:
-        """Clips (n, frames, 1, side, side) of rows, in [0, 1]."""
-        return self.frames[torch.as_tensor(rows)].float()[:, :, None] / 255
+        """Return clips (n, frames, 1, side, side) of ``rows``, in [0, 1]."""
+        clips = self.frames[torch.as_tensor(rows)].float()
+        return clips[:, :, None] / 255
 
     def answers(self, rows: IntArray) -> Tensor:
-        """Values or classes (n,), or shares (n, structures, grid, grid); NaN if not drawn."""
+        """Return the answers of ``rows``.
+
+        Values or classes (n,), or shares (n, structures, grid, grid) with NaN if not drawn.
+        """
         indices = torch.as_tensor(rows)
         if self.known is None:
             return self.targets[indices]
         masks = self.targets[indices].float() / 255
-        return torch.where(self.known[indices][:, :, None, None], masks, torch.nan)
+        drawn = self.known[indices][:, :, None, None]
+        return torch.where(drawn, masks, torch.nan)
 
 
 def frames_of(
@@ -145,7 +171,8 @@ def frames_of(
         for position, index in enumerate(of_row):
             record, number = keys[int(index)]
             with skippable():
-                out[row, position] = resize(source.frames(record, [number])[0], side)
+                frame = source.frames(record, [number])[0]
+                out[row, position] = resize(frame, side)
     return out
 
 

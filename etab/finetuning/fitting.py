@@ -53,11 +53,13 @@ class _FeatureCache:
             computed = self._compute(np.asarray(missing))
             for position, row in enumerate(missing):
                 self.held[row] = [level[position].half().clone() for level in computed]
-        each = [self.held[int(row)] for row in rows]
-        return [torch.stack(level).float() for level in zip(*each, strict=True)]
+        by_row = [self.held[int(row)] for row in rows]
+        by_level = zip(*by_row, strict=True)
+        return [torch.stack(level).float() for level in by_level]
 
     def _compute(self, rows: IntArray) -> list[Tensor]:
-        return self.network.features(self.examples.inputs(rows).to(self.network.device))
+        inputs = self.examples.inputs(rows).to(self.network.device)
+        return self.network.features(inputs)
 
     def _has_room(self, row: int) -> bool:
         """Decide with the first row whether the features of all rows fit the budget."""
@@ -89,7 +91,10 @@ def standardise(
     values = examples.answers(rows).float() if network.kind is Kind.VALUE else None
     network.eval()
     with torch.no_grad():
-        blocks = [features(used[start : start + _CHUNK]) for start in range(0, n_used, _CHUNK)]
+        blocks = []
+        for start in range(0, n_used, _CHUNK):
+            chunk = used[start : start + _CHUNK]
+            blocks.append(features(chunk))
         network.standardise_head(blocks, values)
 
 
@@ -119,8 +124,8 @@ def fit(
         augment: "none", or "clinical": every training row is changed anew in each epoch as
             another recording might differ (``etab.finetuning.augment``). Features of a frozen
             body are then computed in each epoch.
-        folder: Where checkpoints are kept; None keeps none.
-        about: What else decides the result, to compare with the checkpoint.
+        folder: The folder of checkpoints; None for none.
+        about: Other facts that decide the result, to compare with the checkpoint.
         report: Called after every step.
         budget: Bytes of features that may be held.
 
@@ -148,7 +153,8 @@ def fit(
         else:
             inputs, answers = examples.augmented(batch)
             features = network.features(inputs.to(network.device))
-        return answer_loss(network, network.predict_from(features), answers.to(network.device))
+        output = network.predict_from(features)
+        return answer_loss(network, output, answers.to(network.device))
 
     return train(
         network,

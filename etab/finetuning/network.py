@@ -84,18 +84,29 @@ class VectorHead(nn.Module):
         self.answer = nn.Sequential(*layers, nn.Linear(width, outputs))
 
     def standardise(self, vectors: Tensor) -> None:
-        """Set mean and standard deviation from the vectors (rows, frames, dim) of training rows."""
+        """Set the mean and standard deviation of the input.
+
+        Args:
+            vectors: (rows, frames, dim) of training rows.
+        """
         flat = vectors.flatten(0, 1)
         self.mean.copy_(flat.mean(0))
         self.deviation.copy_(flat.std(0, correction=0).clamp_min(1e-3))
 
     def scale_values(self, values: Tensor) -> None:
-        """Set centre and spread of the predicted values from values (rows,) of training rows."""
+        """Set the centre and spread of the predicted values.
+
+        Args:
+            values: (rows,) of training rows.
+        """
         self.centre.copy_(values.mean())
         self.spread.copy_(values.std(correction=0).clamp_min(1e-6))
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Predict from a list that holds the feature vectors (n, frames, dim).
+        """Predict from feature vectors.
+
+        Args:
+            features: One tensor of vectors (n, frames, dim).
 
         Returns:
             Logits (n, outputs), or values (n,) in the unit of the target if there is one output.
@@ -105,7 +116,8 @@ class VectorHead(nn.Module):
         """
         vectors = (features[0] - self.mean) / self.deviation
         if self.cell is not None:
-            out = self.answer(self.cell(vectors)[0][:, -1])
+            states, _ = self.cell(vectors)
+            out = self.answer(states[:, -1])
         elif vectors.shape[1] == self.frames:
             out = self.answer(vectors.flatten(1))
         else:
@@ -260,7 +272,11 @@ class Network(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Network:
-        """Set training or evaluation mode; frozen modules stay in evaluation mode."""
+        """Set training or evaluation mode; frozen modules stay in evaluation mode.
+
+        Args:
+            mode: True for training, False for evaluation.
+        """
         super().train(mode)
         for module in self.frozen_modules:
             module.eval()
@@ -297,18 +313,28 @@ class Network(nn.Module):
         else:
             features = [vector.float().unflatten(0, (n_rows, n_frames))]
         if self.frozen and self.half_features:
-            features = [f.clamp(-_LARGEST_HALF, _LARGEST_HALF).half().float() for f in features]
+            features = [_rounded_to_half(level) for level in features]
         return features
 
     def predict_from(self, features: Sequence[Tensor]) -> Tensor:
-        """Apply the head to features; returns what ``forward`` returns."""
+        """Apply the head.
+
+        Args:
+            features: The output of ``features``.
+
+        Returns:
+            The same as ``forward``.
+        """
         output: Tensor = self.head(features).float()
         if self.kind is Kind.MASK and output.ndim == 3:
             return output[:, None]
         return output
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Predict from frames (n, c, h, w) or clips (n, frames, c, h, w) in [0, 1].
+        """Predict from frames or clips.
+
+        Args:
+            inputs: Frames (n, c, h, w) or clips (n, frames, c, h, w) in [0, 1].
 
         Returns:
             Logits of masks (n, structures, height, width) on the grid, logits of classes
@@ -319,8 +345,11 @@ class Network(nn.Module):
     def probabilities(self, output: Tensor) -> Tensor:
         """Turn the output of ``forward`` into probabilities; values stay as they are.
 
-        Probabilities of classes are float64 and on the CPU: in float32, those near 1 would be
-        equal.
+        Probabilities of classes are float64 and on the CPU: in float32, probabilities near 1
+        would be equal.
+
+        Args:
+            output: What ``forward`` returned.
         """
         if self.kind is Kind.VALUE:
             return output
@@ -349,8 +378,17 @@ class Network(nn.Module):
             head.standardise(level, mean, deviation)
 
 
+def _rounded_to_half(features: Tensor) -> Tensor:
+    """Round features to half precision, and return them in single precision."""
+    limited = features.clamp(-_LARGEST_HALF, _LARGEST_HALF)
+    return limited.half().float()
+
+
 def decoder_grid(side: int) -> int:
-    """Points a side of a decoder's grid, for frames of ``side`` pixels.
+    """Compute the number of points along a side of a decoder's grid.
+
+    Args:
+        side: Height and width of the frames in pixels.
 
     Example:
         >>> decoder_grid(224), decoder_grid(32)
@@ -364,7 +402,7 @@ def answer_loss(
     output: Tensor,
     answers: Tensor,
 ) -> Tensor:
-    """Mean loss over rows.
+    """Compute the mean loss over rows.
 
     Args:
         network: The network that made the output.

@@ -22,7 +22,6 @@ from etab.types import Kind
 
 _VERSION = 1
 
-
 RECIPE = Recipe(
     epochs=12,
     batch=16,
@@ -85,7 +84,10 @@ class Tuning:
     @property
     def rows(self) -> list[Task]:
         """The tasks, from the menu."""
-        return [task for code in self.tasks for task in find(code)]
+        tasks: list[Task] = []
+        for code in self.tasks:
+            tasks += find(code)
+        return tasks
 
     @property
     def cells(self) -> list[Run]:
@@ -101,15 +103,16 @@ class Tuning:
 
     @property
     def structures(self) -> list[str]:
-        """The structures that the masks show, in the order of the network's outputs."""
-        return list(dict.fromkeys(t.target for t in self.rows))
+        """The structures of the masks, in the order of the network's outputs."""
+        return list(dict.fromkeys(task.target for task in self.rows))
 
     @property
     def name(self) -> str:
         """Name of the training in messages, and of its folder of checkpoints."""
         code = self.tasks[0]
         if len(self.tasks) > 1:
-            code = hashlib.sha256("|".join(self.tasks).encode()).hexdigest()[:8]
+            joined = "|".join(self.tasks)
+            code = hashlib.sha256(joined.encode()).hexdigest()[:8]
         source = f" {self.source_head}" if self.source_head else ""
         return f"{self.backbone} {self.protocol}{source} {self.head} {code} s{self.seed}"
 
@@ -136,8 +139,8 @@ class Tuning:
             )
         if self.side < 32 or not card.learned or card.modality != "image":
             raise IncompatibleError(
-                f"{card.name} at {self.side} px: "
-                "wanted a network on pictures that learns, at 32 px or more."
+                f"{card.name} at {self.side} px cannot be fine-tuned: choose a trainable network "
+                "for images, and a side of 32 px or more."
             )
         n_datasets = len({task.dataset for task in tasks})
         all_masks = all(task.kind is Kind.MASK for task in tasks)
@@ -158,6 +161,7 @@ class Tuning:
         self._check_head(tasks)
 
     def _check_head(self, tasks: Sequence[Task]) -> None:
+        """Raise IncompatibleError if a task cannot be fine-tuned or the head does not fit."""
         from etab.heads.masks.networks import DECODERS
 
         reasons = [reason for reason in map(not_tunable, tasks) if reason]
@@ -166,7 +170,8 @@ class Tuning:
         known = tuple(DECODERS) if self.kind is Kind.MASK else _VECTOR_HEADS
         if self.head not in known:
             raise IncompatibleError(
-                f"The head {self.head!r} cannot answer {tasks[0].target}; take {', '.join(known)}."
+                f"The head {self.head!r} cannot predict {tasks[0].target}. Choose one of: "
+                f"{', '.join(known)}."
             )
 
     def settings(self, precision: str) -> dict[str, Any]:
@@ -201,21 +206,21 @@ class Tuning:
 
 
 def not_tunable(task: Task) -> str:
-    """Say why a backbone cannot be trained on a task; "" where it can.
+    """Explain why a backbone cannot be trained on a task.
 
     Args:
         task: Any task.
 
     Returns:
-        A sentence, or "".
+        A sentence, or "" if a backbone can be trained on it.
     """
     if task.aggregate:
-        return f"{task.code} joins the answers of several frames; fine-tuning does not yet."
+        return f"{task.code} joins the answers of several frames, which fine-tuning cannot do yet."
     row = ROW_INPUTS[task.inputs]
     if row.several_views:
         return f"Rows of {task.code} are {row.words}; fine-tuning takes one view."
     if row.clip or row.modality != "image":
-        return f"Rows of {task.code} are {row.words}; fine-tuning takes single frames."
+        return f"Rows of {task.code} are {row.words}; fine-tuning needs single frames."
     return ""
 
 
@@ -294,4 +299,5 @@ def plan(
 
 
 def _default_head(code: str) -> str:
+    """Return the head of a task for which none is named."""
     return "unet" if find(code)[0].kind is Kind.MASK else "linear"

@@ -62,7 +62,11 @@ class TaskReader:
         return self.pictures.options
 
     def sample(self, row: tuple[Record, int | None]) -> Sample:
-        """Read the tensor and the answer of a row."""
+        """Read the tensor and the answer of a row.
+
+        Args:
+            row: (record, number of the row).
+        """
         record = row[0]
         number = int(row[1] or 0)
         frames = self.frames[number]
@@ -85,7 +89,7 @@ def task_items(
     side: int = SIDE,
     normalize: bool = True,
 ) -> Items:
-    """List every row of a task as a lazy sequence of (tensor, answer), in the source's order.
+    """List every row of a task as a lazy sequence of (tensor, answer), in the order of the source.
 
     Args:
         task: The task.
@@ -100,14 +104,16 @@ def task_items(
     names.sort_of(task.kind)
     frames = annotated_frames(source)
     rows = task_rows(task, source, frames)
-    keys = [[frames[int(i)] for i in row] for row in rows.frames]
+    records = []
+    frame_numbers = []
+    for row in rows.frames:
+        keys = [frames[int(i)] for i in row]  # (record, frame number)
+        records.append(keys[0][0])
+        frame_numbers.append(tuple(number for _, number in keys))
     options = Options(False, normalize, (side, side), 1, None, False)
-    reader: Any = TaskReader(
-        PictureReader(source, source.card.target(task.target), options),
-        tuple(tuple(number for _, number in row) for row in keys),
-        rows.answers,
-    )
-    return Items(reader, [(row[0][0], number) for number, row in enumerate(keys)])
+    pictures = PictureReader(source, source.card.target(task.target), options)
+    reader: Any = TaskReader(pictures, tuple(frame_numbers), rows.answers)
+    return Items(reader, [(record, number) for number, record in enumerate(records)])
 
 
 def first_recordings(items: Items, n: int | None) -> Items:
@@ -115,21 +121,22 @@ def first_recordings(items: Items, n: int | None) -> Items:
 
     Args:
         items: The rows.
-        n: Number of recordings; None is all of them.
+        n: Number of recordings; None for all.
 
     Raises:
         UnsupportedOptionError: There are fewer recordings, or ``n`` is below 1.
     """
-    ids = list(dict.fromkeys(record.id for record, _ in items.rows))
     if n is None:
         return items
+    ids = list(dict.fromkeys(record.id for record, _ in items.rows))
     if not 1 <= n <= len(ids):
         raise UnsupportedOptionError(
             f"n_train is {n}; the task has {len(ids)} recordings: "
             f"choose from 1 to {len(ids)}, or None for all."
         )
     chosen = set(ids[:n])
-    return items.select([i for i, (record, _) in enumerate(items.rows) if record.id in chosen])
+    positions = [i for i, (record, _) in enumerate(items.rows) if record.id in chosen]
+    return items.select(positions)
 
 
 class ETABBenchmark:
@@ -180,7 +187,7 @@ class ETABBenchmark:
 
         Args:
             benchmark_task_code: A code of the menu ("a0-A4-E"), or a 2022 code ("EA40").
-            n_train: Recordings to load, the first ones; None loads all.
+            n_train: Number of recordings to load, from the first on; None for all.
             batch_size: Rows of a batch.
             train_frac: Fraction of the patients in the training part.
             val_frac: Fraction of the patients in the validation part. The other patients are the
@@ -189,8 +196,9 @@ class ETABBenchmark:
             n_epoch: Epochs of the training.
             backbone: Name of the backbone, as in ``ETABmodel``.
             head: Name of the head; None is "SegFormer" for masks, else "Linear".
-            ckpt_dir: Folder of checkpoints, with a subfolder for each training; None stores none.
-            root: Folder of the data; None is the documented places.
+            ckpt_dir: Folder of checkpoints, with a subfolder for each training; None for no
+                checkpoints.
+            root: Folder of the data; None for the documented locations.
             side: Side of the frames, in px.
             pretrained: Whether the backbone has its published weights.
             device: The device, as torch names it.
@@ -232,6 +240,7 @@ class ETABBenchmark:
         self.test_loader: Any = None
 
     def _open(self, code: str) -> None:
+        """Look up the task and open its data."""
         self.task = names.task(code)
         self.task_code = self.task.code
         self.dataset_name = self.task.dataset
@@ -310,7 +319,7 @@ class ETABBenchmark:
         head: str | None = None,
         **options: Any,
     ) -> None:
-        """Switch to another task: the backbone stays as it is, and the head is new.
+        """Switch to another task, with the same backbone and a new head.
 
         Args:
             benchmark_task_code: Code of the task.
@@ -326,7 +335,7 @@ class ETABBenchmark:
         if unknown:
             raise UnsupportedOptionError(
                 f"switch_benchmark has no option {', '.join(unknown)}; "
-                f"it has {', '.join(self._OPTIONS)}. The backbone stays."
+                f"it has {', '.join(self._OPTIONS)}. The backbone cannot be changed."
             )
         before = dict(vars(self))
         try:
@@ -342,14 +351,16 @@ class ETABBenchmark:
         head: str | None,
         options: Mapping[str, Any],
     ) -> None:
+        """Open the data of another task, and put a new head on the model."""
         for name, value in options.items():
             setattr(self, name, value)
-        sort = self._sort
-        if "root" not in options and names.task(code).dataset != self.dataset_name:
-            self.root = None if self.root is None else _beside(self.root, names.task(code).dataset)
+        earlier_sort = self._sort
+        dataset = names.task(code).dataset
+        if "root" not in options and self.root is not None and dataset != self.dataset_name:
+            self.root = _beside(self.root, dataset)
         self._open(code)
         default = "SegFormer" if self._sort == "segmentation" else "Linear"
-        if sort == self._sort:
+        if earlier_sort == self._sort:
             default = self.head
         self.model.switch_head(
             head or default,

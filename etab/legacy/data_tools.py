@@ -50,9 +50,11 @@ def training_data_split(
             f"Wanted an etab Dataset or its .data, got {type(data).__name__}: "
             "no patients to split by."
         )
-    if not (0 < train_frac <= 1 and 0 <= val_frac <= 1 and train_frac + val_frac <= 1 + 1e-9):
+    in_range = 0 < train_frac <= 1 and 0 <= val_frac <= 1
+    if not in_range or train_frac + val_frac > 1 + 1e-9:
         raise UnsupportedOptionError(
-            f"train_frac={train_frac:g} and val_frac={val_frac:g}; wanted above 0, 1 in all."
+            f"train_frac={train_frac:g} and val_frac={val_frac:g}; wanted train_frac above 0, "
+            "val_frac of 0 or more, and a sum of at most 1."
         )
     if not return_loaders and batch_size != _BATCH:
         raise UnsupportedOptionError(f"batch_size={batch_size} acts with return_loaders=True only.")
@@ -63,17 +65,12 @@ def training_data_split(
     parts = _cut(items, train_frac, val_frac, seed if random else None)
     if not return_loaders:
         return parts
+    train, validation, test = parts
     generator = torch.Generator().manual_seed(seed)
-    train = DataLoader(
-        parts[0],
-        batch_size=batch_size,
-        shuffle=True,
-        generator=generator,
-    )
     return (
-        train,
-        DataLoader(parts[1], batch_size=batch_size),
-        DataLoader(parts[2], batch_size=batch_size),
+        DataLoader(train, batch_size=batch_size, shuffle=True, generator=generator),
+        DataLoader(validation, batch_size=batch_size),
+        DataLoader(test, batch_size=batch_size),
     )
 
 
@@ -83,22 +80,26 @@ def _cut(
     val_frac: float,
     seed: int | None,
 ) -> tuple[Items, Items, Items]:
+    """Select the rows of the training, validation and test patients; ``seed`` None keeps order."""
     patients = list(dict.fromkeys(items.patients))
     if seed is not None:
         patients.sort()
         order = np.random.default_rng(seed).permutation(len(patients))
         patients = [patients[int(i)] for i in order]
-    first = math.floor(len(patients) * train_frac + 0.5)
-    second = math.floor(len(patients) * (train_frac + val_frac) + 0.5)
-    sides = dict.fromkeys(patients[:first], 0)
-    sides.update(dict.fromkeys(patients[first:second], 1))
-    sides.update(dict.fromkeys(patients[second:], 2))
-    is_wanted = (True, val_frac > 0, train_frac + val_frac < 1 - 1e-9)
+    first_validation = math.floor(len(patients) * train_frac + 0.5)
+    first_test = math.floor(len(patients) * (train_frac + val_frac) + 0.5)
+    sides = dict.fromkeys(patients[:first_validation], 0)
+    sides.update(dict.fromkeys(patients[first_validation:first_test], 1))
+    sides.update(dict.fromkeys(patients[first_test:], 2))
+    is_expected = (True, val_frac > 0, train_frac + val_frac < 1 - 1e-9)
     for k, part in enumerate(("training", "validation", "test")):
-        if is_wanted[k] and k not in sides.values():
+        if is_expected[k] and k not in sides.values():
             raise SplitError(
                 f"{len(patients)} patients leave the {part} part empty; "
                 "change the fractions or load more."
             )
-    sets = [[i for i, p in enumerate(items.patients) if sides[p] == k] for k in range(3)]
-    return items.select(sets[0]), items.select(sets[1]), items.select(sets[2])
+    positions: list[list[int]] = []
+    for k in range(3):
+        positions.append([i for i, p in enumerate(items.patients) if sides[p] == k])
+    train, validation, test = positions
+    return items.select(train), items.select(validation), items.select(test)

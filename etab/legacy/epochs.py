@@ -1,4 +1,4 @@
-"""What ``ETABmodel.fit`` prints, as in 2022: a line for each epoch."""
+"""The output of ``ETABmodel.fit``, as in 2022: a line for each epoch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ class EpochPrinter:
         self.printed = 0
 
     def __call__(self, progress: Progress) -> None:
-        """Print the epochs that have ended since the last call."""
+        """Print the epochs that have ended since the last call.
+
+        Args:
+            progress: The progress of the training.
+        """
         for epoch in range(self.printed, len(progress.history)):
             row = progress.history[epoch]
             sys.stdout.write(
@@ -30,7 +34,11 @@ class EpochPrinter:
         self.printed = max(self.printed, len(progress.history))
 
     def finish(self, progress: Progress) -> None:
-        """Print the last epochs, and which one is kept."""
+        """Print the last epochs, and the epoch whose weights the model has.
+
+        Args:
+            progress: The progress at the end of the training.
+        """
         self(progress)
         sys.stdout.write(
             f"kept: epoch {progress.best_epoch + 1}, validation loss {progress.best_loss:.4f}\n"

@@ -39,7 +39,7 @@ def evaluate_model(
     Args:
         model: The model.
         test_loader: A loader or a dataset.
-        task_code: A code ("a0", "a0-A4-E", "EA40") to check against the model; None checks nothing.
+        task_code: A code ("a0", "a0-A4-E", "EA40") to check against the model; None for no check.
 
     Raises:
         UnsupportedOptionError: Code, data and model do not fit.
@@ -53,10 +53,13 @@ def evaluate_model(
     patients = np.asarray(
         rows.patients if isinstance(rows, Items) else [str(i) for i in range(len(rows))]
     )
-    columns = columns_of(model, rows, batch=getattr(test_loader, "batch_size", None) or 32)
+    batch = getattr(test_loader, "batch_size", None) or 32
+    columns = columns_of(model, rows, batch=batch)
     if model.task == "regression":
-        return float(np.square(columns["score"] - columns["truth"]).mean())
-    return METRICS[METRIC[model.task]](columns, patients)
+        errors = columns["score"] - columns["truth"]
+        return float(np.square(errors).mean())
+    metric = METRICS[METRIC[model.task]]
+    return metric(columns, patients)
 
 
 def columns_of(
@@ -78,13 +81,18 @@ def columns_of(
     parts: list[dict[str, Any]] = []
     for start in range(0, len(rows), batch):
         stop = min(start + batch, len(rows))
-        parts.append(_batch(model, [rows[i] for i in range(start, stop)]))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        parts.append(_batch_columns(model, [rows[i] for i in range(start, stop)]))
+    columns = {}
+    for name in parts[0]:
+        columns[name] = np.concatenate([part[name] for part in parts])
+    return columns
 
 
-def _batch(model: ETABmodel, items: list[tuple[Any, Any]]) -> dict[str, Any]:
-    predicted = model.predict_scores(torch.stack([x for x, _ in items])).numpy()
-    truth = torch.stack([torch.as_tensor(y) for _, y in items]).numpy()
+def _batch_columns(model: ETABmodel, items: list[tuple[Any, Any]]) -> dict[str, Any]:
+    """Compute the columns of a batch of (tensor, answer)."""
+    inputs = torch.stack([tensor for tensor, _ in items])
+    predicted = model.predict_scores(inputs).numpy()
+    truth = torch.stack([torch.as_tensor(answer) for _, answer in items]).numpy()
     if model.network.kind is Kind.MASK:
         return _overlap(predicted >= 0.5, truth.reshape(predicted.shape) > 0)
     scores = predicted.astype(np.float64)
@@ -94,13 +102,11 @@ def _batch(model: ETABmodel, items: list[tuple[Any, Any]]) -> dict[str, Any]:
         columns = score_columns(Kind.BINARY, scores[:, 1])
     else:
         columns = score_columns(Kind.CLASSES, scores)
-    return {
-        "truth": truth.astype(np.float64),
-        **columns,
-    }
+    return {"truth": truth.astype(np.float64), **columns}
 
 
 def _overlap(predicted: Any, truth: Any) -> dict[str, Any]:
+    """Compute the overlap of boolean masks (n, h, w) with the true ones."""
     area = truth.sum(axis=(1, 2))
     both = (predicted & truth).sum(axis=(1, 2))
     if not area.all():
@@ -108,7 +114,8 @@ def _overlap(predicted: Any, truth: Any) -> dict[str, Any]:
             "A mask of the loader is empty: overlap is not defined for that frame."
         )
     total = area + predicted.sum(axis=(1, 2))
+    union = total - both
     return {
         "dice": 2 * both / total,
-        "jaccard": both / (total - both),
+        "jaccard": both / union,
     }

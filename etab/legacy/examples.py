@@ -29,15 +29,15 @@ class ItemExamples(Examples):
         budget: int = BUDGET,
         device: str = "cpu",
     ) -> None:
-        """Number the rows of all data sets in their order.
+        """Number the rows of all data sets consecutively.
 
         Args:
-            sets: Data sets with ``len`` and ``[i]``, which gives a tensor (3, h, w) or
+            sets: Data sets with ``len`` and ``[i]``, which returns a tensor (3, h, w) or
                 (frames, 3, h, w) and an answer.
             normalized: Whether ImageNet's mean and deviation were applied to the tensors; if so,
                 they are undone.
             budget: Bytes of rows that may be held.
-            device: Where inputs and answers are returned.
+            device: The device of the returned inputs and answers.
         """
         self.sets = sets
         self.normalized = normalized
@@ -51,21 +51,33 @@ class ItemExamples(Examples):
         return int(self._starts[-1])
 
     def rows_of(self, index: int) -> IntArray:
-        """List the numbers of the rows of the data set ``index``."""
-        return np.arange(self._starts[index], self._starts[index + 1])
+        """List the numbers of the rows of one data set.
+
+        Args:
+            index: The position of the data set in ``sets``.
+        """
+        first = self._starts[index]
+        after_last = self._starts[index + 1]
+        return np.arange(first, after_last)
 
     def inputs(self, rows: IntArray) -> Tensor:
-        """Stack frames (n, c, h, w) or clips (n, frames, c, h, w) in [0, 1].
+        """Stack the inputs of ``rows``; frames of etab's data sets are grey.
 
-        Frames of etab's data sets are grey.
+        Returns:
+            Frames (n, c, h, w) or clips (n, frames, c, h, w) in [0, 1].
         """
-        inputs = torch.stack([self._row(int(row))[0] for row in rows]).to(self.device)
+        tensors = [self._row(int(row))[0] for row in rows]
+        inputs = torch.stack(tensors).to(self.device)
         if inputs.dtype is not torch.uint8:
             return inputs
         return (inputs.float() / 255).unsqueeze(-3)
 
     def answers(self, rows: IntArray) -> Tensor:
-        """Stack values or classes (n,), or masks (n, 1, h, w) of 0 and 1."""
+        """Stack the answers of ``rows``.
+
+        Returns:
+            Values or classes (n,), or masks (n, 1, h, w) of 0 and 1.
+        """
         answers = [torch.as_tensor(self._row(int(row))[1]) for row in rows]
         stacked = torch.stack(answers).to(self.device)
         if stacked.ndim < 3:
@@ -74,15 +86,19 @@ class ItemExamples(Examples):
         return masks.float()
 
     def _row(self, row: int) -> tuple[Tensor, Any]:
+        """Return the input and the answer of a row, from memory if they are held there."""
         if row in self._held:
             return self._held[row]
         set_index = int(np.searchsorted(self._starts, row, side="right")) - 1
         rows = self.sets[set_index]
-        tensor, answer = rows[int(row - self._starts[set_index])]
+        index = int(row - self._starts[set_index])
+        tensor, answer = rows[index]
         unit = unit_scale(tensor, normalized=self.normalized)
         if isinstance(rows, Items):  # grey frames that were read from bytes
-            unit = (unit[..., 0, :, :] * 255).round().to(torch.uint8)
-        size = _n_bytes(unit) + (_n_bytes(answer) if isinstance(answer, Tensor) else 8)
+            grey = unit[..., 0, :, :]
+            unit = (grey * 255).round().to(torch.uint8)
+        size = _n_bytes(unit)
+        size += _n_bytes(answer) if isinstance(answer, Tensor) else 8
         if self._bytes + size <= self.budget:
             self._held[row] = (unit, answer)
             self._bytes += size
@@ -90,6 +106,7 @@ class ItemExamples(Examples):
 
 
 def _n_bytes(tensor: Tensor) -> int:
+    """Count the bytes of the numbers of a tensor."""
     return tensor.numel() * tensor.element_size()
 
 

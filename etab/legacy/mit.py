@@ -39,6 +39,7 @@ def mit_card(model: str, seed: int | None) -> BackboneCard:
 
 
 def _undone() -> Backbone:
+    """Stand for the loader while the card is made."""
     raise WeightsError("This card is a draft without a loader.")
 
 
@@ -47,6 +48,7 @@ def _load(
     seed: int | None,
     card: BackboneCard,
 ) -> Backbone:
+    """Load the network of a card, with random or ImageNet weights."""
     from etab.backbones.image.networks import TorchBackbone
     from etab.training.loop import seeded
 
@@ -54,7 +56,7 @@ def _load(
         from segmentation_models_pytorch.encoders import get_encoder
     except ImportError as error:
         raise MissingPackageError(
-            f"{card.title} comes with segmentation_models_pytorch, which is not installed: "
+            f"{card.title} is part of segmentation_models_pytorch, which is not installed: "
             'pip install "etab-bench[decoders]".'
         ) from error
     try:
@@ -62,10 +64,12 @@ def _load(
             network = get_encoder(model, weights="imagenet" if seed is None else None)
     except OSError as error:
         raise WeightsError(
-            f"The weights of {card.title} could not be fetched; take pretrained=False."
+            f"The weights of {card.title} could not be downloaded. Connect to the network, or use "
+            "pretrained=False."
         ) from error
 
     def taps(x: Any) -> list[tuple[str, Any, Any]]:
-        return [(layer, grid, None) for layer, grid in zip(_LAYERS, network(x)[-4:], strict=True)]
+        maps = network(x)[-4:]
+        return [(layer, grid, None) for layer, grid in zip(_LAYERS, maps, strict=True)]
 
     return TorchBackbone(card, network, taps)

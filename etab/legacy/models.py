@@ -48,8 +48,8 @@ def available_backbones() -> list[str]:
     from etab import backbones
 
     cards, _ = backbones.cards(backbones.names())
-    own = [card.name for card in cards if card.learned and card.modality == "image"]
-    return [*names.ARCHITECTURES, *own]
+    etab_names = [card.name for card in cards if card.learned and card.modality == "image"]
+    return [*names.ARCHITECTURES, *etab_names]
 
 
 def available_heads(task: str | None = None) -> list[str]:
@@ -74,13 +74,14 @@ def available_heads(task: str | None = None) -> list[str]:
 
 
 def _known_task(task: str) -> str:
+    """Return the task; raises UnknownNameError for an unknown one."""
     if task not in names.TASK_KINDS:
         raise UnknownNameError(f"No task is called {task!r}. Known: {', '.join(names.TASK_KINDS)}.")
     return task
 
 
 def _heads_for(task: str) -> Mapping[str, str]:
-    """Printed and internal names of the heads for a task."""
+    """Map the printed name of each head for a task to its internal name."""
     return names.MASK_HEADS if task == "segmentation" else names.VECTOR_HEADS
 
 
@@ -150,7 +151,7 @@ class ETABmodel:
 
     @property
     def backbone(self) -> nn.Module:
-        """The torch network of the backbone; its state dict is that of its library."""
+        """The torch network of the backbone, with the keys of its library in its state dict."""
         network: nn.Module = self.network.body.network
         return network
 
@@ -255,12 +256,12 @@ class ETABmodel:
             task_code: A task ("a0-A4-E", "EA40" or "a0") to check model and data against.
             n_epoch: Passes over the training rows.
             learning_rate: Peak of the learning rate.
-            ckpt_dir: Folder for checkpoints. The same call continues an interrupted training;
-                every other training has a folder of its own in it.
-            device: A torch device.
-            verbose: Whether a line is printed for each epoch.
-            normalized: Whether loaders that are not etab's apply ImageNet's mean and deviation;
-                None: yes. For etab's own loaders this is known.
+            ckpt_dir: Folder of checkpoints, with a subfolder for each training; None for no
+                checkpoints. The same call continues an interrupted training.
+            device: A torch device, such as "cpu" or "cuda".
+            verbose: Whether to print a line for each epoch.
+            normalized: Whether loaders other than etab's apply ImageNet's mean and deviation; None
+                is True. Loaders of etab know it themselves.
             patience: Epochs without improvement after which training stops; 0: never.
             optimizer: "adamw", or "sgd" (Nesterov, momentum 0.9).
             accumulate: Batches in one step.
@@ -292,6 +293,9 @@ class ETABmodel:
             optimizer=optimizer,
             accumulate=accumulate,
         )
+        folder = None
+        if ckpt_dir is not None:
+            folder = Path(ckpt_dir) / self._training_name(sets)
         printer = EpochPrinter(n_epoch) if verbose else None
         done = fit(
             self.network,
@@ -300,7 +304,7 @@ class ETABmodel:
             examples.rows_of(1),
             recipe,
             augment=augment,
-            folder=None if ckpt_dir is None else Path(ckpt_dir) / self._training_name(sets),
+            folder=folder,
             about={} if augment == "none" else {"augment": augment},
             report=printer,
         )
@@ -351,12 +355,15 @@ class ETABmodel:
             return self.network.probabilities(resized)[:, 0].cpu()
 
     def _internal_head(self) -> str:
+        """Return the internal name of the head."""
         return _heads_for(self.task)[self.head_name]
 
     def _kind(self) -> Kind:
+        """Return the kind of the predictions."""
         return names.TASK_KINDS[self.task][-1]
 
     def _outputs(self) -> int:
+        """Return the number of outputs of the head."""
         if self.task != "classification":
             return 1
         if self.num_classes < 2:
@@ -366,14 +373,14 @@ class ETABmodel:
         return self.num_classes
 
     def _check(self, sets: Sequence[Any], task_code: str | None) -> None:
-        """Refuse data of another kind, number of classes or target than model and code."""
+        """Raise UnsupportedOptionError if the data do not fit the model and the task code."""
         targets = [rows.reader.target for rows in sets if isinstance(rows, Items)]
         if task_code is not None:
             names.check_code(task_code, self.task, targets[0].name if targets else "")
         for target in targets:
             if target.kind not in names.TASK_KINDS[self.task]:
                 raise UnsupportedOptionError(
-                    f"The loader gives {target.name} ({target.kind.value}); this model is for "
+                    f"The loader returns {target.name} ({target.kind.value}); this model is for "
                     f"{self.task}."
                 )
             if target.kind is Kind.CLASSES and len(target.classes) != self.num_classes:
@@ -384,19 +391,20 @@ class ETABmodel:
                 )
 
     def _training_name(self, sets: Sequence[Any]) -> str:
-        """Folder of a training; weights, head, freezing and rows decide it."""
+        """Name the folder of a training, from its weights, head, freezing and rows."""
         from etab.backbones.weights.index import digest
 
         options = f"{self.head_name} {self.frozen} {self.task} normalized={self._normalized}"
         identity = hashlib.sha256(options.encode())
         identity.update(digest(self.network.state_dict()).encode())
         for rows in sets:
-            identity.update("\0".join(_identity_of(rows)).encode())
+            words = "\0".join(_identity_of(rows))
+            identity.update(words.encode())
         return identity.hexdigest()[:16]
 
 
 def _identity_of(rows: Any) -> list[str]:
-    """Words that tell the rows of one data set from those of another."""
+    """List words that identify the rows of a data set."""
     if not isinstance(rows, Items):
         return [type(rows).__name__, str(len(rows))]
     reader = rows.reader
@@ -409,6 +417,7 @@ def _identity_of(rows: Any) -> list[str]:
 
 
 def _rows_of(loader: Any) -> Any:
+    """Return the map-style data set of a loader, or the data set itself."""
     rows = getattr(loader, "dataset", loader)
     if isinstance(rows, Dataset):
         rows = rows.data
@@ -421,8 +430,11 @@ def _rows_of(loader: Any) -> Any:
 
 
 def _is_normalized(sets: Sequence[Any], stated: bool | None) -> bool:
-    """Whether tensors are normalised, by etab's own data sets and by the caller."""
-    values = {bool(rows.reader.options.normalize) for rows in sets if isinstance(rows, Items)}
+    """Whether tensors are normalised, according to etab's data sets and to the caller."""
+    values = set()
+    for rows in sets:
+        if isinstance(rows, Items):
+            values.add(bool(rows.reader.options.normalize))
     if stated is not None:
         values.add(stated)
     if len(values) > 1:

@@ -1,4 +1,4 @@
-"""Names as printed in 2022 and what they are today: architectures, heads, task codes."""
+"""Names as printed in 2022, and the names of today for them: architectures, heads, task codes."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ ARCHITECTURES: Mapping[str, str] = {
     "MobileNet-V2": "torchvision/mobilenet_v2",
     "MobileNet-V3-Small": "torchvision/mobilenet_v3_small",
     "MobileNet-V3-Large": "torchvision/mobilenet_v3_large",
-    **{
-        f"ConvNeXt-{s[0].upper()}": f"torchvision/convnext_{s}"
-        for s in ("tiny", "small", "base", "large")
-    },
+    "ConvNeXt-T": "torchvision/convnext_tiny",
+    "ConvNeXt-S": "torchvision/convnext_small",
+    "ConvNeXt-B": "torchvision/convnext_base",
+    "ConvNeXt-L": "torchvision/convnext_large",
     **{f"MiT-B{n}": f"smp/mit_b{n}" for n in range(6)},
     **{f"PVTv2-B{n}": f"timm/pvt_v2_b{n}" for n in range(6)},
-    **{
-        f"PoolFormer-{s}": f"timm/poolformer_{s.lower()}"
-        for s in ("S12", "S24", "S36", "M36", "M48")
-    },
-    **{f"DaViT-{s[0].upper()}": f"timm/davit_{s}" for s in ("tiny", "small", "base")},
+    "PoolFormer-S12": "timm/poolformer_s12",
+    "PoolFormer-S24": "timm/poolformer_s24",
+    "PoolFormer-S36": "timm/poolformer_s36",
+    "PoolFormer-M36": "timm/poolformer_m36",
+    "PoolFormer-M48": "timm/poolformer_m48",
+    "DaViT-T": "timm/davit_tiny",
+    "DaViT-S": "timm/davit_small",
+    "DaViT-B": "timm/davit_base",
 }
 _ALSO = {
     "MobileNetV2-1.0": "MobileNet-V2",
@@ -98,7 +101,7 @@ _OLD = re.compile(r"^([A-Z])([A-Z][A-Z0-9])(\d)$")
 
 
 def plain_name(name: str) -> str:
-    """Remove what varies in print from a name: case, hyphens, spaces and dots.
+    """Remove from a name what differs between spellings: case, hyphens, spaces and dots.
 
     Args:
         name: A name.
@@ -114,15 +117,26 @@ def _among(
     name: str,
     known: Mapping[str, str],
     also: Mapping[str, str],
-    what: str,
+    sort: str,
 ) -> str:
-    """Find the printed name of a spelling; raises UnknownNameError with a suggestion."""
-    printed = {plain_name(other): key for other, key in also.items()}
+    """Find the printed name of a spelling.
+
+    Args:
+        name: A spelling of a name.
+        known: The name of today for each printed name.
+        also: The printed name for each further spelling.
+        sort: The sort of thing that is named, for the message.
+
+    Raises:
+        UnknownNameError: Nothing has the name; the message suggests a similar one.
+    """
+    printed = {plain_name(spelling): key for spelling, key in also.items()}
     printed |= {plain_name(key): key for key in known}
     printed |= {plain_name(value): key for key, value in known.items()}
-    if plain_name(name) not in printed or printed[plain_name(name)] not in known:
-        raise unknown(what, name, known)
-    return printed[plain_name(name)]
+    key = printed.get(plain_name(name))
+    if key is None or key not in known:
+        raise unknown(sort, name, known)
+    return key
 
 
 def architecture(
@@ -147,19 +161,19 @@ def architecture(
         UnsupportedOptionError: The options do not fit the name.
         WeightsError: The weights cannot be fetched.
     """
-    sizes = r"(v\d)?(tiny|lite|small|base|large|[tsbl])?\d*"
-    family = next((f for f in _GONE if re.fullmatch(f + sizes, plain_name(name))), None)
+    family = _family_that_is_gone(name)
     if family is not None:
         printed, nearest = _GONE[family]
         raise UnknownNameError(
             f"{name!r}: no library that etab builds on has {printed} any more. "
             f"The nearest that exists: {nearest!r}."
         )
-    spelled = {plain_name(k): v for k, v in ARCHITECTURES.items()}
-    spelled |= {plain_name(k): ARCHITECTURES[v] for k, v in _ALSO.items()}
-    if name in backbones.names() or plain_name(name) not in spelled:
+    model_of = {plain_name(printed): model for printed, model in ARCHITECTURES.items()}
+    for spelling, printed in _ALSO.items():
+        model_of[plain_name(spelling)] = ARCHITECTURES[printed]
+    if name in backbones.names() or plain_name(name) not in model_of:
         return _by_own_name(name, pretrained=pretrained)
-    model = spelled[plain_name(name)]
+    model = model_of[plain_name(name)]
     if model.startswith("smp/"):
         from etab.legacy.mit import mit_card
 
@@ -171,15 +185,26 @@ def architecture(
     return backbones.card(model if pretrained else f"random/{model}")
 
 
+def _family_that_is_gone(name: str) -> str | None:
+    """Return the key in ``_GONE`` of the family that a name belongs to, or None."""
+    sizes = r"(v\d)?(tiny|lite|small|base|large|[tsbl])?\d*"
+    for family in _GONE:
+        if re.fullmatch(family + sizes, plain_name(name)):
+            return family
+    return None
+
+
 def _by_own_name(name: str, *, pretrained: bool) -> BackboneCard:
+    """Look up a backbone by a name that is not of 2022."""
     if pretrained and name.startswith("random/"):
         raise UnsupportedOptionError(f"pretrained=True with {name!r}: name it without 'random/'.")
     try:
         return backbones.card(name)
     except UnknownNameError as error:
         near = unknown("backbone", name, [*ARCHITECTURES, *backbones.names()])
+        prefixes = str(error).rpartition("Or: ")[2]
         raise UnknownNameError(
-            f"{near} Or any name of `etab list backbones`: {str(error).rpartition('Or: ')[2]}"
+            f"{near} Or any name of `etab list backbones`: {prefixes}"
         ) from error
 
 
@@ -202,13 +227,11 @@ def printed_head(name: str, task: str) -> str:
     try:
         return _among(name, known, _HEADS_ALSO, f"head for {task}")
     except UnknownNameError:
-        elsewhere = {plain_name(k) for k in (*other, *_HEADS_ALSO)} | {
-            plain_name(v) for v in other.values()
-        }
-        if plain_name(name) not in elsewhere:
+        spellings = (*other, *other.values(), *_HEADS_ALSO)
+        if plain_name(name) not in map(plain_name, spellings):
             raise
-    fits = ", ".join(known)
-    raise UnsupportedOptionError(f"The head {name!r} does not answer {task}; these do: {fits}.")
+    suitable = ", ".join(known)
+    raise UnsupportedOptionError(f"The head {name!r} is not for {task}; these are: {suitable}.")
 
 
 def sort_of(kind: Kind) -> str:
@@ -266,9 +289,9 @@ def tasks_of(code: str) -> list[Task]:
     """
     if code in TASKS or _OLD.match(code):
         return [task(code)]
-    tasks = [
-        t for t in TASKS.values() if re.match(r"[a-f]\d?(-|$)", code) and t.code.startswith(code)
-    ]
+    tasks = []
+    if re.match(r"[a-f]\d?(-|$)", code):
+        tasks = [candidate for candidate in TASKS.values() if candidate.code.startswith(code)]
     if not tasks:
         raise unknown("task", code, TASKS)
     return tasks
@@ -279,7 +302,7 @@ def check_code(code: str, sort: str, target: str = "") -> None:
 
     Args:
         code: The code, as for ``tasks_of``.
-        sort: "segmentation", "classification" or "regression": what the model is for.
+        sort: The sort of the model: "segmentation", "classification" or "regression".
         target: Target of the data; "" is not checked.
 
     Raises:
@@ -287,13 +310,13 @@ def check_code(code: str, sort: str, target: str = "") -> None:
         UnknownNameError: No task has the code.
     """
     tasks = tasks_of(code)
-    fits = [t for t in tasks if t.kind in TASK_KINDS[sort]]
-    if not fits:
+    suitable = [candidate for candidate in tasks if candidate.kind in TASK_KINDS[sort]]
+    if not suitable:
         raise UnsupportedOptionError(
             f"task_code={code!r} is {sort_of(tasks[0].kind)} ({tasks[0].title}); "
             f"the model is for {sort}."
         )
-    if target and target not in {t.target for t in fits}:
+    if target and target not in {candidate.target for candidate in suitable}:
         raise UnsupportedOptionError(
-            f"task_code={code!r} asks for {fits[0].target}; the loader gives {target}."
+            f"task_code={code!r} is about {suitable[0].target}; the loader returns {target}."
         )

@@ -116,11 +116,12 @@ class ScoreAndInterval(tuple[float, tuple[float, float]]):
         Raises:
             UndefinedError: Fewer than two folds have every metric.
         """
-        table = np.array([tasks[code].folds for code in weights])
-        of_folds = np.array(list(weights.values())) @ table
+        by_task = np.array([tasks[code].folds for code in weights])
+        of_folds = np.array(list(weights.values())) @ by_task
         folds = tuple(float(value) for value in of_folds if np.isfinite(value))
         half = _half_width(folds, "the score")
-        score = float(sum(weight * tasks[code].value for code, weight in weights.items()))
+        weighted = [weight * tasks[code].value for code, weight in weights.items()]
+        score = float(sum(weighted))
         pair = cls((score, (score - half, score + half)))
         pair.backbone = backbone
         pair.tasks = dict(tasks)
@@ -131,6 +132,7 @@ class ScoreAndInterval(tuple[float, tuple[float, float]]):
         return pair
 
     def _title(self) -> str:
+        """Describe the score in one line."""
         score, (low, high) = self
         phantom = " — PHANTOM data, not patients" if self.phantom else ""
         return f"{self.backbone}: ETAB score {score:.3f} [{low:.3f}, {high:.3f}]{phantom}"
@@ -189,8 +191,8 @@ def ETABscore(  # noqa: N802  (its name since 2022)
     """Score a backbone over tasks.
 
     Args:
-        backbone_architecture: A name of ``available_backbones()``; None for a module of an
-            architecture of its own.
+        backbone_architecture: A name of ``available_backbones()``; None if ``backbone_model`` has
+            an architecture without a name.
         backbone_model: A torch module of that architecture, whose weights are scored; None for
             the weights that belong to the name.
         task_weights: Weights by category ("a" to "f") or by task code; None weighs all
@@ -235,57 +237,68 @@ def ETABscore(  # noqa: N802  (its name since 2022)
     return ScoreAndInterval.of(card.name, scores, weights, phantom=phantom)
 
 
-def _parameters(given: Mapping[str, Any], finetune: bool) -> _Parameters:
-    """Check the given parameters: unknown and ineffective ones are refused."""
+def _parameters(named: Mapping[str, Any], finetune: bool) -> _Parameters:
+    """Check ``task_parameters``; unknown and ineffective ones are refused."""
     known = [field.name for field in fields(_Parameters)]
-    for name in given:
+    for name in named:
         if name in ("train_frac", "val_frac"):
             raise UnsupportedOptionError(
                 f"{name} has no effect here: n_fold decides the parts. Use it with ETABBenchmark."
             )
         if name not in known:
             raise unknown("task parameter", name, known)
-    trains = finetune or given.get("head") is not None
+    trains = finetune or named.get("head") is not None
     without_effect = _PROBING if trains else _TRAINING
-    idle = [name for name in given if name in without_effect and given[name] is not None]
+    idle = []
+    for name, value in named.items():
+        if name in without_effect and value is not None:
+            idle.append(name)
     if idle:
         reason = "probes are fitted; leave it out, or train with finetune=True or head="
         if trains:
             reason = "a head is trained; leave it out, or fit probes (finetune=False, no head=)"
         raise UnsupportedOptionError(f"{', '.join(idle)} would have no effect when {reason}.")
-    return _Parameters(**given)
+    return _Parameters(**named)
 
 
-def _weights(given: Mapping[str, float] | None, root: Any) -> dict[str, float]:
-    """Compute the weight of each task; they sum to 1, and tasks of weight 0 are left out."""
-    if given is None:
-        given = dict.fromkeys(sorted({task.category for task in _menu(None, root)}), 1.0)
-    wrong = {}
-    for key, weight in given.items():
+def _weights(task_weights: Mapping[str, float] | None, root: Any) -> dict[str, float]:
+    """Compute the weight of each task; they sum to 1, and tasks of weight 0 are left out.
+
+    Args:
+        task_weights: Weights by category or by task code; None weighs all categories equally.
+        root: The folder of the data, or None.
+    """
+    if task_weights is None:
+        categories = sorted({task.category for task in _menu(None, root)})
+        task_weights = dict.fromkeys(categories, 1.0)
+    invalid = {}
+    for key, weight in task_weights.items():
         if isinstance(weight, bool) or not 0 <= weight < float("inf"):
-            wrong[key] = weight
-    total = sum(given.values())
-    if wrong or not total > 0:
+            invalid[key] = weight
+    total = sum(task_weights.values())
+    if invalid or not total > 0:
         raise UnsupportedOptionError(
-            f"task_weights are 0 or more, and not all 0; got {dict(wrong or given)}."
+            f"task_weights are 0 or more, and not all 0; got {dict(invalid or task_weights)}."
         )
-    letters = [key for key in given if len(key) == 1]
-    if letters and len(letters) < len(given):
+    letters = [key for key in task_weights if len(key) == 1]
+    if letters and len(letters) < len(task_weights):
         raise UnsupportedOptionError(
             "task_weights have categories or tasks as keys; these mix both. Use one kind of key."
         )
     out: dict[str, float] = {}
-    for key, weight in given.items():
+    for key, weight in task_weights.items():
         if len(key) == 1 and key not in CATEGORIES:
             raise unknown("category", key, CATEGORIES)
-        codes = [task.code for task in _menu(key, root)] if letters else [names.task(key).code]
+        codes = [names.task(key).code]
+        if letters:
+            codes = [task.code for task in _menu(key, root)]
         for code in codes:
             out[code] = out.get(code, 0.0) + weight / len(codes) / total
     return {code: weight for code, weight in out.items() if weight > 0}
 
 
 def _menu(category: str | None, root: Any) -> list[Task]:
-    """List the tasks of a category (None: of all) that the data in ``root`` serve.
+    """List the tasks of a category (None for all) that the data in ``root`` are for.
 
     Without a folder, these are the tasks on CAMUS, or all if the category has none on CAMUS.
     """
@@ -300,7 +313,8 @@ def _menu(category: str | None, root: Any) -> list[Task]:
     if root is not None:
         return find(opened.tasks_at(",".join(sorted(letters)), Path(root)))
     tasks = find(sorted(letters))
-    return [task for task in tasks if task.dataset == DEFAULT_DATASET] or tasks
+    on_camus = [task for task in tasks if task.dataset == DEFAULT_DATASET]
+    return on_camus or tasks
 
 
 def _card(name: str | None, module: Any, pretrained: bool) -> BackboneCard:
@@ -347,9 +361,9 @@ def _probed(
     with tempfile.TemporaryDirectory(prefix="etab-") as temporary:
         folder = Path(temporary) if parameters.results is None else Path(parameters.results)
         settings = run.Settings(
-            root=None if parameters.root is None else Path(parameters.root),
+            root=_path(parameters.root),
             results=folder,
-            cache=None if parameters.cache is None else Path(parameters.cache),
+            cache=_path(parameters.cache),
             device=parameters.device,
         )
         protocols = (f"cv{n_fold}",)
@@ -369,6 +383,10 @@ def _probed(
     scores = {code: score_of[code] for code in weights}
     phantom = results[0].phantom
     return ScoreAndInterval.of(card.name, scores, weights, phantom=phantom, results=results)
+
+
+def _path(folder: Path | str | None) -> Path | None:
+    return None if folder is None else Path(folder)
 
 
 def _trained(
@@ -406,8 +424,13 @@ def _trained(
         test_items = items.select(split.test.tolist())
         tables.append(columns_of(model, test_items, batch=parameters.batch_size))
     order = np.concatenate([split.test for split in splits])
-    folds = np.concatenate([[split.name] * len(split.test) for split in splits])
-    columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    fold_names: list[str] = []
+    for split in splits:
+        fold_names += [split.name] * len(split.test)
+    folds = np.array(fold_names)
+    columns = {}
+    for name in tables[0]:
+        columns[name] = np.concatenate([table[name] for table in tables])
     return _task_score(task, columns, patients[order], folds)
 
 
@@ -420,7 +443,9 @@ def _folds(patients: Array, n_fold: int, seed: int) -> Iterator[RowSplit]:
 def _model(task: Task, items: Items, card: BackboneCard, parameters: _Parameters) -> ETABmodel:
     """Build the model of a task with a backbone and the named head."""
     sort = names.sort_of(task.kind)
-    classes = max(2, len(items.reader.target.classes)) if sort == "classification" else 2
+    classes = 2
+    if sort == "classification":
+        classes = max(2, len(items.reader.target.classes))
     head = parameters.head
     vector_heads = {names.plain_name(name) for name in names.VECTOR_HEADS}
     is_decoder = head is not None and names.plain_name(head) not in vector_heads
@@ -438,9 +463,9 @@ def _task_score(task: Task, columns: Mapping[str, Any], patients: Array, folds: 
     of_folds = []
     for name in dict.fromkeys(folds.tolist()):
         tested = folds == name
-        of_fold = {column: np.asarray(values)[tested] for column, values in columns.items()}
+        fold_columns = {column: np.asarray(values)[tested] for column, values in columns.items()}
         try:
-            value = metric(of_fold, patients[tested])
+            value = metric(fold_columns, patients[tested])
         except UndefinedError:
             value = float("nan")
         of_folds.append(max(value, 0.0))
@@ -448,29 +473,36 @@ def _task_score(task: Task, columns: Mapping[str, Any], patients: Array, folds: 
     half = _half_width(defined, task.code)
     whole = max(metric(columns, patients, folds=folds), 0.0)
     return TaskScore(
-        whole,
-        whole - half,
-        whole + half,
-        task.metric_2022,
-        tuple(of_folds),
-        len(set(patients.tolist())),
+        value=whole,
+        low=whole - half,
+        high=whole + half,
+        metric=task.metric_2022,
+        folds=tuple(of_folds),
+        patients=len(set(patients.tolist())),
     )
 
 
-def _half_width(values: Sequence[float], what: str) -> float:
-    """Compute half the width of the 95 % interval of the mean over folds, by Student's t."""
+def _half_width(values: Sequence[float], name: str) -> float:
+    """Compute half the width of the 95 % interval of the mean over folds, by Student's t.
+
+    Args:
+        values: The metric of each fold in which it is defined.
+        name: The name of the score, for the message.
+    """
     from scipy import stats
 
     if len(values) < 2:
         raise UndefinedError(
-            f"The interval of {what} needs two folds in which its metric is defined; it is defined "
+            f"The interval of {name} needs two folds in which its metric is defined; it is defined "
             f"in {len(values)} (a fold of one class has no AUROC). Use fewer folds, or more "
             "patients."
         )
-    return float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    quantile = stats.t.ppf(0.975, len(values) - 1)
+    return float(quantile * stats.sem(values))
 
 
 def _print_score(verbose: bool, code: str, score: TaskScore) -> None:
+    """Print the score of a task if ``verbose``."""
     if verbose:
         sys.stdout.write(
             f"ETAB score: {code} {score.metric} {score.value:.3f} "

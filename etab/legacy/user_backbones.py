@@ -22,10 +22,11 @@ def card_of(backbone: Any, *, pretrained: bool) -> BackboneCard:
 
     Args:
         backbone: A name, a card or a torch module.
-        pretrained: Whether a name means the pretrained network.
+        pretrained: Whether a name of 2022 means the network with published weights.
 
     Raises:
-        UnsupportedOptionError: If it is none of these, or ``pretrained`` is not for it.
+        UnsupportedOptionError: ``backbone`` is none of these, or has weights of its own and
+            ``pretrained`` is True.
     """
     if isinstance(backbone, str):
         return names.architecture(backbone, pretrained=pretrained)
@@ -61,11 +62,12 @@ def card_of_module(module: nn.Module, name: str) -> BackboneCard:
     from etab.backbones.image.networks import TorchBackbone, timm_taps
 
     config = getattr(module, "pretrained_cfg", None) or {}
+    input_size = config.get("input_size") or (3, 224, 224)
     card = BackboneCard(
         name,
         name,
         lambda: backbone,
-        size=int((config.get("input_size") or (3, 224, 224))[-1]),
+        size=int(input_size[-1]),
         mean=tuple(config.get("mean") or IMAGENET[0]),
         std=tuple(config.get("std") or IMAGENET[1]),
         layers=("-3", "-2", "-1"),
@@ -85,25 +87,28 @@ def card_of_module(module: nn.Module, name: str) -> BackboneCard:
     return card
 
 
-def load_weights(network: Any, state: Any, what: str) -> None:
+def load_weights(network: Any, state: Any, name: str) -> None:
     """Load the weights of a user's network into one of the same architecture.
 
     Args:
         network: The network that receives the weights.
         state: A state dict. Only the weights of a classifier may be missing or superfluous.
-        what: The name of the architecture, for the error message.
+        name: The name of the architecture, for the error message.
 
     Raises:
         WeightsError: If other weights differ; nothing is loaded then.
     """
-    wanted = network.state_dict()
-    fitting = {k: v for k, v in state.items() if k in wanted and wanted[k].shape == v.shape}
-    missing = [k for k in wanted if k not in fitting]
-    unknown = [k for k in state if k not in wanted]
-    lost = [k for k in [*missing, *unknown] if not k.startswith(_CLASSIFIERS)]
+    expected = network.state_dict()
+    fitting = {}
+    for key, tensor in state.items():
+        if key in expected and expected[key].shape == tensor.shape:
+            fitting[key] = tensor
+    missing = [key for key in expected if key not in fitting]
+    unknown = [key for key in state if key not in expected]
+    lost = [key for key in (*missing, *unknown) if not key.startswith(_CLASSIFIERS)]
     if lost:
         raise WeightsError(
-            f"The weights given are not of {what}: {len(lost)} of {len(wanted)} keys differ, "
+            f"The weights given are not of {name}: {len(lost)} of {len(expected)} keys differ, "
             f"first {', '.join(lost[:4])}. Name the architecture of the module."
         )
     network.load_state_dict(fitting, strict=False)

@@ -32,7 +32,7 @@ def create_echo_clip(
     Args:
         frames: A clip (clip_l, 3, h, w), or one frame (3, h, w), which becomes a one-frame GIF.
         name: Name of the file, with or without ".gif".
-        fps: Frames a second.
+        fps: Frames per second.
         normalized: Whether the sample was made with normalize=True; it is not guessed from values.
         folder: Folder of the file.
 
@@ -50,7 +50,11 @@ def create_echo_clip(
         )
     if Path(name).name != name:
         raise UnsupportedOptionError(
-            f"{name!r} is not a plain file name; use folder= for another place."
+            f"{name!r} is not a plain file name; name another folder with folder=."
         )
-    pictures = [np.rint(to_display(f, normalized=normalized) * 255).astype(np.uint8) for f in clip]
-    return write_gif(pictures, Path(folder) / f"{name.removesuffix('.gif')}.gif", fps=fps)
+    images = []
+    for frame in clip:
+        unit = to_display(frame, normalized=normalized)
+        images.append(np.rint(unit * 255).astype(np.uint8))
+    stem = name.removesuffix(".gif")
+    return write_gif(images, Path(folder) / f"{stem}.gif", fps=fps)

@@ -1,4 +1,4 @@
-"""Pictures of samples, by the names of the first ETAB."""
+"""Figures of samples, by the names of the first ETAB."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def warn_unnormalised() -> None:
     """Warn that a sample seems to lack the normalisation that is undone for display."""
     warnings.warn(
         "All values of the sample are from 0 to 1, as with normalize=False; undoing ImageNet's "
-        "normalisation makes such a picture brown and pale. Pass normalized=False.",
+        "normalisation makes such an image brown and pale. Pass normalized=False.",
         EtabWarning,
         stacklevel=3,
     )
@@ -44,10 +44,13 @@ def to_display(image: Tensor, *, normalized: bool) -> FloatArray:
     """
     if image.ndim != 3 or image.shape[0] != 3:
         raise UnsupportedOptionError(f"A frame of a sample is (3, h, w); got {tuple(image.shape)}.")
-    x = np.moveaxis(image.detach().cpu().numpy().astype(np.float64), 0, -1)
-    if normalized and x.size and x.min() >= 0 and x.max() <= 1:
-        warn_unnormalised()
-    return np.asarray(np.clip(x * _STD + _MEAN if normalized else x, 0, 1))
+    values = image.detach().cpu().numpy().astype(np.float64)
+    values = np.moveaxis(values, 0, -1)
+    if normalized:
+        if values.size and values.min() >= 0 and values.max() <= 1:
+            warn_unnormalised()
+        values = values * _STD + _MEAN
+    return np.asarray(np.clip(values, 0, 1))
 
 
 def plot_segment(
@@ -59,18 +62,18 @@ def plot_segment(
     normalized: bool = True,
     ax: Any = None,
 ) -> Any:
-    """Show a frame with the outline of its mask.
+    """Draw a frame with the outline of its mask.
 
     Args:
         image: A frame (3, h, w).
         segment: Its mask (h, w) or (1, h, w).
-        overlay: Whether the frame is shown; otherwise the mask alone.
+        overlay: Whether to draw the frame; otherwise only the mask is drawn.
         color: Colour of the outline, as Matplotlib names it.
         normalized: Whether ImageNet's normalisation was applied to the frame.
         ax: Matplotlib axes to draw on; None makes a new figure.
 
     Returns:
-        The axes. A notebook shows a new figure; a script can save it with ``ax.figure.savefig``.
+        The axes. A notebook displays a new figure; a script saves it with ``ax.figure.savefig``.
 
     Raises:
         UnsupportedOptionError: Mask and frame differ in size.

@@ -30,7 +30,7 @@ def overlay(
         alpha: Opacity of the inside of a mask, from 0 to 1.
 
     Returns:
-        Picture, uint8 of shape (h, w, 3).
+        Image, uint8 of shape (h, w, 3).
 
     Raises:
         UnsupportedOptionError: If a mask has another shape than the frame.
@@ -45,14 +45,16 @@ def overlay(
     import cv2
 
     picture = np.repeat(np.asarray(frame, dtype=np.float32)[..., None], 3, axis=2)
-    for mask, colour in zip(masks, MASK_COLOURS * len(masks), strict=False):
+    colours = MASK_COLOURS * len(masks)
+    for mask, colour in zip(masks, colours, strict=False):
         if mask.shape != frame.shape:
             raise UnsupportedOptionError(
                 f"The mask is {mask.shape}, the frame is {frame.shape}; give both one size."
             )
         shade = np.array(colour, dtype=np.float32)
         picture[mask] = (1 - alpha) * picture[mask] + alpha * shade
-        inside = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+        kernel = np.ones((3, 3), np.uint8)
+        inside = cv2.erode(mask.astype(np.uint8), kernel).astype(bool)
         picture[mask & ~inside] = shade
     return np.asarray(np.rint(picture), dtype=np.uint8)
 
@@ -61,10 +63,10 @@ def centiseconds(fps: float) -> int:
     """Compute how long a GIF shows each frame.
 
     Args:
-        fps: Frames a second, above 0.
+        fps: Frames per second, above 0.
 
     Returns:
-        The nearest number of centiseconds, at least 2: players slow down below that.
+        The nearest number of centiseconds, at least 2: many players slow down below 2.
 
     Raises:
         UnsupportedOptionError: If ``fps`` is not a finite number above 0.
@@ -74,7 +76,7 @@ def centiseconds(fps: float) -> int:
         2
     """
     if not np.isfinite(fps) or fps <= 0:
-        raise UnsupportedOptionError(f"fps is {fps}; wanted a number of frames a second above 0.")
+        raise UnsupportedOptionError(f"fps is {fps}; wanted frames per second above 0.")
     return max(2, int(100 / fps + 0.5))
 
 
@@ -89,7 +91,7 @@ def write_gif(
     Args:
         frames: Frames of one size, uint8 of shape (h, w) or (h, w, 3).
         path: Where to write the GIF.
-        fps: Frames a second, above 0.
+        fps: Frames per second, above 0.
 
     Returns:
         The path.
@@ -101,7 +103,8 @@ def write_gif(
 
     colour_frames: list[Array] = []
     for frame in frames:
-        colour_frames.append(np.repeat(frame[..., None], 3, axis=2) if frame.ndim == 2 else frame)
+        is_grey = frame.ndim == 2
+        colour_frames.append(np.repeat(frame[..., None], 3, axis=2) if is_grey else frame)
     path.parent.mkdir(parents=True, exist_ok=True)
     iio.imwrite(
         path,

@@ -1,8 +1,8 @@
-"""Pictures of heart sounds (waveform with states, log-mel), and clips for notebooks.
+"""Figures of heart sounds (waveform with states, log-mel), and clips for notebooks.
 
 All functions take plain arrays: samples of shape (n,) with full scale at 1, and states of shape
-(k,) at 50 Hz as ``etab.sounds.states.states_at`` gives them: 0 S1, 1 systole, 2 S2, 3 diastole, and
--1 where nothing is annotated.
+(k,) at 50 Hz as returned by ``etab.sounds.states.states_at``: 0 S1, 1 systole, 2 S2, 3 diastole,
+and -1 where nothing is annotated.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ def plot_states(
         samples: The sound, shape (n,), full scale at 1.
         rate: Sampling rate in Hz.
         states: Reference states at 50 Hz from the beginning of the recording, shape (k,).
-        predicted: States of the same form by the name of what predicted them.
+        predicted: Predicted states of the same form, by the name of the predictor.
         start: Beginning of the stretch to draw, in seconds.
         seconds: Duration of the stretch; None draws to the end.
         title: Title above the waveform.
         path: If given, the figure is also saved there (.png, .svg or .pdf).
 
     Returns:
-        The figure; a notebook shows it.
+        The figure; a notebook displays it.
 
     Raises:
         UnsupportedOptionError: If sound or states are not one-dimensional, the states do not fit
@@ -88,13 +88,8 @@ def plot_states(
     )[:, 0]
     _waveform(panels[0], samples, rate, begin, end)
     if rows:
-        _shade(
-            panels[0],
-            next(iter(rows.values())),
-            begin,
-            end,
-            alpha=0.35,
-        )
+        first_states = next(iter(rows.values()))
+        _shade(panels[0], first_states, begin, end, alpha=0.35)
     for panel, (name, row) in zip(panels[1:], rows.items(), strict=True):
         _strip(panel, name, row, begin, end)
     panels[-1].set_xlabel("time, s")
@@ -112,9 +107,10 @@ def plot_mel(
     title: str = "",
     path: str | Path | None = None,
 ) -> Figure:
-    """Draw the log-mel picture of a stretch from 25 to 1000 Hz, as backbones of pictures see it.
+    """Draw the log-mel spectrogram of a stretch from 25 to 1000 Hz.
 
-    Brightness is in decibel below the loudest point of the stretch, down to -80.
+    Image backbones receive the same spectrogram as their input. Brightness is in decibel below
+    the loudest point of the stretch, down to -80.
 
     Args:
         samples: The sound, shape (n,), full scale at 1.
@@ -126,7 +122,7 @@ def plot_mel(
         path: If given, the figure is also saved there (.png, .svg or .pdf).
 
     Returns:
-        The figure; a notebook shows it.
+        The figure; a notebook displays it.
 
     Raises:
         UnsupportedOptionError: As for ``plot_states``.
@@ -135,12 +131,7 @@ def plot_mel(
     begin, end = _stretch(len(samples) / rate, start, seconds)
     figure = _figure(10, 3.2)
     if states is not None:
-        _check_states(
-            "states",
-            np.asarray(states),
-            len(samples),
-            rate,
-        )
+        _check_states("states", np.asarray(states), len(samples), rate)
     count = 1 if states is None else 2
     panels = figure.subplots(
         count,
@@ -149,8 +140,9 @@ def plot_mel(
         squeeze=False,
         height_ratios=[8.0, 1.0][:count],
     )[:, 0]
-    mel = log_mel(samples[round(begin * rate) : round(end * rate)], rate)
-    last = begin + mel.shape[1] * max(1, round(PICTURE.hop * rate)) / rate
+    mel = log_mel(_samples_between(samples, rate, begin, end), rate)
+    hop = max(1, round(PICTURE.hop * rate))
+    last = begin + mel.shape[1] * hop / rate
     image = panels[0].imshow(
         80 * (mel - 1),
         aspect="auto",
@@ -162,12 +154,7 @@ def plot_mel(
     )
     panels[0].set_xlim(begin, end)
     _mel_axis(panels[0], rate, len(mel))
-    figure.colorbar(
-        image,
-        ax=panels.tolist(),
-        label="dB",
-        pad=0.01,
-    )
+    figure.colorbar(image, ax=panels.tolist(), label="dB", pad=0.01)
     if states is not None:
         _strip(panels[1], "states", np.asarray(states), begin, end)
     panels[-1].set_xlabel("time, s")
@@ -176,7 +163,7 @@ def plot_mel(
 
 
 class SoundClip:
-    """A sound that a notebook shows as a player.
+    """A sound that a notebook displays as a player.
 
     ``IPython.display.Audio(data=clip.data)`` plays it as well.
 
@@ -186,19 +173,31 @@ class SoundClip:
     """
 
     def __init__(self, data: bytes, rate: int) -> None:
-        """Keep the bytes of a WAV file and its sampling rate."""
+        """Hold the bytes of a WAV file.
+
+        Args:
+            data: The bytes of a WAV file, 16 bits, mono.
+            rate: Sampling rate in Hz.
+        """
         self.data = data
         self.rate = rate
 
     def save(self, path: str | Path) -> Path:
-        """Write the WAV file and return its path."""
+        """Write the WAV file.
+
+        Args:
+            path: The file to write; its folder is created if needed.
+
+        Returns:
+            The path.
+        """
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(self.data)
         return target
 
     def _repr_html_(self) -> str:
-        """The player that a notebook shows."""
+        """Return the player that a notebook displays, as HTML."""
         encoded = base64.b64encode(self.data).decode()
         return f'<audio controls src="data:audio/wav;base64,{encoded}"></audio>'
 
@@ -214,17 +213,17 @@ def listen(
 ) -> SoundClip:
     """Make a clip of a stretch of sound.
 
-    As the last expression of a notebook cell it shows a player. The ends are faded over 10 ms, and
-    the rate is raised to at least 8000 Hz, which players need.
+    The last expression of a notebook cell is displayed as a player. The ends are faded over 10 ms,
+    and the rate is raised to at least 8000 Hz, which players need.
 
     Args:
         samples: The sound, shape (n,), full scale at 1.
         rate: Sampling rate in Hz.
         start: Beginning of the stretch, in seconds.
-        seconds: Duration of the stretch; None takes all to the end.
-        gain: Factor of the amplitude, above 0; what exceeds full scale is clipped. None raises the
-            loudest sample to 0.9 of full scale.
-        slower: Factor by which speed and pitch are lowered, above 0; 2 is an octave lower.
+        seconds: Duration of the stretch; None for all to the end.
+        gain: Factor of the amplitude, above 0; values beyond full scale are clipped. None scales
+            the loudest sample to 0.9 of full scale.
+        slower: Factor by which speed and pitch are divided, above 0; 2 is an octave lower.
 
     Returns:
         The clip.
@@ -248,7 +247,7 @@ def listen(
                 f"gain is {gain}, slower is {slower}; wanted numbers above 0."
             )
     begin, end = _stretch(len(samples) / rate, start, seconds)
-    clip = samples[round(begin * rate) : round(end * rate)].astype(np.float64)
+    clip = _samples_between(samples, rate, begin, end).astype(np.float64)
     times = int(np.ceil(_LEAST_RATE * slower / rate))
     clip_rate = round(times * rate / slower)
     if times > 1:
@@ -260,13 +259,15 @@ def listen(
     if gain is None:
         peak = float(np.abs(clip).max())
         gain = _PEAK / peak if peak > 0 else 1.0
-    whole_numbers = np.rint(np.clip(clip * gain, -1, 1) * 32767).astype(np.int16)
+    scaled = np.clip(clip * gain, -1, 1) * 32767
+    whole_numbers = np.rint(scaled).astype(np.int16)
     buffer = io.BytesIO()
     wavfile.write(buffer, clip_rate, whole_numbers)
     return SoundClip(buffer.getvalue(), clip_rate)
 
 
 def _checked(samples: FloatArray, rate: int) -> FloatArray:
+    """Return the samples as an array; raise UnsupportedOptionError if they are not a sound."""
     sound = np.asarray(samples)
     if sound.ndim != 1 or not len(sound) or not np.isfinite(sound).all():
         raise UnsupportedOptionError(
@@ -283,13 +284,13 @@ def _check_states(
     n: int,
     rate: int,
 ) -> None:
-    """Refuse what is not 50 states a second of this sound, up to two more or fewer at its end."""
+    """Raise UnsupportedOptionError unless there are 50 states per second of the sound, within 2."""
     expected = n * STATE_RATE / rate
     fits = states.ndim == 1 and abs(len(states) - expected) <= 2
     if not fits or not np.isin(states, range(-1, len(STATES))).all():
         raise UnsupportedOptionError(
             f"{name} has shape {states.shape}; wanted about {expected:.0f} states of -1 to 3, "
-            f"{STATE_RATE} a second of sound."
+            f"{STATE_RATE} per second of sound."
         )
 
 
@@ -298,6 +299,7 @@ def _stretch(
     start: float,
     seconds: float | None,
 ) -> tuple[float, float]:
+    """Return beginning and end, in seconds, of a stretch of a sound of ``whole`` seconds."""
     end = whole if seconds is None else min(whole, start + seconds)
     if not 0 <= start < end:
         raise UnsupportedOptionError(
@@ -307,6 +309,13 @@ def _stretch(
     return start, end
 
 
+def _samples_between(samples: FloatArray, rate: int, begin: float, end: float) -> FloatArray:
+    """Return the samples from ``begin`` to ``end`` seconds."""
+    first = round(begin * rate)
+    after_last = round(end * rate)
+    return samples[first:after_last]
+
+
 def _waveform(
     panel: Axes,
     samples: FloatArray,
@@ -314,18 +323,27 @@ def _waveform(
     begin: float,
     end: float,
 ) -> None:
-    """Draw the waveform; a long one by the extremes of each piece, so that peaks are kept."""
-    cut = samples[round(begin * rate) : round(end * rate)]
+    """Draw the waveform; a long one by the extremes of each piece, so that its peaks remain."""
+    cut = _samples_between(samples, rate, begin, end)
     step = max(1, 2 * len(cut) // _MOST_POINTS)
     if step > 1:
-        pieces = cut[: len(cut) // step * step].reshape(-1, step)
-        x = begin + np.arange(len(pieces)) * step / rate
+        n_pieces = len(cut) // step
+        pieces = cut[: n_pieces * step].reshape(-1, step)
         panel.fill_between(
-            x, pieces.min(axis=1), pieces.max(axis=1), color="#222222", linewidth=0.4, zorder=3
+            begin + np.arange(n_pieces) * step / rate,
+            pieces.min(axis=1),
+            pieces.max(axis=1),
+            color="#222222",
+            linewidth=0.4,
+            zorder=3,
         )
     else:
         panel.plot(
-            begin + np.arange(len(cut)) / rate, cut, color="#222222", linewidth=0.7, zorder=3
+            begin + np.arange(len(cut)) / rate,
+            cut,
+            color="#222222",
+            linewidth=0.7,
+            zorder=3,
         )
     peak = float(np.abs(cut).max()) or 1.0
     panel.set_ylim(-1.05 * peak, 1.05 * peak)
@@ -348,7 +366,7 @@ def runs_between(
         end: End of the stretch in seconds.
 
     Returns:
-        Beginning and end in seconds, cut to the stretch, and the state of each run.
+        Beginning and end in seconds, limited to the stretch, and the state of each run.
 
     Example:
         >>> runs_between(np.array([0, 0, 1, 1]), 0.0, 0.06)
@@ -360,13 +378,8 @@ def runs_between(
         run_begin = first / STATE_RATE
         run_end = last / STATE_RATE
         if last > first and run_end > begin and run_begin < end:
-            runs.append(
-                (
-                    max(run_begin, begin),
-                    min(run_end, end),
-                    int(states[first]),
-                )
-            )
+            state = int(states[first])
+            runs.append((max(run_begin, begin), min(run_end, end), state))
     return runs
 
 
@@ -378,11 +391,12 @@ def _shade(
     *,
     alpha: float,
 ) -> None:
-    for a, b, state in runs_between(states, begin, end):
+    """Colour the panel by the states from ``begin`` to ``end`` seconds."""
+    for run_begin, run_end, state in runs_between(states, begin, end):
         if state >= 0:
             panel.axvspan(
-                a,
-                b,
+                run_begin,
+                run_end,
                 color=STATE_COLOURS[STATES[state]],
                 alpha=alpha,
                 linewidth=0,
@@ -396,15 +410,11 @@ def _strip(
     begin: float,
     end: float,
 ) -> None:
+    """Draw the states from ``begin`` to ``end`` seconds as a strip of colours."""
     panel.set_facecolor(_UNANNOTATED_COLOUR)
     _shade(panel, states, begin, end, alpha=1.0)
     panel.set_yticks([])
-    panel.set_ylabel(
-        name,
-        rotation=0,
-        ha="right",
-        va="center",
-    )
+    panel.set_ylabel(name, rotation=0, ha="right", va="center")
     panel.set_xlim(begin, end)
     for side in ("top", "right", "left"):
         panel.spines[side].set_visible(False)
@@ -418,8 +428,10 @@ def _mel_axis(panel: Axes, rate: int, bands: int) -> None:
     low = np.log1p(MEL_LOW / 700)
     high = np.log1p(min(MEL_HIGH, rate / 2) / 700)
     marks = [hz for hz in (50, 100, 200, 400, 800) if hz < rate / 2]
-    shares = [float((np.log1p(hz / 700) - low) / (high - low)) for hz in marks]
-    heights = [share * (bands + 1) - 0.5 for share in shares]
+    heights = []
+    for hz in marks:
+        share = float((np.log1p(hz / 700) - low) / (high - low))
+        heights.append(share * (bands + 1) - 0.5)
     panel.set_yticks(heights, [str(hz) for hz in marks])
     panel.set_ylabel("Hz")
 
@@ -430,6 +442,7 @@ def _legend(
     title: str,
     coloured: bool,
 ) -> None:
+    """Add the title, and the colours of the states if the figure has any."""
     from matplotlib.patches import Patch
 
     panel.set_title(title, loc="left", fontsize=10)
@@ -449,12 +462,14 @@ def _legend(
 
 @cache
 def _notebook_figure() -> type[Figure]:
+    """Return the class of figures that a notebook displays."""
     from matplotlib.figure import Figure
 
     class NotebookFigure(Figure):
-        """A figure that a notebook shows even where pyplot was not imported."""
+        """A figure that a notebook displays even if pyplot was not imported."""
 
         def _repr_png_(self) -> bytes:
+            """Return the figure as PNG."""
             buffer = io.BytesIO()
             self.savefig(buffer, format="png")
             return buffer.getvalue()
@@ -463,13 +478,13 @@ def _notebook_figure() -> type[Figure]:
 
 
 def _figure(width: float, height: float) -> Figure:
-    return _notebook_figure()(
-        figsize=(width, height),
-        layout="constrained",
-    )
+    """Make an empty figure; sizes are in inches."""
+    notebook_figure = _notebook_figure()
+    return notebook_figure(figsize=(width, height), layout="constrained")
 
 
 def _saved(figure: Figure, path: str | Path | None) -> Figure:
+    """Save the figure if there is a path, and return it."""
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=130)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etab.errors import CorruptFileError, StorageError, WeightsError
+from etab.errors import CorruptFileError, StorageError, UnsupportedOptionError, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -64,22 +64,49 @@ def fit_state(
     Raises:
         WeightsError: If a key is missing, unknown, or of another shape; all are listed.
     """
-    wanted = network.state_dict()
-    faults = [f"missing: {key}" for key in wanted if key not in state]
-    faults += [f"unknown: {key}" for key in state if key not in wanted]
-    faults += [
-        f"{key}: {tuple(state[key].shape)} there, {tuple(tensor.shape)} here"
-        for key, tensor in wanted.items()
-        if key in state and state[key].shape != tensor.shape
-    ]
+    expected = network.state_dict()
+    faults = [f"missing: {key}" for key in expected if key not in state]
+    faults += [f"unknown: {key}" for key in state if key not in expected]
+    for key, tensor in expected.items():
+        if key in state and state[key].shape != tensor.shape:
+            stored_shape = tuple(state[key].shape)
+            faults.append(f"{key}: {stored_shape} there, {tuple(tensor.shape)} here")
     if faults:
         listed = "\n  ".join(faults)
         raise WeightsError(
             f"The weights in {origin} are of another architecture ({len(faults)} of "
-            f"{len(wanted)} keys differ); none was loaded. Name the backbone and head they were "
+            f"{len(expected)} keys differ); none was loaded. Name the backbone and head they were "
             f"trained with.\n  {listed}"
         )
     network.load_state_dict(dict(state))
+
+
+def refuse_other_training(
+    folder: Path,
+    stored: Mapping[str, Any],
+    current: Mapping[str, Any],
+) -> None:
+    """Refuse to continue a training from the checkpoint of another one.
+
+    Args:
+        folder: The folder of the checkpoint.
+        stored: What decided the training of the checkpoint.
+        current: What decides the current training.
+
+    Raises:
+        UnsupportedOptionError: If they differ; each difference is listed.
+    """
+    differing = []
+    for name in {**current, **stored}:
+        stored_value = stored.get(name)
+        value = current.get(name)
+        if stored_value != value:
+            differing.append(f"{name}: {stored_value} there, {value} here")
+    if differing:
+        raise UnsupportedOptionError(
+            f"The checkpoint in {folder} is of another training ({', '.join(differing)}). Name "
+            "another folder, or remove it."
+        )
 
 
 def part(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
@@ -97,11 +124,22 @@ def part(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tens
         {'bias': 1}
     """
     prefix = f"{name}/"
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    selected = {}
+    for key, tensor in tensors.items():
+        if key.startswith(prefix):
+            selected[key.removeprefix(prefix)] = tensor
+    return selected
 
 
 def flatten(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Flatten the state of an optimizer into tensors with keys "<parameter number>.<name>"."""
+    """Flatten the state of an optimizer.
+
+    Args:
+        optimizer: The optimizer.
+
+    Returns:
+        Tensors with the keys "<parameter number>.<name>".
+    """
     flat = {}
     for number, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
@@ -110,7 +148,12 @@ def flatten(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
 
 
 def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Restore the state of ``optimizer`` from the ``tensors`` that ``flatten`` returned."""
+    """Restore the state of an optimizer.
+
+    Args:
+        optimizer: An optimizer of the same parameters.
+        tensors: What ``flatten`` returned.
+    """
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
         number, _, name = key.partition(".")
@@ -126,8 +169,8 @@ def write_checkpoint(
     """Write a checkpoint; the previous one stays intact until this one is complete.
 
     Args:
-        folder: The folder, which is made if needed.
-        state: What ``state.json`` holds beside the name and digest of the tensors' file.
+        folder: The folder, which is created if needed.
+        state: The content of ``state.json``, without the name and digest of the tensors' file.
         tensors: The tensors.
 
     Raises:
@@ -135,8 +178,11 @@ def write_checkpoint(
     """
     from safetensors.torch import save
 
-    # two names may refer to one tensor, which safetensors refuses: write a copy for each name
-    blob = save({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()})
+    # Two names may refer to one tensor, which safetensors refuses: write a copy for each name.
+    copies = {}
+    for name, tensor in tensors.items():
+        copies[name] = tensor.detach().cpu().clone().contiguous()
+    blob = save(copies)
     digest = hashlib.sha256(blob).hexdigest()
     blob_name = f"{digest[:24]}.safetensors"
     whole = {
@@ -183,10 +229,9 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
     try:
         state = json.loads((folder / "state.json").read_text())
         blob = (folder / str(state["tensors"])).read_bytes()
-        if (
-            state["schema"] != CHECKPOINT_SCHEMA
-            or hashlib.sha256(blob).hexdigest() != state["sha256"]
-        ):
+        is_current = state["schema"] == CHECKPOINT_SCHEMA
+        is_intact = hashlib.sha256(blob).hexdigest() == state["sha256"]
+        if not is_current or not is_intact:
             raise ValueError(
                 "the tensors do not match the checksum in state.json, or the schema differs"
             )

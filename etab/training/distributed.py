@@ -31,16 +31,18 @@ if TYPE_CHECKING:
 
 
 def launched() -> tuple[int, int]:
-    """Rank of this process and number of processes that torchrun started.
+    """Read the rank of this process and the number of processes that torchrun started.
 
     Returns:
         Rank and number; (0, 1) without torchrun.
     """
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank = os.environ.get("RANK", "0")
+    size = os.environ.get("WORLD_SIZE", "1")
+    return int(rank), int(size)
 
 
 def world() -> tuple[int, int]:
-    """Rank of this process and number of processes that have joined.
+    """Return the rank of this process and the number of processes that have joined.
 
     Returns:
         Rank and number; (0, 1) if none has joined.
@@ -155,10 +157,13 @@ class Share:
 
         if self.size == 1:
             return
-        has_gradient = [float(p.grad is not None) for p in parameters]
+        has_gradient = [float(parameter.grad is not None) for parameter in parameters]
         counts = torch.tensor(has_gradient, device=self._device())
         dist.all_reduce(counts)
-        shared = [p for p, count in zip(parameters, counts.tolist(), strict=True) if count]
+        shared = []
+        for parameter, count in zip(parameters, counts.tolist(), strict=True):
+            if count:
+                shared.append(parameter)
         for parameter in shared:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -169,7 +174,11 @@ class Share:
             parameter.grad = gradient.view_as(parameter)
 
     def most(self, value: int) -> int:
-        """Largest of the values of all processes."""
+        """Return the largest of the values of all processes.
+
+        Args:
+            value: The value of this process.
+        """
         import torch
         import torch.distributed as dist
 
@@ -180,17 +189,17 @@ class Share:
         return int(largest)
 
     def sum(self, value: float) -> float:
-        """Sum of the values of all processes."""
+        """Return the sum of the values of all processes.
+
+        Args:
+            value: The value of this process.
+        """
         import torch
         import torch.distributed as dist
 
         if self.size == 1:
             return value
-        total = torch.tensor(
-            [value],
-            dtype=torch.float64,
-            device=self._device(),
-        )
+        total = torch.tensor([value], dtype=torch.float64, device=self._device())
         dist.all_reduce(total)
         return float(total)
 
@@ -204,7 +213,14 @@ class Share:
             dist.broadcast(buffer, 0)
 
     def gather(self, tensors: Mapping[str, torch.Tensor]) -> Sequence[Mapping[str, torch.Tensor]]:
-        """Collect the tensors of all processes, in the order of their ranks."""
+        """Collect the tensors of all processes.
+
+        Args:
+            tensors: The tensors of this process by name.
+
+        Returns:
+            The tensors of each process, in the order of their ranks.
+        """
         import torch.distributed as dist
 
         if self.size == 1:
@@ -214,4 +230,5 @@ class Share:
         return gathered
 
     def _device(self) -> torch.device:
+        """Return the device that holds the network."""
         return next(self.network.parameters()).device

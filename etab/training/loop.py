@@ -25,6 +25,7 @@ from etab.training.checkpoints import (
     flatten,
     part,
     read_checkpoint,
+    refuse_other_training,
     restore,
     write_checkpoint,
 )
@@ -86,10 +87,10 @@ def train(
         validation: Validation rows, none of them a training row. If empty, the recipe must have
             ``stop``.
         recipe: How to train.
-        folder: Folder for checkpoints; None: there are none. Training continues from a checkpoint
-            in it, which must have the same recipe, rows, architecture and ``about``.
+        folder: Folder of checkpoints; None for no checkpoints. Training continues from a
+            checkpoint in it, which must have the same recipe, rows, architecture and ``about``.
         report: Called with the progress after every step.
-        about: What else decides the result, to compare with the checkpoint.
+        about: Other facts that decide the result, to compare with the checkpoint.
 
     Returns:
         The progress at the end.
@@ -105,8 +106,8 @@ def train(
     """
     import torch
 
-    devices = sorted({p.device.index or 0 for p in network.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices):
+    gpus = {p.device.index or 0 for p in network.parameters() if p.device.type == "cuda"}
+    with torch.random.fork_rng(devices=sorted(gpus)):
         loop = _Loop(network, loss, rows, validation, recipe, folder, about or {})
         loop.resume()
         for _ in loop.run(report):
@@ -121,10 +122,11 @@ def train_together(
     validation: IntArray,
     recipes: Sequence[Recipe],
 ) -> list[Progress | None]:
-    """Train several networks in turn, batch by batch; each becomes what ``train`` would make of it.
+    """Train several networks in turn, batch by batch.
 
-    With equal seed, batch and accumulation, the same rows are needed for one network after the
-    other, so losses that share their data read each batch once.
+    At the end each network has the same weights as after ``train`` alone. With equal seed, batch
+    and accumulation, the same rows are needed for one network after the other, so losses that
+    share their data read each batch once.
 
     Args:
         networks: The networks.
@@ -167,7 +169,8 @@ def train_together(
 
 
 def _copied_state(network: nn.Module) -> dict[str, torch.Tensor]:
-    return {k: v.detach().clone() for k, v in network.state_dict().items()}
+    """Return copies of the weights and buffers of a network."""
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
 class _Loop:
@@ -193,7 +196,7 @@ class _Loop:
         self.about = about
         self.share = Share(network)
         seed_process(recipe.seed, self.share.rank)
-        self.trained = [p for p in network.parameters() if p.requires_grad]
+        self.trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.device = self.trained[0].device.type if self.trained else "cpu"
         self.optimizer = _optimizer(self.trained, recipe)
         self.progress = Progress(batch=recipe.batch)
@@ -212,8 +215,8 @@ class _Loop:
     def read(self, folder: Path) -> None:
         """Restore a checkpoint; raises what ``train`` raises about checkpoints."""
         state, tensors = read_checkpoint(folder)
-        # Options that differ are told by their names before tensors that differ by their shapes.
-        _refuse_other_training(folder, state["identity"], self.identity())
+        # An option that differs is reported by its name, before tensors of another shape are.
+        refuse_other_training(folder, state["identity"], self.identity())
         fit_state(self.network, part(tensors, "network"), str(folder))
         restore(self.optimizer, part(tensors, "optimizer"))
         self.good = part(tensors, "good")
@@ -223,10 +226,10 @@ class _Loop:
 
     def identity(self) -> dict[str, Any]:
         """Everything that a checkpoint must share with the training that continues it."""
-        parts = [
-            np.ascontiguousarray(rows, dtype=np.int64).tobytes()
-            for rows in (self.rows, self.validation)
-        ]
+        parts = []
+        for rows in (self.rows, self.validation):
+            numbers = np.ascontiguousarray(rows, dtype=np.int64)
+            parts.append(numbers.tobytes())
         identity = {**asdict(self.recipe), **self.about}
         if self.share.size > 1:
             identity["processes"] = self.share.size
@@ -243,22 +246,23 @@ class _Loop:
         states = self.share.gather(generator_states(self.trained))
         if self.share.rank:
             return
-        parts = {
+        parts: dict[str, Mapping[str, torch.Tensor]] = {
             "network": self.network.state_dict(),
             "good": self.good,
             "best": self.best,
             "optimizer": flatten(self.optimizer),
-            **{_generator_part(rank): state for rank, state in enumerate(states)},
         }
-        tensors = {f"{name}/{k}": v for name, held in parts.items() for k, v in held.items()}
-        write_checkpoint(
-            self.folder,
-            {
-                "identity": self.identity(),
-                "progress": asdict(self.progress),
-            },
-            tensors,
-        )
+        for rank, state in enumerate(states):
+            parts[_generator_part(rank)] = state
+        tensors = {}
+        for part_name, members in parts.items():
+            for name, tensor in members.items():
+                tensors[f"{part_name}/{name}"] = tensor
+        facts = {
+            "identity": self.identity(),
+            "progress": asdict(self.progress),
+        }
+        write_checkpoint(self.folder, facts, tensors)
 
     def run(self, report: Report | None) -> Generator[None, None, None]:
         """Train to the end and restore the best weights; yields after every batch."""
@@ -271,11 +275,13 @@ class _Loop:
         """Run the rest of the current epoch, and validate; yields after every batch."""
         steps = order(self.recipe, self.progress.epoch, len(self.rows))
         n_steps = len(steps)
+        n_done = self.progress.step - self.progress.epoch * n_steps
         every = self.recipe.every
         self.network.train()
-        for index in range(self.progress.step - self.progress.epoch * n_steps, n_steps):
+        for index in range(n_done, n_steps):
             self.step(self.rows[steps[index]], self.recipe.epochs * n_steps)
-            if every and self.progress.step % every == 0 and index + 1 < n_steps:
+            is_last = index + 1 == n_steps
+            if every and self.progress.step % every == 0 and not is_last:
                 self.save()
             if report:
                 report(self.progress)
@@ -288,7 +294,7 @@ class _Loop:
         progress = self.progress
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.recipe, progress.step, steps)
-        buffers = {k: v.clone() for k, v in self.network.named_buffers()}
+        buffers = {name: value.clone() for name, value in self.network.named_buffers()}
         states = generator_states(self.trained)
         while (total := self._gradient(rows)) is None:
             for name, value in self.network.named_buffers():
@@ -296,7 +302,8 @@ class _Loop:
             restore_generators(states)
         norm = self._norm()
         if not np.isfinite(total) or not np.isfinite(norm):
-            self._not_finite("loss" if not np.isfinite(total) else "gradient", total)
+            quantity = "gradient" if np.isfinite(total) else "loss"
+            self._not_finite(quantity, total)
         self.optimizer.step()
         progress.step += 1
         progress.rows += len(rows)
@@ -334,7 +341,8 @@ class _Loop:
         """Compute the mean loss of rows in the precision of the recipe."""
         import torch
 
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+        in_half = self.recipe.precision == "bf16"
+        with torch.autocast(self.device, torch.bfloat16, enabled=in_half):
             return self.loss(rows)
 
     def _halve(self, error: Exception | None, rows: int) -> None:
@@ -361,16 +369,18 @@ class _Loop:
         )
 
     def _norm(self) -> float:
+        """Clip the gradient to the largest norm of the recipe; return its norm before that."""
         import torch
 
         limit = self.recipe.clip or float("inf")
         return float(torch.nn.utils.clip_grad_norm_(self.trained, limit))
 
-    def _not_finite(self, what: str, value: float) -> None:
+    def _not_finite(self, quantity: str, value: float) -> None:
+        """Restore the weights of the last good epoch and raise TrainingError."""
         self.network.load_state_dict(self.good)
         self.network.eval()
         raise TrainingError(
-            f"The {what} is not finite ({value}) at step {self.progress.step} "
+            f"The {quantity} is not finite ({value}) at step {self.progress.step} "
             f"(epoch {self.progress.epoch}). The network has its weights after "
             f"{len(self.progress.history)} good epochs. Try a smaller learning rate (here "
             f"{self.recipe.learning_rate}), or look for values that are not finite in the input."
@@ -386,12 +396,8 @@ class _Loop:
         if not np.isfinite(loss):
             self._not_finite("validation loss", loss)
         self.good = _copied_state(self.network)
-        progress.history.append(
-            {
-                "train": progress.running / progress.rows,
-                "validation": loss,
-            }
-        )
+        mean_loss = progress.running / progress.rows
+        progress.history.append({"train": mean_loss, "validation": loss})
         if loss < progress.best_loss or not len(self.validation):
             progress.best_loss = loss
             progress.best_epoch = progress.epoch
@@ -414,30 +420,14 @@ class _Loop:
         self.network.eval()
         total = 0.0
         share = self.share
-        for index, start in enumerate(range(0, len(self.validation), self.progress.batch)):
+        size = self.progress.batch
+        for index, start in enumerate(range(0, len(self.validation), size)):
             if index % share.size == share.rank:
-                batch = self.validation[start : start + self.progress.batch]
+                batch = self.validation[start : start + size]
                 with torch.no_grad():
                     total += float(self.mean_loss(batch)) * len(batch)
                 yield
         return share.sum(total) / len(self.validation)
-
-
-def _refuse_other_training(
-    folder: Path,
-    stored: Mapping[str, Any],
-    wanted: Mapping[str, Any],
-) -> None:
-    differing = [
-        f"{name}: {stored.get(name)} there, {wanted.get(name)} here"
-        for name in {**wanted, **stored}
-        if stored.get(name) != wanted.get(name)
-    ]
-    if differing:
-        raise UnsupportedOptionError(
-            f"The checkpoint in {folder} is of another training ({', '.join(differing)}). Name "
-            "another folder, or remove it."
-        )
 
 
 def _refuse_rows(
@@ -445,6 +435,7 @@ def _refuse_rows(
     validation: IntArray,
     recipe: Recipe,
 ) -> None:
+    """Raise UnsupportedOptionError if the rows cannot be trained on."""
     n_both = np.intersect1d(rows, validation).size
     can_stop = len(validation) or recipe.stop
     if not len(rows) or not can_stop or n_both:
@@ -460,18 +451,14 @@ def _generator_part(rank: int) -> str:
 
 
 def _optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    """Build the optimizer; biases and scales (one axis or none) have no weight decay."""
     import torch
 
-    decayed = [p for p in parameters if p.ndim > 1]
-    others = [p for p in parameters if p.ndim <= 1]
+    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+    others = [parameter for parameter in parameters if parameter.ndim <= 1]
     groups: list[dict[str, Any]] = []
     if decayed:
-        groups.append(
-            {
-                "params": decayed,
-                "weight_decay": recipe.weight_decay,
-            }
-        )
+        groups.append({"params": decayed, "weight_decay": recipe.weight_decay})
     if others:
         groups.append({"params": others, "weight_decay": 0.0})
     if recipe.optimizer == "sgd":
@@ -485,7 +472,11 @@ def _optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.opti
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether an error means that the memory of the device or the computer is full."""
+    """Whether an error means that the memory of the device or the computer is full.
+
+    Args:
+        error: The error of a computation.
+    """
     import torch
 
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
@@ -494,4 +485,8 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{str(error).splitlines()[0]}." if str(error) else f"{type(error).__name__}."
+    """Return the first line of an error's message as a sentence, or the name of its class."""
+    message = str(error)
+    if not message:
+        return f"{type(error).__name__}."
+    return f"{message.splitlines()[0]}."

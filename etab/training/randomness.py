@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's generator inside a ``with`` block, and restore its state afterwards.
 
+    Args:
+        seed: The seed, 0 or more.
+
     Example:
         >>> import torch
         >>> with seeded(0):
@@ -34,7 +37,12 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def seed_process(seed: int, rank: int) -> None:
-    """Seed torch's generator with ``seed`` and ``rank``, so that processes draw differently."""
+    """Seed torch's generator, so that every process draws other numbers.
+
+    Args:
+        seed: The seed of the training.
+        rank: The rank of this process; the first process (0) draws as a single one does.
+    """
     import torch
 
     if rank:
@@ -43,17 +51,29 @@ def seed_process(seed: int, rank: int) -> None:
 
 
 def generator_states(parameters: Sequence[nn.Parameter]) -> dict[str, torch.Tensor]:
-    """States of the generators of the processor and of the devices that hold parameters."""
+    """Return the states of torch's random number generators.
+
+    Args:
+        parameters: The parameters that are trained.
+
+    Returns:
+        The state of the CPU ("cpu") and of each GPU that holds a parameter ("cuda:0").
+    """
     import torch
 
     states = {"cpu": torch.get_rng_state()}
-    for device in {p.device for p in parameters if p.device.type == "cuda"}:
+    gpus = {parameter.device for parameter in parameters if parameter.device.type == "cuda"}
+    for device in gpus:
         states[f"cuda:{device.index or 0}"] = torch.cuda.get_rng_state(device)
     return states
 
 
 def restore_generators(states: Mapping[str, torch.Tensor]) -> None:
-    """Restore what ``generator_states`` returned."""
+    """Restore the states of torch's random number generators.
+
+    Args:
+        states: What ``generator_states`` returned.
+    """
     import torch
 
     for name, state in states.items():

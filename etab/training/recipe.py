@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,13 +70,12 @@ class Recipe:
             ("precision", "fp32 or bf16", self.precision in ("fp32", "bf16")),
             ("stop", "0 to epochs", 0 <= self.stop <= self.epochs),
         )
-        wrong = [
-            f"{name} is {getattr(self, name)}, wanted {wanted}"
-            for name, wanted, valid in rules
-            if not valid
-        ]
-        if wrong:
-            raise UnsupportedOptionError(f"Invalid training recipe: {'; '.join(wrong)}.")
+        faults = []
+        for name, valid_values, is_valid in rules:
+            if not is_valid:
+                faults.append(f"{name} is {getattr(self, name)}, wanted {valid_values}")
+        if faults:
+            raise UnsupportedOptionError(f"Invalid training recipe: {'; '.join(faults)}.")
 
 
 def rate(recipe: Recipe, step: int, steps: int) -> float:
@@ -97,7 +97,8 @@ def rate(recipe: Recipe, step: int, steps: int) -> float:
     n_warmup = round(recipe.warmup * steps)
     if step < n_warmup:
         return recipe.learning_rate * (step + 1) / n_warmup
-    angle = np.pi * (step - n_warmup) / max(steps - n_warmup, 1)
+    n_falling = max(steps - n_warmup, 1)
+    angle = np.pi * (step - n_warmup) / n_falling
     return recipe.learning_rate * 0.5 * (1 + float(np.cos(angle)))
 
 
@@ -115,5 +116,7 @@ def order(recipe: Recipe, epoch: int, n: int) -> list[IntArray]:
     """
     shuffled = np.random.default_rng([recipe.seed, epoch]).permutation(n)
     size = recipe.batch * recipe.accumulate
-    n_steps = n // size if n % size == 1 else -(-n // size)
+    n_steps = math.ceil(n / size)
+    if n % size == 1:
+        n_steps = n // size  # the single row joins another step
     return list(np.array_split(shuffled, max(1, n_steps)))

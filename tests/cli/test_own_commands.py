@@ -106,7 +106,7 @@ def test_clips_are_no_task_of_fine_tuning(tmp_path: Path) -> None:
     text = '[labels.EF]\nkind = "value"\ninput = "clip"\n'
     words = ("--data", describe(tmp_path, text), "--results", tmp_path / "r")
     ran = call("finetune", *words)
-    assert "fine-tuning takes single frames" in str(ran.exception)
+    assert "fine-tuning needs single frames" in str(ran.exception)
 
 
 def point() -> CurvePoint:

@@ -21,6 +21,7 @@ from etab.errors import (
 )
 from etab.finetuning import cells as tuned
 from etab.finetuning import plan
+from etab.finetuning.work import TuningWork
 from etab.results import Result, load_results
 from etab.runs.run import Settings
 from etab.tasks.protocols import parse
@@ -110,7 +111,7 @@ def test_the_source_is_trained_once_for_all_targets_and_the_backbone_is_taken_al
 ) -> None:
     """Kept by the tuning "head", the backbone is what the source's training left, which is read and not done again."""
     _, settings, _ = adapted
-    work = tuned._Work.of(planned("b1-A4-C", tuning="head"), settings)
+    work = TuningWork.of(planned("b1-A4-C", tuning="head"), settings)
     seen: list[str] = []
     network, _, choice = work.fitted(0, lambda name, now: seen.append(name))
     assert set(seen) == {f"{BACKBONE} official-head-from:a0-A4-C linear linear b1-A4-C s0"}
@@ -119,7 +120,7 @@ def test_the_source_is_trained_once_for_all_targets_and_the_backbone_is_taken_al
     source, _, _ = work.before.fitted(
         0, lambda name, now: pytest.fail("the source is trained again")
     )
-    fresh = tuned._Work.of(
+    fresh = TuningWork.of(
         plan.plan("a0-A4-C", [BACKBONE], head="linear", side=32, recipe=SHORT)[0], settings
     )
     first = fresh._network(0, fresh.splits[0]).body.state_dict()
@@ -132,8 +133,8 @@ def test_the_source_is_trained_once_for_all_targets_and_the_backbone_is_taken_al
 def test_finetuning_begins_where_the_source_ended(adapted: Any, tmp_path: Path) -> None:
     """With a rate too small to move it, the backbone that is fine-tuned further is the source's."""
     _, settings, _ = adapted
-    work = tuned._Work.of(planned("b1-A4-C"), replace(settings, results=tmp_path / "out"))
-    source, done, _ = tuned._Work.of(planned("b1-A4-C").origin, settings).fitted(0, None)  # type: ignore[arg-type]
+    work = TuningWork.of(planned("b1-A4-C"), replace(settings, results=tmp_path / "out"))
+    source, done, _ = TuningWork.of(planned("b1-A4-C").origin, settings).fitted(0, None)  # type: ignore[arg-type]
     work.trained["body"], work.trained["adapted"] = source.body.state_dict(), "here"
     network = work._network(0, work.splits[0])
     assert all(
@@ -146,7 +147,7 @@ def test_finetuning_begins_where_the_source_ended(adapted: Any, tmp_path: Path) 
 
 def test_who_the_source_trained_on_is_never_tested(adapted: Any) -> None:
     _, settings, _ = adapted
-    work = tuned._Work.of(planned("b1-A4-C"), settings)
+    work = TuningWork.of(planned("b1-A4-C"), settings)
     assert work.before is not None
     mine, source = work.splits[0], work.before.splits[0]
     patient = str(work.patients[mine.test[0]])
@@ -161,7 +162,7 @@ def test_who_the_source_trained_on_is_never_tested(adapted: Any) -> None:
 
 @pytest.mark.parametrize("n_fold", [2, 3])
 def test_folds_of_source_and_target_are_of_the_same_patients(adapted: Any, n_fold: int) -> None:
-    work = tuned._Work.of(planned("b1-A4-C", protocol=f"cv{n_fold}"), adapted[1])
+    work = TuningWork.of(planned("b1-A4-C", protocol=f"cv{n_fold}"), adapted[1])
     assert work.before is not None
     for a, b in zip(work.splits, work.before.splits, strict=True):
         assert set(work.patients[a.test]) == set(work.before.patients[b.test])

@@ -16,6 +16,7 @@ from etab.cli.main import app
 from etab.errors import IncompatibleError, ResultError, UnsupportedOptionError
 from etab.finetuning import cells as tuned
 from etab.finetuning import plan as finetuning_plan
+from etab.finetuning.work import TuningWork
 from etab.results import Result, load_results
 from etab.runs import execute
 from etab.runs import run as runs_run
@@ -233,8 +234,8 @@ def test_one_network_serves_the_board_and_2022(frozen: bool) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"tasks": "a0-A4-C,b0-A4-C", "head": "unet"}, "cannot answer EF"),
-        ({"head": "linear_seg"}, "take unet"),
+        ({"tasks": "a0-A4-C,b0-A4-C", "head": "unet"}, "cannot predict EF"),
+        ({"head": "linear_seg"}, "Choose one of: unet"),
         ({"side": 16}, "32 px or more"),
         ({"augment": "flips"}, "No augmentation"),
         ({"protocol": "best"}, "No protocol"),
@@ -249,7 +250,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_read(
 
 
 def test_controls_are_refused() -> None:
-    with pytest.raises(IncompatibleError, match="network on pictures that learns"):
+    with pytest.raises(IncompatibleError, match="choose a trainable network"):
         finetuning_plan.plan("a0-A4-C", ["pixel_pca"])
 
 
@@ -467,7 +468,7 @@ def test_a_view_without_a_structure_is_unknown(tree: Path) -> None:
     plan = finetuning_plan.Tuning(
         ("a0-A2-C", "a0-A4-C", "a1-A4-C"), BACKBONE, "unet", side=32, recipe=SHORT
     )
-    work = tuned._Work.of(plan, Settings(root=tree))
+    work = TuningWork.of(plan, Settings(root=tree))
     answers = work.table.answers(np.arange(len(work.items)))
     other = np.array(["2CH" in item for item in work.items])
     assert not bool(answers[:, 0].isnan().any())

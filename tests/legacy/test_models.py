@@ -130,7 +130,7 @@ def test_switch_head_keeps_the_backbone(cohort: Path) -> None:
     assert changed(before, model.backbone) == []
     assert model.task == "classification"
     assert model.predict_scores(torch.zeros(2, 3, 64, 64)).sum(1).tolist() == pytest.approx([1, 1])
-    with pytest.raises(UnsupportedOptionError, match="does not answer"):
+    with pytest.raises(UnsupportedOptionError, match="is not for"):
         model.switch_head("U-Net")
 
 

@@ -11,7 +11,7 @@ _ALONG = _test("the_source_is_trained_once_for_all_targets_and_the_backbone_is_t
 FAULTS = [
     Fault(
         "the adapted backbone is left behind",
-        "etab/finetuning/cells.py",
+        "etab/finetuning/work.py",
         '        if "body" in self.trained:\n',
         "        if False:\n",
         _ALONG,
@@ -39,7 +39,7 @@ FAULTS = [
     ),
     Fault(
         "who the source trained on is tested",
-        "etab/finetuning/cells.py",
+        "etab/finetuning/work.py",
         "            if both:\n                raise SplitError(\n",
         "            if False:\n                raise SplitError(\n",
         _test("who_the_source_trained_on_is_never_tested"),

@@ -116,8 +116,8 @@ FAULTS = [
     Fault(
         "a checkpoint is not verified",
         "etab/training/checkpoints.py",
-        'hashlib.sha256(blob).hexdigest() != state["sha256"]',
-        "False",
+        'hashlib.sha256(blob).hexdigest() == state["sha256"]',
+        "True",
         _HERE,
     ),
     Fault(

@@ -27,7 +27,7 @@ FAULTS = [
     Fault(
         "masks stay where they are",
         "etab/finetuning/augment.py",
-        "masks = None if masks is None else _move(masks, theta)",
+        "masks = None if masks is None else _move(masks, maps)",
         "pass",
         _MOVES,
     ),
@@ -41,8 +41,8 @@ FAULTS = [
     Fault(
         "noise outside the sector",
         "etab/finetuning/augment.py",
-        "    return dirty.clamp(0, 1)",
-        "    return (dirty + 0.02 * speckle.abs()).clamp(0, 1)",
+        "    return changed.clamp(0, 1)",
+        "    return (changed + 0.02 * speckle.abs()).clamp(0, 1)",
         _test("augmentation_keeps_black_black"),
     ),
     Fault(
@@ -111,7 +111,7 @@ FAULTS = [
     Fault(
         "bf16 is ignored",
         "etab/training/loop.py",
-        'enabled=self.recipe.precision == "bf16"',
+        "enabled=in_half",
         "enabled=False",
         _test("recipes_act"),
     ),

@@ -159,6 +159,7 @@ def test_dpt_on_a_transformer_and_on_a_network_of_the_phantom(
 ) -> None:
     """As a cell on the tokens of a ViT (14 x 14 at three depths), and fine-tuned."""
     from etab.finetuning import cells as tuned
+    from etab.finetuning.work import TuningWork
 
     vit = "random/timm/vit_tiny_patch16_224"
     settings = Settings(root=tree, results=tmp_path / "r", precision="fp32")
@@ -179,6 +180,6 @@ def test_dpt_on_a_transformer_and_on_a_network_of_the_phantom(
         (result,) = tuned.execute(plan, settings)
         assert result.protocol == "official-finetune"
         assert 0 <= result.value < 1
-        work = tuned._Work.of(plan, settings)
+        work = TuningWork.of(plan, settings)
         network = work._network(0, work.splits[0])
         assert len(set(network.head.sides)) == (1 if backbone == vit else 4)

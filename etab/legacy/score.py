@@ -289,9 +289,10 @@ def _weights(task_weights: Mapping[str, float] | None, root: Any) -> dict[str, f
     for key, weight in task_weights.items():
         if len(key) == 1 and key not in CATEGORIES:
             raise unknown("category", key, CATEGORIES)
-        codes = [names.task(key).code]
         if letters:
             codes = [task.code for task in _menu(key, root)]
+        else:
+            codes = [names.task(key).code]
         for code in codes:
             out[code] = out.get(code, 0.0) + weight / len(codes) / total
     return {code: weight for code, weight in out.items() if weight > 0}

@@ -76,7 +76,7 @@ def test_heads_by_their_printed_names() -> None:
         == "U-Net"
     )
     assert names.printed_head("LSTM + Linear output layer", "regression") == "LSTM"
-    with pytest.raises(UnsupportedOptionError, match="these do: Linear"):
+    with pytest.raises(UnsupportedOptionError, match="these are: Linear"):
         names.printed_head("U-Net", "classification")
     with pytest.raises(UnknownNameError, match="U-Net"):
         names.printed_head("Unett", "segmentation")

@@ -135,8 +135,9 @@ people, so that the Monte-Carlo error of coverage is near that of as many replic
 * *Pairs*: share of pairs of equal backbones with p below 0.05. *Any*: share of boards of twelve equal backbones on which any
   pair is told apart after Holm; wanted is at most 5 %, and 6 % is accepted. "As probes" is what a board would claim if it took
   the fitted probes for the encoders.
-* With 1,276 test people and 450 training people the formula assumes more noise of training than there is in this world: its
-  interval is then wider than it need be. No fold of an official split measures that noise.
+* No fold of an official split measures the noise of training. Its interval adds half of n_test/n_train for it
+  (docs/methods.md), which is more than there is in this world: with 1,276 test people and 450 training people it is wider
+  than it need be.
 * Folds here are not stratified by class, which makes AUROC harder than it is under `cv5x5`.
 """
 

@@ -137,8 +137,8 @@ def _how_to_read(suite: Suite, draws: int) -> list[str]:
         "Two 95 % intervals. These probes on new patients: "
         f"{draws} resamples of test patients, shared by all tasks and backbones. This encoder, "
         "with new training patients too: Nadeau-Bengio corrected variance, Student's t. With one "
-        "split only, the second assumes that training patients matter as much as test patients; "
-        "it is not measured then.",
+        "split only, half of n_test/n_train stands for the draw of the training patients, which is "
+        "not measured then.",
         "Ranks, and P(row above column), speak of encoders. Backbones that cannot be told apart "
         "(paired difference, Holm, 5 %) share ranks. The family of tests is all pairs of ranked "
         "entries, one entry for each digest of weights.",

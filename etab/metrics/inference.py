@@ -35,6 +35,10 @@ class PairedTest:
     high: float
 
 
+TRAINING_OF_ONE_SPLIT = 0.5
+"""Part of n_test/n_train that a single split adds for its training draw; see docs/methods.md."""
+
+
 @dataclass(frozen=True, slots=True)
 class FoldDesign:
     """How patients were divided into training and test.
@@ -56,10 +60,18 @@ class FoldDesign:
     def correction(self) -> float:
         """The factor of Nadeau and Bengio on the variance of one fit: 1/fits + test share.
 
+        A single split has no folds whose test patients train other fits, and its test patients are
+        sampled once: half of the test share stands for its training draw, which is more than was
+        measured.
+
         Example:
             >>> FoldDesign(n_fold=5, repeats=5, test_share=0.25).correction
             0.29
+            >>> FoldDesign(n_fold=1, repeats=1, test_share=0.25).correction
+            1.125
         """
+        if self.n_fold * self.repeats == 1:
+            return 1 + TRAINING_OF_ONE_SPLIT * self.test_share
         return 1 / (self.n_fold * self.repeats) + self.test_share
 
 
@@ -100,7 +112,8 @@ class Precision:
         """Variance over test patients and over draws of the training patients.
 
         Nadeau and Bengio (Machine Learning 52, 2003) give the variance of the mean of J fits as
-        s2 * (1/J + n_test/n_train), where s2 is the variance of the value of one fit. Two estimates
+        s2 * (1/J + n_test/n_train), where s2 is the variance of the value of one fit (for a single
+        fit see ``FoldDesign.correction``). Two estimates
         of s2 are at hand:
 
         * between fits: the sample variance of the fold values within a repeat, averaged over

@@ -122,10 +122,10 @@ def test_the_encoder_has_the_variance_of_nadeau_and_bengio(
     assert (np.mean(between) > np.mean(from_patients)) == folds_differ
 
 
-def test_one_split_adds_its_share_of_test_patients() -> None:
+def test_one_split_adds_half_of_its_share_of_test_patients() -> None:
     errors = np.abs(np.random.default_rng(5).normal(5, 2, 30))
     part = precision(rows_of(errors, np.arange(30).astype(str)), ONE)
-    assert part.encoder_variance == pytest.approx(1.5 * part.patient_variance)
+    assert part.encoder_variance == pytest.approx(1.25 * part.patient_variance)
 
 
 def test_what_databases_differ_by_is_no_noise() -> None:
@@ -144,7 +144,7 @@ def test_a_sum_has_the_largest_test_share_of_its_parts(order: tuple[int, int]) -
     rows = rows_of(errors, np.arange(30).astype(str))
     parts = [precision(rows, replace(ONE, test_share=share)) for share in (0.1, 0.5)]
     whole = inference.combined([parts[i] for i in order], [0.5, 0.5])
-    assert whole.encoder_variance == pytest.approx(1.5 * parts[0].patient_variance)
+    assert whole.encoder_variance == pytest.approx(1.25 * parts[0].patient_variance)
 
 
 def test_shared_noise_cancels_in_a_difference() -> None:

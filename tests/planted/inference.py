@@ -17,6 +17,27 @@ FAULTS = [
         INFERENCE,
     ),
     Fault(
+        "a single split adds nothing for its training draw",
+        MODULE,
+        "return 1 + TRAINING_OF_ONE_SPLIT * self.test_share",
+        "return 1.0",
+        INFERENCE,
+    ),
+    Fault(
+        "a single split is taken for folds",
+        MODULE,
+        "        if self.n_fold * self.repeats == 1:\n",
+        "        if False:\n",
+        INFERENCE,
+    ),
+    Fault(
+        "noise of test patients counts as noise of the training draw",
+        "benchmarks/training_draw.py",
+        "of_draw = ((values[0] - values[1]) ** 2 - of_test) / 2",
+        "of_draw = (values[0] - values[1]) ** 2 / 2",
+        ("tests/benchmarks/test_training_draw.py",),
+    ),
+    Fault(
         "rows are left out one at a time, not patients",
         MODULE,
         "    n = len(patients)\n    units = Units(np.searchsorted(patients, rows.patients), n)\n",

@@ -25,6 +25,7 @@ from etab.site.facts import backbone_facts, site_facts
 from etab.site.names import page_names
 from etab.site.noise import noise_facts, patients_of
 from etab.site.packing import as_json, as_script
+from etab.site.predictions import has_predictions, prediction_facts
 from etab.storage.atomic import write_atomically
 
 MARKER = "site.json"
@@ -132,14 +133,28 @@ def site_files(
     for row in facts["rows"]:
         row["folders"] = list((folders or {}).get(row["backbone"], ()))
     files: Files = _assets()
-    files["data/board.js"] = as_script("board", facts)
-    files["data/board.json"] = as_json(facts) + "\n"
     files["data/noise.js"] = as_script("noise", noise_facts(board))
     for row, plain_row in zip(board.rows, plain["rows"], strict=True):
         file = names[row.backbone]
         details = backbone_facts(row, plain_row)
         files[f"data/backbone/{file}.js"] = as_script(f"backbone/{file}", details)
+    files |= _prediction_files(board, facts)
+    files["data/board.js"] = as_script("board", facts)
+    files["data/board.json"] = as_json(facts) + "\n"
     files |= _pages(board, facts)
+    return files
+
+
+def _prediction_files(board: Board, facts: dict[str, Any]) -> Files:
+    """A file of predictions for each task that has some; the facts of the task state it."""
+    files: Files = {}
+    is_small = has_predictions(board)
+    for task in facts["tasks"]:
+        predictions = prediction_facts(board, task["code"]) if is_small else None
+        task["predictions"] = predictions is not None
+        if predictions is not None:
+            key = f"predictions/{task['file']}"
+            files[f"data/{key}.js"] = as_script(key, predictions)
     return files
 
 

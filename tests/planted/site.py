@@ -118,4 +118,25 @@ FAULTS = [
         "size = write_site(board, cards, html)",
         ("tests/test_merge.py",),
     ),
+    Fault(
+        "predictions of the first repeat only",
+        "etab/site/predictions.py",
+        "return np.asarray(sums / np.bincount(place))",
+        "return np.asarray(sums)",
+        SITE,
+    ),
+    Fault(
+        "predictions in files of any size",
+        "etab/site/predictions.py",
+        "<= MOST_PREDICTIONS",
+        "> 0",
+        SITE,
+    ),
+    Fault(
+        "the worst cases are the best ones",
+        "etab/site/assets/predictions.js",
+        "a.error - b.error",
+        "b.error - a.error",
+        BROWSER,
+    ),
 ]

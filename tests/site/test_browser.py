@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from scipy.special import stdtr
 
+from etab.leaderboard.board import Board
 from etab.leaderboard.pairs import _told_apart
 from etab.leaderboard.ranking import rank
 from tests.site.conftest import FORMULAS, PEEKED, PROTOCOL, Made
@@ -247,6 +248,41 @@ def test_the_table_is_printed_whole(page: Any, site: Path) -> None:
     page.emulate_media(media="print")
     right = page.evaluate("document.getElementById('table').getBoundingClientRect().right")
     assert right <= 1054
+
+
+def ends(value: float) -> str:
+    return f"{value:.2f}" if abs(value) >= 2 else f"{value:.3f}"[:-1]
+
+
+def test_two_backbones_agree_as_their_tables_do(page: Any, site: Path, site_board: Board) -> None:
+    page.goto(f"{(site / 'compare.html').as_uri()}#a=strong&b=pixel_pca")
+    page.wait_for_selector("#agreement-picture svg")
+    page.select_option("#agreement-task", "b0-A4-C")
+    page.wait_for_selector("#agreement-picture .small")
+    first, second = (
+        site_board.tables[name, "b0-A4-C"].columns["score"] for name in ("strong", "pixel_pca")
+    )
+    differences = first - second
+    text = page.text_content("#agreement-picture svg")
+    assert f"bias {ends(differences.mean())}" in text
+    top = page.locator("#apart tbody tr").first.locator("td").all_inner_texts()
+    assert abs(float(top[3])) == pytest.approx(np.abs(differences).max(), abs=0.02)
+
+
+def test_the_worst_case_of_a_backbone_is_its_largest_error(
+    page: Any, site: Path, site_board: Board
+) -> None:
+    page.goto((site / "backbone/strong.html").as_uri())
+    page.wait_for_selector("#cases td")
+    page.select_option("#prediction-task", "b0-A4-C")
+    page.wait_for_selector("#prediction-picture .small")
+    table = site_board.tables["strong", "b0-A4-C"]
+    errors = np.abs(table.columns["score"] - table.columns["truth"])
+    rows = page.locator("#cases tbody tr")
+    assert rows.last.locator("th").inner_text() == table.items[int(errors.argmax())]
+    assert rows.first.locator("th").inner_text() == table.items[int(errors.argmin())]
+    page.select_option("#prediction-task", "d0-A4-C")
+    page.wait_for_selector("#prediction-picture line.reach", state="attached")
 
 
 def test_the_keyboard_reaches_the_table(page: Any, site: Path) -> None:

@@ -22,6 +22,7 @@ from etab.site.facts import site_facts
 from etab.site.names import page_names
 from etab.site.noise import noise_facts, reduced
 from etab.site.packing import as_script, unpacked
+from etab.site.predictions import prediction_facts
 from etab.site.write import write_site
 from etab.storage.atomic import write_atomically
 from tests.site.conftest import NASTY
@@ -235,6 +236,46 @@ def test_a_page_of_a_task_states_its_own_protocol_and_data(site_board: Board) ->
     tasks = site_facts(board, board_facts(board, cards), names, cards)["tasks"]
     assert [task["protocols"] for task in tasks] == [["official"], ["lodo", "official"]]
     assert all(len(task["data"]) == 1 for task in tasks)
+
+
+@pytest.mark.parametrize("code", ["a0-A4-C", "b0-A4-C", "d0-A4-C"])
+def test_predictions_are_means_over_repeats_of_each_row(site_board: Board, code: str) -> None:
+    table = site_board.tables["strong", code]
+    column = "dice" if code.startswith("a") else "score"
+    values = table.columns[column]
+    twice = replace(
+        table,
+        items=table.items * 2,
+        patients=table.patients * 2,
+        folds=table.folds * 2,
+        repeats=(0,) * len(table.items) + (1,) * len(table.items),
+        columns={
+            name: np.concatenate([numbers, numbers + (name == column) * 0.01])
+            for name, numbers in table.columns.items()
+        },
+    )
+    board = replace(site_board, tables={**site_board.tables, ("strong", code): twice})
+    facts = prediction_facts(board, code)
+    assert facts is not None
+    order = np.argsort(table.items)
+    assert facts["items"] == [table.items[i] for i in order]
+    row = unpacked(facts["values"])[facts["backbones"].index("strong")]
+    assert row == pytest.approx(values[order] + 0.005, rel=1e-3, abs=1e-4)
+    if code.startswith("a"):
+        assert facts["truth"] is None
+    else:
+        truth = table.columns["truth"][order]
+        assert unpacked(facts["truth"]) == pytest.approx(truth, rel=1e-3)
+
+
+def test_a_large_board_has_no_predictions(
+    site_board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "data/predictions/b0-A4-C.js" in write.site_files(site_board, datasets.cards())
+    monkeypatch.setattr("etab.site.predictions.MOST_PREDICTIONS", 100)
+    files = write.site_files(site_board, datasets.cards())
+    assert not [name for name in files if name.startswith("data/predictions")]
+    assert '"predictions":false' in str(files["data/board.json"])
 
 
 def test_results_of_unknown_origin_have_a_site(site_board: Board) -> None:

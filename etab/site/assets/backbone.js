@@ -28,6 +28,7 @@ document.addEventListener("DOMContentLoaded", () => {
     caption: `Strengths on top, weaknesses at the bottom: how far each anchored value is from the median of ${who} on this board.`,
   });
   if (profile.length) draw();
+  ETAB.showPredictions(row.backbone);
   addEventListener("resize", draw);
   for (const line of document.querySelectorAll("#cells tr")) {
     const cell = details.cells[line.dataset.task];

@@ -50,6 +50,47 @@
   // Rows that set a reference and are no candidates: controls and random twins.
   ETAB.isReference = row => row.kind === "control" || row.kind === "random twin";
 
+  // Arrays come as float16 in base64, with a scale.
+  let halves = null;
+  const halfTable = () => {
+    if (halves) return halves;
+    halves = new Float32Array(65536);
+    for (let bits = 0; bits < 65536; bits++) {
+      const sign = bits & 0x8000 ? -1 : 1;
+      const exponent = (bits >> 10) & 31;
+      const fraction = bits & 1023;
+      if (exponent === 0) halves[bits] = sign * fraction * 2 ** -24;
+      else if (exponent === 31) halves[bits] = fraction ? NaN : sign * Infinity;
+      else halves[bits] = sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+    }
+    return halves;
+  };
+
+  ETAB.unpack = pack => {
+    const text = atob(pack.data);
+    const values = new Float32Array(text.length / 2);
+    const table = halfTable();
+    for (let i = 0; i < values.length; i++) {
+      values[i] = table[text.charCodeAt(2 * i) | (text.charCodeAt(2 * i + 1) << 8)] * pack.scale;
+    }
+    return values;
+  };
+
+  // Predictions of a task are loaded when a reader chooses it.
+  const loading = new Map();
+  ETAB.load = key => {
+    if (!loading.has(key)) {
+      loading.set(key, new Promise((resolve, reject) => {
+        const path = key.split("/").map(encodeURIComponent).join("/");
+        const script = ETAB.el("script", { src: `${ETAB.root()}data/${path}.js` });
+        script.onload = () => resolve(ETAB.data[key]);
+        script.onerror = () => reject(new Error(`${path} could not be read`));
+        document.head.append(script);
+      }));
+    }
+    return loading.get(key);
+  };
+
   ETAB.download = (name, type, text) => {
     const link = ETAB.el("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
     link.onclick = event => event.stopPropagation(); // a sheet that is open stays open

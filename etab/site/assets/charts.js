@@ -12,6 +12,12 @@
   };
   const room = (holder, least = 320) => Math.max(least, Math.min(1180, (holder.clientWidth || 900) - 40));
   const nameRoom = (rows, width) => Math.min(width * 0.36, 12 + 6.6 * d3.max(rows, row => ETAB.short(row.name, 34).length));
+  // As much of a name as fits on the left of a picture.
+  const fitting = (name, left) => ETAB.short(name, Math.max(6, Math.min(34, Math.floor((left - 4) / 6.4))));
+  const axisName = (svg, text, left, width, y) => {
+    const isNarrow = text.length * 6.4 > width - left;
+    svg.append("text").attr("class", isNarrow ? "small" : "label").attr("x", isNarrow ? width - 4 : (left + width) / 2).attr("y", y).attr("text-anchor", isNarrow ? "end" : "middle").text(text);
+  };
   const axis = (svg, x, top, bottom, ticks = 6, format) => {
     const made = d3.axisBottom(x).ticks(ticks).tickSize(top - bottom);
     if (format) made.tickFormat(format);
@@ -31,9 +37,9 @@
     for (const [name, value, cls] of options.lines ?? []) {
       svg.append("line").attr("class", `reference ${cls}`).attr("x1", x(value)).attr("x2", x(value)).attr("y1", 8).attr("y2", height - 40).append("title").text(name);
     }
-    svg.append("text").attr("class", "label").attr("x", (left + width) / 2).attr("y", height - 6).attr("text-anchor", "middle").text(options.axis);
+    axisName(svg, options.axis, left, width, height - 6);
     const lines = svg.selectAll("g.row").data(rows).join("g").attr("class", row => row.quiet ? "quietmark" : null).attr("transform", (_, i) => `translate(0,${8 + step / 2 + i * step})`);
-    lines.append("text").attr("x", left).attr("text-anchor", "end").attr("dy", ".35em").attr("class", row => row.quiet ? "small" : null).text(row => ETAB.short(row.name, 34));
+    lines.append("text").attr("x", left).attr("text-anchor", "end").attr("dy", ".35em").attr("class", row => row.quiet ? "small" : null).text(row => fitting(row.name, left));
     const stroke = (cls, low, high) => lines.filter(row => Number.isFinite(low(row))).append("line").attr("class", cls).attr("x1", row => x(low(row))).attr("x2", row => x(high(row)));
     stroke("reach", row => row.outerLow, row => row.outerHigh);
     stroke("whisker", row => row.low, row => row.high);
@@ -52,7 +58,7 @@
     axis(svg, x, 8, height - 40, Math.min(n, 14), d3.format("d"));
     svg.append("text").attr("class", "label").attr("x", (left + width) / 2).attr("y", height - 6).attr("text-anchor", "middle").text("rank");
     const lines = svg.selectAll("g.row").data(rows).join("g").attr("class", row => row.quiet ? "quietmark" : null).attr("transform", (_, i) => `translate(0,${8 + step / 2 + i * step})`);
-    lines.append("text").attr("x", left).attr("text-anchor", "end").attr("dy", ".35em").text(row => ETAB.short(row.name, 34));
+    lines.append("text").attr("x", left).attr("text-anchor", "end").attr("dy", ".35em").text(row => fitting(row.name, left));
     lines.append("line").attr("class", "whisker").attr("x1", row => x(row.low) - 4).attr("x2", row => x(row.high) + 4);
     lines.append("title").text(row => `${ETAB.short(row.name)}: rank ${row.low} to ${row.high}`);
   };
@@ -128,5 +134,76 @@
     marks.append("circle").attr("class", "dot").attr("r", 5).attr("cx", p => x(p.x)).attr("cy", p => y(p.y));
     marks.append("title").text(p => `${ETAB.short(p.name)}: ${ETAB.number(p.y)}, ${ETAB.params(p.x)} parameters`);
     if (points.length <= 40) marks.append("text").attr("class", "small").attr("x", p => x(p.x) + 8).attr("y", p => y(p.y) + 4).text(p => ETAB.short(p.name, 26));
+  };
+
+  // Points {x, y, name, cls} over two axes, with straight lines {y, name} or the diagonal.
+  const scatter = (holder, points, options) => {
+    const width = Math.min(room(holder), 760);
+    const height = 400;
+    const svg = canvas(holder, width, height, options.label, options.caption);
+    const lines = options.lines ?? [];
+    const ys = [...points.map(p => p.y), ...lines.map(line => line.y)];
+    const ends = options.diagonal ? d3.extent([...points.map(p => p.x), ...ys]) : null;
+    const x = d3.scaleLinear(ends ?? d3.extent(points, p => p.x), [58, width - 20]).nice();
+    const y = d3.scaleLinear(ends ?? d3.extent(ys), [height - 46, 14]).nice();
+    svg.append("g").attr("transform", `translate(0,${height - 46})`).call(d3.axisBottom(x).ticks(6).tickSize(-height + 60));
+    svg.append("g").attr("transform", "translate(58,0)").call(d3.axisLeft(y).ticks(7).tickSize(-width + 78));
+    svg.append("text").attr("class", "label").attr("x", (width + 40) / 2).attr("y", height - 8).attr("text-anchor", "middle").text(options.x);
+    svg.append("text").attr("class", "label").attr("transform", `translate(14,${(height - 32) / 2}) rotate(-90)`).attr("text-anchor", "middle").text(options.y);
+    if (options.diagonal) {
+      const [from, to] = x.domain();
+      svg.append("line").attr("class", "reference twin").attr("x1", x(from)).attr("y1", y(from)).attr("x2", x(to)).attr("y2", y(to));
+    }
+    for (const line of lines) {
+      svg.append("line").attr("class", `reference ${line.cls ?? "twin"}`).attr("x1", 58).attr("x2", width - 20).attr("y1", y(line.y)).attr("y2", y(line.y));
+      svg.append("text").attr("class", "small").attr("x", width - 22).attr("y", y(line.y) - 4).attr("text-anchor", "end").text(`${line.name} ${ETAB.number(line.y)}`);
+    }
+    const marks = svg.selectAll("circle.thing").data(points).join("circle").attr("class", p => `thing ${p.cls ?? ""}`).attr("r", points.length > 400 ? 2.5 : 3.5).attr("cx", p => x(p.x)).attr("cy", p => y(p.y));
+    marks.append("title").text(p => `${ETAB.short(p.name, 80)}: ${ETAB.number(p.x)}, ${ETAB.number(p.y)}`);
+    return { svg, x, y };
+  };
+  charts.scatter = scatter;
+
+  // Points {a, b, name}: the difference a - b over the mean, with bias and limits of agreement.
+  charts.agreement = (holder, points, options) => {
+    const differences = points.map(p => p.a - p.b);
+    const bias = d3.mean(differences);
+    const spread = 1.96 * (d3.deviation(differences) ?? 0);
+    const lines = [{ y: bias, name: "bias" }, { y: bias + spread, name: "upper limit", cls: "control" }, { y: bias - spread, name: "lower limit", cls: "control" }];
+    scatter(holder, points.map(p => ({ x: (p.a + p.b) / 2, y: p.a - p.b, name: p.name })), { ...options, lines });
+  };
+
+  // Points {p, truth}: observed share over the mean probability of ten groups of equal size.
+  charts.calibration = (holder, points, options) => {
+    const sorted = [...points].sort((a, b) => a.p - b.p);
+    const groups = d3.range(10).map(k => sorted.slice(Math.floor(k * sorted.length / 10), Math.floor((k + 1) * sorted.length / 10))).filter(group => group.length);
+    const dots = groups.map(group => {
+      const n = group.length;
+      const share = d3.mean(group, p => p.truth);
+      const z = 1.96;
+      const middle = (share + z * z / (2 * n)) / (1 + z * z / n);
+      const half = z / (1 + z * z / n) * Math.sqrt(share * (1 - share) / n + z * z / (4 * n * n));
+      return { x: d3.mean(group, p => p.p), y: share, low: middle - half, high: middle + half, name: `${n} rows` };
+    });
+    const { svg, x, y } = scatter(holder, dots, { ...options, diagonal: true });
+    const [from, to] = y.domain();
+    const inside = value => y(Math.max(from, Math.min(to, value)));
+    svg.selectAll("line.reach").data(dots).join("line").attr("class", "reach").attr("x1", p => x(p.x)).attr("x2", p => x(p.x)).attr("y1", p => inside(p.low)).attr("y2", p => inside(p.high));
+  };
+
+  charts.histogram = (holder, values, options) => {
+    const width = Math.min(room(holder), 760);
+    const height = 300;
+    const svg = canvas(holder, width, height, options.label, options.caption);
+    const x = d3.scaleLinear(d3.extent(values), [46, width - 20]).nice();
+    const bins = d3.bin().domain(x.domain()).thresholds(x.ticks(24))(values);
+    const y = d3.scaleLinear([0, d3.max(bins, bin => bin.length)], [height - 46, 14]).nice();
+    svg.append("g").attr("transform", `translate(0,${height - 46})`).call(d3.axisBottom(x).ticks(8));
+    svg.append("g").attr("transform", "translate(46,0)").call(d3.axisLeft(y).ticks(5).tickSize(-width + 66));
+    svg.append("text").attr("class", "label").attr("x", width / 2).attr("y", height - 8).attr("text-anchor", "middle").text(options.x);
+    svg.selectAll("rect.thing").data(bins).join("rect").attr("class", "thing").attr("x", bin => x(bin.x0) + 1).attr("width", bin => Math.max(0, x(bin.x1) - x(bin.x0) - 2)).attr("y", bin => y(bin.length)).attr("height", bin => y(0) - y(bin.length));
+    const middle = d3.median(values);
+    svg.append("line").attr("class", "reference twin").attr("x1", x(middle)).attr("x2", x(middle)).attr("y1", 14).attr("y2", height - 46);
+    svg.append("text").attr("class", "small").attr("x", x(middle) - 5).attr("y", 24).attr("text-anchor", "end").text(`median ${ETAB.number(middle)}`);
   };
 })();

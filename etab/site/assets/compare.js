@@ -39,7 +39,7 @@ addEventListener("load", () => {
     const total = a === b ? null : pairOf(shares, a, b);
     if (a === b) verdict.textContent = "Choose two different backbones.";
     else if (!total) verdict.textContent = "At least one of the two has no score on this board; tasks that both have are below.";
-    else verdict.textContent = `${ETAB.short(a)} minus ${ETAB.short(b)}: ETAB ${total.difference.toFixed(3)} ± ${total.encoder.toFixed(3)} (95 %, encoders), ± ${total.probe.toFixed(3)} (these probes). P(first above second) ${total.p.toFixed(3)}. ${total.apart ? "Told apart" : "Not told apart"} on the board, after Holm over all of its pairs.`;
+    else verdict.textContent = `${ETAB.short(a)} minus ${ETAB.short(b)}: ETAB ${total.difference.toFixed(3)} ± ${total.encoder.toFixed(3)} (95 %, encoders), ± ${total.probe.toFixed(3)} (these probes). P(first above second) ${total.p > 0.9995 ? "> 0.999" : total.p < 0.0005 ? "< 0.001" : total.p.toFixed(3)}. ${total.apart ? "Told apart" : "Not told apart"} on the board, after Holm over all of its pairs.`;
     const items = a === b ? [] : board.tasks.map(task => {
       const only = Object.fromEntries(board.tasks.map(other => [other.code, other === task ? 1 : 0]));
       const pair = pairOf(only, a, b);
@@ -57,6 +57,7 @@ addEventListener("load", () => {
       label: "Anchored differences by task", axis: "anchored difference: the first is better on the right", include: [0], lines: [["no difference", 0, "twin"]], caption: "Thick: 95 % of these probes on new patients. Thin: of the encoders, with new training patients too.",
     });
     else holder.replaceChildren();
+    ETAB.showAgreement(a, b);
   };
   for (const select of selects) select.onchange = () => {
     history.replaceState(null, "", `#a=${encodeURIComponent(selects[0].value)}&b=${encodeURIComponent(selects[1].value)}`);

@@ -3,31 +3,6 @@
 (() => {
   const ETAB = window.ETAB;
 
-  let halves = null;
-  const halfTable = () => {
-    if (halves) return halves;
-    halves = new Float32Array(65536);
-    for (let bits = 0; bits < 65536; bits++) {
-      const sign = bits & 0x8000 ? -1 : 1;
-      const exponent = (bits >> 10) & 31;
-      const fraction = bits & 1023;
-      if (exponent === 0) halves[bits] = sign * fraction * 2 ** -24;
-      else if (exponent === 31) halves[bits] = fraction ? NaN : sign * Infinity;
-      else halves[bits] = sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-    }
-    return halves;
-  };
-
-  ETAB.unpack = pack => {
-    const text = atob(pack.data);
-    const values = new Float32Array(text.length / 2);
-    const table = halfTable();
-    for (let i = 0; i < values.length; i++) {
-      values[i] = table[text.charCodeAt(2 * i) | (text.charCodeAt(2 * i + 1) << 8)] * pack.scale;
-    }
-    return values;
-  };
-
   // Share of each task: weighted mean over categories of the weighted mean over their tasks.
   ETAB.shares = (tasks, weights) => {
     const within = {};

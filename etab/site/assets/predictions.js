@@ -1,0 +1,104 @@
+// Predictions of one backbone against the truth, and of two backbones against each other.
+"use strict";
+(() => {
+  const ETAB = window.ETAB;
+  const el = ETAB.el;
+  const CASES = 3;
+
+  // Rows of a task for some backbones: {name, truth, values}; null where one has no predictions.
+  const rowsOf = (data, backbones) => {
+    const places = backbones.map(name => data.backbones.indexOf(name));
+    if (places.includes(-1)) return null;
+    const values = ETAB.unpack(data.values);
+    const truth = data.truth && ETAB.unpack(data.truth);
+    const n = data.items.length;
+    return data.items.map((name, k) => ({ name, truth: truth ? truth[k] : null, values: places.map(place => values[place * n + k]) }));
+  };
+
+  // How far a prediction is from the truth; for masks, from a whole overlap.
+  const error = (row, value) => row.truth == null ? 1 - value : Math.abs(value - row.truth);
+  const UNITS = { value: "predicted value", binary: "predicted probability", mask: "Dice overlap" };
+
+  const choices = (select, tasks, draw) => {
+    select.replaceChildren(...tasks.map(task => el("option", { value: task.code }, `${task.code} ${task.title}`)));
+    select.onchange = draw;
+  };
+
+  const table = (holder, heads, lines) => holder.replaceChildren(
+    el("thead", {}, el("tr", {}, ...heads.map((head, i) => el("th", { scope: "col", class: i === 0 ? "l" : null }, head)))),
+    el("tbody", {}, ...lines.map(line => el("tr", {}, el("th", { scope: "row", class: "l" }, ETAB.name(line[0])), ...line.slice(1).map(value => el("td", {}, typeof value === "number" ? ETAB.number(value) : value))))));
+
+  const show = async (select, names, draw) => {
+    const task = ETAB.data.board.tasks.find(one => one.code === select.value);
+    if (!task) return;
+    const data = await ETAB.load(`predictions/${task.file}`);
+    if (select.value !== task.code) return; // another task was chosen meanwhile
+    draw(task, data, rowsOf(data, names));
+  };
+
+  const oneBackbone = (holder, task, data, rows) => {
+    const label = `${task.code}: predictions and truth`;
+    if (data.kind === "value") {
+      ETAB.charts.agreement(holder, rows.map(row => ({ a: row.values[0], b: row.truth, name: row.name })), { label, x: "mean of prediction and truth", y: "prediction minus truth", caption: "Bland and Altman: the difference from the truth over the mean of both. Dashed: bias. Dotted: limits of agreement, bias ± 1.96 standard deviations. Predictions are means over the repeats of the folds." });
+    } else if (data.kind === "binary") {
+      ETAB.charts.calibration(holder, rows.map(row => ({ p: row.values[0], truth: row.truth })), { label, x: "mean predicted probability", y: "observed share", caption: "Calibration: ten groups of equal size, with 95 % intervals by Wilson. On the dashed line, predicted and observed shares agree." });
+    } else ETAB.charts.histogram(holder, rows.map(row => row.values[0]), { label, x: "Dice overlap", caption: "Dice overlap of predicted and true mask, over all frames. Dashed: the median." });
+  };
+
+  // Best, median and worst cases, by the error of each row.
+  const cases = (holder, data, rows) => {
+    const sorted = rows.map(row => ({ row, error: error(row, row.values[0]) })).sort((a, b) => a.error - b.error || (a.row.name < b.row.name ? -1 : 1));
+    const middle = Math.max(0, Math.floor(sorted.length / 2) - 1);
+    const groups = [["best", 0], ["median", middle], ["worst", Math.max(0, sorted.length - CASES)]];
+    const lines = groups.flatMap(([name, from]) => sorted.slice(from, from + CASES).map(({ row, error: far }) => [row.name, name, row.truth ?? "–", row.values[0], far]));
+    table(holder, ["Row", "Case", "Truth", UNITS[data.kind], data.kind === "mask" ? "1 − Dice" : "absolute error"], lines);
+  };
+
+  ETAB.showPredictions = backbone => {
+    const select = document.getElementById("prediction-task");
+    const tasks = ETAB.data.board.tasks.filter(task => task.predictions && ETAB.data.board.rows.find(row => row.backbone === backbone).cells[task.code]);
+    document.getElementById("predictions").hidden = !tasks.length;
+    const draw = () => show(select, [backbone], (task, data, rows) => {
+      document.getElementById("prediction-note").hidden = Boolean(rows);
+      if (!rows) return;
+      oneBackbone(document.getElementById("prediction-picture"), task, data, rows);
+      cases(document.getElementById("cases"), data, rows);
+    });
+    choices(select, tasks, draw);
+    addEventListener("resize", draw);
+    draw();
+  };
+
+  const twoBackbones = (holder, task, data, rows) => {
+    const label = `${task.code}: predictions of both`;
+    if (data.kind === "value") {
+      ETAB.charts.agreement(holder, rows.map(row => ({ a: row.values[0], b: row.values[1], name: row.name })), { label, x: "mean of both predictions", y: "first minus second", caption: "Bland and Altman: the difference of the two predictions over their mean. Dashed: bias. Dotted: limits of agreement, bias ± 1.96 standard deviations." });
+      return;
+    }
+    const isBinary = data.kind === "binary";
+    const points = rows.map(row => ({ x: row.values[0], y: row.values[1], name: row.name, cls: isBinary && row.truth < 0.5 ? "other" : "" }));
+    ETAB.charts.scatter(holder, points, { label, x: `first: ${UNITS[data.kind]}`, y: `second: ${UNITS[data.kind]}`, diagonal: true, caption: isBinary ? "Each dot is a row: blue where the truth is the positive class, grey where it is the other. On the dashed line, both agree." : "Each dot is a frame. Above the dashed line, the second backbone overlaps the true mask better." });
+  };
+
+  ETAB.showAgreement = (a, b) => {
+    const board = ETAB.data.board;
+    const select = document.getElementById("agreement-task");
+    const both = [a, b].map(name => board.rows.find(row => row.backbone === name));
+    const tasks = a === b ? [] : board.tasks.filter(task => task.predictions && both.every(row => row.cells[task.code]));
+    document.getElementById("agreement").hidden = !tasks.length;
+    const chosen = select.value;
+    const draw = () => show(select, [a, b], (task, data, rows) => {
+      document.getElementById("agreement-note").hidden = Boolean(rows);
+      if (!rows) return;
+      twoBackbones(document.getElementById("agreement-picture"), task, data, rows);
+      const apart = [...rows].sort((x, y) => Math.abs(y.values[0] - y.values[1]) - Math.abs(x.values[0] - x.values[1])).slice(0, 10);
+      table(document.getElementById("apart"), ["Row", "Truth", "First", "Second", "First minus second", "Closer"], apart.map(row => {
+        const gap = error(row, row.values[0]) - error(row, row.values[1]);
+        return [row.name, row.truth ?? "–", ...row.values, row.values[0] - row.values[1], gap < 0 ? "first" : gap > 0 ? "second" : "both"];
+      }));
+    });
+    choices(select, tasks, draw);
+    if (tasks.some(task => task.code === chosen)) select.value = chosen;
+    draw();
+  };
+})();

@@ -1,0 +1,65 @@
+"""The predictions of a task as pages draw them: one number for each row and backbone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from etab.leaderboard.board import Board
+from etab.leaderboard.summary import printable
+from etab.results import Predictions
+from etab.site.packing import packed
+from etab.types import FloatArray, Kind
+
+# Numbers of all tasks together that a site holds: 2.7 MB as text. Larger boards have no such files.
+MOST_PREDICTIONS = 1_000_000
+
+_DRAWN = {Kind.VALUE: "score", Kind.BINARY: "score", Kind.MASK: "dice"}
+
+
+def has_predictions(board: Board) -> bool:
+    """Whether the predictions of a board are few enough for its site."""
+    return sum(len(set(table.items)) for table in board.tables.values()) <= MOST_PREDICTIONS
+
+
+def prediction_facts(board: Board, code: str) -> dict[str, Any] | None:
+    """Collect the predictions of a task.
+
+    Args:
+        board: The board, with its tables.
+        code: Code of the task.
+
+    Returns:
+        Plain values: ``kind``; ``items`` (names of the rows, sorted); ``backbones``; ``values``
+        (backbones, items), packed, the mean over the repeats of the folds: predicted values,
+        probabilities, or Dice overlaps; and ``truth`` (items,), packed, or None for masks. None
+        for a task of another kind, and without tables.
+    """
+    tables: dict[str, Predictions] = {}
+    for row in board.rows:
+        table = board.tables.get((row.backbone, code))
+        if table is not None and table.kind in _DRAWN:
+            tables[row.backbone] = table
+    if not tables:
+        return None
+    first = next(iter(tables.values()))
+    items = np.unique(first.items)
+    same = {name: table for name, table in tables.items() if set(table.items) == set(first.items)}
+    column = _DRAWN[first.kind]
+    values = np.stack([_by_item(table, column) for table in same.values()])
+    truth = _by_item(first, "truth") if "truth" in first.columns else None
+    return {
+        "kind": first.kind.value,
+        "items": [printable(item) for item in items.tolist()],
+        "backbones": list(same),
+        "values": packed(values),
+        "truth": None if truth is None else packed(truth),
+    }
+
+
+def _by_item(table: Predictions, column: str) -> FloatArray:
+    """The mean of a column over the repeats of each item, in the order of sorted items."""
+    _, place = np.unique(table.items, return_inverse=True)
+    sums = np.bincount(place, weights=table.columns[column])
+    return np.asarray(sums / np.bincount(place))

@@ -37,7 +37,7 @@ from etab.types import FloatArray, Kind
 
 _RECORD = re.compile(r"^[a-f]\d{4,5}$")
 _PATIENT = re.compile(r"^\d+$")
-# What the tasks of category f ask, by dataset and number.
+# What the tasks of category f predict, by dataset and number.
 _TASKS = {
     "cinc2016": {0: "abnormal"},
     "circor": {1: "murmur", 2: "outcome"},
@@ -144,16 +144,16 @@ def answers_2016(
                 f"unsure is {low:g} to {high:g}; wanted 0 <= low < high <= 1."
             )
         answers = np.where(score >= high, 1, np.where(score < low, -1, 0))
-        how = f"abnormal from {high:g} on, normal below {low:g}, unsure between"
+        rule = f"abnormal from {high:g} on, normal below {low:g}, unsure between"
     elif threshold is None and "answer" in table.columns:
         decided = table.columns["answer"]
         answers = np.where(decided == _UNSURE, 0, np.where(decided > _UNSURE, 1, -1))
-        how = "decided by the thresholds of the result, which were chosen on training folds"
+        rule = "decided by the thresholds of the result, which were chosen on training folds"
     else:
         lowest = _probability(0.5 if threshold is None else threshold)
         answers = np.where(score >= lowest, 1, -1)
-        how = f"abnormal from {lowest:g} on"
-    return dict(zip(table.items, answers.tolist(), strict=True)), how
+        rule = f"abnormal from {lowest:g} on"
+    return dict(zip(table.items, answers.tolist(), strict=True)), rule
 
 
 def export_cinc2016(
@@ -184,7 +184,7 @@ def export_cinc2016(
         UnsupportedOptionError: If a number is outside 0 to 1, or both options are given.
     """
     _, result, table = read_result_table(path, ["abnormal"])
-    given, how = answers_2016(table, threshold, unsure)
+    given, rule = answers_2016(table, threshold, unsure)
     scores: dict[str, Entry2016 | Entry2022] = {}
     if data is not None:
         labels, quality = read_references(data / part)
@@ -201,8 +201,8 @@ def export_cinc2016(
         }
     lines = [f"{name},{value}\n" for name, value in sorted(given.items())]
     write_atomically(out / "answers.txt", "".join(lines))
-    _write_facts(out / "answers.json", [result], how)
-    return WrittenEntry(str(out), len(given), how, scores)
+    _write_facts(out / "answers.json", [result], rule)
+    return WrittenEntry(str(out), len(given), rule, scores)
 
 
 def export_circor2022(
@@ -257,14 +257,14 @@ def export_circor2022(
     for name in sorted(murmur_rows):
         path = out / "outputs" / f"{name}.csv"
         _write_output(path, name, murmur_rows[name], outcome_rows[name])
-    how = "decided by the rules of the results, which were chosen on training folds"
+    rule = "decided by the rules of the results, which were chosen on training folds"
     if threshold is not None or "answer" not in outcome.columns:
-        how = f"outcome abnormal from {0.5 if threshold is None else threshold:g} on"
-    _write_facts(out / "answers.json", [results["murmur"], results["outcome"]], how)
+        rule = f"outcome abnormal from {0.5 if threshold is None else threshold:g} on"
+    _write_facts(out / "answers.json", [results["murmur"], results["outcome"]], rule)
     scores: dict[str, Entry2016 | Entry2022] = {}
     if data is not None:
         scores = {"2022": evaluate_circor2022(out / "outputs", data)}
-    return WrittenEntry(str(out / "outputs"), len(murmur_rows), how, scores)
+    return WrittenEntry(str(out / "outputs"), len(murmur_rows), rule, scores)
 
 
 # For each class: 0 or 1, and a score.
@@ -318,10 +318,10 @@ def _write_output(
     write_atomically(path, "\n".join(lines) + "\n")
 
 
-def _write_facts(path: Path, results: Sequence[Result], how: str) -> None:
+def _write_facts(path: Path, results: Sequence[Result], rule: str) -> None:
     """Write what answers.txt has no room for: the results, and how scores became answers."""
     facts = {
-        "decided": how,
+        "decided": rule,
         "results": [
             {
                 "identity": result.identity(),

@@ -20,7 +20,7 @@ def require_trust(trust: bool) -> None:
     """Refuse to run the program of an entry unless the caller trusts it.
 
     Args:
-        trust: Whether the caller said so (``--trust``).
+        trust: Whether the caller trusts the program (``--trust``).
 
     Raises:
         UnsupportedOptionError: If ``trust`` is False.

@@ -211,17 +211,18 @@ def read_references(folder: Path) -> tuple[dict[str, Reference], str]:
         raise DataNotFoundError(
             f"{folder} is not a folder. Pass the folder that holds REFERENCE.csv."
         )
-    alone = (folder / "REFERENCE.csv").is_file()
-    tables = (
-        [folder / "REFERENCE.csv"] if alone else sorted(folder.glob("training-?/REFERENCE.csv"))
-    )
+    single = folder / "REFERENCE.csv"
+    is_single = single.is_file()
+    tables = [single] if is_single else sorted(folder.glob("training-?/REFERENCE.csv"))
     if not tables:
         raise LayoutError(
             f"{folder} holds neither REFERENCE.csv nor training-a/ to training-f/. Pass one that "
             "does."
         )
-    labels = {name: row for table in tables for name, row in read_reference(table).items()}
-    root = folder.absolute().parent if alone else folder
+    labels: dict[str, Reference] = {}
+    for table in tables:
+        labels.update(read_reference(table))
+    root = folder.absolute().parent if is_single else folder
     sources = [
         folder / "REFERENCE-SQI.csv",
         *root.glob("training-?/REFERENCE-SQI.csv"),

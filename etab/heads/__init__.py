@@ -1,6 +1,4 @@
-"""Task heads by name. A new head is one class in ``probes.py`` or ``decoders.py`` (or a file beside
-them).
-"""
+"""Task heads by name. A new head is a class in ``probes.py``, ``decoders.py``, or a new file."""
 
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.masks import decoders as segmentation

@@ -155,7 +155,11 @@ def slaney_hz(mels: FloatArray) -> FloatArray:
 
 
 def slaney_mel(hertz: float) -> float:
-    """Convert a frequency in Hz to its position on Slaney's mel scale."""
+    """Convert a frequency to its position on Slaney's mel scale.
+
+    Args:
+        hertz: Frequency in Hz, 0 or more.
+    """
     if hertz < _BREAK_HZ:
         return hertz / _SLOPE
     log_ratio = float(np.log(hertz / _BREAK_HZ))

@@ -88,8 +88,7 @@ def beat_envelope(envelopes: FloatArray, beat: str = HOMOMORPHIC) -> FloatArray:
     if envelopes.ndim != 2 or envelopes.shape[1] <= column:
         raise UnsupportedOptionError(
             f"A series of shape {envelopes.shape} has no {beat} envelope, which is column "
-            f"{column}. "
-            f"Pass the envelopes {', '.join(KINDS)} first."
+            f"{column}. Pass the envelopes {', '.join(KINDS)} first."
         )
     envelope = np.asarray(envelopes[:, column], dtype=np.float64)
     if beat == HOMOMORPHIC:

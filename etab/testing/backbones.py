@@ -52,7 +52,7 @@ def _windows(card: BackboneCard, n: int = 3) -> Array:
 def check_backbone(card: BackboneCard) -> None:
     """Check a backbone against the contract that runs rely on.
 
-    The features of a row depend on that row alone, are finite, and are the same when computed
+    The features of a row depend only on that row, are finite, and are the same when computed
     twice. The network is frozen and in eval mode. Widths, strides and layers are those of the card.
     A backbone of sound must also read windows of other lengths than the card's. A backbone of clips
     is checked by ``etab.testing.video.check_video_backbone``.

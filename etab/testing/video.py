@@ -40,7 +40,7 @@ def recording(n: int, height: int = 96, width: int = 128) -> Array:
 def check_video_backbone(card: BackboneCard) -> None:
     """Check a backbone of clips against the contract that runs rely on.
 
-    The features of a clip depend on that clip alone and on all of its frames, are finite, and are
+    The features of a clip depend only on that clip and on all of its frames, are finite, and are
     the same when computed twice. The network is frozen, and one of the features has the width of
     the card.
 

@@ -110,7 +110,7 @@ FAULTS = [
     _fault(
         "each structure makes the moments again",
         PROBE,
-        "    if key not in kept:\n",
+        "    if key not in designs_of:\n",
         "    if True:\n",
         "structures_and_repeats_share_their_moments",
     ),

@@ -137,8 +137,8 @@ FAULTS = [
     _fault(
         "unannotated frames teach",
         PROBE,
-        "at = np.flatnonzero(s >= 0)[::every]",
-        "at = np.arange(len(s))[::every]",
+        "frames = np.flatnonzero(s >= 0)[::every]",
+        "frames = np.arange(len(s))[::every]",
         "test_frames_are_thinned_and_unannotated_ones_left_out",
     ),
     _fault(

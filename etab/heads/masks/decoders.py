@@ -250,7 +250,7 @@ class TrainedSegmentation(Head):
         recipe: Recipe,
         rates: Sequence[float],
     ) -> list[tuple[float, SegmentationNetwork, Progress]]:
-        """New networks trained on some rows, one for each learning rate.
+        """Train a new network on rows for each learning rate.
 
         They are standardised by these rows. Networks that diverged are left out.
         """
@@ -267,9 +267,9 @@ class TrainedSegmentation(Head):
             for level, (mean, deviation) in enumerate(moments):
                 network.standardise(level, mean, deviation)
 
-            def loss(some: IntArray) -> torch.Tensor:
-                logits = network(read(some)).float()
-                return mask_loss(logits, wanted[torch.as_tensor(some)])
+            def loss(batch: IntArray) -> torch.Tensor:
+                logits = network(read(batch)).float()
+                return mask_loss(logits, wanted[torch.as_tensor(batch)])
 
             return loss
 
@@ -346,8 +346,9 @@ def _threshold(scores: FloatArray, share: FloatArray) -> float:
 
 @HEADS.register("unet")
 class UNet(TrainedSegmentation):
-    """U-Net decoder trained on frozen maps for as long as a validation part of the training
-    patients says.
+    """U-Net decoder trained on frozen maps.
+
+    A validation part of the training patients decides when training ends.
     """
 
     name: ClassVar[str] = "unet"
@@ -355,8 +356,9 @@ class UNet(TrainedSegmentation):
 
 @HEADS.register("fpn")
 class FPN(TrainedSegmentation):
-    """Feature pyramid decoder trained on frozen maps for as long as a validation part of the
-    training patients says.
+    """Feature pyramid decoder trained on frozen maps.
+
+    A validation part of the training patients decides when training ends.
     """
 
     name: ClassVar[str] = "fpn"
@@ -364,8 +366,9 @@ class FPN(TrainedSegmentation):
 
 @HEADS.register("deeplabv3plus")
 class DeepLabV3Plus(TrainedSegmentation):
-    """DeepLabV3+ decoder trained on frozen maps for as long as a validation part of the training
-    patients says.
+    """DeepLabV3+ decoder trained on frozen maps.
+
+    A validation part of the training patients decides when training ends.
     """
 
     name: ClassVar[str] = "deeplabv3plus"
@@ -373,8 +376,9 @@ class DeepLabV3Plus(TrainedSegmentation):
 
 @HEADS.register("segformer")
 class SegFormer(TrainedSegmentation):
-    """SegFormer decoder trained on frozen maps for as long as a validation part of the training
-    patients says.
+    """SegFormer decoder trained on frozen maps.
+
+    A validation part of the training patients decides when training ends.
     """
 
     name: ClassVar[str] = "segformer"
@@ -382,8 +386,9 @@ class SegFormer(TrainedSegmentation):
 
 @HEADS.register("dpt")
 class DPT(TrainedSegmentation):
-    """DPT decoder trained on frozen maps for as long as a validation part of the training patients
-    says.
+    """DPT decoder trained on frozen maps.
+
+    A validation part of the training patients decides when training ends.
     """
 
     name: ClassVar[str] = "dpt"
@@ -391,8 +396,9 @@ class DPT(TrainedSegmentation):
 
 @HEADS.register("unetplusplus")
 class UNetPlusPlus(TrainedSegmentation):
-    """U-Net++ decoder trained on frozen maps for as long as a validation part of the training
-    patients says.
+    """U-Net++ decoder trained on frozen maps.
+
+    A validation part of the training patients decides when training ends.
     """
 
     name: ClassVar[str] = "unetplusplus"
@@ -400,8 +406,9 @@ class UNetPlusPlus(TrainedSegmentation):
 
 @HEADS.register("manet")
 class MAnet(TrainedSegmentation):
-    """MAnet decoder trained on frozen maps for as long as a validation part of the training
-    patients says.
+    """MAnet decoder trained on frozen maps.
+
+    A validation part of the training patients decides when training ends.
     """
 
     name: ClassVar[str] = "manet"
@@ -409,8 +416,9 @@ class MAnet(TrainedSegmentation):
 
 @HEADS.register("linknet")
 class Linknet(TrainedSegmentation):
-    """LinkNet decoder trained on frozen maps for as long as a validation part of the training
-    patients says.
+    """LinkNet decoder trained on frozen maps.
+
+    A validation part of the training patients decides when training ends.
     """
 
     name: ClassVar[str] = "linknet"
@@ -418,8 +426,9 @@ class Linknet(TrainedSegmentation):
 
 @HEADS.register("pspnet")
 class PSPNet(TrainedSegmentation):
-    """PSPNet decoder trained on frozen maps for as long as a validation part of the training
-    patients says.
+    """PSPNet decoder trained on frozen maps.
+
+    A validation part of the training patients decides when training ends.
     """
 
     name: ClassVar[str] = "pspnet"
@@ -427,8 +436,9 @@ class PSPNet(TrainedSegmentation):
 
 @HEADS.register("deeplabv3")
 class DeepLabV3(TrainedSegmentation):
-    """DeepLabV3 decoder trained on frozen maps for as long as a validation part of the training
-    patients says.
+    """DeepLabV3 decoder trained on frozen maps.
+
+    A validation part of the training patients decides when training ends.
     """
 
     name: ClassVar[str] = "deeplabv3"
@@ -436,8 +446,9 @@ class DeepLabV3(TrainedSegmentation):
 
 @HEADS.register("upernet")
 class UPerNet(TrainedSegmentation):
-    """UPerNet decoder trained on frozen maps for as long as a validation part of the training
-    patients says.
+    """UPerNet decoder trained on frozen maps.
+
+    A validation part of the training patients decides when training ends.
     """
 
     name: ClassVar[str] = "upernet"
@@ -445,8 +456,9 @@ class UPerNet(TrainedSegmentation):
 
 @HEADS.register("topformer")
 class TopFormer(TrainedSegmentation):
-    """TopFormer-like head trained on frozen maps for as long as a validation part of the training
-    patients says.
+    """TopFormer-like head trained on frozen maps.
+
+    A validation part of the training patients decides when training ends.
     """
 
     name: ClassVar[str] = "topformer"

@@ -74,7 +74,14 @@ class LogisticFits:
         )
 
     def pick(self, which: Sequence[int]) -> LogisticFits:
-        """Select fits by index, in the given order."""
+        """Select fits by index.
+
+        Args:
+            which: Indexes of fits.
+
+        Returns:
+            These fits, in the order of ``which``.
+        """
         index = list(which)
         return LogisticFits(self.weights[:, index], self.intercepts[index], self.gaps[index])
 
@@ -298,8 +305,8 @@ class FitScale:
             float(start.intercepts[i]),
         )
         centre = steep.first / steep.n if steep.n > 0 else mean
-        own, curved = standardised(steep.second, max(steep.n, 1e-12), centre)
-        ratio = (own / deviation).astype(np.float32)
+        curved_deviation, curved = standardised(steep.second, max(steep.n, 1e-12), centre)
+        ratio = (curved_deviation / deviation).astype(np.float32)
         curved *= (steep.n / n) * ratio[:, None] * ratio
         even = flat + _EVEN * (steep.n / n + flat)
         curved += np.float32(even) * correlations

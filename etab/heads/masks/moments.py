@@ -44,7 +44,14 @@ class Moments:
     second: FloatArray
 
     def plus(self, others: Sequence[Moments]) -> Moments:
-        """Add other moments."""
+        """Add other moments.
+
+        Args:
+            others: The moments of other points.
+
+        Returns:
+            The moments of all points.
+        """
         first = self.first.copy()
         second = self.second.copy()
         for other in others:
@@ -62,7 +69,14 @@ class LabelSums:
     xy: FloatArray
 
     def plus(self, others: Sequence[LabelSums]) -> LabelSums:
-        """Add other sums."""
+        """Add other sums.
+
+        Args:
+            others: The sums of other points.
+
+        Returns:
+            The sums of all points.
+        """
         every = (self, *others)
         return LabelSums(
             y=sum(sums.y for sums in every),

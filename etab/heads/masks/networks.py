@@ -201,7 +201,14 @@ class Reassembled(nn.Module):
         )
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """Fuse the levels to (n, width, 2 * grid, 2 * grid)."""
+        """Fuse the levels.
+
+        Args:
+            levels: Maps (n, width, side, side), fine to coarse.
+
+        Returns:
+            (n, width, 2 * grid, 2 * grid).
+        """
         fused: Tensor = self.net(list(levels), [None] * N_LEVELS)
         return fused
 
@@ -214,7 +221,14 @@ class Together(nn.Module):
     """The levels side by side at the finest resolution, for a linear layer on the maps."""
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """Stack the levels to (n, 4 * width, grid, grid)."""
+        """Resample the levels to the finest grid and stack their channels.
+
+        Args:
+            levels: Maps (n, width, side, side), fine to coarse.
+
+        Returns:
+            (n, 4 * width, grid, grid).
+        """
         side = levels[0].shape[-1]
         return torch.cat([resize_map(m, side) for m in levels], dim=1)
 
@@ -245,7 +259,14 @@ class TokenPyramid(nn.Module):
         self.add = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(N_LEVELS))
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """Decode the levels to (n, width, grid, grid)."""
+        """Decode the levels.
+
+        Args:
+            levels: Maps (n, width, side, side), fine to coarse.
+
+        Returns:
+            (n, width, grid, grid).
+        """
         side = levels[-1].shape[-1]
         fine = levels[0].shape[-1]
         pooled = [functional.adaptive_avg_pool2d(m, side) for m in levels]
@@ -348,7 +369,11 @@ class SegmentationNetwork(nn.Module):
         getattr(self, f"deviation{level}").copy_(deviation.view(-1, 1, 1))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Compute the logits of the structures on the grid."""
+        """Compute the logits of the structures on the grid.
+
+        Args:
+            maps: Feature maps (n, channels, side, side) of the four levels.
+        """
         levels = []
         for i, (m, project) in enumerate(zip(maps, self.project, strict=True)):
             centred = resize_map(m, self.sides[i]) - getattr(self, f"mean{i}")

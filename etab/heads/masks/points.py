@@ -64,10 +64,10 @@ def positions_of_lattices() -> FloatArray:
 def axis_weights(size: int) -> FloatArray:
     """Compute the matrix (GRID, size) that resamples an axis linearly between pixel centres."""
     points = np.arange(GRID)
-    at = np.clip((points + 0.5) * size / GRID - 0.5, 0, size - 1)
-    low = np.minimum(at.astype(int), max(size - 2, 0))
+    positions_on_axis = np.clip((points + 0.5) * size / GRID - 0.5, 0, size - 1)
+    low = np.minimum(positions_on_axis.astype(int), max(size - 2, 0))
     high = np.minimum(low + 1, size - 1)
-    share = at - low
+    share = positions_on_axis - low
     out = np.zeros((GRID, size), dtype=np.float32)
     out[points, low] += 1 - share
     out[points, high] += share
@@ -75,7 +75,14 @@ def axis_weights(size: int) -> FloatArray:
 
 
 def smooth(scores: FloatArray) -> FloatArray:
-    """Average over the 3 x 3 neighbourhood in the last two axes, with edges repeated."""
+    """Average over the 3 x 3 neighbourhood in the last two axes, with edges repeated.
+
+    Args:
+        scores: (..., h, w).
+
+    Returns:
+        (..., h, w).
+    """
     leading = [(0, 0)] * (scores.ndim - 2)
     padded = np.pad(scores, [*leading, (1, 1), (1, 1)], mode="edge")
     rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
@@ -83,12 +90,7 @@ def smooth(scores: FloatArray) -> FloatArray:
     return np.asarray(sums / 9)
 
 
-def _operator(
-    h: int,
-    w: int,
-    pooling: str,
-    phase: int,
-) -> FloatArray:
+def _operator(h: int, w: int, pooling: str, phase: int) -> FloatArray:
     """Linear map (points, h * w) from a feature map to the lattice of a phase, smoothed."""
     # One map for each point of the feature map, 1 there and 0 elsewhere.
     maps = np.eye(h * w, dtype=np.float32).reshape(h * w, h, w)
@@ -160,12 +162,7 @@ def _narrow(values: FloatArray, out: Array) -> None:
     torch.from_numpy(out).copy_(torch.from_numpy(values))
 
 
-def widen(
-    half: Array,
-    out: FloatArray,
-    *,
-    turned: bool = False,
-) -> FloatArray:
+def widen(half: Array, out: FloatArray, *, turned: bool = False) -> FloatArray:
     """Convert float16 values to single precision; torch is many times faster at this than NumPy.
 
     Args:
@@ -203,13 +200,10 @@ def sample_points(maps: Sequence[Any], budget: int) -> dict[str, Points]:
     n = len(maps[0])
     points = len(lattice(0))
     path = getattr(maps[0], "path", None)
+    folder = None if path is None else path.parent.parent
     stores = []
     for _ in POOLINGS:
-        store = Spill(
-            (n, points, width),
-            budget=budget // len(POOLINGS),
-            folder=path and path.parent.parent,
-        )
+        store = Spill((n, points, width), budget=budget // len(POOLINGS), folder=folder)
         stores.append(store)
     operators = [_operators(m.shape[2], m.shape[3]) for m in maps]
     for start in range(0, n, MAPS_AT_ONCE):

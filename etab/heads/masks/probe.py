@@ -94,25 +94,27 @@ def designs_of(
     if memo.get("linear_seg points", (None,))[0] != shapes:
         memo["linear_seg"] = {}
         memo["linear_seg points"] = (shapes, sample_points(features.maps, budget))
-    kept: dict[bytes, dict[str, Design]] = memo.setdefault("linear_seg", {})
-    if key not in kept:
-        _make_room(kept)
+    designs_of: dict[bytes, dict[str, Design]] = memo.setdefault("linear_seg", {})
+    if key not in designs_of:
+        _make_room(designs_of)
         points: dict[str, Points] = memo["linear_seg points"][1]
-        kept[key] = {p: Design(points[p], parts) for p in POOLINGS}
-    return kept[key]
+        designs_of[key] = {p: Design(points[p], parts) for p in POOLINGS}
+    return designs_of[key]
 
 
-def _make_room(kept: dict[bytes, dict[str, Design]]) -> None:
+def _make_room(designs_of: dict[bytes, dict[str, Design]]) -> None:
     """Drop designs until another one fits.
 
     Every structure goes through the same divisions of the rows in the same order. The division
     that was made last is therefore the one that is needed last.
     """
-    while kept:
-        sizes = [sum(design.nbytes for design in designs.values()) for designs in kept.values()]
+    while designs_of:
+        sizes = []
+        for designs in designs_of.values():
+            sizes.append(sum(design.nbytes for design in designs.values()))
         if sum(sizes) + max(sizes) <= DESIGN_BYTES:
             return
-        del kept[next(reversed(kept))]
+        del designs_of[next(reversed(designs_of))]
 
 
 def inner_errors(
@@ -175,7 +177,7 @@ class Cut:
 
     Attributes:
         level: Scores of at least this are inside.
-        largest: Whether only the largest connected component is kept.
+        largest: Whether only the largest connected component counts.
         dice: Mean Dice of the masks that the rule was chosen on.
     """
 

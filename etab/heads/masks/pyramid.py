@@ -119,7 +119,14 @@ class Pyramid:
         return held
 
     def rows(self, index: IntArray) -> list[Any]:
-        """Return float32 tensors (rows, channels, side, side) of the four levels."""
+        """Read the maps of rows at the four levels.
+
+        Args:
+            index: The rows.
+
+        Returns:
+            Float32 tensors (rows, channels, side, side) of the levels.
+        """
         import torch
 
         if self.held is None:
@@ -148,7 +155,14 @@ class Pyramid:
         ]
 
     def moments(self, rows: IntArray) -> list[tuple[Any, Any]]:
-        """Compute the mean and deviation (channels,) of each level over some rows."""
+        """Compute the mean and deviation of each level over rows.
+
+        Args:
+            rows: The rows.
+
+        Returns:
+            (mean, deviation), each (channels,), of each level.
+        """
         import torch
 
         # Sums of the values and of their squares.
@@ -200,7 +214,7 @@ def refuse_maps(name: str, maps: Sequence[Any]) -> None:
 
 
 class LastRows:
-    """A reader that remembers the last rows: networks that train together read the same rows."""
+    """A reader that stores the last rows: networks that train together read the same rows."""
 
     def __init__(self, read: Callable[[IntArray], Any]) -> None:
         """Take the function that reads rows."""

@@ -303,9 +303,9 @@ class TemporalHead(Head):
         is_real = target.kind in (Kind.VALUE, Kind.BINARY)
         wanted = torch.as_tensor(y, dtype=torch.float32 if is_real else torch.int64)
 
-        def loss(some: IntArray) -> torch.Tensor:
-            logits = network(_tensor(values, some))
-            return _loss(logits, wanted[torch.as_tensor(some)], target)
+        def loss(batch: IntArray) -> torch.Tensor:
+            logits = network(_tensor(values, batch))
+            return _loss(logits, wanted[torch.as_tensor(batch)], target)
 
         rate, decay = pair
         recipe = replace(

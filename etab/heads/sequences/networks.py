@@ -20,7 +20,14 @@ class MeanPoolNetwork(nn.Module):
     """The mean over time: (n, T, w) to (n, w)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Average the steps."""
+        """Average the steps.
+
+        Args:
+            x: (n, T, width).
+
+        Returns:
+            (n, width).
+        """
         return x.mean(dim=1)
 
 
@@ -35,14 +42,28 @@ class AttentionPoolNetwork(nn.Module):
         self.score = nn.Linear(hidden, 1)
 
     def weights(self, x: Tensor) -> Tensor:
-        """Compute weights (n, T) of the steps, which sum to 1."""
+        """Compute the weights of the steps, which sum to 1.
+
+        Args:
+            x: (n, T, width).
+
+        Returns:
+            (n, T).
+        """
         content = self.content(x).tanh()
         gate = self.gate(x).sigmoid()
         score: Tensor = self.score(content * gate)
         return score[..., 0].softmax(dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Average the steps by their weights."""
+        """Average the steps by their weights.
+
+        Args:
+            x: (n, T, width).
+
+        Returns:
+            (n, width).
+        """
         return torch.einsum("nt,ntw->nw", self.weights(x), x)
 
 
@@ -199,7 +220,11 @@ class TemporalNetwork(nn.Module):
         self.get_buffer("deviation").copy_(deviation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits."""
+        """Compute the logits.
+
+        Args:
+            x: (n, T, channels).
+        """
         x = (x - self.get_buffer("mean")) / self.get_buffer("deviation")
         out = self.body(self.project(x))
         if not self.steps:

@@ -90,12 +90,12 @@ def select_frames(
     classes = []
     rows = []
     for row, (x, s) in enumerate(zip(series, states, strict=True)):
-        at = np.flatnonzero(s >= 0)[::every]
-        neighbours = np.clip(at[:, None] + AROUND, 0, len(s) - 1)
+        frames = np.flatnonzero(s >= 0)[::every]
+        neighbours = np.clip(frames[:, None] + AROUND, 0, len(s) - 1)
         values = np.asarray(x, dtype=np.float32)
         features.append(values[neighbours])
-        classes.append(s[at].astype(np.int64))
-        rows.append(np.full(len(at), row))
+        classes.append(s[frames].astype(np.int64))
+        rows.append(np.full(len(frames), row))
     return AnnotatedFrames(
         np.concatenate(features),
         np.concatenate(classes),
@@ -203,7 +203,14 @@ class Emission:
     prior: FloatArray
 
     def log_probability(self, x: FloatArray) -> FloatArray:
-        """Compute the log-probabilities of the states (n, 4) of frames (n, around, d)."""
+        """Compute the log-probabilities of the states.
+
+        Args:
+            x: (n, around, d) features of frames.
+
+        Returns:
+            (n, 4).
+        """
         logits = self.basis(x) @ self.weights + self.intercept
         logits -= logits.max(axis=1, keepdims=True)
         sums = np.exp(logits).sum(axis=1, keepdims=True)

@@ -62,7 +62,14 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (n, inside, frames) to (n, width, frames)."""
+        """Apply the block.
+
+        Args:
+            x: (n, inside, frames).
+
+        Returns:
+            (n, width, frames).
+        """
         x = functional.gelu(self.norms[0](self.first(x)))
         second = self.second(self.dropout(x))
         out: Tensor = x + functional.gelu(self.norms[1](second))
@@ -104,7 +111,14 @@ class StateUNet(nn.Module):
         self.answer = nn.Conv1d(width, N_STATES, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map series (n, channels, frames), frames a multiple of 16, to logits (n, 4, frames)."""
+        """Compute the logits of the states.
+
+        Args:
+            x: Series (n, channels, frames); the number of frames is a multiple of 16.
+
+        Returns:
+            (n, 4, frames).
+        """
         levels = []
         for level, block in enumerate(self.down):
             if level:
@@ -150,12 +164,12 @@ def crops(
             stretch = 0.8 * 1.5625 ** chance[0]
             middle = annotated[int(chance[1] * (len(annotated) - 1))]
             before = frames * chance[2]
-        at = middle + stretch * (np.arange(frames) - before)
+        position = middle + stretch * (np.arange(frames) - before)
         last = len(x) - 1
-        inside = (at >= 0) & (at <= last)
-        low = np.clip(np.floor(at).astype(np.int64), 0, last)
+        inside = (position >= 0) & (position <= last)
+        low = np.clip(np.floor(position).astype(np.int64), 0, last)
         high = np.minimum(low + 1, last)
-        part = (at - np.floor(at))[:, None]
+        part = (position - np.floor(position))[:, None]
         between = x[low] * (1 - part) + x[high] * part
         crop = np.where(inside[:, None], between, 0.0)
         xs[i] = torch.from_numpy(np.ascontiguousarray(crop.T, dtype=np.float32))
@@ -257,7 +271,14 @@ class StateModel:
         return states
 
     def save(self, folder: Path) -> None:
-        """Write weights and durations with a checksum; raises StorageError."""
+        """Write weights and durations with a checksum.
+
+        Args:
+            folder: The folder of the checkpoint.
+
+        Raises:
+            StorageError: The folder cannot be written.
+        """
         tensors = {}
         for i, network in enumerate(self.networks):
             for key, tensor in network.state_dict().items():
@@ -274,7 +295,15 @@ class StateModel:
 
     @classmethod
     def load(cls, folder: Path) -> StateModel:
-        """Read what ``save`` wrote; raises CorruptFileError, or WeightsError for another model."""
+        """Read a model that ``save`` wrote.
+
+        Args:
+            folder: The folder of the checkpoint.
+
+        Raises:
+            CorruptFileError: A file cannot be read.
+            WeightsError: The checkpoint is of another model.
+        """
         state, tensors = read_checkpoint(folder)
         facts = state.get("states")
         if facts is None:
@@ -363,8 +392,8 @@ def fit_networks(
         inside = np.setdiff1d(rows, part)
         tickets = (inside[:, None] * repeats + np.arange(repeats)).ravel()
 
-        def of(some: IntArray, network: StateUNet = network) -> Tensor:
-            recordings = some // repeats
+        def of(batch: IntArray, network: StateUNet = network) -> Tensor:
+            recordings = batch // repeats
             x, y = crops(
                 [series[j] for j in recordings],
                 [states[j] for j in recordings],

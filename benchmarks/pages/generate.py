@@ -12,7 +12,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs" / "reference"
 PAGES = {
     "datasets.md": ("datasets", "targets", "views"),
     "tasks.md": ("tasks", "cross", "metrics"),
-    "backbones.md": ("backbones", "video"),
+    "backbones.md": ("backbones", "video", "echo"),
     "heads.md": ("heads",),
     "zoo.md": (),
     "finetuning.md": (),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from etab.backbones.base import Backbone, BackboneCard
+from etab.backbones.image import echonet
 from etab.backbones.image import named as _image  # noqa: F401  (registers)
 from etab.backbones.own.installed import installed, installed_card
 from etab.backbones.registered import BACKBONES, Entry, register
@@ -160,6 +161,8 @@ def _of_torchvision(base: str, seed: int | None) -> BackboneCard:
 def _of_file(base: str, seed: int | None) -> BackboneCard:
     if video.knows(base):
         return video.clip_card(base, seed)
+    if base.endswith(f"@{echonet.ECHONET_SEG}"):
+        return echonet.segmentation_card(base, seed)
     if seed is not None:
         raise _no_twin(base)
     from etab.backbones.image import open as image_open

@@ -65,6 +65,7 @@ def to_safetensors(
         or does not fit the network; the keys are listed. StorageError: ``target`` cannot be
         written.
     """
+    from etab.backbones.image import echonet
     from etab.backbones.image import open as image_open
     from etab.backbones.video import named as video
     from etab.backbones.weights.fit import unpack
@@ -75,6 +76,8 @@ def to_safetensors(
     what = f"{source} as {network}"
     if network in video.clip_names():
         fitted = video.clip_weights(network, content, what, take)
+    elif network == echonet.ECHONET_SEG:
+        fitted = echonet.segmentation_weights(content, what, take)
     elif network:
         fitted = image_open.image_weights(network, content, what, take)
     else:
@@ -84,10 +87,12 @@ def to_safetensors(
 
 
 def _refuse_options(target: Path, network: str, take: str) -> None:
+    from etab.backbones.image.echonet import ECHONET_SEG
     from etab.backbones.video import named as video
 
-    if network and network not in video.clip_names() and not network.startswith(_IMAGE_NETWORKS):
-        known = [*video.clip_names(), "timm/<model>", "torchvision/<model>"]
+    names = [*video.clip_names(), ECHONET_SEG]
+    if network and network not in names and not network.startswith(_IMAGE_NETWORKS):
+        known = [*names, "timm/<model>", "torchvision/<model>"]
         raise unknown("network", network, known)
     if take and not network:
         raise UnsupportedOptionError("--take chooses among networks that fit; name --network too.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from etab import backbones, datasets, heads
 from etab.backbones.base import BackboneCard
+from etab.backbones.checked import CHECKS
 from etab.echo import views
 from etab.heads.base import Head
 from etab.metrics import METRICS
@@ -158,6 +159,31 @@ def video_table() -> ListTable:
             )
             for c in cards
         ],
+    )
+
+
+@TABLES.register("echo")
+def echo_table() -> ListTable:
+    """List the networks published for echocardiography, and how each adapter was checked."""
+    rows = []
+    for name, check in CHECKS.items():
+        card = backbones.card(name)
+        of_input = card.clip or f"{card.size} px, single frames"
+        data = ", ".join(card.pretraining_sets)
+        signed = check.by_authors or "not yet"
+        rows.append((name, card.title, of_input, data, card.licence, check, signed))
+    return _table(
+        "Networks published for echocardiography",
+        (
+            "name",
+            "what it is",
+            "input",
+            "pretrained on",
+            "licence",
+            "largest difference from the upstream input",
+            "checked by its authors",
+        ),
+        rows,
     )
 
 

@@ -16,11 +16,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from etab import backbones
+from etab.backbones.checked import CHECKS
 from etab.backbones.video import named as video
 from etab.backbones.video import networks as clipnets
 from etab.backbones.video.contract import ClipContract
+from etab.backbones.video.echocardmae import EchoCardMAE
 from etab.cli import convert as cli_convert
 from etab.cli import main as cli
+from etab.cli.listing import TABLES
 from etab.errors import (
     IncompatibleError,
     StorageError,
@@ -33,7 +36,7 @@ from etab.runs.run import Run
 from etab.testing.video import check_video_backbone, recording
 from etab.types import Array, Features, Record
 
-PUBLISHED = ("echoprime", "panecho", "echoclip", "echofm")
+PUBLISHED = ("echoprime", "panecho", "echoclip", "echofm", "echonet_ef", "echocardmae")
 SHAPES = [(40, 112, 112), (20, 300, 400), (7, 433, 310), (31, 601, 435), (32, 224, 224)]
 
 
@@ -120,15 +123,54 @@ def echofm(frames: Array) -> Tensor:
     )
 
 
+ECHONET = ((0.1257, 0.1271, 0.1292), (0.1951, 0.1957, 0.1974))
+
+
+def small_video(frames: Array) -> Array:
+    """Frames of 112 px, as the videos of EchoNet-Dynamic are; three equal channels."""
+    shrinks = min(frames.shape[1:]) >= 112
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = [cv2.resize(f, (112, 112), interpolation=method) for f in frames]
+    return np.stack([np.stack(resized)] * 3).astype(np.float32)
+
+
+def echonet_ef(frames: Array) -> Tensor:
+    """0-255 less mean by std, zeros up to 64 frames, then every second of 32."""
+    video_of = small_video(frames)
+    mean, std = (255 * np.array(part, np.float32).reshape(3, 1, 1, 1) for part in ECHONET)
+    video_of = (video_of - mean) / std
+    missing = max(0, 64 - video_of.shape[1])
+    padded = np.concatenate([video_of, np.zeros((3, missing, 112, 112), np.float32)], axis=1)
+    return torch.from_numpy(padded[:, 2 * np.arange(32)])
+
+
+def echocardmae(frames: Array) -> Tensor:
+    """Black frames up to 61, every fourth of 16, then [0, 1] less mean by std."""
+    video_of = small_video(frames)
+    missing = max(0, 61 - video_of.shape[1])
+    padded = np.concatenate([video_of, np.zeros((3, missing, 112, 112), np.float32)], axis=1)
+    mean, std = (np.array(part, np.float32).reshape(3, 1, 1, 1) for part in ECHONET)
+    return torch.from_numpy((padded[:, 4 * np.arange(16)] / 255 - mean) / std)
+
+
+OF_AUTHORS = {
+    "echoprime": echoprime,
+    "panecho": panecho,
+    "echoclip": echoclip,
+    "echofm": echofm,
+    "echonet_ef": echonet_ef,
+    "echocardmae": echocardmae,
+}
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_input_is_that_of_the_published_code(name: str, shape: tuple[int, int, int]) -> None:
     frames = recording(*shape)
     mine, there = fed(name, frames)
-    theirs = {"echoprime": echoprime, "panecho": panecho, "echoclip": echoclip, "echofm": echofm}[
-        name
-    ](frames)
-    assert mine.shape == (3, contract(name).frames, 224, 224)
+    theirs = OF_AUTHORS[name](frames)
+    size = contract(name).size
+    assert mine.shape == (3, contract(name).frames, size, size)
     shown = mine[:, torch.from_numpy(there)] if name == "echoclip" else mine
     assert shown.shape == theirs.shape
     torch.testing.assert_close(shown, theirs, rtol=0, atol=2e-6)
@@ -151,16 +193,18 @@ def test_a_clip_may_begin_later() -> None:
 def test_the_rules_for_short_recordings() -> None:
     found = {
         short: ClipContract(5, 2, short=short).numbers(6)
-        for short in ("zeros", "hold", "loop", "fewer")
+        for short in ("zeros", "black", "hold", "loop", "fewer")
     }
     assert {short: numbers.tolist() for short, (numbers, _) in found.items()} == {
         "zeros": [0, 2, 4, 4, 4],
+        "black": [0, 2, 4, 4, 4],
         "hold": [0, 2, 4, 5, 5],
         "loop": [0, 2, 4, 0, 2],
         "fewer": [0, 2, 4, 4, 4],
     }
     assert {short: int(there.sum()) for short, (_, there) in found.items()} == {
         "zeros": 3,
+        "black": 3,
         "hold": 5,
         "loop": 5,
         "fewer": 3,
@@ -182,6 +226,20 @@ def test_cards_are_complete_and_need_no_weights() -> None:
         assert max(card.mean) < 1, f"{name}: the card's mean is on the [0, 1] scale"
     with pytest.raises(UnknownNameError, match="Did you mean 'echoprime'"):
         backbones.card("echo_prime")
+
+
+def test_every_published_network_lists_its_check() -> None:
+    assert set(CHECKS) == {*PUBLISHED, "echonet_seg"}
+    for name, check in CHECKS.items():
+        assert check.difference <= 2e-6, name
+        assert check.repository.split("/")[1].lower() in backbones.card(
+            name
+        ).source.lower().replace("echonetdynamic", "dynamic").replace("echo-clip", "echo_clip"), (
+            name
+        )
+    table = TABLES["echo"]()
+    assert [row[0] for row in table.rows] == list(CHECKS)
+    assert all(row[-1] for row in table.rows)
 
 
 def test_published_weights_are_asked_for() -> None:
@@ -267,6 +325,10 @@ def test_of_a_published_file_only_named_parts_are_left_out() -> None:
         x,
     )
     assert list(video.own_state("echofm", mae)) == ["norm.bias"]
+    card_mae = dict.fromkeys(
+        ("encoder.norm.bias", "decoder.head.bias", "encoder_to_decoder.weight", "mask_token"), x
+    )
+    assert list(video.own_state("echocardmae", card_mae)) == ["norm.bias"]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -296,6 +358,13 @@ def test_keys_are_the_published_ones(name: str) -> None:
             "blocks.23.attn.q.weight",
             "norm.bias",
         },
+        "echonet_ef": {"stem.0.weight", "layer4.1.conv2.0.3.weight", "fc.bias"},
+        "echocardmae": {
+            "patch_embed.proj.weight",
+            "blocks.11.attn.qkv.weight",
+            "blocks.0.attn.v_bias",
+            "norm.bias",
+        },
     }[name]
     assert some <= keys
     state = {key: torch.zeros(1) for key in ("stranger", min(keys))}
@@ -320,6 +389,38 @@ def test_panecho_reads_planes_as_they_lie() -> None:
     torch.testing.assert_close(
         mixed[0, 3, :2], torch.tensor([np.sin(3.0), np.cos(3.0)], dtype=torch.float32)
     )
+
+
+def test_echocardmae_is_a_transformer_over_tubes() -> None:
+    """The encoder once more, in plain steps, with random weights and biases."""
+    torch.manual_seed(0)
+    net: Any = EchoCardMAE(12, 2, 3, frames=4, size=16, tube=(2, 8, 8)).eval()
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    x = torch.rand(2, 3, 4, 16, 16)
+    place = torch.arange(8)[:, None]
+    column = torch.arange(12)[None]
+    angle = place / 10000 ** (2 * (column // 2) / 12)
+    table = torch.where(column % 2 == 0, angle.sin(), angle.cos())
+    tokens = nn.functional.conv3d(
+        x, net.patch_embed.proj.weight, net.patch_embed.proj.bias, stride=(2, 8, 8)
+    )
+    tokens = tokens.flatten(2).transpose(1, 2) + table
+    for block in net.blocks:
+        wide = block.norm1(tokens) @ block.attn.qkv.weight.T
+        q, k, v = wide.chunk(3, dim=2)
+        heads = []
+        for i in range(3):
+            part = slice(4 * i, 4 * i + 4)
+            scores = q[..., part] @ k[..., part].transpose(1, 2) / 2
+            heads.append(scores.softmax(dim=2) @ v[..., part])
+        tokens = tokens + block.attn.proj(torch.cat(heads, dim=2))
+        tokens = tokens + block.mlp.fc2(nn.functional.gelu(block.mlp.fc1(block.norm2(tokens))))
+    wanted = net.norm(tokens)
+    torch.testing.assert_close(net(x).flatten(1, 2), wanted, rtol=1e-4, atol=1e-5)
+    pooled, sequences = net.embed(x, torch.ones(2, 4))
+    torch.testing.assert_close(pooled["tokens/mean"], wanted.mean(dim=1), rtol=1e-4, atol=1e-5)
+    assert sequences["tokens"].shape == (2, 2, 12)
 
 
 def test_echofm_is_a_transformer_over_tubes() -> None:

@@ -115,7 +115,7 @@ FAULTS = [
     ),
     Fault(
         "clips: EchoPrime on the 0-1 scale",
-        ROWS,
+        "etab/backbones/video/published.py",
         'short="zeros", unit=1.0',
         'short="zeros", unit=255.0',
         VIDEO,
@@ -224,5 +224,33 @@ FAULTS = [
         "            stored[self.at : self.at + k] = block\n",
         "            stored[:k] = block\n",
         HEADS,
+    ),
+    Fault(
+        "video: what follows a short recording is the mean in place of black",
+        CONTRACTS,
+        'if exists is not None and self.short == "black":',
+        "if False:",
+        VIDEO,
+    ),
+    Fault(
+        "video: EchoCardMAE adds the biases that its code never adds",
+        "etab/backbones/video/echocardmae.py",
+        "values = functional.scaled_dot_product_attention(q, k, v)",
+        "values = functional.scaled_dot_product_attention(q, k, v) + self.v_bias[: v.shape[-1]]",
+        VIDEO,
+    ),
+    Fault(
+        "video: tubes of EchoCardMAE have no place",
+        "etab/backbones/video/echocardmae.py",
+        "tokens = tokens + sine_table",
+        "tokens = tokens + 0 * sine_table",
+        VIDEO,
+    ),
+    Fault(
+        "echonet_seg: a file without its output layer is taken",
+        "etab/backbones/image/echonet.py",
+        "fit.load_file(network, file, ECHONET_SEG)",
+        "fit.load_file(network, file, ECHONET_SEG, head=('classifier.4.weight', 'classifier.4.bias'))",
+        ("tests/backbones/test_echonet_seg.py",),
     ),
 ]

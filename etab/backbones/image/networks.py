@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -239,3 +239,38 @@ def _is_square_map(output: Any, size: int) -> bool:
         return False
     height, width = output.shape[2:]
     return height == width and 1 < height < size
+
+
+def module_taps(network: nn.Module, names: Mapping[str, str]) -> Taps:
+    """Tap a network at named modules whose outputs are maps.
+
+    Args:
+        network: The network.
+        names: Module of each layer, {layer: module}, in the order of the layers.
+
+    Returns:
+        A function of normalised frames.
+    """
+    modules = dict(network.named_modules())
+
+    def taps(x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
+        outputs: dict[str, Tensor] = {}
+        hooks = []
+        for layer, module in names.items():
+            hooks.append(modules[module].register_forward_hook(_copying(outputs, layer)))
+        try:
+            network(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [(layer, outputs[layer], None) for layer in names]
+
+    return taps
+
+
+def _copying(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
+    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        # A copy, because the next module may work in place (ReLU).
+        outputs[name] = output.clone()
+
+    return hook

@@ -14,7 +14,7 @@ import numpy as np
 from etab.errors import UnsupportedOptionError
 from etab.types import Array, IntArray
 
-SHORT = ("zeros", "hold", "loop", "fewer")
+SHORT = ("zeros", "black", "hold", "loop", "fewer")
 PILLOW_FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 FITTINGS = (
     "squash",
@@ -38,8 +38,8 @@ class ClipContract:
             resized to 8/7 of the size (256 for 224), then the middle cut out. "pillow": resized
             with Pillow's bilinear filter; "pillow bicubic": with another filter of Pillow.
         short: What follows the end of a recording. "hold": its last frame. "loop": the recording
-            again from its beginning. "zeros": zeros after normalisation. "fewer": nothing, the
-            existing frames are averaged.
+            again from its beginning. "zeros": zeros after normalisation. "black": zeros before
+            it. "fewer": nothing, the existing frames are averaged.
         unit: Divisor of the pixels before ``mean`` and ``std`` are applied: 255, or 1 where they
             are on the 0 to 255 scale.
         mean: Mean of each channel.
@@ -199,7 +199,7 @@ class ClipContract:
         Args:
             x: uint8 torch tensor (n, frames, size, size).
             exists: Boolean tensor (n, frames), False beyond the end of the recording; None where
-                all frames exist. Only the rule "zeros" uses it.
+                all frames exist. Only the rules "zeros" and "black" use it.
 
         Returns:
             float32 tensor (n, 3, frames, size, size), normalised by ``unit``, ``mean`` and ``std``.
@@ -208,6 +208,8 @@ class ClipContract:
 
         mean = torch.tensor(self.mean, device=x.device).view(1, -1, 1, 1, 1)
         std = torch.tensor(self.std, device=x.device).view(1, -1, 1, 1, 1)
+        if exists is not None and self.short == "black":
+            x = x * exists.to(x)[..., None, None]
         f = (x.to(torch.float32) / self.unit)[:, None].expand(-1, len(self.mean), -1, -1, -1)
         f = (f - mean) / std
         if exists is not None and self.short == "zeros":

@@ -1,55 +1,29 @@
-"""Backbones of whole clips by name: six of torchvision, and four published for echocardiography.
+"""Backbones of whole clips by name: six of torchvision, and those published for echocardiography.
 
 The weights of torchvision's networks are fetched from its hub. A published network needs a file of
-the user: ``local:<file>@echoprime``. To add a network, add a row to ``_TORCHVISION`` or
-``_PUBLISHED``.
+the user: ``local:<file>@echoprime``. To add a network, add a row to ``_TORCHVISION`` or to the
+table of ``etab.backbones.video.published``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from etab.backbones.base import IMAGENET, UNKNOWN_DATA, Backbone, BackboneCard
+from etab.backbones.base import IMAGENET, Backbone, BackboneCard
 from etab.backbones.registered import BACKBONES, Entry
 from etab.backbones.video.contract import ClipContract
+from etab.backbones.video.published import PUBLISHED, ClipNetwork, build_mvit
 from etab.backbones.weights import fit
 from etab.backbones.weights import index as weights
 from etab.errors import UnsupportedOptionError, WeightsError
 
 _KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
-_CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 _PREFIX = "torchvision/"
-
-
-@dataclass(frozen=True, slots=True)
-class _ClipNetwork:
-    """One network of clips; fields not listed are those of its card.
-
-    Attributes:
-        clip: The input.
-        build: Builds the network without weights; returns it and its ``embed`` function.
-        where: Page of the published weights.
-        renamed: Prefixes of published keys and of the network's keys, as "old=new". The first pair
-            that matches a key is applied.
-        others: Pattern of the keys of other parts of the published file, which are left out.
-    """
-
-    title: str
-    clip: ClipContract
-    build: Callable[[], tuple[Any, Any]]
-    layers: tuple[str, ...]
-    dim: int
-    params: int
-    licence: str
-    pretraining: str = ""
-    where: str = ""
-    renamed: tuple[str, ...] = ()
-    others: str = ""
 
 
 def _build_stages(model: str, names: Mapping[str, str]) -> tuple[Any, Any]:
@@ -68,32 +42,6 @@ def _build_stages(model: str, names: Mapping[str, str]) -> tuple[Any, Any]:
         return output.permute(0, 4, 1, 2, 3) if channels_last else output
 
     return network, hooked(network, names, as_volume)
-
-
-def _build_mvit(outputs: int = 0) -> tuple[Any, Any]:
-    """MViTv2-S; with ``outputs``, its last layer has so many and becomes a feature."""
-    import torch
-    from torchvision.models.video import mvit_v2_s
-
-    from etab.backbones.video.networks import mvit_embed
-
-    network = mvit_v2_s()
-    if outputs:
-        network.head[-1] = torch.nn.Linear(network.head[-1].in_features, outputs)
-    blocks = {
-        "block2": "blocks.2",
-        "block13": "blocks.13",
-        "block15": "blocks.15",
-    }
-    return network, mvit_embed(network, blocks, "video/embedding" if outputs else "")
-
-
-def _build_published(name: str) -> tuple[Any, Any]:
-    """A network class of ``etab.backbones.video.networks``."""
-    from etab.backbones.video import networks
-
-    network = getattr(networks, name)()
-    return network, network.embed
 
 
 _RESNET = {
@@ -127,8 +75,8 @@ def _of_torchvision(
     model: str,
     dim: int,
     params: int,
-) -> _ClipNetwork:
-    return _ClipNetwork(
+) -> ClipNetwork:
+    return ClipNetwork(
         title,
         clip,
         partial(_build_stages, model, names),
@@ -140,17 +88,17 @@ def _of_torchvision(
     )
 
 
-_TORCHVISION: Mapping[str, _ClipNetwork] = {
+_TORCHVISION: Mapping[str, ClipNetwork] = {
     "r2plus1d_18": _of_torchvision(
         "R(2+1)D-18", _every_second(112), _RESNET, "r2plus1d_18", 512, 31_505_325
     ),
     "mc3_18": _of_torchvision("MC3-18", _every_second(112), _RESNET, "mc3_18", 512, 11_695_440),
     "r3d_18": _of_torchvision("R3D-18", _every_second(112), _RESNET, "r3d_18", 512, 33_371_472),
     "s3d": _of_torchvision("S3D", _every_second(224), _S3D, "s3d", 1024, 8_320_048),
-    "mvit_v2_s": _ClipNetwork(
+    "mvit_v2_s": ClipNetwork(
         "MViTv2-S",
         _every_second(224, ((0.45,) * 3, (0.225,) * 3)),
-        _build_mvit,
+        build_mvit,
         ("block2", "block13", "block15"),
         768,
         34_537_744,
@@ -161,93 +109,17 @@ _TORCHVISION: Mapping[str, _ClipNetwork] = {
         "Video Swin-T", _every_second(224, IMAGENET), _SWIN, "swin3d_t", 768, 28_158_070
     ),
 }
-_PUBLISHED: Mapping[str, _ClipNetwork] = {
-    "echoprime": _ClipNetwork(
-        "EchoPrime (MViTv2-S)",
-        ClipContract(
-            16,
-            2,
-            fitting="zoom",
-            short="zeros",
-            unit=1.0,
-            mean=(29.110628, 28.076836, 29.096405),
-            std=(47.989223, 46.456997, 47.20083),
-        ),
-        partial(_build_mvit, 512),
-        ("block2", "block13", "block15"),
-        512,
-        34_623_872,
-        "Cedars-Sinai academic (the README says MIT, the LICENSE file does not)",
-        "12 M echo videos and reports",
-        "https://github.com/echonet/EchoPrime, release v1.0.0, weights/echo_prime_encoder.pt",
-    ),
-    "panecho": _ClipNetwork(
-        "PanEcho (ConvNeXt-T and a transformer)",
-        ClipContract(
-            16,
-            1,
-            fitting="centre",
-            short="hold",
-            mean=IMAGENET[0],
-            std=IMAGENET[1],
-        ),
-        partial(_build_published, "PanEcho"),
-        ("pictures", "video"),
-        768,
-        42_006_624,
-        "CC BY-NC-SA 4.0",
-        "1.2 M echo videos, 39 tasks",
-        "https://github.com/CarDS-Yale/PanEcho, release v1.0, panecho.pt",
-        renamed=("encoder.encoder.model.=encoder.model.", "encoder.transformer.=transformer."),
-        others=r"(encoder\.)?time_encoder\.pe|.+_head\.\d+\.(weight|bias)",
-    ),
-    "echoclip": _ClipNetwork(
-        "EchoCLIP (ConvNeXt-B)",
-        ClipContract(
-            20,
-            2,
-            fitting="zoom",
-            short="fewer",
-            mean=_CLIP[0],
-            std=_CLIP[1],
-        ),
-        partial(_build_published, "EchoCLIP"),
-        ("frames",),
-        512,
-        88_090_752,
-        "Cedars-Sinai academic",
-        "1 M echo videos and reports",
-        "https://huggingface.co/mkaichristensen/echo-clip, open_clip_pytorch_model.bin",
-        renamed=("visual.=",),
-        others=(
-            r"(transformer|token_embedding|ln_final|text)\..+|positional_embedding|text_projection"
-            r"|logit_(scale|bias)"
-        ),
-    ),
-    "echofm": _ClipNetwork(
-        "EchoFM (ViT-L)",
-        ClipContract(32, 1, fitting="pillow", short="loop"),
-        partial(_build_published, "EchoFM"),
-        ("tokens",),
-        1024,
-        305_669_120,
-        "CC BY-NC-ND 4.0",
-        "290 k echo clips, masked reconstruction and periodicity",
-        "https://huggingface.co/sekeun/EchoFM, echofm_vitl.pth",
-        others=r"(decoder_|prj_norm\.).+|mask_token",
-    ),
-}
 
 
 def clip_names() -> list[str]:
     """List the backbones of clips: those of torchvision, then those published for echo."""
-    return [*(_PREFIX + name for name in _TORCHVISION), *_PUBLISHED]
+    return [*(_PREFIX + name for name in _TORCHVISION), *PUBLISHED]
 
 
-def _row(name: str) -> _ClipNetwork:
+def _row(name: str) -> ClipNetwork:
     if name.startswith(_PREFIX):
         return _TORCHVISION[name.removeprefix(_PREFIX)]
-    return _PUBLISHED[name]
+    return PUBLISHED[name]
 
 
 def _parts(name: str) -> tuple[str, str]:
@@ -304,7 +176,7 @@ def clip_card(name: str, seed: int | None = None) -> BackboneCard:
         dim=row.dim,
         params=row.params,
         pretraining=row.pretraining,
-        pretraining_sets=("kinetics-400",) if network.startswith(_PREFIX) else UNKNOWN_DATA,
+        pretraining_sets=("kinetics-400",) if network.startswith(_PREFIX) else row.sets,
         licence=row.licence,
         source=row.where or "torchvision",
         clip=row.clip,
@@ -337,7 +209,7 @@ def _load(
     from etab.backbones.video.networks import VideoBackbone
 
     row = _row(name)
-    if seed is None and file is None and name in _PUBLISHED:
+    if seed is None and file is None and name in PUBLISHED:
         raise WeightsError(
             f"{row.title} needs its published weights ({row.where}; licence: {row.licence}), "
             "which are not fetched for you. Convert them once with "
@@ -359,7 +231,7 @@ def _reading(name: str, initial: Mapping[str, Any]) -> dict[str, Any]:
 
     A published network needs all its keys, one of torchvision needs no head.
     """
-    if name in _PUBLISHED:
+    if name in PUBLISHED:
         return {"rename": partial(own_state, name)}
     return {"head": fit.head_keys(initial)}
 

@@ -262,7 +262,7 @@ class PanEcho(nn.Module):
         planes = x.flatten(1, 2).reshape(-1, 3, *x.shape[3:])
         steps = x.shape[2]
         images = self.encoder.model(planes).reshape(len(x), steps, self.WIDTH)
-        return images, self.transformer(images + _sinusoids(steps, self.WIDTH).to(images))
+        return images, self.transformer(images + sine_table(steps, self.WIDTH).to(images))
 
     def embed(self, x: Tensor, exists: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Compute pooled features and sequences.
@@ -279,7 +279,7 @@ class PanEcho(nn.Module):
         return over_time("video", mixed) | over_time("pictures", images), {"video": mixed}
 
 
-def _sinusoids(steps: int, width: int) -> Tensor:
+def sine_table(steps: int, width: int) -> Tensor:
     """Compute position embeddings (steps, width): sines in even columns, cosines in odd ones."""
     angles = torch.arange(steps)[:, None] / 10000 ** (torch.arange(0, width, 2) / width)
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
@@ -347,13 +347,16 @@ class _Attention(nn.Module):
         return self.proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
-class _Mlp(nn.Module):
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between them, four times as wide inside."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, 4 * width)
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map tokens (..., width) to tokens (..., width)."""
         output: Tensor = self.fc2(functional.gelu(self.fc1(x)))
         return output
 
@@ -364,7 +367,7 @@ class _Block(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.attn = _Attention(width, heads)
-        self.mlp = _Mlp(width)
+        self.mlp = Mlp(width)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
@@ -372,7 +375,9 @@ class _Block(nn.Module):
         return output
 
 
-class _Tubes(nn.Module):
+class Tubes(nn.Module):
+    """A convolution whose kernel and stride are a tube: ``proj`` makes a token of each."""
+
     def __init__(self, width: int, tube: tuple[int, int, int]) -> None:
         super().__init__()
         self.proj = nn.Conv3d(3, width, tube, tube)
@@ -408,7 +413,7 @@ class EchoFM(nn.Module):
         super().__init__()
         self.steps = frames // tube[0]
         self.side = size // tube[1]
-        self.patch_embed = _Tubes(width, tube)
+        self.patch_embed = Tubes(width, tube)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed_spatial = nn.Parameter(torch.zeros(1, self.side**2, width))
         self.pos_embed_temporal = nn.Parameter(torch.zeros(1, self.steps, width))

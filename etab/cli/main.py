@@ -19,6 +19,7 @@ from etab.cli import data as cli_data
 from etab.cli import evaluate as cli_evaluate
 from etab.cli import finetune as cli_finetune
 from etab.cli import lists as cli_lists
+from etab.cli import plan as cli_plan
 from etab.cli import reproduce as cli_reproduce
 from etab.cli import rescore as cli_rescore
 from etab.cli import results as cli_results
@@ -54,6 +55,7 @@ app.command("reproduce")(cli_reproduce.reproduce)
 app.command("finetune")(cli_finetune.finetune)
 app.command("rescore")(cli_rescore.rescore_command)
 app.command("run")(cli_run.run_command)
+app.command("plan")(cli_plan.plan_command)
 app.command("status")(cli_status.status_command)
 app.command("list")(cli_lists.list_command)
 app.command("cache")(cli_cache.cache_command)

@@ -255,7 +255,17 @@ class FeatureStore:
         """Return the folder of an entry: its key, and a digest of the versions of libraries."""
         if self.cache is None:
             return None
-        return self.cache / "features" / _slug(card.name) / f"{key}-{_libraries_digest()}"
+        return features_folder(self.cache, card) / f"{key}-{_libraries_digest()}"
+
+
+def features_folder(cache: Path, card: BackboneCard) -> Path:
+    """Name the folder of the features of a backbone.
+
+    Args:
+        cache: Folder of the cache.
+        card: The backbone.
+    """
+    return cache / "features" / _slug(card.name)
 
 
 @functools.cache
@@ -343,7 +353,7 @@ def _stamp(folder: Path | None) -> tuple[int, int] | None:
 
 
 def _digest_file(card: BackboneCard, cache: Path) -> Path:
-    return cache / "features" / _slug(card.name) / "weights.json"
+    return features_folder(cache, card) / "weights.json"
 
 
 def _digests(card: BackboneCard, cache: Path) -> dict[str, str]:

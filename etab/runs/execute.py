@@ -164,16 +164,24 @@ def execute(
     data = data or Data(settings)
     groups: dict[tuple[str, str, str, str, bool], list[Run]] = {}
     for run in runs:
-        shown = (
-            run.row.dataset,
-            run.backbone,
-            run.row.family,
-            TASKS[run.task].reader,
-            layered(run.row, run.backbone_card),
-        )
-        groups.setdefault(shown, []).append(run)
+        groups.setdefault(feature_group(run), []).append(run)
     for group in groups.values():
         yield from _execute_group(group, settings, data, progress, failed)
+
+
+def feature_group(run: Run) -> tuple[str, str, str, str, bool]:
+    """What cells with the same features have in common.
+
+    Args:
+        run: The cell.
+    """
+    return (
+        run.row.dataset,
+        run.backbone,
+        run.row.family,
+        TASKS[run.task].reader,
+        layered(run.row, run.backbone_card),
+    )
 
 
 def _execute_group(

@@ -1,0 +1,140 @@
+"""The command ``etab plan``: what a run would compute, and what that would take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from etab.cli.options import DataOption, DeviceOption, RootOption
+from etab.cli.words import say, words
+
+if TYPE_CHECKING:
+    from etab.runs.forecast import Forecast, Need
+
+
+def plan_command(
+    suite: Annotated[
+        str | None,
+        typer.Argument(help="Task codes, prefixes of codes, or datasets, as `etab run --tasks`."),
+    ] = None,
+    backbones: Annotated[
+        str, typer.Option(help="Names, separated by commas, as `etab run --backbones`.")
+    ] = "all",
+    protocol: Annotated[
+        str | None, typer.Option(help="Protocols. [default: the protocols of each task]")
+    ] = None,
+    head: Annotated[str | None, typer.Option(help="Heads instead of those of the tasks.")] = None,
+    n_fold: Annotated[
+        int, typer.Option(min=2, max=50, help="Number of folds of cross-validation.")
+    ] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and draws.")] = 0,
+    root: RootOption = None,
+    results: Annotated[Path, typer.Option(help="Folder of the result files.")] = Path("results"),
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder for cached features. [default: ETAB_CACHE or ~/.cache/etab]"),
+    ] = None,
+    device: DeviceOption = "cpu",
+    precision: Annotated[
+        str, typer.Option(help="Precision of the backbone: auto, fp32 or bf16.")
+    ] = "auto",
+    data: DataOption = None,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure", help="Embed a few rows with backbones whose features were never computed."
+        ),
+    ] = False,
+) -> None:
+    """Show what a plan has done, what is missing, and what that takes.
+
+    Nothing is computed or written. Times and sizes are estimated from the cells and features that
+    are there; a question mark stands for what was never measured.
+    """
+    from etab.cli.cache import default_cache
+    from etab.cli.encoders import named_encoders
+    from etab.cli.run import own_data
+    from etab.runs.data import Data, tasks_at
+    from etab.runs.forecast import forecast
+    from etab.runs.run import Settings, plan
+    from etab.runs.sweep import backbone_names
+    from etab.tasks.own import own_protocols
+
+    own = None
+    if data is not None:
+        own = own_data(data, root)
+        root = own.folder
+    codes = tasks_at(words(suite) or (None if own is None else [own.name]), root)
+    encoders = named_encoders(backbone_names(words(backbones) or [], codes))
+    protocols = words(protocol)
+    if protocols is None and own is not None:
+        protocols = own_protocols(own, n_fold)
+    runs = plan(codes, encoders, protocols=protocols, head=words(head), seed=seed, n_fold=n_fold)
+    settings = Settings(
+        root=root,
+        results=results,
+        cache=cache or default_cache(),
+        device=device,
+        precision=precision,
+        data=data,
+    ).needing(code for run in runs for code in run.row.parts)
+    _show(forecast(runs, settings, Data(settings), measure=measure), len(runs))
+
+
+def _show(state: Forecast, n_cells: int) -> None:
+    """Print the state of a plan, a line for each backbone, and the sums."""
+    from etab.cli import show
+
+    missing = sum(need.cells for need in state.needs)
+    say(
+        f"{state.done} of {n_cells} cells finished; {missing} to compute, of which {state.at_work} "
+        f"at work now; {state.given_up} failed before and are not tried again."
+    )
+    for conflict in state.conflicts:
+        say(conflict)
+    if not state.needs:
+        return
+    header = ["backbone", "cells", "fits", "rows to embed", "embedding", "disk", "memory"]
+    rows = [_row(need) for need in state.needs]
+    show.table("still to compute, in one process", header, rows)
+    fits = _time(_sum([need.seconds for need in state.needs]))
+    embedding = _time(_sum([need.embed_seconds for need in state.needs]))
+    disk = _size(_sum([need.disk for need in state.needs]))
+    say(f"In all: fits {fits}, embedding {embedding}, disk {disk}.")
+
+
+def _row(need: Need) -> list[str]:
+    return [
+        need.backbone,
+        str(need.cells),
+        _time(need.seconds),
+        str(need.rows),
+        _time(need.embed_seconds),
+        _size(need.disk),
+        _size(need.memory),
+    ]
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _time(seconds: float | None) -> str:
+    """A time for people: in seconds, minutes or hours."""
+    if seconds is None:
+        return "?"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _size(size: float | None) -> str:
+    from etab.cli.cache import size_words
+
+    return "?" if size is None else size_words(int(size))

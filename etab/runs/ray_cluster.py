@@ -38,6 +38,7 @@ LOG = ".ray.log"
 
 _POLL = 0.5  # seconds between two looks at the tasks
 _PATIENCE = 20.0  # seconds that the child has for leaving the cluster
+_CHECK = 5.0  # seconds between two looks at the cluster
 _LOST = 20  # seconds without an answer of the head after which Ray gives it up
 
 
@@ -238,7 +239,13 @@ def _forward(ray: Any, connection: Connection, options: RayCluster, device: str)
         resources["memory"] = int(options.memory_gb * 1e9)
     task = ray.remote(max_retries=options.retries, **resources)(run_unit)
     at_work: dict[Any, int] = {}
+    node = ray.get_runtime_context().get_node_id()
+    looked = time.monotonic()
     while True:
+        if time.monotonic() - looked > _CHECK:
+            if not _is_member(ray, node):
+                os._exit(1)  # the parent connects to the cluster again
+            looked = time.monotonic()
         while connection.poll(0 if at_work else _POLL):
             for unit in connection.recv():
                 at_work[task.remote(unit)] = unit.number
@@ -247,6 +254,18 @@ def _forward(ray: Any, connection: Connection, options: RayCluster, device: str)
         done, _ = ray.wait(list(at_work), timeout=_POLL)
         for reference in done:
             connection.send((at_work.pop(reference), _outcome(ray, reference)))
+
+
+def _is_member(ray: Any, node: str) -> bool:
+    """Whether the node of this process still belongs to the cluster.
+
+    It does not when the head was lost and a new one has taken its address: Ray connects to the new
+    head without a word, which knows nothing of the tasks.
+    """
+    try:
+        return any(other["NodeID"] == node and other["Alive"] for other in ray.nodes())
+    except Exception:  # there is no head at the moment
+        return False
 
 
 def _outcome(ray: Any, reference: Any) -> Outcome:

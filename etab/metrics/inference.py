@@ -247,23 +247,29 @@ def paired_variances(parts: Sequence[Precision]) -> FloatArray:
     Returns:
         (n, n), 0 on the diagonal.
     """
-    from scipy.spatial.distance import cdist
-
     by_patients = np.stack([_patient_vector(part) for part in parts])
     by_folds = np.stack([_fold_vector(part) for part in parts])
-    from_patients = cdist(by_patients, by_patients, "sqeuclidean")
-    between_fits = np.zeros_like(from_patients)
-    if by_folds.shape[1]:
-        between_fits = cdist(by_folds, by_folds, "sqeuclidean")
+    from_patients = _squared_distances(by_patients)
+    between_fits = _squared_distances(by_folds)
     return np.asarray(parts[0].design.correction * np.maximum(from_patients, between_fits))
 
 
 def paired_patient_variances(parts: Sequence[Precision]) -> FloatArray:
     """``patient_variance`` of the difference of every pair of values: (n, n)."""
-    from scipy.spatial.distance import cdist
+    return _squared_distances(np.stack([part.people.mean(axis=0) for part in parts]))
 
-    moved = np.stack([part.people.mean(axis=0) for part in parts])
-    return np.asarray(cdist(moved, moved, "sqeuclidean"))
+
+def _squared_distances(vectors: FloatArray) -> FloatArray:
+    """Squared distance of every pair of vectors (n, d): (n, n), 0 on the diagonal.
+
+    Vectors are subtracted, so that close ones keep the digits of their difference, and no pair
+    depends on the other vectors.
+    """
+    above = np.zeros((len(vectors), len(vectors)))
+    for row, vector in enumerate(vectors):
+        differences = vectors[row + 1 :] - vector
+        above[row, row + 1 :] = np.einsum("ij,ij->i", differences, differences)
+    return np.asarray(above + above.T)
 
 
 def two_sided_p(differences: FloatArray, variances: FloatArray, degrees: float) -> FloatArray:

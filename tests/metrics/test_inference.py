@@ -173,6 +173,21 @@ def test_pairs_at_once_are_pairs_one_by_one() -> None:
             assert patients[i, j] == pytest.approx(between.patient_variance)
 
 
+@pytest.mark.parametrize("apart", [1.0, 1e-6, 1e-12, 0.0])
+def test_close_values_keep_the_digits_of_their_difference(apart: float) -> None:
+    rng = np.random.default_rng(11)
+    base = rng.normal(size=(2, 30))
+    people = [base, base + apart * rng.normal(size=(2, 30)), rng.normal(size=(2, 30))]
+    design = FoldDesign(n_fold=5, repeats=2, test_share=0.25)
+    folds = np.zeros((2, 5))
+    parts = [Precision(of_one, folds, design, 30) for of_one in people]
+    variances = inference.paired_patient_variances(parts)
+    for i, one in enumerate(people):
+        for j, other in enumerate(people):
+            expected = np.square(one.mean(axis=0) - other.mean(axis=0)).sum()
+            assert variances[i, j] == pytest.approx(expected, rel=1e-9, abs=1e-40)
+
+
 def test_classes_are_tested_like_two_classes() -> None:
     """The same probabilities give the same test, whichever of the two kinds a table is of."""
     rng = np.random.default_rng(9)

@@ -89,8 +89,16 @@ FAULTS = [
     Fault(
         "pairs are compared without their folds",
         MODULE,
-        "    if by_folds.shape[1]:\n",
-        "    if False:\n",
+        "between_fits = _squared_distances(by_folds)",
+        "between_fits = 0 * from_patients",
+        INFERENCE,
+    ),
+    Fault(
+        "close pairs lose their digits",
+        MODULE,
+        "    return np.asarray(above + above.T)\n",
+        "    squares = np.square(vectors).sum(axis=1)\n"
+        "    return np.asarray(squares[:, None] + squares - 2 * vectors @ vectors.T)\n",
         INFERENCE,
     ),
     Fault(

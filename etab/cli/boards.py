@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from etab.leaderboard.board import Board
     from etab.leaderboard.suites import Suite
     from etab.results import Result
+    from etab.site.examples import Example
 
 
 def leaderboard_command(
@@ -61,6 +62,21 @@ def leaderboard_command(
             "self-contained page."
         ),
     ] = None,
+    with_examples: Annotated[
+        bool,
+        typer.Option(
+            "--with-examples",
+            help="Put clips with predicted and true contours into the site of --html. They are "
+            "pictures of patients: check the licence of the data before you publish them.",
+        ),
+    ] = False,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the data for --with-examples. The site of a phantom board has the "
+            "clips wherever this is given."
+        ),
+    ] = None,
     task_weight: Annotated[
         list[str], typer.Option(help="CODE=WEIGHT of a task; may be given several times.")
     ] = [],  # noqa: B006
@@ -92,6 +108,7 @@ def leaderboard_command(
     from etab.tasks.own import use_results
 
     protocol = protocol_in_results(protocol)
+    _refuse_without_site(html, with_examples, root)
     folders = results or [Path("results")]
     with _joined(folders, with_published) as (folder, holders):
         own = use_results(folder)
@@ -106,6 +123,7 @@ def leaderboard_command(
                     "--task-weight": bool(task_weight),
                     "--category-weight": bool(category_weight),
                     "--with-seen": with_seen,
+                    "--with-examples": with_examples,
                     "--variants": bool(variants),
                 }
             )
@@ -123,7 +141,8 @@ def leaderboard_command(
             with_seen=with_seen,
         )
         board = _with_folders(board, holders)
-        _write(board, markdown, csv, html, holders)
+        examples = _examples(board, folder, with_examples, root)
+        _write(board, markdown, csv, html, holders, examples)
         show.board(board)
         if tasks is not None or chosen.name in {description.name for description in own}:
             show.cells([cell for row in board.rows for cell in row.cells.values()])
@@ -273,8 +292,46 @@ def _with_folders(board: Board, holders: Holders) -> Board:
     return replace(board, notes=(f"Merged from the folders {listed}.", *board.notes))
 
 
+def _is_site(html: Path | None) -> bool:
+    return html is not None and html.suffix.lower() not in (".html", ".htm")
+
+
+def _refuse_without_site(html: Path | None, with_examples: bool, root: Path | None) -> None:
+    from etab.errors import UnsupportedOptionError
+
+    if (with_examples or root is not None) and not _is_site(html):
+        raise UnsupportedOptionError(
+            "--with-examples and --root put clips into a site: give --html FOLDER."
+        )
+
+
+def _examples(
+    board: Board, folder: Path, with_examples: bool, root: Path | None
+) -> dict[str, list[Example]]:
+    """Clips for a site: of patients where they are asked for, of phantoms where data are named."""
+    from etab.errors import UnsupportedOptionError
+    from etab.site.examples import draw_examples
+
+    if not with_examples and root is None:
+        return {}
+    if not with_examples and not board.phantom:
+        raise UnsupportedOptionError(
+            "--root names data of patients; their pictures are put into a site with "
+            "--with-examples only."
+        )
+    examples = draw_examples(board, folder, root)
+    if not examples:
+        say("No masks lie beside the results, so the site has no clips.", error=True)
+    return examples
+
+
 def _write(
-    board: Board, markdown: Path | None, csv: Path | None, html: Path | None, holders: Holders
+    board: Board,
+    markdown: Path | None,
+    csv: Path | None,
+    html: Path | None,
+    holders: Holders,
+    examples: Mapping[str, Sequence[Example]],
 ) -> None:
     from etab import datasets
     from etab.leaderboard.page import board_page
@@ -289,11 +346,11 @@ def _write(
     if csv is not None:
         write_atomically(csv, board_csv(board))
         say(f"wrote {csv}")
-    if html is not None and html.suffix.lower() in (".html", ".htm"):
+    if html is not None and not _is_site(html):
         write_atomically(html, board_page(board, cards))
         say(f"wrote {html}")
     elif html is not None:
-        size = write_site(board, cards, html, folders=holders)
+        size = write_site(board, cards, html, folders=holders, examples=examples)
         say(f"wrote {html / 'index.html'} ({size / 1e6:.1f} MB in the folder)")
 
 

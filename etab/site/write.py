@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from etab.leaderboard.summary import (
     printable,
     rank_words,
 )
+from etab.site.examples import Example
 from etab.site.facts import backbone_facts, site_facts
 from etab.site.names import page_names
 from etab.site.noise import noise_facts, patients_of
@@ -35,6 +36,7 @@ MADE_BY = "etab leaderboard --html"
 """What the marker of a site states; a file of the same name by another program does not."""
 
 Files = dict[str, str | bytes]
+Examples = Mapping[str, Sequence[Example]]
 
 
 def write_site(
@@ -43,6 +45,7 @@ def write_site(
     folder: Path,
     *,
     folders: Mapping[str, tuple[str, ...]] | None = None,
+    examples: Examples | None = None,
 ) -> int:
     """Write a board as a folder of static pages.
 
@@ -52,6 +55,7 @@ def write_site(
         folder: A new or empty folder, or one that holds an earlier site, which is replaced.
         folders: Names of the folders of results that hold a backbone, by its name, where several
             folders were merged.
+        examples: Clips by backbone, as ``etab.site.examples.draw_examples`` gives them.
 
     Returns:
         Number of bytes written.
@@ -60,7 +64,7 @@ def write_site(
         UnsupportedOptionError: If the folder holds something else.
     """
     former = _former_files(folder)
-    files = site_files(board, cards, folders)
+    files = site_files(board, cards, folders, examples)
     # The marker comes first, so that a run that was interrupted can be repeated.
     _mark(folder, former | set(files))
     for name, content in files.items():
@@ -115,7 +119,10 @@ def _is_inside(folder: Path, name: object) -> bool:
 
 
 def site_files(
-    board: Board, cards: Cards, folders: Mapping[str, tuple[str, ...]] | None = None
+    board: Board,
+    cards: Cards,
+    folders: Mapping[str, tuple[str, ...]] | None = None,
+    examples: Examples | None = None,
 ) -> Files:
     """Make every file of a site.
 
@@ -123,6 +130,7 @@ def site_files(
         board: The board, with its tables.
         cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
         folders: Names of the merged folders that hold a backbone, by its name.
+        examples: Clips by backbone.
 
     Returns:
         Text or bytes of each file, by its path in the folder.
@@ -139,9 +147,34 @@ def site_files(
         details = backbone_facts(row, plain_row)
         files[f"data/backbone/{file}.js"] = as_script(f"backbone/{file}", details)
     files |= _prediction_files(board, facts)
+    files |= _example_files(facts, examples or {})
     files["data/board.js"] = as_script("board", facts)
     files["data/board.json"] = as_json(facts) + "\n"
     files |= _pages(board, facts)
+    return files
+
+
+def _example_files(facts: dict[str, Any], examples: Examples) -> Files:
+    """The clips of each backbone; the facts of its row list them."""
+    files: Files = {}
+    pages = {task["code"]: task for task in facts["tasks"]}
+    for row in facts["rows"]:
+        row["examples"] = []
+        for example in examples.get(row["backbone"], ()):
+            name = f"examples/{row['file']}/{pages[example.task]['file']}-{example.case}.webp"
+            files[name] = example.clip
+            listed = {
+                "task": example.task,
+                "title": pages[example.task]["title"],
+                "case": example.case,
+                "recording": example.recording,
+                "dice": round(example.dice, 4),
+                "file": name,
+                "height": example.size[0],
+                "width": example.size[1],
+                "moves": example.moves,
+            }
+            row["examples"].append(listed)
     return files
 
 

@@ -3,6 +3,7 @@
 from tests.faults import Fault
 
 SITE = ("tests/site/test_site.py",)
+EXAMPLES = ("tests/site/test_examples.py",)
 BROWSER = ("tests/site/test_browser.py",)
 
 FAULTS = [
@@ -114,8 +115,8 @@ FAULTS = [
     Fault(
         "merged folders without names",
         "etab/cli/boards.py",
-        "size = write_site(board, cards, html, folders=holders)",
-        "size = write_site(board, cards, html)",
+        "html, folders=holders, examples=examples)",
+        "html, examples=examples)",
         ("tests/test_merge.py",),
     ),
     Fault(
@@ -138,5 +139,26 @@ FAULTS = [
         "a.error - b.error",
         "b.error - a.error",
         BROWSER,
+    ),
+    Fault(
+        "the worst recording called the best",
+        "etab/site/examples.py",
+        "(-shown[name].dice, name)",
+        "(shown[name].dice, name)",
+        EXAMPLES,
+    ),
+    Fault(
+        "clips of other data than those of the results",
+        "etab/site/examples.py",
+        "if not abs(dice - stated) <= _TOLERANCE:",
+        "if False:",
+        EXAMPLES,
+    ),
+    Fault(
+        "the predicted contour left out",
+        "etab/site/examples.py",
+        "(mask, PREDICTED_COLOUR)",
+        "(None, PREDICTED_COLOUR)",
+        EXAMPLES,
     ),
 ]

@@ -29,6 +29,13 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   if (profile.length) draw();
   ETAB.showPredictions(row.backbone);
+  // A picture that gets its address anew starts its animation anew.
+  for (const button of document.querySelectorAll(".again")) button.onclick = () => {
+    const picture = button.closest("figure").querySelector("img");
+    const address = picture.src;
+    picture.src = "";
+    picture.src = address;
+  };
   addEventListener("resize", draw);
   for (const line of document.querySelectorAll("#cells tr")) {
     const cell = details.cells[line.dataset.task];

@@ -1,0 +1,224 @@
+"""Clips of the best, the median and the worst recordings of a backbone, with both contours."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from etab import datasets
+from etab.datasets.base import Source
+from etab.errors import ResultError
+from etab.leaderboard.admission.masks import kept_masks, rows_with_masks
+from etab.leaderboard.board import Board
+from etab.results import Predictions, Result
+from etab.results.masks import masks_path, read_masks
+from etab.tasks.codes import parse_code
+from etab.tasks.menu import TASKS
+from etab.types import Array, Kind
+
+TRUE_COLOUR = (64, 156, 255)
+PREDICTED_COLOUR = (255, 196, 0)
+# Width and height of a clip in pixels at most, and how long a frame with contours is shown.
+_SIDE = 320
+_HELD_MS = 800
+# A clip that moved for longer than 5 s would need a pause button.
+_LOOPS = 2
+_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One recording of one task as a page shows it.
+
+    Attributes:
+        task: Code of the task.
+        case: "best", "median" or "worst".
+        recording: Name of the recording.
+        dice: Mean Dice overlap of its frames with stored masks, 0 to 1.
+        clip: An animated WebP picture.
+        size: Height and width of the clip in pixels.
+        moves: Whether the clip has more than one picture.
+    """
+
+    task: str
+    case: str
+    recording: str
+    dice: float
+    clip: bytes
+    size: tuple[int, int]
+    moves: bool
+
+
+def draw_examples(board: Board, folder: Path, root: Path | None) -> dict[str, list[Example]]:
+    """Draw the best, the median and the worst recording of each backbone and task of masks.
+
+    Recordings are sorted by the mean Dice overlap of their frames whose masks lie beside the
+    result; ties go by name. Each mask is compared with the authors' mask before it is drawn.
+
+    Args:
+        board: The board, with its tables.
+        folder: The folder of results, with masks beside the records.
+        root: Folder of the dataset, or one that holds a folder of its name; None tries the
+            documented places.
+
+    Returns:
+        The examples by the name of the backbone; none where no masks are stored.
+
+    Raises:
+        DataNotFoundError: If there is no folder of the data.
+        ResultError: If the masks do not give the overlaps that a result states: the data at hand
+            are others.
+    """
+    sources: dict[str, Source] = {}
+    drawn: dict[str, list[Example]] = {}
+    for row in board.rows:
+        for code, cell in row.cells.items():
+            keep = kept_masks(cell, folder)
+            if TASKS[code].kind is not Kind.MASK or keep == "none":
+                continue
+            name = parse_code(code).test_dataset
+            if name not in sources:
+                sources[name] = datasets.source(name, _root_of(root, name))
+            table = board.tables[row.backbone, code]
+            places = rows_with_masks(table, keep)
+            masks = list(read_masks(masks_path(cell.path(folder), keep), len(places)))
+            recordings = _by_recording(table, places, masks)
+            drawn.setdefault(row.backbone, []).extend(_of_cell(cell, recordings, sources[name]))
+    return drawn
+
+
+def _root_of(root: Path | None, dataset: str) -> Path | None:
+    if root is not None and (root / dataset).is_dir():
+        return root / dataset
+    return root
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The stored frames of a recording: predicted mask and stated overlap by frame number."""
+
+    masks: Mapping[int, Array]
+    dices: Mapping[int, float]
+
+    @property
+    def dice(self) -> float:
+        return float(np.mean(list(self.dices.values())))
+
+
+def _by_recording(
+    table: Predictions, places: Sequence[int], masks: Sequence[Array]
+) -> dict[str, _Shown]:
+    """Stored frames by recording. A frame that several repeats predict counts in the first one."""
+    shown: dict[str, _Shown] = {}
+    for place, mask in zip(places, masks, strict=True):
+        recording, _, number = table.items[place].rpartition("#")
+        if not number.isdigit():
+            continue  # not one frame, so not what a clip can show
+        frames = shown.setdefault(recording, _Shown({}, {}))
+        if int(number) not in frames.masks:
+            dict_of_masks = {**frames.masks, int(number): mask}
+            dice = float(table.columns["dice"][place])
+            shown[recording] = _Shown(dict_of_masks, {**frames.dices, int(number): dice})
+    return shown
+
+
+def _of_cell(cell: Result, shown: Mapping[str, _Shown], source: Source) -> list[Example]:
+    ordered = sorted(shown, key=lambda name: (-shown[name].dice, name))
+    if not ordered:
+        return []
+    cases = {"best": 0, "median": (len(ordered) - 1) // 2, "worst": len(ordered) - 1}
+    examples: list[Example] = []
+    for case, place in cases.items():
+        name = ordered[place]
+        pictures, durations = _frames(cell, name, shown[name], source)
+        example = Example(
+            task=cell.task,
+            case=case,
+            recording=name,
+            dice=shown[name].dice,
+            clip=_webp(pictures, durations),
+            size=pictures[0].shape[:2],
+            moves=len(pictures) > 1,
+        )
+        examples.append(example)
+    return examples
+
+
+def _frames(
+    cell: Result, recording: str, shown: _Shown, source: Source
+) -> tuple[list[Array], list[int]]:
+    """Pictures of a recording and how long each is shown, in ms.
+
+    All frames follow each other at the recording's own rate; those with masks are held for longer.
+    """
+    known = {record.id: record for record in source.records()}
+    if recording not in known:
+        raise ResultError(f"{recording} of {cell.task} is no recording of the data at hand.")
+    record = known[recording]
+    target = source.card.target(TASKS[cell.task].target)
+    truth = {answer.at: np.asarray(answer.value) for answer in source.answers(record, target)}
+    for number, mask in shown.masks.items():
+        _check(cell, f"{recording}#{number}", mask, truth.get(number), shown.dices[number])
+    is_clip = record.fps is not None and not source.still(record)
+    frames = source.frames(record, None if is_clip else sorted(shown.masks))
+    numbers = list(range(len(frames))) if is_clip else sorted(shown.masks)
+    between = round(1000 / record.fps) if record.fps else _HELD_MS
+    pictures = []
+    durations = []
+    for number, frame in zip(numbers, frames, strict=True):
+        predicted = shown.masks.get(number)
+        pictures.append(_picture(frame, truth.get(number), predicted))
+        durations.append(between if predicted is None else _HELD_MS)
+    return pictures, durations
+
+
+def _check(cell: Result, item: str, mask: Array, truth: Array | None, stated: float) -> None:
+    """Refuse data whose masks do not give the overlap that the result states."""
+    dice = float("nan")
+    if truth is not None and truth.shape == mask.shape:
+        total = int(mask.sum()) + int(truth.sum())
+        dice = 2 * int((mask & truth).sum()) / total if total else 1.0
+    if not abs(dice - stated) <= _TOLERANCE:
+        raise ResultError(
+            f"{cell.task} with {cell.backbone} states a Dice overlap of {stated:.4f} for {item}; "
+            f"the data at hand give {dice:.4f}. Name the folder of the data that the results are "
+            "of with --root."
+        )
+
+
+def _picture(frame: Array, truth: Array | None, mask: Array | None) -> Array:
+    """A frame of at most 320 pixels a side with the true contour, and the predicted one over it."""
+    import cv2
+
+    scale = _SIDE / max(frame.shape)
+    size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
+    picture = cv2.cvtColor(cv2.resize(frame, size), cv2.COLOR_GRAY2RGB)
+    for outline, colour in ((truth, TRUE_COLOUR), (mask, PREDICTED_COLOUR)):
+        if outline is None or mask is None:
+            continue
+        large = cv2.resize(outline.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        edges, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, edges, -1, colour, 1, cv2.LINE_AA)
+    return np.asarray(picture)
+
+
+def _webp(pictures: Sequence[Array], durations: Sequence[int]) -> bytes:
+    """Pictures (h, w, 3) as an animation that runs twice."""
+    from PIL import Image
+
+    images = [Image.fromarray(picture) for picture in pictures]
+    out = io.BytesIO()
+    images[0].save(
+        out,
+        format="WEBP",
+        save_all=True,
+        append_images=images[1:],
+        duration=list(durations),
+        loop=_LOOPS,
+        quality=70,
+    )
+    return out.getvalue()

@@ -1,0 +1,150 @@
+"""Clips of a site: the stated cases, both contours, and never other data than those of the results."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from etab import datasets
+from etab.errors import ResultError
+from etab.leaderboard.board import Board
+from etab.results import Predictions
+from etab.results.masks import masks_path, packed_masks
+from etab.site.examples import PREDICTED_COLOUR, TRUE_COLOUR, draw_examples
+from etab.site.write import site_files
+from etab.tasks.menu import TASKS
+from etab.types import Kind
+from tests import made
+from tests.commands import etab
+
+CODE = "a0-A4-E"
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def data(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["echonet"])
+
+
+@pytest.fixture(scope="module")
+def with_masks(
+    site_board: Board, data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Board, Path, list[str]]:
+    """A board of one backbone whose masks get worse from one recording to the next."""
+    folder = tmp_path_factory.mktemp("examples")
+    source = datasets.source("echonet", data / "echonet")
+    target = source.card.target(TASKS[CODE].target)
+    items = []
+    masks = []
+    scores = []
+    records = sorted(source.records(), key=lambda record: record.id)[:5]
+    for shift, record in enumerate(records):
+        for answer in source.answers(record, target):
+            mask = np.roll(answer.value, shift, axis=0)
+            items.append(f"{record.id}#{answer.at}")
+            masks.append(mask)
+            scores.append(2 * (mask & answer.value).sum() / (mask.sum() + answer.value.sum()))
+    dice = np.array(scores)
+    columns = {"dice": dice, "jaccard": dice / (2 - dice), "hd95": 1 - dice, "msd": 1 - dice}
+    patients = tuple(item.split("#")[0] for item in items)
+    folds = tuple(f"fold{k // 2 % 2}" for k in range(len(items)))
+    table = Predictions(Kind.MASK, tuple(items), patients, folds, columns)
+    cell = made.result(table, CODE, "strong", dataset="echonet")
+    cell.save(folder, table)
+    masks_path(cell.path(folder), "all").write_bytes(packed_masks(masks))
+    row = replace(site_board.rows[0], backbone="strong", cells={CODE: cell})
+    board = replace(
+        site_board,
+        suite=made.suite([CODE]),
+        shares={CODE: 1.0},
+        rows=(row,),
+        tables={("strong", CODE): table},
+        noises={},
+    )
+    return board, folder, [record.id for record in records]
+
+
+def colours(clip: bytes) -> list[tuple[bool, bool]]:
+    """Whether each picture of a clip has the true and the predicted contour."""
+    pictures = []
+    for image in ImageSequence.Iterator(Image.open(io.BytesIO(clip))):
+        picture = np.asarray(image.convert("RGB")).astype(int)
+        near = [
+            bool((np.abs(picture - colour).max(axis=2) < 60).any())
+            for colour in (TRUE_COLOUR, PREDICTED_COLOUR)
+        ]
+        pictures.append((near[0], near[1]))
+    return pictures
+
+
+def test_best_median_and_worst_recordings_are_drawn(
+    with_masks: tuple[Board, Path, list[str]], data: Path
+) -> None:
+    board, folder, recordings = with_masks
+    examples = draw_examples(board, folder, data)["strong"]
+    cases = {example.case: example for example in examples}
+    assert cases["best"].recording == recordings[0]
+    assert cases["median"].recording == recordings[2]
+    assert cases["worst"].recording == recordings[4]
+    assert cases["best"].dice == 1.0
+    source = datasets.source("echonet", data / "echonet")
+    (record,) = [record for record in source.records() if record.id == recordings[4]]
+    shown = colours(cases["worst"].clip)
+    assert len(shown) == source.n_frames(record)
+    assert shown.count((True, True)) == 2
+    assert shown.count((False, False)) == len(shown) - 2
+
+
+def test_a_clip_runs_at_its_own_rate(with_masks: tuple[Board, Path, list[str]], data: Path) -> None:
+    board, folder, _ = with_masks
+    worst = draw_examples(board, folder, data)["strong"][-1]
+    source = datasets.source("echonet", data / "echonet")
+    (record,) = [record for record in source.records() if record.id == worst.recording]
+    durations = []
+    for image in ImageSequence.Iterator(Image.open(io.BytesIO(worst.clip))):
+        image.load()
+        durations.append(image.info["duration"])
+    assert record.fps is not None
+    assert sorted(durations)[: len(durations) - 2] == [round(1000 / record.fps)] * (
+        len(durations) - 2
+    )
+
+
+def test_other_data_than_those_of_the_results_are_not_drawn(
+    with_masks: tuple[Board, Path, list[str]], phantom_tree: Callable[..., Path]
+) -> None:
+    board, folder, _ = with_masks
+    other = phantom_tree(["echonet"], seed=1)
+    with pytest.raises(ResultError, match=r"data at hand|no recording of the data"):
+        draw_examples(board, folder, other)
+
+
+def test_pages_have_clips_only_where_they_are_given(
+    with_masks: tuple[Board, Path, list[str]], data: Path
+) -> None:
+    board, folder, _ = with_masks
+    examples = draw_examples(board, folder, data)
+    files = site_files(board, datasets.cards(), examples=examples)
+    clips = sorted(name for name in files if name.startswith("examples/"))
+    assert clips == [f"examples/strong/{CODE}-{case}.webp" for case in ("best", "median", "worst")]
+    page = str(files["backbone/strong.html"])
+    for clip in clips:
+        assert f'src="../{clip}"' in page
+    bare = site_files(board, datasets.cards())
+    assert not [name for name in bare if name.startswith("examples/")]
+    assert "<img" not in str(bare["backbone/strong.html"])
+
+
+@pytest.mark.parametrize("options", [["--with-examples"], ["--root", "x"]])
+def test_examples_need_a_site(
+    with_masks: tuple[Board, Path, list[str]], options: list[str]
+) -> None:
+    refused = etab("leaderboard", with_masks[1], "--tasks", CODE, *options)
+    assert refused.returncode != 0
+    assert "give --html FOLDER" in " ".join(refused.stderr.split())

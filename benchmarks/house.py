@@ -185,11 +185,41 @@ def parameters(function: Function) -> list[ast.arg]:
     return [a for a in every if a.arg not in ("self", "cls")]
 
 
-def names_all(function: Function) -> bool:
-    """Whether the docstring of a function holds the name of each of its parameters as a word."""
+def documents_all(function: Function, options: set[str]) -> bool:
+    """Whether each parameter of a function is documented.
+
+    Either the docstring holds the name of the parameter as a word, or the parameter is an option
+    of the command line with a text of its own (``help=``).
+
+    Args:
+        function: The function.
+        options: Names of annotations with such a text (``option_names``).
+    """
     docstring = ast.get_docstring(function) or ""
     words = set("".join(c if c.isalnum() or c == "_" else " " for c in docstring).split())
-    return all(a.arg in words for a in parameters(function))
+    for parameter in parameters(function):
+        annotation = parameter.annotation
+        is_named_option = isinstance(annotation, ast.Name) and annotation.id in options
+        if parameter.arg not in words and not is_named_option and not _has_help(annotation):
+            return False
+    return True
+
+
+def option_names(module: Module) -> set[str]:
+    """Names that a file gives to annotations of options with ``help=``."""
+    names: set[str] = set()
+    for node in module.tree.body:
+        if isinstance(node, ast.Assign) and _has_help(node.value):
+            names.update(target.id for target in node.targets if isinstance(target, ast.Name))
+    return names
+
+
+def _has_help(annotation: ast.expr | None) -> bool:
+    """Whether an annotation holds a call with the argument ``help``."""
+    if annotation is None:
+        return False
+    calls = [node for node in ast.walk(annotation) if isinstance(node, ast.Call)]
+    return any(keyword.arg == "help" for call in calls for keyword in call.keywords)
 
 
 def is_typed(function: Function) -> bool:
@@ -256,6 +286,7 @@ def _words(files: list[Module]) -> dict[str, str]:
     homes = Counter(definitions)
     functions = [f for module in files for f in public_functions(module)]
     with_parameters = [f for f in functions if len(parameters(f)) >= 2]
+    options = {name for module in files for name in option_names(module)}
     examples = sum(
         line.strip().startswith(">>> ") for module in files for line in module.text.splitlines()
     )
@@ -263,7 +294,7 @@ def _words(files: list[Module]) -> dict[str, str]:
         "public names defined in more than one file": _share(
             homes[name] > 1 for name in definitions
         ),
-        "all parameters named in the docstring": _share(map(names_all, with_parameters)),
+        "all parameters documented": _share(documents_all(f, options) for f in with_parameters),
         "doctest lines": str(examples),
         "public functions documented": _share(ast.get_docstring(f) is not None for f in functions),
         "public functions typed": _share(map(is_typed, functions)),

@@ -45,8 +45,8 @@ def data_check(
     name: Annotated[
         str,
         typer.Argument(
-            help="Name of the dataset (camus, echonet, tmed, ...), or the description of a table of "
-            "your own (clinic.toml)."
+            help="Name of the dataset (camus, echonet, tmed, ...), or the description of a table "
+            "of your own (clinic.toml)."
         ),
     ],
     root: RootOption = None,

@@ -55,8 +55,8 @@ def _check_tuning(tuning: str) -> None:
 
     if not re.fullmatch(r"finetune|head|partial[1-9]\d*", tuning):
         raise UnsupportedOptionError(
-            f"--tuning is {tuning!r}; possible: finetune (the whole backbone), partialN (its last N "
-            "blocks, such as partial2), and head with --source."
+            f"--tuning is {tuning!r}; possible: finetune (the whole backbone), partialN (its last "
+            "N blocks, such as partial2), and head with --source."
         )
 
 
@@ -83,8 +83,8 @@ def finetune(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="Protocol: official, cv5, official-10pct-d0, lists:FILE, ... [default: official; cv5 for "
-            "--data without a split]"
+            help="Protocol: official, cv5, official-10pct-d0, lists:FILE, ... "
+            "[default: official; cv5 for --data without a split]"
         ),
     ] = None,
     together: Annotated[
@@ -194,7 +194,15 @@ def finetune(
 def own_wanted(
     data: Path, tasks: str | None, protocol: str | None, root: Path | None, results: Path
 ) -> Wanted:
-    """Register a table of one's own, and choose its tasks, protocol and folder."""
+    """Register a table of the user, and choose its tasks, protocol and folder.
+
+    Args:
+        data: The description of the table.
+        tasks: The option ``--tasks``.
+        protocol: The option ``--protocol``.
+        root: The option ``--root``.
+        results: The folder of results.
+    """
     from etab.cli.run import own_data
     from etab.tasks.own import has_split, keep_description, use_results
 

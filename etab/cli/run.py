@@ -208,7 +208,12 @@ def _keep(own: Description | None, results: Path, *, replace: bool) -> None:
 
 
 def own_data(data: Path, root: Path | None) -> Description:
-    """Register a table of one's own; ``--root`` has no meaning beside it."""
+    """Register a table of the user.
+
+    Args:
+        data: The description of the table.
+        root: The option ``--root``, which must be absent.
+    """
     from etab.errors import UnsupportedOptionError
     from etab.tasks.own import use_own_data
 

@@ -88,8 +88,8 @@ def fetch_data(
         except OSError as error:  # errors of requests are of this kind, too
             if type(error).__module__ == "builtins":
                 raise StorageError(
-                    f"{folder} could not be written: {error.strerror or error}. Free some space, or "
-                    "name another folder."
+                    f"{folder} could not be written: {error.strerror or error}. Free some space, "
+                    "or name another folder."
                 ) from error
             failure = f"{address} does not answer: {_first_line(error)}."
         except Exception as error:  # the client's own errors: no such project, access denied

@@ -50,8 +50,8 @@ def dataset_folder(
         if firm:
             if root is not None:
                 raise DataNotFoundError(
-                    f"{path} is not a folder. Pass the folder of {name} as published: --root FOLDER "
-                    "(in Python: root=)."
+                    f"{path} is not a folder. Pass the folder of {name} as published: --root "
+                    "FOLDER (in Python: root=)."
                 )
             raise DataNotFoundError(
                 f"{path} is not a folder, and {label} names it. Name the folder of {name} as "

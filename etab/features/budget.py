@@ -1,4 +1,4 @@
-"""The entries of the feature cache: their sizes, what computing them took, and a budget for them."""
+"""The entries of the feature cache: their sizes, the time to compute them, and a budget."""
 
 from __future__ import annotations
 

@@ -233,8 +233,8 @@ def write_entry(target: Path, compute: Callable[[Path], Computed], load: Load) -
             raise
         if is_made and not temp.exists():
             raise FeaturesLostError(
-                f"{temp} was deleted while it was written. Run the same command again: the features "
-                "are computed again."
+                f"{temp} was deleted while it was written. Run the same command again: the "
+                "features are computed again."
             ) from error
         raise StorageError(
             f"Features could not be kept in {target}: {error.strerror}. "

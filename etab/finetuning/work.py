@@ -50,13 +50,13 @@ def facts_of(tuning: Tuning, settings: Settings, data: Data) -> dict[str, Any]:
     Returns:
         The facts as results save them.
     """
-    facts = tuning.settings(precision_of(tuning, settings))
+    facts = tuning.settings(precision_of_tuning(tuning, settings))
     if tuning.origin is not None:
         facts["source_data"] = data.digest(tuning.origin.rows[0].dataset)
     return facts
 
 
-def precision_of(tuning: Tuning, settings: Settings) -> str:
+def precision_of_tuning(tuning: Tuning, settings: Settings) -> str:
     """Return the precision of a training, "fp32" or "bf16".
 
     Args:
@@ -215,7 +215,7 @@ class TuningWork:
         """
         network, done, source_choice = self.fitted(index, watch)
         split = self.splits[index]
-        precision = precision_of(self.tuning, self.settings)
+        precision = precision_of_tuning(self.tuning, self.settings)
         choice: dict[str, Any] = {
             "epoch": done.best_epoch + 1,
             "epochs": done.epoch,
@@ -244,7 +244,7 @@ class TuningWork:
         tuning = self.tuning
         split = self.splits[index]
         source_choice = self._train_source(split, watch)
-        precision = precision_of(tuning, self.settings)
+        precision = precision_of_tuning(tuning, self.settings)
         recipe = replace(tuning.recipe, seed=_seed(tuning, index), precision=precision)
         network = self._network(recipe.seed, split)
         validation = split.inner[0]

@@ -27,7 +27,15 @@ ReadTable = Callable[[Result], Predictions]
 
 
 def counts_on(result: Result, suite: Suite, tasks: Tasks, protocol: str, seed: int) -> bool:
-    """Whether a board of this suite, protocol and seed shows a result."""
+    """Whether a board contains a result.
+
+    Args:
+        result: The result.
+        suite: The suite of the board.
+        tasks: Extra tasks of the board, beside those of the suite.
+        protocol: The protocol of the board.
+        seed: The seed of the board.
+    """
     return _in_suite(result, suite, protocol, seed) or _beside_suite(
         result, suite, tasks, protocol, seed
     )
@@ -102,7 +110,16 @@ def cells_beside(
 ) -> tuple[Result, ...]:
     """Select the results of extra tasks that the suite does not list, by task and backbone.
 
-    They are checked like the results of the suite, ``cells``, and together with them.
+    They are checked like the results of the suite, and together with them.
+
+    Args:
+        results: All results.
+        suite: The suite of the board.
+        tasks: The extra tasks.
+        cells: The results of the suite, by backbone and task.
+        read_table: Reads the predictions of a result.
+        protocol: The protocol of the board.
+        seed: The seed of the board.
     """
     extras = [r for r in results if _beside_suite(r, suite, tasks, protocol, seed)]
     extras.sort(key=lambda result: (result.task, result.backbone, result.head))
@@ -119,6 +136,10 @@ def cells_beside(
 
 def refuse_mixtures(results: Sequence[Result], tasks: Tasks) -> None:
     """Refuse phantom beside real results, other versions of a task, and other data or settings.
+
+    Args:
+        results: The results of one board.
+        tasks: The tasks of the results, by code.
 
     Raises:
         MixedDataError: If some results are of phantom data and others are of patients.

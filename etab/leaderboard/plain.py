@@ -1,4 +1,4 @@
-"""The cells of a folder as a plain table, and the suite and protocol that a folder holds most of."""
+"""The cells of a folder as a plain table, and the suite and protocol of most of its cells."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ DATA = "data"
 CHOICES = (FOLD_SEED, HEAD, LAYER, PRECISION, DATA)
 
 UNKNOWN = "not known"
-# Facts that two results of one cell share where they differ in a choice. One division into folds and
-# several are drawn differently, so that they differ in more than a choice.
+# Facts that two results of one cell share where they differ in a choice. One division into folds
+# and several are drawn differently, so that they differ in more than a choice.
 _ALIKE = (
     "weights_sha256",
     "phantom",
@@ -336,10 +336,11 @@ def release_notes(cells: Cells) -> list[str]:
             if cell.phantom or cell.dataset in titles:
                 continue
             release = canonical_release(cell)
+            digest = cell.data_digest[:8]
             titles[cell.dataset] = (
                 release.title
                 if release
-                else f"a release that etab has no canonical table of (digest {cell.data_digest[:8]}), "
-                "not to be compared with boards of another release"
+                else f"a release that etab has no canonical table of (digest {digest}), not to be "
+                "compared with boards of another release"
             )
     return [f"Data of {name}: {title}." for name, title in sorted(titles.items())]

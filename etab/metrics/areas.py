@@ -271,7 +271,13 @@ class RankedRows:
 
 
 def ranked_rows(positive: Array, score: FloatArray, units: Units) -> RankedRows:
-    """Sort the rows of a part; arguments as for ``compared_rows``."""
+    """Sort the rows of a part by falling score.
+
+    Args:
+        positive: (n,) bool, the rows of the class.
+        score: (n,) numbers that order the rows.
+        units: The unit of each of the n rows.
+    """
     order = np.argsort(-score, kind="stable")
     is_positive = np.asarray(positive, dtype=bool)[order]
     descending = -score[order]

@@ -31,7 +31,12 @@ _DRAWS_AT_ONCE = 500
 
 
 def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    """Divide, with NaN where the denominator is not positive."""
+    """Divide, with NaN where the denominator is not positive.
+
+    Args:
+        numerator: Numbers of any shape.
+        denominator: Numbers of the same shape, or of one that broadcasts.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(denominator > 0, numerator / denominator, np.nan)
 

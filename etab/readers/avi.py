@@ -38,7 +38,12 @@ _NEAR = 1.5
 
 
 def corrupt_video(path: Path, fault: str) -> CorruptFileError:
-    """Build the error of a video file that exists and cannot be read."""
+    """Build the error of a video file that exists and cannot be read.
+
+    Args:
+        path: The file.
+        fault: The fault of the file, as part of a sentence.
+    """
     return CorruptFileError(
         f"{path} cannot be read: {fault}. Download it again, or restore it as published."
     )

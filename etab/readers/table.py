@@ -333,7 +333,7 @@ def _split(
     *,
     first: int = 1,
 ) -> list[TableLine]:
-    """Split every line that is not empty into stripped cells; ``first`` is the number of the first."""
+    """Split every line that is not empty into stripped cells; ``first`` numbers the first line."""
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=delimiter,

@@ -72,7 +72,12 @@ def settings_of(run: Run, precision: str, data: Data) -> dict[str, Any]:
 
 
 def precision_of_run(run: Run, settings: Settings) -> str:
-    """What "auto" means for this backbone on this machine."""
+    """Return the precision in which the backbone of a cell computes, "fp32" or "bf16".
+
+    Args:
+        run: The cell.
+        settings: The precision ("auto" depends on the backbone and the machine) and the device.
+    """
     return input_of(run.row).precision(settings.precision, run.backbone_card, settings.device)
 
 
@@ -259,7 +264,15 @@ def predictions_of(
 ) -> Predictions:
     """Lay the answers of all folds out as one table, one line per row (or unit) of the test parts.
 
-    Repeats are laid out one after another: a unit is put together from rows of one repeat alone.
+    Repeats follow one after another: the rows of a unit are of one repeat only.
+
+    Args:
+        task: The task.
+        rows: The rows of the task.
+        outlines: The true masks, prepared for scoring; empty for other kinds of tasks.
+        splits: The splits of the rows.
+        fits: The fitted probe of each split, with the predictions of its test rows.
+        rules: The decision rule of each split; empty for tasks without decisions.
     """
     parts: list[Predictions] = []
     for repeat in sorted({split.repeat for split in splits}):

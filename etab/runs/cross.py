@@ -98,11 +98,17 @@ def joined_rows(fitted: Rows, tested: Rows, n_fitted: int) -> Rows:
 
 
 def splits(rows: Rows, *, protocol: str, n_fold: int, seed: int) -> list[RowSplit]:
-    """The one fit of a cell, see the head of this file. ``n_fold`` is that of "official" where
-    there is no validation part.
+    """Return the single split of a cross-dataset cell; see the docstring of this module.
 
-    Raises SplitError where a part that it needs is empty, IncompatibleError for another protocol
-    than official and cvN.
+    Args:
+        rows: The rows that are fitted on and the rows that are tested.
+        protocol: "official", or "cv" followed by a number of folds.
+        n_fold: Number of inner folds with "official" if there is no validation part.
+        seed: Seed of the inner folds.
+
+    Raises:
+        SplitError: A part that is needed is empty.
+        IncompatibleError: The protocol is another one.
     """
     if protocol != "official" and not (protocol.startswith("cv") and protocol[2:].isdigit()):
         raise IncompatibleError(

@@ -76,7 +76,17 @@ class Executor(Protocol):
     def run(
         self, runs: Sequence[Run], settings: Settings, listen: Listener, data: Data
     ) -> list[Result]:
-        """Run a plan; returns the finished cells, and tells ``listen`` what failed."""
+        """Run a plan.
+
+        Args:
+            runs: The plan.
+            settings: How it is run.
+            listen: Called with every event, also with each failure.
+            data: The data of the plan.
+
+        Returns:
+            The finished cells.
+        """
         ...
 
 

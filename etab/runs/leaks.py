@@ -65,6 +65,11 @@ def seen_notes(source: Source, card: BackboneCard) -> tuple[str, ...]:
 
 
 def within(records: Sequence[str], alike: Sequence[Alike]) -> list[Alike]:
-    """Select the pairs of which both recordings have rows."""
+    """Select the pairs of which both recordings have rows.
+
+    Args:
+        records: The recordings that have rows.
+        alike: Pairs of recordings with the same content.
+    """
     used = set(records)
     return [pair for pair in alike if {pair.first, pair.second} <= used]

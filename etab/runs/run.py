@@ -23,7 +23,17 @@ from etab.types import Kind
 
 
 def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
-    """Say why a task, a backbone and a rule of aggregation do not fit together; "" if they do."""
+    """Explain why a task, a backbone, a head and an aggregation do not fit together.
+
+    Args:
+        task: The task.
+        card: The card of the backbone.
+        head: The head.
+        asked: The name of an aggregation; None for that of the task.
+
+    Returns:
+        The reason, or "" if they fit.
+    """
     if card.modality == "record" and task.modality != "sound":
         return f"{card.name} describes recordings of sound, {task.dataset} holds pictures."
     if head.needs_series and not card.over_time:

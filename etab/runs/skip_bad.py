@@ -58,7 +58,12 @@ def sift(source: Source, tasks: Sequence[Task] | None = None) -> Source:
 
 
 def leave_unneeded(source: Source, tasks: Sequence[Task]) -> None:
-    """Leave out the recordings of views that no task asks for, where a file of them is missing."""
+    """Leave out recordings with a missing file whose view no task uses.
+
+    Args:
+        source: The data, from which the recordings are removed.
+        tasks: The tasks that will be computed.
+    """
     needed: list[Record] = []
     for record in source.records():
         is_whole = all((source.root / name).exists() for name in record.files.values())

@@ -54,7 +54,15 @@ class _Images:
 
 
 def view_answers(source: Source, rows: Rows) -> Array:
-    """(n,) the view of each row, an index of the card's views."""
+    """Return the view of each row as an index into the views of the card.
+
+    Args:
+        source: The data.
+        rows: The n rows.
+
+    Returns:
+        (n,) indexes.
+    """
     target = source.card.target("view")
     records = {r.id: r for r in source.records()}
     known = {
@@ -72,11 +80,22 @@ def diagnosed(
     fits: Sequence[FoldFit],
     fit: Fit,
 ) -> tuple[Predictions, list[FoldFit]]:
-    """Diagnose every test study, a line a study; the thresholds of each fold are in its choice.
+    """Diagnose every test study.
 
-    views: (n,) the view of each row. fits: the diagnosis of each split's test rows. ``fit(target,
-    answers, splits)`` fits a probe on the rows. Raises UndefinedError where the inner studies lack
-    a class or a study has two diagnoses.
+    Args:
+        task: The task.
+        rows: The n rows of the task.
+        views: (n,) the view of each row.
+        splits: The splits of the rows.
+        fits: The diagnosis of the test rows of each split.
+        fit: Fits a probe on the rows: ``fit(target, answers, splits)``.
+
+    Returns:
+        The table, with a line for each study; and the fit of each split, with the thresholds of
+        the split in its choice.
+
+    Raises:
+        UndefinedError: The inner studies lack a class, or a study has two diagnoses.
     """
     truth = np.asarray(rows.answers).astype(np.int64)
     keys = np.asarray(rows.units, dtype=object)
@@ -106,7 +125,15 @@ def diagnosed(
 
 
 def upstream_metrics(task: Task, rows: ScoredRows) -> dict[str, float]:
-    """Metrics as the authors of TMED-2 compute them; the mean over repeats, {} for other tasks."""
+    """Compute metrics as the authors of TMED-2 do, as means over repeats.
+
+    Args:
+        task: The task.
+        rows: The scored rows of the task.
+
+    Returns:
+        The metrics by name; empty for other tasks.
+    """
     of_repeats = []
     for index in rows.of_repeats():
         columns = rows.select(index).columns
@@ -116,8 +143,16 @@ def upstream_metrics(task: Task, rows: ScoredRows) -> dict[str, float]:
 
 
 def upstream(kind: Kind, columns: Columns) -> dict[str, float]:
-    """Balanced accuracy without the studies in which no image qualified, as the authors of TMED-2
-    score; {} where there is no such thing: other tasks, or a class of which no study is left.
+    """Compute the balanced accuracy of studies in which an image qualified.
+
+    The authors of TMED-2 leave out the other studies.
+
+    Args:
+        kind: The kind of the task.
+        columns: The columns of the table.
+
+    Returns:
+        The metric by its name; empty for other tasks, or if a class has no such study.
     """
     if "used" not in columns:
         return {}
@@ -133,8 +168,16 @@ def upstream(kind: Kind, columns: Columns) -> dict[str, float]:
 
 
 def upstream_views(task: Task, columns: Columns) -> dict[str, float]:
-    """Balanced accuracy over all views of TMED but the last, 'other', as its authors score view
-    classifiers; {} for other tasks, and where a view is absent.
+    """Compute the balanced accuracy over the views of TMED-2 without the last one, "other".
+
+    The authors score view classifiers in this way.
+
+    Args:
+        task: The task.
+        columns: The columns of the table.
+
+    Returns:
+        The metric by its name; empty for other tasks, or if a view is absent.
     """
     if (
         task.kind is not Kind.CLASSES

@@ -176,6 +176,14 @@ def demo(folder: Path, *, patients: int, seed: int, workers: int, watch: Watch, 
     """Write a phantom cohort, run the suite on it and write the page.
 
     The same seed gives the same result files.
+
+    Args:
+        folder: The folder to write to.
+        patients: Number of patients of the cohort.
+        seed: Seed of the cohort.
+        workers: Number of processes.
+        watch: Opens a display of the progress of the sweep.
+        bar: Displays the progress of the cohort.
     """
     data = folder / "data"
     results = folder / "results"

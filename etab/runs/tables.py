@@ -24,11 +24,18 @@ from etab.types import Array, FloatArray, IntArray, Kind
 def laid_out(
     task: Task, rows: Rows, outlines: Sequence[Outline], order: IntArray, answers: list[Any]
 ) -> tuple[list[int], list[str], dict[str, FloatArray]]:
-    """Put the answers to the rows ``order`` together as the task says: (places in ``order``, items,
-    columns).
+    """Join the predictions of rows to the lines of a table, by the aggregation of the task.
 
-    A unit stands at the place of its first row. What the task's metrics need beyond scores comes
-    from ``rows.extras``.
+    Args:
+        task: The task.
+        rows: The rows of the task.
+        outlines: The true masks, prepared for scoring; empty for other kinds of tasks.
+        order: The numbers of the predicted rows.
+        answers: Blocks of predictions, together in this order.
+
+    Returns:
+        (positions in ``order``, items, columns) of the lines. A unit has the position of its first
+        row. Columns that metrics need beside scores come from ``rows.extras``.
     """
     columns = _columns(task.kind, rows, outlines, order, answers)
     kept = list(range(len(order)))
@@ -66,7 +73,12 @@ def _columns(
 
 
 def state_scores(truth: Array, found: Array) -> dict[str, float]:
-    """Every score of one recording's states (k,) at 50 Hz; ``truth`` is -1 where unannotated."""
+    """Compute every score of the states of one recording.
+
+    Args:
+        truth: (k,) true states at 50 Hz, -1 where nothing is annotated.
+        found: (k,) predicted states.
+    """
     out = {"frame_accuracy": frame_accuracy(truth, found)}
     for tolerance in (60, 100):
         got = segmentation(truth, found, tolerance_ms=tolerance)

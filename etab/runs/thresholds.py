@@ -145,8 +145,11 @@ def balanced(
 
 
 def best_rule(task: Task, columns: Columns) -> Rule:
-    """The rule with the best value of the task's metric on these rows; of equally good ones the
-    middle one.
+    """Choose the rule with the best value of the task's metric; of equally good rules the middle.
+
+    Args:
+        task: The task.
+        columns: The columns of the training rows.
     """
     rules = list(_thresholds(columns["score"]) if task.kind is Kind.BINARY else _factors())
     metric = METRICS[task.metric]
@@ -199,7 +202,14 @@ def _factors() -> Iterator[Rule]:
 def applied(
     rules: Sequence[Rule], names: Sequence[str], splits: Sequence[RowSplit], columns: Columns
 ) -> FloatArray:
-    """Decided classes of a table of test rows; ``names`` says which split tested each of them."""
+    """Decide the classes of the test rows of a table.
+
+    Args:
+        rules: The rule of each split.
+        names: The name of the split that tests each row.
+        splits: The splits.
+        columns: The columns of the table.
+    """
     out = np.empty(len(names))
     of = np.asarray(names)
     for rule, split in zip(rules, splits, strict=True):

@@ -91,7 +91,8 @@ def noise_facts(board: Board, most_numbers: int = MOST_NUMBERS) -> dict[str, Any
     Returns:
         Plain values: ``rows`` (backbones, in the order of the arrays), ``exact`` (whether nothing
         is left out), ``groups`` (tasks with the same patients and folds, with their vectors) and
-        ``t`` (tables of Student's t by degrees of freedom). Empty ``rows`` where the board has no cell with noise.
+        ``t`` (tables of Student's t by degrees of freedom). ``rows`` is empty if no cell of the
+        board has noise.
     """
     noises = _all_noises(board)
     rows = [row.backbone for row in board.rows if noises[row.backbone]]

@@ -241,8 +241,9 @@ def crossed(menu: Registry[Task], code: str) -> Task:
         )
     if release_of(parsed.dataset) == release_of(parsed.test_dataset):
         raise UnsupportedOptionError(
-            f"{code!r} is no cell: {parsed.dataset} and {parsed.test_dataset} hold the same patients, "
-            "so that test patients would be trained on. `etab list cross` names the pairs."
+            f"{code!r} is no cell: {parsed.dataset} and {parsed.test_dataset} hold the same "
+            "patients, so that test patients would be trained on. `etab list cross` names the "
+            "pairs."
         )
     fitted, tested = (menu[f"{code[:6]}{letter}"] for letter in code[6:].split(">"))
     differ = [name for name in _SAME if getattr(fitted, name) != getattr(tested, name)]

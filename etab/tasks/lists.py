@@ -1,8 +1,8 @@
-"""Published lists of folds: ``--protocol lists:FILE`` trains and tests on the patients that a file names.
+"""Published lists of folds: ``--protocol lists:FILE`` takes the folds of patients from a file.
 
 A file is one of:
 
-* CSV with the columns ``id`` and ``part`` (train, val or test), and ``fold`` where there are several;
+* CSV with the columns ``id`` and ``part`` (train, val or test), and ``fold`` if there are several;
 * JSON: ``{"folds": [{"name": "1", "train": [...], "val": [...], "test": [...]}]}``;
 * a folder of ``<name><number>_training.txt``, ``_validation.txt`` and ``_testing.txt``, one id a
   line, as the ten folds of CAMUS are published (``subGroup1_training.txt``, ...).

@@ -20,8 +20,8 @@ trained on the task a0-A4-C, with a head of that task, then on the task of the c
 "-head-from:a0-A4-C" only the new head is trained in the second step.
 
 Lists: "lists:FILE" follows the folds that a file names (``etab.tasks.lists``). Results call it by
-the name of the file and a digest of its folds: "lists:leclerc@0a1b2c3d4e5f". Few labels and training
-are endings as for the other splits: "lists:leclerc@0a1b2c3d4e5f-10pct-d0-finetune".
+the name of the file and a digest of its folds: "lists:leclerc@0a1b2c3d4e5f". Few labels and
+training are endings as for the other splits: "lists:leclerc@0a1b2c3d4e5f-10pct-d0-finetune".
 """
 
 from __future__ import annotations
@@ -304,8 +304,8 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
             )
     raise IncompatibleError(
         f"No protocol is called {text!r}. Known: official, cv (or cv5, cv10, ...), cv5x5 (five "
-        "folds five times; 2 times or more), lodo (leave one database out), lists:FILE (folds that a "
-        "file names), and with few labelled "
+        "folds five times; 2 times or more), lodo (leave one database out), lists:FILE (folds that "
+        "a file names), and with few labelled "
         "patients official-10pct-d0 (10 %, first draw) or cv5-5shot-d0 (5 of each class; 2 or "
         "more). Each but cv5x5 may end in -finetune or -partial2, or in -finetune-from:a0-A4-C, "
         "-head-from:a0-A4-C (`etab finetune`)."

@@ -1,4 +1,4 @@
-"""The cells of a table of one's own: CSV or Parquet, every row with its line and what is wrong with it."""
+"""The cells of a table of one's own, CSV or Parquet: every row with its line and its faults."""
 
 from __future__ import annotations
 

@@ -108,8 +108,8 @@ def _copies(table: OwnTable, prints: Fingerprints) -> list[RowProblem]:
         for own, other in ((pair.first, pair.second), (pair.second, pair.first)):
             row = row_of[own]
             text = (
-                f"{own} of patient {row.patient} equals {other} of patient {row_of[other].patient}, "
-                f"line {row_of[other].line}; keep the right one of the two."
+                f"{own} of patient {row.patient} equals {other} of patient {row_of[other].patient}"
+                f", line {row_of[other].line}; keep the right one of the two."
             )
             reason = "a copy of another patient's recording"
             problems.append(

@@ -172,7 +172,8 @@ def read_description(path: Path) -> Description:
     name = _text(path, content, "name")
     if not _NAME.fullmatch(name):
         raise LayoutError(
-            f"{path}: name is {name!r}; wanted up to 31 small letters, digits and _, a letter first."
+            f"{path}: name is {name!r}; wanted up to 31 small letters, digits and _, "
+            "a letter first."
         )
     code = content.get("code", "Z")
     if not isinstance(code, str) or not _LETTER.fullmatch(code):

@@ -1,4 +1,4 @@
-"""What a table of one's own should be looked at for, though every row of it fits: names that are alike."""
+"""Notes on a table of one's own whose rows are all valid, such as names that are nearly alike."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from etab.types import Kind
 _NAMED = 3
 _LEADING_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 _DATE = re.compile(
-    r"\d{4}-\d\d?-\d\d?( 00:00:00)?|\d\d?[./]\d\d?[./]\d{2,4}|\d\d?-[A-Z][a-z]{2}|[A-Z][a-z]{2}-\d\d"
+    r"\d{4}-\d\d?-\d\d?( 00:00:00)?"
+    r"|\d\d?[./]\d\d?[./]\d{2,4}"
+    r"|\d\d?-[A-Z][a-z]{2}"
+    r"|[A-Z][a-z]{2}-\d\d"
 )
 _SHORTENED = re.compile(r"\d(\.\d+)?[eE]\+?\d+")
 _FAILED_FORMULA = re.compile(r"#[A-Z]+(/0|\?)?!?")
@@ -123,7 +126,7 @@ def _unknown_words(description: Description, cells: TableCells) -> list[str]:
 
 
 class NearNames:
-    """Files of a folder by their names in small letters, to say what a missing file may be called."""
+    """Files of a folder by their names in small letters, to suggest names for a missing file."""
 
     def __init__(self, folder: Path) -> None:
         """Take the folder; it is read when a file is missing."""

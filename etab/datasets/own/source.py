@@ -140,7 +140,7 @@ class OwnRecordings(Source):
         return np.stack(chosen) if chosen else np.empty((0, 0, 0), np.uint8)
 
     def _one_frame(self, path: Path, at: Sequence[int]) -> Array:
-        """A frame of a file; the frames of the last volume are kept, as it is decoded as a whole."""
+        """Read one frame; the last volume stays in memory, since it is decoded as a whole."""
         if not path.name.lower().endswith((".nii", ".nii.gz", ".mhd")):
             return read_frames(path, at)
         if self._last is None or self._last[0] != path:
@@ -214,7 +214,12 @@ class OwnRecordings(Source):
         return tuple(Answer(plain, frame) for frame in frames if at is None or frame in at)
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
-        """List the frames that have a label, without reading masks."""
+        """List the frames that have a label, without reading masks.
+
+        Args:
+            record: The recording.
+            target: The target of the label.
+        """
         if target.name == PHASES or target.kind is not Kind.MASK:
             return super().annotated(record, target)
         return self._mask_frames(record, self._label(target))

@@ -221,7 +221,7 @@ def _row(description: Description, line: int, cells: Mapping[str, str]) -> Table
     for label in description.labels:
         _read_label(description, label, cells, files, values, frames, phases)
     meta: dict[str, Any] = {}
-    # Features call the group of a recording its database: `--protocol lodo` leaves each out in turn.
+    # Features call the group of a recording its database; `--protocol lodo` leaves each out.
     for role, fact in (("study", "study"), ("group", "database")):
         text = _cell(description, cells, role)
         if text:

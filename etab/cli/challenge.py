@@ -22,7 +22,7 @@ app = typer.Typer(
 
 # Options that both challenges share.
 EntryArgument = Annotated[Path | None, typer.Argument(help="The entry: a folder, .zip or .tar.gz.")]
-DataOption = Annotated[
+_DataOption = Annotated[
     Path | None,
     typer.Option(help="The data as published. [default: ETAB_<NAME>_DIR, ETAB_DATA, ...]"),
 ]
@@ -60,7 +60,7 @@ _WITH_ENTRY = "with an ENTRY alone: --from runs nothing"
 _WITHOUT_HOLD_OUT = "without --hold-out alone: one folder is trained on, the other answered"
 
 
-class Outcome(Protocol):
+class _Outcome(Protocol):
     """What a challenge gives back: an object that prints as text and as JSON."""
 
     def render(self) -> str:
@@ -75,7 +75,7 @@ class Outcome(Protocol):
 @app.command("cinc2016")
 def cinc2016_command(
     entry: EntryArgument = None,
-    data: DataOption = None,
+    data: _DataOption = None,
     result: FromOption = [],  # noqa: B006
     out: OutOption = Path("challenge"),
     part: Annotated[
@@ -150,7 +150,7 @@ def cinc2016_command(
 @app.command("circor2022")
 def circor2022_command(
     entry: EntryArgument = None,
-    data: DataOption = None,
+    data: _DataOption = None,
     result: FromOption = [],  # noqa: B006
     out: OutOption = Path("challenge"),
     hold_out: Annotated[
@@ -268,6 +268,6 @@ def _two_numbers(text: str | None) -> tuple[float, float] | None:
     return low, high
 
 
-def _print(outcome: Outcome, as_json: bool) -> None:
+def _print(outcome: _Outcome, as_json: bool) -> None:
     text = json.dumps(outcome.as_dict(), indent=2) if as_json else outcome.render()
     sys.stdout.write(text + "\n")

@@ -44,7 +44,7 @@ _EXTRAS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SystemFinding:
     """One line of the report.
 
     Attributes:
@@ -62,34 +62,34 @@ class Finding:
     next_step: str = ""
 
 
-def _packages() -> list[Finding]:
+def _packages() -> list[SystemFinding]:
     facts = provenance(__version__)
     version = f"{__version__}, Python {facts['python']}, {facts['processor']}"
-    findings = [Finding("installed", "etab", None, version)]
+    findings = [SystemFinding("installed", "etab", None, version)]
     for name in _PACKAGES:
         present = facts[name] != "absent"
         next_step = "" if present else f"pip install {name}"
-        findings.append(Finding("installed", name, present, str(facts[name]), next_step))
+        findings.append(SystemFinding("installed", name, present, str(facts[name]), next_step))
     return findings
 
 
-def _device() -> Finding:
+def _device() -> SystemFinding:
     if importlib.util.find_spec("torch") is None:
-        return Finding("device", "torch", False, "absent", "pip install torch torchvision")
+        return SystemFinding("device", "torch", False, "absent", "pip install torch torchvision")
     import torch
 
     from etab.features.store import has_bf16
 
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name(0)
-        return Finding("device", "cuda", True, name, "etab run --device cuda")
+        return SystemFinding("device", "cuda", True, name, "etab run --device cuda")
     precision = "no bf16 in hardware, fp32 is used"
     if has_bf16("cpu"):
         precision = "bf16 in hardware, used by default"
-    return Finding("device", "cpu", True, f"{allowed_cores()} cores, {precision}")
+    return SystemFinding("device", "cpu", True, f"{allowed_cores()} cores, {precision}")
 
 
-def _extras() -> list[Finding]:
+def _extras() -> list[SystemFinding]:
     findings = []
     for extra, (modules, purpose) in _EXTRAS.items():
         absent = [name for name in modules if importlib.util.find_spec(name) is None]
@@ -98,21 +98,21 @@ def _extras() -> list[Finding]:
         if absent:
             detail = f"{purpose}; {', '.join(absent)} is not installed"
             step = f'pip install "etab-bench[{extra}]"'
-        findings.append(Finding("extra", extra, None if absent else True, detail, step))
+        findings.append(SystemFinding("extra", extra, None if absent else True, detail, step))
     return findings
 
 
-def _data(name: str) -> Finding:
+def _data(name: str) -> SystemFinding:
     try:
         source = datasets.source(name)
         mark = " (PHANTOM)" if source.phantom else ""
         detail = f"{len(source.records())} recordings in {source.root}{mark}"
     except DataNotFoundError:
-        return Finding("data", name, None, "no folder found", _next_for_data(name))
+        return SystemFinding("data", name, None, "no folder found", _next_for_data(name))
     except EtabError as error:
         first_sentence = str(error).split(". ")[0]
-        return Finding("data", name, False, first_sentence, f"etab data check {name}")
-    return Finding("data", name, True, detail)
+        return SystemFinding("data", name, False, first_sentence, f"etab data check {name}")
+    return SystemFinding("data", name, True, detail)
 
 
 def _next_for_data(name: str) -> str:
@@ -124,7 +124,7 @@ def _next_for_data(name: str) -> str:
     return "; ".join(steps)
 
 
-def _weights(name: str) -> Finding | None:
+def _weights(name: str) -> SystemFinding | None:
     """What is known of the weights of a backbone; None for weights that are fetched when needed."""
     from etab.backbones.weights import index as weights
     from etab.backbones.weights.formats import READERS
@@ -132,13 +132,15 @@ def _weights(name: str) -> Finding | None:
     reader = READERS.get(weights.entry(name)["format"], "")
     if reader and importlib.util.find_spec(reader) is None:
         next_step = 'pip install "etab-bench[weights]"'
-        return Finding("weights", name, False, f"read by {reader}, which is absent", next_step)
+        return SystemFinding(
+            "weights", name, False, f"read by {reader}, which is absent", next_step
+        )
     if weights.at_hand(name):
-        return Finding("weights", name, True, "on this machine")
+        return SystemFinding("weights", name, True, "on this machine")
     return None
 
 
-def _all_weights(names: Sequence[str]) -> list[Finding]:
+def _all_weights(names: Sequence[str]) -> list[SystemFinding]:
     findings = []
     waiting = []
     for name in names:
@@ -150,20 +152,20 @@ def _all_weights(names: Sequence[str]) -> list[Finding]:
     if waiting:
         detail = f"not on this machine: {', '.join(waiting)}"
         step = "etab run fetches weights from the package index when they are first used"
-        findings.append(Finding("weights", f"{len(waiting)} backbones", None, detail, step))
+        findings.append(SystemFinding("weights", f"{len(waiting)} backbones", None, detail, step))
     return findings
 
 
-def _cache() -> Finding:
+def _cache() -> SystemFinding:
     folder = default_cache()
     size = folder_size(folder)
     step = ""
     if size:
         step = f"etab cache lists what it holds; etab cache --clear deletes it ({folder})"
-    return Finding("cache", "features", None, f"{size_words(size)} in {folder}", step)
+    return SystemFinding("cache", "features", None, f"{size_words(size)} in {folder}", step)
 
 
-def examine() -> list[Finding]:
+def examine() -> list[SystemFinding]:
     """Look at packages, device, data and weights. Nothing is downloaded or written.
 
     Returns:
@@ -176,6 +178,6 @@ def examine() -> list[Finding]:
         *_extras(),
         *[_data(name) for name in datasets.SOURCES],
         *_all_weights([card.name for card in cards if card.learned and not card.twin]),
-        *[Finding("backbone", name, False, fault) for name, fault in faults.items()],
+        *[SystemFinding("backbone", name, False, fault) for name, fault in faults.items()],
         _cache(),
     ]

@@ -23,7 +23,7 @@ from rich.text import Text
 from etab.cli.words import say
 
 if TYPE_CHECKING:
-    from etab.cli.doctor import Finding
+    from etab.cli.doctor import SystemFinding
     from etab.leaderboard.board import Board
     from etab.results import Result
     from etab.runs.executors import Event
@@ -156,7 +156,7 @@ def cells(results: Sequence[Result], which: str = "") -> None:
     table(title, CELL_HEADER, cell_rows(results), brief=(0, 1, 2, 3, 4))
 
 
-def findings(found: Sequence[Finding]) -> None:
+def findings(found: Sequence[SystemFinding]) -> None:
     """Print the doctor's report and, under it, what to do next."""
     marks = {True: "[green]ok[/]", False: "[red]no[/]", None: "[dim]-[/]"}
     out = Table(title="etab doctor", header_style="bold")

@@ -31,8 +31,8 @@ from etab.splits import SPLIT_PARTS, check_leaks
 from etab.storage.listing import visible_files
 from etab.types import Answer, Array, Kind, Record, Target
 
-UNKNOWN = "unknown"
-_NAMED = tuple(view for view in CANONICAL if view != UNKNOWN)
+_UNKNOWN = "unknown"
+_NAMED = tuple(view for view in CANONICAL if view != _UNKNOWN)
 _LABELS = "labels.csv"
 _LOOKED_AT = 12
 _SECTORS_KEPT = 64
@@ -45,7 +45,7 @@ _CARD = Card(
     title="DICOM ultrasound studies of your own",
     code="F",
     modality="echo",
-    views=(*_NAMED, UNKNOWN),
+    views=(*_NAMED, _UNKNOWN),
     targets=(
         Target(
             "view",
@@ -252,7 +252,7 @@ class DicomSource(Source):
         """
         self.card.target(target.name)
         if target.name == "view":
-            return () if record.view == UNKNOWN else (Answer(_NAMED.index(record.view)),)
+            return () if record.view == _UNKNOWN else (Answer(_NAMED.index(record.view)),)
         return (Answer(float(record.meta["EF"])),) if "EF" in record.meta else ()
 
     def shared_files(self) -> Sequence[str]:
@@ -351,7 +351,7 @@ def _record(
     return Record(
         "o" + _digest("object", info.instance or name),
         patient,
-        label.get("view") or UNKNOWN,
+        label.get("view") or _UNKNOWN,
         label.get("split", ""),
         info.fps,
         {"object": name},

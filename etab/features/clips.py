@@ -174,7 +174,7 @@ def _steps(frames: Sequence[int]) -> IntArray:
     return np.asarray(order[np.linspace(0, len(order) - 1, STEPS).round().astype(int)])
 
 
-STILLS = "only stills of ED and ES are here, no sequence"
+_STILLS = "only stills of ED and ES are here, no sequence"
 """Why a recording has no clips."""
 
 
@@ -267,7 +267,7 @@ def clips_of(task: Task, source: Source) -> Clips:
             ranges[record.id] = (first, len(clips))
     if not clips:
         raise LayoutError(
-            f"{source.root} has not one clip for {task.code}: {STILLS}. "
+            f"{source.root} has not one clip for {task.code}: {_STILLS}. "
             f"Restore the sequences, or run the task on the ED and ES frames, b0-{task.code[3:]}."
         )
     return Clips(tuple(clips), task.family, ranges)
@@ -329,7 +329,7 @@ def clip_rows(task: Task, source: Source, clips: Clips) -> Rows:
     for record in sorted(in_views, key=lambda r: r.view):
         answers = [a for a in source.answers(record, target) if a.at is None]
         if record.id not in clips.ranges:
-            missing.append((record.id, STILLS))
+            missing.append((record.id, _STILLS))
         elif not answers:
             missing.append((record.id, f"no {task.target} is given"))
         else:

@@ -1,6 +1,6 @@
 """Several views of a patient as one row: the ED and the ES frame of every view side by side.
 
-A view that a patient does not have is masked. Its frame numbers are ``ABSENT``, the tokens of its
+A view that a patient does not have is masked. Its frame numbers are ``ABSENT_FRAME``, the tokens of its
 frames are marked as absent, and a head of pooled features reads, in its place, the mean of the
 views that the patient does have. That mean uses no other patient.
 """
@@ -21,7 +21,7 @@ from etab.tasks.base import Task
 from etab.tasks.rows import Rows, stack
 from etab.types import Array, Features, FloatArray, IntArray, Record
 
-ABSENT = -1
+ABSENT_FRAME = -1
 """Frame number of a view that a patient does not have."""
 
 _PHASES = 2
@@ -73,7 +73,7 @@ def study_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
 
     Returns:
         The rows. The columns of ``Rows.frames`` are the ED frames of all views, then their ES
-        frames; ``ABSENT`` where a patient has no such view.
+        frames; ``ABSENT_FRAME`` where a patient has no such view.
 
     Raises:
         LayoutError: The data hold no row at all.
@@ -157,7 +157,7 @@ def _columns(
                 view = views[name]
                 columns.append(index[view.record.id, view.frames[phase]])
             else:
-                columns.append(ABSENT)
+                columns.append(ABSENT_FRAME)
     return columns
 
 
@@ -185,7 +185,7 @@ def _side_by_side(values: Array, frames: IntArray) -> FloatArray:
     blocks: list[FloatArray] = []
     for phase in range(_PHASES):
         numbers = frames[:, phase * n_views : (phase + 1) * n_views]
-        is_present = (numbers != ABSENT)[..., None]
+        is_present = (numbers != ABSENT_FRAME)[..., None]
         of_views = np.where(is_present, values[numbers], 0)
         mean = of_views.sum(axis=1, keepdims=True) / is_present.sum(axis=1, keepdims=True)
         filled = np.where(is_present, of_views, mean).astype(values.dtype)

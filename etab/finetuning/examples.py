@@ -76,7 +76,7 @@ class Examples(ABC):
         return frames, answers if masks is None else masks
 
 
-def joined_rows(rows: Sequence[Rows]) -> Rows:
+def rows_of_tasks(rows: Sequence[Rows]) -> Rows:
     """Join the rows of tasks on the same data.
 
     Args:

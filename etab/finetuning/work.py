@@ -123,13 +123,13 @@ class TuningWork:
             SplitError: A patient would be trained on and tested.
             UndefinedError: The test patients are too few for an interval.
         """
-        from etab.finetuning.examples import frames_of, joined_rows, table_of
+        from etab.finetuning.examples import frames_of, rows_of_tasks, table_of
 
         data = data or Data(settings)
         tasks = tuning.rows
         dataset = tasks[0].dataset
         rows = {task.code: data.rows(task) for task in tasks}
-        joined = joined_rows(list(rows.values()))
+        joined = rows_of_tasks(list(rows.values()))
         items = {item: index for index, item in enumerate(joined.items)}
         source = data.source(dataset)
         frames = frames_of(source, data.keys(tasks[0]), list(joined.frames), tuning.side)

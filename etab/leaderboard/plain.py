@@ -38,7 +38,7 @@ _PREFERRED = (BOARD_PROTOCOL, "cv5", "official", "lodo")
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class FolderCells:
     """The results of a folder that follow from their predictions.
 
     Attributes:
@@ -66,7 +66,7 @@ def task_of(result: Result) -> Task | None:
     return task if task.dataset == result.dataset else None
 
 
-def folder_cells(folder: Path) -> Cells:
+def folder_cells(folder: Path) -> FolderCells:
     """Read every result of a folder and compute its value again from its predictions.
 
     Args:
@@ -99,7 +99,7 @@ def folder_cells(folder: Path) -> Cells:
             problems.append(str(error))
             continue
         standing.append(result)
-    return Cells(tuple(sorted(standing, key=cell_order)), tuple(problems))
+    return FolderCells(tuple(sorted(standing, key=cell_order)), tuple(problems))
 
 
 def cell_order(result: Result) -> tuple[str, str, str, float, str]:

@@ -32,7 +32,7 @@ PRECISION = "precision"
 DATA = "data"
 CHOICES = (FOLD_SEED, HEAD, LAYER, PRECISION, DATA)
 
-UNKNOWN = "not known"
+_UNKNOWN = "not known"
 # Facts that two results of one cell share where they differ in a choice. One division into folds
 # and several are drawn differently, so that they differ in more than a choice.
 _ALIKE = (
@@ -222,7 +222,7 @@ def _fold_seed(cell: Result, table: ScoredRows, variants: Sequence[Variant]) -> 
         by_seed |= variant.by_fold_seed
     values = list(by_seed.values())
     if len(values) < 2 or not np.isfinite(values).all():
-        return Sensitivity(FOLD_SEED, UNKNOWN)
+        return Sensitivity(FOLD_SEED, _UNKNOWN)
     spread = float(np.std(values, ddof=1))
     return Sensitivity(FOLD_SEED, f"SD {_digits(spread)} over {len(values)} seeds", spread)
 
@@ -243,7 +243,7 @@ def _value_or_nan(metric: str, rows: ScoredRows) -> float:
 def _farthest(choice: str, cell: Result, value_of: Mapping[str, float]) -> Sensitivity:
     """Of several other values, the one farthest from the value on the board."""
     if not value_of:
-        return Sensitivity(choice, UNKNOWN)
+        return Sensitivity(choice, _UNKNOWN)
     name = max(value_of, key=lambda other: (abs(value_of[other] - cell.value), other))
     difference = value_of[name] - cell.value
     sign = "+" if difference >= 0 else "-"
@@ -257,7 +257,7 @@ def _layer(cell: Result) -> Sensitivity:
         return Sensitivity(LAYER, "all are weighted")
     names = [choice.get("features", choice.get("maps")) for choice in choices]
     if not names or not all(isinstance(name, str) for name in names):
-        return Sensitivity(LAYER, UNKNOWN)
+        return Sensitivity(LAYER, _UNKNOWN)
     if all(name in _ALL_LAYERS for name in names):
         return Sensitivity(LAYER, "all are used")
     return Sensitivity(LAYER, f"{len(set(names))} chosen in {len(names)} folds")

@@ -13,7 +13,7 @@ from etab import datasets
 from etab.datasets.base import Source
 from etab.errors import IncompatibleError, LayoutError
 from etab.features.base import input_of
-from etab.features.studies import ABSENT
+from etab.features.studies import ABSENT_FRAME
 from etab.finetuning.plan import not_tunable
 from etab.runs.execute import execute
 from etab.runs.run import Run, Settings
@@ -72,7 +72,7 @@ def test_the_present_view_stands_for_an_absent_one(source: Source, view: str) ->
     rows = form.rows(TASK, source, keys)
     row = rows.patients.tolist().index(patient)
     absent = ["A2C", "A4C"].index(view)
-    assert (rows.frames[row] == ABSENT).tolist() == [absent == 0, absent == 1] * 2
+    assert (rows.frames[row] == ABSENT_FRAME).tolist() == [absent == 0, absent == 1] * 2
     assert view not in rows.items[row]
     values = form.pick(numbered(len(keys)), rows, maps=False, sequences=False)
     blocks = values.pooled["layer/mean"][row].reshape(4, 2)

@@ -14,7 +14,7 @@ from etab import heads
 from etab.features import entries
 from etab.heads.base import FoldFit
 from etab.heads.pooled import large
-from etab.heads.pooled.large import Wide, WideRidge, nearest, partition, wide
+from etab.heads.pooled.large import Wide, WideRidge, nearest_rows, partition, wide
 from etab.heads.pooled.linalg import PENALTIES
 from etab.splits import row_splits, without
 from etab.types import Features, Kind, RowSplit, Target
@@ -143,7 +143,7 @@ def test_moments_of_parts_add_up_and_others_are_read(small: None) -> None:
 def test_neighbours_by_hand(small: None) -> None:
     x = _features().pooled["one/mean"]
     train, rows = np.arange(0, 200), np.arange(200, N)
-    found = nearest(Wide(x, np.zeros(N, int)), train, rows, None, 7)
+    found = nearest_rows(Wide(x, np.zeros(N, int)), train, rows, None, 7)
     centred = x.astype(float) - x[train].astype(float).mean(axis=0)
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     for row, near in zip(rows, found, strict=True):

@@ -266,7 +266,7 @@ def test_the_card_gives_a_series_and_pooled_statistics() -> None:
 def test_timing_features_of_a_known_heart() -> None:
     state = np.concatenate([[3] * 7, np.tile(np.repeat(np.arange(4), [6, 9, 5, 20]), 5), [0] * 3])
     level = np.array([4.0, 1.0, 2.0, 0.5])[state]
-    got = dict(zip(timing.COLUMNS, timing.timing_features(state, level), strict=True))
+    got = dict(zip(timing.TIMING_FEATURES, timing.timing_features(state, level), strict=True))
     wanted = {
         "cycle": 0.8,
         "s1": 0.12,
@@ -290,7 +290,7 @@ def test_timing_features_of_a_known_heart() -> None:
 def test_timing_features_hold_the_rate_of_a_phantom(beat: str) -> None:
     sound, truth = heart(4)
     row = timing.timing_of(sound, RATE, beat=beat)
-    got = dict(zip(timing.COLUMNS, row, strict=True))
+    got = dict(zip(timing.TIMING_FEATURES, row, strict=True))
     onsets = np.flatnonzero((truth[1:] == 0) & (truth[:-1] != 0))
     assert got["mean_cycle"] == pytest.approx(np.diff(onsets).mean() / 50, rel=0.05)
 

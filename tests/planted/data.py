@@ -228,8 +228,8 @@ FAULTS = [
     Fault(
         "folds depend on the order given",
         "etab/splits.py",
-        "unique = sorted(set(patients))\n    if n_fold",
-        "unique = list(dict.fromkeys(patients))\n    if n_fold",
+        "unique = sorted(set(patients))\n    if len(unique)",
+        "unique = list(dict.fromkeys(patients))\n    if len(unique)",
         SPLITS,
     ),
     Fault(

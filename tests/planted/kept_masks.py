@@ -20,7 +20,13 @@ def _told(name: str) -> tuple[str, ...]:
 
 
 FAULTS = [
-    Fault("a submission without masks", SUBMIT, '== "all":', "is not None:", _refused("missing")),
+    Fault(
+        "a submission without masks",
+        SUBMIT,
+        'if beside in ("all", wanted):',
+        "if True:",
+        _refused("missing"),
+    ),
     Fault(
         "a pipe of masks is opened",
         ADMISSION,

@@ -126,7 +126,7 @@ FAULTS = [
     Fault(
         "table: short rows pass",
         "etab/readers/table.py",
-        "if len(cells) != len(header) and not ragged:",
+        "if len(line.cells) != len(header) and not ragged:",
         "if False:",
         TESTS,
     ),

@@ -24,7 +24,7 @@ from etab.sounds.states import S1, STATE_RATE
 from etab.sounds.windows import resample
 from etab.types import FloatArray, IntArray
 
-COLUMNS = tuple(
+TIMING_FEATURES = tuple(
     f"{what}_{name}"
     for name in (
         "cycle",
@@ -100,7 +100,7 @@ def timing_features(states: IntArray, level: FloatArray) -> FloatArray:
         level: (n,) mean magnitude of the sound at each state.
 
     Returns:
-        (20,) seconds and ratios in the order of COLUMNS; zeros where there is no whole cycle.
+        (20,) seconds and ratios in the order of TIMING_FEATURES; zeros without a whole cycle.
     """
     starts = np.flatnonzero(np.diff(states, prepend=states[0]) != 0)
     onsets = starts[states[starts] == S1]
@@ -128,7 +128,7 @@ def timing_features(states: IntArray, level: FloatArray) -> FloatArray:
             ]
         )
     if not rows:
-        return np.zeros(len(COLUMNS))
+        return np.zeros(len(TIMING_FEATURES))
     cycles = np.array(rows)
     return np.stack([cycles.mean(axis=0), cycles.std(axis=0)], axis=1).ravel()
 
@@ -148,7 +148,7 @@ def timing_of(
         beat: The envelope that the heart rate is read from.
 
     Returns:
-        (20,) in the order of COLUMNS.
+        (20,) in the order of TIMING_FEATURES.
 
     Raises:
         UndefinedError: As ``envelopes`` and the model raise it.

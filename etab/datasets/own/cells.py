@@ -78,7 +78,7 @@ class TableCells:
                 )
 
 
-def read_cells(table: Path, file_column: str) -> TableCells:
+def read_table_cells(table: Path, file_column: str) -> TableCells:
     """Read a table as text.
 
     Args:

@@ -14,7 +14,7 @@ from etab.datasets.own.table import OwnTable, RowProblem, read_own_table
 from etab.errors import CorruptFileError, EtabError
 from etab.types import Record
 
-Progress = Callable[[int, int], None]
+_Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class OwnReport:
 
 
 def check_own(
-    description: Description, *, quick: bool = False, progress: Progress | None = None
+    description: Description, *, quick: bool = False, progress: _Progress | None = None
 ) -> OwnReport:
     """Check a table of one's own and the files that it lists.
 
@@ -119,7 +119,7 @@ def _copies(table: OwnTable, prints: Fingerprints) -> list[RowProblem]:
 
 
 def _unreadable(
-    source: Source, table: OwnTable, prints: Fingerprints, progress: Progress | None
+    source: Source, table: OwnTable, prints: Fingerprints, progress: _Progress | None
 ) -> list[RowProblem]:
     """Read every file, note the rows whose files cannot be read, and take fingerprints."""
     problems: list[RowProblem] = []

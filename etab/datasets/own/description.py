@@ -32,7 +32,7 @@ COLUMNS = (
 )
 """What a column of the table can hold, beside labels."""
 
-INPUTS = ("answer", "ED", "ED+ES", "frame", "clip", "clips", "beats", "recording", "window")
+_INPUTS = ("answer", "ED", "ED+ES", "frame", "clip", "clips", "beats", "recording", "window")
 
 _KEYS = {"name", "title", "code", "sound", "table", "folder", "columns", "labels"}
 _KINDS = {
@@ -74,7 +74,7 @@ class Label:
         classes: Classes in order; the second of two is the positive one.
         range: Lowest and highest value that is allowed; None for any.
         views: Views whose recordings have the task; empty for every view.
-        input: Rows of the task, one of INPUTS; "" for the default of the recordings.
+        input: Rows of the task, one of _INPUTS; "" for the default of the recordings.
         frames: Column with the frame, or frames separated by ";", that the label describes.
         pixel: Value of the structure in a mask; None for every value above 0.
         per: What is scored as one: "", "recording", "study" or "patient".
@@ -241,8 +241,10 @@ def _label(path: Path, name: str, section: Any) -> Label:
     word = section.get("kind")
     if word not in _KINDS:
         raise LayoutError(f"{where}: kind is {word!r}; possible: {', '.join(_KINDS)}.")
-    if section.get("input", "answer") not in INPUTS:
-        raise LayoutError(f"{where}: input is {section['input']!r}; possible: {', '.join(INPUTS)}.")
+    if section.get("input", "answer") not in _INPUTS:
+        raise LayoutError(
+            f"{where}: input is {section['input']!r}; possible: {', '.join(_INPUTS)}."
+        )
     if section.get("per", "") not in ("", "recording", "study", "patient"):
         raise LayoutError(
             f"{where}: per is {section['per']!r}; possible: recording, study, patient."

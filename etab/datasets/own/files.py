@@ -16,12 +16,12 @@ from etab.readers.video import read_video, video_info
 from etab.readers.volume import grey, labels, read_volume, volume_info
 from etab.types import Array, FloatArray, IntArray
 
-STILLS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_STILLS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VOLUMES = (".nii", ".nii.gz", ".mhd")
 VIDEOS = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".wmv")
 DICOM = (".dcm", ".dicom", ".ima")
 SOUNDS = (".wav", ".flac")
-PICTURES = (*STILLS, *VOLUMES, *VIDEOS, *DICOM)
+PICTURES = (*_STILLS, *VOLUMES, *VIDEOS, *DICOM)
 
 # Frames that the ultrasound sector of a DICOM file is found from.
 _LOOKED_AT = 12
@@ -52,7 +52,7 @@ def frame_count(path: Path) -> int:
         CorruptFileError: The file is damaged.
     """
     suffix = suffix_of(path)
-    if suffix in STILLS:
+    if suffix in _STILLS:
         _require(path)
         return 1
     if suffix in VOLUMES:
@@ -108,7 +108,7 @@ def read_frames(path: Path, at: Sequence[int] | None = None) -> Array:
         return _read_dicom(path, at)
     if suffix == ".png":
         frames = read_still(path)[None]
-    elif suffix in STILLS:
+    elif suffix in _STILLS:
         frames = _read_picture(path)[None]
     elif suffix in VOLUMES:
         frames = grey(path, read_volume(path).data)

@@ -28,7 +28,7 @@ from etab.sounds.states import STATES, states_at
 from etab.storage.digests import combine
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
-PHASES = "ES/ED"
+_PHASES = "ES/ED"
 _PATIENTS_OF_CLASS = 2
 
 
@@ -196,7 +196,7 @@ class OwnRecordings(Source):
             CorruptFileError: A mask cannot be read, or does not fit its frame.
         """
         row = self._row(record)
-        if target.name == PHASES:
+        if target.name == _PHASES:
             numbers = sorted(enumerate(row.phases or ()), key=lambda pair: pair[1])
             return tuple(
                 Answer(phase, frame) for phase, frame in numbers if at is None or frame in at
@@ -220,7 +220,7 @@ class OwnRecordings(Source):
             record: The recording.
             target: The target of the label.
         """
-        if target.name == PHASES or target.kind is not Kind.MASK:
+        if target.name == _PHASES or target.kind is not Kind.MASK:
             return super().annotated(record, target)
         return self._mask_frames(record, self._label(target))
 
@@ -442,8 +442,8 @@ def own_card(description: Description) -> Card:
         )
         for label in description.labels
     ]
-    if not description.sound and not any(target.name == PHASES for target in targets):
-        phases = Target(PHASES, Kind.BINARY, classes=("ED", "ES"), description="ED or ES frame")
+    if not description.sound and not any(target.name == _PHASES for target in targets):
+        phases = Target(_PHASES, Kind.BINARY, classes=("ED", "ES"), description="ED or ES frame")
         targets.append(phases)
     views = PLACES if description.sound else CANONICAL
     return Card(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from etab.datasets.own.cells import TableCells, read_cells
+from etab.datasets.own.cells import TableCells, read_table_cells
 from etab.datasets.own.description import COLUMNS, Description, Label
 from etab.datasets.own.files import DICOM, PICTURES, SOUNDS, suffix_of
 from etab.datasets.own.notes import NearNames, spoiled_name, table_notes
@@ -173,7 +173,7 @@ def _cells(description: Description) -> TableCells:
         raise LayoutError(
             f"{description.path} names the table {table}, which is not there. Correct table = ..."
         )
-    cells = read_cells(table, description.column("file"))
+    cells = read_table_cells(table, description.column("file"))
     wanted = [description.column("file"), description.column("patient")]
     wanted += list(description.columns.values())
     roles = [description.column(role) for role in COLUMNS]

@@ -403,7 +403,7 @@ def _solve_shifted(
         return np.asarray(linalg.lstsq(exact, products)[0])
 
 
-def nearest(
+def nearest_rows(
     home: Wide,
     train: IntArray,
     rows: IntArray,

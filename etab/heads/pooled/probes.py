@@ -16,7 +16,7 @@ from etab.errors import UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.pooled.class_scores import as_scores, from_logits, log_loss, onehot
 from etab.heads.pooled.kernels import Kernels
-from etab.heads.pooled.large import WideRidge, nearest
+from etab.heads.pooled.large import WideRidge, nearest_rows
 from etab.heads.pooled.linalg import (
     PENALTIES,
     logistic_path,
@@ -364,7 +364,7 @@ class KNN(Head):
         """Mean answer of the k nearest training rows, for every k: (len(neighbours), m, c)."""
         moments = kernels.wide(key)
         if moments is not None:
-            order = nearest(
+            order = nearest_rows(
                 moments, train, rows, kernels.features.pca.get(key), max(self.neighbours)
             )
         elif key in kernels.features.pca:

@@ -25,8 +25,8 @@ from etab.results import Predictions, Result
 from etab.tasks.base import Task
 
 # Facts that the results of one task must share, in the record itself and in its settings.
-SAME_FIELDS = ("phantom", "data_digest", "head", "n_train", "n_train_patients")
-SAME_SETTINGS = ("head_version", "runs_version", "aggregate", "rows", "window", "fit_data_digest")
+_SAME_FIELDS = ("phantom", "data_digest", "head", "n_train", "n_train_patients")
+_SAME_SETTINGS = ("head_version", "runs_version", "aggregate", "rows", "window", "fit_data_digest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ def _mixtures(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
         by_task.setdefault(entry.result.task, {})[path] = entry
     phantom = all(entry.result.phantom for entry in entries.values())
     for of_task in by_task.values():
-        for name in (*SAME_FIELDS, *SAME_SETTINGS):
+        for name in (*_SAME_FIELDS, *_SAME_SETTINGS):
             standing = {path: entry for path, entry in of_task.items() if path not in refused}
             refused |= _differing(name, standing, phantom)
         standing = {path: entry for path, entry in of_task.items() if path not in refused}
@@ -218,7 +218,7 @@ def _differing(
 
 
 def _fact(name: str, result: Result) -> str:
-    if name in SAME_FIELDS:
+    if name in _SAME_FIELDS:
         return str(getattr(result, name))
     return str(result.settings.get(name, "none"))
 

@@ -1,8 +1,8 @@
 """Several views of a patient as one row: the ED and the ES frame of every view side by side.
 
-A view that a patient does not have is masked. Its frame numbers are ``ABSENT_FRAME``, the tokens of its
-frames are marked as absent, and a head of pooled features reads, in its place, the mean of the
-views that the patient does have. That mean uses no other patient.
+A view that a patient does not have is masked. Its frame numbers are ``ABSENT_FRAME``, and the
+tokens of its frames are marked as absent. In its place, a head of pooled features reads the mean
+of the views that the patient does have. That mean uses no other patient.
 """
 
 from __future__ import annotations

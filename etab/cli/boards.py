@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from etab.cli.words import say, weights
 if TYPE_CHECKING:
     from etab.datasets.own.description import Description
     from etab.leaderboard.board import Board
+    from etab.leaderboard.curves import CurvePoint
     from etab.leaderboard.suites import Suite
     from etab.results import Result
     from etab.site.examples import Example
@@ -142,7 +144,8 @@ def leaderboard_command(
         )
         board = _with_folders(board, holders)
         examples = _examples(board, folder, with_examples, root)
-        _write(board, markdown, csv, html, holders, examples)
+        curves = _curves(folder, seed) if _is_site(html) else []
+        _write(board, markdown, csv, html, holders, examples, curves)
         show.board(board)
         if tasks is not None or chosen.name in {description.name for description in own}:
             show.cells([cell for row in board.rows for cell in row.cells.values()])
@@ -325,6 +328,19 @@ def _examples(
     return examples
 
 
+def _curves(folder: Path, seed: int) -> list[CurvePoint]:
+    """Points of label efficiency of a folder; none where it has no cell with few labels."""
+    from etab.errors import DataNotFoundError
+    from etab.leaderboard.curves import curve_points
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the board names the files that are set aside
+        try:
+            return curve_points(folder, seed=seed)
+        except DataNotFoundError:
+            return []
+
+
 def _write(
     board: Board,
     markdown: Path | None,
@@ -332,6 +348,7 @@ def _write(
     html: Path | None,
     holders: Holders,
     examples: Mapping[str, Sequence[Example]],
+    curves: Sequence[CurvePoint],
 ) -> None:
     from etab import datasets
     from etab.leaderboard.page import board_page
@@ -350,7 +367,7 @@ def _write(
         write_atomically(html, board_page(board, cards))
         say(f"wrote {html}")
     elif html is not None:
-        size = write_site(board, cards, html, folders=holders, examples=examples)
+        size = write_site(board, cards, html, folders=holders, examples=examples, curves=curves)
         say(f"wrote {html / 'index.html'} ({size / 1e6:.1f} MB in the folder)")
 
 

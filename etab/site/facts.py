@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from etab.leaderboard.board import VECTORS, Board, BoardRow
+from etab.leaderboard.curves import CurvePoint
 from etab.leaderboard.seen import seen_tasks
 from etab.leaderboard.summary import Cards, data_notices
 from etab.results import Result
@@ -161,6 +162,30 @@ def _default_weights(board: Board) -> dict[str, dict[str, float]]:
         "categories": {letter: round(share / largest, 6) for letter, share in categories.items()},
         "tasks": within,
     }
+
+
+def curve_facts(points: Sequence[CurvePoint]) -> list[dict[str, Any]]:
+    """Collect label efficiency: how values grow with the number of labelled patients.
+
+    Args:
+        points: Points of curves, as ``etab.leaderboard.curves.curve_points`` gives them.
+
+    Returns:
+        Plain JSON values of each point.
+    """
+    names = (
+        "task",
+        "backbone",
+        "base",
+        "labels",
+        "rows",
+        "metric",
+        "value",
+        "low",
+        "high",
+        "draws",
+    )
+    return [{name: getattr(point, name) for name in names} for point in points]
 
 
 def backbone_facts(row: BoardRow, plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from etab.errors import UnsupportedOptionError
 from etab.leaderboard.board import Board
+from etab.leaderboard.curves import CurvePoint
 from etab.leaderboard.page import board_facts
 from etab.leaderboard.summary import (
     Cards,
@@ -22,7 +23,7 @@ from etab.leaderboard.summary import (
     rank_words,
 )
 from etab.site.examples import Example
-from etab.site.facts import backbone_facts, site_facts
+from etab.site.facts import backbone_facts, curve_facts, site_facts
 from etab.site.names import page_names
 from etab.site.noise import noise_facts, patients_of
 from etab.site.packing import as_json, as_script
@@ -46,6 +47,7 @@ def write_site(
     *,
     folders: Mapping[str, tuple[str, ...]] | None = None,
     examples: Examples | None = None,
+    curves: Sequence[CurvePoint] = (),
 ) -> int:
     """Write a board as a folder of static pages.
 
@@ -56,6 +58,7 @@ def write_site(
         folders: Names of the folders of results that hold a backbone, by its name, where several
             folders were merged.
         examples: Clips by backbone, as ``etab.site.examples.draw_examples`` gives them.
+        curves: Points of label efficiency, from ``etab.leaderboard.curves.curve_points``.
 
     Returns:
         Number of bytes written.
@@ -64,7 +67,7 @@ def write_site(
         UnsupportedOptionError: If the folder holds something else.
     """
     former = _former_files(folder)
-    files = site_files(board, cards, folders, examples)
+    files = site_files(board, cards, folders, examples, curves)
     # The marker comes first, so that a run that was interrupted can be repeated.
     _mark(folder, former | set(files))
     for name, content in files.items():
@@ -123,6 +126,7 @@ def site_files(
     cards: Cards,
     folders: Mapping[str, tuple[str, ...]] | None = None,
     examples: Examples | None = None,
+    curves: Sequence[CurvePoint] = (),
 ) -> Files:
     """Make every file of a site.
 
@@ -131,6 +135,7 @@ def site_files(
         cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
         folders: Names of the merged folders that hold a backbone, by its name.
         examples: Clips by backbone.
+        curves: Points of label efficiency.
 
     Returns:
         Text or bytes of each file, by its path in the folder.
@@ -147,6 +152,7 @@ def site_files(
         details = backbone_facts(row, plain_row)
         files[f"data/backbone/{file}.js"] = as_script(f"backbone/{file}", details)
     files |= _prediction_files(board, facts)
+    facts["curves"] = curve_facts(curves)
     files |= _example_files(facts, examples or {})
     files["data/board.js"] = as_script("board", facts)
     files["data/board.json"] = as_json(facts) + "\n"

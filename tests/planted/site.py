@@ -115,8 +115,8 @@ FAULTS = [
     Fault(
         "merged folders without names",
         "etab/cli/boards.py",
-        "html, folders=holders, examples=examples)",
-        "html, examples=examples)",
+        "html, folders=holders, examples=examples, curves=curves)",
+        "html, examples=examples, curves=curves)",
         ("tests/test_merge.py",),
     ),
     Fault(
@@ -160,5 +160,12 @@ FAULTS = [
         "(mask, PREDICTED_COLOUR)",
         "(None, PREDICTED_COLOUR)",
         EXAMPLES,
+    ),
+    Fault(
+        "label efficiency of a hidden row",
+        "etab/site/assets/pictures.js",
+        "point.task === curveTask && visible.has(point.backbone)",
+        "point.task === curveTask",
+        BROWSER,
     ),
 ]

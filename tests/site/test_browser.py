@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 from scipy.special import stdtr
 
+from etab import datasets
 from etab.leaderboard.board import Board
+from etab.leaderboard.curves import CurvePoint
 from etab.leaderboard.pairs import _told_apart
 from etab.leaderboard.ranking import rank
+from etab.site.write import write_site
 from tests.site.conftest import FORMULAS, PEEKED, PROTOCOL, Made
 
 pytestmark = pytest.mark.slow
@@ -283,6 +286,45 @@ def test_the_worst_case_of_a_backbone_is_its_largest_error(
     assert rows.first.locator("th").inner_text() == table.items[int(errors.argmin())]
     page.select_option("#prediction-task", "d0-A4-C")
     page.wait_for_selector("#prediction-picture line.reach", state="attached")
+
+
+def test_label_efficiency_is_drawn_where_there_is_some(
+    browser: Any, site: Path, site_board: Board, tmp_path: Path
+) -> None:
+    def point(backbone: str, rows: float, value: float) -> CurvePoint:
+        facts: dict[str, Any] = {
+            "base": "cv5",
+            "percent": 0.0,
+            "shots": 5,
+            "draws": 3,
+            "metric": "mae",
+        }
+        return CurvePoint(
+            task="b0-A4-C",
+            backbone=backbone,
+            labels=f"{rows:g} rows",
+            rows=rows,
+            value=value,
+            low=value - 1,
+            high=value + 1,
+            phantom=True,
+            kind="pretrained",
+            **facts,
+        )
+
+    points = [point(name, rows, 9 - rows / 50) for name in ("strong", "=1+1") for rows in (10, 100)]
+    write_site(site_board, datasets.cards(), tmp_path / "site", curves=points)
+    page = browser.new_page()
+    page.goto(f"{(tmp_path / 'site/index.html').as_uri()}#picture=curves")
+    page.wait_for_selector("html[data-loaded]")
+    page.locator("#picture").scroll_into_view_if_needed()
+    page.wait_for_selector("#picture .seriesdot")
+    assert page.locator("#picture .seriesdot").count() == 4
+    page.fill("#q", "strong")
+    page.wait_for_function("() => document.querySelectorAll('#picture .seriesdot').length === 2")
+    page.goto((site / "index.html").as_uri())
+    assert page.locator("#tab-curves").count() == 0
+    page.close()
 
 
 def test_the_keyboard_reaches_the_table(page: Any, site: Path) -> None:

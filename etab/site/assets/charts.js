@@ -206,4 +206,30 @@
     svg.append("line").attr("class", "reference twin").attr("x1", x(middle)).attr("x2", x(middle)).attr("y1", 14).attr("y2", height - 46);
     svg.append("text").attr("class", "small").attr("x", x(middle) - 5).attr("y", 24).attr("text-anchor", "end").text(`median ${ETAB.number(middle)}`);
   };
+
+  // Series {name, points: [{x, value, low, high, labels}]} over a log axis of training rows.
+  charts.curves = (holder, series, options) => {
+    const width = room(holder);
+    const height = 420;
+    const svg = canvas(holder, width, height, options.label, options.caption);
+    const right = width < 560 ? 20 : 190;
+    const all = series.flatMap(one => one.points);
+    const x = d3.scaleLog(d3.extent(all, p => p.x), [58, width - right]).nice();
+    const y = d3.scaleLinear(d3.extent(all.flatMap(p => [p.low, p.high])), [height - 46, 14]).nice();
+    svg.append("g").attr("transform", `translate(0,${height - 46})`).call(d3.axisBottom(x).ticks(5, "~s").tickSize(-height + 60));
+    svg.append("g").attr("transform", "translate(58,0)").call(d3.axisLeft(y).ticks(7).tickSize(58 - width + right));
+    svg.append("text").attr("class", "label").attr("x", (width - right + 58) / 2).attr("y", height - 8).attr("text-anchor", "middle").text("training rows");
+    svg.append("text").attr("class", "label").attr("transform", `translate(14,${(height - 32) / 2}) rotate(-90)`).attr("text-anchor", "middle").text(options.y);
+    series.forEach((one, k) => {
+      const group = svg.append("g");
+      group.node().style.setProperty("--series", `var(--c${k % 8})`);
+      group.append("path").attr("class", "band").attr("d", d3.area(p => x(p.x), p => y(p.low), p => y(p.high))(one.points));
+      group.append("path").attr("class", "series").attr("d", d3.line(p => x(p.x), p => y(p.value))(one.points));
+      group.selectAll("circle").data(one.points).join("circle").attr("class", "seriesdot").attr("r", 3.5).attr("cx", p => x(p.x)).attr("cy", p => y(p.value))
+        .append("title").text(p => `${ETAB.short(one.name)}, ${p.labels}: ${ETAB.number(p.value)} (${ETAB.interval(p.low, p.high)})`);
+      const last = one.points[one.points.length - 1];
+      if (right > 20) group.append("text").attr("class", "small").attr("x", x(last.x) + 8).attr("y", y(last.value) + 4).text(ETAB.short(one.name, 26));
+    });
+    holder.append(el("ul", { class: "key" }, ...series.map((one, k) => el("li", { vars: { series: `var(--c${k % 8})` } }, ETAB.name(one.name, 40)))));
+  };
 })();

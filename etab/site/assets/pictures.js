@@ -23,6 +23,21 @@ document.addEventListener("DOMContentLoaded", () => {
     size: ["Score against size", rows => ETAB.charts.size(holder, byPlace(rows).filter(row => row.card.params > 0).map(row => ({ name: row.backbone, x: row.card.params, y: row.now.etab, low: row.now.encoder_low, high: row.now.encoder_high, quiet: isQuiet(row) })), { label: "ETAB against parameters", x: "parameters", caption: "Vertical lines: 95 % of this encoder. Dashed: the front of the best score up to each size. Backbones without parameters are left out." })],
   };
 
+  // Label efficiency, for folders with results of few labelled patients: one task at a time.
+  const curveTasks = [...new Set(board.curves.map(point => point.task))];
+  let curveTask = curveTasks[0];
+  const drawCurves = rows => {
+    const visible = new Set(rows.map(row => row.backbone));
+    const ofTask = board.curves.filter(point => point.task === curveTask && visible.has(point.backbone));
+    const series = d3.groups(ofTask, point => point.backbone).map(([name, points]) => ({ name, points: points.map(p => ({ ...p, x: p.rows })).sort((a, b) => a.x - b.x) }));
+    const select = el("select", { "aria-label": "Task" }, ...curveTasks.map(code => el("option", { value: code, selected: code === curveTask }, code)));
+    select.onchange = () => { curveTask = select.value; draw(); };
+    if (series.length) ETAB.charts.curves(holder, series, { label: `${curveTask}: label efficiency`, y: ofTask[0].metric, caption: "Value over the number of training rows, the mean over draws of the labelled patients; bands: 95 %, over draws and test patients." });
+    else holder.replaceChildren(el("p", { class: "note" }, "No visible row has results with few labelled patients."));
+    holder.prepend(el("div", { class: "controls" }, select));
+  };
+  if (curveTasks.length) PICTURES.curves = ["Label efficiency", drawCurves];
+
   const tabs = document.getElementById("picture-tabs");
   let current = "scores";
   const draw = () => {

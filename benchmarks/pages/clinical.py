@@ -41,7 +41,7 @@ _GROUPS = """
 ## Subgroups: mean absolute error of EF (b0-A4-C)
 
 Intervals hold for all subgroups together (Bonferroni). The worst group is named only among those of 50 or more
-patients. Image quality and frame rate are those of the view whose Info file this copy of CAMUS has (2-chamber).
+patients. This copy of CAMUS tells image quality and frame rate of the 2-chamber view alone.
 """
 
 

@@ -27,6 +27,9 @@ OLD = 65
 RATES = (45.0, 60.0)
 """Frame rates in frames per second between the three groups."""
 
+PICTURE_FACTORS = ("image quality", "frame rate")
+"""Facts of a recording, not of a patient: the two views of a patient can differ in them."""
+
 _SEXES = {"m": "men", "male": "men", "f": "women", "female": "women"}
 _PLACES = ("AV", "MV", "PV", "TV", "Phc")
 
@@ -52,10 +55,14 @@ class PatientGroups:
     Attributes:
         digest: Digest of the data that tell them.
         factors: The group of each patient, by factor ("sex", "age", ...).
+        pictures: The group of each recording, by factor of ``PICTURE_FACTORS``.
+        by_view: The group of each patient by factor and view, from the recording of that view.
     """
 
     digest: str
     factors: Mapping[str, Mapping[str, str]]
+    pictures: Mapping[str, Mapping[str, str]]
+    by_view: Mapping[str, Mapping[str, Mapping[str, str]]]
 
 
 def patient_groups(dataset: str, root: Path | None) -> PatientGroups:
@@ -72,7 +79,9 @@ def patient_groups(dataset: str, root: Path | None) -> PatientGroups:
         EtabError: If the data cannot be used.
     """
     source = datasets.source(dataset, dataset_root(root, dataset))
-    return PatientGroups(source.digest(), _of_patients(source))
+    return PatientGroups(
+        source.digest(), _of_patients(source), _of_recordings(source), _of_views(source)
+    )
 
 
 def subgroups_of(result: Result, folder: Path, groups: PatientGroups) -> Subgroups:
@@ -85,7 +94,8 @@ def subgroups_of(result: Result, folder: Path, groups: PatientGroups) -> Subgrou
 
     Returns:
         The metric in each of these groups, and at each place of auscultation where rows are of
-        places.
+        places. Image quality and frame rate are those of the recording of a row; where the data
+        tell them of another view alone, the factor names it ("image quality of A2C").
 
     Raises:
         ResultError: If the data are not those of the result, or its predictions cannot be read.
@@ -112,10 +122,10 @@ def subgroups_of(result: Result, folder: Path, groups: PatientGroups) -> Subgrou
         )
     table = result.predictions(folder)
     rows = ScoredRows.of(table)
-    factors = {**groups.factors, **_of_rows(table)}
+    by_row = {**_of_rows(table), **_of_pictures(table, groups)}
+    factors = {**groups.factors, **by_row}
     keys_of = dict.fromkeys(factors, table.patients)
-    if "place" in factors:
-        keys_of["place"] = table.items  # the place is of a row, the other groups are of a patient
+    keys_of.update(dict.fromkeys(by_row, table.items))
     names: dict[str, list[str]] = {}
     for factor, group_of in factors.items():
         present = {group_of[key] for key in keys_of[factor] if key in group_of}
@@ -137,11 +147,36 @@ def _of_patients(source: Source) -> dict[str, dict[str, str]]:
     factors: dict[str, dict[str, str]] = {}
     for record in source.records():
         for factor, group in _facts(source, record).items():
-            if group:
+            if group and factor not in PICTURE_FACTORS:
                 factors.setdefault(factor, {}).setdefault(record.patient, group)
-    return {
-        factor: group_of for factor, group_of in factors.items() if len(set(group_of.values())) > 1
-    }
+    return {factor: group_of for factor, group_of in factors.items() if _divides(group_of)}
+
+
+def _of_recordings(source: Source) -> dict[str, dict[str, str]]:
+    """The groups of each recording by its pictures; factors that nothing is told of are absent."""
+    factors: dict[str, dict[str, str]] = {}
+    for record in source.records():
+        facts = _facts(source, record)
+        for factor in PICTURE_FACTORS:
+            if facts[factor]:
+                factors.setdefault(factor, {})[record.id] = facts[factor]
+    return factors
+
+
+def _of_views(source: Source) -> dict[str, dict[str, dict[str, str]]]:
+    """The group of each patient by factor of the pictures and view."""
+    factors: dict[str, dict[str, dict[str, str]]] = {}
+    for record in source.records():
+        facts = _facts(source, record)
+        for factor in PICTURE_FACTORS:
+            if facts[factor]:
+                of_view = factors.setdefault(factor, {}).setdefault(record.view, {})
+                of_view.setdefault(record.patient, facts[factor])
+    return factors
+
+
+def _divides(group_of: Mapping[str, str]) -> bool:
+    return len(set(group_of.values())) > 1
 
 
 def _facts(source: Source, record: Record) -> dict[str, str]:
@@ -183,6 +218,30 @@ def _rate_group(rate: float | None) -> str:
     if rate < low:
         return f"below {low:g}"
     return f"{low:g} to {high:g}" if rate <= high else f"above {high:g}"
+
+
+def _of_pictures(table: Predictions, groups: PatientGroups) -> dict[str, dict[str, str]]:
+    """The groups of each row by its pictures.
+
+    Where the data tell nothing of the recordings of the rows, the recordings of the same patients
+    by another view stand for them, and the name of the factor says so.
+    """
+    factors: dict[str, dict[str, str]] = {}
+    for factor, group_of in groups.pictures.items():
+        own: dict[str, str] = {}
+        for item in table.items:
+            recording = item.split("#")[0]
+            if recording in group_of:
+                own[item] = group_of[recording]
+        if own:
+            factors[factor] = own
+            continue
+        for view, of_view in groups.by_view[factor].items():
+            pairs = zip(table.items, table.patients, strict=True)
+            factors[f"{factor} of {view}"] = {
+                item: of_view[patient] for item, patient in pairs if patient in of_view
+            }
+    return {factor: group_of for factor, group_of in factors.items() if _divides(group_of)}
 
 
 def _of_rows(table: Predictions) -> dict[str, dict[str, str]]:

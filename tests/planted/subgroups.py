@@ -21,6 +21,20 @@ FAULTS = [
         (f"{_FILE}::test_groups_follow_from_the_facts_of_the_data",),
     ),
     Fault(
+        "facts of one view are given to the other without a word",
+        FILE,
+        '            factors[f"{factor} of {view}"] = {\n',
+        "            factors[factor] = {\n",
+        (f"{_FILE}::test_facts_of_another_view_are_named",),
+    ),
+    Fault(
+        "pictures of any view decide the groups",
+        FILE,
+        "            if recording in group_of:\n                own[item] = group_of[recording]\n",
+        '            recording = f"{recording[:-3]}2CH"\n            own[item] = group_of[recording]\n',
+        (f"{_FILE}::test_facts_of_pictures_are_those_of_the_view",),
+    ),
+    Fault(
         "volumes are read as ejection fractions",
         "etab/metrics/clinical.py",
         "    if not ejection:\n",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,28 @@ def test_groups_follow_from_the_facts_of_the_data(root: Path, results: Path) -> 
     assert row.low is not None
     assert row.high is not None
     assert row.low <= row.value <= row.high
+
+
+def test_facts_of_pictures_are_those_of_the_view(root: Path, results: Path) -> None:
+    """The 2-chamber recordings of eight patients are slow, the 4-chamber ones of four."""
+    groups = patient_groups("camus", root)
+    rates = dict(groups.pictures["frame rate"])
+    for i, patient in enumerate(sorted(groups.by_view["frame rate"]["A4C"])):
+        rates[f"{patient}_2CH"] = "below 45" if i < 8 else "above 60"
+    mixed = replace(groups, pictures={**groups.pictures, "frame rate": rates})
+    n_of = {row.name: row.n for row in subgroups_of(the_result(results), results, mixed).rows}
+    assert n_of["frame rate: below 45"] == 4
+
+
+def test_facts_of_another_view_are_named(root: Path, results: Path) -> None:
+    """A copy of CAMUS tells the image quality and the frame rate of the 2-chamber view alone."""
+    groups = patient_groups("camus", root)
+    known = {key: group for key, group in groups.pictures["frame rate"].items() if "2CH" in key}
+    of_view = {"A2C": groups.by_view["frame rate"]["A2C"]}
+    copy = replace(groups, pictures={"frame rate": known}, by_view={"frame rate": of_view})
+    names = {row.name for row in subgroups_of(the_result(results), results, copy).rows}
+    assert "frame rate of A2C: below 45" in names
+    assert "frame rate: below 45" not in names
 
 
 def test_a_group_of_fifty_may_be_the_worst(

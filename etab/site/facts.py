@@ -196,9 +196,16 @@ def backbone_facts(row: BoardRow, plain: Mapping[str, Any]) -> dict[str, Any]:
         plain: The same row in ``board_facts``.
 
     Returns:
-        Plain JSON values: every metric of each cell, the head, and what the cell depends on.
+        Plain JSON values: every metric of each cell, and numbers of ``words`` for the head and for
+        what the cell depends on. Most cells share these words.
     """
+    words: list[str] = []
     cells: dict[str, Any] = {}
     for code, cell in plain["cells"].items():
-        cells[code] = {name: cell[name] for name in ("metrics", "head", "depends_on")}
-    return {"backbone": row.backbone, "cells": cells}
+        numbers = {}
+        for name in ("head", "depends_on"):
+            if cell[name] not in words:
+                words.append(cell[name])
+            numbers[name] = words.index(cell[name])
+        cells[code] = {"metrics": cell["metrics"], **numbers}
+    return {"backbone": row.backbone, "words": words, "cells": cells}

@@ -20,6 +20,7 @@ from etab.leaderboard.board import Board
 from etab.leaderboard.curves import CurvePoint
 from etab.leaderboard.pairs import _told_apart
 from etab.leaderboard.ranking import rank
+from etab.leaderboard.summary import sensitivity_words
 from etab.site.write import write_site
 from tests.site.conftest import FORMULAS, PEEKED, PROTOCOL, Made
 
@@ -270,6 +271,15 @@ def test_two_backbones_agree_as_their_tables_do(page: Any, site: Path, site_boar
     assert f"bias {ends(differences.mean())}" in text
     top = page.locator("#apart tbody tr").first.locator("td").all_inner_texts()
     assert abs(float(top[3])) == pytest.approx(np.abs(differences).max(), abs=0.02)
+
+
+def test_a_page_of_a_backbone_words_each_cell(page: Any, site: Path, site_board: Board) -> None:
+    page.goto((site / "backbone/strong.html").as_uri())
+    (row,) = [row for row in site_board.rows if row.backbone == "strong"]
+    for code, cell in row.cells.items():
+        cells = page.locator(f"#cells tr[data-task='{code}'] td").all_inner_texts()
+        assert cells[5] == cell.head
+        assert cells[6] == sensitivity_words(row.sensitivities.get(code, ()))
 
 
 def test_the_worst_case_of_a_backbone_is_its_largest_error(

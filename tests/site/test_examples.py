@@ -125,6 +125,17 @@ def test_other_data_than_those_of_the_results_are_not_drawn(
         draw_examples(board, folder, other)
 
 
+def test_masks_that_do_not_give_the_stated_overlap_are_not_drawn(
+    with_masks: tuple[Board, Path, list[str]], data: Path
+) -> None:
+    board, folder, _ = with_masks
+    table = board.tables["strong", CODE]
+    columns = {**table.columns, "dice": np.asarray(table.columns["dice"]) * 0.99}
+    other = replace(board, tables={("strong", CODE): replace(table, columns=columns)})
+    with pytest.raises(ResultError, match="states a Dice overlap"):
+        draw_examples(other, folder, data)
+
+
 def test_pages_have_clips_only_where_they_are_given(
     with_masks: tuple[Board, Path, list[str]], data: Path
 ) -> None:

@@ -41,7 +41,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const cell = details.cells[line.dataset.task];
     const metric = board.tasks.find(task => task.code === line.dataset.task).metric;
     const other = Object.entries(cell.metrics ?? {}).filter(([name]) => name !== metric).map(([name, value]) => `${name} ${ETAB.number(value)}`).join(", ");
-    const texts = [ETAB.short(cell.head), ETAB.short(cell.depends_on, 400), other];
+    const texts = [ETAB.short(details.words[cell.head]), ETAB.short(details.words[cell.depends_on], 400), other];
     texts.forEach((text, i) => { line.children[6 + i].replaceChildren(el("bdi", {}, text)); });
   }
 });

@@ -148,11 +148,11 @@ def leaderboard_command(
         _write(board, markdown, csv, html, holders, examples, curves)
         show.board(board)
         if tasks is not None or chosen.name in {description.name for description in own}:
-            show.cells([cell for row in board.rows for cell in row.cells.values()])
+            show.cell_table([cell for row in board.rows for cell in row.cells.values()])
             return
         unranked = [cell for row in board.rows if not row.ranked for cell in row.cells.values()]
         if unranked:
-            show.cells(unranked, "of backbones without a rank")
+            show.cell_table(unranked, "of backbones without a rank")
 
 
 def _suite(
@@ -242,7 +242,7 @@ def _plain_table(
     if csv is not None:
         write_atomically(csv, cells_frame(shown).to_csv(index=False))
         say(f"wrote {csv}")
-    show.cells(shown)
+    show.cell_table(shown)
     say(_PLAIN.format(results=results))
     if cells.problems:
         say(f"{len(cells.problems)} files are left out. The first: {cells.problems[0]}", error=True)

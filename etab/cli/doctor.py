@@ -37,6 +37,8 @@ _EXTRAS = {
     "onnx": (("onnxruntime",), "encoders in ONNX files: onnx:<file>"),
     "open_clip": (("open_clip",), "models of open_clip by name"),
     "parquet": (("pyarrow", "pywt"), "Parquet tables"),
+    "ray": (("ray",), "runs on a cluster: etab run --executor ray"),
+    "slurm": (("submitit",), "runs on a cluster: etab run --executor slurm"),
     "transformers": (("transformers",), "models of transformers by name or folder"),
     "video": (("av",), "videos in H.264 and other codecs"),
     "weights": (("onnx", "h5py"), "weights that travel as ONNX or Keras files"),

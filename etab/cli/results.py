@@ -57,7 +57,7 @@ def results_command(
         )
     cells = sorted(files.results, key=cell_order)
     if not clinical and not as_json:
-        show.cells(cells)
+        show.cell_table(cells)
         return
     readouts_of = {_name(cell): [*_readouts(cell, results, clinical)] for cell in cells}
     if root is not None:

@@ -177,7 +177,7 @@ def run_command(
     say(done.said())
     cells = sorted([*done.before, *done.ran], key=cell_order)
     if cells:
-        show.cells(cells)
+        show.cell_table(cells)
         say(f"Rank them with: etab leaderboard {results}")
     raise typer.Exit(1 if done.failures else 0)
 

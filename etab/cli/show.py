@@ -143,7 +143,7 @@ def board(ranking: Board) -> None:
         console.print(terminal.beside_table(ranking))
 
 
-def cells(results: Sequence[Result], which: str = "") -> None:
+def cell_table(results: Sequence[Result], which: str = "") -> None:
     """Print the value and interval of each cell.
 
     Args:

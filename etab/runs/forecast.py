@@ -29,7 +29,7 @@ from etab.storage.claims import read_claim
 from etab.tasks.menu import TASKS
 from etab.types import Features
 
-SAMPLE = 16
+_SAMPLE = 16
 """Rows that are embedded to measure a backbone."""
 
 
@@ -222,7 +222,7 @@ def _measured(run: Run, card: BackboneCard, settings: Settings, data: Data) -> _
         data_digest=data.digest(task.dataset),
     )
     try:
-        keys = data.keys(task)[:SAMPLE]
+        keys = data.keys(task)[:_SAMPLE]
         source = data.source(task.dataset)
         started = time.perf_counter()
         input_of(task).embed(task, source, keys[:1], card, how)  # loads the network

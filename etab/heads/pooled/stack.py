@@ -46,7 +46,7 @@ from etab.heads.pooled.large import LIMIT
 from etab.heads.pooled.linalg import check_features
 from etab.heads.pooled.moment_fits import MomentFits
 from etab.heads.pooled.probes import refuse_kind
-from etab.heads.pooled.weighted_fits import WeightedFits, WeightedKernelFits, weighted
+from etab.heads.pooled.weighted_fits import WeightedFits, WeightedKernelFits, weighted_fits
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
 _PENALTIES: FloatArray = np.logspace(-3, 3, 13)
@@ -294,7 +294,7 @@ def _fit_split(
     fits: list[Fits] = [*unweighted]
     is_weighted = shared.has_databases(rows.train)
     if is_weighted:
-        fits = [weighted(fit, importance) for fit in unweighted]
+        fits = [weighted_fits(fit, importance) for fit in unweighted]
     choices = [_choose(fit, y, rows.parts, importance) for fit in fits]
     inner = np.concatenate(rows.parts)
     left_out = np.stack([choice.left_out[inner] for choice in choices], axis=1)

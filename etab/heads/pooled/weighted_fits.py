@@ -219,7 +219,7 @@ def _with_intercept(solved: FloatArray, roots: FloatArray) -> tuple[FloatArray, 
     return solved[:, :-1] - np.outer(solved[:, -1], intercept), intercept
 
 
-def weighted(
+def weighted_fits(
     fits: KernelFits | MomentFits, weights: FloatArray
 ) -> WeightedFits | WeightedKernelFits:
     """Turn the fits of a candidate into fits whose training rows have weights.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import re
@@ -101,6 +102,22 @@ def test_adding_runs(path: Path) -> None:
         for registry, names in zip(registries, registered, strict=True):
             for name in set(registry) - names:
                 registry.remove(name)
+
+
+@pytest.mark.parametrize("name", ["head", "input"])
+def test_classes_of_the_pages_can_be_copied_into_the_package(name: str) -> None:
+    """Methods have docstrings and types, which the lint and the type check of the package want."""
+    (page,) = [path for path in ADDING if path.stem == name]
+    code = ast.parse("\n\n".join(blocks(page)))
+    classes = [node for node in code.body if isinstance(node, ast.ClassDef)]
+    assert classes
+    for node in (inner for one in classes for inner in one.body):
+        if isinstance(node, ast.FunctionDef):
+            arguments = [*node.args.args, *node.args.kwonlyargs]
+            untyped = [a.arg for a in arguments if a.annotation is None and a.arg != "self"]
+            assert ast.get_docstring(node), node.name
+            assert node.returns is not None, node.name
+            assert untyped == []
 
 
 @pytest.mark.parametrize("page", [ROOT / "docs" / "adding.md", *ADDING], ids=lambda p: p.stem)

@@ -110,7 +110,7 @@ def test_names_keep_their_order() -> None:
     # A backbone that is added may stand anywhere between them.
     assert [name for name in backbones.names("image") if name in published] == published
     assert backbones.names() == backbones.names("image") + backbones.names("sound")
-    assert backbones.optional() == ["birdnet"]
+    assert "birdnet" in backbones.optional()
     assert set(backbones.video.clip_names()) == {
         n for n, e in BACKBONES.items() if e.group == "clip"
     }

@@ -219,7 +219,7 @@ def test_without_the_official_table_states_are_served(tree: Path, made: Path) ->
     assert alone.shared_files() == ()
     with pytest.raises(LayoutError, match=r"training_data\.csv is missing: murmur comes from it"):
         alone.answers(first, alone.card.target("murmur"))
-    assert {task.code for task in find("circor_hf")} == {"e0-AL-H", "e1-AL-H"}
+    assert {task.code for task in find("circor_hf")} >= {"e0-AL-H", "e1-AL-H"}
 
 
 def test_folders_that_are_none(tree: Path, tmp_path: Path) -> None:

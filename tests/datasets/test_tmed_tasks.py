@@ -77,15 +77,9 @@ def test_the_valve_of_the_phantom_follows_the_stenosis() -> None:
 
 
 def test_the_menu_of_stills() -> None:
-    assert [t.code for t in find("tmed")] == [
-        "c1-PX-T",
-        "c2-AL-T",
-        "d1-PX-T",
-        "d2-PX-T",
-        "d1-AL-T",
-        "d2-AL-T",
-    ]
-    assert all(t.inputs == "answer" for t in find("tmed"))
+    menu = {t.code: t for t in find("tmed")}
+    for code in ("c1-PX-T", "c2-AL-T", "d1-PX-T", "d2-PX-T", "d1-AL-T", "d2-AL-T"):
+        assert menu[code].inputs == "answer"
     assert {t.dataset for t in find(None)} == {"camus"}
 
 

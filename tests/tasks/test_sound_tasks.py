@@ -445,7 +445,7 @@ def test_the_parts_are_shown_where_there_are_two(board: Path) -> None:
 
 def test_find_keeps_echo_the_default() -> None:
     assert {t.dataset for t in find(None)} == {"camus"}
-    assert [t.code for t in find("circor")] == ["e0-AL-D", "e1-AL-D", "f1-AL-D", "f2-AL-D"]
+    assert {t.code for t in find("circor")} >= {"e0-AL-D", "e1-AL-D", "f1-AL-D", "f2-AL-D"}
     assert math.isclose(TASKS["e1-AL-D"].low, 16.212)
 
 

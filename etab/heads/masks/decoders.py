@@ -346,119 +346,83 @@ def _threshold(scores: FloatArray, share: FloatArray) -> float:
 
 @HEADS.register("unet")
 class UNet(TrainedSegmentation):
-    """U-Net decoder trained on frozen maps.
-
-    A validation part of the training patients decides when training ends.
-    """
+    """U-Net decoder trained on frozen maps, with early stopping on validation patients."""
 
     name: ClassVar[str] = "unet"
 
 
 @HEADS.register("fpn")
 class FPN(TrainedSegmentation):
-    """Feature pyramid decoder trained on frozen maps.
-
-    A validation part of the training patients decides when training ends.
-    """
+    """Feature pyramid decoder trained on frozen maps, with early stopping on validation patients."""
 
     name: ClassVar[str] = "fpn"
 
 
 @HEADS.register("deeplabv3plus")
 class DeepLabV3Plus(TrainedSegmentation):
-    """DeepLabV3+ decoder trained on frozen maps.
-
-    A validation part of the training patients decides when training ends.
-    """
+    """DeepLabV3+ decoder trained on frozen maps, with early stopping on validation patients."""
 
     name: ClassVar[str] = "deeplabv3plus"
 
 
 @HEADS.register("segformer")
 class SegFormer(TrainedSegmentation):
-    """SegFormer decoder trained on frozen maps.
-
-    A validation part of the training patients decides when training ends.
-    """
+    """SegFormer decoder trained on frozen maps, with early stopping on validation patients."""
 
     name: ClassVar[str] = "segformer"
 
 
 @HEADS.register("dpt")
 class DPT(TrainedSegmentation):
-    """DPT decoder trained on frozen maps.
-
-    A validation part of the training patients decides when training ends.
-    """
+    """DPT decoder trained on frozen maps, with early stopping on validation patients."""
 
     name: ClassVar[str] = "dpt"
 
 
 @HEADS.register("unetplusplus")
 class UNetPlusPlus(TrainedSegmentation):
-    """U-Net++ decoder trained on frozen maps.
-
-    A validation part of the training patients decides when training ends.
-    """
+    """U-Net++ decoder trained on frozen maps, with early stopping on validation patients."""
 
     name: ClassVar[str] = "unetplusplus"
 
 
 @HEADS.register("manet")
 class MAnet(TrainedSegmentation):
-    """MAnet decoder trained on frozen maps.
-
-    A validation part of the training patients decides when training ends.
-    """
+    """MAnet decoder trained on frozen maps, with early stopping on validation patients."""
 
     name: ClassVar[str] = "manet"
 
 
 @HEADS.register("linknet")
 class Linknet(TrainedSegmentation):
-    """LinkNet decoder trained on frozen maps.
-
-    A validation part of the training patients decides when training ends.
-    """
+    """LinkNet decoder trained on frozen maps, with early stopping on validation patients."""
 
     name: ClassVar[str] = "linknet"
 
 
 @HEADS.register("pspnet")
 class PSPNet(TrainedSegmentation):
-    """PSPNet decoder trained on frozen maps.
-
-    A validation part of the training patients decides when training ends.
-    """
+    """PSPNet decoder trained on frozen maps, with early stopping on validation patients."""
 
     name: ClassVar[str] = "pspnet"
 
 
 @HEADS.register("deeplabv3")
 class DeepLabV3(TrainedSegmentation):
-    """DeepLabV3 decoder trained on frozen maps.
-
-    A validation part of the training patients decides when training ends.
-    """
+    """DeepLabV3 decoder trained on frozen maps, with early stopping on validation patients."""
 
     name: ClassVar[str] = "deeplabv3"
 
 
 @HEADS.register("upernet")
 class UPerNet(TrainedSegmentation):
-    """UPerNet decoder trained on frozen maps.
-
-    A validation part of the training patients decides when training ends.
-    """
+    """UPerNet decoder trained on frozen maps, with early stopping on validation patients."""
 
     name: ClassVar[str] = "upernet"
 
 
 @HEADS.register("topformer")
 class TopFormer(TrainedSegmentation):
-    """TopFormer-like head trained on frozen maps.
-
-    A validation part of the training patients decides when training ends.
-    """
+    """TopFormer-like head trained on frozen maps, with early stopping on validation patients."""
 
     name: ClassVar[str] = "topformer"

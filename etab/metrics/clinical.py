@@ -43,6 +43,8 @@ _OF_MASKS = {
     "hd95": "95th percentile surface distance, mm",
     "msd": "mean surface distance, mm",
 }
+# Read-outs that resampling raises; see ``_around``.
+_RAISED = ("ECE", "ECE of the likeliest class")
 # Number of resamples that are computed at once.
 _CHUNK = 500
 
@@ -261,11 +263,25 @@ def _readout(
     for start in range(0, len(weights), _CHUNK):
         part = np.asarray(weights[start : start + _CHUNK], dtype=np.float64)
         parts.append(_over_repeats(function, rows, part))
+    draws = np.concatenate(parts)
+    if name in _RAISED:
+        draws = _around(value, draws)
     try:
-        interval = percentile_interval(value, np.concatenate(parts), method="patients")
+        interval = percentile_interval(value, draws, method="patients")
     except UndefinedError:
         return Readout(name, value, None, None, n_rows)
     return Readout(name, value, interval.low, interval.high, n_rows)
+
+
+def _around(value: float, draws: FloatArray) -> FloatArray:
+    """Draws of a read-out that is never negative, moved so that their mean is the value.
+
+    A gap between mean score and frequency counts whatever its sign. The repeated patients of a
+    resample add noise to each gap, so that nearly all resamples lie above the value.
+    """
+    if not np.isfinite(draws).any():
+        return draws
+    return np.maximum(draws - np.nanmean(draws) + value, 0.0)
 
 
 def _over_repeats(

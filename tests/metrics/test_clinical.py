@@ -170,6 +170,21 @@ def test_simultaneous_intervals_are_wider_and_small_groups_are_never_the_worst()
     assert worst_subgroup("mae", [together["small"]]) is None
 
 
+@pytest.mark.parametrize("n", [60, 500])
+def test_a_calibration_error_lies_in_its_interval(n: int) -> None:
+    """Resamples of calibrated scores have a larger error than the scores themselves."""
+    rng = np.random.default_rng(0)
+    score = rng.uniform(0.05, 0.95, n)
+    truth = (rng.uniform(size=n) < score).astype(float)
+    rows = ScoredRows(
+        Kind.BINARY, {"truth": truth, "score": score}, np.array([f"p{i}" for i in range(n)])
+    )
+    (error,) = [row for row in readouts(rows, draws=300) if row.name == "ECE"]
+    assert 0 <= error.low < error.value < error.high
+    middle = (error.low + error.high) / 2
+    assert middle - error.value == pytest.approx(0, abs=(error.high - error.low) / 8)
+
+
 def test_the_published_board_reads_low_ejection_fractions_too_high() -> None:
     biases, called, errors, slopes = [], [], [], {}
     for cell in load_results(RESULTS):

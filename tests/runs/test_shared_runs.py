@@ -227,7 +227,7 @@ def _ignore(_: Event) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n", [2, 5])
+@pytest.mark.parametrize("n", [2, 5, 10])
 def test_runs_at_once_compute_every_cell_and_every_entry_once(
     n: int, camus: Path, tmp_path: Path
 ) -> None:

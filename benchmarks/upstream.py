@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,7 +46,7 @@ class _Numpy:
         return getattr(np, name)
 
 
-def definitions(file: Path, names: Iterable[str], given: Mapping[str, Any]) -> SimpleNamespace:
+def definitions(file: Path, names: Sequence[str], given: Mapping[str, Any]) -> SimpleNamespace:
     """Run single definitions of a file of someone else's, without the rest of the file.
 
     Args:
@@ -56,10 +56,13 @@ def definitions(file: Path, names: Iterable[str], given: Mapping[str, Any]) -> S
     """
     tree = ast.parse(file.read_text(encoding="utf-8"))
     kinds = (ast.FunctionDef, ast.ClassDef)
-    chosen = [node for node in tree.body if isinstance(node, kinds) and node.name in set(names)]
+    chosen: list[ast.stmt] = []
+    for node in tree.body:
+        if isinstance(node, kinds) and node.name in names:
+            chosen.append(node)
     space: dict[str, Any] = {"np": _Numpy(), "cv2": cv2, "torch": torch, "os": os, **given}
     exec(compile(ast.Module(chosen, []), str(file), "exec"), space)
-    return SimpleNamespace(**{node.name: space[node.name] for node in chosen})
+    return SimpleNamespace(**{name: space[name] for name in names})
 
 
 def echoprime(root: Path, file: Path) -> Array:

@@ -192,6 +192,8 @@ def _needs(head: Head) -> str:
         return "maps"
     if head.needs_sequences:
         return "sequences"
+    if head.needs_tokens:
+        return "tokens"
     if head.needs_series:
         return "a series at 50 Hz"
     return "pooled features"

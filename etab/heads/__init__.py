@@ -7,6 +7,7 @@ from etab.heads.masks import logistic
 from etab.heads.pooled import balanced, probes
 from etab.heads.pooled import stack as stacked
 from etab.heads.pooled.large import LIMIT
+from etab.heads.sequences import attentive
 from etab.heads.sequences import heads as temporal
 from etab.heads.states import heads as states
 
@@ -15,6 +16,7 @@ __all__ = [
     "LIMIT",
     "FoldFit",
     "Head",
+    "attentive",
     "balanced",
     "decoders",
     "head",

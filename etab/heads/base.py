@@ -64,6 +64,7 @@ class Head(ABC):
         needs_series: Whether it reads a series at 50 Hz of each recording.
         reads_layers: Whether it reads the layers of a backbone over time where there are any.
         needs_sequences: Whether it reads sequences of embeddings.
+        needs_tokens: Whether it reads the tokens of rows, as ``etab.features.tokens`` picks them.
         balances: Whether it can count every class alike, see ``Memo.balanced``.
         version: Increases whenever predictions change.
     """
@@ -74,6 +75,7 @@ class Head(ABC):
     needs_series: ClassVar[bool] = False
     reads_layers: ClassVar[bool] = False
     needs_sequences: ClassVar[bool] = False
+    needs_tokens: ClassVar[bool] = False
     balances: ClassVar[bool] = False
     version: ClassVar[int] = 1
 

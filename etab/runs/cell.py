@@ -19,6 +19,7 @@ from etab.echo.surface import Outline
 from etab.errors import UndefinedError
 from etab.features.base import input_of
 from etab.features.store import FrameFeatures
+from etab.features.tokens import row_tokens
 from etab.heads.base import FoldFit, Head, Memo
 from etab.metrics.columns import ScoredRows
 from etab.metrics.intervals import BOOTSTRAPS
@@ -163,9 +164,12 @@ class _Work:
         task = run.row
         head = heads.head(run.head_name)
         rows = data.rows_of_people(task, run.protocol_name)
-        features = input_of(task).pick(
-            embedded.features, rows, maps=head.needs_maps, sequences=head.needs_sequences
-        )
+        if head.needs_tokens:
+            features = row_tokens(task, embedded.features, rows)
+        else:
+            features = input_of(task).pick(
+                embedded.features, rows, maps=head.needs_maps, sequences=head.needs_sequences
+            )
         cells: Array | None = rows.parts
         if not task.fit_on:
             cells = cells_of(run.protocol_name, run.n_fold, run.seed, rows)

@@ -247,6 +247,9 @@ def _clashes(task: Task, card: BackboneCard, head: Head, name: str) -> Iterator[
         )
     if head.needs_maps and not card.strides:
         yield f"the head {head.name!r} needs feature maps and {card.name} has none."
+    reads_maps = head.needs_tokens and task.clip is None and task.modality == "image"
+    if reads_maps and not card.strides:
+        yield f"the head {head.name!r} needs feature maps and {card.name} has none."
     if card.clip is not None and task.clip is None:
         yield f"{card.name} embeds clips and the rows of {task.code} are none."
     if (

@@ -227,7 +227,7 @@ def _made(
     signal: float = 1.0,
 ) -> tuple[Features, Any]:
     """Features of the form that a head reads, and the answers."""
-    if head.needs_sequences:
+    if head.needs_sequences or head.needs_tokens:
         return made_sequences(kind, signal=signal)
     return made_features(kind, signal=signal)
 
@@ -334,7 +334,7 @@ def check_head(head: Head, *, learns: bool = True) -> None:
         features, answers = make(kind)
         what = f"{kind}, which it does not declare"
         _check_refuses(head, kind, features, answers, what)
-    if head.needs_sequences:
+    if head.needs_sequences or head.needs_tokens:
         kind = min(head.kinds)
         _, answers = _made(head, kind)
         without_sequences = Features({})

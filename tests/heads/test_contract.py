@@ -38,8 +38,8 @@ TRAINED = (
 )
 
 
-# The U-Net trains long; hsmm is hsmm_wavelet with other features.
-SLOW = ("state_unet", "hsmm")
+# The U-Net and the attentive probes train long; hsmm is hsmm_wavelet with other features.
+SLOW = ("state_unet", "hsmm", "attentive_1", "attentive_4")
 
 
 @pytest.mark.parametrize(

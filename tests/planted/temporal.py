@@ -253,4 +253,25 @@ FAULTS = [
         "fit.load_file(network, file, ECHONET_SEG, head=('classifier.4.weight', 'classifier.4.bias'))",
         ("tests/backbones/test_echonet_seg.py",),
     ),
+    Fault(
+        "attentive: tokens that do not exist are attended to",
+        "etab/heads/sequences/attentive_network.py",
+        'scores = scores.masked_fill(~present[:, None], float("-inf"))',
+        "scores = scores + 0",
+        ("tests/heads/test_attentive.py",),
+    ),
+    Fault(
+        "attentive: the scores have another scale",
+        "etab/heads/sequences/attentive_network.py",
+        "self.heads, -1))\n        scale = of_heads.shape[1] ** -0.5",
+        "self.heads, -1))\n        scale = 2 * of_heads.shape[1] ** -0.5",
+        ("tests/heads/test_attentive.py",),
+    ),
+    Fault(
+        "attentive: an absent view gives the tokens of another",
+        "etab/features/tokens.py",
+        "tokens[~is_present] = np.nan",
+        "pass",
+        ("tests/heads/test_attentive.py",),
+    ),
 ]

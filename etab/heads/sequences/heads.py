@@ -19,6 +19,7 @@ from etab.errors import SplitError, TrainingError, UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.pooled.probes import refuse_kind
 from etab.heads.probabilities import class_probabilities, probability
+from etab.heads.sequences.checks import refuse_sequences
 from etab.heads.sequences.chunks import Chunks
 from etab.sounds.states import UNANNOTATED
 from etab.splits import without
@@ -56,35 +57,6 @@ class _Fit:
     decay: float
     loss: float
     epoch: int
-
-
-def refuse_sequences(name: str, sequences: Any) -> None:
-    """Check that features hold usable sequences.
-
-    Args:
-        name: Name of the head in errors.
-        sequences: Arrays (n, T, d) by name.
-
-    Raises:
-        UnsupportedOptionError: There are no sequences, or one has another shape or values that are
-            not finite.
-    """
-    if not sequences:
-        raise UnsupportedOptionError(
-            f"The head {name!r} needs features as sequences (n, T, d); these features have none. "
-            "Take a task whose rows are clips, or a head on pooled embeddings (ridge, logistic, "
-            "knn)."
-        )
-    for key, values in sequences.items():
-        if len(values.shape) != 3 or 0 in values.shape:
-            raise UnsupportedOptionError(
-                f"The sequence {key!r} has shape {tuple(values.shape)}; wanted (n, T, d)."
-            )
-        if not np.isfinite(values).all():
-            raise UnsupportedOptionError(
-                f"The sequence {key!r} holds values that are not finite. The backbone overflows on "
-                "this input: try --precision fp32."
-            )
 
 
 class TemporalHead(Head):
@@ -152,13 +124,34 @@ class TemporalHead(Head):
         seeds = [int(s) for s in rng.integers(0, 2**31, len(splits))]
         if target.kind is Kind.STATES:
             return self._label(_series(features), answers, splits, target, seeds)
-        refuse_sequences(self.name, features.sequences)
+        self.refuse(features.sequences)
         y = _answers(answers, features.sequences, target)
         fits = []
         for split, seed in zip(splits, seeds, strict=True):
             logits, choice = self._split(features.sequences, y, split, target, seed)
             fits.append(FoldFit(_predictions(logits, target), choice))
         return fits
+
+    def refuse(self, sequences: Mapping[str, Any]) -> None:
+        """Check that the head can read sequences.
+
+        Args:
+            sequences: Arrays (n, T, d) by name.
+
+        Raises:
+            UnsupportedOptionError: As ``refuse_sequences``.
+        """
+        refuse_sequences(self.name, sequences)
+
+    def moments(self, values: Any, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Compute the mean and deviation (d,) over all steps of some rows.
+
+        Args:
+            values: Array (n, T, d).
+            rows: The rows.
+        """
+        flat = np.asarray(values[rows], dtype=np.float64).reshape(-1, values.shape[2])
+        return flat.mean(axis=0), flat.std(axis=0)
 
     def _label(
         self,
@@ -297,9 +290,9 @@ class TemporalHead(Head):
 
         width = values.shape[2]
         network = self.network(width, target, seed)
-        flat = np.asarray(values[rows], dtype=np.float64).reshape(-1, width)
-        deviation = np.maximum(flat.std(axis=0), 1e-6)
-        network.standardise(torch.from_numpy(flat.mean(axis=0)), torch.from_numpy(deviation))
+        mean, deviation = self.moments(values, rows)
+        deviation = np.maximum(deviation, 1e-6)
+        network.standardise(torch.from_numpy(mean), torch.from_numpy(deviation))
         is_real = target.kind in (Kind.VALUE, Kind.BINARY)
         wanted = torch.as_tensor(y, dtype=torch.float32 if is_real else torch.int64)
 

@@ -290,10 +290,17 @@ class CamusSource(Source):
         return same_person_notes(self)
 
     def remarks(self) -> Sequence[str]:
-        """The views without any picture in this copy."""
+        """Name the views without any picture in this copy, and folders that are no patients."""
         views = {record.view for record in self.records()}
         absent = [] if self.layout.ted else [view for view in self.card.views if view not in views]
-        return [f"no picture of the view {view} is here; it is left out" for view in absent]
+        remarks = [f"no picture of the view {view} is here; it is left out" for view in absent]
+        others = self.layout.other_folders()
+        if others:
+            remarks.append(
+                "folders left out because their names are not those of patients: "
+                f"{len(others)}, first {others[0]}"
+            )
+        return remarks
 
     def _views(self, rows: Sequence[tuple[str, str, str, frozenset[str]]]) -> tuple[str, ...]:
         """List the views of which any patient has a picture; all views if there is no picture."""

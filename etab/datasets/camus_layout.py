@@ -116,6 +116,15 @@ class CamusLayout:
                 absent(name, listed[name])
         return sorted(rows, key=lambda row: row[0])
 
+    def other_folders(self) -> tuple[str, ...]:
+        """List folders named like a patient that are none, such as "patient0001 copy"."""
+        names = []
+        for part in self.folders:
+            for folder in visible(self.root / part, "patient*"):
+                if folder.is_dir() and not _PATIENT.fullmatch(folder.name):
+                    names.append(f"{part}/{folder.name}")
+        return tuple(names)
+
     def split_files(self) -> tuple[str, ...]:
         """List the split files, relative to the root.
 

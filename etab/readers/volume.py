@@ -17,6 +17,9 @@ __all__ = ["Volume", "VolumeInfo", "grey", "labels", "read_volume", "volume_info
 _WHITE = 255
 _ROUNDING = 1e-3
 _LEAST_RANGE = 32
+# Fractions whose brightest is below this level are not on the scale from 0 to 1: no ultrasound
+# picture is as dark as that, and rounding would leave it a few levels.
+_LEAST_WHITE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,8 @@ def grey(path: Path, data: Array) -> Array:
 
     Raises:
         CorruptFileError: The values are no grey levels: NaN, negative, above 255, only 0 and 1 (a
-        picture that was
-            rounded, or a mask), or fractions in a range so small that rounding would leave a few
-            levels.
+            picture that was rounded, or a mask), or fractions in a range so small that rounding
+            would leave a few levels.
     """
     low = float(data.min())
     high = float(data.max())
@@ -85,7 +87,7 @@ def grey(path: Path, data: Array) -> Array:
             "Scale it, or restore the file as published.",
         )
     has_fractions = data.dtype.kind == "f" and not np.array_equal(data, np.rint(data))
-    if is_unit_range and has_fractions:
+    if is_unit_range and has_fractions and high * _WHITE >= _LEAST_WHITE:
         return np.asarray(np.rint(data.clip(0, 1) * _WHITE).astype(np.uint8))
     if high == 1:
         raise corrupt_volume(
@@ -97,8 +99,7 @@ def grey(path: Path, data: Array) -> Array:
         raise corrupt_volume(
             path,
             f"its values are fractions from {low:g} to {high:g}, and it cannot be told which of "
-            "them is white; "
-            "grey levels are 0 to 255, or fractions from 0 to 1",
+            "them is white; grey levels are 0 to 255, or fractions from 0 to 1",
             "Scale it, or restore the file as published.",
         )
     if data.dtype == np.uint8:
@@ -132,5 +133,5 @@ def labels(path: Path, data: Array, highest: int) -> Array:
         )
     out = data.astype(np.uint8)
     if data.dtype.kind == "f" and not np.array_equal(out, data):
-        raise corrupt_volume(path, "its labels are not whole numbers; was the mask interpolated?")
+        raise corrupt_volume(path, "its labels are not whole numbers, as after interpolation")
     return out

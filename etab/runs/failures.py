@@ -6,6 +6,7 @@ Networks are code of other people. Whatever one of them raises ends that backbon
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import traceback
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 from etab.errors import EtabError
 
 _LONGEST = 600  # characters; torch lists every key of a state_dict that does not fit
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x1f\x7f]")  # of terminals
 
 
 class TerminatedError(KeyboardInterrupt):
@@ -98,7 +100,8 @@ def describe_failure(error: BaseException) -> str:
 def _text(error: BaseException) -> str:
     """The text of an exception on one line, however the exception makes it."""
     try:
-        text = " ".join(str(error).split())
+        words = str(error).split()
+        text = _COLOURS.sub("", " ".join(words))
     except Exception:  # a faulty __str__ must not hide the type
         return "its message cannot be read"
     if len(text) > _LONGEST:

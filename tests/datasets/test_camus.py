@@ -197,6 +197,20 @@ def test_camus_rate_that_is_no_rate_costs_the_rate(
 # --- real data ---
 
 
+@pytest.mark.parametrize("name", ["patient0001 copy", "patient0001 (1)", "patient0001_old"])
+def test_folders_that_are_no_patients_are_named(
+    echo_trees: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    root = tmp_path / "camus"
+    shutil.copytree(echo_trees["stills"], root)
+    records = CamusSource(root).records()
+    (root / "database_nifti" / name).mkdir()
+    source = CamusSource(root)
+    assert source.records() == records
+    (remark,) = source.remarks()
+    assert f"database_nifti/{name}" in remark
+
+
 @pytest.fixture(scope="module")
 def real(real_data: Path) -> CamusSource:
     return CamusSource(real_data / "camus")

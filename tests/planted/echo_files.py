@@ -25,9 +25,33 @@ FAULTS = [
     Fault(
         "fractions are rounded to two levels",
         VOLUME,
-        "if is_unit_range and has_fractions:",
+        "if is_unit_range and has_fractions and high * _WHITE >= _LEAST_WHITE:",
         "if False:",
         VOLUMES,
+    ),
+    Fault(
+        "fractions far below one are rounded to a few levels",
+        VOLUME,
+        " and high * _WHITE >= _LEAST_WHITE",
+        "",
+        VOLUMES,
+    ),
+    Fault(
+        "folders that are no patients are left out silently",
+        CAMUS,
+        "        if others:\n",
+        "        if False:\n",
+        ("tests/datasets/test_camus.py::test_folders_that_are_no_patients_are_named",),
+    ),
+    Fault(
+        "control characters of an error reach the terminal",
+        "etab/runs/failures.py",
+        'text = _COLOURS.sub("", " ".join(words))',
+        'text = " ".join(words)',
+        (
+            "tests/runs/test_foreign_errors.py"
+            "::test_control_characters_of_a_message_do_not_reach_the_terminal",
+        ),
     ),
     Fault(
         "a small range of fractions is rounded to a few levels",

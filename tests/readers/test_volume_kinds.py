@@ -60,6 +60,15 @@ def test_fractions_up_to_one_keep_their_levels(tmp_path: Path, dtype: type, top:
     assert np.abs(made.astype(float) - PICTURE * top).max() <= 0.7
 
 
+@pytest.mark.parametrize("slope", [1 / 65535, 1 / 255**2, 1e-6])
+def test_fractions_far_below_one_are_not_rounded_to_a_few_levels(
+    tmp_path: Path, slope: float
+) -> None:
+    path = nifti(tmp_path / "a.nii", PICTURE, scl_slope=slope, scl_inter=0)
+    with pytest.raises(CorruptFileError, match="cannot be told which of them is white"):
+        grey(path, read_volume(path).data)
+
+
 def test_a_scale_of_the_header_may_give_fractions(tmp_path: Path) -> None:
     path = nifti(tmp_path / "a.nii", PICTURE, scl_slope=1 / 255, scl_inter=0)
     assert np.array_equal(grey(path, read_volume(path).data)[0], PICTURE)

@@ -18,6 +18,7 @@ from etab.errors import EtabError, UnsupportedOptionError
 from etab.results import load_results
 from etab.runs import executors
 from etab.runs.executors import Event, local, serial
+from etab.runs.failures import describe_failure
 from etab.runs.run import Run, Settings, plan
 from etab.runs.sweep import sweep
 
@@ -206,3 +207,9 @@ def test_a_killed_worker_ends_its_own_backbone(
     assert [event.backbone for event in failed] == ["pixel_pca"]
     assert "ended by the system" in failed[0].error
     assert [cell.backbone for cell in load_results(tmp_path)] == ["image_stats"]
+
+
+@pytest.mark.parametrize("text", ["\x1b[31mred\x1b[0m", "\x1b[2Jred", "r\x00e\x07d"])
+def test_control_characters_of_a_message_do_not_reach_the_terminal(text: str) -> None:
+    message = describe_failure(RuntimeError(text))
+    assert message.startswith("RuntimeError: red. ")

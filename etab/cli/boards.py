@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from etab.leaderboard.curves import CurvePoint
     from etab.leaderboard.suites import Suite
     from etab.results import Result
-    from etab.site.examples import Example
+    from etab.site.examples import Drawn
 
 
 def leaderboard_command(
@@ -308,9 +308,7 @@ def _refuse_without_site(html: Path | None, with_examples: bool, root: Path | No
         )
 
 
-def _examples(
-    board: Board, folder: Path, with_examples: bool, root: Path | None
-) -> dict[str, list[Example]]:
+def _examples(board: Board, folder: Path, with_examples: bool, root: Path | None) -> Drawn:
     """Clips for a site: of patients where they are asked for, of phantoms where data are named."""
     from etab.errors import UnsupportedOptionError
     from etab.site.examples import draw_examples
@@ -324,7 +322,7 @@ def _examples(
         )
     examples = draw_examples(board, folder, root)
     if not examples:
-        say("No masks lie beside the results, so the site has no clips.", error=True)
+        say("No masks lie beside the results, so the site has no examples.", error=True)
     return examples
 
 
@@ -347,7 +345,7 @@ def _write(
     csv: Path | None,
     html: Path | None,
     holders: Holders,
-    examples: Mapping[str, Sequence[Example]],
+    examples: Drawn,
     curves: Sequence[CurvePoint],
 ) -> None:
     from etab import datasets

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from etab import datasets
-from etab.datasets.base import Source
+from etab.datasets.base import SoundSource, Source
 from etab.errors import ResultError
 from etab.leaderboard.admission.masks import kept_masks, rows_with_masks
 from etab.leaderboard.board import Board
 from etab.results import Predictions, Result
 from etab.results.masks import masks_path, read_masks
+from etab.site.sound_examples import SoundExample, draw_sounds
 from etab.tasks.codes import parse_code
 from etab.tasks.menu import TASKS
 from etab.types import Array, Kind
@@ -53,11 +54,16 @@ class Example:
     moves: bool
 
 
-def draw_examples(board: Board, folder: Path, root: Path | None) -> dict[str, list[Example]]:
-    """Draw the best, the median and the worst recording of each backbone and task of masks.
+# Examples of each backbone, by its name.
+Drawn = dict[str, list[Example | SoundExample]]
+
+
+def draw_examples(board: Board, folder: Path, root: Path | None) -> Drawn:
+    """Draw the best, the median and the worst recording of each task of masks or of states.
 
     Recordings are sorted by the mean Dice overlap of their frames whose masks lie beside the
-    result; ties go by name. Each mask is compared with the authors' mask before it is drawn.
+    result; ties go by name. Each mask is compared with the authors' mask before it is drawn. For
+    heart sounds see ``etab.site.sound_examples``.
 
     Args:
         board: The board, with its tables.
@@ -66,7 +72,7 @@ def draw_examples(board: Board, folder: Path, root: Path | None) -> dict[str, li
             documented places.
 
     Returns:
-        The examples by the name of the backbone; none where no masks are stored.
+        The examples by the name of the backbone; none for masks that are not stored.
 
     Raises:
         DataNotFoundError: If there is no folder of the data.
@@ -74,20 +80,25 @@ def draw_examples(board: Board, folder: Path, root: Path | None) -> dict[str, li
             are others.
     """
     sources: dict[str, Source] = {}
-    drawn: dict[str, list[Example]] = {}
+    drawn: Drawn = {}
     for row in board.rows:
         for code, cell in row.cells.items():
             keep = kept_masks(cell, folder)
-            if TASKS[code].kind is not Kind.MASK or keep == "none":
+            is_mask = TASKS[code].kind is Kind.MASK and keep != "none"
+            if not is_mask and TASKS[code].kind is not Kind.STATES:
                 continue
             name = parse_code(code).test_dataset
             if name not in sources:
                 sources[name] = datasets.source(name, _root_of(root, name))
+            source = sources[name]
             table = board.tables[row.backbone, code]
+            if isinstance(source, SoundSource):
+                drawn.setdefault(row.backbone, []).extend(draw_sounds(cell, table, source))
+                continue
             places = rows_with_masks(table, keep)
             masks = list(read_masks(masks_path(cell.path(folder), keep), len(places)))
             recordings = _by_recording(table, places, masks)
-            drawn.setdefault(row.backbone, []).extend(_of_cell(cell, recordings, sources[name]))
+            drawn.setdefault(row.backbone, []).extend(_of_cell(cell, recordings, source))
     return drawn
 
 

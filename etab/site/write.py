@@ -28,7 +28,8 @@ from etab.site.names import page_names
 from etab.site.noise import noise_facts, patients_of
 from etab.site.packing import as_json, as_script
 from etab.site.predictions import has_predictions, prediction_facts
-from etab.storage.atomic import write_atomically
+from etab.site.sound_examples import SoundExample
+from etab.storage.atomic import slug, write_atomically
 
 MARKER = "site.json"
 """File that lists what a site wrote; a folder with other content is never written to."""
@@ -37,7 +38,7 @@ MADE_BY = "etab leaderboard --html"
 """What the marker of a site states; a file of the same name by another program does not."""
 
 Files = dict[str, str | bytes]
-Examples = Mapping[str, Sequence[Example]]
+Examples = Mapping[str, Sequence[Example | SoundExample]]
 
 
 def write_site(
@@ -166,22 +167,44 @@ def _example_files(facts: dict[str, Any], examples: Examples) -> Files:
     pages = {task["code"]: task for task in facts["tasks"]}
     for row in facts["rows"]:
         row["examples"] = []
+        row["sounds"] = []
         for example in examples.get(row["backbone"], ()):
+            if isinstance(example, SoundExample):
+                listed, of_sound = _sound_files(example, pages[example.task]["title"])
+                files |= of_sound
+                row["sounds"].append(listed)
+                continue
             name = f"examples/{row['file']}/{pages[example.task]['file']}-{example.case}.webp"
             files[name] = example.clip
-            listed = {
-                "task": example.task,
-                "title": pages[example.task]["title"],
-                "case": example.case,
-                "recording": example.recording,
-                "dice": round(example.dice, 4),
-                "file": name,
-                "height": example.size[0],
-                "width": example.size[1],
-                "moves": example.moves,
-            }
-            row["examples"].append(listed)
+            row["examples"].append(
+                {
+                    "task": example.task,
+                    "title": pages[example.task]["title"],
+                    "case": example.case,
+                    "recording": example.recording,
+                    "dice": round(example.dice, 4),
+                    "file": name,
+                    "height": example.size[0],
+                    "width": example.size[1],
+                    "moves": example.moves,
+                }
+            )
     return files
+
+
+def _sound_files(example: SoundExample, title: str) -> tuple[dict[str, Any], Files]:
+    """The sound and the picture of a recording, which several backbones share."""
+    base = f"examples/{slug(example.task)}/{slug(example.recording)}"
+    listed = {
+        "task": example.task,
+        "title": title,
+        "case": example.case,
+        "recording": example.recording,
+        "score": round(example.score, 4),
+        "sound": f"{base}.wav",
+        "picture": f"{base}.png",
+    }
+    return listed, {f"{base}.wav": example.sound, f"{base}.png": example.picture}
 
 
 def _prediction_files(board: Board, facts: dict[str, Any]) -> Files:

@@ -168,4 +168,11 @@ FAULTS = [
         "point.task === curveTask",
         BROWSER,
     ),
+    Fault(
+        "sounds from the beginning of a recording",
+        "etab/site/sound_examples.py",
+        "start = float(annotated[0][0]) / STATE_RATE",
+        "start = 0.0",
+        EXAMPLES,
+    ),
 ]

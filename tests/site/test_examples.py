@@ -12,11 +12,14 @@ import pytest
 from PIL import Image, ImageSequence
 
 from etab import datasets
+from etab.datasets.base import SoundSource
 from etab.errors import ResultError
 from etab.leaderboard.board import Board
+from etab.plots.sounds import listen
 from etab.results import Predictions
 from etab.results.masks import masks_path, packed_masks
-from etab.site.examples import PREDICTED_COLOUR, TRUE_COLOUR, draw_examples
+from etab.site.examples import PREDICTED_COLOUR, TRUE_COLOUR, Example, draw_examples
+from etab.site.sound_examples import draw_sounds
 from etab.site.write import site_files
 from etab.tasks.menu import TASKS
 from etab.types import Kind
@@ -92,10 +95,12 @@ def test_best_median_and_worst_recordings_are_drawn(
     assert cases["best"].recording == recordings[0]
     assert cases["median"].recording == recordings[2]
     assert cases["worst"].recording == recordings[4]
-    assert cases["best"].dice == 1.0
+    assert getattr(cases["best"], "dice", None) == 1.0
     source = datasets.source("echonet", data / "echonet")
     (record,) = [record for record in source.records() if record.id == recordings[4]]
-    shown = colours(cases["worst"].clip)
+    worst = cases["worst"]
+    assert isinstance(worst, Example)
+    shown = colours(worst.clip)
     assert len(shown) == source.n_frames(record)
     assert shown.count((True, True)) == 2
     assert shown.count((False, False)) == len(shown) - 2
@@ -104,6 +109,7 @@ def test_best_median_and_worst_recordings_are_drawn(
 def test_a_clip_runs_at_its_own_rate(with_masks: tuple[Board, Path, list[str]], data: Path) -> None:
     board, folder, _ = with_masks
     worst = draw_examples(board, folder, data)["strong"][-1]
+    assert isinstance(worst, Example)
     source = datasets.source("echonet", data / "echonet")
     (record,) = [record for record in source.records() if record.id == worst.recording]
     durations = []
@@ -150,6 +156,34 @@ def test_pages_have_clips_only_where_they_are_given(
     bare = site_files(board, datasets.cards())
     assert not [name for name in bare if name.startswith("examples/")]
     assert "<img" not in str(bare["backbone/strong.html"])
+
+
+def test_sounds_are_cut_from_their_first_state_on(
+    site_board: Board, phantom_tree: Callable[..., Path]
+) -> None:
+    root = phantom_tree(["circor"])
+    source = datasets.source("circor", root / "circor")
+    assert isinstance(source, SoundSource)
+    target = source.card.target("states")
+    records = [record for record in source.records() if source.answers(record, target)][:3]
+    names = tuple(record.id for record in records) * 2
+    f1 = np.array([0.9, 0.2, 0.5, 0.7, 0.2, 0.5])
+    numbers = ("se_100", "ppv_100", "f1_60", "se_60", "ppv_60", "frame_accuracy", "outcome")
+    columns = {"f1_100": f1, **dict.fromkeys(numbers, f1)}
+    repeats = (0, 0, 0, 1, 1, 1)
+    table = Predictions(Kind.STATES, names, names, ("fold0",) * 6, columns, repeats)
+    cell = replace(site_board.rows[0].cells["a0-A4-C"], task="e0-AL-D", dataset="circor")
+    examples = draw_sounds(cell, table, source)
+    places = [names.index(example.recording) for example in examples]
+    assert places == [0, 2, 1]
+    assert examples[0].score == pytest.approx(0.8)
+    samples, rate = source.wave(records[0])
+    (answer,) = source.answers(records[0], target)
+    start = np.flatnonzero(answer.value >= 0)[0] / 50
+    clip = listen(samples, rate, start=start, seconds=6.0)
+    assert examples[0].sound == clip.data
+    picture = Image.open(io.BytesIO(examples[0].picture))
+    assert picture.width > 400
 
 
 @pytest.mark.parametrize("options", [["--with-examples"], ["--root", "x"]])

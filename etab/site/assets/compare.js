@@ -18,8 +18,10 @@ addEventListener("load", () => {
   };
 
   // Two-sided p from the table of Student's t.
-  const pairOf = (shares, a, b) => {
-    const ranking = ranker.rank(shares);
+  const rankings = new Map(); // by task, for all rows: another pair needs no new one
+  const pairOf = (key, shares, a, b) => {
+    if (!rankings.has(key)) rankings.set(key, ranker.rank(shares));
+    const ranking = rankings.get(key);
     const i = ranking.order.indexOf(a);
     const j = ranking.order.indexOf(b);
     return i < 0 || j < 0 ? null : { ...ETAB.pair(ranking, i, j), n: ranking.n };
@@ -36,13 +38,13 @@ addEventListener("load", () => {
     const [a, b] = selects.map(select => select.value);
     const shares = Object.fromEntries(board.tasks.map(task => [task.code, task.share]));
     const verdict = document.getElementById("verdict");
-    const total = a === b ? null : pairOf(shares, a, b);
+    const total = a === b ? null : pairOf("board", shares, a, b);
     if (a === b) verdict.textContent = "Choose two different backbones.";
     else if (!total) verdict.textContent = "At least one of the two has no score on this board; tasks that both have are below.";
     else verdict.textContent = `${ETAB.short(a)} minus ${ETAB.short(b)}: ETAB ${total.difference.toFixed(3)} ± ${total.encoder.toFixed(3)} (95 %, encoders), ± ${total.probe.toFixed(3)} (these probes). P(first above second) ${total.p > 0.9995 ? "> 0.999" : total.p < 0.0005 ? "< 0.001" : total.p.toFixed(3)}. ${total.apart ? "Told apart" : "Not told apart"} on the board, after Holm over all of its pairs.`;
     const items = a === b ? [] : board.tasks.map(task => {
       const only = Object.fromEntries(board.tasks.map(other => [other.code, other === task ? 1 : 0]));
-      const pair = pairOf(only, a, b);
+      const pair = pairOf(task.code, only, a, b);
       return pair && { task, pair, p2: twoSided(pair) };
     }).filter(Boolean);
     holm(items);

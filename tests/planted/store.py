@@ -158,7 +158,7 @@ FAULTS = [
     Fault(
         "data are read before the device is checked",
         "etab/runs/sweep.py",
-        "    require_device(settings.device)\n",
+        "    if executor.is_here:\n        require_device(settings.device)\n",
         "",
         _SHARED,
     ),

@@ -56,7 +56,7 @@ def identities() -> dict[str, dict[str, object]]:
     """Digest of the weights, kind and lacking tasks of each published backbone, by name."""
     known: dict[str, dict[str, object]] = {}
     for folder, result, _ in published():
-        facts = {
+        facts: dict[str, object] = {
             "weights_sha256": result.weights_sha256,
             "kind": _kind(result),
         }

@@ -1,4 +1,4 @@
-"""Heart sounds of the best, the median and the worst recordings of a backbone, with their states."""
+"""Heart sounds of the best, median and worst recordings of a backbone, with their states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small phantom board with hostile names, a copy of weights and a row that has seen a test; its site."""
+"""A small phantom board with hostile names, a copy of weights and a row that saw a test."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COPY = "strong_again"
 PEEKED = "peeked"
 # A published division: the number of training patients is that of the record.
 PROTOCOL = "official"
-# Training patients of a0: fewer than those of the other tasks, so that its correction is another one.
+# Training patients of a0: fewer than of the other tasks, so that its correction is another one.
 FEW = 48
 
 

@@ -1,4 +1,4 @@
-"""The site in a real browser: sorting, filters, weights, address, export, keyboard, accessibility."""
+"""The site in a browser: sorting, filters, weights, address, export, keyboard, accessibility."""
 
 from __future__ import annotations
 

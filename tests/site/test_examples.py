@@ -1,4 +1,4 @@
-"""Clips of a site: the stated cases, both contours, and never other data than those of the results."""
+"""Clips of a site: the stated cases, both contours, and only data that the results are of."""
 
 from __future__ import annotations
 

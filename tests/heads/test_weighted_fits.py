@@ -121,7 +121,7 @@ def test_one_database_and_other_metrics_keep_the_fits_that_tasks_share(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("weighted fits were made")
 
-    monkeypatch.setattr(stack, "weighted", refuse)
+    monkeypatch.setattr(stack, "weighted_fits", refuse)
     within_databases(1, balanced=False)
     features, sick, _, splits = databases(0)
     memo = Memo()

@@ -41,8 +41,11 @@ from pathlib import Path
 from etab.leaderboard.ranking import rank_folder
 board = rank_folder(Path(sys.argv[1]), sys.argv[2], protocol=sys.argv[3])
 used = resource.getrusage(resource.RUSAGE_SELF)
+# ru_maxrss would count the memory of the process that started this one, too.
+status = Path("/proc/self/status").read_text().split()
+peak = int(status[status.index("VmHWM:") + 1])
 ranked = sum(row.rank_low is not None for row in board.rows)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1000, ranked, sep=",")
+print(used.ru_utime + used.ru_stime, peak / 1000, ranked, sep=",")
 """
 
 

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from etab.cli.options import DataOption, SkipBadOption
+
 app = typer.Typer(no_args_is_help=True, help="Vectors made elsewhere (vectors:FILE).")
 
 
@@ -19,24 +21,44 @@ def vectors() -> None:
 
 @app.command()
 def keys(
-    tasks: Annotated[str, typer.Option(help="Codes, prefixes or a dataset, with commas.")],
     out: Annotated[Path, typer.Option(help="The file to write, keys.csv.")],
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            help="Codes, prefixes or a dataset, with commas. [default: all tasks of --data]"
+        ),
+    ] = None,
     root: Annotated[
         Path | None, typer.Option(help="Folder of the data; without it, the documented places.")
     ] = None,
+    data: DataOption = None,
+    skip_bad: SkipBadOption = False,
 ) -> None:
     """Write the keys that the vectors of some tasks need, one a line."""
-    listed = keys_of(tasks, root)
+    from etab.errors import UnsupportedOptionError
+
+    if data is not None:
+        from etab.cli.run import own_data
+
+        own = own_data(data, root)
+        tasks = tasks or own.name
+        root = own.folder
+    if tasks is None:
+        raise UnsupportedOptionError(
+            "Name the tasks with --tasks, or a table of your own recordings with --data clinic.toml."
+        )
+    listed = keys_of(tasks, root, skip_bad=skip_bad)
     write_keys(listed, out)
     sys.stdout.write(f"{out}: {len(listed)} keys\n")
 
 
-def keys_of(tasks: str, root: Path | None) -> list[tuple[str, str]]:
+def keys_of(tasks: str, root: Path | None, *, skip_bad: bool = False) -> list[tuple[str, str]]:
     """List the keys of some tasks.
 
     Args:
         tasks: Codes, prefixes or the name of a dataset, with commas between them.
         root: Folder of the data; None for the documented places.
+        skip_bad: Leave out recordings that cannot be read.
 
     Returns:
         (key, recording) in the order of the data, each key once.
@@ -48,7 +70,7 @@ def keys_of(tasks: str, root: Path | None) -> list[tuple[str, str]]:
 
     wanted = find(tasks_at([name.strip() for name in tasks.split(",")], root))
     parts = [TASKS[code] for task in wanted for code in task.parts]
-    settings = Settings(root=root).needing(task.code for task in parts)
+    settings = Settings(root=root, skip_bad=skip_bad).needing(task.code for task in parts)
     data = Data(settings)
     listed: dict[str, str] = {}
     for task in parts:

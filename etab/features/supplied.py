@@ -28,8 +28,17 @@ def vector_keys(source: Source, keys: Any) -> list[str]:
     Returns:
         One key for each: "<dataset>/<recording>#<frame>", "...#<first>-<last>x<frames>" of a clip,
         or "...#<start>+<length>" of a window, in seconds.
+
+    Raises:
+        IncompatibleError: The id of a recording holds a #.
     """
     items: Sequence[Any] = getattr(keys, "clips", keys)
+    marked = sorted({item[0].id for item in items if "#" in item[0].id})
+    if marked:
+        raise IncompatibleError(
+            f"The recording {marked[0]!r} of {source.card.name} has a # in its id, which separates "
+            "frames from recordings in keys of vectors. Give the table a column id without #."
+        )
     return [f"{source.card.name}/{item[0].id}#{_moment(item)}" for item in items]
 
 
@@ -84,8 +93,9 @@ def _rows(vectors: SuppliedVectors, wanted: Sequence[str], source: Source) -> li
     if missing:
         raise IncompatibleError(
             f"vectors:{vectors.file} lacks {len(missing)} of {len(set(names))} keys of "
-            f"{source.card.name}: {named(missing)}. `etab vectors keys --tasks ... --out keys.csv` "
-            "lists what is needed."
+            f"{source.card.name}: {named(missing)}. Its keys are like "
+            f"{named(list(vectors.rows)[:1]) or 'nothing'}. `etab vectors keys --tasks ... --out "
+            "keys.csv` lists what is needed."
         )
     extra = _unknown(vectors, wanted, source)
     if extra:
@@ -106,7 +116,10 @@ def _unknown(vectors: SuppliedVectors, wanted: Sequence[str], source: Source) ->
     form = _form(wanted[0])
     extra = []
     for key in vectors.rows:
-        if not key.startswith(f"{dataset}/"):
+        owner, slash, _ = key.partition("/")
+        if owner != dataset:
+            # Keys of other datasets may be there, and those of nobody may not.
+            extra += [] if slash and owner.casefold() != dataset else [key]
             continue
         recording, _, moment = key.partition("#")
         same_form = bool(moment) and form != "clip" and _form(key) == form

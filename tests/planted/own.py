@@ -151,4 +151,18 @@ FAULTS = [
         "config = {}",
         ("tests/backbones/test_taps.py::test_a_model_of_the_hub_has_its_own_size",),
     ),
+    Fault(
+        "vectors: a dictionary of keys is read in its order",
+        "etab/backbones/own/vectors.py",
+        "return content if isinstance(content, list) else None",
+        "return list(content)",
+        ("tests/runs/test_vectors.py::test_files_that_would_give_other_vectors_are_refused",),
+    ),
+    Fault(
+        "vectors: keys of no dataset pass",
+        "etab/features/supplied.py",
+        "[] if slash and owner.casefold() != dataset else [key]",
+        "[]",
+        ("tests/runs/test_vectors.py::test_keys_of_nobody_are_named",),
+    ),
 ]

@@ -26,6 +26,8 @@ from etab.errors import (
 from etab.leaderboard.board import VECTORS, kind_of
 from etab.runs.run import plan
 from etab.types import Array
+from tests import commands
+from tests.datasets.own_tables import describe, pictures, write_table
 
 TASKS = {"camus": "b0-A4-C", "echonet": "b6-A4-E", "circor": "e1-AL-D"}
 
@@ -215,3 +217,107 @@ def test_vectors_have_no_maps_and_no_states(tmp_path: Path) -> None:
         plan("a0-A4-C", [card])
     with pytest.raises(IncompatibleError, match="no layers over time"):
         plan("e0", [card])
+
+
+BAD_FILES: dict[str, tuple[str, Callable[[Any, Any, Path], Any], str]] = {
+    "keys are Python objects": (
+        ".npz",
+        lambda names, x, file: np.savez(file, keys=np.array(names, object), v=x),
+        "it holds Python objects; write keys as text",
+    ),
+    "one array": (".npz", lambda names, x, file: _save_plain(file, x), "is one array"),
+    "cut": (
+        ".npz",
+        lambda names, x, file: file.write_bytes(_saved(names, x, file)[:-300]),
+        r"cannot be read as \.npz",
+    ),
+    "keys are a dictionary": (
+        ".safetensors",
+        lambda names, x, file: save_file({"v": x}, file, {"keys": json.dumps({names[0]: 1})}),
+        "'keys' is no JSON list",
+    ),
+    "too large for float32": (
+        ".npz",
+        lambda names, x, file: np.savez(file, keys=names, v=x.astype(float) * 1e300),
+        "hold NaN or infinity",
+    ),
+    "texts among numbers": (
+        ".parquet",
+        lambda names, x, file: _wide(file, names, x, sex=["m"] * len(names)),
+        "the column 'sex' holds no numbers",
+    ),
+    "a label among fractions": (
+        ".parquet",
+        lambda names, x, file: _wide(file, names, x, EF=list(range(len(names)))),
+        r"columns of whole numbers \(EF\) beside columns of fractions",
+    ),
+    "a vector is missing": (
+        ".parquet",
+        lambda names, x, file: _lists(file, names, [None, *map(list, x[1:])]),
+        "1 rows of the column 'v' have no vector or an empty number, first row 1",
+    ),
+}
+
+
+def _save_plain(file: Path, values: Array) -> None:
+    with file.open("wb") as handle:
+        np.save(handle, values)
+
+
+def _saved(names: list[str], values: Array, file: Path) -> bytes:
+    np.savez(file, keys=names, v=values)
+    return file.read_bytes()
+
+
+def _wide(file: Path, names: list[str], values: Array, **more: list[Any]) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    columns = {f"c{i}": values[:, i].astype(float) for i in range(values.shape[1])}
+    pandas.DataFrame({"key": names, **columns, **more}).to_parquet(file)
+
+
+def _lists(file: Path, names: list[str], rows: list[Any]) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    pandas.DataFrame({"key": names, "v": rows}).to_parquet(file)
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_files_that_would_give_other_vectors_are_refused(case: str, tmp_path: Path) -> None:
+    ending, write, problem = BAD_FILES[case]
+    names = [f"camus/p{i}#0" for i in range(5)]
+    file = tmp_path / f"v{ending}"
+    write(names, vectors(names), file)
+    with pytest.raises(CorruptFileError, match=problem):
+        read_vectors(file)
+
+
+def test_keys_as_bytes_or_with_spaces_are_the_same_keys(tmp_path: Path) -> None:
+    names = [f"camus/p{i}#0" for i in range(5)]
+    np.savez(tmp_path / "b.npz", keys=np.array(names, "S"), v=vectors(names).astype(np.float16))
+    np.savez(tmp_path / "s.npz", keys=[f" {name} " for name in names], v=vectors(names))
+    for name in ("b", "s"):
+        assert list(read_vectors(tmp_path / f"{name}.npz").rows) == names
+
+
+@pytest.mark.parametrize("extra", ["Camus/patient0001_2CH#0", "patient0001_2CH"])
+def test_keys_of_nobody_are_named(extra: str, trees: Path, tmp_path: Path) -> None:
+    names = [*keys(trees), extra]
+    with pytest.raises(EtabError, match=f"holds 1 keys that camus does not have: {extra}"):
+        value(npz(tmp_path / "v.npz", names, vectors(names)), trees)
+
+
+def test_keys_of_a_table_of_ones_own(tmp_path: Path, forget_own_data: None) -> None:
+    write_table(tmp_path, pictures(tmp_path, patients=4))
+    path = describe(tmp_path, '[labels.EF]\nkind = "value"\n')
+    out = tmp_path / "keys.csv"
+    ran = commands.etab("vectors", "keys", "--data", path, "--out", out)
+    assert ran.returncode == 0, ran.stderr
+    assert out.read_text().splitlines()[1] == "clinic/p000#0,clinic/p000"
+    assert "--data clinic.toml" in commands.etab("vectors", "keys", "--out", out).stderr
+    (tmp_path / "p003.png").rename(tmp_path / "a#1.png")
+    rows = pictures(tmp_path, patients=3)
+    write_table(tmp_path, [*rows, {**rows[0], "file": "a#1.png", "patient": "a"}])
+    assert (
+        "has a # in its id" in commands.etab("vectors", "keys", "--data", path, "--out", out).stderr
+    )

@@ -84,7 +84,7 @@ def vectors_card(name: str) -> BackboneCard:
         UnsupportedOptionError: The file has another ending.
     """
     file = Path(name.removeprefix("vectors:"))
-    if file.suffix not in _FORMS:
+    if file.suffix.lower() not in _FORMS:
         raise UnsupportedOptionError(
             f"{name}: a file of vectors ends with {', '.join(_FORMS)}; got {file.suffix!r}."
         )
@@ -132,14 +132,18 @@ def read_vectors(file: Path) -> SuppliedVectors:
     """
     require_regular(file, "Write it again.")
     readers = {".npz": _npz, ".parquet": _parquet, ".safetensors": _safetensors}
+    ending = file.suffix.lower()
     try:
-        keys, layers = readers[file.suffix](file)
+        keys, layers = readers[ending](file)
     except (CorruptFileError, MissingPackageError):
         raise
     except Exception as error:  # every library has errors of its own for a damaged file
         reason = (str(error).strip().splitlines() or [""])[0][:160]
+        if "allow_pickle" in reason:  # numpy proposes to run what the file holds
+            reason = "it holds Python objects; write keys as text and vectors as numbers"
         raise CorruptFileError(
-            f"{file} cannot be read as {file.suffix}: {type(error).__name__}: {reason}"
+            f"{file} cannot be read as {ending}: {type(error).__name__}: {reason}. Write it again, "
+            "with numbers as float32."
         ) from error
     if not layers:
         raise CorruptFileError(f"{file} holds keys and no vectors.")
@@ -178,7 +182,8 @@ def _checked(file: Path, name: str, values: Any, keys: Sequence[str]) -> Array:
             f"{file}: the layer {name!r} has {len(array)} rows for {len(keys)} keys; "
             "wanted one row for each key, in the same order."
         )
-    vectors = array.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinity, and is refused below
+        vectors = array.astype(np.float32)
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(broken):
         raise CorruptFileError(
@@ -195,11 +200,20 @@ def _without_keys(file: Path, where: str) -> CorruptFileError:
     )
 
 
+def _key(value: Any) -> str:
+    """A key as text without spaces around it."""
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+    return text.strip()
+
+
 def _npz(file: Path) -> tuple[list[str], dict[str, Any]]:
-    with np.load(file, allow_pickle=False) as content:
+    with file.open("rb") as handle:
+        content = np.load(handle, allow_pickle=False)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            raise CorruptFileError(f"{file} is one array; wanted an npz file with keys and layers.")
         if _KEYS not in content.files:
             raise _without_keys(file, f"array {_KEYS!r}")
-        keys = [str(key) for key in content[_KEYS].ravel()]
+        keys = [_key(key) for key in content[_KEYS].ravel()]
         layers = {name: content[name] for name in content.files if name != _KEYS}
     return keys, layers
 
@@ -211,9 +225,23 @@ def _safetensors(file: Path) -> tuple[list[str], dict[str, Any]]:
         metadata = content.metadata() or {}
         if _KEYS not in metadata:
             raise _without_keys(file, f"metadata entry {_KEYS!r}")
-        keys = [str(key) for key in json.loads(metadata[_KEYS])]
+        listed = _json_list(metadata[_KEYS])
+        if listed is None:
+            raise CorruptFileError(
+                f"{file}: the metadata entry {_KEYS!r} is no JSON list; wanted json.dumps(keys), "
+                "with the keys in the order of the rows."
+            )
+        keys = [_key(key) for key in listed]
         layers = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
     return keys, layers
+
+
+def _json_list(text: str) -> list[Any] | None:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return None
+    return content if isinstance(content, list) else None
 
 
 def _parquet(file: Path) -> tuple[list[str], dict[str, Any]]:
@@ -226,24 +254,48 @@ def _parquet(file: Path) -> tuple[list[str], dict[str, Any]]:
     table = parquet.read_table(file)
     if _KEY_COLUMN not in table.column_names:
         raise _without_keys(file, f"column {_KEY_COLUMN!r}")
-    keys = [str(key) for key in table.column(_KEY_COLUMN).to_pylist()]
+    keys = [_key(key) for key in table.column(_KEY_COLUMN).to_pylist()]
     layers: dict[str, Any] = {}
-    numbers: list[Any] = []
+    numbers: dict[str, Any] = {}
     for name in table.column_names:
         if name == _KEY_COLUMN:
             continue
-        values = table.column(name).to_pylist()
-        if values and isinstance(values[0], list):
-            layers[name] = _matrix(file, name, values)
+        column = table.column(name)
+        if "list" in str(column.type):
+            layers[name] = _matrix(file, name, column.to_pylist())
         else:
-            numbers.append(np.array(values, dtype=np.float64))
+            numbers[name] = column.to_numpy()
     if numbers:
-        layers["vector"] = np.stack(numbers, axis=1)
+        _require_one_kind(file, numbers)
+        layers["vector"] = np.stack(list(numbers.values()), axis=1).astype(np.float64)
     return keys, layers
 
 
-def _matrix(file: Path, name: str, rows: Sequence[Sequence[float]]) -> Array:
-    widths = {len(row) for row in rows}
+def _require_one_kind(file: Path, columns: Mapping[str, Any]) -> None:
+    """Refuse columns that are no part of a vector: texts, and labels among fractions."""
+    texts = [name for name, values in columns.items() if values.dtype.kind not in "fiu"]
+    if texts:
+        raise CorruptFileError(
+            f"{file}: the column {texts[0]!r} holds no numbers. Keep {_KEY_COLUMN!r} and the "
+            "columns of the vectors."
+        )
+    whole = [name for name, values in columns.items() if values.dtype.kind in "iu"]
+    if whole and len(whole) < len(columns):
+        raise CorruptFileError(
+            f"{file}: there are columns of whole numbers ({named(whole)}) beside columns of "
+            "fractions, as labels and row numbers are. Keep the columns of the vectors, all of one "
+            "type."
+        )
+
+
+def _matrix(file: Path, name: str, rows: Sequence[Sequence[float] | None]) -> Array:
+    empty = [number for number, row in enumerate(rows, start=1) if row is None or None in row]
+    if empty:
+        raise CorruptFileError(
+            f"{file}: {len(empty)} rows of the column {name!r} have no vector or an empty number, "
+            f"first row {empty[0]}."
+        )
+    widths = {len(row) for row in rows if row is not None}
     if len(widths) > 1:
         raise CorruptFileError(
             f"{file}: the lists of the column {name!r} have {len(widths)} lengths, from "

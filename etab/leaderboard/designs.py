@@ -42,11 +42,14 @@ def design_of(cell: Result, table: Predictions) -> FoldDesign:
 def _share_of_rotation(protocol: Protocol, table: Predictions) -> float:
     """Test patients over training patients where each fit trains on the patients of all others.
 
-    Rows do not count here: a task may train on recordings and test people.
+    Rows do not count here: a task may train on recordings and test people. A table in which every
+    patient is in every fold tells nothing of the training.
     """
     fits = len(set(zip(table.repeats, table.folds, strict=True)))
     tested = _tests_of_people(table)
     others = fits * len(set(table.patients)) - tested
+    if others <= 0:
+        return UNKNOWN_SHARE
     if protocol.percent:
         return tested / (others * protocol.percent / 100)
     if protocol.shots:

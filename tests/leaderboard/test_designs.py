@@ -116,3 +116,11 @@ def test_lists_train_on_whom_they_name(combined: bool) -> None:
         wanted = len(listed[0].test) + len(listed[1].test)
         wanted /= len(listed[0].train) + len(listed[1].train)
     assert design_of(*cell).test_share == pytest.approx(wanted, rel=0.03)
+
+
+@pytest.mark.parametrize("protocol", ["cv5", "cv5-50pct-d0", "cv5-4shot-d1"])
+def test_folds_that_test_everybody_tell_nothing_of_the_training(protocol: str) -> None:
+    rows = np.arange(len(PATIENTS))  # everybody has an even number of recordings
+    splits = [RowSplit(rows, (), rows[k::2], f"fold{k}") for k in (0, 1)]
+    assert all(people(split.test) == len(PEOPLE) for split in splits)
+    assert design_of(*cell_of(splits, protocol)).test_share == UNKNOWN_SHARE

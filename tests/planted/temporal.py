@@ -80,7 +80,7 @@ FAULTS = [
     ),
     Fault(
         "sequences: features without any pass",
-        HEAD,
+        "etab/heads/sequences/checks.py",
         "    if not sequences:\n",
         "    if False:\n",
         HEADS,

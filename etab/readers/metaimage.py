@@ -219,15 +219,22 @@ def _pixel_bytes(header: _Header) -> int:
     """How many bytes of pixels there are, unpacked."""
     if header.is_compressed:
         return len(_payload(header))
+    return _stored_bytes(header)
+
+
+def _stored_bytes(header: _Header) -> int:
+    """How many bytes of pixels the file holds."""
     size = header.pixels.stat().st_size
     return max(size - (header.start or 0), 0)
 
 
 def _payload(header: _Header) -> bytes:
     """The bytes of the pixels, unpacked; at most as many as the largest recording has."""
+    # Python reserves as much memory as a read may give, so the size of the file bounds it, too.
+    n_bytes = min(_stored_bytes(header), MAX_VOLUME_BYTES + 1)
     with open_file(header.pixels) as file:
         file.seek(header.start or 0)
-        raw = bytes(file.read(MAX_VOLUME_BYTES + 1))
+        raw = bytes(file.read(n_bytes))
     if not header.is_compressed:
         return raw
     limit = _promised(header) or MAX_VOLUME_BYTES

@@ -13,6 +13,7 @@ import os
 import signal
 import struct
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -497,3 +498,16 @@ def test_a_pipe_in_the_place_of_a_file_does_not_hang(
     os.mkfifo(path)
     with limits(), pytest.raises(EtabError, match=path.name):
         subject.read(path)
+
+
+@pytest.mark.parametrize("end", ["mhd", "raw"])
+def test_a_small_volume_takes_little_memory(end: str, tmp_path: Path) -> None:
+    """Its pixels are read at their size, and not into room for the largest volume."""
+    path = _mhd(end)(tmp_path)
+    tracemalloc.start()
+    try:
+        _volume(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * 2**20

@@ -116,7 +116,7 @@ FAULTS = [
         RECORD,
         "if not _is_sha256(value):",
         "if False:",
-        _refused("no digest of the weights"),
+        _refused("no digest of the weights anywhere"),
     ),
     Fault(
         "the submitter names the patients",

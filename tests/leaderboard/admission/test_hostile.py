@@ -195,6 +195,12 @@ def _bad(folder: Path) -> None:
     )
 
 
+def _no_digest_in_any_record(folder: Path) -> None:
+    """All records agree, so that only the form of the digest tells."""
+    for code in CAMUS_TASKS:
+        edit(stranger(folder, code), weights_sha256="trust me")
+
+
 def _two_data(folder: Path) -> None:
     edit(stranger(folder), data_digest="a" * 64)
 
@@ -222,6 +228,7 @@ REFUSED: dict[str, Forgery] = {
     "more patients than there are": _record(n_patients=5000),
     "more rows than there are": _record(n_test=5000),
     "no digest of the weights": _record(weights_sha256="trust me"),
+    "no digest of the weights anywhere": _no_digest_in_any_record,
     "an empty digest of the weights": _record(weights_sha256=""),
     "other weights in one task": _record(weights_sha256="7" * 64),
     "other data": _two_data,

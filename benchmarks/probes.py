@@ -115,6 +115,32 @@ def cell_of(name: str, task: Task, head: str, seed: int, rows: Rows, features: F
     return Cell(name, task.code, head, seed, score(task, rows, splits, fits), seconds)
 
 
+def features_of_tasks(
+    root: Path | None, cache: Path, names: Sequence[str], codes: Sequence[str]
+) -> Iterator[tuple[str, str, Rows, Features]]:
+    """Embed CAMUS by one backbone after another, and take the rows of each task.
+
+    Args:
+        root: Folder of CAMUS; None for the documented places.
+        cache: Folder of the features.
+        names: Names of the backbones.
+        codes: Codes of the tasks.
+
+    Yields:
+        The backbone, the task, its rows and their features.
+    """
+    source = datasets.source("camus", root)
+    frames = annotated_frames(source)
+    digest = source.digest()
+    rows_of = {code: task_rows(TASKS[code], source, frames) for code in codes}
+    for name in names:
+        embedded = frame_features(
+            source, frames, backbones.card(name), cache=cache, data_digest=digest
+        ).features
+        for code, rows in rows_of.items():
+            yield name, code, rows, row_features(embedded, rows, maps=False)
+
+
 def measured(
     root: Path | None,
     cache: Path,
@@ -125,20 +151,11 @@ def measured(
 ) -> Iterator[Cell]:
     """Fit every cell that is not done yet, one backbone after another."""
     finished = {(c.backbone, c.task, c.head, c.seed) for c in done}
-    source = datasets.source("camus", root)
-    frames = annotated_frames(source)
-    digest = source.digest()
-    rows_of = {code: task_rows(TASKS[code], source, frames) for code in codes}
-    for name in names:
-        embedded = frame_features(
-            source, frames, backbones.card(name), cache=cache, data_digest=digest
-        ).features
-        for code, rows in rows_of.items():
-            features = row_features(embedded, rows, maps=False)
-            for seed in seeds:
-                for head in (ONE_LAYER[TASKS[code].kind], STACK):
-                    if (name, code, head, seed) not in finished:
-                        yield cell_of(name, TASKS[code], head, seed, rows, features)
+    for name, code, rows, features in features_of_tasks(root, cache, names, codes):
+        for seed in seeds:
+            for head in (ONE_LAYER[TASKS[code].kind], STACK):
+                if (name, code, head, seed) not in finished:
+                    yield cell_of(name, TASKS[code], head, seed, rows, features)
 
 
 def page(cells: Sequence[Cell], names: Sequence[str], seeds: Sequence[int]) -> str:

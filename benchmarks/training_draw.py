@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from etab import backbones, datasets, heads
+from benchmarks.probes import features_of_tasks
+from etab import datasets, heads
 from etab.cli.cache import default_cache
-from etab.features.frames import annotated_frames, frame_features, row_features, task_rows
 from etab.metrics.base import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.metrics.inference import FoldDesign, precision_of
@@ -116,19 +116,10 @@ def measured(
 ) -> Iterator[Cell]:
     """Fit every cell that is not done yet."""
     finished = {(cell.backbone, cell.task, cell.seed) for cell in done}
-    source = datasets.source("camus", root)
-    frames = annotated_frames(source)
-    digest = source.digest()
-    rows_of = {code: task_rows(TASKS[code], source, frames) for code in CODES}
-    for name in BACKBONES:
-        embedded = frame_features(
-            source, frames, backbones.card(name), cache=cache, data_digest=digest
-        ).features
-        for code, rows in rows_of.items():
-            features = row_features(embedded, rows, maps=False)
-            for seed in seeds:
-                if (name, code, seed) not in finished:
-                    yield cell_of(name, code, seed, rows, features)
+    for name, code, rows, features in features_of_tasks(root, cache, BACKBONES, CODES):
+        for seed in seeds:
+            if (name, code, seed) not in finished:
+                yield cell_of(name, code, seed, rows, features)
 
 
 def share(values: FloatArray, people: FloatArray, n_train: int) -> tuple[float, float]:

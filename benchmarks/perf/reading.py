@@ -30,7 +30,8 @@ import torch
 from PIL import Image
 
 from etab import phantom
-from etab.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Dataset, PictureReader
+from etab.datasets.dataset import Dataset
+from etab.datasets.pictures import IMAGENET_MEAN, IMAGENET_STD, PictureReader
 from etab.readers import avi
 from etab.readers.video import read_video
 from etab.storage.clipcache import ClipCache

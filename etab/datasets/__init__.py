@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 # Modules that import torch; they register no source.
-_WITH_TORCH = frozenset({"dataset", "options", "windows"})
+_WITH_TORCH = frozenset({"dataset", "options", "pictures", "windows"})
 
 for _module in pkgutil.iter_modules(__path__):
     if not _module.ispkg and _module.name not in _WITH_TORCH:

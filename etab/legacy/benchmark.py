@@ -13,8 +13,9 @@ import torch
 
 from etab import datasets
 from etab.datasets.base import Source
-from etab.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Items, PictureReader
+from etab.datasets.dataset import Items
 from etab.datasets.options import Options
+from etab.datasets.pictures import IMAGENET_MEAN, IMAGENET_STD, PictureReader
 from etab.errors import UnsupportedOptionError
 from etab.features.frames import annotated_frames, task_rows
 from etab.legacy import names

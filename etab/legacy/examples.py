@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from etab.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Items
+from etab.datasets.dataset import Items
+from etab.datasets.pictures import IMAGENET_MEAN, IMAGENET_STD
 from etab.finetuning.examples import Examples
 from etab.finetuning.fitting import BUDGET
 from etab.types import IntArray

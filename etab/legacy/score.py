@@ -8,13 +8,12 @@ of patients. ``etab.evaluate`` gives the anchored score, with an interval over p
 
 from __future__ import annotations
 
-import html
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +21,13 @@ import torch
 from etab import datasets
 from etab.backbones.base import BackboneCard
 from etab.datasets.dataset import Items
-from etab.errors import UndefinedError, UnknownNameError, UnsupportedOptionError
+from etab.errors import UnknownNameError, UnsupportedOptionError
 from etab.legacy import names
 from etab.legacy.benchmark import first_recordings, task_items
 from etab.legacy.evaluate import columns_of
 from etab.legacy.models import ETABmodel
+from etab.legacy.task_scores import ScoreAndInterval, TaskScore, task_score
 from etab.legacy.user_backbones import card_of_module, load_weights
-from etab.metrics import base
 from etab.registry import unknown
 from etab.results import Result
 from etab.runs import data as opened
@@ -53,109 +52,6 @@ _TRAINING = (
     "augment",
 )
 _PROBING = ("results", "cache")
-
-
-class TaskScore(NamedTuple):
-    """The score of one task.
-
-    Attributes:
-        value: The metric in [0, 1], as boards compute it.
-        low: The lower end of the 95 % interval, by Student's t over the folds.
-        high: The upper end.
-        metric: The name of the metric.
-        folds: The metric of each fold; NaN where it is undefined.
-        patients: The number of patients.
-    """
-
-    value: float
-    low: float
-    high: float
-    metric: str
-    folds: tuple[float, ...]
-    patients: int
-
-
-class ScoreAndInterval(tuple[float, tuple[float, float]]):
-    """The pair ``(score, (low, high))``, with its parts as attributes.
-
-    Attributes:
-        backbone: The name of the backbone.
-        tasks: A ``TaskScore`` for each task code.
-        weights: The weight of each task in the score; they sum to 1.
-        folds: The score of each fold in which the metric of every task is defined.
-        phantom: Whether the data are a phantom.
-        results: The full records if probes were fitted; empty if heads were trained.
-    """
-
-    backbone: str
-    tasks: Mapping[str, TaskScore]
-    weights: Mapping[str, float]
-    folds: tuple[float, ...]
-    phantom: bool
-    results: tuple[Result, ...]
-
-    @classmethod
-    def of(
-        cls,
-        backbone: str,
-        tasks: Mapping[str, TaskScore],
-        weights: Mapping[str, float],
-        *,
-        phantom: bool,
-        results: Sequence[Result] = (),
-    ) -> ScoreAndInterval:
-        """Combine the scores of tasks, fold by fold.
-
-        Args:
-            backbone: The name of the backbone.
-            tasks: The score of each task.
-            weights: The weight of each task; they sum to 1.
-            phantom: Whether the data are a phantom.
-            results: The records of the probes.
-
-        Raises:
-            UndefinedError: Fewer than two folds have every metric.
-        """
-        by_task = np.array([tasks[code].folds for code in weights])
-        of_folds = np.array(list(weights.values())) @ by_task
-        folds = tuple(float(value) for value in of_folds if np.isfinite(value))
-        half = _half_width(folds, "the score")
-        weighted = [weight * tasks[code].value for code, weight in weights.items()]
-        score = float(sum(weighted))
-        pair = cls((score, (score - half, score + half)))
-        pair.backbone = backbone
-        pair.tasks = dict(tasks)
-        pair.weights = dict(weights)
-        pair.folds = folds
-        pair.phantom = phantom
-        pair.results = tuple(results)
-        return pair
-
-    def _title(self) -> str:
-        """Describe the score in one line."""
-        score, (low, high) = self
-        phantom = " — PHANTOM data, not patients" if self.phantom else ""
-        return f"{self.backbone}: ETAB score {score:.3f} [{low:.3f}, {high:.3f}]{phantom}"
-
-    def table(self) -> list[tuple[str, str, str, str, str]]:
-        """Return (code, weight, metric, value, interval) of each task, as text."""
-        rows = []
-        for code, task in self.tasks.items():
-            weight = f"{self.weights[code]:.3f}"
-            interval = f"[{task.low:.3f}, {task.high:.3f}]"
-            rows.append((code, weight, task.metric, f"{task.value:.3f}", interval))
-        return rows
-
-    def _repr_html_(self) -> str:
-        """Render the score and its tasks for a notebook."""
-        columns = ("task", "weight", "metric", "value", "95 % interval")
-        head = "".join(f"<th>{column}</th>" for column in columns)
-        rows = []
-        for row in self.table():
-            cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
-            rows.append(f"<tr>{cells}</tr>")
-        title = html.escape(self._title())
-        return f"<p><b>{title}</b></p><table><tr>{head}</tr>{''.join(rows)}</table>"
 
 
 @dataclass(frozen=True)
@@ -376,7 +272,7 @@ def _probed(
             table = result.predictions(folder)
             patients = np.array(table.patients)
             folds = np.array(table.folds)
-            score = _task_score(TASKS[result.task], table.columns, patients, folds)
+            score = task_score(TASKS[result.task], table.columns, patients, folds)
             result_of[result.task] = result
             score_of[result.task] = score
             _print_score(verbose, result.task, score)
@@ -432,7 +328,7 @@ def _trained(
     columns = {}
     for name in tables[0]:
         columns[name] = np.concatenate([table[name] for table in tables])
-    return _task_score(task, columns, patients[order], folds)
+    return task_score(task, columns, patients[order], folds)
 
 
 def _folds(patients: Array, n_fold: int, seed: int) -> Iterator[RowSplit]:
@@ -456,50 +352,6 @@ def _model(task: Task, items: Items, card: BackboneCard, parameters: _Parameters
     return ETABmodel(
         sort, card, head, classes, frames=frames, side=parameters.side, seed=parameters.seed
     )
-
-
-def _task_score(task: Task, columns: Mapping[str, Any], patients: Array, folds: Array) -> TaskScore:
-    """Score a table and each of its folds by the task's metric of 2022, in [0, 1]."""
-    metric = base.METRICS[task.metric_2022]
-    of_folds = []
-    for name in dict.fromkeys(folds.tolist()):
-        tested = folds == name
-        fold_columns = {column: np.asarray(values)[tested] for column, values in columns.items()}
-        try:
-            value = metric(fold_columns, patients[tested])
-        except UndefinedError:
-            value = float("nan")
-        of_folds.append(max(value, 0.0))
-    defined = [value for value in of_folds if np.isfinite(value)]
-    half = _half_width(defined, task.code)
-    whole = max(metric(columns, patients, folds=folds), 0.0)
-    return TaskScore(
-        value=whole,
-        low=whole - half,
-        high=whole + half,
-        metric=task.metric_2022,
-        folds=tuple(of_folds),
-        patients=len(set(patients.tolist())),
-    )
-
-
-def _half_width(values: Sequence[float], name: str) -> float:
-    """Compute half the width of the 95 % interval of the mean over folds, by Student's t.
-
-    Args:
-        values: The metric of each fold in which it is defined.
-        name: The name of the score, for the message.
-    """
-    from scipy import stats
-
-    if len(values) < 2:
-        raise UndefinedError(
-            f"The interval of {name} needs two folds in which its metric is defined; it is defined "
-            f"in {len(values)} (a fold of one class has no AUROC). Use fewer folds, or more "
-            "patients."
-        )
-    quantile = stats.t.ppf(0.975, len(values) - 1)
-    return float(quantile * stats.sem(values))
 
 
 def _print_score(verbose: bool, code: str, score: TaskScore) -> None:

@@ -90,10 +90,11 @@ def _writers(
     size: int,
 ) -> Mapping[str, _Writer]:
     """Map the name of each tree to its writer, in the order of ``NAMES``."""
+    from etab.phantom.cinc2016_tree import write_cinc2016
+    from etab.phantom.circor_tree import write_circor
     from etab.phantom.lvh import write_lvh
     from etab.phantom.pediatric import write_pediatric
     from etab.phantom.sound_parquet import write_circor_parquet
-    from etab.phantom.sound_trees import write_cinc2016, write_circor
     from etab.phantom.ted import write_ted
     from etab.phantom.tmed import write_tmed
     from etab.phantom.trees import write_camus, write_echonet

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from etab.errors import MissingPackageError
-from etab.phantom.sound_trees import SOUND_MARK, wav_bytes, write_circor
+from etab.phantom.circor_tree import write_circor
+from etab.phantom.sound_files import SOUND_MARK, wav_bytes
 from etab.readers.audio import read_wav
 from etab.sounds.denoise import processed
 from etab.types import Array, FloatArray

@@ -21,8 +21,8 @@ from etab.errors import (
     MissingPackageError,
     UnsupportedOptionError,
 )
+from etab.phantom.sound_files import wav_bytes
 from etab.phantom.sound_parquet import convert_circor
-from etab.phantom.sound_trees import wav_bytes
 from etab.readers.audio import decode_wav
 from etab.sounds.denoise import causal_band, processed, shrink
 from etab.tasks.menu import find

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from etab.errors import UndefinedError
-from etab.legacy.score import _task_score
+from etab.legacy.task_scores import task_score
 from etab.metrics import METRICS, evaluate_rows
 from etab.metrics.columns import ScoredRows
 from etab.tasks.menu import TASKS
@@ -197,7 +197,7 @@ def test_the_score_of_2022_is_that_of_a_board(code: str) -> None:
     table = made.predictions(code, 0.4)
     task = TASKS[code]
     folds = np.array(table.folds)
-    score = _task_score(task, table.columns, np.array(table.patients), folds)
+    score = task_score(task, table.columns, np.array(table.patients), folds)
     whole = METRICS[task.metric_2022].value(ScoredRows.of(table))
     assert score.value == pytest.approx(max(whole, 0.0), abs=1e-12)
     assert score.value == pytest.approx((score.low + score.high) / 2)

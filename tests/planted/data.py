@@ -8,11 +8,10 @@ OF_ECHONET = ("tests/datasets/test_echonet.py",)
 BAD = ("tests/datasets/test_bad_echo_trees.py",)
 READERS = ("tests/readers/test_against_references.py",)
 SPLITS = ("tests/test_splits.py",)
-CAMUS, DATASET, ECHONET = (
-    "etab/datasets/camus.py",
-    "etab/datasets/dataset.py",
-    "etab/datasets/echonet.py",
-)
+CAMUS = "etab/datasets/camus.py"
+DATASET = "etab/datasets/dataset.py"
+ECHONET = "etab/datasets/echonet.py"
+PICTURES = "etab/datasets/pictures.py"
 
 FAULTS = [
     Fault(
@@ -41,29 +40,29 @@ FAULTS = [
     ),
     Fault(
         "clip_l ignored",
-        DATASET,
+        PICTURES,
         "place_clip(grid, self.options.clip_l,",
         "place_clip(grid, 16,",
         DATA,
     ),
     Fault(
         "fps ignored",
-        DATASET,
+        PICTURES,
         "grid = frame_grid(n_frames, native=record.fps, fps=self.options.fps)",
         "grid = frame_grid(n_frames, native=record.fps, fps=None)",
         DATA,
     ),
-    Fault("normalize ignored", DATASET, "if not self.options.normalize:", "if False:", DATA),
+    Fault("normalize ignored", PICTURES, "if not self.options.normalize:", "if False:", DATA),
     Fault(
         "padding ignored",
-        DATASET,
+        PICTURES,
         "fitted_size(*frame.shape, out=out, padding=self.options.padding)",
         "fitted_size(*frame.shape, out=out, padding=False)",
         DATA,
     ),
     Fault(
         "padding ignored for keypoints",
-        DATASET,
+        PICTURES,
         "out=self.options.size, padding=self.options.padding)",
         "out=self.options.size, padding=False)",
         ("tests/datasets/test_lvh.py",),
@@ -84,7 +83,7 @@ FAULTS = [
     ),
     Fault(
         "a wrong frame for the mask",
-        DATASET,
+        PICTURES,
         "self._pictures(record, [shown_frame])[0]",
         "self._pictures(record, [0])[0]",
         DATA,
@@ -126,7 +125,7 @@ FAULTS = [
     ),
     Fault(
         "masks resized linearly",
-        DATASET,
+        PICTURES,
         "interpolation = cv2.INTER_NEAREST_EXACT",
         "pass",
         DATA,

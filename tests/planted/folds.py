@@ -141,7 +141,7 @@ FAULTS = [
     ),
     Fault(
         "folds: the score of 2022 is the mean of folds",
-        "etab/legacy/score.py",
+        "etab/legacy/task_scores.py",
         "whole = max(metric(columns, patients, folds=folds), 0.0)",
         "whole = float(np.mean(defined))",
         WITHIN,

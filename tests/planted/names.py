@@ -128,7 +128,7 @@ FAULTS = [
     ),
     Fault(
         "the interval is of the normal law",
-        "etab/legacy/score.py",
+        "etab/legacy/task_scores.py",
         "stats.t.ppf(0.975, len(values) - 1)",
         "stats.norm.ppf(0.975)",
         ("tests/legacy/test_score.py::test_the_interval_is_students_t_over_folds",),

@@ -8,7 +8,8 @@ CACHE = ("tests/storage/test_clipcache.py",)
 DICOM = ("tests/readers/test_dicom.py",)
 CORRUPT = ("tests/readers/test_damaged_files.py",)
 AVI, VIDEO, PYAV = "etab/readers/avi.py", "etab/readers/video.py", "etab/readers/container.py"
-CLIPS, DATASET = "etab/storage/clipcache.py", "etab/datasets/dataset.py"
+CLIPS = "etab/storage/clipcache.py"
+PICTURES = "etab/datasets/pictures.py"
 HEADER = "etab/readers/dicom_header.py"
 OBJECT, SECTOR, SOURCE = "etab/readers/dicom.py", "etab/echo/sector.py", "etab/datasets/dicom.py"
 
@@ -87,12 +88,12 @@ FAULTS = [
     ),
     Fault(
         "the key forgets size and padding",
-        DATASET,
+        PICTURES,
         'options.size, options.padding, "cv2',
         '"cv2',
         CACHE,
     ),
-    Fault("the cache is never used", DATASET, "if self.cache is None:", "if True:", CACHE),
+    Fault("the cache is never used", PICTURES, "if self.cache is None:", "if True:", CACHE),
     Fault(
         "inverted pictures stay inverted", OBJECT, "return 255 - frame if", "return frame if", DICOM
     ),

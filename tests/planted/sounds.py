@@ -25,7 +25,7 @@ SCORES, WAVES, WINDOW, READER = (
 ENTRY, PHANTOM, TREES = (
     "etab/challenges/scoring.py",
     "etab/phantom/sounds.py",
-    "etab/phantom/sound_trees.py",
+    "etab/phantom/sound_files.py",
 )
 STATES = "tests/metrics/test_heart_states.py"
 

@@ -198,14 +198,14 @@ FAULTS = [
     ),
     Fault(
         "keypoints stay where they were",
-        "etab/datasets/dataset.py",
+        "etab/datasets/pictures.py",
         "(points + 0.5) * scale - 0.5 + shift",
         "points * 1.0",
         _of("test_lvh", "test_keypoints_move_with_the_picture"),
     ),
     Fault(
         "keypoints ignore the padding",
-        "etab/datasets/dataset.py",
+        "etab/datasets/pictures.py",
         "* scale - 0.5 + shift)",
         "* scale - 0.5)",
         _of("test_lvh", "test_keypoints_move_with_the_picture"),

@@ -10,7 +10,7 @@ import pytest
 
 from etab import datasets
 from etab.datasets.integrity.check import check
-from etab.phantom.sound_trees import wav_bytes
+from etab.phantom.sound_files import wav_bytes
 from etab.readers.audio import read_wav
 from etab.runs.skip_bad import sift
 from etab.tasks.base import Task

@@ -12,7 +12,7 @@ import pytest
 from etab import heads
 from etab.errors import SplitError, UndefinedError
 from etab.heads.base import Memo
-from etab.legacy.score import _task_score
+from etab.legacy.task_scores import task_score
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.results import Predictions
@@ -78,7 +78,7 @@ def test_knowing_nothing_is_worth_the_anchor(code: str, data_of: Callable[[str],
         if "group" in rows.columns:
             assert METRICS["macro_auroc"].value(rows) == pytest.approx(0.5, abs=1e-9), protocol
         of_2022 = (
-            _task_score(task, table.columns, np.array(table.patients), np.array(table.folds))
+            task_score(task, table.columns, np.array(table.patients), np.array(table.folds))
             if protocol == "cv3"
             else None
         )

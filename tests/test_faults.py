@@ -1,4 +1,4 @@
-"""``python -m tests.faults --changed`` plants the faults of changed files alone."""
+"""Planted faults find their text and their tests; ``--changed`` plants those of changed files alone."""
 
 from __future__ import annotations
 
@@ -75,3 +75,30 @@ def test_slow_tests_of_a_file_run_where_the_others_pass(
     assert len(selections) == passes
     assert selections[-1] == ("-m", "slow or not slow")
     assert selections[0] == (selections[-1] if passes == 1 else ())
+
+
+def test_every_fault_finds_its_text() -> None:
+    texts: dict[str, str] = {}
+    lost = []
+    for fault in faults.collect([]):
+        path = faults.ROOT / fault.file
+        if fault.file not in texts:
+            texts[fault.file] = path.read_text() if path.is_file() else ""
+        if faults.locate(fault.old, texts[fault.file]) is None:
+            lost.append(f"{fault.name}: {fault.file}")
+    assert lost == []
+
+
+def test_every_fault_names_tests_that_exist() -> None:
+    lost = []
+    for fault in faults.collect([]):
+        for test in fault.tests:
+            file, _, function = test.partition("::")
+            if not file.startswith("tests/"):
+                continue  # an option of pytest
+            path = faults.ROOT / file
+            name = function.partition("[")[0].rpartition("::")[2]
+            is_there = path.exists() and (not name or f"def {name}(" in path.read_text())
+            if not is_there:
+                lost.append(f"{fault.name}: {test}")
+    assert lost == []

@@ -65,7 +65,7 @@ FAULTS = [
         PICTURES,
         "out=self.options.size, padding=self.options.padding)",
         "out=self.options.size, padding=False)",
-        ("tests/datasets/test_lvh.py",),
+        ("tests/datasets/measured/test_lvh.py",),
     ),
     Fault(
         "frame_l and frame_w swapped",

@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from etab.datasets.own.description import Description
     from etab.leaderboard.board import Board
     from etab.leaderboard.curves import CurvePoint
+    from etab.leaderboard.remembered import BoardMemory
     from etab.leaderboard.suites import Suite
     from etab.results import Result
     from etab.site.examples import Drawn
@@ -97,28 +98,48 @@ def leaderboard_command(
             "another release of the data: the difference is shown. May be given several times."
         ),
     ] = [],  # noqa: B006
+    recompute: Annotated[
+        bool,
+        typer.Option(
+            "--recompute",
+            help="Check and compute everything again, where the board of the same files is known.",
+        ),
+    ] = False,
 ) -> None:
     """Rank the backbones whose results are in a folder, or list its cells.
 
-    A damaged result file is set aside, and the board says which one and why.
+    A damaged result file is set aside, and the board says which one and why. The board of a folder
+    that has not changed since it was checked is shown again without computing it.
     """
     from etab.cli import show
     from etab.cli.words import protocol_in_results
-    from etab.leaderboard.plain import protocol_held
-    from etab.leaderboard.ranking import rank_folder
-    from etab.results import read_results
     from etab.tasks.own import use_results
 
     protocol = protocol_in_results(protocol)
     _refuse_without_site(html, with_examples, root)
     folders = results or [Path("results")]
+    choice = _Choice(
+        suite=suite,
+        tasks=tasks,
+        protocol=protocol,
+        seed=seed,
+        task_weights=weights(task_weight),
+        category_weights=weights(category_weight),
+        variants=tuple(variants),
+        with_seen=with_seen,
+    )
     with _joined(folders, with_published) as (folder, holders):
         own = use_results(folder)
-        held = read_results(folder).results
-        chosen = _suite(suite, tasks, held, protocol, seed)
-        if chosen is None:
-            chosen = _own_suite(own, held)
-        if chosen is None:
+        is_kept = html is None and not variants and not holders and not own
+        memory = _memory(folder, choice) if is_kept else None
+        board = memory.read() if memory is not None and not recompute else None
+        if board is not None:
+            say(_UNCHANGED, error=True)
+        else:
+            board = _ranked(folder, choice, own)
+            if memory is not None and board is not None:
+                memory.keep(board)
+        if board is None:
             _refuse_idle(
                 {
                     "--html": html is not None,
@@ -131,28 +152,66 @@ def leaderboard_command(
             )
             _plain_table(folder, folders[0], protocol, seed, markdown, csv)
             return
-        of_protocol = protocol or protocol_held(held, chosen, seed)
-        board = rank_folder(
-            folder,
-            chosen,
-            protocol=of_protocol,
-            seed=seed,
-            task_weights=weights(task_weight),
-            category_weights=weights(category_weight),
-            variants=variants,
-            with_seen=with_seen,
-        )
         board = _with_folders(board, holders)
         examples = _examples(board, folder, with_examples, root)
         curves = _curves(folder, seed) if _is_site(html) else []
         _write(board, markdown, csv, html, holders, examples, curves)
         show.board(board)
-        if tasks is not None or chosen.name in {description.name for description in own}:
+        if tasks is not None or board.suite.name in {description.name for description in own}:
             show.cell_table([cell for row in board.rows for cell in row.cells.values()])
             return
         unranked = [cell for row in board.rows if not row.ranked for cell in row.cells.values()]
         if unranked:
             show.cell_table(unranked, "of backbones without a rank")
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What the options say about the ranking; the names are those of the options."""
+
+    suite: str | None
+    tasks: str | None
+    protocol: str | None
+    seed: int
+    task_weights: Mapping[str, float]
+    category_weights: Mapping[str, float]
+    variants: tuple[Path, ...]
+    with_seen: bool
+
+
+def _memory(folder: Path, choice: _Choice) -> BoardMemory:
+    """Where the board of a folder is kept."""
+    from etab.cli.cache import default_cache
+    from etab.leaderboard.remembered import BoardMemory
+
+    choices = asdict(choice)
+    if choice.suite is not None and Path(choice.suite).is_file():
+        choices["text of the suite"] = Path(choice.suite).read_text(encoding="utf-8")
+    return BoardMemory(default_cache(), folder, choices)
+
+
+def _ranked(folder: Path, choice: _Choice, own: Sequence[Description]) -> Board | None:
+    """Rank the results of a folder; None where no backbone completes a suite."""
+    from etab.leaderboard.plain import protocol_held
+    from etab.leaderboard.ranking import rank_folder
+    from etab.results import read_results
+
+    held = read_results(folder).results
+    chosen = _suite(choice.suite, choice.tasks, held, choice.protocol, choice.seed)
+    if chosen is None:
+        chosen = _own_suite(own, held)
+    if chosen is None:
+        return None
+    return rank_folder(
+        folder,
+        chosen,
+        protocol=choice.protocol or protocol_held(held, chosen, choice.seed),
+        seed=choice.seed,
+        task_weights=choice.task_weights,
+        category_weights=choice.category_weights,
+        variants=choice.variants,
+        with_seen=choice.with_seen,
+    )
 
 
 def _suite(
@@ -254,6 +313,10 @@ _PLAIN = (
 )
 
 
+_UNCHANGED = (
+    "No file has changed since this board was computed; --recompute checks and computes it again."
+)
+
 # Names of the folders that hold results of a backbone, by its name; empty for one folder.
 Holders = Mapping[str, tuple[str, ...]]
 
@@ -348,6 +411,8 @@ def _write(
     examples: Drawn,
     curves: Sequence[CurvePoint],
 ) -> None:
+    if markdown is None and csv is None and html is None:
+        return
     from etab import datasets
     from etab.leaderboard.page import board_page
     from etab.leaderboard.render import board_csv, board_markdown

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from etab.errors import ResultError
+from etab.results.plain_text import plain_table
 from etab.types import Array, FloatArray, Kind
 
 _FIRST_COLUMNS = ("kind", "item", "patient", "fold")
@@ -140,6 +141,45 @@ class Predictions:
         Raises:
             ResultError: If the text is no such table; the message begins with ``name``.
         """
+        header = text.partition("\n")[0].split(",")
+        has_repeat = header[len(_FIRST_COLUMNS) : len(_FIRST_COLUMNS) + 1] == ["repeat"]
+        table = None
+        if tuple(header[: len(_FIRST_COLUMNS)]) == _FIRST_COLUMNS:
+            table = plain_table(text, len(_FIRST_COLUMNS) + has_repeat)
+        if table is None:
+            return cls._from_any_csv(text, name)
+        try:
+            repeats = _whole_numbers(table.names[-1]) if has_repeat else ()
+            return cls._of_text(table.names[: len(_FIRST_COLUMNS)], repeats, table.numbers)
+        except (ValueError, IndexError) as error:
+            raise ResultError(
+                f"{name} is damaged: {error} Move it away and run its cell again."
+            ) from error
+
+    @classmethod
+    def _of_text(
+        cls,
+        names: Sequence[tuple[str, ...]],
+        repeats: tuple[int, ...],
+        columns: Mapping[str, FloatArray],
+    ) -> Predictions:
+        """The table of columns as they are written."""
+        kinds, items, patients, folds = names
+        (kind,) = set(kinds)
+        # Tables of one task hold the same names: one copy of them serves all backbones.
+        return cls(
+            Kind(kind),
+            _shared(items),
+            _shared(patients),
+            _shared(folds),
+            columns,
+            _shared(repeats or (0,) * len(items)),
+            as_written=True,
+        )
+
+    @classmethod
+    def _from_any_csv(cls, text: str, name: str) -> Predictions:
+        """Read a table by the general reader, or say what is wrong with it."""
         try:
             rows = list(csv.reader(io.StringIO(text)))
         except csv.Error as error:
@@ -156,23 +196,12 @@ class Predictions:
         try:
             by_column = list(zip(*rows[1:], strict=True))
             if rows[0][first : first + 1] == ["repeat"]:
-                repeats = tuple(map(int, by_column[first]))
+                repeats = _whole_numbers(by_column[first])
                 first += 1
             columns = {}
             for i, column in enumerate(rows[0][first:], start=first):
                 columns[column] = np.array(list(map(float, by_column[i])))
-            kinds, items, patients, folds = by_column[:4]
-            (kind,) = set(kinds)
-            # Tables of one task hold the same names: one copy of them serves all backbones.
-            return cls(
-                Kind(kind),
-                _shared(items),
-                _shared(patients),
-                _shared(folds),
-                columns,
-                _shared(repeats or (0,) * len(items)),
-                as_written=True,
-            )
+            return cls._of_text(by_column[: len(_FIRST_COLUMNS)], repeats, columns)
         except (ValueError, IndexError) as error:
             raise ResultError(
                 f"{name} is damaged: {error} Move it away and run its cell again."
@@ -202,6 +231,12 @@ def _odd_repeats(items: tuple[str, ...], repeats: tuple[int, ...]) -> str:
                 "every repeat predicts the same rows."
             )
     return ""
+
+
+@lru_cache(maxsize=256)
+def _whole_numbers(texts: tuple[str, ...]) -> tuple[int, ...]:
+    """Whole numbers from their texts, read once for the tables of all backbones."""
+    return tuple(map(int, texts))
 
 
 @lru_cache(maxsize=512)

@@ -1,0 +1,75 @@
+"""Tables as etab writes them are read fast; everything else goes to the general reader of CSV."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from etab.errors import ResultError
+from etab.results import Predictions
+from etab.results.plain_text import plain_table
+from etab.types import Kind
+
+HEADER = "kind,item,patient,fold,truth,score\n"
+
+
+def row(number: str) -> str:
+    return f"value,r1,p1,fold0,1,{number}\n"
+
+
+@pytest.mark.parametrize("kind", [Kind.VALUE, Kind.BINARY])
+def test_both_readers_give_the_same_numbers(kind: Kind) -> None:
+    rng = np.random.default_rng(0)
+    if kind is Kind.VALUE:
+        score = np.append(rng.normal(size=500) * 10.0 ** rng.integers(-300, 300, 500), [0, -5])
+    else:
+        score = 1 / (1 + np.exp(-np.append(rng.normal(0, 12, 500), 3 + 1e-10 * np.arange(500))))
+    n = len(score)
+    names = tuple(f"r{i // 2}" for i in range(2 * n))
+    table = Predictions(
+        kind,
+        names,
+        names,
+        ("fold0",) * (2 * n),
+        {"truth": np.ones(2 * n), "score": np.repeat(score, 2)},
+        (0, 1) * n,
+    )
+    text = table.to_csv()
+    assert plain_table(text, 5) is not None
+    fast = Predictions.from_csv(text)
+    general = Predictions._from_any_csv(text, "this table")
+    assert fast.columns["score"].tobytes() == general.columns["score"].tobytes()
+    assert fast.columns["score"].tobytes() == table.columns["score"].tobytes()
+    assert (fast.items, fast.patients, fast.folds) == (names, names, ("fold0",) * (2 * n))
+    assert fast.repeats == general.repeats == (0, 1) * n
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n",
+        HEADER,
+        HEADER + row("1").strip(),
+        HEADER + row("1") + "\n",
+        HEADER + '"value",r1,p1,fold0,1,1\n',
+        HEADER + "value,r1,p1,fold0,1\n",
+        HEADER + "value,r1,p1,fold0,1\nvalue,r1,p1,fold0,1,2,3\n",
+        HEADER.replace("score", "truth") + row("1"),
+        *[HEADER + row(n) for n in ("nan", "inf", "1e999", "", "1-2", "--1", "e5", ".", "1e", "+")],
+        *[HEADER + row(n) for n in (" 1", "1 ", "1_0", "0x1", "١", "1.2.3", "1\r", "\t1", "1;2")],
+    ],
+)
+def test_a_text_that_etab_does_not_write_is_left_to_the_general_reader(text: str) -> None:
+    assert plain_table(text, 4) is None
+
+
+@pytest.mark.parametrize("number", ["1_0", " 1", "1e3", "+2", ".5", "5."])
+def test_numbers_that_python_reads_stay_readable(number: str) -> None:
+    assert Predictions.from_csv(HEADER + row(number)).columns["score"].tolist() == [float(number)]
+
+
+@pytest.mark.parametrize("number", ["1-2", "", "1e", "--1", "1.2.3", "x"])
+def test_what_is_no_number_is_damage(number: str) -> None:
+    with pytest.raises(ResultError, match="could not convert string to float"):
+        Predictions.from_csv(HEADER + row(number))

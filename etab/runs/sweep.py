@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -15,11 +16,12 @@ from etab.leaderboard.page import board_page
 from etab.leaderboard.ranking import rank_folder
 from etab.results import Result
 from etab.runs.data import Data
-from etab.runs.execute import facts_of_cell, finished, require_ready
+from etab.runs.execute import CLAIMS, facts_of_cell, finished, require_ready
 from etab.runs.executors import Event, Executor, LocalWorkers
 from etab.runs.failed_cells import recorded_failure
 from etab.runs.run import Run, Settings, plan
 from etab.storage.atomic import require_writable, write_atomically
+from etab.storage.claims import remove_abandoned
 from etab.storage.litter import remove_temporary_files
 from etab.storage.machine import require_device
 from etab.tasks.codes import BOARD_PROTOCOL
@@ -137,6 +139,7 @@ def sweep(
         else:
             waiting.append(run)
     given_up = len(failures)
+    _remove_dead_claims(settings.results)
     if not waiting:
         return Done(len(before), (), tuple(failures), given_up, tuple(before))
     require_writable(settings.results)
@@ -151,6 +154,12 @@ def sweep(
         ran = executor.run(waiting, settings, collect, data)
     failed = given_up + len(waiting) - len(ran)
     return Done(len(before), tuple(ran), tuple(failures), failed, tuple(before))
+
+
+def _remove_dead_claims(results: Path) -> None:
+    """Remove the claims of killed processes, some of which had just saved their cells."""
+    with contextlib.suppress(OSError):  # the folder is read-only
+        remove_abandoned([*(results / CLAIMS).glob("*")], pause=lambda _: None)
 
 
 def _given_up(run: Run, settings: Settings, data: Data) -> str:

@@ -163,6 +163,16 @@ FAULTS = [
         _SHARED,
     ),
     Fault(
+        "the claim of a killed process stays beside its finished cell",
+        "etab/runs/sweep.py",
+        "    _remove_dead_claims(settings.results)\n",
+        "",
+        (
+            "tests/runs/test_shared_runs.py::"
+            "test_claims_of_killed_runs_are_removed_from_a_finished_plan",
+        ),
+    ),
+    Fault(
         "temporary files of killed runs stay",
         "etab/runs/sweep.py",
         "    remove_temporary_files(settings.results)\n",

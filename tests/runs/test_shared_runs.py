@@ -143,6 +143,25 @@ def test_temporary_files_of_killed_runs_are_removed(
     assert foreign.exists()
 
 
+def test_claims_of_killed_runs_are_removed_from_a_finished_plan(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed after it has saved a cell leaves the claim of a finished cell."""
+    code = (
+        "import os, sys; from pathlib import Path; from etab.storage.claims import take_claim; "
+        "take_claim(Path(sys.argv[1])); os._exit(0)"
+    )
+    dead = claim_path(RUNS[0], settings)
+    subprocess.run([sys.executable, "-c", code, str(dead)], check=True)
+    living = take_claim(claim_path(RUNS[1], settings))
+    assert living is not None
+    monkeypatch.setattr(sweeping, "finished", lambda run, *_: run)
+    sweep(RUNS, settings, workers=1, watch=lambda _: nullcontext(print))
+    assert not dead.exists()
+    assert living.is_held()
+    living.release()
+
+
 def test_a_device_is_checked_before_the_data_are_opened(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

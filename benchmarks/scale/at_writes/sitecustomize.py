@@ -1,0 +1,71 @@
+"""Kills a run in the middle of writing: at the n-th file that is synced, renamed or removed.
+
+Python imports this module at the start of every process whose PYTHONPATH names its folder. It does
+nothing unless the environment says at which write, and below which folder.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+NUMBER = "ETAB_KILL_AT_WRITE"
+"""Environment variable: the number of the write, from 1."""
+
+FOLDER = "ETAB_KILL_BELOW"
+"""Environment variable: the folder whose files count."""
+
+GROUP = "ETAB_KILL_GROUP"
+"""Environment variable: the process group that is killed."""
+
+_CALLS = ("fsync", "rename", "replace", "link", "unlink")
+
+
+def install() -> None:
+    """Count the writes of this process from now on, and kill the run at the one that is named."""
+    number = int(os.environ.get(NUMBER, "0"))
+    if not number:
+        return
+    counter = itertools.count(1)
+    for name in _CALLS:
+        setattr(os, name, _counted(getattr(os, name), number, os.environ[FOLDER], counter))
+
+
+def _counted(
+    call: Callable[..., Any], number: int, folder: str, counter: itertools.count[int]
+) -> Callable[..., Any]:
+    @functools.wraps(call)
+    def wrapped(target: Any, *rest: Any, **more: Any) -> Any:
+        is_last = _path(target).startswith(folder) and next(counter) == number
+        # Every second kill comes before the call, every other one after it.
+        if is_last and number % 2:
+            _kill()
+        value = call(target, *rest, **more)
+        if is_last:
+            _kill()
+        return value
+
+    return wrapped
+
+
+def _path(target: Any) -> str:
+    """The path of a call, which names a file or has it open."""
+    if not isinstance(target, int):
+        return str(Path(target).absolute())
+    try:
+        return str(Path(f"/proc/self/fd/{target}").readlink())
+    except OSError:
+        return ""
+
+
+def _kill() -> None:
+    os.killpg(int(os.environ[GROUP]), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)  # a process with a group of its own
+
+
+install()

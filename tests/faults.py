@@ -298,9 +298,8 @@ def _problem(status: int, output: str) -> str:
 
 def failed_tests(output: str) -> list[str]:
     """List the node ids of the failures and errors that pytest's summary names."""
-    lines = re.findall(
-        r"^(?:FAILED|ERROR) (tests/\S+?\.py(?:::.*?)?)(?: - .*)?$", output, re.MULTILINE
-    )
+    names = r"(tests/\S+?\.py(?:::\w+)*(?:\[.*?\])?)"
+    lines = re.findall(rf"^(?:FAILED|ERROR) {names}(?: - .*)?$", output, re.MULTILINE)
     return list(dict.fromkeys(lines))
 
 
@@ -360,7 +359,8 @@ def main(words: list[str]) -> int:
     for fault, problem, tests in plant_all(faults, min(workers, len(faults))):
         missed += bool(problem)
         failed += tests
-        line = f"MISS {fault.name}: {problem}" if problem else f"red  {fault.name}"
+        first = f" ({tests[0]})" if tests else ""
+        line = f"MISS {fault.name}: {problem}" if problem else f"red  {fault.name}{first}"
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
     sys.stdout.write(f"{len(faults) - missed} of {len(faults)} planted faults turn the suite red\n")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from tests import faults
@@ -17,8 +22,14 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Replace collecting and planting: the names of the faults that would have been planted."""
     names: list[str] = []
     both = [fault("one", "etab/results.py"), fault("two", "etab/splits.py")]
+
+    def plant_all(faults: list[Fault], workers: int) -> Iterator[tuple[Fault, str, list[str]]]:
+        for each in faults:
+            names.append(each.name)
+            yield each, "", []
+
     monkeypatch.setattr(faults, "collect", lambda wanted: both)
-    monkeypatch.setattr(faults, "plant", lambda fault, folder: names.append(fault.name) or "")
+    monkeypatch.setattr(faults, "plant_all", plant_all)
     return names
 
 
@@ -102,3 +113,81 @@ def test_every_fault_names_tests_that_exist() -> None:
             if not is_there:
                 lost.append(f"{fault.name}: {test}")
     assert lost == []
+
+
+_MODULE = """
+def double(x):
+    return 2 * x
+
+
+def half(x):
+    return x / 2
+"""
+_TESTS = """
+from etab.small import double, half
+
+
+def test_double():
+    assert double(2) == 4
+
+
+def test_half():
+    half(2)
+
+
+def test_always_red():
+    assert double(3) == 7
+"""
+_SCRIPT = """
+from pathlib import Path
+from tests import faults
+
+faults.ROOT = Path({root!r})
+wrong = ("return 2 * x", "return 3 * x")
+planted = [
+    faults.Fault("caught", "etab/small.py", *wrong, ("tests/test_small.py::test_double",)),
+    faults.Fault("green", "etab/small.py", *wrong, ("tests/test_small.py::test_half",)),
+    faults.Fault("stale", "etab/small.py", "return 9", "", ("tests/test_small.py",)),
+    faults.Fault("again", "etab/small.py", *wrong, ("tests/test_small.py::test_double",)),
+    faults.Fault("always", "etab/small.py", "x / 2", "x", ("tests/test_small.py::test_always_red",)),
+]
+failed = []
+for fault, problem, tests in faults.plant_all(planted, 1):
+    print(fault.name, problem or "red", *tests, sep="|")
+    failed += tests
+print("clean", *faults.failing_without_faults(sorted(set(failed))), sep="|")
+"""
+
+
+def test_what_is_planted_decides_what_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "etab").mkdir()
+    (tmp_path / "etab/__init__.py").touch()
+    (tmp_path / "etab/small.py").write_text(_MODULE)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/__init__.py").touch()
+    (tmp_path / "tests/test_small.py").write_text(_TESTS)
+    run = subprocess.run(
+        [sys.executable, "-c", _SCRIPT.format(root=str(tmp_path))],
+        cwd=faults.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert run.stdout.splitlines() == [
+        "caught|red|tests/test_small.py::test_double",
+        "green|NOT CAUGHT: the tests stayed green",
+        "stale|stale: etab/small.py no longer holds the text to replace",
+        "again|red|tests/test_small.py::test_double",
+        "always|red|tests/test_small.py::test_always_red",
+        "clean|tests/test_small.py::test_always_red",
+    ]
+    assert (tmp_path / "etab/small.py").read_text() == _MODULE
+
+
+def test_the_summary_of_pytest_is_read() -> None:
+    summary = (
+        "FAILED tests/a.py::test_x[a - b] - AssertionError: no\n"
+        "ERROR tests/b.py::test_y\nFAILED tests/a.py::test_x[a - b]\n1 failed\n"
+    )
+    assert faults.failed_tests(summary) == ["tests/a.py::test_x[a - b]", "tests/b.py::test_y"]

@@ -304,9 +304,9 @@ def _of_one_repeat(
 ) -> Predictions:
     """The table of the splits of one repeat."""
     order = np.concatenate([s.test for s in splits])
-    kept, items, columns = laid_out(task, rows, outlines, order, [f.predictions for f in fits])
+    positions, items, columns = laid_out(task, rows, outlines, order, [f.predictions for f in fits])
     tested = [s.name for s in splits for _ in s.test]
-    names = [tested[i] for i in kept]
+    names = [tested[i] for i in positions]
     if rules:
         columns["answer"] = thresholds.applied(rules, names, splits, columns)
     masks: list[Array] = []
@@ -315,7 +315,7 @@ def _of_one_repeat(
     return Predictions(
         kind=task.kind,
         items=tuple(items),
-        patients=tuple(str(rows.patients[i]) for i in order[kept]),
+        patients=tuple(str(rows.patients[i]) for i in order[positions]),
         folds=tuple(names),
         columns=columns,
         repeats=(splits[0].repeat,) * len(items),

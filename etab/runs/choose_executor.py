@@ -78,11 +78,11 @@ def _values(name: str, kind: Any, options: Sequence[str]) -> dict[str, Any]:
 def _value(option: str, kind: str, text: str) -> Any:
     if kind == "str":
         return text
-    wanted = "a whole number, 0 or more" if kind.startswith("int") else "a number, 0 or more"
+    expected = "a whole number, 0 or more" if kind.startswith("int") else "a number, 0 or more"
     try:
         number = int(text) if kind.startswith("int") else float(text)
     except ValueError:
         number = -1
     if not 0 <= number < float("inf"):
-        raise UnsupportedOptionError(f"--executor-option {option!r}: {wanted} belongs there.")
+        raise UnsupportedOptionError(f"--executor-option {option!r}: {expected} belongs there.")
     return number

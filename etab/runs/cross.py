@@ -42,13 +42,13 @@ def cross_clash(task: Task) -> str:
     """
     first, *others = (datasets.SOURCES[name].card for name in task.datasets)
     for card in others:
-        mine = first.target(task.target)
-        theirs = card.target(task.target)
-        for what in ("kind", "unit", "classes"):
-            if getattr(mine, what) != getattr(theirs, what):
+        first_target = first.target(task.target)
+        other_target = card.target(task.target)
+        for fact in ("kind", "unit", "classes"):
+            if getattr(first_target, fact) != getattr(other_target, fact):
                 return (
-                    f"{first.name} and {card.name} differ in the {what} of {task.target}: "
-                    f"{getattr(mine, what)} and {getattr(theirs, what)}."
+                    f"{first.name} and {card.name} differ in the {fact} of {task.target}: "
+                    f"{getattr(first_target, fact)} and {getattr(other_target, fact)}."
                 )
     return ""
 
@@ -75,8 +75,8 @@ def joined_rows(fitted: Rows, tested: Rows, n_fitted: int) -> Rows:
     """
     names = np.array([f"{_FIT}{p}" for p in fitted.patients.tolist()])
     parts = [
-        np.array([f"{how}{p}" for p in rows.parts.tolist()])
-        for how, rows in ((_FIT, fitted), (_TEST, tested))
+        np.array([f"{prefix}{p}" for p in rows.parts.tolist()])
+        for prefix, rows in ((_FIT, fitted), (_TEST, tested))
     ]
     answers = (
         [*fitted.answers, *tested.answers]
@@ -117,19 +117,26 @@ def splits(rows: Rows, *, protocol: str, n_fold: int, seed: int) -> list[RowSpli
         )
     n_fold = n_fold if protocol == "official" else int(protocol[2:])
     parts = rows.parts.tolist()
-    mine = np.array([p.startswith(_FIT) for p in parts])
+    is_fitted = np.array([p.startswith(_FIT) for p in parts])
     part = np.array([p.removeprefix(_FIT).removeprefix(_TEST) for p in parts], dtype=object)
-    split = bool(np.isin(part[mine], SPLIT_PARTS).any())
-    fit = np.flatnonzero(mine & np.isin(part, ("train", "val"))) if split else np.flatnonzero(mine)
-    test = (
-        np.flatnonzero(~mine & (part == "test"))
-        if protocol == "official"
-        else np.flatnonzero(~mine)
+    split = bool(np.isin(part[is_fitted], SPLIT_PARTS).any())
+    fit = (
+        np.flatnonzero(is_fitted & np.isin(part, ("train", "val")))
+        if split
+        else np.flatnonzero(is_fitted)
     )
-    for what, found in (("to fit on", fit), ("in the test part of the dataset tested on", test)):
-        if len(found) == 0:
+    test = (
+        np.flatnonzero(~is_fitted & (part == "test"))
+        if protocol == "official"
+        else np.flatnonzero(~is_fitted)
+    )
+    for role, positions in (
+        ("to fit on", fit),
+        ("in the test part of the dataset tested on", test),
+    ):
+        if len(positions) == 0:
             raise SplitError(
-                f"A cross-dataset cell has no rows {what}; use protocol 'cv', which tests "
+                f"A cross-dataset cell has no rows {role}; use protocol 'cv', which tests "
                 "everybody."
             )
     patients = rows.patients[fit].astype(object)
@@ -140,8 +147,8 @@ def splits(rows: Rows, *, protocol: str, n_fold: int, seed: int) -> list[RowSpli
         and (part[fit] == "train").any()
     ):
         return [RowSplit(fit, (fit[part[fit] == "val"],), test, "official")]
-    place = folds(patients.tolist(), min(n_fold, len(set(patients.tolist()))), seed)
-    fold = np.array([place[p] for p in patients])
+    fold_of_patient = folds(patients.tolist(), min(n_fold, len(set(patients.tolist()))), seed)
+    fold = np.array([fold_of_patient[p] for p in patients])
     return [
         RowSplit(
             fit,

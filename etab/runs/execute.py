@@ -344,7 +344,7 @@ def _embedded(
     clips, or windows.
     """
     task = TASKS[code]
-    how = Embedding(
+    embedding = Embedding(
         cache=settings.cache,
         device=settings.device,
         precision=settings.precision,
@@ -355,7 +355,7 @@ def _embedded(
     source = data.source(task.dataset)
     if card.modality == SUPPLIED:
         return supplied_features(source, data.keys(task), card, data.digest(task.dataset))
-    return input_of(task).embed(task, source, data.keys(task), card, how)
+    return input_of(task).embed(task, source, data.keys(task), card, embedding)
 
 
 def _shared_by(run: Run) -> tuple[Any, ...]:

@@ -116,10 +116,10 @@ class LocalWorkers:
         Args:
             device: Where the backbones compute.
         """
-        wanted = self.workers or _fitting_workers(device)
+        n_workers = self.workers or _fitting_workers(device)
         if not self.memory_gb:
-            return wanted
-        return max(1, min(wanted, int(available_memory() / (self.memory_gb * 1e9))))
+            return n_workers
+        return max(1, min(n_workers, int(available_memory() / (self.memory_gb * 1e9))))
 
     def require_ready(self, settings: Settings) -> None:
         """Accept every run: this machine needs no preparation.
@@ -163,13 +163,13 @@ _WIDE = 3e6  # hundreds of principal components are probed as long as a small ne
 
 def groups(runs: Sequence[Run]) -> list[list[Run]]:
     """Group a plan by data and backbone, the costliest first, so that workers end together."""
-    found: dict[tuple[str, str], list[Run]] = {}
+    by_backbone: dict[tuple[str, str], list[Run]] = {}
     crossing = any(
         run.row.fit_on for run in runs
     )  # they share features with cells of both datasets: one group then
     for run in runs:
-        found.setdefault(("" if crossing else run.row.dataset, run.backbone), []).append(run)
-    return sorted(found.values(), key=lambda group: -_cost(group[0]))
+        by_backbone.setdefault(("" if crossing else run.row.dataset, run.backbone), []).append(run)
+    return sorted(by_backbone.values(), key=lambda group: -_cost(group[0]))
 
 
 def _cost(run: Run) -> float:

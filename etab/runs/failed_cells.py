@@ -122,10 +122,10 @@ def recorded_failure(run: Run, settings: Settings, facts: Mapping[str, Any]) -> 
     Returns:
         The record; None if there is none, or if it was made with other data or code.
     """
-    found = _read(_path(run, settings))
-    if found is None or found.facts != _digest(facts):
+    record = _read(_path(run, settings))
+    if record is None or record.facts != _digest(facts):
         return None
-    return found
+    return record
 
 
 def forget_failure(run: Run, settings: Settings) -> None:

@@ -213,7 +213,7 @@ def _rate(entries: Sequence[CachedEntry]) -> _Rate | None:
 def _measured(run: Run, card: BackboneCard, settings: Settings, data: Data) -> _Rate | None:
     """Embed a few rows with a backbone; None where that fails, which a run will report."""
     task = TASKS[run.row.parts[0]]
-    how = Embedding(
+    embedding = Embedding(
         cache=None,
         device=settings.device,
         precision=settings.precision,
@@ -225,9 +225,9 @@ def _measured(run: Run, card: BackboneCard, settings: Settings, data: Data) -> _
         keys = data.keys(task)[:_SAMPLE]
         source = data.source(task.dataset)
         started = time.perf_counter()
-        input_of(task).embed(task, source, keys[:1], card, how)  # loads the network
+        input_of(task).embed(task, source, keys[:1], card, embedding)  # loads the network
         loaded = time.perf_counter()
-        features = input_of(task).embed(task, source, keys, card, how).features
+        features = input_of(task).embed(task, source, keys, card, embedding).features
         again = time.perf_counter() - loaded
     except Exception:  # whatever a network of other people raises
         return None

@@ -301,7 +301,7 @@ def plan(
     """
     runs: list[Run] = []
     timeless = ""
-    wanted = [head] if head is None or isinstance(head, str) else list(dict.fromkeys(head))
+    head_names = [head] if head is None or isinstance(head, str) else list(dict.fromkeys(head))
     cards = [item if isinstance(item, BackboneCard) else backbones.card(item) for item in names]
     refuse_homonyms(cards)
     for card in cards:
@@ -316,15 +316,15 @@ def plan(
             for name in chosen(task, protocols, n_fold):
                 runs += [
                     Run(task.code, card.name, one, name, seed, n_fold, aggregate, decide, card)
-                    for one in wanted
+                    for one in head_names
                     if one is None or task.kind in heads.head(one).kinds
                 ]
     if not runs:
-        said = " or ".join(repr(name) for name in wanted)
-        asked = (
-            f"the head {said} answers" if head else "these backbones and this aggregation answer"
+        listed = " or ".join(repr(name) for name in head_names)
+        request = (
+            f"the head {listed} answers" if head else "these backbones and this aggregation answer"
         )
-        raise IncompatibleError(f"Nothing to run: {asked} none of the chosen tasks.{timeless}")
+        raise IncompatibleError(f"Nothing to run: {request} none of the chosen tasks.{timeless}")
     for run in runs:
         run.check()
     return runs

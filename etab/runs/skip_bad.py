@@ -97,8 +97,8 @@ def _read(source: Source, record: Record, tasks: Sequence[Task]) -> None:
         if (source.root / name).is_dir():
             raise LayoutError(f"{source.root / name} is a folder; wanted a file. Restore it.")
     is_sound = isinstance(source, SoundSource)
-    shown = [task for task in tasks if is_sound or record.view in task.views]
-    for task in {(task.target, task.inputs): task for task in shown}.values():
+    relevant = [task for task in tasks if is_sound or record.view in task.views]
+    for task in {(task.target, task.inputs): task for task in relevant}.values():
         if task.inputs in _STILLS:
             record_rows(task, source, record)
         else:
@@ -111,12 +111,14 @@ def _read(source: Source, record: Record, tasks: Sequence[Task]) -> None:
                 "its file."
             )
         return
-    shows_clips = any(task.inputs not in _STILLS for task in shown)
+    shows_clips = any(task.inputs not in _STILLS for task in relevant)
     if not tasks or (shows_clips and not source.still(record)):
         source.frames(record)
-    for at in shown_frames(source, record):
-        if not source.frames(record, [at]).size:
-            raise CorruptFileError(f"{record.id}: frame {at} has no pixels. Restore its file.")
+    for position in shown_frames(source, record):
+        if not source.frames(record, [position]).size:
+            raise CorruptFileError(
+                f"{record.id}: frame {position} has no pixels. Restore its file."
+            )
     source.spacing(record)
 
 

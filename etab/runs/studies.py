@@ -99,26 +99,31 @@ def diagnosed(
     """
     truth = np.asarray(rows.answers).astype(np.int64)
     keys = np.asarray(rows.units, dtype=object)
-    shown = fit("view", views, splits)
+    view_fits = fit("view", views, splits)
     inside = _inside(task, rows, views, splits, fit)
     parts = []
     done = []
     tested_by: list[RowSplit] = []
-    for split, own, view, inner in zip(splits, fits, shown, inside, strict=True):
-        some = keys[inner.rows].tolist()
-        found = diagnosis.choose_thresholds(some, inner.views, inner.classes, truth[inner.rows])
+    for split, own_fit, view_fit, inner in zip(splits, fits, view_fits, inside, strict=True):
+        inner_keys = keys[inner.rows].tolist()
+        chosen_thresholds = diagnosis.choose_thresholds(
+            inner_keys, inner.views, inner.classes, truth[inner.rows]
+        )
         parts.append(
             diagnosis.diagnose(
-                keys[split.test].tolist(), _two(view.predictions), _two(own.predictions), found
+                keys[split.test].tolist(),
+                _two(view_fit.predictions),
+                _two(own_fit.predictions),
+                chosen_thresholds,
             )
         )
         chosen: dict[str, Any] = {
-            "relevance": found.relevance,
-            "entropy": found.entropy,
+            "relevance": chosen_thresholds.relevance,
+            "entropy": chosen_thresholds.entropy,
         }
-        if "features" in view.choice:  # the trivial head chooses none
-            chosen["view features"] = view.choice["features"]
-        done.append(replace(own, choice={**own.choice, **chosen}))
+        if "features" in view_fit.choice:  # the trivial head chooses none
+            chosen["view features"] = view_fit.choice["features"]
+        done.append(replace(own_fit, choice={**own_fit.choice, **chosen}))
         diagnosis.study_truth(keys[split.test].tolist(), truth[split.test])
         tested_by += [split] * len(parts[-1].keys)
     return _table(task, rows, parts, tested_by), done
@@ -156,11 +161,11 @@ def upstream(kind: Kind, columns: Columns) -> dict[str, float]:
     """
     if "used" not in columns:
         return {}
-    kept = columns["used"] > 0
+    qualified = columns["used"] > 0
     answers = decided(kind, columns)
     try:
         value = diagnosis.study_balanced_accuracy(
-            columns["truth"][kept], answers[kept], n_classes(kind, columns)
+            columns["truth"][qualified], answers[qualified], n_classes(kind, columns)
         )
     except UndefinedError:
         return {}
@@ -188,12 +193,12 @@ def upstream_views(task: Task, columns: Columns) -> dict[str, float]:
         return {}
     scores = class_scores(task.kind, columns)
     try:
-        found = diagnosis.upstream_view_accuracy(
+        accuracy = diagnosis.upstream_view_accuracy(
             columns["truth"], scores.argmax(axis=1), scores.shape[1]
         )
     except UndefinedError:
         return {}
-    return {UPSTREAM_VIEWS: found}
+    return {UPSTREAM_VIEWS: accuracy}
 
 
 def _two(p: Array) -> FloatArray:
@@ -231,15 +236,15 @@ def _table(
 ) -> Predictions:
     """Lay the studies out as a table; ``tested_by`` is the split of each of them."""
     keys = [key for part in parts for key in part.keys]
-    place = {unit: i for i, unit in enumerate(rows.units)}
+    row_of_unit = {unit: i for i, unit in enumerate(rows.units)}
     scores = np.concatenate([p.scores for p in parts])
     used = np.concatenate([p.used for p in parts])
-    truth = np.array([float(rows.answers[place[key]]) for key in keys])
+    truth = np.array([float(rows.answers[row_of_unit[key]]) for key in keys])
     of_kind = scores[:, 1] if task.kind is Kind.BINARY else scores
     return Predictions(
         kind=task.kind,
         items=tuple(keys),
-        patients=tuple(str(rows.patients[place[key]]) for key in keys),
+        patients=tuple(str(rows.patients[row_of_unit[key]]) for key in keys),
         folds=tuple(split.name for split in tested_by),
         repeats=tuple(split.repeat for split in tested_by),
         columns={

@@ -228,13 +228,13 @@ def _of_pictures(table: Predictions, groups: PatientGroups) -> dict[str, dict[st
     """
     factors: dict[str, dict[str, str]] = {}
     for factor, group_of in groups.pictures.items():
-        own: dict[str, str] = {}
+        group_of_item: dict[str, str] = {}
         for item in table.items:
             recording = item.split("#")[0]
             if recording in group_of:
-                own[item] = group_of[recording]
-        if own:
-            factors[factor] = own
+                group_of_item[item] = group_of[recording]
+        if group_of_item:
+            factors[factor] = group_of_item
             continue
         for view, of_view in groups.by_view[factor].items():
             pairs = zip(table.items, table.patients, strict=True)

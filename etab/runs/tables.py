@@ -38,16 +38,16 @@ def laid_out(
         row. Columns that metrics need beside scores come from ``rows.extras``.
     """
     columns = _columns(task.kind, rows, outlines, order, answers)
-    kept = list(range(len(order)))
+    positions = list(range(len(order)))
     items = [rows.items[i] for i in order]
     if task.aggregate:
         units = [rows.units[i] for i in order]
         records = [rows.records[i] for i in order]
         places = [rows.places[i] for i in order] if rows.places else None
-        kept, columns = reduce(task.aggregate, columns, units, records, places)
-        items = [units[i] for i in kept]
-    extras = {name: values[np.asarray(order)[kept]] for name, values in rows.extras.items()}
-    return kept, items, {**columns, **extras}
+        positions, columns = reduce(task.aggregate, columns, units, records, places)
+        items = [units[i] for i in positions]
+    extras = {name: values[np.asarray(order)[positions]] for name, values in rows.extras.items()}
+    return positions, items, {**columns, **extras}
 
 
 def _columns(
@@ -61,9 +61,10 @@ def _columns(
         ]
         return {name: np.array([s[name] for s in scores]) for name in metrics_masks.MASK_COLUMNS}
     if kind is Kind.STATES:
-        found = [states for part in answers for states in part]
+        predicted = [states for part in answers for states in part]
         table = [
-            state_scores(rows.answers[i], states) for i, states in zip(order, found, strict=True)
+            state_scores(rows.answers[i], states)
+            for i, states in zip(order, predicted, strict=True)
         ]
         names = (*STATE_COLUMNS, *TIMING_COLUMNS)
         return {name: np.array([scores[name] for scores in table]) for name in names}
@@ -72,19 +73,19 @@ def _columns(
     return {"truth": truth, **score_columns(kind, score)}
 
 
-def state_scores(truth: Array, found: Array) -> dict[str, float]:
+def state_scores(truth: Array, predicted: Array) -> dict[str, float]:
     """Compute every score of the states of one recording.
 
     Args:
         truth: (k,) true states at 50 Hz, -1 where nothing is annotated.
-        found: (k,) predicted states.
+        predicted: (k,) predicted states.
     """
-    out = {"frame_accuracy": frame_accuracy(truth, found)}
+    out = {"frame_accuracy": frame_accuracy(truth, predicted)}
     for tolerance in (60, 100):
-        got = segmentation(truth, found, tolerance_ms=tolerance)
+        got = segmentation(truth, predicted, tolerance_ms=tolerance)
         out |= {f"f1_{tolerance}": got.f1, f"se_{tolerance}": got.se, f"ppv_{tolerance}": got.ppv}
     for name, state in (("s1", S1), ("s2", S2)):
-        timing = event_timing(truth, found, state)
+        timing = event_timing(truth, predicted, state)
         out[f"{name}_found"] = float(timing.found)
         out[f"{name}_error_ms"] = timing.error_ms
         out[f"{name}_late_ms"] = timing.late_ms

@@ -167,8 +167,8 @@ def best_rule(task: Task, columns: Columns) -> Rule:
             "chosen."
         )
     best = np.flatnonzero(values >= np.nanmax(values) - 1e-12)
-    kept = rules[int(best[len(best) // 2])]
-    return Rule(kept.threshold, kept.factors, float(metric.better * np.nanmax(values)))
+    chosen = rules[int(best[len(best) // 2])]
+    return Rule(chosen.threshold, chosen.factors, float(metric.better * np.nanmax(values)))
 
 
 def _value(metric: Metric, columns: Columns, patients: Array, kind: Kind) -> float:

@@ -31,8 +31,8 @@ FAULTS = [
     Fault(
         "skip-bad: pictures are not looked at",
         "etab/runs/skip_bad.py",
-        "    for at in shown_frames(source, record):",
-        "    for at in ():",
+        "    for position in shown_frames(source, record):",
+        "    for position in ():",
         ONE,
     ),
     Fault(
@@ -192,9 +192,9 @@ FAULTS = [
     Fault(
         "studies: thresholds chosen on the test part",
         "etab/runs/studies.py",
-        "        some = keys[inner.rows].tolist()",
-        "        inner = _Images(split.test, _two(view.predictions), _two(own.predictions))\n"
-        "        some = keys[inner.rows].tolist()",
+        "        inner_keys = keys[inner.rows].tolist()",
+        "        inner = _Images(split.test, _two(view_fit.predictions), _two(own_fit.predictions))\n"
+        "        inner_keys = keys[inner.rows].tolist()",
         STUDIES,
     ),
     Fault(
@@ -207,8 +207,8 @@ FAULTS = [
     Fault(
         "studies: the upstream variant counts all",
         "etab/runs/studies.py",
-        'kept = columns["used"] > 0',
-        'kept = columns["used"] >= 0',
+        'qualified = columns["used"] > 0',
+        'qualified = columns["used"] >= 0',
         STUDIES,
     ),
     Fault(

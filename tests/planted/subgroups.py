@@ -30,8 +30,8 @@ FAULTS = [
     Fault(
         "pictures of any view decide the groups",
         FILE,
-        "            if recording in group_of:\n                own[item] = group_of[recording]\n",
-        '            recording = f"{recording[:-3]}2CH"\n            own[item] = group_of[recording]\n',
+        "            if recording in group_of:\n                group_of_item[item] = group_of[recording]\n",
+        '            recording = f"{recording[:-3]}2CH"\n            group_of_item[item] = group_of[recording]\n',
         (f"{_FILE}::test_facts_of_pictures_are_those_of_the_view",),
     ),
     Fault(

@@ -197,8 +197,8 @@ FAULTS = [
     Fault(
         "heads after the first are dropped",
         "etab/runs/run.py",
-        "for one in wanted\n",
-        "for one in wanted[:1]\n",
+        "for one in head_names\n",
+        "for one in head_names[:1]\n",
         _test(
             "runs/test_decoder_cells", "several_heads_read_the_maps_once_and_are_what_each_is_alone"
         ),

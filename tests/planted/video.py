@@ -113,15 +113,15 @@ FAULTS = [
     Fault(
         "cross: the test part is fitted on",
         "etab/runs/cross.py",
-        'np.flatnonzero(mine & np.isin(part, ("train", "val")))',
-        "np.flatnonzero(mine)",
+        'np.flatnonzero(is_fitted & np.isin(part, ("train", "val")))',
+        "np.flatnonzero(is_fitted)",
         (_CROSS + "test_splits",),
     ),
     Fault(
         "cross: official tests everybody",
         "etab/runs/cross.py",
-        'np.flatnonzero(~mine & (part == "test")) if protocol == "official" else np.flatnonzero(~mine)',
-        "np.flatnonzero(~mine)",
+        'np.flatnonzero(~is_fitted & (part == "test")) if protocol == "official" else np.flatnonzero(~is_fitted)',
+        "np.flatnonzero(~is_fitted)",
         (_CROSS + "test_splits",),
     ),
     Fault(
@@ -155,8 +155,8 @@ FAULTS = [
     Fault(
         "cross: classes may differ",
         "etab/runs/cross.py",
-        'for what in ("kind", "unit", "classes"):',
-        'for what in ("kind", "unit"):',
+        'for fact in ("kind", "unit", "classes"):',
+        'for fact in ("kind", "unit"):',
         (_CROSS + "test_classes_must_be_the_same",),
     ),
     Fault(

@@ -331,6 +331,18 @@ REFUSED: dict[str, Forgery] = {
     "a record of another cell": _record(task="a0-A4-C"),
 }
 
+# Forgeries that a later check would refuse too: the words of the check that is meant for them.
+REASONS = {
+    "dice is 5": "dice is 5 in a row",
+    "dice that is not of its jaccard": "contradict each other",
+    "a link to a record": "it is a link",
+    "a link to a system file": "it is a link",
+    "a link to nothing": "it is a link",
+    "a record of five megabytes": "larger than 4 MiB",
+    "a digest of the data that is none": "wanted the 64 hexadecimal digits",
+    "an empty digest of the weights": "wanted the 64 hexadecimal digits",
+}
+
 FLAGGED: dict[str, tuple[Forgery, str]] = {
     "perfect predictions": (_columns("b0-A4-C", score=lambda c: c["truth"]), "perfect"),
     "perfect classes": (_columns("d0-A4-C", score=lambda c: c["truth"]), "perfect"),
@@ -478,6 +490,8 @@ def test_forged_results_are_refused(forgery: str, camus: Path, tmp_path: Path) -
     for finding in admission.refused:
         assert len(finding.reason) > 15
         assert len(finding.reason) < 1200
+    reasons = [finding.reason for finding in admission.refused]
+    assert any(REASONS.get(forgery, "") in reason for reason in reasons), reasons
 
 
 @pytest.mark.parametrize("forgery", FLAGGED)

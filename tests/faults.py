@@ -213,7 +213,7 @@ def run_tests(copy: Copy, selections: tuple[tuple[str, ...], ...]) -> int:
 
     status = _PASSED
     for words in selections:
-        status = int(pytest.main(["-q", "-rfE", "-p", "no:cacheprovider", "-n", "0", *words]))
+        status = int(pytest.main(["-q", "-rfEs", "-p", "no:cacheprovider", "-n", "0", *words]))
         if status not in (_PASSED, _NONE_COLLECTED):
             break
     return status
@@ -292,7 +292,8 @@ def _problem(status: int, output: str) -> str:
     if status == _FAILED:
         return ""
     if status == _PASSED:
-        return "NOT CAUGHT: the tests stayed green"
+        skipped = re.findall(r"^SKIPPED .*$", output, re.MULTILINE)
+        return "; ".join(["NOT CAUGHT: the tests stayed green", *skipped])
     return f"pytest ended with {status}: {output[-400:]}"
 
 

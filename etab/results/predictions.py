@@ -46,6 +46,8 @@ class Predictions:
             all rows belong to division 0.
         masks: The predicted mask, boolean (h, w), of each row of a table of masks that was just
             computed. They are no part of the CSV: a table that is read has none.
+        states: The predicted heart states at 50 Hz, (k,), of each row of a table of states that
+            was just computed. They are no part of the CSV either.
         as_written: Whether the numbers come from a file: they are then kept as they are, not
             rounded.
 
@@ -68,6 +70,7 @@ class Predictions:
     columns: Mapping[str, FloatArray]
     repeats: tuple[int, ...] = ()
     masks: Sequence[Array] = field(default=(), compare=False, repr=False)
+    states: Sequence[Array] = field(default=(), compare=False, repr=False)
     as_written: InitVar[bool] = False
 
     def __post_init__(self, as_written: bool) -> None:
@@ -79,8 +82,9 @@ class Predictions:
             object.__setattr__(self, "columns", rounded)
         lengths = {len(self.patients), len(self.folds), len(self.repeats)}
         lengths |= {len(values) for values in self.columns.values()}
-        if self.masks:
-            lengths.add(len(self.masks))
+        for answers in (self.masks, self.states):
+            if answers:
+                lengths.add(len(answers))
         if lengths != {len(self.items)}:
             raise ResultError(
                 f"A prediction table has {len(self.items)} items and columns of "

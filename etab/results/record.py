@@ -16,6 +16,7 @@ from etab.errors import ResultError
 from etab.results.fields import NESTED, SCHEMA, plain, refuse_field, short
 from etab.results.masks import Keep, masks_path, packed_masks, sample_rows
 from etab.results.predictions import Predictions
+from etab.results.states import states_path, states_text
 from etab.results.table_files import read_regular, read_table_bytes, table_path
 from etab.storage.atomic import slug, write_atomically
 from etab.types import Array
@@ -189,7 +190,8 @@ class Result:
             folder: The folder of results.
             predictions: The table that this record was made from.
             keep: Which masks to write beside the record of a cell of masks: "all" (and the stated
-                sample in a file of its own), the "sample" alone, or "none".
+                sample in a file of its own), the "sample" alone, or "none". Beside the record of a
+                cell of states lie the states of ``rows_with_states``, unless this is "none".
 
         Returns:
             The path of the record.
@@ -208,24 +210,30 @@ class Result:
             self._refuse_other(path)
             if not _holds(table_path(path), text):
                 write_atomically(path.with_suffix(".csv"), text)
-            self._write_masks(path, predictions, keep)
+            self._write_answers(path, predictions, keep)
             return path
         # Masks of a record that was moved away must not stay beside the new one.
         masks_path(path, "all").unlink(missing_ok=True)
         masks_path(path, "sample").unlink(missing_ok=True)
-        self._write_masks(path, predictions, keep)
+        states_path(path).unlink(missing_ok=True)
+        self._write_answers(path, predictions, keep)
         write_atomically(path.with_suffix(".csv"), text)
         write_atomically(path, self.to_json())
         return path
 
-    def _write_masks(
+    def _write_answers(
         self,
         path: Path,
         predictions: Predictions,
         keep: Keep,
     ) -> None:
+        """Write the masks, or the states of the recordings that a page shows."""
+        if keep == "none":
+            return
+        if predictions.states and not states_path(path).exists():
+            write_atomically(states_path(path), states_text(predictions))
         masks = predictions.masks
-        if keep == "none" or not masks:
+        if not masks:
             return
         if keep == "all":
             _write_once(masks_path(path, "all"), masks)

@@ -312,6 +312,9 @@ def _of_one_repeat(
     masks: list[Array] = []
     if task.kind is Kind.MASK:
         masks = [np.asarray(mask, dtype=bool) for fit in fits for mask in fit.predictions]
+    states: list[Array] = []
+    if task.kind is Kind.STATES and not task.aggregate:
+        states = [np.asarray(row, dtype=np.int8) for fit in fits for row in fit.predictions]
     return Predictions(
         kind=task.kind,
         items=tuple(items),
@@ -320,6 +323,7 @@ def _of_one_repeat(
         columns=columns,
         repeats=(splits[0].repeat,) * len(items),
         masks=masks,
+        states=states,
     )
 
 
@@ -338,4 +342,5 @@ def _joined(parts: Sequence[Predictions]) -> Predictions:
         columns=columns,
         repeats=tuple(repeat for part in parts for repeat in part.repeats),
         masks=[mask for part in parts for mask in part.masks],
+        states=[states for part in parts for states in part.states],
     )

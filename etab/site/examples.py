@@ -93,7 +93,7 @@ def draw_examples(board: Board, folder: Path, root: Path | None) -> Drawn:
             source = sources[name]
             table = board.tables[row.backbone, code]
             if isinstance(source, SoundSource):
-                drawn.setdefault(row.backbone, []).extend(draw_sounds(cell, table, source))
+                drawn.setdefault(row.backbone, []).extend(draw_sounds(cell, table, source, folder))
                 continue
             places = rows_with_masks(table, keep)
             masks = list(read_masks(masks_path(cell.path(folder), keep), len(places)))

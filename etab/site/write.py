@@ -28,7 +28,7 @@ from etab.site.names import page_names
 from etab.site.noise import noise_facts, patients_of
 from etab.site.packing import as_json, as_script
 from etab.site.predictions import has_predictions, prediction_facts
-from etab.site.sound_examples import SoundExample
+from etab.site.sound_examples import SoundExample, sound_facts
 from etab.storage.atomic import slug, write_atomically
 
 MARKER = "site.json"
@@ -151,6 +151,9 @@ def site_files(
     for row, plain_row in zip(board.rows, plain["rows"], strict=True):
         file = names[row.backbone]
         details = backbone_facts(row, plain_row)
+        of_backbone = (examples or {}).get(row.backbone, ())
+        sounds = [example for example in of_backbone if isinstance(example, SoundExample)]
+        details["sounds"] = [sound_facts(sound) for sound in sounds]
         files[f"data/backbone/{file}.js"] = as_script(f"backbone/{file}", details)
     files |= _prediction_files(board, facts)
     facts["curves"] = curve_facts(curves)
@@ -193,18 +196,18 @@ def _example_files(facts: dict[str, Any], examples: Examples) -> Files:
 
 
 def _sound_files(example: SoundExample, title: str) -> tuple[dict[str, Any], Files]:
-    """The sound and the picture of a recording, which several backbones share."""
-    base = f"examples/{slug(example.task)}/{slug(example.recording)}"
+    """The sound of a recording, which several backbones share."""
+    name = f"examples/{slug(example.task)}/{slug(example.recording)}.wav"
     listed = {
         "task": example.task,
         "title": title,
         "case": example.case,
         "recording": example.recording,
         "score": round(example.score, 4),
-        "sound": f"{base}.wav",
-        "picture": f"{base}.png",
+        "sound": name,
+        "predicted": example.predicted is not None,
     }
-    return listed, {f"{base}.wav": example.sound, f"{base}.png": example.picture}
+    return listed, {name: example.sound}
 
 
 def _prediction_files(board: Board, facts: dict[str, Any]) -> Files:

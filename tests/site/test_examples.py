@@ -20,6 +20,7 @@ from etab.results import Predictions
 from etab.results.masks import masks_path, packed_masks
 from etab.site.examples import PREDICTED_COLOUR, TRUE_COLOUR, Example, draw_examples
 from etab.site.sound_examples import draw_sounds
+from etab.runs.tables import state_scores
 from etab.site.write import site_files
 from etab.tasks.menu import TASKS
 from etab.types import Kind
@@ -182,8 +183,47 @@ def test_sounds_are_cut_from_their_first_state_on(
     start = np.flatnonzero(answer.value >= 0)[0] / 50
     clip = listen(samples, rate, start=start, seconds=6.0)
     assert examples[0].sound == clip.data
-    picture = Image.open(io.BytesIO(examples[0].picture))
-    assert picture.width > 400
+    assert examples[0].predicted is None
+    assert examples[0].truth[0][0] == 0
+    assert np.abs(examples[0].wave).max() == 1
+
+
+def test_predicted_states_are_shown_where_they_give_the_stated_score(
+    site_board: Board, phantom_tree: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = phantom_tree(["circor"])
+    source = datasets.source("circor", root / "circor")
+    assert isinstance(source, SoundSource)
+    target = source.card.target("states")
+    records = [record for record in source.records() if source.answers(record, target)][:2]
+    truths = [source.answers(record, target)[0].value for record in records]
+    late = [np.roll(truth, 3) for truth in truths]
+    scores = [state_scores(*pair) for pair in zip(truths, late, strict=True)]
+    columns = {name: np.array([score[name] for score in scores]) for name in scores[0]}
+    names = tuple(record.id for record in records)
+    table = Predictions(Kind.STATES, names, names, ("fold0",) * 2, columns, states=late)
+    first = site_board.rows[0].cells["a0-A4-C"]
+    cell = replace(first, task="e0-AL-D", dataset="circor", predictions_sha256=table.sha256())
+    cell.save(tmp_path, table)
+    examples = draw_sounds(cell, table, source, tmp_path)
+    for example in examples:
+        assert example.predicted is not None
+        starts = {round(begin, 2) for begin, _, _ in example.predicted}
+        # Three states at 50 Hz are 60 ms.
+        assert {round(begin + 0.06, 2) for begin, _, _ in example.truth[1:4]} <= starts
+    board = replace(
+        site_board,
+        suite=made.suite(["e0-AL-D"]),
+        shares={"e0-AL-D": 1.0},
+        rows=(replace(site_board.rows[0], backbone="strong", cells={"e0-AL-D": cell}),),
+        tables={("strong", "e0-AL-D"): table},
+        noises={},
+    )
+    files = site_files(board, datasets.cards(), examples={"strong": examples})
+    assert str(files["data/backbone/strong.js"]).count('"predicted":[[') == len(examples)
+    other = replace(table, columns={**columns, "f1_100": columns["f1_100"] * 0.9})
+    with pytest.raises(ResultError, match="predicted states beside it give"):
+        draw_sounds(cell, other, source, tmp_path)
 
 
 @pytest.mark.parametrize("options", [["--with-examples"], ["--root", "x"]])

@@ -25,7 +25,8 @@ KeepMasksOption = Annotated[
     str,
     typer.Option(
         "--keep-masks",
-        help="Predicted masks to write beside a result: all, sample (20 rows) or none.",
+        help="Predicted masks to write beside a result: all, sample (20 rows) or none. States of "
+        "heart sounds are written for about 20 recordings, unless this is none.",
     ),
 ]
 DataOption = Annotated[

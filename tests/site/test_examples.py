@@ -18,9 +18,9 @@ from etab.leaderboard.board import Board
 from etab.plots.sounds import listen
 from etab.results import Predictions
 from etab.results.masks import masks_path, packed_masks
+from etab.runs.tables import state_scores
 from etab.site.examples import PREDICTED_COLOUR, TRUE_COLOUR, Example, draw_examples
 from etab.site.sound_examples import draw_sounds
-from etab.runs.tables import state_scores
 from etab.site.write import site_files
 from etab.tasks.menu import TASKS
 from etab.types import Kind

@@ -138,7 +138,8 @@ def phase(folder: Path, new_claims: dict[str, Path]) -> str:
         folder: Where it wrote.
         new_claims: The claims that it had taken.
     """
-    if any(path.suffix == ".claim" for path in new_claims.values()):
+    works = [json.loads(text or "{}").get("work", "") for text in new_claims]
+    if any(work.startswith("features") for work in works):
         return "features"
     if not new_claims:
         return "outside"

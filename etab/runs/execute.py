@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -165,8 +165,18 @@ def execute(
     groups: dict[tuple[str, str, str, str, bool], list[Run]] = {}
     for run in runs:
         groups.setdefault(feature_group(run), []).append(run)
-    for group in groups.values():
-        yield from _execute_group(group, settings, data, progress, failed)
+    waiting = list(groups.values())
+    must_wait = False
+    while waiting:
+        postponed: list[list[Run]] = []
+        for group in waiting:
+            left = yield from _execute_group(group, settings, data, progress, failed, must_wait)
+            must_wait = False
+            if left:
+                postponed.append(left)
+        # Other processes compute the features of all that is left: wait for those of the first.
+        must_wait = len(postponed) == len(waiting)
+        waiting = postponed
 
 
 def feature_group(run: Run) -> tuple[str, str, str, str, bool]:
@@ -190,7 +200,13 @@ def _execute_group(
     data: Data,
     progress: OnCell | None,
     failed: Failed | None,
-) -> Iterator[Result]:
+    must_wait: bool,
+) -> Generator[Result, None, list[Run]]:
+    """Run the cells of a group.
+
+    Returns: The cells that are left because another process computes their features; never any
+        with ``must_wait``.
+    """
     waiting = []
     for run in group:
         done = finished(run, settings, data)
@@ -199,16 +215,43 @@ def _execute_group(
         else:
             yield done
     if not waiting:
-        return
+        return []
+    with claimed(_features_claim(waiting[0], settings), f"features {group[0].backbone}") as is_mine:
+        if not (is_mine or must_wait):
+            return waiting
+        work = _shared_work(waiting, settings, data, progress, failed)
+    yield from _execute_cells(waiting, work, settings)
+    return []
+
+
+def _features_claim(run: Run, settings: Settings) -> Path:
+    """Path of the claim of the features of a group, which one process computes."""
+    name = hashlib.sha256(repr(feature_group(run)).encode()).hexdigest()
+    return settings.results / CLAIMS / f"features-{name}"
+
+
+def _shared_work(
+    waiting: list[Run],
+    settings: Settings,
+    data: Data,
+    progress: OnCell | None,
+    failed: Failed | None,
+) -> _GroupWork:
+    """Prepare what the cells of a group share, and record it for all of them where that fails."""
     try:
-        work = _group_work(waiting, settings, data, progress, failed)
+        return _group_work(waiting, settings, data, progress, failed)
     except StorageError:
         raise  # nothing can be recorded where the disk refuses
     except Exception as error:
-        # What the cells share has failed: each of them is recorded, and the backbone ends.
         if failed is not None:
             _record_all(waiting, settings, data, error)
         raise
+
+
+def _execute_cells(
+    waiting: list[Run], work: _GroupWork, settings: Settings
+) -> Generator[Result, None, None]:
+    """Run the cells of a group whose features are there."""
     # A cell that another process has claimed is looked at again when all others are done.
     while waiting:
         elsewhere: list[Run] = []

@@ -27,6 +27,7 @@ from etab.storage.claims import STALE, WATCHED, is_abandoned
 from etab.tasks.own import use_own_data
 
 _POLL = 0.5  # seconds between two looks at the jobs and the results
+_PACE = 20.0  # looks at all results begin at least so many times as far apart as one takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,8 @@ class _Plan:
         self.units: dict[int, Unit] = {}
         self.results: list[Result] = []
         self._n_units = 0
-        self._unseen: list[Run] = []
+        self._unseen: dict[Run, int] = {}  # cells without a result, with the number of their unit
+        self._next_look = 0.0
 
     def add(self, group: Sequence[Run]) -> None:
         """Start a group of cells as a unit."""
@@ -192,14 +194,14 @@ class _Plan:
         unit = Unit(self._n_units, by_name, _absolute(self.settings), self.environment)
         self._n_units += 1
         self.units[unit.number] = unit
-        self._unseen += [run for run in by_name if run not in self._unseen]
+        self._unseen.update(dict.fromkeys(by_name, unit.number))
         self.jobs.add([unit])
 
     def advance(self) -> None:
         """Report what was finished, and what failed, since the last call."""
         ended = self.jobs.ended()
         # A unit that ended before this look has written all of its results.
-        self._report_finished()
+        self._look({number for number, _ in ended})
         for number, outcome in ended:
             unit = self.units.pop(number)
             for words, n_cells in outcome.failures:
@@ -207,12 +209,26 @@ class _Plan:
             if outcome.killed:
                 self._go_on(unit, outcome.killed)
 
-    def _report_finished(self) -> None:
-        for run in list(self._unseen):
+    def _look(self, ended: set[int]) -> None:
+        """Look for results: those of units that have ended, and now and then all of them.
+
+        A look asks the file system once for each cell, which may take seconds. No more than a
+        twentieth of the time is spent on it.
+        """
+        began = time.monotonic()
+        if began < self._next_look:
+            self._report_finished([run for run, unit in self._unseen.items() if unit in ended])
+            return
+        self._report_finished(list(self._unseen))
+        took = time.monotonic() - began
+        self._next_look = began + max(_POLL, _PACE * took)
+
+    def _report_finished(self, runs: Sequence[Run]) -> None:
+        for run in runs:
             if path_of_run(run, self.settings.results).exists():
                 result = finished(run, self.settings, self.data)
                 if result is not None:
-                    self._unseen.remove(run)
+                    self._unseen.pop(run)
                     self.results.append(result)
                     self.listen(Event("cell", run.backbone, result=result))
 

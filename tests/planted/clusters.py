@@ -24,7 +24,7 @@ FAULTS = [
     Fault(
         "finished cells of a lost unit are not seen",
         "etab/runs/units.py",
-        "        self._report_finished()\n        for",
+        "        self._look({number for number, _ in ended})\n        for",
         "        for",
         _LOST,
     ),
@@ -55,5 +55,23 @@ FAULTS = [
         "                handler(handled, None)\n",
         "                pass\n",
         (f"{_FILE}::test_a_job_that_slurm_takes_back_is_queued_again",),
+    ),
+    Fault(
+        "every cell is looked for twice a second",
+        "etab/runs/units.py",
+        "        self._next_look = began + max(_POLL, _PACE * took)\n",
+        "",
+        (f"{_FILE}::test_looking_for_results_takes_a_small_part_of_the_time",),
+    ),
+    Fault(
+        "all runs wait for the features of one backbone",
+        "etab/runs/execute.py",
+        "        if not (is_mine or must_wait):\n            return waiting\n",
+        "",
+        (
+            "tests/runs/test_shared_runs.py::test_features_that_another_run_computes_come_last",
+            "-m",
+            "slow or not slow",
+        ),
     ),
 ]

@@ -23,7 +23,7 @@ import pytest
 
 from etab.errors import ClusterError, MissingPackageError, UnsupportedOptionError
 from etab.results import load_results
-from etab.runs import executors, ray_cluster, slurm
+from etab.runs import executors, ray_cluster, slurm, units
 from etab.runs.choose_executor import named_executor
 from etab.runs.data import Data
 from etab.runs.execute import CLAIMS, claim_path, execute
@@ -102,6 +102,55 @@ def test_each_gpu_has_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     assert executors.devices_of("cuda") == ["cuda:0", "cuda:1"]
     assert LocalWorkers().count("cuda") == 2
     assert LocalWorkers().count("cuda:1") == 1
+
+
+class _Clock:
+    """A clock that moves when somebody sleeps or asks the file system, which takes 50 ms."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.asking = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def path_of_run(self, *_: Any) -> Path:
+        self.now += 0.05
+        self.asking += 0.05
+        return Path("no result")
+
+
+class _Waiting:
+    """Units that end after ten minutes without a result."""
+
+    def __init__(self, clock: _Clock) -> None:
+        self.clock = clock
+        self.units: list[Unit] = []
+
+    def add(self, units: Sequence[Unit]) -> None:
+        self.units += units
+
+    def ended(self) -> list[tuple[int, Outcome]]:
+        return [(unit.number, Outcome()) for unit in self.units if self.clock.now > 600]
+
+    def stop(self) -> None:
+        pass
+
+
+def test_looking_for_results_takes_a_small_part_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A look asks a shared file system for each cell, of which there may be tens of thousands."""
+    clock = _Clock()
+    monkeypatch.setattr(units, "time", clock)
+    monkeypatch.setattr(units, "path_of_run", clock.path_of_run)
+    cells = [replace(RUNS[0], seed=seed) for seed in range(100)]
+    jobs = _Waiting(clock)
+    assert run_units(cells, Settings(), jobs, print, Data(Settings())) == []
+    assert clock.asking < 0.08 * clock.now
 
 
 class _Here:

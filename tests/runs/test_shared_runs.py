@@ -76,6 +76,20 @@ def test_a_cell_that_another_run_computes_comes_last_and_is_computed_once(
 
 
 @pytest.mark.slow
+def test_features_that_another_run_computes_come_last(settings: Settings) -> None:
+    """Otherwise all runs of a plan wait for the features of one backbone at a time."""
+    runs = plan("b0-A4-C", ["image_stats", "pixel_pca"], protocols=("cv2",), head="knn")
+    claim = take_claim(executing._features_claim(runs[0], settings))
+    assert claim is not None
+    backbones: list[str] = []
+    for cell in execute(runs, settings):
+        backbones.append(cell.backbone)
+        claim.release()
+    assert backbones == ["pixel_pca", "image_stats"]
+    assert not list((settings.results / executing.CLAIMS).iterdir())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory")])
 def test_a_cell_that_fails_ends_alone(
     error: Exception, settings: Settings, monkeypatch: pytest.MonkeyPatch

@@ -89,6 +89,13 @@ def run_command(
     data: DataOption = None,
     skip_bad: SkipBadOption = False,
     keep_masks: KeepMasksOption = "all",
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            help="File for the log of the run, a line of JSON for each start and end. [default: "
+            "the hidden folder .log of the results]"
+        ),
+    ] = None,
     retry_failed: Annotated[
         bool,
         typer.Option("--retry-failed", help="Try cells again that `etab status` lists as failed."),
@@ -161,6 +168,7 @@ def run_command(
         skip_bad=skip_bad,
         data=data,
         keep_masks=keep_named(keep_masks),
+        log=log,
     )
     _keep(own, results, replace=False)  # there, should this run be stopped
     done = sweep(

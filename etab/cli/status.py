@@ -13,6 +13,9 @@ from etab.cli.words import say
 
 def status_command(
     results: Annotated[Path, typer.Argument(help="Folder of the result files.")] = Path("results"),
+    log: Annotated[
+        Path | None, typer.Option(help="The log that runs were given with --log.")
+    ] = None,
 ) -> None:
     """Show the cells of a results folder: finished, at work now, and failed.
 
@@ -40,6 +43,7 @@ def status_command(
     )
     for line in at_work:
         say(line)
+    _say_activity(results, log)
     for cell in failed:
         tried = "once" if cell.attempts == 1 else f"{cell.attempts} times"
         later = "is not tried again unless asked for" if cell.is_given_up else "is tried again"
@@ -48,6 +52,20 @@ def status_command(
     for problem in stored.problems:
         say(problem)
     raise typer.Exit(1 if failed or stored.problems else 0)
+
+
+def _say_activity(results: Path, log: Path | None) -> None:
+    """Say what the logs of runs tell of the last hour, if anything."""
+    from etab.cli.cache import size_words
+    from etab.runs.run_log import last_hour, read_lines
+
+    activity = last_hour(read_lines(results, log))
+    if activity.processes:
+        say(
+            f"In the last hour: {activity.finished} cells finished and {activity.failed} failed in "
+            f"{activity.processes} processes; a cell took {activity.seconds:.1f} s (median), a "
+            f"process at most {size_words(activity.peak_memory)} of memory."
+        )
 
 
 def _seconds_since(path: Path) -> float:

@@ -32,6 +32,7 @@ from etab.runs.failed_cells import (
 )
 from etab.runs.record import path_of_run, stored_result
 from etab.runs.run import Failed, OnCell, Run, Settings
+from etab.runs.run_log import cell_facts, logged, note_failure
 from etab.storage.claims import claimed
 from etab.storage.machine import limit_threads, require_device
 from etab.storage.memory import give_back
@@ -219,7 +220,8 @@ def _execute_group(
     with claimed(_features_claim(waiting[0], settings), f"features {group[0].backbone}") as is_mine:
         if not (is_mine or must_wait):
             return waiting
-        work = _shared_work(waiting, settings, data, progress, failed)
+        with logged(settings, "features", backbone=group[0].backbone, cells=len(waiting)):
+            work = _shared_work(waiting, settings, data, progress, failed)
     yield from _execute_cells(waiting, work, settings)
     return []
 
@@ -343,12 +345,18 @@ class _GroupWork:
         if elsewhere is not None and self.failed is not None:
             self.failed(run, EtabError(elsewhere.words))
             return None
+        with logged(self.settings, "cell", **cell_facts(run)) as end:
+            return self._saved(run, memo, end)
+
+    def _saved(self, run: Run, memo: dict[Any, Any], end: dict[str, Any]) -> Result | None:
+        """Compute and save a cell; None where it failed, which ``end`` then says."""
         try:
             result, predictions = self._computed(run, memo)
         except Exception as error:
             # Nothing can be saved where the disk refuses: that ends the whole group.
             if self.failed is None or isinstance(error, StorageError):
                 raise
+            note_failure(end, error)
             facts = facts_of_cell(run, self.settings, self.data)
             kind, words = describe_kind(error)
             record_failure(run, self.settings, facts, kind, words)

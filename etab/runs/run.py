@@ -91,6 +91,8 @@ class Settings:
         keep_masks: Which predicted masks are written beside the record of a cell of masks: "all"
             (and 20 rows that the record names in a file of their own), "sample" (these 20 alone)
             or "none". The record holds the digests whichever it is.
+        log: File for the log of the run (``etab.runs.run_log``); None for the hidden folder of the
+            results.
 
     Example:
         >>> Settings(root=Path("data/camus"), device="cuda").precision
@@ -107,6 +109,7 @@ class Settings:
     tasks: tuple[str, ...] = ()
     keep_masks: Keep = "all"
     data: Path | None = None
+    log: Path | None = None
 
     def needing(self, tasks: Iterable[str]) -> Settings:
         """Set the tasks of these settings, unless they are set already.

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from etab import backbones, datasets, phantom
+from etab import __version__, backbones, datasets, phantom
 from etab.errors import DataNotFoundError, EtabWarning, UnsupportedOptionError
 from etab.leaderboard.board import Board
 from etab.leaderboard.page import board_page
@@ -20,6 +20,7 @@ from etab.runs.execute import CLAIMS, facts_of_cell, finished, require_ready
 from etab.runs.executors import Event, Executor, LocalWorkers
 from etab.runs.failed_cells import recorded_failure
 from etab.runs.run import Run, Settings, plan
+from etab.runs.run_log import logged, require_log
 from etab.storage.atomic import require_writable, write_atomically
 from etab.storage.claims import remove_abandoned
 from etab.storage.litter import remove_temporary_files
@@ -143,8 +144,10 @@ def sweep(
     if not waiting:
         return Done(len(before), (), tuple(failures), given_up, tuple(before))
     require_writable(settings.results)
+    require_log(settings)
     remove_temporary_files(settings.results)
-    with watch(len(waiting)) as listen:
+    facts = {"executor": executor.name, "cells": len(waiting), "etab": __version__}
+    with watch(len(waiting)) as listen, logged(settings, "run", **facts) as end:
 
         def collect(event: Event) -> None:
             if event.kind == "failed":
@@ -152,6 +155,7 @@ def sweep(
             listen(event)
 
         ran = executor.run(waiting, settings, collect, data)
+        end["finished_cells"] = len(ran)
     failed = given_up + len(waiting) - len(ran)
     return Done(len(before), tuple(ran), tuple(failures), failed, tuple(before))
 

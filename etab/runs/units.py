@@ -267,6 +267,7 @@ def _absolute(settings: Settings) -> Settings:
         results=settings.results.absolute(),
         cache=None if settings.cache is None else settings.cache.absolute(),
         data=None if settings.data is None else settings.data.absolute(),
+        log=None if settings.log is None else settings.log.absolute(),
     )
 
 

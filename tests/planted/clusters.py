@@ -74,4 +74,38 @@ FAULTS = [
             "slow or not slow",
         ),
     ),
+    Fault(
+        "a log grows without end",
+        "etab/runs/run_log.py",
+        "    if facts.st_size > LARGEST and",
+        "    if False and",
+        ("tests/runs/test_run_log.py::test_a_log_is_bounded",),
+    ),
+    Fault(
+        "a counter of energy that begins again counts backwards",
+        "etab/runs/meters.py",
+        "return moved if moved >= 0 else moved + after[1]",
+        "return moved",
+        ("tests/runs/test_run_log.py::test_energy_is_read_where_the_machine_tells",),
+    ),
+    Fault(
+        "a log that cannot be written ends a cell",
+        "etab/runs/run_log.py",
+        "    with contextlib.suppress(OSError):\n        _append(",
+        "    with contextlib.suppress(ValueError):\n        _append(",
+        (
+            "tests/runs/test_run_log.py::test_a_log_that_cannot_be_written_is_refused_before_any_work",
+        ),
+    ),
+    Fault(
+        "a failed cell is logged as finished",
+        "etab/runs/execute.py",
+        "            note_failure(end, error)\n",
+        "",
+        (
+            "tests/runs/test_run_log.py::test_a_run_logs_every_start_and_end",
+            "-m",
+            "slow or not slow",
+        ),
+    ),
 ]

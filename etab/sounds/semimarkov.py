@@ -340,11 +340,17 @@ class HeartSoundModel:
             rates=self.rates,
         )
 
-    def predict_all(self, envelopes: Sequence[FloatArray]) -> list[IntArray]:
+    def predict_all(
+        self,
+        envelopes: Sequence[FloatArray],
+        timings: Sequence[Sequence[Timing]] | None = None,
+    ) -> list[IntArray]:
         """Predict the states of several recordings, searched together in batches.
 
         Args:
             envelopes: For each recording, (n_i, k) at 50 Hz.
+            timings: For each recording, its hypotheses of the beat; None for those that the model
+                reads from the envelopes.
 
         Returns:
             For each recording, its states (n_i,).
@@ -363,8 +369,8 @@ class HeartSoundModel:
             for i in batch:
                 recording = envelopes[i]
                 check_envelopes(recording, width)
-                timings = self._timings(recording)
-                tables.append([duration_table(timing, self.spreads) for timing in timings])
+                beats = self._timings(recording) if timings is None else timings[i]
+                tables.append([duration_table(timing, self.spreads) for timing in beats])
                 emissions.append(self.emission(recording))
             paths = viterbi_of_all(emissions, tables)
             for i, (path, _, _) in zip(batch, paths, strict=True):

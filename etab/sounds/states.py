@@ -172,10 +172,9 @@ def runs(states: Array) -> IntArray:
                [1, 2, 2]])
     """
     states = np.asarray(states)
-    changes = np.flatnonzero(np.diff(states)) + 1
-    edges = [0, *changes.tolist(), len(states)]
-    rows = []
-    for first, end in pairwise(edges):
-        if end > first:
-            rows.append((int(states[first]), first, end - 1))
-    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+    if not len(states):
+        return np.zeros((0, 3), dtype=np.int64)
+    before_changes = np.flatnonzero(states[1:] != states[:-1])
+    first = np.concatenate([[0], before_changes + 1])
+    last = np.concatenate([before_changes, [len(states) - 1]])
+    return np.stack([states[first], first, last], axis=1).astype(np.int64, copy=False)

@@ -9,6 +9,7 @@ TESTS, MODEL, ENVELOPES = (
 )
 SEARCH = "etab/sounds/semimarkov.py"
 VITERBI = "etab/sounds/state_search.py"
+BEATS = "etab/heads/states/beats.py"
 
 
 def _fault(name: str, file: str, old: str, new: str, test: str) -> Fault:
@@ -123,9 +124,9 @@ FAULTS = [
     ),
     Fault(
         "hsmm: layers are segmented with the homomorphic rate whatever the head",
-        "etab/heads/states/emissions.py",
-        "beat_envelope(beats[j], beat)",
-        "beat_envelope(beats[j])",
+        BEATS,
+        "beat_envelope(self.envelopes[i], self.beat)",
+        "beat_envelope(self.envelopes[i])",
         (f"{TESTS}::test_the_head_reads_the_wavelet_envelope",),
     ),
     _fault(
@@ -158,5 +159,26 @@ FAULTS = [
         "for _ in range(9):",
         "for _ in range(7):",
         "test_wavelet_has_nine_vanishing_moments_and_its_octave",
+    ),
+    Fault(
+        "hsmm: wrong periods teach durations",
+        BEATS,
+        "if abs(period - timing.period) >= _RIGHT * period:",
+        "if False:",
+        ("tests/heads/test_beats.py::test_durations_are_measured_where_the_timing_is_right",),
+    ),
+    Fault(
+        "hsmm: recordings take the states of one another",
+        BEATS,
+        "zip(batch, paths, strict=True)",
+        "zip(emissions, paths)",
+        ("tests/heads/test_beats.py::test_recordings_are_searched_together_as_each_alone",),
+    ),
+    Fault(
+        "hsmm: beats are read anew for each repeat",
+        "etab/heads/states/heads.py",
+        "if memo is None:\n            return {}",
+        "if True:\n            return {}",
+        ("tests/heads/test_beats.py::test_a_beat_is_read_once_for_all_splits_and_repeats",),
     ),
 ]

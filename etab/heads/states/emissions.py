@@ -13,7 +13,7 @@ with the durations and the heart rate.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,16 +21,9 @@ import numpy as np
 
 from etab.errors import UndefinedError
 from etab.heads.pooled.linalg import logistic_path
-from etab.heads.states.hsmm import learn_spreads, refuse_shared_people
-from etab.sounds.semimarkov import (
-    HEART_RATES,
-    HOMOMORPHIC,
-    STATE_COUNT,
-    beat_envelope,
-    duration_table,
-    heart_timings,
-    viterbi,
-)
+from etab.heads.states.beats import RecordingBeats
+from etab.heads.states.hsmm import refuse_shared_people
+from etab.sounds.semimarkov import HOMOMORPHIC, STATE_COUNT, Timing
 from etab.types import Array, FloatArray, IntArray, RowSplit
 
 # Frames, relative to the classified one, whose features are used.
@@ -92,8 +85,8 @@ def select_frames(
     for row, (x, s) in enumerate(zip(series, states, strict=True)):
         frames = np.flatnonzero(s >= 0)[::every]
         neighbours = np.clip(frames[:, None] + AROUND, 0, len(s) - 1)
-        values = np.asarray(x, dtype=np.float32)
-        features.append(values[neighbours])
+        # Few frames of a stored series are needed: these alone are read and converted.
+        features.append(np.asarray(np.asarray(x)[neighbours], dtype=np.float32))
         classes.append(s[frames].astype(np.int64))
         rows.append(np.full(len(frames), row))
     return AnnotatedFrames(
@@ -295,6 +288,7 @@ def cross_segment_layers(
     *,
     candidates: int,
     beat: str = HOMOMORPHIC,
+    timings: MutableMapping[int, tuple[Timing, ...]] | None = None,
 ) -> list[tuple[list[IntArray], dict[str, Any]]]:
     """Choose, fit and segment for each split.
 
@@ -306,6 +300,8 @@ def cross_segment_layers(
         splits: The recordings to train on, the inner parts to choose by, and those to predict.
         candidates: Largest number of timings of the beat to search with.
         beat: Name of the envelope that the heart rate is read from.
+        timings: Timings of recordings with the same candidates and beat that earlier calls on
+            these envelopes found; more are added. None starts without any.
 
     Returns:
         (states, choice) for each split: the states of its test recordings in their order, and what
@@ -324,6 +320,9 @@ def cross_segment_layers(
                     f"Recording {i}: {len(x)} frames of {name}, {len(b)} of its envelope, {len(s)} "
                     "states. Align them."
                 )
+    recordings = RecordingBeats(beats, states, candidates, beat=beat)
+    if timings is not None:
+        recordings.known = timings
     chosen = _choose(layers, states, splits)
     out: dict[int, tuple[list[IntArray], dict[str, Any]]] = {}
     for name, series in layers.items():
@@ -335,28 +334,15 @@ def cross_segment_layers(
             split = splits[i]
             _, penalty = chosen[i]
             probe = fit_emissions(frames.of(split.train), (penalty,))[0]
-            spreads = learn_spreads(
-                [beats[j] for j in split.train],
-                [states[j] for j in split.train],
-                beat=beat,
-            )
-            segmented = []
-            for j in split.test:
-                timings = heart_timings(
-                    beat_envelope(beats[j], beat),
-                    candidates=candidates,
-                    rates=HEART_RATES,
-                )
-                tables = [duration_table(timing, spreads) for timing in timings]
-                path, _, _ = viterbi(probe.of(series[j]), tables)
-                segmented.append(path)
+            log_likelihoods = {j: probe.of(series[j]) for j in split.test.tolist()}
+            paths = recordings.search(log_likelihoods, recordings.spreads(split.train))
             choice = {
                 "features": name,
                 "penalty": penalty,
                 "context": list(AROUND),
                 "candidates": candidates,
             }
-            out[i] = (segmented, choice)
+            out[i] = ([paths[j] for j in split.test.tolist()], choice)
     return [out[i] for i in range(len(splits))]
 
 

@@ -12,7 +12,7 @@ from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.pooled.probes import refuse_kind
 from etab.heads.states import emissions, hsmm
-from etab.sounds.semimarkov import HOMOMORPHIC, WAVELET
+from etab.sounds.semimarkov import HOMOMORPHIC, WAVELET, Timing
 from etab.training.loop import Recipe
 from etab.types import Array, Features, Kind, RowSplit, Target
 
@@ -68,6 +68,7 @@ class HSMM(Head):
             raise UnsupportedOptionError(
                 f"The head {self.name!r} needs a series at 50 Hz for each recording."
             )
+        timings = self._timings(memo)
         if features.sequences:
             segmented_layers = emissions.cross_segment_layers(
                 list(features.series),
@@ -77,6 +78,7 @@ class HSMM(Head):
                 splits,
                 candidates=self.candidates,
                 beat=self.beat,
+                timings=timings,
             )
             return [FoldFit(states, choice) for states, choice in segmented_layers]
         choice = {"context": self.context, "candidates": self.candidates}
@@ -88,8 +90,19 @@ class HSMM(Head):
             context=self.context,
             candidates=self.candidates,
             beat=self.beat,
+            timings=timings,
         )
         return [FoldFit(states, choice) for _, states in segmented]
+
+    def _timings(
+        self, memo: MutableMapping[Any, Any] | None
+    ) -> MutableMapping[int, tuple[Timing, ...]]:
+        """The timings of recordings that fits on the same rows share: no label enters them."""
+        if memo is None:
+            return {}
+        key = ("heart timings", self.beat, self.candidates)
+        shared: MutableMapping[int, tuple[Timing, ...]] = memo.setdefault(key, {})
+        return shared
 
 
 @HEADS.register("hsmm_wavelet")

@@ -10,12 +10,13 @@ Sources:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 
 import numpy as np
 
 from etab.errors import SplitError, UndefinedError
 from etab.heads.pooled.linalg import logistic_path
+from etab.heads.states.beats import RecordingBeats, stretches
 from etab.sounds.semimarkov import (
     HEART_RATES,
     HOMOMORPHIC,
@@ -31,7 +32,6 @@ from etab.sounds.semimarkov import (
     state_features,
     viterbi,
 )
-from etab.sounds.states import DIASTOLE, S1, S2, STATE_RATE, SYSTOLE, runs
 from etab.types import Array, FloatArray, IntArray, RowSplit
 
 __all__ = [
@@ -80,6 +80,14 @@ def fit_hsmm(
     Raises:
         UndefinedError: Envelopes and states differ in length, or a state is never annotated.
     """
+    beats = RecordingBeats(envelopes, states, candidates, rates, beat)
+    return _fit_on(beats, range(len(envelopes)), context)
+
+
+def _fit_on(beats: RecordingBeats, rows: Sequence[int] | IntArray, context: int) -> HeartSoundModel:
+    """Learn emissions and durations from some of the recordings."""
+    envelopes = [beats.envelopes[i] for i in rows]
+    states = [beats.states[i] for i in rows]
     for i, (x, y) in enumerate(zip(envelopes, states, strict=True)):
         check_envelopes(x)
         if len(x) != len(y):
@@ -102,18 +110,17 @@ def fit_hsmm(
             "each."
         )
     mean, weights, intercept = _regress(x, y)
-    spreads = learn_spreads(envelopes, states, rates, beat)
     prior = np.log(counts / counts.sum())
     return HeartSoundModel(
         mean,
         weights,
         intercept,
         prior,
-        spreads,
+        beats.spreads(rows),
         context,
-        candidates,
-        rates,
-        beat,
+        beats.candidates,
+        beats.rates,
+        beats.beat,
     )
 
 
@@ -160,72 +167,8 @@ def learn_spreads(
         rates: Lowest and highest heart rate in beats per minute.
         beat: Name of the envelope that heart rates are read from.
     """
-    durations: dict[int, list[float]] = {
-        S1: [],
-        SYSTOLE: [],
-        S2: [],
-        DIASTOLE: [],
-    }
-    for envelope, answer in zip(envelopes, states, strict=True):
-        of_recording = {state: stretches(answer, state) for state in durations}
-        durations[S1] += of_recording[S1]
-        durations[S2] += of_recording[S2]
-        if any(not seconds for seconds in of_recording.values()):
-            continue
-        timing = heart_timings(beat_envelope(envelope, beat), rates=rates)[0]
-        means = {state: float(np.mean(seconds)) for state, seconds in of_recording.items()}
-        period = sum(means.values())
-        if abs(period - timing.period) < 0.1 * period:
-            onset = means[S1]
-            for seconds in of_recording[SYSTOLE]:
-                durations[SYSTOLE].append(onset + seconds - timing.systole)
-            expected = timing.period - onset - means[SYSTOLE] - means[S2]
-            for seconds in of_recording[DIASTOLE]:
-                durations[DIASTOLE].append(seconds / max(expected, 0.08) - 1)
-    published = Spreads()
-    if min(len(values) for values in durations.values()) < 10:
-        return published
-    diastole = _robust(durations[DIASTOLE])
-    return Spreads(
-        s1=_mean_and_deviation(durations[S1]),
-        s2=_mean_and_deviation(durations[S2]),
-        systole=_robust(durations[SYSTOLE]),
-        diastole=max(published.diastole, diastole),
-        offset=float(np.median(durations[SYSTOLE])),
-    )
-
-
-def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    return float(np.mean(values)), float(np.std(values))
-
-
-def stretches(states: IntArray, state: int) -> list[float]:
-    """Measure every whole stretch of a state: between its two neighbours in the cycle.
-
-    Args:
-        states: (n,) states at 50 Hz.
-        state: The state, 0 to 3.
-
-    Returns:
-        Durations in seconds.
-
-    Example:
-        >>> stretches(np.repeat([0, 1, 2, 3, 0], 5), 1)
-        [0.1]
-    """
-    rows = runs(states)
-    before = (state - 1) % STATE_COUNT
-    after = (state + 1) % STATE_COUNT
-    inner = rows[1:-1]
-    is_whole = (inner[:, 0] == state) & (rows[:-2, 0] == before) & (rows[2:, 0] == after)
-    frames = inner[:, 2] - inner[:, 1] + 1
-    return [float(seconds) for seconds in frames[is_whole] / STATE_RATE]
-
-
-def _robust(values: Sequence[float]) -> float:
-    """Standard deviation from the median absolute deviation, which single errors do not move."""
-    deviations = np.abs(np.asarray(values) - np.median(values))
-    return float(1.4826 * np.median(deviations))
+    beats = RecordingBeats(envelopes, states, rates=rates, beat=beat)
+    return beats.spreads(range(len(envelopes)))
 
 
 def cross_segment(
@@ -237,6 +180,7 @@ def cross_segment(
     context: int = 0,
     candidates: int = 1,
     beat: str = HOMOMORPHIC,
+    timings: MutableMapping[int, tuple[Timing, ...]] | None = None,
 ) -> Iterator[tuple[RowSplit, list[IntArray]]]:
     """Fit on the training recordings of each split and segment its test recordings.
 
@@ -248,6 +192,8 @@ def cross_segment(
         context: Number of frames on either side that a frame is classified with.
         candidates: Largest number of timings to search with.
         beat: Name of the envelope that heart rates are read from.
+        timings: Timings of recordings with the same candidates and beat that earlier calls on
+            these envelopes found; more are added. None starts without any.
 
     Yields:
         (split, states): the states of the test recordings, in their order.
@@ -255,17 +201,20 @@ def cross_segment(
     Raises:
         SplitError: A patient is in training and in test; the message names them.
     """
+    beats = RecordingBeats(envelopes, states, candidates, beat=beat)
+    if timings is not None:
+        beats.known = timings
     for split in splits:
         refuse_shared_people(patients, split)
         train = split.train
-        model = fit_hsmm(
-            [envelopes[i] for i in train],
-            [states[i] for i in train],
-            context=context,
-            candidates=candidates,
-            beat=beat,
+        model = _fit_on(beats, train, context)
+        yield (
+            split,
+            model.predict_all(
+                [envelopes[i] for i in split.test],
+                [beats.timings(i) for i in split.test.tolist()],
+            ),
         )
-        yield split, model.predict_all([envelopes[i] for i in split.test])
 
 
 def refuse_shared_people(patients: Array, split: RowSplit) -> None:

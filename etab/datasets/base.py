@@ -280,6 +280,10 @@ class Source(ABC):
         """Count further things for ``etab data check``, beyond patients, recordings and parts."""
         return {}
 
+    def check_command(self) -> str:
+        """Return the command that lists what is wrong with this copy."""
+        return f"etab data check {self.card.name}"
+
     def canonical(self) -> str:
         """Name the canonical split (``configs/splits``) that this copy must agree with, or ""."""
         return self.card.name

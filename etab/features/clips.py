@@ -339,7 +339,7 @@ def clip_rows(task: Task, source: Source, clips: Clips) -> Rows:
         raise LayoutError(
             f"{source.root} has no row for {task.code} "
             f"({task.target}, {', '.join(task.views)}): {reason}. "
-            f"Run `etab data check {source.card.name}`."
+            f"Run `{source.check_command()}`."
         )
     records = tuple(r.id for _, r, _ in chosen)
     patients = tuple(r.patient for _, r, _ in chosen)

@@ -205,7 +205,7 @@ class FrameInput(Input):
             raise LayoutError(
                 f"{source.root} gives no frame for {task.code}: "
                 "no recording has an ED, an ES or another frame with a label. "
-                f"Run `etab data check {source.card.name}`."
+                f"Run `{source.check_command()}`."
             )
         return keys
 
@@ -387,7 +387,7 @@ def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
         raise LayoutError(
             f"{source.root} has no row for {task.code} "
             f"({task.target}, {', '.join(task.views)}): {_reasons(missing)}. "
-            f"Run `etab data check {source.card.name}`."
+            f"Run `{source.check_command()}`."
         )
     records = tuple(r.id for r, _, _ in chosen)
     return Rows(

@@ -93,7 +93,7 @@ def study_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
         raise LayoutError(
             f"{source.root} has no row for {task.code} "
             f"({task.target}, {', '.join(task.views)}): {reason}. "
-            f"Run `etab data check {source.card.name}`."
+            f"Run `{source.check_command()}`."
         )
     # The first view that a patient has stands for the row.
     first = [next(iter(views_of[patient].values())) for patient in patients]

@@ -388,7 +388,7 @@ def sound_task_rows(task: Task, source: SoundSource, keys: Sequence[WindowKey]) 
         raise LayoutError(
             f"{source.root} has no row for {task.code} "
             f"({task.target}, {', '.join(task.views)}): {reason}. "
-            f"Run `etab data check {source.card.name}`."
+            f"Run `{source.check_command()}`."
         )
     return _rows(task, target.kind, chosen, missing)
 

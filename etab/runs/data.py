@@ -16,9 +16,9 @@ from etab.datasets.integrity.canonical import same_people
 from etab.echo.surface import Outline, outline
 from etab.errors import CorruptFileError, EtabError, skippable
 from etab.features.base import input_of
-from etab.runs import cross
+from etab.runs import cross, leaks
 from etab.runs.run import Settings
-from etab.runs.skip_bad import leave_unneeded, lists_leniently, sift
+from etab.runs.skip_bad import leave_copies_out, leave_unneeded, lists_leniently, sift
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS, find
 from etab.tasks.protocols import parse
@@ -120,11 +120,20 @@ class Data:
         all_tasks = [task for task in TASKS.values() if task.dataset == dataset]
         tasks = [task for task in all_tasks if task.code in self._codes] or all_tasks
         if self._skip_bad:
-            return sift(source, tasks)
+            return self._without_copies(sift(source, tasks))
         if lists_leniently(source):
             with skippable():
                 source.records()
         leave_unneeded(source, tasks)
+        return source
+
+    def _without_copies(self, source: Source) -> Source:
+        """Leave out recordings that equal a recording of another patient."""
+        with skippable():
+            pairs = unlisted(source, known_alike(source, source.digest(), self._cache))
+        leave_copies_out(source, pairs)
+        remaining = leaks.within([record.id for record in source.records()], pairs)
+        self._alike[source.card.name] = tuple(remaining)
         return source
 
     def keys(self, task: Task) -> Any:

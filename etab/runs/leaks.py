@@ -39,7 +39,8 @@ def refuse_copies(
                     raise SplitError(
                         f"{task}: {first} and {second} are equal recordings of two patients; "
                         f"{split.name or 'the split'} trains on the first and tests the second. "
-                        "Remove the one that was not published (`etab data check` lists both)."
+                        "Remove the one that was not published (`etab data check` lists both), or "
+                        "go on without both: --skip-bad (in Python: skip_bad=True)."
                     )
 
 

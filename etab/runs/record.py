@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from etab import __version__
+from etab.datasets.base import SOURCES
+from etab.datasets.own.source import OwnRecordings
 from etab.errors import ResultError, UndefinedError
 from etab.heads.base import FoldFit
 from etab.metrics import METRICS
@@ -25,6 +27,7 @@ from etab.runs.data import Data
 from etab.runs.provenance import provenance
 from etab.runs.run import Run, Settings
 from etab.runs.skip_bad import left_out
+from etab.tasks.base import Task
 from etab.tasks.protocols import parse
 from etab.tasks.rows import Rows
 from etab.types import RowSplit
@@ -214,15 +217,18 @@ def stored_result(
     differ = [name for name, value in now.items() if before.get(name) != value]
     if differ:
         raise ResultError(
-            f"{path} was made with different {', '.join(map(_in_words, differ))}. Results are "
+            f"{path} was made with different {_in_words(differ, task)}. Results are "
             "never overwritten: move the old files away, or choose another results folder."
         )
     return stored
 
 
-def _in_words(name: str) -> str:
-    """A fact of a record as a message names it."""
-    return "weights" if name == "sha256" else name.replace("_", " ")
+def _in_words(names: Sequence[str], task: Task) -> str:
+    """The facts of a record as a message names them."""
+    words = {"sha256": "weights"}
+    if issubclass(SOURCES[task.dataset], OwnRecordings):
+        words["data"] = "data (the table, its description or its files changed)"
+    return ", ".join(words.get(name, name.replace("_", " ")) for name in names)
 
 
 def rng_of(run: Run, stream: int = 0, repeat: int = 0) -> np.random.Generator:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from etab.datasets.base import Fault, SoundSource, Source
+from etab.datasets.integrity.alike import Alike
 from etab.errors import CorruptFileError, EtabError, LayoutError, MissingPackageError, StorageError
 from etab.features.frames import record_rows, shown_frames
 from etab.tasks.base import Task
@@ -55,6 +56,30 @@ def sift(source: Source, tasks: Sequence[Task] | None = None) -> Source:
             f"The first: {first}"
         )
     return source
+
+
+def leave_copies_out(source: Source, alike: Sequence[Alike]) -> None:
+    """Leave out both recordings of each pair of copies; ``source.faults`` then lists them.
+
+    Nobody but the owner of the data knows which of the two patients the recording is of.
+
+    Args:
+        source: The data after ``sift``.
+        alike: Its recordings of different patients that are alike; equal ones are left out.
+    """
+    copy_of: dict[str, str] = {}
+    for pair in alike:
+        if pair.exact:
+            copy_of.setdefault(pair.first, pair.second)
+            copy_of.setdefault(pair.second, pair.first)
+    records = {record.id: record for record in source.records()}
+    faults: list[Fault] = []
+    for name, other in copy_of.items():
+        record = records[name]
+        owner = records[other].patient
+        reason = f"{name} of patient {record.patient} equals {other} of patient {owner}."
+        faults.append(Fault(name, reason, record.patient, record.view, record.split))
+    source.leave_out(faults)
 
 
 def leave_unneeded(source: Source, tasks: Sequence[Task]) -> None:

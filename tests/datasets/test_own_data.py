@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -20,7 +21,14 @@ from etab.datasets.own.description import read_description
 from etab.datasets.own.files import read_frames, read_sound
 from etab.datasets.own.source import own_source
 from etab.datasets.own.table import read_own_table
-from etab.errors import CorruptFileError, EtabError, LayoutError, UnsupportedOptionError
+from etab.errors import (
+    CorruptFileError,
+    EtabError,
+    LayoutError,
+    ResultError,
+    SplitError,
+    UnsupportedOptionError,
+)
 from etab.results import Result
 from etab.runs.execute import execute
 from etab.runs.run import Settings, plan
@@ -37,6 +45,7 @@ from tests.datasets.own_tables import (
     clips_of_formats,
     describe,
     film,
+    frame,
     pictures,
     sounds,
     write_clip,
@@ -227,6 +236,49 @@ def test_skip_bad_goes_on_and_says_what_is_left_out(tmp_path: Path) -> None:
         assert word in reasons
     report = check_own(description)
     assert [problem.line for problem in report.problems] == [5, 6, 9]
+
+
+def test_skip_bad_leaves_copies_of_another_patient_out(tmp_path: Path) -> None:
+    write_table(tmp_path, pictures(tmp_path))
+    shutil.copy(tmp_path / "p002.png", tmp_path / "p008.png")
+    path = describe(tmp_path, VALUE)
+    with pytest.raises(SplitError, match=r"equal recordings of two patients(.|\n)*--skip-bad"):
+        run(path, tmp_path / "r")
+    description = use_own_data(path)
+    runs = plan("clinic", ["image_stats"], protocols=("cv",))
+    settings = Settings(root=description.folder, results=tmp_path / "r", skip_bad=True, data=path)
+    (cell,) = execute(runs, settings)
+    assert cell.n_patients == PATIENTS - 2
+    assert [name for name, _ in cell.bad["recordings"]] == ["p002", "p008"]
+    assert cell.bad["recordings"][0][1] == "p002 of patient p002 equals p008 of patient p008."
+
+
+def test_a_label_without_values_names_the_command_that_explains_it(tmp_path: Path) -> None:
+    rows = pictures(tmp_path)
+    for row in rows:
+        row["EF"] = ""
+    write_table(tmp_path, rows)
+    path = describe(tmp_path, VALUE)
+    with pytest.raises(LayoutError, match=f"Run `etab data check {path}`"):
+        run(path, tmp_path / "r")
+
+
+@pytest.mark.parametrize("changed", ["table", "description", "file"])
+def test_results_of_data_that_changed_are_refused_in_words(changed: str, tmp_path: Path) -> None:
+    rows = pictures(tmp_path, patients=12)
+    write_table(tmp_path, rows)
+    path = describe(tmp_path, VALUE)
+    run(path, tmp_path / "r")
+    if changed == "table":
+        rows[0]["EF"] = 55.5
+        write_table(tmp_path, rows)
+    elif changed == "description":
+        path = describe(tmp_path, VALUE.replace("[0, 100]", "[0, 99]"))
+    else:
+        cv2.imwrite(str(tmp_path / "p001.png"), frame(20, 99))
+    words = r"made with different data \(the table, its description or its files changed\)\."
+    with pytest.raises(ResultError, match=words):
+        run(path, tmp_path / "r")
 
 
 def test_many_rows_with_some_faults_give_one_report(tmp_path: Path) -> None:

@@ -165,4 +165,25 @@ FAULTS = [
         "[]",
         ("tests/runs/test_vectors.py::test_keys_of_nobody_are_named",),
     ),
+    Fault(
+        "own: copies of another patient's recording stay with --skip-bad",
+        "etab/runs/data.py",
+        "leave_copies_out(source, pairs)",
+        "pass",
+        ("tests/datasets/test_own_data.py::test_skip_bad_leaves_copies_of_another_patient_out",),
+    ),
+    Fault(
+        "own: a changed table counts as other code of a source",
+        "etab/datasets/own/source.py",
+        '"__module__": __name__,',
+        "",
+        ("tests/datasets/test_own_data.py",),
+    ),
+    Fault(
+        "own: an absent label names the command of a dataset of etab",
+        "etab/datasets/own/source.py",
+        'return f"etab data check {self.description.path}"',
+        "return super().check_command()",
+        ("tests/datasets/test_own_data.py",),
+    ),
 ]

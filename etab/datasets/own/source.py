@@ -292,6 +292,10 @@ class OwnRecordings(Source):
                 "itself."
             )
 
+    def check_command(self) -> str:
+        """Return the command that lists the rows of the table that do not fit."""
+        return f"etab data check {self.description.path}"
+
     def canonical(self) -> str:
         """No published split applies to data of one's own."""
         return ""
@@ -485,5 +489,12 @@ def own_source(description: Description) -> type[Source]:
                 'another one: code = "Y".'
             )
     SOURCES.remove(description.name)
-    made = type("OwnData", (base,), {"card": own_card(description), "description": description})
+    facts = {
+        "card": own_card(description),
+        "description": description,
+        # Without it, abc would be the module of the class, and the class would count as code of
+        # the user that decides results.
+        "__module__": __name__,
+    }
+    made = type("OwnData", (base,), facts)
     return SOURCES.add(description.name, made)

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from etab.challenges.limits import Ended, Limits, run_limited
-from etab.challenges.safety import require_trust, resume_at
+from etab.challenges.safety import require_trust, resume_at, sandbox_note
+from etab.challenges.sandbox import NONE, sandbox_name
 from etab.challenges.scoring import (
     RULES,
     Entry2016,
@@ -80,6 +81,8 @@ class Run2016:
         slowest: Time of the slowest record in seconds.
         quality: Where the signal quality is from, in words.
         scores: Scores by rule; empty for a dry run.
+        sandbox: Name of the sandbox that the entry ran in, "bubblewrap" or "none".
+        ranked: Whether a board may rank the scores: never, for the program is not ours.
     """
 
     entry: str
@@ -94,6 +97,8 @@ class Run2016:
     slowest: float
     quality: str
     scores: Mapping[str, Entry2016]
+    sandbox: str = NONE
+    ranked: bool = False
 
     @property
     def ok(self) -> bool:
@@ -119,6 +124,8 @@ class Run2016:
         lines += [score.render() for score in self.scores.values()]
         if self.dry_run:
             lines.append("  the entry holds DRYRUN: it is checked, and not scored")
+        if self.scores:
+            lines.append(sandbox_note(self.sandbox))
         lines.append("ok" if self.ok else "not ok")
         return "\n".join(lines)
 
@@ -138,6 +145,7 @@ def run_cinc2016(
     setup: Limits = SETUP_LIMITS,
     record: Limits = RECORD_LIMITS,
     progress: Callable[[int, int], None] | None = None,
+    use_sandbox: bool = True,
 ) -> Run2016:
     """Run an entry on the records of a part of the data and score it by both rules.
 
@@ -152,6 +160,7 @@ def run_cinc2016(
         setup: Limits of setup.sh.
         record: Limits of next.sh for one record.
         progress: Called with the number of answered records and of all records.
+        use_sandbox: Whether the entry runs in a sandbox where this machine has one.
 
     Returns:
         The answers compared with those that the entry ships, and the scores.
@@ -171,7 +180,8 @@ def run_cinc2016(
         tempfile.TemporaryDirectory(prefix="etab-entry-") as scratch,
         tempfile.TemporaryDirectory(prefix="etab-ready-") as ready,
     ):
-        work = _Work(Path(scratch) / "work", Path(ready) / "work")
+        sandbox = sandbox_name(use_sandbox)
+        work = _Work(Path(scratch) / "work", Path(ready) / "work", sandbox, (data, out))
         work.home.mkdir(parents=True)
         base = unpack_entry(entry, work.base)
         shipped = check_form(entry, base)
@@ -182,6 +192,7 @@ def run_cinc2016(
             "entry_sha256": sha256,
             "part": part,
             "data_sha256": _digest(sounds),
+            "sandbox": sandbox,
         }
         resume_at(out, facts)
         records = {
@@ -206,6 +217,7 @@ def run_cinc2016(
         slowest=max((row.seconds for row in records.values()), default=0.0),
         quality=quality,
         scores={} if dry_run else _scores(labels, answers, quality),
+        sandbox=sandbox,
     )
 
 
@@ -260,10 +272,26 @@ class _Work:
     Attributes:
         folder: The folder of the entry and its HOME.
         ready: A copy of ``folder`` as setup.sh left it, at a path that the entry is never given.
+        sandbox: Name of the sandbox that the entry runs in.
+        hidden: Folders that the entry must not see in a sandbox.
     """
 
     folder: Path
     ready: Path
+    sandbox: str
+    hidden: tuple[Path, ...]
+
+    def run(self, words: list[str], limits: Limits) -> Ended:
+        """Run a script of the entry in its folder."""
+        return run_limited(
+            ["/bin/bash", *words],
+            self.base,
+            limits,
+            home=self.home,
+            watched=self.folder,
+            sandbox=self.sandbox,
+            hidden=self.hidden,
+        )
 
     @property
     def base(self) -> Path:
@@ -293,13 +321,7 @@ class _Work:
 def _set_up(entry: Path, work: _Work, limits: Limits) -> None:
     """Run setup.sh, without the answers that the entry ships."""
     _remove(work.base / "answers.txt")
-    ended = run_limited(
-        ["/bin/bash", "./setup.sh"],
-        work.base,
-        limits,
-        home=work.home,
-        watched=work.folder,
-    )
+    ended = work.run(["./setup.sh"], limits)
     if ended.why:
         raise EntryError(f"setup.sh of {entry} {ended.explain()}")
     work.keep()
@@ -333,13 +355,7 @@ def _answer(
     _remove(work.base / "answers.txt")
     _remove(work.base / sound.name)
     shutil.copyfile(sound, work.base / sound.name)
-    ended = run_limited(
-        ["/bin/bash", "./next.sh", name],
-        work.base,
-        limits,
-        home=work.home,
-        watched=work.folder,
-    )
+    ended = work.run(["./next.sh", name], limits)
     return _read_answer(work.base / "answers.txt", name, ended)
 
 

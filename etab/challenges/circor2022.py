@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from etab.challenges.limits import Limits, run_limited
-from etab.challenges.safety import require_trust, resume_at
+from etab.challenges.safety import require_trust, resume_at, sandbox_note
+from etab.challenges.sandbox import NONE, sandbox_name
 from etab.challenges.scoring import Entry2022, evaluate_circor2022, read_output
 from etab.challenges.unpack import fingerprint, unpack_entry
 from etab.datasets.circor import CircorSource
@@ -59,6 +60,8 @@ class Run2022:
         people: Number of people; one person may have several ids.
         outputs: Folder of the outputs.
         score: The official scores.
+        sandbox: Name of the sandbox that the entry ran in, "bubblewrap" or "none".
+        ranked: Whether a board may rank the scores: never, for the program is not ours.
     """
 
     entry: str
@@ -68,6 +71,8 @@ class Run2022:
     people: int
     outputs: str
     score: Entry2022
+    sandbox: str = NONE
+    ranked: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """All fields as plain values."""
@@ -78,18 +83,20 @@ class Run2022:
         answered = f"{self.patients} patients ({self.people} people) answered"
         return (
             f"{self.entry}: {self.protocol}, {answered}; outputs in {self.outputs}\n"
-            f"{self.score.render()}"
+            f"{self.score.render()}\n{sandbox_note(self.sandbox)}"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What every fold needs: unpacked entry, interpreter and limits."""
+    """What every fold needs: unpacked entry, interpreter, limits and sandbox."""
 
     base: Path
     python: str
     train: Limits
     run: Limits
+    sandbox: str
+    hidden: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +131,7 @@ def run_circor2022(
     answer: Limits = RUN_LIMITS,
     python: str = sys.executable,
     progress: Callable[[int, int], None] | None = None,
+    use_sandbox: bool = True,
 ) -> Run2022:
     """Train an entry and score its outputs for people it was not trained on.
 
@@ -141,6 +149,7 @@ def run_circor2022(
         answer: Limits of ``run_model.py``.
         python: Interpreter for both scripts.
         progress: Called with the number of finished folds and of all folds.
+        use_sandbox: Whether the entry runs in a sandbox where this machine has one.
 
     Returns:
         How patients were split, where the outputs are, and the official scores.
@@ -161,6 +170,7 @@ def run_circor2022(
     with tempfile.TemporaryDirectory(prefix="etab-entry-") as scratch:
         base = _unpack_checked(entry, Path(scratch) / "entry")
         sha256 = fingerprint(base)
+        sandbox = sandbox_name(use_sandbox)
         facts = {
             "form": "circor2022",
             "entry_sha256": sha256,
@@ -168,9 +178,11 @@ def run_circor2022(
             "n_fold": len(parts),
             "seed": seed,
             "hold_out": test.source.digest() if hold_out else None,
+            "sandbox": sandbox,
         }
         resume_at(out, facts)
-        job = _Job(base, python, train, answer)
+        hidden = (known.source.root, test.source.root, out)
+        job = _Job(base, python, train, answer, sandbox, hidden)
         for done, (train_ids, test_ids) in enumerate(parts, start=1):
             if not _all_answered(test_ids, out):
                 _run_fold(job, known, train_ids, test, test_ids, out)
@@ -187,6 +199,7 @@ def run_circor2022(
         people=len({records[0].patient for records in test.patients.values()}),
         outputs=str(out / "outputs"),
         score=evaluate_circor2022(out / "outputs", test.source.folder),
+        sandbox=sandbox,
     )
 
 
@@ -289,6 +302,8 @@ def _call(
         limits,
         home=work / "home",
         watched=work,
+        sandbox=job.sandbox,
+        hidden=job.hidden,
     )
     if ended.why:
         raise EntryError(f"{script} {ended.explain()}")

@@ -1,8 +1,8 @@
-"""Run a program of somebody else under limits of time, memory, files and disk. It is no sandbox.
+"""Run a program of somebody else under limits of time, memory, files and disk.
 
-The program has the rights of whoever runs it: it may read, change and delete whatever they may, and
-use the network. The limits stop accidents (a loop, a leak, a runaway log), not malice. No shell
-reads any of its arguments.
+The limits are no sandbox: they stop accidents (a loop, a leak, a runaway log), not malice. Unless
+``etab.challenges.sandbox`` is used, the program has the rights of whoever runs it: it may read,
+change and delete whatever they may, and use the network. No shell reads any of its arguments.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from etab.challenges.sandbox import NONE, sandboxed
 from etab.errors import UnsupportedOptionError
 
 _ENVIRONMENT = (
@@ -46,6 +47,8 @@ _STOP_ROUNDS = 20
 # Numbers of prctl(2) that make a process the parent of orphans below it.
 _SET_SUBREAPER = 36
 _GET_SUBREAPER = 37
+# Bubblewrap ends with this and the number of the signal that has ended its program.
+_SIGNALLED = 128
 # Bytes of output that are kept, and seconds to wait for the last of it.
 _TAIL_BYTES = 4000
 _TAIL_SECONDS = 2.0
@@ -111,6 +114,8 @@ def run_limited(
     *,
     home: Path,
     watched: Path | None = None,
+    sandbox: str = NONE,
+    hidden: Sequence[Path] = (),
 ) -> Ended:
     """Run a command and wait for its end.
 
@@ -126,12 +131,18 @@ def run_limited(
         home: An existing folder for HOME and TMPDIR. Of the environment, only what programs need
             in order to be found is handed on.
         watched: Folder whose growth counts against the limit of disk; ``folder`` by default.
+        sandbox: Name of the sandbox, as ``sandbox_name`` gives it. Inside, only ``watched`` can be
+            written to.
+        hidden: Folders that the program must not see in a sandbox.
 
     Returns:
         How it ended.
     """
     env = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     env |= {"HOME": str(home), "TMPDIR": str(home)}
+    watched = watched or folder
+    if sandbox != NONE:
+        command = sandboxed(command, folder, home=home, writable=watched, hidden=hidden)
     wrapped = [
         "/bin/bash",
         "-c",
@@ -156,11 +167,13 @@ def run_limited(
         family = _Family(child.pid, before)
         tail = _Tail(child.stdout)
         try:
-            why = _wait(child, family, watched or folder, limits, started)
+            why = _wait(child, family, watched, limits, started)
         finally:
             _stop(child, family)
             text = tail.close()
     status = child.returncode
+    if sandbox != NONE and status > _SIGNALLED:
+        status = _SIGNALLED - status
     if not why and status < 0:
         why = f"was ended by {_signal_name(-status)}"
     elif not why and status > 0:

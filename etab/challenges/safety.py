@@ -7,13 +7,38 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from etab.challenges.sandbox import BUBBLEWRAP, NONE
 from etab.errors import EntryError, UnsupportedOptionError
 from etab.storage.atomic import write_atomically
 
 WARNING = (
-    "An entry is a program of somebody else. It runs with your rights: it can read, change and "
-    "delete your files and use the network. The limits of time and memory are no sandbox."
+    "An entry is a program of somebody else. Without bubblewrap (bwrap) on this machine, it runs "
+    "with your rights: it can read, change and delete your files and use the network. The limits "
+    "of time and memory are no sandbox."
 )
+
+_NOTES = {
+    BUBBLEWRAP: (
+        "  sandbox: bubblewrap. This is the score of a foreign program, which etab never ranks."
+    ),
+    NONE: (
+        "  sandbox: none. The program could have read the labels, so this score proves nothing; "
+        "etab never ranks it. Install bubblewrap (bwrap) to keep programs from labels and network."
+    ),
+}
+
+
+def sandbox_note(sandbox: str) -> str:
+    """Say how far the score of a program of somebody else can be trusted.
+
+    Args:
+        sandbox: Name of the sandbox that the program ran in, "bubblewrap" or "none".
+
+    Example:
+        >>> "never ranks" in sandbox_note("none")
+        True
+    """
+    return _NOTES[sandbox]
 
 
 def require_trust(trust: bool) -> None:

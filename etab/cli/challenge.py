@@ -52,7 +52,14 @@ TrustOption = Annotated[
     typer.Option(
         "--trust",
         "--yes",
-        help="Run the program of the entry with your rights. There is no sandbox.",
+        help="Run the program of the entry. Without bubblewrap it has your rights.",
+    ),
+]
+NoSandboxOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-sandbox",
+        help="Run the program outside bubblewrap, for one that needs the network or a licence.",
     ),
 ]
 _WITH_FROM = "with --from alone: an entry decides by itself"
@@ -96,6 +103,7 @@ def cinc2016_command(
     memory: MemoryOption = None,
     disk: DiskOption = None,
     trust: TrustOption = False,
+    no_sandbox: NoSandboxOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run an entry of CinC 2016 and compare its answers with those it ships.
@@ -117,6 +125,7 @@ def cinc2016_command(
             memory=memory,
             disk=disk,
             trust=trust,
+            no_sandbox=no_sandbox,
         )
         _require_one_result(result)
         written = export_cinc2016(
@@ -142,6 +151,7 @@ def cinc2016_command(
             progress=progress,
             setup=_limits(challenge.SETUP_LIMITS, setup_seconds, memory, disk),
             record=_limits(challenge.RECORD_LIMITS, seconds, memory, disk),
+            use_sandbox=not no_sandbox,
         )
     _print(done, as_json)
     raise typer.Exit(0 if done.ok else 1)
@@ -175,6 +185,7 @@ def circor2022_command(
     memory: MemoryOption = None,
     disk: DiskOption = None,
     trust: TrustOption = False,
+    no_sandbox: NoSandboxOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train an entry of the Challenge 2022 and score it on people it was not trained on."""
@@ -197,6 +208,7 @@ def circor2022_command(
             memory=memory,
             disk=disk,
             trust=trust,
+            no_sandbox=no_sandbox,
         )
         _print(export_circor2022(result, out, data=data, threshold=threshold), as_json)
         return
@@ -218,6 +230,7 @@ def circor2022_command(
             train=_limits(challenge.TRAIN_LIMITS, train_seconds, memory, disk),
             answer=_limits(challenge.RUN_LIMITS, seconds, memory, disk),
             python=challenge.find_python(python or sys.executable),
+            use_sandbox=not no_sandbox,
         )
     _print(done, as_json)
 

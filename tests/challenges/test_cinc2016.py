@@ -384,6 +384,7 @@ def test_control_c_stops_the_entry_too(made: Path, tmp_path: Path, truth: dict[s
         "--out",
         str(tmp_path / "out"),
         "--trust",
+        "--no-sandbox",
     ]
     with hearing_control_c():
         child = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)

@@ -23,6 +23,38 @@ def _fault(name: str, file: str, old: str, new: str, test: str, what: str) -> Fa
 
 FAULTS = [
     _fault(
+        "the sandbox shows the data among the programs",
+        "etab/challenges/sandbox.py",
+        "        if any(path.resolve().is_relative_to(other.resolve()) for other in shown):\n",
+        "        if False:\n",
+        "tests/challenges/test_sandbox.py",
+        "test_data_in_a_folder_of_programs_are_hidden",
+    ),
+    _fault(
+        "a sandbox that does not work is taken for one",
+        "etab/challenges/sandbox.py",
+        "    return ended.returncode == 0\n",
+        "    return True\n",
+        "tests/challenges/test_sandbox.py",
+        "test_a_machine_without_bubblewrap_is_named",
+    ),
+    _fault(
+        "the sandbox shows the whole system",
+        "etab/challenges/sandbox.py",
+        " and not is_whole_system and",
+        " and",
+        "tests/challenges/test_sandbox.py",
+        "test_nothing_but_the_work_can_be_written_to",
+    ),
+    _fault(
+        "a score does not name its sandbox",
+        ENTRY,
+        "            lines.append(sandbox_note(self.sandbox))\n",
+        "            pass\n",
+        "tests/challenges/test_sandbox.py",
+        "test_a_run_is_marked_with_its_sandbox",
+    ),
+    _fault(
         "code runs unasked",
         "etab/challenges/safety.py",
         "    if not trust:\n",

@@ -2,87 +2,117 @@
 
 ``python -m benchmarks.scale.overhead FOLDER --cells 2000`` computes cells of one backbone with many
 divisions into folds in one process, and adds up the time that is spent in the cells themselves. It
-then looks at the finished plan again.
+then looks at the finished plan again. With ``--workers 2``, two backbones are computed in two
+processes, and the log and the records tell the times. ``--json FILE`` adds the numbers to a file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from etab import phantom
-from etab.runs import cell
-from etab.runs import execute as executing
+from etab.results import Result
 from etab.runs.run import Run, Settings, plan
+from etab.runs.run_log import read_lines
 from etab.runs.sweep import sweep
 
 _PROTOCOLS = tuple(f"cv{n}" for n in range(2, 10))
 
 
-def many(n_cells: int) -> list[Run]:
-    """Plan small cells: the ejection fraction by one backbone, under many divisions into folds.
+def many(n_cells: int, backbones: Sequence[str] = ("image_stats",)) -> list[Run]:
+    """Plan small cells: the ejection fraction, under many divisions into folds.
 
     Args:
         n_cells: How many.
+        backbones: Names of the backbones.
     """
     runs: list[Run] = []
     seed = 0
     while len(runs) < n_cells:
-        runs += plan("b0-A4-C", ["image_stats"], protocols=_PROTOCOLS, seed=seed)
+        runs += plan("b0-A4-C", list(backbones), protocols=_PROTOCOLS, seed=seed)
         seed += 1
     return runs[:n_cells]
 
 
+def measure(runs: list[Run], settings: Settings, workers: int) -> dict[str, Any]:
+    """Run a plan, and look at it again when it is finished.
+
+    Args:
+        runs: The cells.
+        settings: How they are run.
+        workers: Number of processes.
+
+    Returns:
+        The times in s, the memory in bytes, and the overhead in percent of fitting and scoring.
+    """
+    clock, _, results = _swept(runs, settings, workers)
+    lines = read_lines(settings.results)
+    cells = [line for line in lines if line["event"].startswith("cell_")]
+    ended = [line for line in cells if line["event"] == "cell_ended"]
+    spans = sum(_span(cells, pid) for pid in {line["pid"] for line in cells})
+    fits = sum(float(result.provenance["seconds"]) for result in results)
+    again, processor, _ = _swept(runs, settings, workers)
+    return {
+        "cells": len(runs),
+        "workers": workers,
+        "clock": round(clock, 1),
+        "before": round(_moment(cells[0]) - _moment(lines[0]), 1),
+        "cell": round(fits / len(runs), 4),
+        "overhead": round(100 * (spans / fits - 1), 2),
+        "finished_plan": round(again, 2),
+        "processor_of_plan": round(processor, 2),
+        "memory_first": ended[len(ended) // 10]["peak_memory"],
+        "memory_last": ended[-1]["peak_memory"],
+    }
+
+
+def _swept(
+    runs: list[Run], settings: Settings, workers: int
+) -> tuple[float, float, tuple[Result, ...]]:
+    clock = time.perf_counter()
+    processor = time.process_time()
+    done = sweep(runs, settings, workers=workers, watch=lambda _: nullcontext(lambda _: None))
+    return time.perf_counter() - clock, time.process_time() - processor, done.ran
+
+
+def _span(lines: list[dict[str, Any]], pid: int) -> float:
+    """Seconds from the first start to the last end of a cell in a process."""
+    moments = [_moment(line) for line in lines if line["pid"] == pid]
+    return max(moments) - min(moments)
+
+
+def _moment(line: dict[str, Any]) -> float:
+    return datetime.fromisoformat(line["time"]).timestamp()
+
+
 def main() -> None:
-    """Measure, and print what the cells and the rest took."""
+    """Measure, and print the numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cells", type=int, default=2000)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="file of measurements, to which these are added")
     options = parser.parse_args()
+    results = options.folder / f"results-{options.cells}-{options.workers}"
+    if results.exists():
+        parser.error(f"{results} exists; name a new folder.")
     data = options.folder / "data"
     if not data.exists():
         phantom.write(data, patients=20, names=("camus",))
-    settings = Settings(
-        root=data / "camus", results=options.folder / "results", cache=options.folder / "cache"
-    )
-    runs = many(options.cells)
-    real = cell.compute
-    spent = [0.0, 0.0]  # clock and processor seconds inside of cells
-    began: list[float] = []  # the same when the first cell begins: data and features are there
-
-    def timed(*words: Any) -> Any:
-        clock = time.perf_counter()
-        processor = time.process_time()
-        began.extend([clock, processor][len(began) :])
-        try:
-            return real(*words)
-        finally:
-            spent[0] += time.perf_counter() - clock
-            spent[1] += time.process_time() - processor
-
-    def swept() -> tuple[float, float, int]:
-        clock = time.perf_counter()
-        processor = time.process_time()
-        done = sweep(runs, settings, workers=1, watch=lambda _: nullcontext(lambda _: None))
-        seconds = time.perf_counter() - clock
-        return seconds, time.process_time() - processor, len(done.ran)
-
-    vars(executing)["compute"] = timed
-    clock, processor, ran = swept()
-    clock_of_cells = time.perf_counter() - began[0]
-    processor_of_cells = time.process_time() - began[1]
-    print(
-        f"{ran} cells in {clock:.1f} s ({processor:.1f} s of the processor), of which "
-        f"{clock - clock_of_cells:.1f} s ({processor - processor_of_cells:.1f} s) before the first "
-        f"cell. From then on fitting and scoring took {spent[0]:.1f} s ({spent[1]:.1f} s), and the "
-        f"rest {100 * (clock_of_cells / spent[0] - 1):.1f} % more of the clock, "
-        f"{100 * (processor_of_cells / spent[1] - 1):.1f} % more of the processor."
-    )
-    clock, processor, _ = swept()
-    print(f"The finished plan: {clock:.2f} s ({processor:.2f} s of the processor).")
+    settings = Settings(root=data / "camus", results=results, cache=options.folder / "cache")
+    backbones = ("image_stats", "pixel_pca")[: options.workers]
+    measured = measure(many(options.cells, backbones), settings, options.workers)
+    print(json.dumps(measured, indent=1))
+    if options.json:
+        known = json.loads(options.json.read_text()) if options.json.exists() else []
+        options.json.write_text(json.dumps([*known, measured], indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -116,6 +116,8 @@ def forecast(
         else:
             missing.append(run)
             at_work += holder is not None and not holder.is_dead()
+    if not missing:  # then nobody needs the times of all results, which are read for it
+        return Forecast(done, at_work, given_up, (), tuple(conflicts))
     seconds_of = _fit_times(settings)
     by_backbone = sorted(missing, key=lambda run: run.backbone)
     needs = {

@@ -76,8 +76,8 @@ def leaderboard_command(
     root: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the data for --with-examples. The site of a phantom board has the "
-            "clips wherever this is given."
+            help="Folder of the data for --with-examples. The site of a phantom board has clips "
+            "without this option, too."
         ),
     ] = None,
     task_weight: Annotated[
@@ -153,7 +153,7 @@ def leaderboard_command(
             _plain_table(folder, folders[0], protocol, seed, markdown, csv)
             return
         board = _with_folders(board, holders)
-        examples = _examples(board, folder, with_examples, root)
+        examples = _examples(board, folder, html, with_examples, root)
         curves = _curves(folder, seed) if _is_site(html) else []
         _write(board, markdown, csv, html, holders, examples, curves)
         show.board(board)
@@ -371,21 +371,25 @@ def _refuse_without_site(html: Path | None, with_examples: bool, root: Path | No
         )
 
 
-def _examples(board: Board, folder: Path, with_examples: bool, root: Path | None) -> Drawn:
-    """Clips for a site: of patients where they are asked for, of phantoms where data are named."""
+def _examples(
+    board: Board, folder: Path, html: Path | None, with_examples: bool, root: Path | None
+) -> Drawn:
+    """Clips for a site: of patients where they are asked for, of phantoms always."""
     from etab.errors import UnsupportedOptionError
-    from etab.site.examples import draw_examples
 
-    if not with_examples and root is None:
-        return {}
-    if not with_examples and not board.phantom:
+    if root is not None and not with_examples and not board.phantom:
         raise UnsupportedOptionError(
             "--root names data of patients; their pictures are put into a site with "
             "--with-examples only."
         )
+    is_wanted = with_examples or board.phantom
+    if not is_wanted or not _is_site(html):
+        return {}
+    from etab.site.examples import draw_examples
+
     examples = draw_examples(board, folder, root)
-    if not examples:
-        say("No masks lie beside the results, so the site has no examples.", error=True)
+    if with_examples and not examples:
+        say("No masks or states lie beside the results, so the site has no examples.", error=True)
     return examples
 
 

@@ -185,16 +185,22 @@ def demo_command(
     """Try everything on phantom data.
 
     No data are downloaded. A phantom cohort is made, every task is run with a pretrained backbone,
-    its random twin and the controls, and they are ranked on a page.
+    its random twin and the controls, and they are ranked on a page and on a site with clips.
     """
+    from etab import datasets
     from etab.cli import show
     from etab.runs.sweep import demo
+    from etab.site.examples import draw_examples
+    from etab.site.write import write_site
 
     outcome: Any = demo(
         folder, patients=patients, seed=seed, workers=workers, watch=show.watch, bar=show.bar
     )
     show.board(outcome.board)
+    examples = draw_examples(outcome.board, folder / "results", folder / "data")
+    write_site(outcome.board, datasets.cards(), folder / "site", examples=examples)
     say(
         f"The page: {outcome.page}\n"
+        f"The site, with clips: {folder / 'site' / 'index.html'}\n"
         "Next, run it on real data: etab run --root <your CAMUS folder> && etab leaderboard"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from etab.leaderboard.admission.masks import kept_masks, rows_with_masks
 from etab.leaderboard.board import Board
 from etab.results import Predictions, Result
 from etab.results.masks import masks_path, read_masks
+from etab.site.phantom_data import phantom_source
 from etab.site.sound_examples import SoundExample, draw_sounds
 from etab.tasks.codes import parse_code
 from etab.tasks.menu import TASKS
@@ -68,38 +70,74 @@ def draw_examples(board: Board, folder: Path, root: Path | None) -> Drawn:
     Args:
         board: The board, with its tables.
         folder: The folder of results, with masks beside the records.
-        root: Folder of the dataset, or one that holds a folder of its name; None tries the
-            documented places.
+        root: Folder of the dataset, or one that holds a folder of its name. None tries the
+            documented places; the data of a phantom board are also looked for beside the results,
+            or made anew (``etab.site.phantom_data``).
 
     Returns:
         The examples by the name of the backbone; none for masks that are not stored.
 
     Raises:
-        DataNotFoundError: If there is no folder of the data.
+        DataNotFoundError: If there is no folder of the data; a phantom board then has no examples.
         ResultError: If the masks do not give the overlaps that a result states: the data at hand
             are others.
     """
-    sources: dict[str, Source] = {}
     drawn: Drawn = {}
-    for row in board.rows:
-        for code, cell in row.cells.items():
-            keep = kept_masks(cell, folder)
-            is_mask = TASKS[code].kind is Kind.MASK and keep != "none"
-            if not is_mask and TASKS[code].kind is not Kind.STATES:
-                continue
-            name = parse_code(code).test_dataset
-            if name not in sources:
-                sources[name] = datasets.source(name, _root_of(root, name))
-            source = sources[name]
-            table = board.tables[row.backbone, code]
-            if isinstance(source, SoundSource):
-                drawn.setdefault(row.backbone, []).extend(draw_sounds(cell, table, source, folder))
-                continue
-            places = rows_with_masks(table, keep)
-            masks = list(read_masks(masks_path(cell.path(folder), keep), len(places)))
-            recordings = _by_recording(table, places, masks)
-            drawn.setdefault(row.backbone, []).extend(_of_cell(cell, recordings, source))
+    with tempfile.TemporaryDirectory(prefix="etab-phantom-") as made:
+        sources = _Sources(board, folder, root, Path(made))
+        for row in board.rows:
+            for code, cell in row.cells.items():
+                if not _has_examples(cell, folder):
+                    continue
+                source = sources.of(parse_code(code).test_dataset)
+                if source is None:
+                    continue
+                table = board.tables[row.backbone, code]
+                examples = _examples_of(cell, table, folder, source)
+                drawn.setdefault(row.backbone, []).extend(examples)
     return drawn
+
+
+def _has_examples(cell: Result, folder: Path) -> bool:
+    """Whether a cell is of states, or of masks that lie beside its record."""
+    kind = TASKS[cell.task].kind
+    return kind is Kind.STATES or (kind is Kind.MASK and kept_masks(cell, folder) != "none")
+
+
+class _Sources:
+    """The data of a board, each dataset opened once."""
+
+    def __init__(self, board: Board, folder: Path, root: Path | None, made: Path) -> None:
+        self.board = board
+        self.folder = folder
+        self.root = root
+        self.made = made
+        self.opened: dict[str, Source | None] = {}
+
+    def of(self, name: str) -> Source | None:
+        """The data of a name; None if the phantom of a board cannot be found or made."""
+        if name not in self.opened:
+            self.opened[name] = self._open(name)
+        return self.opened[name]
+
+    def _open(self, name: str) -> Source | None:
+        if self.root is not None or not self.board.phantom:
+            return datasets.source(name, _root_of(self.root, name))
+        cells = [cell for row in self.board.rows for cell in row.cells.values()]
+        of_dataset = [cell for cell in cells if parse_code(cell.task).test_dataset == name]
+        return phantom_source(name, of_dataset, self.folder, self.made / name)
+
+
+def _examples_of(
+    cell: Result, table: Predictions, folder: Path, source: Source
+) -> Sequence[Example | SoundExample]:
+    """The three examples of a cell."""
+    if isinstance(source, SoundSource):
+        return draw_sounds(cell, table, source, folder)
+    keep = kept_masks(cell, folder)
+    rows = rows_with_masks(table, keep)
+    masks = list(read_masks(masks_path(cell.path(folder), keep), len(rows)))
+    return _of_cell(cell, _by_recording(table, rows, masks), source)
 
 
 def _root_of(root: Path | None, dataset: str) -> Path | None:

@@ -176,6 +176,13 @@ FAULTS = [
         EXAMPLES,
     ),
     Fault(
+        "a phantom of other patients than those of the results",
+        "etab/site/phantom_data.py",
+        "        if source.digest() == digest:",
+        "        if True:",
+        EXAMPLES,
+    ),
+    Fault(
         "predicted states that give another score than the table states",
         "etab/site/sound_examples.py",
         "if not abs(score - stated) <= _TOLERANCE:",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from etab import datasets
+from etab import datasets, phantom
 from etab.datasets.base import SoundSource
 from etab.errors import ResultError
 from etab.leaderboard.board import Board
@@ -20,6 +20,7 @@ from etab.results import Predictions
 from etab.results.masks import masks_path, packed_masks
 from etab.runs.tables import state_scores
 from etab.site.examples import PREDICTED_COLOUR, TRUE_COLOUR, Example, draw_examples
+from etab.site.phantom_data import phantom_source
 from etab.site.sound_examples import draw_sounds
 from etab.site.write import site_files
 from etab.tasks.menu import TASKS
@@ -224,6 +225,29 @@ def test_predicted_states_are_shown_where_they_give_the_stated_score(
     other = replace(table, columns={**columns, "f1_100": columns["f1_100"] * 0.9})
     with pytest.raises(ResultError, match="predicted states beside it give"):
         draw_sounds(cell, other, source, tmp_path)
+
+
+def test_the_phantom_of_a_result_is_made_anew(
+    site_board: Board,
+    phantom_tree: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("etab.site.phantom_data._USUAL_PATIENTS", ())
+    first = site_board.rows[0].cells["a0-A4-C"]
+    phantom.write(tmp_path / "data", patients=12, names=["circor"])
+    tree = tmp_path / "data" / "circor"
+    digest = datasets.source("circor", tree).digest()
+    cell = replace(first, task="e0-AL-D", dataset="circor", data_digest=digest, n_patients=12)
+    beside = phantom_source("circor", [cell], tmp_path / "results", tmp_path / "made")
+    assert beside is not None
+    assert beside.root == tree
+    far = tmp_path / "far" / "results"
+    anew = phantom_source("circor", [cell], far, tmp_path / "made")
+    assert anew is not None
+    assert anew.root == tmp_path / "made" / "12" / "circor"
+    of_patients = replace(cell, data_digest="1" * 64)
+    assert phantom_source("circor", [of_patients], far, tmp_path / "again") is None
 
 
 @pytest.mark.parametrize("options", [["--with-examples"], ["--root", "x"]])

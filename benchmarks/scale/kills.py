@@ -286,7 +286,7 @@ class Killer:
         """Wait for the moment, and kill; return whether the run ended by itself."""
         known = dict(before)
         while True:
-            status = self._wait(pid, folder)
+            status = self._wait(pid, folder, known)
             new = {text: path for text, path in claims(folder).items() if text not in known}
             if status is not None and not os.WIFSIGNALED(status):
                 kill_all(pid)
@@ -310,18 +310,25 @@ class Killer:
         self.counts.phases[phase(folder, new)] += 1
         os.kill(self.random.choice(alive), signal.SIGKILL)
 
-    def _wait(self, pid: int, folder: Path) -> int | None:
-        """Wait for a random moment; return the status of the run if it has ended before."""
+    def _wait(self, pid: int, folder: Path, known: dict[str, Path]) -> int | None:
+        """Wait for a random moment; return the status of the run if it has ended before.
+
+        Where processes are started first, which takes longer than the plan, the time begins when
+        the first of them has claimed its work.
+        """
         left = 1 - len(contents(folder / "results")) / self.counts.results
-        seconds = self.random.uniform(0.7 * self.idle, self.idle + left * (self.whole - self.idle))
-        if self.campaign.moments == "writes":
-            seconds = 100 * self.whole
+        work = left * (self.whole - self.idle)
+        seconds = self.random.uniform(0.7 * self.idle, self.idle + work)
         ends = time.monotonic() + seconds
-        while time.monotonic() < ends:
+        has_begun = self.campaign.executor == "local" and self.campaign.workers == 1
+        while self.campaign.moments == "writes" or not has_begun or time.monotonic() < ends:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 return status
-            time.sleep(0.005)
+            time.sleep(0.005 if has_begun else 0.05)
+            if not has_begun and claims(folder).keys() - known.keys():
+                has_begun = True
+                ends = time.monotonic() + self.random.uniform(0.0, work / 2)
         return None
 
     def _compare(self, folder: Path, finished: dict[str, tuple[int, int]]) -> None:

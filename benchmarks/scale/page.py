@@ -171,8 +171,40 @@ encoders {world["spread"]:g}), the file system answers {world["requests"]:,.0f} 
 
 {table(header, rows)}
 
-{facts["words"]}
+{_words(facts["outcomes"])}
 """
+
+
+def _words(outcomes: Sequence[dict[str, Any]]) -> str:
+    """What breaks first in the simulation, and what was done about it."""
+    of = {one["way"]: one for one in outcomes}
+    waiting = of["64 runs of the plan, before"]
+    going_on = of["64 runs of the plan"]
+    watched = of["units of a cluster, before"]
+    alone = of["units of a cluster"]
+    three = of["units, three on each GPU"]
+    slow = of["units, a slow file system"]
+    return f"""What breaks first, and what was done about it:
+
+1. **Waiting for features.** All runs of a plan took the encoders in one order, and waited together
+   while one of them computed features: {waiting["hours"]:.0f} h. A run now goes on to features that no
+   other run computes: {going_on["hours"]:.1f} h.
+2. **Looking for results.** The run that follows units asked for the file of every cell twice a
+   second: {100 * watched["polls"]:.0f} % of all requests. It searched its list of cells for each new
+   one, too, in quadratic time. Looks now take a twentieth of its time at most, and the time of a look
+   grows with the number of cells: {alone["requests"]:.0f} requests a second instead of
+   {watched["requests"]:.0f}.
+3. **GPUs that wait for fits.** Fits run on the processor, while the GPU of the unit is idle. Three
+   units on a GPU (`--executor-option gpus=0.33` of Ray) take {three["hours"]:.1f} h instead of
+   {alone["hours"]:.1f} h.
+4. **Starts.** Processes that import thousands of modules from one shared folder wait
+   {alone["longest"]:.0f} s for the file system, and {slow["longest"] / 60:.0f} min for a slow one.
+   Install etab on a disk of each node, or in an image.
+5. **Large arrays of SLURM.** Each encoder is a job of one array, and SLURM refuses arrays above its
+   `MaxArraySize` (1,001 unless it was changed). Split the list of encoders beyond it.
+
+Claims and shards are no limit here: the folder of claims has as many files as there
+are processes, and a lost node costs the shard at work."""
 
 
 def page() -> str:

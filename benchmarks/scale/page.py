@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
+PHASES = ("features", "merging", "fitting", "writing", "outside")
 PAGE = FOLDER.parents[1] / "docs" / "reference" / "scaling.md"
 
 _HEAD = """# Scaling
@@ -57,13 +58,12 @@ def kills(campaigns: Sequence[dict[str, Any]]) -> str:
                 "the whole run" if one["processes"] == "all" else "the process at work",
                 "a random write" if one["moments"] == "writes" else "a random moment",
                 at_work,
-                *[phases.get(name, 0) for name in ("features", "fitting", "writing", "outside")],
+                *[phases.get(name, 0) for name in PHASES],
                 one["plans"],
                 len(one["faults"]),
             ]
         )
-    header = ["executor", "SIGKILL of", "at", "kills at work", "features", "fitting", "writing"]
-    header += ["outside", "plans resumed", "faults"]
+    header = ["executor", "SIGKILL of", "at", "kills at work", *PHASES, "plans resumed", "faults"]
     files = campaigns[0]["results"] if campaigns else 0
     entries = campaigns[0]["entries"] if campaigns else 0
     return f"""## Kills

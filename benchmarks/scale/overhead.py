@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from etab import phantom
-from etab.results import Result
+from etab.results import load_results
 from etab.runs.run import Run, Settings, plan
 from etab.runs.run_log import read_lines
 from etab.runs.sweep import sweep
@@ -52,13 +52,13 @@ def measure(runs: list[Run], settings: Settings, workers: int) -> dict[str, Any]
     Returns:
         The times in s, the memory in bytes, and the overhead in percent of fitting and scoring.
     """
-    clock, _, results = _swept(runs, settings, workers)
+    clock, _ = _swept(runs, settings, workers)
     lines = read_lines(settings.results)
     cells = [line for line in lines if line["event"].startswith("cell_")]
     ended = [line for line in cells if line["event"] == "cell_ended"]
     spans = sum(_span(cells, pid) for pid in {line["pid"] for line in cells})
-    fits = sum(float(result.provenance["seconds"]) for result in results)
-    again, processor, _ = _swept(runs, settings, workers)
+    fits = sum(float(result.provenance["seconds"]) for result in load_results(settings.results))
+    again, processor = _swept(runs, settings, workers)
     return {
         "cells": len(runs),
         "workers": workers,
@@ -73,13 +73,11 @@ def measure(runs: list[Run], settings: Settings, workers: int) -> dict[str, Any]
     }
 
 
-def _swept(
-    runs: list[Run], settings: Settings, workers: int
-) -> tuple[float, float, tuple[Result, ...]]:
+def _swept(runs: list[Run], settings: Settings, workers: int) -> tuple[float, float]:
     clock = time.perf_counter()
     processor = time.process_time()
-    done = sweep(runs, settings, workers=workers, watch=lambda _: nullcontext(lambda _: None))
-    return time.perf_counter() - clock, time.process_time() - processor, done.ran
+    sweep(runs, settings, workers=workers, watch=lambda _: nullcontext(lambda _: None))
+    return time.perf_counter() - clock, time.process_time() - processor
 
 
 def _span(lines: list[dict[str, Any]], pid: int) -> float:

@@ -24,6 +24,7 @@ from etab.runs.data import Data
 from etab.runs.execute import claim_path, execute, facts_of_cell, finished
 from etab.runs.failed_cells import record_failure
 from etab.runs.failures import describe_failure, is_interruption, stopped_by
+from etab.runs.record import brief
 from etab.runs.run import Run, Settings, is_named
 from etab.storage.claims import is_abandoned
 from etab.storage.machine import allowed_cores, available_memory, devices_of
@@ -41,7 +42,7 @@ class Event:
         backbone: Name of the backbone.
         done: Number of frames done ("frames").
         total: Number of frames in all ("frames").
-        result: The finished cell ("cell").
+        result: The finished cell ("cell"), as ``etab.runs.record.brief`` makes it.
         error: Why the backbone or cell failed ("failed").
         runs: Number of cells that failed ("failed").
     """
@@ -245,8 +246,9 @@ def _watched(group: list[Run], settings: Settings, data: Data, tell: Listener) -
     try:
         for result in execute(group, settings, data=data, progress=frames, failed=failed):
             ended += 1
-            tell(Event("cell", name, result=result))
-            yield result
+            summary = brief(result)
+            tell(Event("cell", name, result=summary))
+            yield summary
     except BaseException as error:
         if is_interruption(error):
             raise

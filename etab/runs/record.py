@@ -6,7 +6,7 @@ Frozen and fine-tuned cells are recorded, and compared with a stored record, by 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,18 @@ def _masks(table: Predictions) -> Mapping[str, Any]:
         return {}
     digests = [mask_digest(mask) for mask in table.masks]
     return mask_facts(table.items, table.repeats, digests)
+
+
+def brief(result: Result) -> Result:
+    """Leave out what only the file of a result needs, most of its size: tens of thousands fit.
+
+    Args:
+        result: A result that is saved.
+
+    Returns:
+        The result without folds, settings, facts of masks and provenance.
+    """
+    return replace(result, folds=[], settings={}, masks={}, provenance={})
 
 
 def path_of_run(run: Run, results: Path) -> Path:

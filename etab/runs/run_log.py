@@ -64,7 +64,7 @@ def write_line(settings: Settings, event: str, **facts: Any) -> None:
     """
     line = {
         "schema": SCHEMA,
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "time": datetime.now(UTC).isoformat(timespec="microseconds"),
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "event": event,
@@ -189,9 +189,8 @@ def read_lines(results: Path, log: Path | None = None) -> list[dict[str, Any]]:
         >>> read_lines(Path("no results"))
         []
     """
-    paths = sorted((results / FOLDER).glob("*.jsonl*"))
-    if log is not None:
-        paths = [log.with_name(f"{log.name}.1"), log]
+    logs = sorted((results / FOLDER).glob("*.jsonl")) if log is None else [log]
+    paths = [path for log in logs for path in (log.with_name(f"{log.name}.1"), log)]
     lines: list[dict[str, Any]] = []
     for path in paths:
         with contextlib.suppress(OSError):  # it was removed or renamed just now

@@ -19,6 +19,7 @@ from etab.runs.data import Data
 from etab.runs.execute import CLAIMS, facts_of_cell, finished, require_ready
 from etab.runs.executors import Event, Executor, LocalWorkers
 from etab.runs.failed_cells import recorded_failure
+from etab.runs.record import brief
 from etab.runs.run import Run, Settings, plan
 from etab.runs.run_log import logged, require_log
 from etab.storage.atomic import require_writable, write_atomically
@@ -41,10 +42,10 @@ class Done:
 
     Attributes:
         skipped: Number of cells that were finished already.
-        ran: The cells that were run.
+        ran: The cells that were run, as ``etab.runs.record.brief`` makes them.
         failures: Name and reason of each backbone or cell that failed.
         failed: Number of cells that have no result now.
-        before: The cells that were finished already.
+        before: The cells that were finished already, likewise.
     """
 
     skipped: int
@@ -132,7 +133,7 @@ def sweep(
     for run in runs:
         stored = finished(run, settings, data)
         if stored is not None:
-            before.append(stored)
+            before.append(brief(stored))
             continue
         reason = "" if retry_failed else _given_up(run, settings, data)
         if reason:

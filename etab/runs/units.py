@@ -21,7 +21,7 @@ from etab.runs.data import Data
 from etab.runs.execute import claim_path, finished
 from etab.runs.executors import Event, Listener, groups, record_killed, serial
 from etab.runs.failures import describe_failure, is_interruption
-from etab.runs.record import path_of_run
+from etab.runs.record import brief, path_of_run
 from etab.runs.run import Run, Settings, is_named
 from etab.storage.claims import STALE, WATCHED, is_abandoned
 from etab.tasks.own import use_own_data
@@ -229,8 +229,8 @@ class _Plan:
                 result = finished(run, self.settings, self.data)
                 if result is not None:
                     self._unseen.pop(run)
-                    self.results.append(result)
-                    self.listen(Event("cell", run.backbone, result=result))
+                    self.results.append(brief(result))
+                    self.listen(Event("cell", run.backbone, result=self.results[-1]))
 
     def _go_on(self, unit: Unit, words: str) -> None:
         """Record the cells that ended a process, and start the others of its unit again."""

@@ -108,4 +108,11 @@ FAULTS = [
             "slow or not slow",
         ),
     ),
+    Fault(
+        "a run holds whole records of its cells",
+        "etab/runs/executors.py",
+        "            summary = brief(result)\n",
+        "            summary = result\n",
+        ("tests/runs/test_shared_runs.py::test_a_run_holds_summaries_of_its_cells",),
+    ),
 ]

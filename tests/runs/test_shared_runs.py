@@ -29,9 +29,11 @@ from etab.runs import sweep as sweeping
 from etab.runs.execute import claim_path, execute
 from etab.runs.executors import Event, serial
 from etab.runs.failed_cells import failed_cells
+from etab.runs.record import brief
 from etab.runs.run import Settings, plan
 from etab.runs.sweep import Done, sweep
 from etab.storage.claims import take_claim
+from tests import made
 from tests.commands import SETTINGS
 
 
@@ -169,7 +171,8 @@ def test_claims_of_killed_runs_are_removed_from_a_finished_plan(
     subprocess.run([sys.executable, "-c", code, str(dead)], check=True)
     living = take_claim(claim_path(RUNS[1], settings))
     assert living is not None
-    monkeypatch.setattr(sweeping, "finished", lambda run, *_: run)
+    stored = made.result(made.predictions("b0-A4-C"), "b0-A4-C", "image_stats")
+    monkeypatch.setattr(sweeping, "finished", lambda *_: stored)
     sweep(RUNS, settings, workers=1, watch=lambda _: nullcontext(print))
     assert not dead.exists()
     assert living.is_held()
@@ -255,6 +258,22 @@ def test_sigterm_stops_a_run_as_control_c_does(workers: int, camus: Path, tmp_pa
     assert not list(results.glob(f"{executing.CLAIMS}/*"))
 
 
+def test_a_run_holds_summaries_of_its_cells(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tens of thousands of whole records would take gigabytes of memory."""
+    stored = made.result(made.predictions("b0-A4-C"), "b0-A4-C", "image_stats")
+    assert stored.folds
+    monkeypatch.setattr(executors, "execute", lambda *_, **__: iter([stored]))
+    for held in (*serial(RUNS[:1], settings, _ignore), brief(stored)):
+        assert (held.value, held.missing, held.metrics) == (
+            stored.value,
+            stored.missing,
+            stored.metrics,
+        )
+        assert [len(held.folds), len(held.settings), len(held.provenance)] == [0, 0, 0]
+
+
 def _ignore(_: Event) -> None:
     """Listen to nothing."""
 
@@ -270,6 +289,7 @@ from pathlib import Path
 from etab.features import entries, store
 from etab.runs import execute as executing
 from etab.runs import executors
+from etab.runs.record import brief
 from etab.runs.run import Settings, plan
 
 log = Path(sys.argv[2]) / "log"

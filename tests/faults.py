@@ -11,6 +11,7 @@ more at the end, in a copy without faults, where each of them has to pass.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import pkgutil
@@ -281,10 +282,17 @@ def _ended(running: dict[int, tuple[Fault, Copy, float]]) -> Iterator[tuple[int,
     time.sleep(0.05)
     for pid, (_, _, deadline) in list(running.items()):
         if time.monotonic() > deadline:
-            os.killpg(pid, signal.SIGKILL)
+            _kill_group(pid)
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
+            _kill_group(pid)
             yield pid, os.waitstatus_to_exitcode(status)
+
+
+def _kill_group(pid: int) -> None:
+    """End the processes that the tests of a fault left behind."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _problem(status: int, output: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +232,12 @@ def test_damage_and_litter_of_a_cache_are_named_and_removed(
     with pytest.raises(typer.Exit):
         cache_command(cache=tmp_path, clear=False, verify=True, clean=False)
     assert "map0.npy has changed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fact", ["name", "version", "seed"])
+def test_a_remembered_digest_belongs_to_one_card(fact: str, tmp_path: Path) -> None:
+    """The digest of the weights of an earlier run serves the same network alone."""
+    card = replace(backbones.card("image_stats"), sha256="a" * 64)
+    other = replace(card, **{fact: {"name": "another", "version": "9", "seed": 9}[fact]})
+    assert store._fingerprint(card)
+    assert store._fingerprint(other) != store._fingerprint(card)

@@ -20,7 +20,7 @@ from etab.heads.masks.pyramid import Pyramid, choose_levels, sides_of
 from etab.heads.pooled import linalg
 from etab.testing.heads import check_head, made_features, made_splits, made_target
 from etab.training.loop import Recipe, fit_state
-from etab.types import Features, Kind
+from etab.types import Features, Kind, RowSplit
 
 TRAINED = (
     "unet",
@@ -437,3 +437,23 @@ def test_largest_component() -> None:
     mask[1:3, 1:3] = mask[5:8, 5:8] = True
     assert largest(mask).sum() == 9
     assert largest(np.zeros((3, 3), bool)).sum() == 0
+
+
+@pytest.mark.parametrize("name", ["ridge", "stack"])
+def test_all_components_that_a_key_names_are_fitted(name: str) -> None:
+    """The answer is the second principal component: one component alone does not hold it."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((90, 6)).astype(np.float32) * np.array([9, 5, 1, 1, 1, 1], np.float32)
+    answers = 50 + 4 * x[:, 1].astype(np.float64)
+    patients = np.array([f"p{i}" for i in range(90)])
+    splits = [RowSplit(np.arange(60), (np.arange(20), np.arange(20, 60)), np.arange(60, 90), "a")]
+    fits = heads.head(name).cross_fit(
+        Features({"x/pca3": x}, pca={"x/pca3": 3}),
+        answers,
+        patients,
+        splits,
+        made_target(Kind.VALUE),
+        rng=np.random.default_rng(0),
+    )
+    errors = np.abs(np.asarray(fits[0].predictions) - answers[60:])
+    assert errors.mean() < 0.2 * np.abs(answers[60:] - 50).mean()

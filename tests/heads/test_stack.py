@@ -12,7 +12,12 @@ import pytest
 from etab import heads
 from etab.heads.base import Memo
 from etab.heads.pooled import kernel_fits, moment_fits, stack
-from etab.heads.pooled.candidates import LARGEST, candidates_of, sum_and_difference
+from etab.heads.pooled.candidates import (
+    LARGEST,
+    candidates_of,
+    inverse_deviations,
+    sum_and_difference,
+)
 from etab.heads.pooled.combine import PRIOR, ClassWeights, ValueWeights
 from etab.heads.pooled.kernel_fits import KernelFits, Prepared
 from etab.heads.pooled.moment_fits import MomentFits
@@ -402,3 +407,13 @@ def test_predictions_far_larger_than_the_answers_and_equal_to_each_other(
     fitted = ValueWeights.fit(50 + np.repeat(away, copies, axis=1), y)
     assert np.isfinite(fitted(50 + np.repeat(away, copies, axis=1))).all()
     assert (fitted.weights >= 0).all()
+
+
+def test_a_column_that_varies_by_rounding_alone_is_constant() -> None:
+    """One over its deviation would turn rounding errors into a feature."""
+    column = np.full(7, 0.1)
+    column[3] = np.nextafter(0.1, 1)
+    assert column.std() > 0
+    variance = np.array([column.var(), 4.0])
+    factors = inverse_deviations(variance, np.array([column.mean(), 1.0]))
+    assert factors.tolist() == [0.0, 0.5]

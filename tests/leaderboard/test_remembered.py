@@ -166,3 +166,15 @@ def test_a_board_that_is_made_fast_is_not_kept(
     monkeypatch.setattr(remembered, "_FEWEST_SECONDS", 60.0)
     BoardMemory(Path("cache"), Path("results"), {"seed": 3}).keep(known[1])
     assert read({"seed": 3}) is None
+
+
+def test_a_board_of_a_folder_with_a_link_is_not_kept(
+    tmp_path: Path, known: tuple[Path, Board], folder: Path
+) -> None:
+    """What a link points to can change without a change of the folder."""
+    outside = tmp_path / "outside.json"
+    outside.write_text("{}")
+    Path("results/link.json").symlink_to(outside)
+    BoardMemory(Path("cache2"), Path("results"), CHOICES).keep(known[1])
+    assert not Path("cache2/boards").exists()
+    assert BoardMemory(Path("cache2"), Path("results"), CHOICES).read() is None

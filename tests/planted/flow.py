@@ -35,7 +35,7 @@ FAULTS = [
         "etab/features/store.py",
         "facts = [card.name, card.sha256, card.seed, card.version, card.source, *makers]",
         "facts = [card.sha256]",
-        _FLOW,
+        ("tests/features/test_store.py::test_a_remembered_digest_belongs_to_one_card",),
     ),
     Fault(
         "a slice of a stored map starts anew",
@@ -63,7 +63,7 @@ FAULTS = [
         "etab/runs/record.py",
         "return cell_rng(run.task, run.seed + repeat, stream)",
         "return np.random.default_rng()",
-        _FLOW,
+        ("tests/runs/test_whole_path.py::test_a_cell_has_a_generator_of_its_own",),
     ),
     Fault(
         "the twin is the pretrained network",

@@ -18,7 +18,7 @@ FAULTS = [
         "etab/heads/pooled/linalg.py",
         "self.spread[:components], vectors=self.vectors[:, :components]",
         "self.spread[:1], vectors=self.vectors[:, :1]",
-        ("tests/heads/test_contract.py",),
+        ("tests/heads/test_contract.py::test_all_components_that_a_key_names_are_fitted",),
     ),
     Fault(
         "the head is blind",

@@ -197,13 +197,6 @@ FAULTS = [
         f"{TASKS}::test_challenge_2022_is_the_official_score",
     ),
     _fault(
-        "unsure is right on clean records",
-        "etab/metrics/cinc2016.py",
-        "mean_of(right, units, of_class & clean)",
-        "mean_of(right | unsure, units, of_class & clean)",
-        f"{TASKS}::test_both_rules_of_2016",
-    ),
-    _fault(
         "a large database counts more",
         SCORES,
         'for name in np.unique(rows["group"]):',

@@ -70,8 +70,9 @@ FAULTS = [
     _fault(
         "unknown patients pass in silence",
         CINC,
-        "            warnings.warn(f",
-        "            str(f",
+        'warnings.warn(\n                f"{self.root}: {sentences[0]} Restore the appendix.", '
+        "EtabWarning, stacklevel=3\n            )",
+        "pass",
         SOUNDS,
         "test_without_the_appendix_it_is_said_aloud",
     ),

@@ -382,3 +382,16 @@ def test_a_strict_source_leaves_nothing_out(trees: Path) -> None:
 
     with pytest.raises(UnsupportedOptionError, match="lenient"):
         CamusSource(trees / "camus").leave_out([])
+
+
+def test_a_recording_without_its_file_is_not_listed(
+    phantom_tree: Callable[..., Path],
+) -> None:
+    root = phantom_tree(["echonet"]) / "echonet"
+    clip = sorted((root / "Videos").iterdir())[1]
+    clip.unlink()
+    source = datasets.SOURCES["echonet"](root).lenient()
+    records = source.records()
+    assert [fault.id for fault in source.faults or []] == [clip.stem]
+    assert clip.stem not in {record.id for record in records}
+    assert len(records) == len(list((root / "Videos").iterdir()))

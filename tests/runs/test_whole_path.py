@@ -33,6 +33,7 @@ from etab.metrics import uncertainty as stats
 from etab.results import Result, load_results
 from etab.runs.execute import execute, finished
 from etab.runs.executors import groups
+from etab.runs.record import rng_of
 from etab.runs.run import Run, Settings, plan
 from etab.runs.sweep import backbone_names
 from etab.tasks.menu import TASKS, find
@@ -418,3 +419,19 @@ def test_the_cheapest_backbone_runs_last() -> None:
         )
     ]
     assert order == ["efficientnet_lite0", "pixel_pca", "mobilenetv2", "image_stats"]
+
+
+def test_a_cell_has_a_generator_of_its_own() -> None:
+    """Nothing that ran before a cell, and no backbone, changes its folds and resamples."""
+    run = Run("b0-A4-C", "image_stats")
+    drawn = [rng_of(run).random(3), rng_of(run).random(3)]
+    assert np.array_equal(*drawn)
+    assert np.array_equal(rng_of(replace(run, backbone="pixel_pca")).random(3), drawn[0])
+    others = [
+        rng_of(replace(run, task="d0-A4-C")),
+        rng_of(run, stream=1),
+        rng_of(run, repeat=1),
+        rng_of(replace(run, seed=7)),
+    ]
+    for other in others:
+        assert not np.array_equal(other.random(3), drawn[0])

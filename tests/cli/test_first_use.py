@@ -230,6 +230,10 @@ def zipped(path: Path) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "a Git LFS pointer"),
         (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
         (b"\x1f\x8b\x08", "a gzip archive"),
+        (b"\x89HDF\r\n\x1a\n\x00", "an HDF5 file"),
+        (b"\x93NUMPY\x01\x00", "a NumPy array"),
+        (bytes(range(255, 0, -1)) * 9, "holds no weights that can be read|cannot be read"),
+        (b"\x80\x02}q\x00X\x09\x00\x00\x00", "holds no weights that can be read|cannot be read"),
         (None, "a zip archive of other files"),
     ],
 )

@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from etab.backbones.weights.recognise import is_torchscript, not_weights
+from etab.backbones.weights.recognise import is_pickle, is_torchscript, not_weights
 from etab.errors import EtabError, StorageError, WeightsError
 from etab.readers.regular import require_regular
 from etab.registry import unknown
@@ -265,6 +265,12 @@ def read_file(path: Path, *, trust: bool = False) -> Any:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
+        if not is_pickle(path):
+            raise WeightsError(
+                f"{path} holds no weights that can be read: its {path.stat().st_size} bytes are "
+                "neither safetensors nor a file of torch.save, or they are damaged. Download the "
+                "weights again, from the address of the file itself."
+            ) from error
         raise WeightsError(
             f"{path} is a pickle that would run code when read, so it is refused "
             f"({_code_named(error)}). Save the state dict alone, best as safetensors: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickletools
 import zipfile
 from pathlib import Path
 
@@ -14,6 +15,9 @@ _SIGNATURES = (
     (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf", "a 7z archive"),
     (b"Rar!", "a RAR archive"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"GGUF", "a GGUF file"),
 )
 # What zipfile raises where an archive is damaged or of an unknown version.
 _DAMAGED_ZIP = (zipfile.BadZipFile, NotImplementedError, OSError, ValueError)
@@ -67,6 +71,26 @@ def is_torchscript(path: Path) -> bool:
         return False
     is_program = any("/code/" in name for name in names)
     return is_program and any(name.endswith("/constants.pkl") for name in names)
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file begins with a complete pickle, or is an archive that may hold one.
+
+    The pickle is not run.
+
+    Args:
+        path: A file.
+    """
+    with path.open("rb") as file:
+        if file.read(2) == b"PK":
+            return True
+        file.seek(0)
+        try:
+            for _ in pickletools.genops(file):
+                pass
+        except Exception:  # bytes at random stop the parser in many ways
+            return False
+    return True
 
 
 def _kind(path: Path, start: bytes) -> str:

@@ -84,7 +84,7 @@ class Score:
         )
 
 
-def _card(backbone: Any, size: int, name: str, version: str) -> BackboneCard:
+def _card(backbone: Any, size: int | None, fit: str, name: str, version: str) -> BackboneCard:
     """The card of a backbone that is given by its name, as a card, or as a callable."""
     if isinstance(backbone, BackboneCard | str):
         if name or version:
@@ -92,9 +92,13 @@ def _card(backbone: Any, size: int, name: str, version: str) -> BackboneCard:
                 "name= and version= are for a function or torch module; a card or a named backbone "
                 "has its own."
             )
-        return backbone if isinstance(backbone, BackboneCard) else backbones.card(backbone)
+        card = backbone if isinstance(backbone, BackboneCard) else backbones.card(backbone)
+        return backbones.sized(card, size, fit)
     own = getattr(backbone, "__name__", type(backbone).__name__)
-    return backbones.from_callable(name or f"callable/{own}", backbone, size=size, version=version)
+    card = backbones.from_callable(
+        name or f"callable/{own}", backbone, size=size or 224, version=version
+    )
+    return backbones.sized(card, None, fit)
 
 
 def evaluate(
@@ -103,7 +107,8 @@ def evaluate(
     tasks: str | Iterable[str] | None = None,
     root: Path | str | None = None,
     protocol: str | None = None,
-    size: int = 224,
+    size: int | None = None,
+    fit: str = "squash",
     results: Path | str | None = None,
     cache: Path | str | None = None,
     device: str = "cpu",
@@ -126,7 +131,11 @@ def evaluate(
         protocol: "cv5x5" for five divisions of the patients into five folds, "cv5" for one,
             "official" for the authors' split, or any other protocol of the tasks. None for
             "cv5x5", or for "cv5" where the tasks are fitted on another dataset.
-        size: Side in pixels of the frames that a callable takes.
+        size: Side of the input in pixels; None for the size of the backbone, which is 224 for a
+            callable. Another size stands in the name of the backbone: "mobilenetv2@448".
+        fit: How frames that are no squares become squares: "squash" ignores the aspect ratio,
+            "letterbox" keeps it and adds a black border, "crop" keeps it and cuts out the middle.
+            It stands in the name too: "mobilenetv2@448+letterbox".
         results: Folder to save finished cells in. A cell that is already there is read instead of
             computed. None saves in a temporary folder.
         cache: Folder to keep features in; None keeps none.
@@ -167,7 +176,7 @@ def evaluate(
         own = _own_data(Path(data), root)
         tasks = own.name if tasks is None else tasks
         root = own.folder
-    card = _card(backbone, size, name, version)
+    card = _card(backbone, size, fit, name, version)
     folder = Path(results) if results is not None else Path(tempfile.mkdtemp(prefix="etab-"))
     settings = Settings(
         root=None if root is None else Path(root),

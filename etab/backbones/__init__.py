@@ -10,6 +10,7 @@ from etab.backbones.image import echonet
 from etab.backbones.image import named as _image  # noqa: F401  (registers)
 from etab.backbones.own.installed import installed, installed_card
 from etab.backbones.registered import BACKBONES, Entry, register
+from etab.backbones.sizes import sized, split_size
 from etab.backbones.sound import named as _sound  # noqa: F401  (registers)
 from etab.backbones.sound import records as _records  # noqa: F401  (registers)
 from etab.backbones.suggest import unknown_backbone
@@ -28,6 +29,7 @@ __all__ = [
     "names",
     "optional",
     "register",
+    "sized",
     "video",
 ]
 
@@ -108,14 +110,15 @@ def card(name: str) -> BackboneCard:
         name: A registered name (see ``names``), one of ``installed``, "timm/<model>",
             "torchvision/<model>", "hf-hub:<owner>/<model>", "torchaudio/<BUNDLE>",
             "transformers/<owner>/<model>", or "local:<file>@<network>". "random/" in front names
-            the random twin of a network.
+            the random twin of a network; "@448" or "@448+letterbox" behind, the same network at
+            another input size or fit (see ``sized``).
 
     Returns:
         The card. Its ``load()`` returns the backbone.
 
     Raises:
         UnknownNameError: There is no backbone of this name; the error suggests a similar one.
-        UnsupportedOptionError: The backbone has no random twin.
+        UnsupportedOptionError: The backbone has no random twin, or cannot take the size.
         WeightsError: The local file does not exist, or the index of weights is faulty for this
             name.
 
@@ -126,6 +129,9 @@ def card(name: str) -> BackboneCard:
     """
     if name in BACKBONES:
         return BACKBONES[name].make(name, None)
+    stem, size, fit = split_size(name)
+    if size is not None:
+        return sized(card(stem), size, fit)
     seed = 0 if name.startswith("random/") else None
     base = name.removeprefix("random/")
     if base in BACKBONES:

@@ -10,7 +10,13 @@ from etab.backbones.video.contract import ClipContract
 from etab.errors import UnsupportedOptionError
 from etab.types import IMAGENET, Array, Features
 
-__all__ = ["IMAGENET", "UNKNOWN_DATA", "Backbone", "BackboneCard", "Course"]
+__all__ = ["FITS", "IMAGENET", "SQUASH", "UNKNOWN_DATA", "Backbone", "BackboneCard", "Course"]
+
+SQUASH = "squash"
+"""The fit that resizes a frame to a square and ignores its aspect ratio."""
+
+FITS = (SQUASH, "letterbox", "crop")
+"""How a frame becomes a square input (see ``etab.backbones.sizes.sized``)."""
 
 UNKNOWN_DATA = ("unknown",)
 """``pretraining_sets`` of learned weights whose data are not known."""
@@ -81,6 +87,9 @@ class BackboneCard:
         mean: Mean of each channel, on the [0, 1] scale.
         std: Standard deviation of each channel, on the [0, 1] scale.
         interpolation: How frames are resized to ``size``.
+        fit: How frames that are no squares become squares, one of ``FITS``.
+        load_at: Function of a side in pixels that returns the backbone for inputs of that size;
+            None for a network that takes one size only.
         layers: Names of the layers in ``Features.pooled`` and ``Features.maps``, fine to coarse.
         strides: Strides of the feature maps in input pixels, fine to coarse.
         dim: Width of the last layer; None where it is known only after loading.
@@ -119,6 +128,12 @@ class BackboneCard:
     mean: tuple[float, ...] = IMAGENET[0]
     std: tuple[float, ...] = IMAGENET[1]
     interpolation: str = "bilinear"
+    fit: str = SQUASH
+    load_at: Callable[[int], Backbone] | None = field(
+        default=None,
+        compare=False,
+        repr=False,
+    )
     layers: tuple[str, ...] = ()
     strides: tuple[int, ...] = ()
     dim: int | None = None

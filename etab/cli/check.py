@@ -29,13 +29,15 @@ def backbone_command(
     1 where a point of the contract is not met.
     """
     from etab import backbones
+    from etab.cli.encoders import named_encoders
     from etab.testing.backbones import check_backbone
 
-    card = backbones.card(name)
+    encoder = named_encoders([name])[0]
+    card = backbones.card(encoder) if isinstance(encoder, str) else encoder
     try:
         check_backbone(card)
     except AssertionError as error:
-        say(f"{name} does not meet the contract: {error}", error=True)
+        say(f"{card.name} does not meet the contract: {error}", error=True)
         raise typer.Exit(1) from None
     loaded = getattr(card.load(), "card", card)
     reads = f"frames of {loaded.size} px"
@@ -43,4 +45,4 @@ def backbone_command(
         reads = f"clips: {loaded.clip}"
     elif loaded.rate:
         reads = f"sound at {loaded.rate} Hz"
-    say(f"{name} meets the contract. It reads {reads}; layers: {', '.join(loaded.layers)}.")
+    say(f"{card.name} meets the contract. It reads {reads}; layers: {', '.join(loaded.layers)}.")

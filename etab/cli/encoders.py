@@ -10,19 +10,26 @@ if TYPE_CHECKING:
     from etab.backbones.base import BackboneCard
 
 
-def named_encoders(words: Sequence[str]) -> list[str | BackboneCard]:
+def named_encoders(
+    words: Sequence[str],
+    size: int | None = None,
+    fit: str = "squash",
+) -> list[str | BackboneCard]:
     """Turn each ``NAME=ENCODER`` into a card called NAME, followed by its random twin.
 
     Args:
         words: Names of backbones, or ``NAME=ENCODER``, where ENCODER is any name of a backbone.
+        size: Side of the input of every backbone in pixels; None for the size of each.
+        fit: How frames become squares, as in ``etab.backbones.sized``.
 
     Returns:
         The words as they are, and two cards for each ``NAME=ENCODER``: the encoder, and
         ``random/NAME``, the same network without training. An encoder whose network cannot be
-        built without its weights has no twin.
+        built without its weights has no twin. With a size or fit, every word becomes a card.
 
     Raises:
-        UnsupportedOptionError: NAME cannot stand on a board, or is the name of another backbone.
+        UnsupportedOptionError: NAME cannot stand on a board, or is the name of another backbone,
+            or a backbone cannot take the size.
         UnknownNameError: There is no backbone called ENCODER.
 
     Example:
@@ -48,14 +55,20 @@ def named_encoders(words: Sequence[str]) -> list[str | BackboneCard]:
             continue
         if not card.twin:
             encoders.append(replace(twin, name=f"random/{name}", twin=name))
-    return encoders
+    if size is None and fit == "squash":
+        return encoders
+    cards = [backbones.card(each) if isinstance(each, str) else each for each in encoders]
+    return [backbones.sized(card, size, fit) for card in cards]
 
 
 def _network(encoder: str) -> str:
     """The network of ``local:FILE@NETWORK``; the encoder itself where no file is named."""
-    if encoder.startswith("local:") and "@" in encoder:
-        network = encoder.rpartition("@")[2]
-        return network if "/" in network else encoder
+    from etab.backbones.sizes import split_size
+
+    stem = split_size(encoder)[0]
+    network = stem.rpartition("@")[2]
+    if stem.startswith("local:") and "/" in network:
+        return network + encoder.removeprefix(stem)
     return encoder
 
 

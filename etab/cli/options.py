@@ -29,6 +29,22 @@ KeepMasksOption = Annotated[
         "heart sounds are written for about 20 recordings, unless this is none.",
     ),
 ]
+SizeOption = Annotated[
+    int | None,
+    typer.Option(
+        "--size",
+        help="Side of the input of backbones of frames in pixels; it stands in their names "
+        "(mobilenetv2@448). [default: the size of each backbone]",
+    ),
+]
+FitOption = Annotated[
+    str,
+    typer.Option(
+        "--fit",
+        help="How frames that are no squares become squares: squash, letterbox (a black border "
+        "keeps the aspect ratio) or crop (the middle).",
+    ),
+]
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", help="Description of a table of your own recordings: clinic.toml."),

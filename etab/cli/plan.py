@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etab.cli.options import DataOption, DeviceOption, RootOption
+from etab.cli.options import DataOption, DeviceOption, FitOption, RootOption, SizeOption
 from etab.cli.words import say, words
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def plan_command(
         int, typer.Option(min=2, max=50, help="Number of folds of cross-validation.")
     ] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and draws.")] = 0,
+    size: SizeOption = None,
+    fit: FitOption = "squash",
     root: RootOption = None,
     results: Annotated[Path, typer.Option(help="Folder of the result files.")] = Path("results"),
     cache: Annotated[
@@ -68,7 +70,7 @@ def plan_command(
         own = own_data(data, root)
         root = own.folder
     codes = tasks_at(words(suite) or (None if own is None else [own.name]), root)
-    encoders = named_encoders(backbone_names(words(backbones) or [], codes))
+    encoders = named_encoders(backbone_names(words(backbones) or [], codes), size, fit)
     protocols = words(protocol)
     if protocols is None and own is not None:
         protocols = own_protocols(own, n_fold)

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etab.cli.options import DataOption, DeviceOption, KeepMasksOption, RootOption, SkipBadOption
+from etab.cli.options import (
+    DataOption,
+    DeviceOption,
+    FitOption,
+    KeepMasksOption,
+    RootOption,
+    SizeOption,
+    SkipBadOption,
+)
 from etab.cli.words import say, words
 
 if TYPE_CHECKING:
@@ -72,6 +80,8 @@ def run_command(
             "classes decide)."
         ),
     ] = None,
+    size: SizeOption = None,
+    fit: FitOption = "squash",
     root: RootOption = None,
     results: Annotated[Path, typer.Option(help="Folder for the result files.")] = Path("results"),
     cache: Annotated[
@@ -143,7 +153,7 @@ def run_command(
         codes = tasks_at(wanted, root)
     except UnknownNameError as error:
         raise UnknownNameError(f"{error} {_TASKS}") from None
-    encoders = named_encoders(backbone_names(words(backbones) or [], codes))
+    encoders = named_encoders(backbone_names(words(backbones) or [], codes), size, fit)
     named = words(protocol)
     if named is None and own is not None:
         few = fractions is not None or shots is not None

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from etab.backbones.base import Backbone, BackboneCard
+from etab.backbones.base import SQUASH, Backbone, BackboneCard
 from etab.datasets.base import Source
 from etab.echo import beats
 from etab.echo.clips import Sampling
 from etab.errors import IncompatibleError, LayoutError
 from etab.features.base import Embedding, Input, register_input
-from etab.features.frames import frame_features, resize, row_features
+from etab.features.fit import fitted
+from etab.features.frames import frame_features, row_features
 from etab.features.store import FrameFeatures, FrameKey, ahead
 from etab.features.whole_clips import WholeClips
 from etab.tasks.base import Task
@@ -81,7 +82,12 @@ class Clips:
         return out
 
     def batches(
-        self, source: Source, size: int, n: int, interpolation: str = "bilinear"
+        self,
+        source: Source,
+        size: int,
+        n: int,
+        interpolation: str = "bilinear",
+        fit: str = SQUASH,
     ) -> Iterator[Array]:
         """Yield uint8 batches (frames, size, size), one per group of clips, no frame twice.
 
@@ -90,13 +96,14 @@ class Clips:
             size: The side of the images in pixels.
             n: About the number of frames of a batch.
             interpolation: How images are resized.
+            fit: How images that are no squares become squares.
         """
 
         def read(group: list[ClipKey]) -> Array:
             frames: list[Array] = []
             for record, numbers in group:
                 for frame in source.frames(record, sorted(set(numbers))):
-                    frames.append(resize(frame, size, interpolation))
+                    frames.append(fitted(frame, size, interpolation, fit)[0])
             return np.stack(frames)
 
         return ahead(self.groups(n), read)

@@ -15,12 +15,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from etab.backbones.base import Backbone, BackboneCard
-from etab.backbones.video.contract import resize_by_pillow
+from etab.backbones.base import SQUASH, Backbone, BackboneCard
 from etab.datasets.base import Source
 from etab.errors import CorruptFileError, LayoutError, skippable
 from etab.features.base import PHASE_TARGET, Embedding, Input, register_input
 from etab.features.entries import Batches, OnRows, embed_batches
+from etab.features.fit import Box, OnFrames, fitted, resized
 from etab.features.lazy import PickedMap, StoredMap
 from etab.features.store import (
     EntryKeys,
@@ -50,7 +50,12 @@ class Over(Protocol):
         ...
 
     def batches(
-        self, source: Source, size: int, n: int, interpolation: str = "bilinear"
+        self,
+        source: Source,
+        size: int,
+        n: int,
+        interpolation: str = "bilinear",
+        fit: str = SQUASH,
     ) -> Iterator[Array]:
         """Yield uint8 batches of frames.
 
@@ -59,6 +64,7 @@ class Over(Protocol):
             size: The side of the images in pixels.
             n: About the number of frames of a batch.
             interpolation: How images are resized.
+            fit: How images that are no squares become squares.
         """
         ...
 
@@ -78,34 +84,50 @@ def resize(frame: Array, size: int, interpolation: str = "bilinear") -> Array:
     Args:
         frame: A frame (h, w), uint8.
         size: Height and width of the result, in px.
-        interpolation: "bilinear" to average pixels by area where the frame shrinks, and to
-            interpolate linearly otherwise; "pillow <filter>" for a filter of Pillow.
+        interpolation: As in ``etab.features.fit.resized``.
     """
-    import cv2
-
-    library, _, filter_name = interpolation.partition(" ")
-    if library == "pillow":
-        return resize_by_pillow(frame, size, filter_name)
-
-    if frame.shape == (size, size):
-        return frame
-    shrinks = frame.shape[0] >= size and frame.shape[1] >= size
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(frame, (size, size), interpolation=method))
+    return resized(frame, size, size, interpolation)
 
 
-def _batches(
-    source: Source, frames: Sequence[FrameKey], card: BackboneCard, n: int
-) -> Iterator[Array]:
-    """Yield uint8 batches (n, size, size), reading one batch ahead."""
+class _FrameBatches:
+    """Batches of frames as square inputs, and where the frames of each batch lie in them."""
 
-    def read(start: int) -> Array:
-        chosen = frames[start : start + n]
+    def __init__(
+        self, source: Source, frames: Sequence[FrameKey], card: BackboneCard, n: int
+    ) -> None:
+        self.source = source
+        self.frames = frames
+        self.card = card
+        self.n = n
+        self._boxes: dict[int, list[Box]] = {}
+
+    @property
+    def starts(self) -> list[int]:
+        """The first frame of each batch."""
+        return list(range(0, len(self.frames), self.n))
+
+    def __iter__(self) -> Iterator[Array]:
+        """Yield uint8 batches (n, size, size), reading one batch ahead."""
+        return ahead(self.starts, self._read)
+
+    def _read(self, start: int) -> Array:
+        card = self.card
+        chosen = self.frames[start : start + self.n]
+        pictures: list[Array] = []
+        boxes: list[Box] = []
         with skippable():
-            raw = [source.frames(record, [at])[0] for record, at in chosen]
-            return np.stack([resize(frame, card.size, card.interpolation) for frame in raw])
+            raw = [self.source.frames(record, [at])[0] for record, at in chosen]
+            for frame in raw:
+                picture, box = fitted(frame, card.size, card.interpolation, card.fit)
+                pictures.append(picture)
+                boxes.append(box)
+            self._boxes[start] = boxes
+            return np.stack(pictures)
 
-    return ahead(list(range(0, len(frames), n)), read)
+    def boxes(self) -> Iterator[list[Box]]:
+        """Yield where the frames of each batch lie; the batch must have been read."""
+        for start in self.starts:
+            yield self._boxes.pop(start)
 
 
 def _interpolation(card: BackboneCard) -> str:
@@ -116,7 +138,9 @@ def _interpolation(card: BackboneCard) -> str:
 
 
 def _settings(card: BackboneCard, precision: str) -> dict[str, Any]:
+    fit = {} if card.fit == SQUASH else {"fit": card.fit}
     return {
+        **fit,
         "features_version": _VERSION,
         "backbone_version": card.version,
         "backbone": card.name,
@@ -173,13 +197,14 @@ def frame_features(
     def compute(backbone: Any, folder: Path | None) -> Batches:
         prepared = backbone.to(device, kind)
         if over is None:
-            embed = prepared
-            batches = _batches(source, frames, card, n)
+            reading = _FrameBatches(source, frames, card, n)
+            embed = prepared if card.fit == SQUASH else OnFrames(prepared, reading.boxes())
+            batches = iter(reading)
             rows = len(frames)
         else:
             embed = over.over(prepared, n)
             rows = len(over)
-            batches = over.batches(source, card.size, n, card.interpolation)
+            batches = over.batches(source, card.size, n, card.interpolation, card.fit)
         return embed_batches(
             embed, batches, rows, folder, device=device, progress=progress, maps=maps
         )

@@ -39,6 +39,7 @@ from etab.errors import (
 )
 from etab.features.base import Embedding, register_input
 from etab.features.entries import Computed, OnRows
+from etab.features.fit import require_squash
 from etab.features.series_files import BEAT, CollectedSeries, Layers, load_series
 from etab.features.store import EntryKeys, FeatureStore, FrameFeatures, ahead
 from etab.features.window_batches import WindowKey
@@ -198,6 +199,7 @@ def series_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
         "width": WIDTH,
     }
     if card.modality == "image":
+        require_squash(card)
         return {
             **facts,
             "pixel": PIXEL,

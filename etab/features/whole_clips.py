@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from etab.backbones.base import Backbone
+from etab.backbones.base import SQUASH, Backbone
 from etab.backbones.video.contract import ClipContract
 from etab.datasets.base import Source
 from etab.errors import UnsupportedOptionError
@@ -95,7 +95,12 @@ class WholeClips:
         return [range(first, min(first + k, len(self))) for first in range(0, len(self), k)]
 
     def batches(
-        self, source: Source, size: int, n: int, interpolation: str = "bilinear"
+        self,
+        source: Source,
+        size: int,
+        n: int,
+        interpolation: str = "bilinear",
+        fit: str = SQUASH,
     ) -> Iterator[Array]:
         """Yield uint8 batches (clips, frames, size, size), reading one batch ahead.
 
@@ -104,6 +109,7 @@ class WholeClips:
             size: Size of a frame in px; it must be the contract's.
             n: Frames that go through the network together.
             interpolation: Not used: the contract names how frames are resized.
+            fit: Not used, for the same reason.
 
         Raises:
             UnsupportedOptionError: ``size`` is not the contract's.

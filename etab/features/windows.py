@@ -22,6 +22,7 @@ from etab.datasets.base import SoundSource, Source
 from etab.errors import LayoutError, UnsupportedOptionError
 from etab.features.base import Embedding, Input, register_input
 from etab.features.entries import Batches, OnRows, embed_batches
+from etab.features.fit import require_squash
 from etab.features.store import (
     PRECISIONS,
     EntryKeys,
@@ -78,6 +79,7 @@ def window_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
         "layers": list(card.layers),
     }
     if card.modality == "image":
+        require_squash(card)
         front = {
             "mel": PICTURE.facts(),
             "size": card.size,

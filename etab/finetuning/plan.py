@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from etab.backbones.sizes import split_size
 from etab.errors import IncompatibleError, UnsupportedOptionError
 from etab.metrics.intervals import BOOTSTRAPS
 from etab.runs import run
@@ -141,6 +142,11 @@ class Tuning:
             raise IncompatibleError(
                 f"{card.name} at {self.side} px cannot be fine-tuned: choose a trainable network "
                 "for images, and a side of 32 px or more."
+            )
+        if split_size(card.name)[1] is not None:
+            raise IncompatibleError(
+                f"{card.name} cannot be fine-tuned at the size of its name: name the backbone "
+                "without it, and give the size with --side."
             )
         n_datasets = len({task.dataset for task in tasks})
         all_masks = all(task.kind is Kind.MASK for task in tasks)

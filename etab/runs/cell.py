@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from etab import datasets, heads
+from etab.backbones.base import SQUASH
 from etab.datasets.integrity.alike import alike_note
 from etab.echo.surface import Outline
 from etab.errors import UndefinedError
@@ -54,6 +55,8 @@ def settings_of(run: Run, precision: str, data: Data) -> dict[str, Any]:
     more: dict[str, Any] = {"sampling": task.family} if task.clip else {}
     if run.decide is not None:
         more["decide"] = run.decide
+    if card.fit != SQUASH:
+        more["fit"] = card.fit
     if task.fit_on:
         more |= {"fit_on": task.fit_on, "fit_data_digest": data.digest(task.fit_on)}
     return {

@@ -251,6 +251,32 @@ def test_a_file_that_holds_no_weights_is_called_what_it_is(
         assert "trust" not in str(raised.value)
 
 
+def test_a_size_makes_other_encoders_and_their_twins() -> None:
+    cards = named_encoders(["mine=mobilenetv2", "pixel_pca"], 448, "letterbox")
+    names = [getattr(card, "name", card) for card in cards]
+    assert names == [
+        "mine@448+letterbox",
+        "random/mine@448+letterbox",
+        "pixel_pca@448+letterbox",
+    ]
+
+
+def test_the_twin_of_a_local_file_has_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"weight": torch.zeros(1)}, path)
+    cards = named_encoders([f"mine=local:{path}@timm/resnet10t@96"])
+    sizes = {getattr(card, "name", card): getattr(card, "size", None) for card in cards}
+    assert sizes == {"mine": 96, "random/mine": 96}
+
+
+def test_an_archive_that_was_cut_short_is_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "cut.pth"
+    torch.save({"weights": torch.zeros(100)}, path)
+    path.write_bytes(path.read_bytes()[:700])
+    with pytest.raises(WeightsError, match=r"cut short or is damaged.*after 700 bytes"):
+        read_file(path)
+
+
 def test_a_pickle_that_runs_code_is_refused_without_the_advice_of_torch(tmp_path: Path) -> None:
     path = tmp_path / "code.pth"
     path.write_bytes(pickle.dumps({"weights": os.getcwd}))
@@ -268,6 +294,8 @@ def test_a_backbone_is_checked_from_the_command_line() -> None:
     good = call("check", "backbone", "image_stats")
     assert good.exit_code == 0
     assert "meets the contract" in good.stdout
+    named = call("check", "backbone", "mine=pixel_pca@64+crop")
+    assert "mine meets the contract. It reads frames of 64 px" in named.stdout
 
 
 def test_doctor_looks_at_extras_and_proposes_commands_that_work(

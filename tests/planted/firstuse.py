@@ -29,6 +29,40 @@ FAULTS = [
         (f"{FIRST}::test_a_file_that_holds_no_weights_is_called_what_it_is",),
     ),
     Fault(
+        "damaged bytes are taken for a pickle that runs code",
+        "etab/backbones/weights/index.py",
+        "        if not is_pickle(path):\n",
+        "        if False:\n",
+        (f"{FIRST}::test_a_file_that_holds_no_weights_is_called_what_it_is",),
+    ),
+    Fault(
+        "the border of a letterbox enters the maps",
+        "etab/features/fit.py",
+        "    first = max(0, int(np.ceil(start * cells - 0.5)))\n",
+        "    first = max(0, int(np.ceil(start * cells - 0.5)) - 1)\n",
+        ("tests/features/test_fit.py::test_the_border_of_a_letterbox_never_enters_a_map",),
+    ),
+    Fault(
+        "maps of a letterbox are not mapped back",
+        "etab/features/frames.py",
+        "embed = prepared if card.fit == SQUASH else OnFrames(prepared, reading.boxes())",
+        "embed = prepared",
+        (
+            "tests/features/test_fit.py"
+            "::test_features_of_frames_of_several_shapes_lie_on_each_frame",
+        ),
+    ),
+    Fault(
+        "a size is no part of the name of a backbone",
+        "etab/backbones/sizes.py",
+        '        name=f"{card.name}{suffix}",\n',
+        "        name=card.name,\n",
+        (
+            "tests/backbones/test_sizes.py"
+            "::test_size_and_fit_stand_in_the_name_and_in_that_of_the_twin",
+        ),
+    ),
+    Fault(
         "a missing prefix is not suggested",
         "etab/backbones/suggest.py",
         "    suggested += _of_libraries(base)\n",

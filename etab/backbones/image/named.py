@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from etab.backbones.base import IMAGENET, Backbone, BackboneCard
 from etab.backbones.registered import BACKBONES, Entry
 from etab.backbones.weights import index as weights
 from etab.errors import UnsupportedOptionError
+
+if TYPE_CHECKING:
+    from etab.backbones.image.networks import TorchBackbone
 
 _HALF = (0.5, 0.5, 0.5)
 
@@ -106,7 +109,7 @@ _CONTROLS = {
 }
 
 
-def _build(row: _Network) -> Any:
+def _build(row: _Network, size: int) -> Any:
     """Build a network, initialised at random from the current state of torch's generator."""
     if row.builder == "vgg16":
         import torchvision
@@ -116,7 +119,7 @@ def _build(row: _Network) -> Any:
 
     options: dict[str, Any] = {}
     if row.family == "vit":
-        options = {"img_size": row.size, "dynamic_img_size": False}
+        options = {"img_size": size, "dynamic_img_size": False}
     model = row.builder.removeprefix("timm/")
     return timm.create_model(
         model,
@@ -130,6 +133,7 @@ def _pretrained(
     name: str,
     row: _Network,
     initial: Mapping[str, Any],
+    size: int,
 ) -> Mapping[str, Any]:
     """Read the pretrained weights under the keys of the network.
 
@@ -137,6 +141,7 @@ def _pretrained(
         name: The backbone.
         row: Its row of ``_LEARNED``.
         initial: The state dict of the network as built.
+        size: Side of the input in pixels, to which the positions of a transformer are resampled.
     """
     from etab.backbones.weights import formats
 
@@ -150,7 +155,7 @@ def _pretrained(
     if row.family == "vit":
         from timm.layers.pos_embed import resample_abs_pos_embed
 
-        side = row.size // 14
+        side = size // 14
         grid = resample_abs_pos_embed(
             state["pos_embed"],
             [side, side],
@@ -161,7 +166,12 @@ def _pretrained(
     return formats.in_order(state, initial, name)
 
 
-def _load(name: str, seed: int | None, card: BackboneCard) -> Backbone:
+def _load_at(name: str, seed: int | None, card: BackboneCard, size: int) -> Backbone:
+    """Build the network for another input size."""
+    return _load(name, seed, replace(card, size=size)).at_size(size)
+
+
+def _load(name: str, seed: int | None, card: BackboneCard) -> TorchBackbone:
     """Build the network, with its pretrained weights or (seed given) at random initialisation."""
     import torch
 
@@ -170,9 +180,11 @@ def _load(name: str, seed: int | None, card: BackboneCard) -> Backbone:
     row = _LEARNED[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed or 0)
-        network = _build(row)
+        network = _build(row, card.size)
     if seed is None:
-        weights.load_strictly(network, _pretrained(name, row, network.state_dict()), name)
+        weights.load_strictly(
+            network, _pretrained(name, row, network.state_dict(), card.size), name
+        )
     if row.builder == "vgg16":
         taps = sequential_taps(network, row.indices, row.layers)
     else:
@@ -186,6 +198,10 @@ def _load_control(name: str, card: BackboneCard) -> Backbone:
     if name == "image_stats":
         return controls.ImageStats(card)
     return controls.PixelPCA(card)
+
+
+def _load_control_at(name: str, card: BackboneCard, size: int) -> Backbone:
+    return _load_control(name, replace(card, size=size))
 
 
 def _control_card(name: str, seed: int | None) -> BackboneCard:
@@ -204,7 +220,11 @@ def _control_card(name: str, seed: int | None) -> BackboneCard:
         licence="BSD-3-Clause",
         source="etab",
     )
-    return replace(draft, load=partial(_load_control, name, draft))
+    return replace(
+        draft,
+        load=partial(_load_control, name, draft),
+        load_at=partial(_load_control_at, name, draft),
+    )
 
 
 def _network_card(name: str, seed: int | None) -> BackboneCard:
@@ -240,7 +260,11 @@ def _network_card(name: str, seed: int | None) -> BackboneCard:
             twin=name,
             seed=seed,
         )
-    return replace(draft, load=partial(_load, name, seed, draft))
+    return replace(
+        draft,
+        load=partial(_load, name, seed, draft),
+        load_at=partial(_load_at, name, seed, draft),
+    )
 
 
 for _name in _LEARNED:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from etab.backbones.base import BackboneCard
 from etab.backbones.weights.index import digest
+from etab.errors import UnsupportedOptionError
 from etab.types import Features
 
 # Maps normalised frames (n, 3, h, w) to (layer, map (n, c, h, w), class token (n, c) or None).
@@ -69,6 +72,51 @@ class TorchBackbone:
         self._dtype = dtype
         return self
 
+    def at_size(self, size: int) -> TorchBackbone:
+        """Set the network to another input size, and check it with one blank picture.
+
+        Args:
+            size: Side of the input in pixels.
+
+        Returns:
+            The backbone itself. Its digest stays that of the weights as they were loaded.
+
+        Raises:
+            UnsupportedOptionError: The network cannot take pictures of this size.
+        """
+        refused = f"{self.card.name} cannot take pictures of {size} px"
+        try:
+            grids = self._grids_at(size)
+        except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+            raise UnsupportedOptionError(f"{refused}: {reason}") from error
+        if min(grids) < 2:
+            raise UnsupportedOptionError(
+                f"{refused}: its last layer would be one point. Take a larger size."
+            )
+        if any(size % side for side in grids):
+            stride = _deepest_stride(self.network, size, grids)
+            lower = max(1, size // stride) * stride
+            raise UnsupportedOptionError(
+                f"{refused}: its maps would not cover them exactly. Take a multiple of {stride} "
+                f"px, as {lower} or {lower + stride}."
+            )
+        self.card = replace(self.card, size=size)
+        self.network.requires_grad_(False)
+        return self
+
+    def _grids_at(self, size: int) -> list[int]:
+        """Set the input size, and return the shorter side of the map of each layer."""
+        network: Any = self.network
+        if hasattr(network, "set_input_size"):
+            with warnings.catch_warnings():
+                # timm resamples positions in ways that newer versions of torch advise against.
+                warnings.simplefilter("ignore", UserWarning)
+                network.set_input_size(img_size=(size, size))
+        with torch.inference_mode():
+            rows = self.taps(torch.zeros(1, 3, size, size))
+        return [min(grid.shape[2:]) for _, grid, _ in rows]
+
     def normalised(self, x: Tensor) -> Tensor:
         """Convert frames to the input of the network.
 
@@ -117,6 +165,14 @@ class TorchBackbone:
         for layer, grid, _ in self.taps(self.normalised(x)):
             averaged[layer] = grid.float().mean(dim=2).transpose(1, 2)
         return averaged
+
+
+def _deepest_stride(network: Any, size: int, grids: Sequence[int]) -> int:
+    """The largest stride of a network in pixels: as timm lists it, or from the maps of a size."""
+    stages = getattr(network, "feature_info", None)
+    if stages:
+        return max(int(stage["reduction"]) for stage in stages)
+    return max(1, round(size / min(grids)))
 
 
 def timm_taps(

@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from etab.backbones.base import IMAGENET, UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.weights import index as weights
 from etab.backbones.weights.fit import Fitted, find_weights, head_keys, load_file
 from etab.errors import UnsupportedOptionError, WeightsError
 from etab.registry import unknown
+
+if TYPE_CHECKING:
+    from etab.backbones.image.networks import TorchBackbone
 
 
 def _timm_config(model: str) -> Mapping[str, Any]:
@@ -85,6 +88,7 @@ def timm_card(
         name=name,
         title=model,
         load=partial(_load_timm, model, seed, state),
+        load_at=partial(_load_at, partial(_load_timm, model, seed, state)),
         size=int(shape[-1]),
         mean=tuple(config.get("mean") or IMAGENET[0]),
         std=tuple(config.get("std") or IMAGENET[1]),
@@ -118,7 +122,7 @@ def _load_timm(
     model: str,
     seed: int | None,
     state: Path | None,
-) -> Backbone:
+) -> TorchBackbone:
     """Build a timm network: pretrained, from a local file, or (seed given) randomly initialised."""
     import torch
 
@@ -128,6 +132,11 @@ def _load_timm(
     if state is not None:
         load_file(network, state, f"timm/{model}", head=head_keys(network.state_dict()))
     return _wrap_timm(model, network, seed)
+
+
+def _load_at(load: Callable[[], TorchBackbone], size: int) -> Backbone:
+    """Load a network and set its input to another size."""
+    return load().at_size(size)
 
 
 def image_weights(
@@ -169,7 +178,7 @@ def image_weights(
     return find_weights(content, initial, what, head=heads, take=take)
 
 
-def _wrap_timm(model: str, network: Any, seed: int | None) -> Backbone:
+def _wrap_timm(model: str, network: Any, seed: int | None) -> TorchBackbone:
     """Tap a timm network at its intermediates, the deepest one included."""
     from etab.backbones.image import taps as tapping
     from etab.backbones.image.networks import TorchBackbone, timm_taps
@@ -232,6 +241,7 @@ def torchvision_card(
         name=name,
         title=model,
         load=partial(_load_torchvision, name, seed, state),
+        load_at=partial(_load_at, partial(_load_torchvision, name, seed, state)),
         size=max(224, *smallest),
         layers=("-3", "-2", "-1"),
         strides=(8, 16, 32),
@@ -247,7 +257,7 @@ def _load_torchvision(
     name: str,
     seed: int | None,
     state: Path | None,
-) -> Backbone:
+) -> TorchBackbone:
     """Build a torchvision network: pretrained, from a local file, or randomly initialised."""
     import torch
     from torchvision import models
@@ -271,7 +281,7 @@ def _load_torchvision(
     return wrap_module(torchvision_card(name, seed), network)
 
 
-def wrap_module(card: BackboneCard, network: Any) -> Backbone:
+def wrap_module(card: BackboneCard, network: Any) -> TorchBackbone:
     """Tap a torch module at three of its blocks, the deepest one included.
 
     Args:

@@ -258,20 +258,22 @@ def _centre(frame: Array, size: int) -> Array:
 
 def resize_by_pillow(
     frame: Array,
-    size: int,
+    size: int | tuple[int, int],
     filter_name: str = "bilinear",
 ) -> Array:
-    """Resize to a square by a filter of Pillow, which averages when it shrinks.
+    """Resize by a filter of Pillow, which averages when it shrinks.
 
     Args:
         frame: uint8 (h, w).
-        size: Side of the square in pixels.
+        size: Side of a square in pixels, or (height, width).
         filter_name: One of ``PILLOW_FILTERS``.
 
     Returns:
-        uint8 (size, size).
+        uint8 (height, width).
     """
     from PIL import Image
 
+    height, width = (size, size) if isinstance(size, int) else size
+
     method = Image.Resampling[filter_name.upper()]
-    return np.array(Image.fromarray(frame).resize((size, size), method))
+    return np.array(Image.fromarray(frame).resize((width, height), method))

@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from etab.backbones.weights.recognise import is_pickle, is_torchscript, not_weights
+from etab.backbones.weights.recognise import is_cut_archive, is_pickle, is_torchscript, not_weights
 from etab.errors import EtabError, StorageError, WeightsError
 from etab.readers.regular import require_regular
 from etab.registry import unknown
@@ -278,6 +278,11 @@ def read_file(path: Path, *, trust: bool = False) -> Any:
             "its author, convert it once with `etab convert FILE weights.safetensors --trust`."
         ) from error
     except Exception as error:  # damaged archives and pickles raise errors of any type
+        if is_cut_archive(path):
+            raise WeightsError(
+                f"{path} was cut short or is damaged: its archive has no end after "
+                f"{path.stat().st_size} bytes. Download or copy the weights again."
+            ) from error
         raise WeightsError(f"{path} cannot be read as weights: {_first_line(error)}.") from error
 
 

@@ -73,6 +73,17 @@ def is_torchscript(path: Path) -> bool:
     return is_program and any(name.endswith("/constants.pkl") for name in names)
 
 
+def is_cut_archive(path: Path) -> bool:
+    """Whether a file begins as an archive of ``torch.save`` and lacks the list at its end.
+
+    Args:
+        path: A file.
+    """
+    with path.open("rb") as file:
+        begins = file.read(2) == b"PK"
+    return begins and not zipfile.is_zipfile(path)
+
+
 def is_pickle(path: Path) -> bool:
     """Whether a file begins with a complete pickle, or is an archive that may hold one.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from etab.metrics.inference import FoldDesign
 from etab.results import Predictions, Result
 from etab.tasks.codes import parse_code
@@ -24,7 +26,7 @@ def design_of(cell: Result, table: Predictions) -> FoldDesign:
         a time are not alike.
     """
     protocol = parse(cell.protocol)
-    n_fold = len(set(table.folds))
+    n_fold = _n_distinct(table.folds)
     code = parse_code(cell.task)
     within = code.dataset == code.test_dataset
     if within and protocol.sort in ("cv", "lodo"):
@@ -45,9 +47,9 @@ def _share_of_rotation(protocol: Protocol, table: Predictions) -> float:
     Rows do not count here: a task may train on recordings and test people. A table in which every
     patient is in every fold tells nothing of the training.
     """
-    fits = len(set(zip(table.repeats, table.folds, strict=True)))
+    fits = _n_distinct(table.repeats, table.folds)
     tested = _tests_of_people(table)
-    others = fits * len(set(table.patients)) - tested
+    others = fits * _n_distinct(table.patients) - tested
     if others <= 0:
         return UNKNOWN_SHARE
     if protocol.percent:
@@ -59,7 +61,13 @@ def _share_of_rotation(protocol: Protocol, table: Predictions) -> float:
 
 def _tests_of_people(table: Predictions) -> int:
     """Number of test patients, summed over the fits."""
-    return len(set(zip(table.repeats, table.folds, table.patients, strict=True)))
+    return _n_distinct(table.repeats, table.folds, table.patients)
+
+
+@lru_cache(maxsize=256)
+def _n_distinct(*columns: tuple[object, ...]) -> int:
+    """Number of different rows of some columns, counted once for the tables of all backbones."""
+    return len(set(zip(*columns, strict=True)))
 
 
 def _n_classes(table: Predictions) -> int:

@@ -19,6 +19,7 @@ from etab.metrics.inference import (
     paired_variances,
     precision_of,
 )
+from etab.metrics.shared import frozen
 from etab.results import Predictions, Result
 from etab.tasks.codes import parse_code
 from etab.types import Array, FloatArray
@@ -170,4 +171,4 @@ def patient_orders(codes: Sequence[str], backbone: str, tables: Tables) -> dict[
     for code in codes:
         dataset = parse_code(code).test_dataset
         patients.setdefault(dataset, set()).update(tables[backbone, code].patients)
-    return {dataset: np.array(sorted(names)) for dataset, names in patients.items()}
+    return {dataset: frozen(np.array(sorted(names))) for dataset, names in patients.items()}

@@ -39,11 +39,13 @@ from etab.leaderboard.sensitivity import (
 from etab.leaderboard.suites import Suite, Tasks, suite_named
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
+from etab.metrics.shared import frozen
 from etab.metrics.uncertainty import (
+    OVER_PATIENTS,
     percentile_interval,
     rank_intervals,
     resample_weights,
-    weighted,
+    weighted_together,
 )
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
@@ -369,12 +371,25 @@ def _resampled(
     if not order:
         return {}
     resamples = _resamples(min(order), contest.scored, contest.tables, seed, draws)
-    return {
-        backbone: _resampled_scores(
-            backbone, contest.scored, contest.tables, contest.tasks, resamples
+    totals = {backbone: np.zeros(draws) for backbone in order}
+    for code, share in contest.scored.items():
+        task = contest.tasks[code]
+        patients, weights = resamples[parse_code(code).test_dataset]
+        tables = [ScoredRows.of(contest.tables[backbone, code]) for backbone in order]
+        of_task = weighted_together(task.metric, tables, patients, weights)
+        for backbone, values in zip(order, of_task, strict=True):
+            _refuse_undefined(code, backbone, task.metric, values)
+            totals[backbone] += share * (values - task.low) / (task.high - task.low)
+    return totals
+
+
+def _refuse_undefined(code: str, backbone: str, metric: str, values: FloatArray) -> None:
+    undefined = int((~np.isfinite(values)).sum())
+    if undefined > _MOST_UNDEFINED * len(values):
+        raise UndefinedError(
+            f"{code} with {backbone}: {metric} does not exist in {undefined} of {len(values)} "
+            "resamples of patients; there are too few of one class to rank on it."
         )
-        for backbone in order
-    }
 
 
 def _resamples(
@@ -391,29 +406,9 @@ def _resamples(
     resamples: dict[str, tuple[Array, IntArray]] = {}
     for dataset, names in patients.items():
         rng = np.random.default_rng([seed, *dataset.encode()])
-        resamples[dataset] = (np.array(sorted(names)), resample_weights(len(names), draws, rng))
+        order = frozen(np.array(sorted(names)))
+        resamples[dataset] = (order, resample_weights(len(names), draws, rng))
     return resamples
-
-
-def _resampled_scores(
-    backbone: str, scored: Mapping[str, float], tables: Tables, tasks: Tasks, resamples: Resamples
-) -> FloatArray:
-    """The score of a backbone under each resample: (draws,)."""
-    total: FloatArray | float = 0.0
-    for code, share in scored.items():
-        task = tasks[code]
-        table = tables[backbone, code]
-        order, weights = resamples[parse_code(code).test_dataset]
-        values = weighted(task.metric, ScoredRows.of(table), order, weights)
-        undefined = int((~np.isfinite(values)).sum())
-        if undefined > _MOST_UNDEFINED * len(values):
-            raise UndefinedError(
-                f"{code} with {backbone}: {task.metric} does not exist in {undefined} of "
-                f"{len(values)} resamples of patients; there are too few of one class to rank on "
-                "it."
-            )
-        total = total + share * (values - task.low) / (task.high - task.low)
-    return np.asarray(total, dtype=np.float64)
 
 
 def raw2022(task: Task, cell: Result) -> float:
@@ -448,7 +443,7 @@ def _ranked_row(
     precise = {code: share for code, share in contest.suite.precision_shares().items() if share > 0}
     has_precise = bool(precise) and contest.has_all(backbone, list(precise))
     twin = f"random/{backbone}"
-    interval = percentile_interval(point, draws, level=_LEVEL, method="bootstrap over patients")
+    interval = percentile_interval(point, draws, level=_LEVEL, method=OVER_PATIENTS)
     return BoardRow(
         backbone=backbone,
         etab=point,

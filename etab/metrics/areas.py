@@ -19,7 +19,8 @@ from etab.types import Array, FloatArray, IntArray
 _BLOCK = 128  # rows whose weights are added up by one matrix product
 _NUMBERS = 1 << 18  # weights of rows that are converted at once: they stay in the cache
 _FEWEST_DRAWS = 64
-_EXACT = 1 << 24  # whole numbers up to here are exact in float32
+EXACT = 1 << 24
+"""Whole numbers up to here are exact in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,14 +234,14 @@ def _weights_of_rows(
     """
     whole = weights.dtype.kind == "u" and weights.size > 0
     largest = int(weights.max()) if whole else 0
-    few_pairs = 2 * len(positives) * len(negatives) * largest**2 < _EXACT
+    few_pairs = 2 * len(positives) * len(negatives) * largest**2 < EXACT
     rows = len(positives) + len(negatives)
     step = max(_NUMBERS // max(rows, 1), _FEWEST_DRAWS)
     for start in range(0, weights.shape[1], step):
         chunk = slice(start, start + step)
         high = np.take(weights[:, chunk], positives, axis=0)
         low = np.take(weights[:, chunk], negatives, axis=0)
-        if whole and (few_pairs or 2 * _most_pairs(high, low) < _EXACT):
+        if whole and (few_pairs or 2 * _most_pairs(high, low) < EXACT):
             yield chunk, high.astype(np.float32), low.astype(np.float32)
         else:
             yield chunk, high.astype(np.float64), low.astype(np.float64)

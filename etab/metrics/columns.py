@@ -21,6 +21,7 @@ from functools import lru_cache
 import numpy as np
 
 from etab.errors import UndefinedError
+from etab.metrics.shared import distinct, frozen, parts_of, parts_of_both, taken
 from etab.results import Predictions
 from etab.types import Array, FloatArray, IntArray, Kind
 
@@ -91,41 +92,36 @@ class ScoredRows:
     def select(self, rows: Array) -> ScoredRows:
         """Return some of the rows, by a boolean mask (n,) or by indexes, which may repeat."""
         columns = {name: values[rows] for name, values in self.columns.items()}
-        folds = None if self.folds is None else self.folds[rows]
-        repeats = None if self.repeats is None else self.repeats[rows]
-        return ScoredRows(self.kind, columns, self.patients[rows], folds, repeats)
+        folds = None if self.folds is None else taken(self.folds, rows)
+        repeats = None if self.repeats is None else taken(self.repeats, rows)
+        return ScoredRows(self.kind, columns, taken(self.patients, rows), folds, repeats)
 
     def of_repeats(self) -> list[IntArray]:
         """Indexes of the rows of each repeat, in the order of the repeats."""
-        if self.repeats is None or (self.repeats == self.repeats[:1]).all():
+        if self.repeats is None:
             return [np.arange(len(self))]
-        return [np.flatnonzero(self.repeats == repeat) for repeat in np.unique(self.repeats)]
+        return parts_of(self.repeats)
 
     def of_folds(self) -> list[IntArray]:
         """Indexes of the rows of each fold of each repeat."""
         if self.folds is None:
             return self.of_repeats()
-        parts = []
-        for of_repeat in self.of_repeats():
-            names, of_row = np.unique(self.folds[of_repeat], return_inverse=True)
-            parts += [of_repeat[of_row == fold] for fold in range(len(names))]
-        return parts
+        if self.repeats is None:
+            return parts_of(self.folds)
+        return parts_of_both(self.repeats, self.folds)
 
 
 @lru_cache(maxsize=256)
 def _array_of(values: tuple[str, ...] | tuple[int, ...]) -> Array:
     """The values as an array, made once for the tables of all backbones; it is read-only."""
-    array = np.array(values)
-    array.setflags(write=False)
-    return array
+    return frozen(np.array(values))
 
 
 @lru_cache(maxsize=256)
 def _codes_of(values: tuple[str, ...]) -> IntArray:
     """The index of each value among the sorted distinct ones, made once for all backbones."""
     _, codes = np.unique(np.array(values), return_inverse=True)
-    codes.setflags(write=False)
-    return codes
+    return frozen(codes)
 
 
 def n_classes(kind: Kind, columns: Columns) -> int:
@@ -207,5 +203,5 @@ def per_patient(values: FloatArray, patients: Array) -> tuple[Array, FloatArray]
     Returns:
         The sorted names (patients,) and the means (patients,).
     """
-    names, inverse, counts = np.unique(patients, return_inverse=True, return_counts=True)
+    names, inverse, counts = distinct(patients)
     return names, np.bincount(inverse, weights=values) / counts

@@ -19,11 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 
 from etab.metrics.columns import ScoredRows
+from etab.metrics.shared import frozen, taken
 from etab.types import Array, FloatArray, IntArray
 
 _TILE = 256  # patients and draws that are converted to float64 at once: they stay in the cache
@@ -61,11 +63,11 @@ class Units:
     @classmethod
     def single_rows(cls, n: int) -> Units:
         """Make each of n rows a unit of its own."""
-        return cls(np.arange(n), n)
+        return cls(_row_numbers(n), n)
 
     def select(self, rows: Array) -> Units:
         """Keep some of the rows, by a boolean mask (n,) or by indexes; the units stay."""
-        return Units(self.of_row[rows], self.n)
+        return Units(taken(self.of_row, rows), self.n)
 
     def totals(self, columns: Sequence[Array]) -> FloatArray:
         """Add up columns (n,) over the rows of each unit: (units, columns)."""
@@ -74,6 +76,12 @@ class Units:
             for column in columns
         ]
         return np.stack(parts, axis=1)
+
+
+@lru_cache(maxsize=256)
+def _row_numbers(n: int) -> IntArray:
+    """The numbers 0 to n - 1, the same array for all tables of n rows."""
+    return frozen(np.arange(n))
 
 
 class Form(Protocol):

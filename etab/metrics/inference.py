@@ -22,6 +22,7 @@ from etab.errors import UndefinedError
 from etab.metrics.base import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.metrics.forms import Units
+from etab.metrics.shared import distinct, positions
 from etab.types import Array, FloatArray
 
 
@@ -172,12 +173,12 @@ def precision_of(metric: str, rows: ScoredRows, order: Array, design: FoldDesign
         UndefinedError: Where there are fewer than two patients, or the metric does not exist
             without one of them.
     """
-    present = np.unique(rows.patients)
+    present, _, _ = distinct(rows.patients)
     if len(present) < 2:
         raise UndefinedError(
             f"{metric}: noise over patients needs at least two of them, got {len(present)}."
         )
-    columns = np.searchsorted(order, present)
+    columns = positions(order, present)
     repeats = rows.of_repeats()
     people = np.zeros((len(repeats), len(order)))
     folds = np.full((len(repeats), design.n_fold), np.nan)
@@ -197,7 +198,7 @@ def _moved_by(metric: str, rows: ScoredRows, patients: Array) -> FloatArray:
     9(3), 1981).
     """
     n = len(patients)
-    units = Units(np.searchsorted(patients, rows.patients), n)
+    units = Units(positions(patients, rows.patients), n)
     values = METRICS[metric].prepared(rows, units).without_each()
     missing = np.flatnonzero(~np.isfinite(values))
     if len(missing):
@@ -364,7 +365,7 @@ def paired_test(
         >>> test.difference, round(test.p, 3)
         (1.0, 0.041)
     """
-    order = np.unique(a.patients)
+    order, _, _ = distinct(a.patients)
     division = design or FoldDesign(
         n_fold=_most_folds(a), repeats=len(a.of_repeats()), test_share=0
     )

@@ -5,14 +5,17 @@ A run writes it into the record, ``etab rescore`` computes it anew, and a board 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
+from etab.errors import UndefinedError
 from etab.metrics import uncertainty
 from etab.metrics.columns import ScoredRows
+from etab.metrics.shared import distinct
 from etab.results import Predictions
-from etab.types import IntArray
+from etab.types import FloatArray, IntArray
 
 BOOTSTRAPS = 2000
 LEVEL = 0.95
@@ -61,6 +64,53 @@ def interval_of(
     draw = _resamples if n_patients <= _SHARED_UP_TO else _resamples.__wrapped__
     resamples = draw(task, seed, n_patients)
     return uncertainty.resampled(metric, ScoredRows.of(table), resamples, level=LEVEL)
+
+
+def intervals_together(
+    task: str,
+    metric: str,
+    seed: int,
+    cells: Sequence[tuple[float, Predictions]],
+) -> list[uncertainty.ConfidenceInterval | UndefinedError]:
+    """Compute ``interval_of`` for the tables of several backbones at once.
+
+    Args:
+        task: Code of the task; with the seed it decides the resamples.
+        metric: The metric of the task.
+        seed: Seed of the cells.
+        cells: Value of the metric and predictions of each cell.
+
+    Returns:
+        The interval of each cell, or why there is none.
+    """
+    by_patients: dict[tuple[str, ...], list[int]] = {}
+    for number, (_, table) in enumerate(cells):
+        by_patients.setdefault(table.patients, []).append(number)
+    intervals: dict[int, uncertainty.ConfidenceInterval | UndefinedError] = {}
+    for numbers in by_patients.values():
+        tables = [ScoredRows.of(cells[number][1]) for number in numbers]
+        order, _, _ = distinct(tables[0].patients)
+        draw = _resamples if len(order) <= _SHARED_UP_TO else _resamples.__wrapped__
+        try:
+            resamples = draw(task, seed, len(order))
+            of_tables = uncertainty.weighted_together(metric, tables, order, resamples)
+        except UndefinedError as error:
+            intervals |= dict.fromkeys(numbers, error)
+            continue
+        for number, draws in zip(numbers, of_tables, strict=True):
+            intervals[number] = _interval_or_reason(cells[number][0], draws)
+    return [intervals[number] for number in range(len(cells))]
+
+
+def _interval_or_reason(
+    value: float, draws: FloatArray
+) -> uncertainty.ConfidenceInterval | UndefinedError:
+    try:
+        return uncertainty.percentile_interval(
+            value, draws, level=LEVEL, method=uncertainty.OVER_PATIENTS
+        )
+    except UndefinedError as error:
+        return error
 
 
 @lru_cache(maxsize=64)

@@ -9,6 +9,7 @@ from etab.errors import UndefinedError
 from etab.metrics.base import metric_of_patients
 from etab.metrics.columns import ScoredRows
 from etab.metrics.forms import Form, Units, mean_of
+from etab.metrics.shared import distinct
 from etab.types import Array, FloatArray, Kind
 
 MASK_COLUMNS = ("dice", "jaccard", "hd95", "msd")
@@ -94,11 +95,7 @@ def _percentile95(values: FloatArray) -> float:
 
 def _mean_over_patients(rows: ScoredRows, units: Units, name: str) -> Form:
     """Mean over patients of the mean over their frames."""
-    _, inverse, counts = np.unique(
-        rows.patients,
-        return_inverse=True,
-        return_counts=True,
-    )
+    _, inverse, counts = distinct(rows.patients)
     return mean_of(rows[name], units, 1 / counts[inverse])
 
 

@@ -14,7 +14,12 @@ from etab.errors import UndefinedError
 from etab.metrics.base import METRICS
 from etab.metrics.columns import Columns, ScoredRows
 from etab.metrics.forms import Units
+from etab.metrics.shared import distinct, positions
+from etab.metrics.together import draws_together
 from etab.types import Array, FloatArray, IntArray, Kind
+
+OVER_PATIENTS = "bootstrap over patients"
+"""Name of the intervals by resampling patients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +82,32 @@ def weighted(
     Returns:
         (draws,) values, NaN where the metric does not exist in that resample.
     """
-    units = Units(np.searchsorted(order, rows.patients), len(order))
+    units = Units(positions(order, rows.patients), len(order))
     return METRICS[metric].prepared(rows, units).draws(np.asarray(weights).T)
+
+
+def weighted_together(
+    metric: str,
+    tables: Sequence[ScoredRows],
+    order: Array,
+    weights: IntArray,
+) -> list[FloatArray]:
+    """Compute ``weighted`` for the tables of several backbones at once.
+
+    Args:
+        metric: Its name in ``METRICS``.
+        tables: Prediction tables of the same patients.
+        order: The sorted names of the patients that the weights are of.
+        weights: (draws, patients), how often each patient was drawn.
+
+    Returns:
+        (draws,) values of each table.
+    """
+    forms = []
+    for rows in tables:
+        units = Units(positions(order, rows.patients), len(order))
+        forms.append(METRICS[metric].prepared(rows, units))
+    return draws_together(forms, np.asarray(weights).T)
 
 
 def percentile_interval(
@@ -169,12 +198,13 @@ def resampled(
         level: Level of the interval, 0 to 1.
     """
     value = METRICS[metric].value(rows)
-    draws = weighted(metric, rows, np.unique(rows.patients), weights)
+    order, _, _ = distinct(rows.patients)
+    draws = weighted(metric, rows, order, weights)
     return percentile_interval(
         value,
         draws,
         level=level,
-        method="bootstrap over patients",
+        method=OVER_PATIENTS,
     )
 
 

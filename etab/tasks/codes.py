@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -39,6 +39,10 @@ class _Letters(Mapping[str, str]):
 
     def __getitem__(self, letter: str) -> str:
         return self._by_letter()[letter]
+
+    def items(self) -> ItemsView[str, str]:
+        """Return all pairs, read from the cards once."""
+        return self._by_letter().items()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._by_letter())
@@ -127,7 +131,8 @@ def parse_code(text: str) -> Code:
     category, index, view, dataset, test = match.groups()
     if view not in VIEW_CODES:
         raise unknown("view code", view, VIEW_CODES)
+    names = dict(DATASET_CODES.items())
     for letter in (dataset, test or dataset):
-        if letter not in DATASET_CODES:
-            raise unknown("dataset code", letter, DATASET_CODES)
-    return Code(category, int(index), view, DATASET_CODES[dataset], DATASET_CODES[test or dataset])
+        if letter not in names:
+            raise unknown("dataset code", letter, names)
+    return Code(category, int(index), view, names[dataset], names[test or dataset])

@@ -128,8 +128,8 @@ FAULTS = [
     Fault(
         "folds: repeats are averaged before ranking",
         "etab/metrics/columns.py",
-        "        for of_repeat in self.of_repeats():\n            names",
-        "        for of_repeat in [np.arange(len(self))]:\n            names",
+        "        return parts_of_both(self.repeats, self.folds)\n",
+        "        return parts_of(self.folds)\n",
         WITHIN,
     ),
     Fault(

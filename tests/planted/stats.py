@@ -127,7 +127,7 @@ FAULTS = [
     Fault(
         "numbers of pairs beyond float32",
         "etab/metrics/areas.py",
-        "if whole and (few_pairs or 2 * _most_pairs(high, low) < _EXACT):",
+        "if whole and (few_pairs or 2 * _most_pairs(high, low) < EXACT):",
         "if whole:",
         FORMS,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from etab.leaderboard.admission.findings import Finding, Verdict
 from etab.leaderboard.admission.masks import other_masks
 from etab.leaderboard.admission.plausibility import AdmittedEntry, implausible
 from etab.leaderboard.admission.ranges import out_of_range
-from etab.leaderboard.admission.record import contradictions
+from etab.leaderboard.admission.record import contradictions, wrong_intervals
 from etab.leaderboard.suites import Tasks
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
@@ -79,9 +79,7 @@ def admit(
         The accepted results, their predictions, and the findings.
     """
     files = record_files(folder)
-    findings = [
-        Finding(Verdict.REFUSED, path, "", "", reason) for path, reason in files.refused.items()
-    ]
+    reasons = dict(files.refused)
     others: list[Result] = []
     entries: dict[Path, AdmittedEntry] = {}
     for path in files.records:
@@ -92,8 +90,12 @@ def admit(
                 continue
             entries[path] = _checked(result, tasks[result.task], folder)
         except EtabError as error:
-            reason = _without_path(str(error), path)
-            findings.append(Finding(Verdict.REFUSED, path, "", "", reason))
+            reasons[path] = _without_path(str(error), path)
+    for path, reason in _of_wrong_intervals(entries).items():
+        entries.pop(path)
+        reasons[path] = reason
+    order = [*files.refused, *[path for path in files.records if path in reasons]]
+    findings = [Finding(Verdict.REFUSED, path, "", "", reasons[path]) for path in order]
     other_heads = [entries.pop(path).result for path in _second_heads(entries)]
     for refused in (_two_networks, _mixtures, _twins_of_nobody):
         for path, reason in refused(entries).items():
@@ -128,8 +130,26 @@ def _checked(result: Result, task: Task, folder: Path) -> AdmittedEntry:
         masks = other_masks(result, table, folder)
         reasons = [masks] if masks else contradictions(result, table, task)
     if reasons:
-        raise ResultError(f"{_cell(result)}: {'; '.join(reasons[:3])}")
+        raise ResultError(_refusal(result, reasons))
     return AdmittedEntry(result, table, task)
+
+
+def _of_wrong_intervals(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
+    """Results whose intervals do not follow from their predictions.
+
+    Resampling the patients takes longer than everything else, so it is done for all backbones of a
+    task together.
+    """
+    cells = [(entry.result, entry.table) for entry in entries.values()]
+    refused: dict[Path, str] = {}
+    for path, reasons in zip(entries, wrong_intervals(cells), strict=True):
+        if reasons:
+            refused[path] = _without_path(_refusal(entries[path].result, reasons), path)
+    return refused
+
+
+def _refusal(result: Result, reasons: Sequence[str]) -> str:
+    return f"{_cell(result)}: {'; '.join(reasons[:3])}"
 
 
 def _cell(result: Result) -> str:

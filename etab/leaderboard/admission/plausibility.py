@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -100,15 +101,20 @@ def _other_identity(result: Result) -> Iterator[str]:
 
 
 def _is_constant(table: Predictions) -> bool:
-    folds = np.array(table.folds)
     predictions = _prediction_columns(table)
     if len(table.items) < _FEWEST_ROWS or table.kind in (Kind.MASK, Kind.STATES):
         return False
-    for fold in np.unique(folds):
-        of_fold = folds == fold
-        if any(np.ptp(column[of_fold]) > 0 for column in predictions):
-            return False
-    return True
+    folds = _rows_of_folds(table.folds)
+    return all(np.ptp(column[of_fold]) == 0 for of_fold in folds for column in predictions)
+
+
+@lru_cache(maxsize=256)
+def _rows_of_folds(folds: tuple[str, ...]) -> list[IntArray]:
+    """The rows of each fold, found once for the tables of all backbones."""
+    rows: dict[str, list[int]] = {}
+    for row, fold in enumerate(folds):
+        rows.setdefault(fold, []).append(row)
+    return [np.array(of_fold) for of_fold in rows.values()]
 
 
 def _prediction_columns(table: Predictions) -> list[FloatArray]:
@@ -126,8 +132,14 @@ def _vector(entry: AdmittedEntry, items: Array) -> FloatArray:
 
 def _order(table: Predictions, items: Array) -> IntArray:
     """The index of the row of each item."""
-    index = {item: i for i, item in enumerate(table.items)}
-    return np.array([index[item] for item in items])
+    return _order_of(table.items, tuple(items.tolist()))
+
+
+@lru_cache(maxsize=64)
+def _order_of(items: tuple[str, ...], wanted: tuple[str, ...]) -> IntArray:
+    """The index of each wanted item, found once for the tables of all backbones."""
+    index = {item: i for i, item in enumerate(items)}
+    return np.array([index[item] for item in wanted])
 
 
 def _same_rows(entries: Mapping[str, AdmittedEntry]) -> dict[str, AdmittedEntry]:
@@ -151,13 +163,12 @@ def _copies(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[C
     norms = np.linalg.norm(residuals, axis=1, keepdims=True)
     scaled = residuals / np.where(norms > 0, norms, np.inf)
     correlation = scaled @ scaled.T
-    for i, name in enumerate(names):
-        for j, other in enumerate(names[:i]):
-            if correlation[i, j] > COPY_CORRELATION and not _both_controls(name, other):
-                yield (
-                    (name, code),
-                    f"its predictions are those of {other} (correlation {correlation[i, j]:.6f})",
-                )
+    for i, j in np.argwhere(np.tril(correlation > COPY_CORRELATION, -1)).tolist():
+        if not _both_controls(names[i], names[j]):
+            yield (
+                (names[i], code),
+                f"its predictions are those of {names[j]} (correlation {correlation[i, j]:.6f})",
+            )
 
 
 def _both_controls(name: str, other: str) -> bool:

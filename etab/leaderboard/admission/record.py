@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from etab.errors import EtabError
+from etab.errors import EtabError, UndefinedError
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows, class_scores
-from etab.metrics.intervals import LEVEL, interval_of
+from etab.metrics.intervals import LEVEL, intervals_together
+from etab.metrics.uncertainty import ConfidenceInterval
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
 from etab.types import Array, IntArray, Kind
@@ -27,6 +28,8 @@ def contradictions(
 ) -> list[str]:
     """List what a record states and its predictions or its task do not support.
 
+    The interval is not among it: ``wrong_intervals`` checks those of many records at once.
+
     Args:
         result: The record.
         table: Its predictions.
@@ -35,7 +38,7 @@ def contradictions(
     Returns:
         One sentence for each statement that cannot be true; empty for an honest record.
     """
-    reasons = [
+    return [
         *_task(result, table, task),
         *_identity(result),
         *_counts(result, table),
@@ -44,8 +47,28 @@ def contradictions(
         *_people_in_folds(table),
         *_decisions(result, table),
     ]
-    # Resampling the patients takes longer than everything else together.
-    return reasons or list(_interval(result, table))
+
+
+def wrong_intervals(cells: Sequence[tuple[Result, Predictions]]) -> list[list[str]]:
+    """List what records state of their intervals and their predictions do not support.
+
+    Args:
+        cells: Records that state nothing else that cannot be true, with their predictions.
+
+    Returns:
+        For each record its reasons, empty for an honest one.
+    """
+    by_resamples: dict[tuple[str, str, int], list[int]] = {}
+    for number, (result, _) in enumerate(cells):
+        key = (result.task, result.metric, result.seed)
+        by_resamples.setdefault(key, []).append(number)
+    reasons: dict[int, list[str]] = {}
+    for (task, metric, seed), numbers in by_resamples.items():
+        values = [(cells[number][0].value, cells[number][1]) for number in numbers]
+        intervals = intervals_together(task, metric, seed, values)
+        for number, interval in zip(numbers, intervals, strict=True):
+            reasons[number] = list(_interval(cells[number][0], interval))
+    return [reasons[number] for number in range(len(cells))]
 
 
 def _task(result: Result, table: Predictions, task: Task) -> Iterator[str]:
@@ -85,15 +108,12 @@ def _counts(result: Result, table: Predictions) -> Iterator[str]:
             yield f"{tested[0]} is listed as lost and is among its predictions"
 
 
-def _interval(result: Result, table: Predictions) -> Iterator[str]:
+def _interval(result: Result, interval: ConfidenceInterval | UndefinedError) -> Iterator[str]:
     if result.level != LEVEL:
         yield f"its interval has level {result.level:g}; every interval on a board is of {LEVEL:g}"
-    try:
-        interval = interval_of(result.task, result.metric, result.seed, table)
-    except EtabError as error:
-        yield f"its predictions give no interval: {error}"
-        return
-    if not (_equal(result.low, interval.low) and _equal(result.high, interval.high)):
+    if isinstance(interval, UndefinedError):
+        yield f"its predictions give no interval: {interval}"
+    elif not (_equal(result.low, interval.low) and _equal(result.high, interval.high)):
         yield (
             f"it says that its interval is {result.low:.6g} to {result.high:.6g}; its predictions "
             f"give {interval.low:.6g} to {interval.high:.6g}"

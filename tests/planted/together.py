@@ -1,0 +1,44 @@
+"""Faults of metrics of many tables at once, and of facts that tables share."""
+
+from tests.faults import Fault
+
+TESTS = ("tests/metrics/test_together.py",)
+FILE = "etab/metrics/together.py"
+
+FAULTS = [
+    Fault(
+        "together: rows of another truth share a layout",
+        FILE,
+        "key = tuple(block.layout.key for block in blocks)",
+        "key = tuple(() for block in blocks)",
+        TESTS,
+    ),
+    Fault(
+        "together: ties are right",
+        FILE,
+        "twice += rank < part.upper[:, None]",
+        "twice += rank < part.lower[:, None]",
+        TESTS,
+    ),
+    Fault(
+        "together: float32 for any number of pairs",
+        FILE,
+        " and 2 * of_block.max(initial=0) < EXACT:",
+        ":",
+        TESTS,
+    ),
+    Fault(
+        "together: rows of one patient overwrite each other",
+        FILE,
+        "if _differ(rows) and _differ(columns):",
+        "if True:",
+        TESTS,
+    ),
+    Fault(
+        "shared: facts of arrays that change are kept",
+        "etab/metrics/shared.py",
+        "return not array.flags.writeable and array.base is None",
+        "return True",
+        TESTS,
+    ),
+]

@@ -90,6 +90,13 @@ def leaderboard_command(
         bool,
         typer.Option("--with-seen", help="Rank backbones that were pretrained on test data, too."),
     ] = False,
+    precision: Annotated[
+        list[str],
+        typer.Option(
+            help="A precision with a backend, such as bf16-openvino, whose results are ranked "
+            "beside those of fp32 and bf16. May be given several times."
+        ),
+    ] = [],  # noqa: B006
     seed: Annotated[int, typer.Option(min=0, help="Seed of the results and resamples.")] = 0,
     variants: Annotated[
         list[Path],
@@ -127,6 +134,7 @@ def leaderboard_command(
         category_weights=weights(category_weight),
         variants=tuple(variants),
         with_seen=with_seen,
+        precisions=tuple(precision),
     )
     with _joined(folders, with_published) as (folder, holders):
         own = use_results(folder)
@@ -148,6 +156,7 @@ def leaderboard_command(
                     "--with-seen": with_seen,
                     "--with-examples": with_examples,
                     "--variants": bool(variants),
+                    "--precision": bool(precision),
                 }
             )
             _plain_table(folder, folders[0], protocol, seed, markdown, csv)
@@ -177,6 +186,7 @@ class _Choice:
     category_weights: Mapping[str, float]
     variants: tuple[Path, ...]
     with_seen: bool
+    precisions: tuple[str, ...]
 
 
 def _memory(folder: Path, choice: _Choice) -> BoardMemory:
@@ -211,6 +221,7 @@ def _ranked(folder: Path, choice: _Choice, own: Sequence[Description]) -> Board 
         category_weights=choice.category_weights,
         variants=choice.variants,
         with_seen=choice.with_seen,
+        precisions=choice.precisions,
     )
 
 

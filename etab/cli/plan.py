@@ -41,7 +41,11 @@ def plan_command(
     ] = None,
     device: DeviceOption = "cpu",
     precision: Annotated[
-        str, typer.Option(help="Precision of the backbone: auto, fp32 or bf16.")
+        str,
+        typer.Option(
+            help="Precision of the backbone: auto, fp32, bf16, or one of these with a backend "
+            "(fused, compile, openvino, onnx), as bf16-openvino."
+        ),
     ] = "auto",
     data: DataOption = None,
     measure: Annotated[

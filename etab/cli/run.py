@@ -93,7 +93,11 @@ def run_command(
     ] = 0,
     device: DeviceOption = "cpu",
     precision: Annotated[
-        str, typer.Option(help="Precision of the backbone: auto, fp32 or bf16.")
+        str,
+        typer.Option(
+            help="Precision of the backbone: auto, fp32, bf16, or one of these with a backend "
+            "(fused, compile, openvino, onnx), as bf16-openvino."
+        ),
     ] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and draws.")] = 0,
     data: DataOption = None,

@@ -28,6 +28,8 @@ from etab.features.store import (
     FrameFeatures,
     FrameKey,
     ahead,
+    placed,
+    precision_facts,
     resolve_precision,
 )
 from etab.storage.releases import release_version
@@ -148,7 +150,7 @@ def _settings(card: BackboneCard, precision: str) -> dict[str, Any]:
         "mean": list(card.mean),
         "std": list(card.std),
         "interpolation": _interpolation(card),
-        "precision": precision,
+        **precision_facts(precision),
         "layers": list(card.layers),
     }
 
@@ -175,7 +177,7 @@ def frame_features(
         card: The backbone.
         cache: Folder of the feature cache; None stores nothing.
         device: The device, as torch names it.
-        precision: "auto", "fp32" or "bf16".
+        precision: "auto", or one of ``etab.precisions.NAMED``.
         batch_size: Frames that are embedded at once; None is 32 on a processor, else 128.
         progress: Called with (rows done, rows in all).
         maps: Whether feature maps are stored.
@@ -195,7 +197,7 @@ def frame_features(
     n = batch_size or (32 if device == "cpu" else 128)
 
     def compute(backbone: Any, folder: Path | None) -> Batches:
-        prepared = backbone.to(device, kind)
+        prepared = placed(backbone, device, kind)
         if over is None:
             reading = _FrameBatches(source, frames, card, n)
             embed = prepared if card.fit == SQUASH else OnFrames(prepared, reading.boxes())

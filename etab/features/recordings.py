@@ -41,7 +41,14 @@ from etab.features.base import Embedding, register_input
 from etab.features.entries import Computed, OnRows
 from etab.features.fit import require_squash
 from etab.features.series_files import BEAT, CollectedSeries, Layers, load_series
-from etab.features.store import EntryKeys, FeatureStore, FrameFeatures, ahead
+from etab.features.store import (
+    EntryKeys,
+    FeatureStore,
+    FrameFeatures,
+    ahead,
+    placed,
+    precision_facts,
+)
 from etab.features.window_batches import WindowKey
 from etab.features.windows import Windows, sound_precision
 from etab.sounds.envelopes import KINDS, envelopes
@@ -195,7 +202,7 @@ def series_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
         "backbone_version": card.version,
         "backbone": card.name,
         "modality": card.modality,
-        "precision": precision,
+        **precision_facts(precision),
         "width": WIDTH,
     }
     if card.modality == "image":
@@ -266,7 +273,7 @@ def recording_series(
     def compute(backbone: Any, folder: Path | None) -> Computed:
         if is_constant:
             return CollectedSeries.of(_held(source, records))
-        read_layers = partial(_layers, card, backbone.to(device, kind), device, n)
+        read_layers = partial(_layers, card, placed(backbone, device, kind), device, n)
         collected = CollectedSeries(folder)
         collected.add_all(_each(source, records, read_layers, progress))
         return collected

@@ -27,12 +27,13 @@ from etab.features.entries import (
     remove_parts,
     write_entry,
 )
+from etab.precisions import AUTO, NAMED, parts, refuse_backend
 from etab.storage.atomic import write_atomically
 from etab.storage.claims import claimed
 from etab.storage.releases import release_version
 from etab.types import Array, Features, Record
 
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = (AUTO, *NAMED)
 
 
 FrameKey = tuple[Record, int]
@@ -56,6 +57,10 @@ LIBRARIES = (
     "SimpleITK",
     "soundfile",
 )
+
+
+BACKEND_PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
+"""The package of each backend that is not torch itself."""
 
 
 # Libraries that make and read the networks of a source, beside those in LIBRARIES.
@@ -111,12 +116,12 @@ def resolve_precision(precision: str, card: BackboneCard, device: str) -> str:
     """Resolve "auto": bf16 for a learned backbone on hardware that computes in bf16, else fp32.
 
     Args:
-        precision: "auto", "fp32" or "bf16".
+        precision: "auto", or one of ``etab.precisions.NAMED``.
         card: The backbone. One that is not learned always computes in fp32.
         device: The device, as torch names it.
 
     Returns:
-        "fp32" or "bf16".
+        One of ``etab.precisions.NAMED``.
 
     Raises:
         UnsupportedOptionError: The precision is unknown.
@@ -127,9 +132,51 @@ def resolve_precision(precision: str, card: BackboneCard, device: str) -> str:
         )
     if not card.learned or card.source in ("callable", "vectors"):
         return "fp32"
-    if precision != "auto":
+    if precision != AUTO:
+        if card.clip is not None:
+            refuse_backend(card.name, precision)
         return precision
     return "bf16" if has_bf16(device) else "fp32"
+
+
+def placed(backbone: Any, device: str, precision: str) -> Any:
+    """Move a backbone to a device and a precision.
+
+    Args:
+        backbone: A loaded backbone.
+        device: The device, as torch names it.
+        precision: One of ``etab.precisions.NAMED``.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        UnsupportedOptionError: The backbone does not compute in the precision.
+    """
+    if not getattr(backbone, "has_backends", False):
+        name = getattr(getattr(backbone, "card", None), "name", type(backbone).__name__)
+        refuse_backend(name, precision)
+    return backbone.to(device, precision)
+
+
+def precision_facts(precision: str) -> dict[str, str]:
+    """Facts of a precision that enter the key of features.
+
+    Args:
+        precision: One of ``etab.precisions.NAMED``.
+
+    Returns:
+        The precision, and the version of a backend that is a package of its own.
+
+    Example:
+        >>> precision_facts("bf16")
+        {'precision': 'bf16'}
+    """
+    _, backend = parts(precision)
+    package = BACKEND_PACKAGES.get(backend)
+    if package is None:
+        return {"precision": precision}
+    return {"precision": precision, "backend": f"{package} {release_version(package)}"}
 
 
 def ahead(parts: Sequence[_T], read: Callable[[_T], Array]) -> Iterator[Array]:

@@ -24,10 +24,11 @@ from etab.features.base import Embedding, Input, register_input
 from etab.features.entries import Batches, OnRows, embed_batches
 from etab.features.fit import require_squash
 from etab.features.store import (
-    PRECISIONS,
     EntryKeys,
     FeatureStore,
     FrameFeatures,
+    placed,
+    precision_facts,
     resolve_precision,
 )
 from etab.features.window_batches import WindowKey, reading_order, window_batches
@@ -56,7 +57,7 @@ def sound_precision(precision: str, card: BackboneCard, device: str) -> str:
     """
     if card.modality == "image":
         return resolve_precision(precision, card, device)
-    if precision not in PRECISIONS or precision == "bf16":
+    if precision not in ("auto", "fp32"):
         raise UnsupportedOptionError(
             f"precision={precision!r}: {card.name} reads a waveform; possible: auto, fp32."
         )
@@ -75,7 +76,7 @@ def window_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
         "backbone_version": card.version,
         "backbone": card.name,
         "modality": card.modality,
-        "precision": precision,
+        **precision_facts(precision),
         "layers": list(card.layers),
     }
     if card.modality == "image":
@@ -136,7 +137,7 @@ def window_features(
     def compute(backbone: Any, folder: Path | None) -> Batches:
         batches = window_batches(wave_source, [keys[i] for i in order], card, n)
         return embed_batches(
-            backbone.to(device, kind),
+            placed(backbone, device, kind),
             batches,
             len(keys),
             folder,

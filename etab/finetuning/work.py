@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from etab.echo.surface import mask_from_scores
-from etab.errors import SplitError, UndefinedError
+from etab.errors import SplitError, UndefinedError, UnsupportedOptionError
 from etab.finetuning.plan import THRESHOLDS, Tuning
 from etab.heads.base import FoldFit
+from etab.precisions import FORMATS
 from etab.results import Result
 from etab.runs import cell as runs
 from etab.runs import leaks
@@ -62,8 +63,17 @@ def precision_of_tuning(tuning: Tuning, settings: Settings) -> str:
     Args:
         tuning: The training.
         settings: How it is run.
+
+    Raises:
+        UnsupportedOptionError: The precision has a backend; none of them trains.
     """
-    return runs.precision_of_run(tuning.cells[0], settings)
+    precision = runs.precision_of_run(tuning.cells[0], settings)
+    if precision not in FORMATS:
+        raise UnsupportedOptionError(
+            f"--precision {precision}: a backbone is trained by plain torch. Take one of: "
+            f"{', '.join(FORMATS)}."
+        )
+    return precision
 
 
 def checkpoints(settings: Settings, tuning: Tuning) -> Path:

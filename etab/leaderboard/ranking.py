@@ -47,6 +47,7 @@ from etab.metrics.uncertainty import (
     resample_weights,
     weighted_together,
 )
+from etab.precisions import FORMATS, parts
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
 from etab.tasks.codes import BOARD_PROTOCOL, parse_code
@@ -147,6 +148,7 @@ def rank_folder(
     category_weights: Mapping[str, float] | None = None,
     variants: Sequence[Path] = (),
     with_seen: bool = False,
+    precisions: Sequence[str] = (),
 ) -> Board:
     """Rank the results in a folder, as ``etab leaderboard`` does.
 
@@ -165,6 +167,8 @@ def rank_folder(
         variants: Folders with results of the same cells by another precision, head or seed, or on
             another release of the data. They are never ranked; the board shows the difference.
         with_seen: Whether backbones that were pretrained on data of a test are ranked too.
+        precisions: Precisions with a backend, such as "bf16-openvino", whose results are ranked
+            beside those of fp32 and bf16.
 
     Returns:
         The board.
@@ -174,6 +178,7 @@ def rank_folder(
         ResultError: If no result can be used, or the usable ones cannot be compared.
         MixedDataError: If some results are of phantom data and others are of patients.
         UndefinedError: If a metric does not exist in more than 5 % of the resamples.
+        UnsupportedOptionError: If there is no such precision.
 
     Example:
         >>> import tempfile
@@ -184,13 +189,15 @@ def rank_folder(
         >>> board.title
         'ef (cv5x5)'
     """
+    for precision in precisions:
+        parts(precision)
     chosen = suite if isinstance(suite, Suite) else suite_named(suite)
     shares = chosen.weights(task_weights or {}, category_weights or {})
 
     def counts(result: Result) -> bool:
         return counts_on(result, chosen, TASKS, protocol, seed)
 
-    admission = admit(folder, TASKS, counts)
+    admission = admit(folder, TASKS, counts, (*FORMATS, *precisions))
     problems = [str(finding) for finding in admission.refused]
     if not admission.results and not problems:
         raise DataNotFoundError(

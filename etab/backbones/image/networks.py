@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from etab.backbones.base import BackboneCard
+from etab.backbones.image.backends import Graph, compiled, folded
 from etab.backbones.weights.index import digest
 from etab.errors import UnsupportedOptionError
+from etab.precisions import parts
 from etab.types import Features
 
 # Maps normalised frames (n, 3, h, w) to (layer, map (n, c, h, w), class token (n, c) or None).
@@ -21,6 +23,12 @@ Taps = Callable[[Tensor], "list[tuple[str, Tensor, Tensor | None]]"]
 
 # Largest absolute value of a stored feature map; float16 ends at 65,504.
 _LARGEST = 6e4
+
+# End of the names of feature maps among the outputs of a network.
+_MAP = "/map"
+
+# Largest difference that folding batch-norms may make, as a share of the largest output.
+_FOLDED = 1e-3
 
 
 class TorchBackbone:
@@ -31,6 +39,9 @@ class TorchBackbone:
         network: The torch module. It is put into eval mode and frozen.
         taps: Maps normalised frames to (layer, feature map, class token or None).
     """
+
+    has_backends = True
+    """Whether precisions with a backend are possible (``etab.precisions``)."""
 
     def __init__(
         self,
@@ -45,6 +56,12 @@ class TorchBackbone:
         self._digest = digest(network.state_dict())
         self._shift = torch.tensor(card.mean).view(1, -1, 1, 1)
         self._scale = torch.tensor(card.std).view(1, -1, 1, 1)
+        self._functions: dict[str, Callable[[Tensor], dict[str, Tensor]]] = {
+            "features": self._features,
+            "columns": self._columns,
+        }
+        self._graphs: dict[str, Graph] = {}
+        self._names: dict[str, list[str]] = {}
 
     def digest(self) -> str:
         """Return the sha256 of the loaded weights."""
@@ -55,12 +72,22 @@ class TorchBackbone:
 
         Args:
             device: A torch device, as "cpu" or "cuda:0".
-            precision: "fp32" or "bf16".
+            precision: One of ``etab.precisions.NAMED``.
 
         Returns:
             The backbone itself.
+
+        Raises:
+            MissingPackageError: The backend of the precision is not installed.
+            UnsupportedOptionError: The backend does not compute on this device, or has nothing to
+                change in this network.
         """
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        number, backend = parts(precision)
+        if backend == "fused":
+            self._fold()
+        # The other backends compute in bf16 from weights in float32.
+        in_half = number == "bf16" and backend in ("", "fused", "compile")
+        dtype = torch.bfloat16 if in_half else torch.float32
         network: Any = self.network
         network.to(
             device=device,
@@ -70,6 +97,8 @@ class TorchBackbone:
         self._shift = self._shift.to(device)
         self._scale = self._scale.to(device)
         self._dtype = dtype
+        if backend:
+            self._compile(number, backend, device)
         return self
 
     def at_size(self, size: int) -> TorchBackbone:
@@ -117,6 +146,38 @@ class TorchBackbone:
             rows = self.taps(torch.zeros(1, 3, size, size))
         return [min(grid.shape[2:]) for _, grid, _ in rows]
 
+    @torch.inference_mode()
+    def _compile(self, number: str, backend: str, device: str) -> None:
+        """Give every kind of output to a backend; a call on one empty frame names the outputs."""
+        frame = torch.zeros(1, self.card.size, self.card.size, dtype=torch.uint8, device=device)
+        for kind, function in self._functions.items():
+            module = _Outputs(self.network, function)
+            self._graphs[kind] = compiled(module, number, backend, device)
+            self._names[kind] = list(function(frame))
+
+    @torch.no_grad()
+    def _fold(self) -> None:
+        """Multiply batch-norms into convolutions, and check that the outputs stay."""
+        generator = torch.Generator().manual_seed(0)
+        size = self.card.size
+        example = torch.randn(2, 3, size, size, generator=generator)
+        before = [grid.clone() for _, grid, _ in self.taps(example)]
+        count = folded(self.network, example)
+        if not count:
+            raise UnsupportedOptionError(
+                f"{self.card.name} has no batch-norm after a convolution that could be folded. "
+                "Take --precision fp32 or bf16."
+            )
+        after = [grid for _, grid, _ in self.taps(example)]
+        for wanted, grid in zip(before, after, strict=True):
+            change = float((wanted - grid).abs().max() / wanted.abs().max())
+            if not change <= _FOLDED:
+                raise UnsupportedOptionError(
+                    f"Folding {count} batch-norms of {self.card.name} changes its features by "
+                    f"{change:.2g} of their largest value; at most {_FOLDED:g} is allowed. "
+                    "Take --precision fp32 or bf16."
+                )
+
     def normalised(self, x: Tensor) -> Tensor:
         """Convert frames to the input of the network.
 
@@ -140,16 +201,35 @@ class TorchBackbone:
             Each layer pooled over its map ("<layer>/mean"), over 4 x 4 cells ("<layer>/grid4"),
             and its class token where there is one ("<layer>/cls"); the maps in float16.
         """
-        pooled: dict[str, Tensor] = {}
-        maps: list[Tensor] = []
+        outputs = self._outputs("features", x)
+        maps = [outputs.pop(name) for name in list(outputs) if name.endswith(_MAP)]
+        return Features(outputs, tuple(maps))
+
+    def _outputs(self, kind: str, x: Tensor) -> dict[str, Tensor]:
+        """Compute outputs by name, in plain torch or by the backend of the precision."""
+        function = self._functions[kind]
+        if kind not in self._graphs:
+            return function(x)
+        values = self._graphs[kind](x)
+        return dict(zip(self._names[kind], values, strict=True))
+
+    def _features(self, x: Tensor) -> dict[str, Tensor]:
+        """Compute all features by name in plain torch; the names of maps end with ``_MAP``."""
+        outputs: dict[str, Tensor] = {}
         for layer, grid, token in self.taps(self.normalised(x)):
             wide = grid.float()
             if token is not None:
-                pooled[f"{layer}/cls"] = token.float()
-            pooled[f"{layer}/mean"] = wide.mean(dim=(2, 3))
-            pooled[f"{layer}/grid4"] = nn.functional.adaptive_avg_pool2d(wide, 4).flatten(1)
-            maps.append(wide.clamp(-_LARGEST, _LARGEST).to(torch.float16))
-        return Features(pooled, tuple(maps))
+                outputs[f"{layer}/cls"] = token.float()
+            outputs[f"{layer}/mean"] = wide.mean(dim=(2, 3))
+            outputs[f"{layer}/grid4"] = nn.functional.adaptive_avg_pool2d(wide, 4).flatten(1)
+            outputs[f"{layer}{_MAP}"] = wide.clamp(-_LARGEST, _LARGEST).to(torch.float16)
+        return outputs
+
+    def _columns(self, x: Tensor) -> dict[str, Tensor]:
+        averaged = {}
+        for layer, grid, _ in self.taps(self.normalised(x)):
+            averaged[layer] = grid.float().mean(dim=2).transpose(1, 2)
+        return averaged
 
     @torch.inference_mode()
     def columns(self, x: Tensor) -> dict[str, Tensor]:
@@ -161,10 +241,24 @@ class TorchBackbone:
         Returns:
             Tensors (n, columns, channels) by layer.
         """
-        averaged = {}
-        for layer, grid, _ in self.taps(self.normalised(x)):
-            averaged[layer] = grid.float().mean(dim=2).transpose(1, 2)
-        return averaged
+        return self._outputs("columns", x)
+
+
+class _Outputs(nn.Module):
+    """What a backend compiles: a network, and the function that calls it.
+
+    Args:
+        network: The network.
+        function: Maps uint8 frames (n, s, s) to the outputs by name, through the network.
+    """
+
+    def __init__(self, network: nn.Module, function: Callable[[Tensor], dict[str, Tensor]]) -> None:
+        super().__init__()
+        self.network = network
+        self.function = function
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.function(x).values())
 
 
 def _deepest_stride(network: Any, size: int, grids: Sequence[int]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from etab.errors import EtabError, ResultError
@@ -21,6 +22,7 @@ from etab.leaderboard.admission.plausibility import AdmittedEntry, implausible
 from etab.leaderboard.admission.ranges import out_of_range
 from etab.leaderboard.admission.record import contradictions, wrong_intervals
 from etab.leaderboard.suites import Tasks
+from etab.precisions import FORMATS, NAMED
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
 
@@ -61,6 +63,7 @@ def admit(
     folder: Path,
     tasks: Tasks,
     counts: Callable[[Result], bool],
+    precisions: Sequence[str] = FORMATS,
 ) -> Admission:
     """Check every result below a folder.
 
@@ -74,6 +77,7 @@ def admit(
         tasks: Tasks by code.
         counts: Whether a result is shown. Only these are checked; the others are accepted
             unchecked.
+        precisions: The precisions of results that are shown; those of other ones are refused.
 
     Returns:
         The accepted results, their predictions, and the findings.
@@ -97,7 +101,8 @@ def admit(
     order = [*files.refused, *[path for path in files.records if path in reasons]]
     findings = [Finding(Verdict.REFUSED, path, "", "", reasons[path]) for path in order]
     other_heads = [entries.pop(path).result for path in _second_heads(entries)]
-    for refused in (_two_networks, _mixtures, _twins_of_nobody):
+    checks = (partial(_other_precisions, precisions), _two_networks, _mixtures, _twins_of_nobody)
+    for refused in checks:
         for path, reason in refused(entries).items():
             result = entries.pop(path).result
             finding = Finding(Verdict.REFUSED, path, result.task, result.backbone, reason)
@@ -181,6 +186,21 @@ def _second_heads(entries: Mapping[Path, AdmittedEntry]) -> list[Path]:
 
 def _other_head(entry: AdmittedEntry) -> bool:
     return entry.result.head != entry.task.head
+
+
+def _other_precisions(
+    precisions: Sequence[str], entries: Mapping[Path, AdmittedEntry]
+) -> dict[Path, str]:
+    """Results in a precision with a backend that the board was not told to compare."""
+    refused: dict[Path, str] = {}
+    for path, entry in entries.items():
+        precision = entry.result.settings.get("precision")
+        if precision in NAMED and precision not in precisions:
+            refused[path] = (
+                f"its precision is {precision}; the board compares "
+                f"{', '.join(precisions)}. Add another one by --precision"
+            )
+    return refused
 
 
 def _two_networks(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:

@@ -16,6 +16,7 @@ import pytest
 
 from etab.leaderboard.admission.admit import Admission, admit
 from etab.leaderboard.ranking import rank_folder
+from etab.precisions import FORMATS
 from etab.results import Result
 from etab.storage.atomic import slug
 from etab.tasks.menu import TASKS
@@ -504,6 +505,17 @@ def test_remarkable_results_are_marked(forgery: str, camus: Path, tmp_path: Path
     reasons = [f.reason for f in admission.flagged if f.backbone == STRANGER]
     assert any(words in reason for reason in reasons), reasons
     assert {f.backbone for f in admission.flagged} == {STRANGER}
+
+
+def test_a_precision_with_a_backend_is_ranked_only_where_it_is_named(
+    camus: Path, tmp_path: Path
+) -> None:
+    folder = copied(camus, tmp_path)
+    edit_nested(stranger(folder), "settings", precision="bf16-openvino")
+    (finding,) = admitted(folder).refused
+    assert "its precision is bf16-openvino; the board compares fp32, bf16" in finding.reason
+    named = admit(folder, TASKS, lambda result: True, (*FORMATS, "bf16-openvino"))
+    assert named.refused == ()
 
 
 @pytest.mark.parametrize("forgery", SOUNDS)

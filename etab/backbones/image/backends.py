@@ -1,0 +1,277 @@
+"""Other ways of computing a torch network of frames: folded, compiled, by OpenVINO or ONNX Runtime.
+
+A backend receives the whole way from uint8 frames to pooled features and float16 maps as one torch
+module, and returns a function that computes the same. Its results differ from those of plain torch
+in the last bits.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from etab.errors import MissingPackageError, UnsupportedOptionError
+
+Compute = Callable[[Tensor], list[Tensor]]
+"""Maps a batch to the outputs of a module, each with as many rows."""
+
+
+def folded(network: nn.Module, example: Tensor) -> int:
+    """Multiply each batch-norm into the convolution whose output it alone normalises.
+
+    Args:
+        network: A network in eval mode and float32; it is changed.
+        example: An input (n, 3, s, s), which shows what follows each convolution.
+
+    Returns:
+        How many batch-norms were folded.
+    """
+    pairs = _pairs(network, example)
+    for convolution, norm in pairs:
+        _fold(network, convolution, norm)
+    return len(pairs)
+
+
+def _pairs(network: nn.Module, example: Tensor) -> list[tuple[str, str]]:
+    """Names of every convolution and the batch-norm that reads its output, each called once."""
+    producer: dict[int, str] = {}
+    held: list[Tensor] = []
+    calls: dict[str, int] = {}
+    pairs: list[tuple[str, str]] = []
+
+    def after(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            calls[name] = calls.get(name, 0) + 1
+            producer[id(output)] = name
+            held.append(output)  # while it lives, no other tensor has its id
+
+        return hook
+
+    def before(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            calls[name] = calls.get(name, 0) + 1
+            convolution = producer.get(id(inputs[0]))
+            if convolution is not None:
+                pairs.append((convolution, name))
+
+        return hook
+
+    hooks = []
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            hooks.append(module.register_forward_hook(after(name)))
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+            hooks.append(module.register_forward_pre_hook(before(name)))
+    try:
+        with torch.no_grad():
+            network(example)
+    finally:
+        for handle in hooks:
+            handle.remove()
+    return [pair for pair in pairs if calls[pair[0]] == 1 and calls[pair[1]] == 1]
+
+
+def _fold(network: nn.Module, convolution: str, norm: str) -> None:
+    of_norm: Any = network.get_submodule(norm)
+    of_convolution: Any = network.get_submodule(convolution)
+    fused: Any = fuse_conv_bn_eval(of_convolution, of_norm)
+    of_convolution.weight = fused.weight.requires_grad_(False)
+    of_convolution.bias = fused.bias.requires_grad_(False)
+    # Batch-norms of timm also apply the activation that follows them.
+    rest = [of_norm.drop, of_norm.act] if hasattr(of_norm, "act") else []
+    network.set_submodule(norm, nn.Sequential(*rest))
+
+
+class Graph:
+    """A module compiled by a backend for batches of one size; the last, smaller one is filled up.
+
+    Args:
+        module: Maps a batch to a tuple of tensors with as many rows.
+        make: Compiles the module for the shape of an example.
+    """
+
+    def __init__(self, module: nn.Module, make: Callable[[nn.Module, Tensor], Compute]) -> None:
+        self._module = module
+        self._make = make
+        self._shape: tuple[int, ...] = ()
+        self._compute: Compute = lambda _: []
+
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        """Compute the outputs of a batch.
+
+        Args:
+            x: The batch. One with more rows than any before, or with images of another shape, is
+                compiled for.
+
+        Returns:
+            The outputs, in memory of their own.
+        """
+        n = len(x)
+        if self._shape[1:] != tuple(x.shape[1:]) or n > self._shape[0]:
+            self._compute = self._make(self._module, x)
+            self._shape = tuple(x.shape)
+        missing = self._shape[0] - n
+        if missing:
+            x = torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])
+        return [output[:n] for output in self._compute(x)]
+
+
+def _openvino(number: str) -> Callable[[nn.Module, Tensor], Compute]:
+    """Compile by OpenVINO, for as many threads as torch has."""
+    import openvino
+
+    core = openvino.Core()
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if number == "bf16" and "BF16" not in capabilities:
+        raise UnsupportedOptionError(
+            "OpenVINO does not compute in bf16 on this processor. Take --precision fp32-openvino."
+        )
+
+    def make(module: nn.Module, example: Tensor) -> Compute:
+        with torch.no_grad():
+            model = openvino.convert_model(module, example_input=example)
+        model.reshape(list(example.shape))
+        options = {
+            "INFERENCE_PRECISION_HINT": "bf16" if number == "bf16" else "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        compiled = core.compile_model(model, "CPU", options)
+
+        def compute(x: Tensor) -> list[Tensor]:
+            outputs = compiled(x.contiguous().numpy())
+            return [torch.from_numpy(outputs[i]) for i in range(len(compiled.outputs))]
+
+        return compute
+
+    return make
+
+
+def _onnx(number: str) -> Callable[[nn.Module, Tensor], Compute]:
+    """Compile by ONNX Runtime, for as many threads as torch has."""
+    import onnxruntime
+
+    def make(module: nn.Module, example: Tensor) -> Compute:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        with tempfile.TemporaryDirectory(prefix="etab-onnx-") as folder:
+            path = str(Path(folder) / "network.onnx")
+            with torch.no_grad():
+                torch.onnx.export(module, (example,), path, input_names=["frames"])
+            session = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
+
+        def compute(x: Tensor) -> list[Tensor]:
+            outputs = session.run(None, {"frames": x.contiguous().numpy()})
+            return [torch.from_numpy(output) for output in outputs]
+
+        return compute
+
+    return make
+
+
+def _compile(number: str) -> Callable[[nn.Module, Tensor], Compute]:
+    """Compile by torch; on a GPU a CUDA graph replays the whole network."""
+
+    def make(module: nn.Module, example: Tensor) -> Compute:
+        on_gpu = example.device.type == "cuda"
+        options = {"triton.cudagraphs": True} if on_gpu else {"freezing": True}
+        compiled: Any = torch.compile(module, dynamic=False, options=options)
+
+        def compute(x: Tensor) -> list[Tensor]:
+            with torch.no_grad():
+                outputs = compiled(x)
+            # The memory of a CUDA graph is written again by the next call.
+            return [output.clone() for output in outputs] if on_gpu else list(outputs)
+
+        return compute
+
+    return make
+
+
+def _plain(number: str) -> Callable[[nn.Module, Tensor], Compute]:
+    """Call a module as it is."""
+
+    def make(module: nn.Module, example: Tensor) -> Compute:
+        return lambda x: list(module(x))
+
+    return make
+
+
+_MAKERS: Mapping[str, Callable[[str], Callable[[nn.Module, Tensor], Compute]]] = {
+    "fused": _plain,
+    "compile": _compile,
+    "openvino": _openvino,
+    "onnx": _onnx,
+}
+
+# Modules that a backend needs, and the extra of etab that installs them.
+_NEEDS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "openvino": (("openvino",), "openvino"),
+    "onnx": (("onnxruntime", "onnxscript"), "onnx"),
+}
+
+
+def require(backend: str, device: str) -> None:
+    """Check that a backend can be used here.
+
+    Args:
+        backend: Name of a backend.
+        device: The device, as torch names it.
+
+    Raises:
+        MissingPackageError: Its package, or a compiler that it needs, is not installed.
+        UnsupportedOptionError: It does not compute on this device.
+    """
+    modules, extra = _NEEDS.get(backend, ((), ""))
+    if modules and device != "cpu":
+        raise UnsupportedOptionError(
+            f"{backend} computes on the processor here, not on {device}. Take --device cpu, or a "
+            "--precision without it."
+        )
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise MissingPackageError(
+                f"The backend {backend} needs the package {module}: "
+                f'pip install "etab-bench[{extra}]".'
+            )
+    if backend == "compile" and device == "cpu" and not _has_compiler():
+        raise MissingPackageError(
+            "The backend compile needs a C++ compiler on the processor, and none was found by CXX "
+            "or on the path. Install g++, or take another --precision."
+        )
+
+
+def _has_compiler() -> bool:
+    names = [os.environ.get("CXX", ""), "g++", "clang++", "cl"]
+    return any(shutil.which(name) for name in names if name)
+
+
+def compiled(module: nn.Module, number: str, backend: str, device: str) -> Graph:
+    """Give a module to a backend.
+
+    Args:
+        module: Maps a batch to a tuple of tensors with as many rows.
+        number: "fp32" or "bf16".
+        backend: Name of a backend.
+        device: The device, as torch names it.
+
+    Returns:
+        A function that computes the same as the module; it is compiled at its first call.
+
+    Raises:
+        MissingPackageError: The backend is not installed.
+        UnsupportedOptionError: It does not compute on this device or in this number format.
+    """
+    require(backend, device)
+    return Graph(module, _MAKERS[backend](number))

@@ -1,0 +1,56 @@
+"""Faults of precisions with a backend."""
+
+from tests.faults import Fault
+
+_FILE = "tests/backbones/test_backends.py"
+_BACKENDS = "etab/backbones/image/backends.py"
+_NETWORKS = "etab/backbones/image/networks.py"
+_STORE = "etab/features/store.py"
+
+FAULTS = [
+    Fault(
+        "a convolution that is called twice is folded",
+        _BACKENDS,
+        "if calls[pair[0]] == 1 and calls[pair[1]] == 1]",
+        "]",
+        (f"{_FILE}::test_a_shared_convolution_is_not_folded",),
+    ),
+    Fault(
+        "folding changes the features unnoticed",
+        _NETWORKS,
+        "if not change <= _FOLDED:",
+        "if change < 0:",
+        (f"{_FILE}::test_folding_that_cannot_be_done_is_refused",),
+    ),
+    Fault(
+        "a smaller batch is compiled again",
+        _BACKENDS,
+        "or n > self._shape[0]:",
+        "or n != self._shape[0]:",
+        (f"{_FILE}::test_a_smaller_batch_is_filled_up_and_a_larger_one_compiled_again",),
+    ),
+    Fault(
+        "a backend that has no effect is recorded",
+        _STORE,
+        "        refuse_backend(name, precision)\n    return backbone.to",
+        "    return backbone.to",
+        (f"{_FILE}::test_a_backbone_that_is_no_torch_network_of_frames_is_refused",),
+    ),
+    Fault(
+        "the version of a backend is not in the key",
+        _STORE,
+        '    if package is None:\n        return {"precision": precision}\n',
+        '    if package is None or package:\n        return {"precision": precision}\n',
+        (f"{_FILE}::test_only_a_package_of_its_own_is_named_in_the_key",),
+    ),
+    Fault(
+        "a board ranks any precision",
+        "etab/leaderboard/admission/admit.py",
+        "if precision in NAMED and precision not in precisions:",
+        "if precision in precisions and precision not in precisions:",
+        (
+            "tests/leaderboard/admission/test_hostile.py::"
+            "test_a_precision_with_a_backend_is_ranked_only_where_it_is_named",
+        ),
+    ),
+]

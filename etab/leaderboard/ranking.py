@@ -378,7 +378,7 @@ def _resampled(
     if not order:
         return {}
     resamples = _resamples(min(order), contest.scored, contest.tables, seed, draws)
-    totals = {backbone: np.zeros(draws) for backbone in order}
+    totals: dict[str, FloatArray] = {backbone: np.zeros(draws) for backbone in order}
     for code, share in contest.scored.items():
         task = contest.tasks[code]
         patients, weights = resamples[parse_code(code).test_dataset]

@@ -185,7 +185,7 @@ def _compile(number: str) -> Callable[[nn.Module, Tensor], Compute]:
 
     def make(module: nn.Module, example: Tensor) -> Compute:
         on_gpu = example.device.type == "cuda"
-        options = {"triton.cudagraphs": True} if on_gpu else {"freezing": True}
+        options: dict[str, Any] = {"triton.cudagraphs": True} if on_gpu else {"freezing": True}
         compiled: Any = torch.compile(module, dynamic=False, options=options)
 
         def compute(x: Tensor) -> list[Tensor]:

@@ -41,8 +41,8 @@ def run_command(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="official, cv, lodo, or lists:FILE for the folds that a file names, separated by "
-            "commas. [default: the protocols of each task]"
+            help="official, cv, lodo, or lists:FILE (lists:leclerc) for the folds that a file names, "
+            "separated by commas. [default: the protocols of each task]"
         ),
     ] = None,
     n_fold: Annotated[

@@ -11,6 +11,8 @@ Ids are patients or recordings, whichever the data have. An id in two parts of o
 A person whose recordings, or whose other id, are in training and test of a fold is what some
 published lists have: such a list is run, and every result counts these people.
 
+Some lists travel with etab and are named without a file, such as ``lists:leclerc``: see SHIPPED.
+
 A result carries the name of the file and the beginning of the sha256 of its folds, as
 ``lists:leclerc@0a1b2c3d4e5f``, so that results by two lists are never mixed.
 """
@@ -30,11 +32,15 @@ import numpy as np
 from etab.errors import CorruptFileError, DataNotFoundError, SplitError
 from etab.readers.table import plain_identifier, read_table
 from etab.splits import SPLIT_PARTS, inner_parts
+from etab.storage import resources
 from etab.tasks.rows import Rows
 from etab.types import Array, IntArray, RowSplit
 
 PREFIX = "lists:"
 """Beginning of the name of a protocol that follows published lists."""
+
+SHIPPED = ("leclerc", "walker1", "walker2", "walker3")
+"""Names of the lists in ``configs/lists``; each file says where it is from and its licence."""
 
 _KEY = re.compile(r"[A-Za-z0-9_.-]+@[0-9a-f]{12}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -70,7 +76,7 @@ def list_key(text: str) -> str:
     """Name the list of a protocol, reading its file where a file is named.
 
     Args:
-        text: What follows "lists:": a file, a folder, or the key of a list.
+        text: What follows "lists:": a file, a folder, a name of SHIPPED, or the key of a list.
 
     Returns:
         The key: name of the file, "@" and twelve digits of the sha256 of its folds.
@@ -83,11 +89,20 @@ def list_key(text: str) -> str:
     if _KEY.fullmatch(text) and not Path(text).exists():
         return text
     path = Path(text).expanduser()
-    folds = read_lists(path)
+    if text in SHIPPED and not path.exists():
+        folds = _shipped(text)
+    else:
+        folds = read_lists(path)
     stem = _UNSAFE.sub("-", path.name if path.is_dir() else path.stem) or "list"
     key = f"{stem}@{_digest(folds)}"
     _read[key] = folds
     return key
+
+
+def _shipped(name: str) -> tuple[ListedFold, ...]:
+    """Read the folds of a list that travels with etab."""
+    content = json.loads(resources.text(f"configs/lists/{name}.json"))
+    return tuple(_fold(fold["name"], fold) for fold in content["folds"])
 
 
 def read_lists(path: Path) -> tuple[ListedFold, ...]:
@@ -117,8 +132,9 @@ def read_lists(path: Path) -> tuple[ListedFold, ...]:
         folds = _from_folder(path)
     elif not path.is_file():
         raise DataNotFoundError(
-            f"There is no list of folds {path}. Name a CSV or JSON file, or a folder of "
-            "<name>_training.txt, <name>_validation.txt and <name>_testing.txt."
+            f"There is no list of folds {path}. Name a CSV or JSON file, a folder of "
+            "<name>_training.txt, <name>_validation.txt and <name>_testing.txt, or a list of etab: "
+            f"{', '.join(SHIPPED)}."
         )
     elif path.suffix.lower() == ".json":
         folds = _from_json(path)
@@ -228,8 +244,12 @@ def listed_folds(key: str) -> tuple[ListedFold, ...]:
         key: The key, as ``list_key`` returns it.
 
     Raises:
-        DataNotFoundError: The file of this list was not named in this process.
+        DataNotFoundError: The file of this list was not named in this process, and etab has no
+            such list.
     """
+    name = key.partition("@")[0]
+    if key not in _read and name in SHIPPED:
+        list_key(name)  # a worker, or a board that is shown later
     if key not in _read:
         raise DataNotFoundError(
             f"The folds of {PREFIX}{key} are not at hand. Name the file: --protocol lists:FILE."

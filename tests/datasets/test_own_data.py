@@ -496,6 +496,7 @@ def test_circor_as_a_table_gives_the_same_values(tmp_path: Path) -> None:
 
 @pytest.mark.real
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # masks by likelihood on all patients
 def test_the_real_camus_as_a_table_gives_the_same_values(real_data: Path, tmp_path: Path) -> None:
     path = camus_as_table(real_data / "camus", tmp_path)
     equal(path, real_data / "camus", CAMUS_TASKS, tmp_path / "r", "image_stats")
@@ -503,6 +504,7 @@ def test_the_real_camus_as_a_table_gives_the_same_values(real_data: Path, tmp_pa
 
 @pytest.mark.real
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # masks by likelihood on all patients
 def test_the_real_circor_as_a_table_gives_the_same_values(real_data: Path, tmp_path: Path) -> None:
     root = tmp_path / "circor"
     (root / "training_data").mkdir(parents=True)

@@ -59,4 +59,11 @@ FAULTS = [
         "    return protocol\n",
         ("tests/cli/test_list_commands.py::test_protocols_that_do_not_exist_are_named",),
     ),
+    Fault(
+        "lists: a list of etab is lost in a worker",
+        _FILE,
+        "    if key not in _read and name in SHIPPED:\n",
+        "    if False:\n",
+        _tests("test_a_list_of_etab_is_found_again_by_its_key"),
+    ),
 ]

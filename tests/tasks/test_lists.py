@@ -9,16 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from etab.datasets.integrity.canonical import load as canonical_split
 from etab.errors import CorruptFileError, DataNotFoundError, SplitError
 from etab.finetuning.plan import plan as finetuning_plan
 from etab.runs.execute import execute
 from etab.runs.run import Settings, plan
-from etab.tasks.lists import list_key, list_notes, list_splits, read_lists
+from etab.tasks import lists
+from etab.tasks.lists import SHIPPED, list_key, list_notes, list_splits, listed_folds, read_lists
 from etab.tasks.menu import TASKS
 from etab.tasks.protocols import chosen, parse, splits_of
 from etab.tasks.rows import Rows
 from etab.types import Kind
 
+LISTS = Path(__file__).resolve().parents[2] / "configs" / "lists"
 FOLD = {"train": ["p0", "p1", "p2"], "val": ["p3"], "test": ["p4", "p5"]}
 
 
@@ -201,3 +204,45 @@ def test_a_list_of_the_official_split_gives_its_values(
     assert listed.protocol.startswith("lists:official@")
     assert listed.value == pytest.approx(official.value, abs=1e-9)
     assert "tested in no fold" in " ".join(listed.settings["notes"])
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "dataset"),
+    [
+        ("leclerc", (400, 50, 50), "camus"),
+        *((f"walker{number}", (611, 95, 236), "circor") for number in (1, 2, 3)),
+    ],
+)
+def test_lists_of_etab_are_whole(name: str, sizes: tuple[int, ...], dataset: str) -> None:
+    key = list_key(name)
+    folds = listed_folds(key)
+    published = canonical_split(dataset).places
+    for fold in folds:
+        parts = [fold.parts[part] for part in ("train", "val", "test")]
+        assert tuple(len(ids) for ids in parts) == sizes
+        assert len(frozenset().union(*parts)) == sum(sizes)
+        assert frozenset().union(*parts) <= set(published)
+    tested = [patient for fold in folds for patient in fold.parts["test"]]
+    assert len(set(tested)) == len(tested)
+
+
+def test_a_list_of_etab_is_found_again_by_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = list_key("leclerc")
+    monkeypatch.setattr(lists, "_read", {})
+    assert len(listed_folds(key)) == 10
+    with pytest.raises(DataNotFoundError, match="not at hand"):
+        listed_folds("leclerc@000000000000")
+    assert set(SHIPPED) == {path.stem for path in LISTS.glob("*.json")}
+
+
+@pytest.mark.parametrize(("name", "divided"), [("walker1", 42), ("walker2", 47), ("walker3", 40)])
+def test_the_lists_of_circor_divide_people(name: str, divided: int) -> None:
+    (fold,) = listed_folds(list_key(name))
+    ids_of: dict[str, list[str]] = {}
+    for patient, person in canonical_split("circor").places.items():
+        ids_of.setdefault(person, []).append(patient)
+    pairs = [ids for ids in ids_of.values() if len(ids) > 1]
+    part_of = {patient: part for part, ids in fold.parts.items() for patient in ids}
+    apart = [ids for ids in pairs if len({part_of[patient] for patient in ids}) > 1]
+    assert len(pairs) == 70
+    assert len(apart) == divided

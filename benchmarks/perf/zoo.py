@@ -1,9 +1,11 @@
 """The model zoo measured: parameters, multiply-adds, and how many frames (or windows of sound) a second each backbone embeds.
 
 ``python -m benchmarks.perf.zoo [--count] [NAME ...]`` measures the named backbones (all where none is named; ``--count``
-leaves the times out) and the architectures of 2022, and updates ``benchmarks/perf/zoo.json``, from which ``docs/reference/zoo.md`` is
-generated. One input at a time is counted (convolutions and matrix products, one multiply-add each); times are of one thread,
-in processor seconds, so that what else the machine does matters little: the median over batches after one that warms up.
+leaves the times out) and the architectures of 2022. It updates ``benchmarks/perf/zoo.json``, from which
+``docs/reference/zoo.md`` is generated, and ``configs/compute.json``, from which leaderboards take them; ``--publish`` writes
+the second file from the first alone. One input at a time is counted (convolutions and matrix products, one multiply-add
+each); times are of one thread, in processor seconds, so that what else the machine does matters little: the median over
+batches after one that warms up.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from etab.errors import EtabError
 from etab.legacy import names
 
 HERE = Path(__file__).parent
+PUBLISHED = HERE.parents[1] / "configs" / "compute.json"
 BATCH, REPEATS = 8, 5
 
 
@@ -132,6 +135,36 @@ def built(place: str) -> tuple[Any, int]:
     return network, 224
 
 
+def input_words(card: BackboneCard) -> str:
+    """The size of one input in words."""
+    if card.modality == "sound" and card.rate:
+        return f"{card.seconds or 5.0:g} s of sound at {card.rate:,} Hz"
+    return f"a picture of {card.size} x {card.size} pixels"
+
+
+def published(measurements: Mapping[str, Any]) -> str:
+    """The text of ``configs/compute.json``: learned backbones, with what was counted and on which machine."""
+    rows: dict[str, Any] = {}
+    for name, facts in measurements["backbones"].items():
+        card = backbones.card(name)
+        if not card.learned or card.modality == "record":
+            continue
+        rows[name] = {
+            "gmacs": facts["gmacs"],
+            "per_second": facts.get("per_second"),
+            "input": input_words(card),
+        }
+    setup = measurements["setup"]
+    machine = f"{setup['processor']}, {setup['threads']} thread, {setup['precision']}, "
+    machine += f"batches of {setup['batch']}, torch {setup['torch']}"
+    content = {
+        "made_by": "python -m benchmarks.perf.zoo",
+        "machine": machine,
+        "backbones": rows,
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
 def processor() -> str:
     """The processor's name."""
     info = Path("/proc/cpuinfo")
@@ -144,6 +177,9 @@ def main(words: list[str]) -> int:
     torch.set_num_threads(1)
     place = HERE / "zoo.json"
     held: Mapping[str, Any] = json.loads(place.read_text()) if place.exists() else {}
+    if "--publish" in words:
+        PUBLISHED.write_text(published(held))
+        return 0
     found, failed = dict(held.get("backbones", {})), 0
     for name in [w for w in words if not w.startswith("--")] or backbones.names():
         try:
@@ -160,8 +196,9 @@ def main(words: list[str]) -> int:
         "precision": "fp32",
         "torch": version("torch"),
     }
-    text = json.dumps({"setup": setup, "backbones": found, "architectures": sketched}, indent=1)
-    place.write_text(text + "\n")
+    measurements = {"setup": setup, "backbones": found, "architectures": sketched}
+    place.write_text(json.dumps(measurements, indent=1) + "\n")
+    PUBLISHED.write_text(published(measurements))
     return 1 if failed else 0
 
 

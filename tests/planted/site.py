@@ -176,6 +176,13 @@ FAULTS = [
         EXAMPLES,
     ),
     Fault(
+        "no computing facts for a random twin",
+        "etab/site/cards.py",
+        'row.backbone.removeprefix("random/"), unknown',
+        "row.backbone, unknown",
+        SITE,
+    ),
+    Fault(
         "a phantom of other patients than those of the results",
         "etab/site/phantom_data.py",
         "        if source.digest() == digest:",

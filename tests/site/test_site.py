@@ -18,6 +18,7 @@ from etab.errors import UnsupportedOptionError
 from etab.leaderboard.board import Board
 from etab.leaderboard.page import board_facts
 from etab.site import write
+from etab.site.cards import card_facts, computing_facts
 from etab.site.facts import site_facts
 from etab.site.names import page_names
 from etab.site.noise import noise_facts, reduced
@@ -26,6 +27,8 @@ from etab.site.predictions import prediction_facts
 from etab.site.write import write_site
 from etab.storage.atomic import write_atomically
 from tests.site.conftest import NASTY
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Page(HTMLParser):
@@ -294,3 +297,22 @@ def test_a_script_of_data_cannot_end_early() -> None:
     script = as_script("a", {"</script>": "\u2028"})
     assert "<" not in script
     assert "\u2028" not in script
+
+
+def test_what_a_card_states_of_computing_is_what_was_measured() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "perf" / "zoo.json").read_text())
+    of_pages = computing_facts()
+    assert of_pages
+    for name, facts in of_pages.items():
+        assert facts["gmacs"] == measured["backbones"][name]["gmacs"]
+        assert facts["per_second"] == measured["backbones"][name].get("per_second")
+        assert measured["setup"]["processor"] in facts["machine"]
+
+
+def test_a_twin_computes_as_much_and_an_unknown_backbone_states_nothing(site_board: Board) -> None:
+    names = ["mobilenetv2", "random/mobilenetv2", "nobody_knows"]
+    rows = tuple(replace(site_board.rows[0], backbone=name) for name in names)
+    facts = card_facts(replace(site_board, rows=rows))
+    assert facts["mobilenetv2"]["gmacs"] == facts["random/mobilenetv2"]["gmacs"] == 0.279
+    assert facts["nobody_knows"]["gmacs"] is None
+    assert facts["nobody_knows"]["per_second"] is None

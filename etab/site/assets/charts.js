@@ -127,12 +127,13 @@
     svg.append("text").attr("class", "label").attr("x", width / 2 - 40).attr("y", height - 8).attr("text-anchor", "middle").text(options.x);
     svg.append("text").attr("class", "label").attr("transform", `translate(14,${height / 2}) rotate(-90)`).attr("text-anchor", "middle").text("ETAB");
     let best = -Infinity;
-    const front = [...points].sort((a, b) => a.x - b.x || b.y - a.y).filter(p => { const on = p.y > best; best = Math.max(best, p.y); return on; });
+    const cheapFirst = (a, b) => (options.fast ? b.x - a.x : a.x - b.x) || b.y - a.y;
+    const front = [...points].sort(cheapFirst).filter(p => { const on = p.y > best; best = Math.max(best, p.y); return on; });
     svg.append("path").attr("class", "front").attr("d", d3.line(p => x(p.x), p => y(p.y)).curve(d3.curveStepAfter)(front));
     const marks = svg.selectAll("g.mark").data(points).join("g").attr("class", p => p.quiet ? "quietmark" : null);
     marks.append("line").attr("class", "reach").attr("x1", p => x(p.x)).attr("x2", p => x(p.x)).attr("y1", p => y(p.low)).attr("y2", p => y(p.high));
     marks.append("circle").attr("class", "dot").attr("r", 5).attr("cx", p => x(p.x)).attr("cy", p => y(p.y));
-    marks.append("title").text(p => `${ETAB.short(p.name)}: ${ETAB.number(p.y)}, ${ETAB.params(p.x)} parameters`);
+    marks.append("title").text(p => `${ETAB.short(p.name)}: ${ETAB.number(p.y)}, ${options.words(p.x)}`);
     if (points.length <= 40) marks.append("text").attr("class", "small").attr("x", p => x(p.x) + 8).attr("y", p => y(p.y) + 4).text(p => ETAB.short(p.name, 26));
   };
 

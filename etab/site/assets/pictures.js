@@ -20,7 +20,28 @@ document.addEventListener("DOMContentLoaded", () => {
     ranks: ["Rank intervals", rows => { const shown = byPlace(rows); ETAB.charts.ranks(holder, shown.map(row => ({ name: row.backbone, low: row.now.rank_low, high: row.now.rank_high, quiet: isQuiet(row) })), board.rows.filter(row => row.now.place != null).length); }],
     wins: ["Win matrix", withPairs((ranking, names) => ETAB.charts.wins(holder, ranking, names))],
     difference: ["Critical difference", withPairs((ranking, names) => ETAB.charts.difference(holder, ranking, names))],
-    size: ["Score against size", rows => ETAB.charts.size(holder, byPlace(rows).filter(row => row.card.params > 0).map(row => ({ name: row.backbone, x: row.card.params, y: row.now.etab, low: row.now.encoder_low, high: row.now.encoder_high, quiet: isQuiet(row) })), { label: "ETAB against parameters", x: "parameters", caption: "Vertical lines: 95 % of this encoder. Dashed: the front of the best score up to each size. Backbones without parameters are left out." })],
+    size: ["Score against cost", rows => drawCost(rows)],
+  };
+
+  // Score against what a backbone costs: the front is of the best scores at each cost or less.
+  const machine = board.rows.find(row => row.card.machine)?.card.machine;
+  const COSTS = {
+    params: { name: "Parameters", axis: "parameters", words: value => `${ETAB.params(value)} parameters` },
+    gmacs: { name: "Multiply-adds", axis: "GMACs: giga multiply-adds of one input", words: value => `${value} G multiply-adds`, note: " Multiply-adds are counted for one input of the size that each card states." },
+    per_second: { name: "Throughput", axis: "inputs a second", words: value => `${value} inputs a second`, fast: true, note: ` Measured on: ${machine}.` },
+  };
+  let cost = "params";
+  const drawCost = rows => {
+    const chosen = COSTS[cost];
+    const ranked = byPlace(rows);
+    const points = ranked.filter(row => row.card[cost] > 0).map(row => ({ name: row.backbone, x: row.card[cost], y: row.now.etab, low: row.now.encoder_low, high: row.now.encoder_high, quiet: isQuiet(row) }));
+    const left = ranked.length - points.length;
+    ETAB.charts.size(holder, points, {
+      label: `ETAB against ${chosen.axis}`, x: chosen.axis, words: chosen.words, fast: chosen.fast,
+      caption: `Vertical lines: 95 % of this encoder. Dashed: the front of the best score ${chosen.fast ? "at this speed or above" : "at this cost or below"}.${chosen.note ?? ""}${left ? ` Left out, because it is 0 or not known: ${left} of ${ranked.length} rows.` : ""}`,
+    });
+    const buttons = Object.entries(COSTS).filter(([key]) => board.rows.some(row => row.card[key] > 0)).map(([key, { name }]) => el("button", { type: "button", "aria-pressed": String(key === cost), onclick: () => { cost = key; draw(); holder.querySelector("[aria-pressed=true]").focus(); } }, name));
+    if (buttons.length > 1) holder.prepend(el("div", { class: "controls", role: "group", "aria-label": "Cost" }, ...buttons));
   };
 
   // Label efficiency, for folders with results of few labelled patients: one task at a time.

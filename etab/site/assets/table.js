@@ -16,7 +16,9 @@
       { key: "encoder", label: "95 %, this encoder", group: "Score", of: row => row.now.encoder_low, better: 1, live: true, span: row => [row.now.encoder_low, row.now.encoder_high], off: true },
       board.precise && { key: "etab_p", label: "etab-p", group: "Score", of: row => row.etab_p, better: 1, off: true, title: "tasks of a category weighted by their precision, under the weights of the board" },
       { key: "etab2022", label: "etab2022", group: "Score", of: row => row.etab2022, better: 1, off: true, title: "score of 2022: raw metrics, under the weights of the board" },
-      card("params", "Parameters", row => row.card.params, -1),
+      { ...card("params", "Parameters", row => row.card.params, -1), words: ETAB.params },
+      { ...card("gmacs", "GMACs", row => row.card.gmacs, -1), words: ETAB.number, off: true, title: "giga multiply-adds of one input" },
+      { ...card("per_second", "Inputs a second", row => row.card.per_second, 1), words: ETAB.number, off: true, title: board.rows.find(row => row.card.machine)?.card.machine },
       { ...card("family", "Family", row => row.card.family), off: true },
       { ...card("pretraining", "Pretraining", row => row.card.pretraining), off: true },
       board.rows.some(row => row.folders.length > 0) && card("folder", "Folder", row => row.folders.join(", ")),
@@ -272,7 +274,7 @@
         return;
       }
       const value = column.of(row);
-      if (column.key === "params") write(cell, ETAB.params(value));
+      if (column.words) write(cell, column.words(value));
       else if (column.text) {
         cell.replaceChildren(value ? ETAB.name(value, 60) : "–");
         if (value && value.length > 24) cell.title = ETAB.short(value, 400);

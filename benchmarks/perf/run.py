@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import pkgutil
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORD = ROOT / "benchmarks" / "perf" / "run.json"
 PAGE = ROOT / "docs" / "performance.md"
 PREFIX = "table_"
+_IDLE = 1.2  # the part before leaves a load of 1 itself
 FIELDS = (
     "task",
     "ours",
@@ -56,6 +58,7 @@ def parts() -> list[str]:
 
 def measured(part: str) -> dict[str, Any]:
     """Time one part: its title, seconds that it took, and its lines."""
+    load = os.getloadavg()[0]
     started = time.perf_counter()
     module = importlib.import_module(f"benchmarks.perf.{PREFIX}{part}")
     rows = [row.facts() for row in module.rows()]
@@ -63,8 +66,23 @@ def measured(part: str) -> dict[str, Any]:
         "title": str(module.__doc__).splitlines()[0],
         "seconds": round(time.perf_counter() - started, 1),
         "machine": machine(),
+        "load": round(load, 2),
         "rows": rows,
     }
+
+
+def load_words(load: float | None) -> str:
+    """Say whether other processes kept the machine busy.
+
+    Args:
+        load: Mean number of busy processes in the minute before a part began; None for a part that
+            was timed before this was recorded.
+    """
+    if load is None:
+        return "Whether the machine was otherwise idle was not recorded."
+    if load < _IDLE:
+        return "The machine was otherwise idle."
+    return f"Other processes were busy: a load of {load:.1f} in the minute before."
 
 
 def page(record: dict[str, Any]) -> str:
@@ -75,7 +93,8 @@ def page(record: dict[str, Any]) -> str:
         bf16 = "with" if facts["bf16"] else "without"
         on = f"{facts['processor']}, {facts['cores']} cores, {bf16} bf16, Python {facts['python']}"
         rows = [Row(**{name: row[name] for name in FIELDS}) for row in content["rows"]]
-        sections.append(f"## {part.capitalize()}\n\n{content['title']} Machine: {on}.\n\n")
+        sections.append(f"## {part.capitalize()}\n\n{content['title']} Machine: {on}.\n")
+        sections.append(f"{load_words(content.get('load'))}\n\n")
         sections.append(table(rows) + "\n")
     return "".join(sections).rstrip("\n") + "\n"
 

@@ -41,8 +41,16 @@ def test_parts_are_found_and_those_left_out_keep_their_lines(
     record.write_text(json.dumps(other))
     run.main(options)
     assert page.read_text().count("| AUROC |") == 2
+    assert "load" in json.loads(record.read_text())["statistics"]
     with pytest.raises(SystemExit):
         run.main(["--parts", "nothing"])
+
+
+@pytest.mark.parametrize(
+    ("load", "words"), [(None, "not recorded"), (0.4, "otherwise idle"), (7.31, "a load of 7.3")]
+)
+def test_the_page_says_whether_the_machine_was_idle(load: float | None, words: str) -> None:
+    assert words in run.load_words(load)
 
 
 def test_peers_give_the_same_answers(monkeypatch: pytest.MonkeyPatch) -> None:

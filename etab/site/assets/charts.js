@@ -120,9 +120,10 @@
     const height = 430;
     const svg = canvas(holder, width, height, options.label, options.caption);
     if (!points.length) return;
-    const x = d3.scaleLog(d3.extent(points, p => p.x), [56, width - 150]).nice();
+    const [least, most] = d3.extent(points, p => p.x);
+    const x = d3.scaleLog([least * 0.8, most * 1.25], [56, width - 150]);
     const y = d3.scaleLinear(d3.extent(points.flatMap(p => [p.low, p.high])), [height - 46, 12]).nice();
-    svg.append("g").attr("transform", `translate(0,${height - 46})`).call(d3.axisBottom(x).ticks(5, "~s").tickSize(-height + 58));
+    svg.append("g").attr("transform", `translate(0,${height - 46})`).call(d3.axisBottom(x).ticks(5, options.format).tickSize(-height + 58));
     svg.append("g").attr("transform", "translate(56,0)").call(d3.axisLeft(y).ticks(7).tickSize(-width + 206));
     svg.append("text").attr("class", "label").attr("x", width / 2 - 40).attr("y", height - 8).attr("text-anchor", "middle").text(options.x);
     svg.append("text").attr("class", "label").attr("transform", `translate(14,${height / 2}) rotate(-90)`).attr("text-anchor", "middle").text("ETAB");
@@ -134,7 +135,7 @@
     marks.append("line").attr("class", "reach").attr("x1", p => x(p.x)).attr("x2", p => x(p.x)).attr("y1", p => y(p.low)).attr("y2", p => y(p.high));
     marks.append("circle").attr("class", "dot").attr("r", 5).attr("cx", p => x(p.x)).attr("cy", p => y(p.y));
     marks.append("title").text(p => `${ETAB.short(p.name)}: ${ETAB.number(p.y)}, ${options.words(p.x)}`);
-    if (points.length <= 40) marks.append("text").attr("class", "small").attr("x", p => x(p.x) + 8).attr("y", p => y(p.y) + 4).text(p => ETAB.short(p.name, 26));
+    if (points.length <= 40) marks.append("text").attr("class", "small").attr("x", p => x(p.x) + 8).attr("y", p => y(p.y) - 5).text(p => ETAB.short(p.name, 26)); // above the front
   };
 
   // Points {x, y, name, cls} over two axes, with straight lines {y, name} or the diagonal.

@@ -37,7 +37,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const points = ranked.filter(row => row.card[cost] > 0).map(row => ({ name: row.backbone, x: row.card[cost], y: row.now.etab, low: row.now.encoder_low, high: row.now.encoder_high, quiet: isQuiet(row) }));
     const left = ranked.length - points.length;
     ETAB.charts.size(holder, points, {
-      label: `ETAB against ${chosen.axis}`, x: chosen.axis, words: chosen.words, fast: chosen.fast,
+      label: `ETAB against ${chosen.axis}`, x: chosen.axis, words: chosen.words, fast: chosen.fast, format: cost === "params" ? "~s" : "~g",
       caption: `Vertical lines: 95 % of this encoder. Dashed: the front of the best score ${chosen.fast ? "at this speed or above" : "at this cost or below"}.${chosen.note ?? ""}${left ? ` Left out, because it is 0 or not known: ${left} of ${ranked.length} rows.` : ""}`,
     });
     const buttons = Object.entries(COSTS).filter(([key]) => board.rows.some(row => row.card[key] > 0)).map(([key, { name }]) => el("button", { type: "button", "aria-pressed": String(key === cost), onclick: () => { cost = key; draw(); holder.querySelector("[aria-pressed=true]").focus(); } }, name));

@@ -350,7 +350,8 @@ def _scratch() -> Iterator[dict[str, str]]:
     """Environment variables for a run, with a folder for the files of Ray that ends with it."""
     folder = tempfile.mkdtemp(prefix="ray")  # paths of sockets must be short
     try:
-        yield {"RAY_TMPDIR": folder, "OMP_NUM_THREADS": "1"}
+        # Ray would give its workers the lowest priority.
+        yield {"RAY_TMPDIR": folder, "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

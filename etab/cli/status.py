@@ -22,12 +22,18 @@ def status_command(
     It can be called from another terminal while runs are at work. Each failed cell is listed with
     the command that tries it again.
     """
-    from etab.results.folder import read_results
+    from etab.results.folder import each_result
     from etab.runs.execute import CLAIMS
     from etab.runs.failed_cells import failed_cells
     from etab.storage.claims import STALE, read_claim
 
-    stored = read_results(results)
+    n_finished = 0
+    problems: list[str] = []
+    for item in each_result(results):
+        if isinstance(item, str):
+            problems.append(item)
+        else:
+            n_finished += 1
     failed = failed_cells(results)
     at_work = []
     for path in sorted((results / CLAIMS).glob("*")):
@@ -37,10 +43,7 @@ def status_command(
         quiet = _seconds_since(path)
         note = f", no sign of life for {quiet / 60:.0f} minutes" if quiet > STALE else ""
         at_work.append(f"  {holder.work} (process {holder.pid} on {holder.host}{note})")
-    say(
-        f"{len(stored.results)} cells finished, {len(at_work)} at work, {len(failed)} failed "
-        f"in {results}."
-    )
+    say(f"{n_finished} cells finished, {len(at_work)} at work, {len(failed)} failed in {results}.")
     for line in at_work:
         say(line)
     _say_activity(results, log)
@@ -49,9 +52,9 @@ def status_command(
         later = "is not tried again unless asked for" if cell.is_given_up else "is tried again"
         say(f"{cell.task} {cell.backbone} ({cell.kind}, tried {tried}, {later}): {cell.words}")
         say(f"  {cell.command or 'Run the command of its plan again with --retry-failed.'}")
-    for problem in stored.problems:
+    for problem in problems:
         say(problem)
-    raise typer.Exit(1 if failed or stored.problems else 0)
+    raise typer.Exit(1 if failed or problems else 0)
 
 
 def _say_activity(results: Path, log: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,23 +38,40 @@ def read_results(folder: Path) -> ResultFiles:
     """
     results: list[Result] = []
     problems: list[str] = []
+    for item in each_result(folder):
+        if isinstance(item, Result):
+            results.append(item)
+        else:
+            problems.append(item)
+    return ResultFiles(tuple(results), tuple(problems))
+
+
+def each_result(folder: Path) -> Iterator[Result | str]:
+    """Read every record under a folder, and hold one of them at a time.
+
+    Args:
+        folder: A folder of results; an absent one holds none.
+
+    Yields:
+        A record, or the reason against a file that cannot be read or lies where another cell
+        belongs.
+    """
     for path in sorted(folder.rglob("*.json")):
         if is_hidden(path.relative_to(folder)):
             continue
         try:
             result = Result.load(path)
         except ResultError as error:
-            problems.append(str(error))
+            yield str(error)
             continue
         if result.path(folder) == path:
-            results.append(result)
+            yield result
         else:
-            problems.append(
+            yield (
                 f"{path} holds {result.task} with {result.backbone}, which belongs at "
                 f"{result.path(folder)}: name the folder that contains {result.dataset}/, or move "
                 "the file."
             )
-    return ResultFiles(tuple(results), tuple(problems))
 
 
 def load_results(folder: Path) -> list[Result]:

@@ -112,7 +112,7 @@ FAULTS = [
     Fault(
         "the first fault of a folder hides the rest",
         "etab/results/folder.py",
-        "problems.append(str(error))",
+        "yield str(error)",
         "raise",
         RESULTS,
     ),

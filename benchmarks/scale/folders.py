@@ -76,8 +76,8 @@ def _forecast(settings: Settings, runs: list[Run]) -> None:
     forecast(runs, settings, Data(settings))
 
 
-def _records(settings: Settings, runs: list[Run]) -> None:
-    for _ in each_result(settings.results):
+def _records(settings: Settings, _: list[Run]) -> None:
+    for _item in each_result(settings.results):
         pass
 
 

@@ -259,7 +259,12 @@ def _execute_cells(
         elsewhere: list[Run] = []
         for _, alike in groupby(sorted(waiting, key=_order), key=_shared_by):
             memo: dict[Any, Any] = {}
+            order: tuple[Any, ...] = ()
             for run in alike:
+                if _order(run) != order:  # other splits: what was fitted on the last is of no use
+                    for of_rows in memo.values():
+                        of_rows.forget_fits()
+                    order = _order(run)
                 with claimed(claim_path(run, settings), f"{run.task} {run.backbone}") as is_claimed:
                     result = work.cell(run, memo) if is_claimed else None
                 if not is_claimed:

@@ -115,4 +115,15 @@ FAULTS = [
         "            summary = result\n",
         ("tests/runs/test_shared_runs.py::test_a_run_holds_summaries_of_its_cells",),
     ),
+    Fault(
+        "the memory of a plan grows with every division into folds",
+        "etab/runs/execute.py",
+        "                        of_rows.forget_fits()\n",
+        "                        pass\n",
+        (
+            "tests/runs/test_shared_runs.py::test_fits_of_other_splits_are_forgotten",
+            "-m",
+            "slow or not slow",
+        ),
+    ),
 ]

@@ -22,6 +22,7 @@ from etab.errors import (
     UndefinedError,
     UnsupportedOptionError,
 )
+from etab.heads.base import Memo
 from etab.results import load_results
 from etab.runs import execute as executing
 from etab.runs import executors
@@ -256,6 +257,30 @@ def test_sigterm_stops_a_run_as_control_c_does(workers: int, camus: Path, tmp_pa
     assert not list(tmp_path.rglob("*.part"))
     assert not list(tmp_path.rglob("*.claim"))
     assert not list(results.glob(f"{executing.CLAIMS}/*"))
+
+
+@pytest.mark.slow
+def test_fits_of_other_splits_are_forgotten(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the memory of a plan with many seeds grows with each of them."""
+    kept: list[list[Any]] = []
+
+    def compute(run: Any, *rest: Any) -> Any:
+        memo = rest[-1].setdefault("rows", Memo())
+        memo["basis", run.protocol_name, run.head] = 1
+        kept.append(sorted(name for _, *name in memo))
+        raise UndefinedError("one class")
+
+    monkeypatch.setattr(executing, "compute", compute)
+    runs = plan("b0-A4-C", ["image_stats"], protocols=("cv3", "cv2"), head=["knn", "ridge"])
+    assert not list(execute(runs, settings, failed=lambda *_: None))
+    assert kept == [
+        [["cv2", "knn"]],
+        [["cv2", "knn"], ["cv2", "ridge"]],
+        [["cv3", "knn"]],
+        [["cv3", "knn"], ["cv3", "ridge"]],
+    ]
 
 
 def test_a_run_holds_summaries_of_its_cells(

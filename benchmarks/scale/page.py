@@ -195,8 +195,8 @@ def _words(outcomes: Sequence[dict[str, Any]]) -> str:
    other run computes: {going_on["hours"]:.1f} h.
 2. **Looking for results.** The run that follows units asked for the file of every cell twice a
    second: {100 * watched["polls"]:.0f} % of all requests. It searched its list of cells for each new
-   one, too, in quadratic time (2.1 s for 4,000 cells, and so 210 s for 40,000; now 0.01 s). Looks now take a twentieth of its time at most, and the time of a look
-   grows with the number of cells: {alone["requests"]:.0f} requests a second instead of
+   one, too, in quadratic time (2.1 s for 4,000 cells, so about 210 s for 40,000; now 0.01 s). Looks
+   now take a twentieth of its time at most: {alone["requests"]:.0f} requests a second instead of
    {watched["requests"]:.0f}.
 3. **GPUs that wait for fits.** Fits run on the processor, while the GPU of the unit is idle. Three
    units on a GPU (`--executor-option gpus=0.33` of Ray) take {three["hours"]:.1f} h instead of

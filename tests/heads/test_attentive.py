@@ -134,6 +134,33 @@ def test_it_learns_from_one_place_among_many() -> None:
 
 
 @pytest.mark.slow
+def test_it_learns_what_only_attention_can_find() -> None:
+    # One token in a row, at any place, is marked and holds the answer. The same channel of the
+    # other tokens is noise, so that the mean of the tokens tells next to nothing.
+    rng = np.random.default_rng(1)
+    rows = np.arange(500)
+    y = rng.integers(0, 2, 500)
+    tokens = 0.3 * rng.normal(size=(500, 16, 32)).astype(np.float32)
+    tokens[:, :, 0] = rng.choice([-1.0, 1.0], (500, 16))
+    marked = rng.integers(0, 16, 500)
+    tokens[rows, marked, 0] = 2 * y - 1
+    tokens[rows, marked, 1:5] += 2
+    split = RowSplit(rows[:300], (rows[:300:5],), rows[300:])
+    kind: Any = heads.HEADS["attentive_1"]
+    head = kind(searched=((3e-3, 1e-2),))
+    (fit,) = head.cross_fit(
+        Features({}, sequences={"tokens": tokens}),
+        y,
+        rows.astype(str),
+        [split],
+        made_target(Kind.BINARY),
+        rng=np.random.default_rng(0),
+    )
+    is_right = (fit.predictions > 0.5) == y[300:]
+    assert is_right.mean() > 0.75
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), [("attentive_1", "b1-A4-C"), ("attentive_4", "b0-AX-C")])
 def test_a_cell_of_the_phantom(
     name: str, code: str, phantom_tree: Callable[..., Path], tmp_path: Path, monkeypatch: Any

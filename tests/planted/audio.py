@@ -269,8 +269,8 @@ FAULTS = [
     Fault(
         "audio: half precision is taken for single",
         WINDOWS,
-        'or precision == "bf16":',
-        "or False:",
+        'if precision not in ("auto", "fp32"):',
+        'if precision not in ("auto", "fp32", "bf16"):',
         IN_WINDOWS,
     ),
     Fault(

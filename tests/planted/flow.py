@@ -12,8 +12,8 @@ FAULTS = [
     Fault(
         "features of one precision serve the other",
         "etab/features/frames.py",
-        '"precision": precision,\n        "layers"',
-        '"layers"',
+        "        **precision_facts(precision),\n",
+        "",
         _FLOW,
     ),
     Fault(

@@ -40,7 +40,7 @@ FAULTS = [
     Fault(
         "rows are left out one at a time, not patients",
         MODULE,
-        "    n = len(patients)\n    units = Units(np.searchsorted(patients, rows.patients), n)\n",
+        "    n = len(patients)\n    units = Units(positions(patients, rows.patients), n)\n",
         "    n = len(rows)\n    units = Units.single_rows(n)\n",
         INFERENCE,
     ),

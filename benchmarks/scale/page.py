@@ -73,7 +73,9 @@ plan with {files} files of results and {entries} sets of features of a phantom c
 started again, until it ends. Then every record (but for times) and every table of predictions equals
 that of an undisturbed run byte for byte, every entry of the cache is as it was written, no finished
 file was ever lost or written again, and no claim and no unfinished file is left. What breaks one of
-these is a fault. Kills outside come before, between or after cells and features. {total} kills at work:
+these is a fault. The faults of the first campaign are one claim and the mark of its takeover: the run
+was killed during the takeover, and ended within the minute after which a later run removes both.
+Kills outside come before, between or after cells and features. {total} kills at work:
 
 {table(header, rows)}
 """

@@ -72,7 +72,7 @@ def cache_command(
     for pixels. `etab cache gc --budget 50GB` deletes first what takes the least time to compute
     again for each byte that becomes free.
     """
-    from etab.features.budget import cached_entries
+    from etab.features.budget import cached_entries, unfinished_entries
 
     _check(action, budget)
     folder = cache or default_cache()
@@ -84,18 +84,25 @@ def cache_command(
         if action == "ls":
             words.append("       ?" if entry.seconds is None else f"{entry.seconds:>6.0f} s")
         say("  ".join([*words, str(entry.path.relative_to(folder))]))
-    say(f"{size_words(sum(entry.size for entry in entries))} of features in {folder}.")
+    unfinished = unfinished_entries(folder)
+    for entry in unfinished:
+        say(f"{size_words(entry.size):>10}  unfinished: {entry.path.relative_to(folder)}")
+    size = sum(entry.size for entry in [*entries, *unfinished])
+    say(f"{size_words(size)} of features in {folder}.")
     if clean:
         from etab.features.entries import remove_litter
 
         n_removed = len(remove_litter(folder))
         say(f"Deleted {n_removed} unfinished entries, claims and temporary files.")
     paths = [entry.path for entry in entries]
-    n_damaged = _damaged(paths) if verify or action == "verify" else 0
+    of_shards = [entry.path for entry in unfinished]
+    n_damaged = 0
+    if verify or action == "verify":
+        n_damaged = _damaged(paths) + _damaged_shards(of_shards)
     if clear:
-        for path in paths:
+        for path in [*paths, *of_shards]:
             shutil.rmtree(path)
-        say(f"Deleted {len(paths)} entries.")
+        say(f"Deleted {len(paths)} entries and {len(of_shards)} unfinished ones.")
     if n_damaged:
         raise typer.Exit(1)
 
@@ -133,4 +140,16 @@ def _damaged(folders: list[Path]) -> int:
             count += 1
             say(f"{folder} is damaged ({damage}); it is computed again when it is needed.")
     say(f"{len(folders) - count} of {len(folders)} entries are as they were written.")
+    return count
+
+
+def _damaged_shards(folders: list[Path]) -> int:
+    """Name what is damaged in unfinished entries, and return how many there are."""
+    from etab.features.merged import unfinished_damage
+
+    count = 0
+    for folder in folders:
+        for damage in unfinished_damage(folder):
+            count += 1
+            say(f"{folder} is damaged ({damage}); these rows are computed again.")
     return count

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etab.errors import UnsupportedOptionError
+from etab.features.entries import SHARDS
 
 _UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
@@ -66,16 +67,48 @@ def cached_entries(cache: Path) -> list[CachedEntry]:
         []
     """
     folders = [path.parent for path in cache.rglob("entry.json")]
-    entries = [_entry(path) for path in sorted(folders) if path.suffix != ".part"]
+    complete = [path for path in folders if path.suffix != ".part" and not _is_shard(path)]
+    return sorted(map(_entry, sorted(complete)), key=lambda entry: -entry.size)
+
+
+def unfinished_entries(cache: Path) -> list[CachedEntry]:
+    """List the entries of which some shards are computed, the largest first.
+
+    The time is that of the shards that are there.
+
+    Args:
+        cache: Folder of the cache.
+
+    Example:
+        >>> unfinished_entries(Path("no cache"))
+        []
+    """
+    entries: list[CachedEntry] = []
+    for folder in sorted(cache.rglob(f"*{SHARDS}")):
+        if folder.is_dir():
+            files = [*folder.glob("*/entry.json"), *folder.glob("*.merged")]
+            times = [_seconds(path) for path in files]
+            seconds = sum(time for time in times if time is not None)
+            entries.append(CachedEntry(folder, folder_size(folder), seconds, None, 0))
     return sorted(entries, key=lambda entry: -entry.size)
 
 
+def _is_shard(folder: Path) -> bool:
+    return folder.parent.suffix == SHARDS
+
+
+def _seconds(path: Path) -> float | None:
+    """Read how long it took to compute what a file describes; None if it does not say."""
+    try:
+        return float(json.loads(path.read_text())["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _entry(folder: Path) -> CachedEntry:
-    seconds: float | None = None
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        seconds = float(json.loads((folder / "entry.json").read_text())["seconds"])
     pooled = folder / "pooled.safetensors"
     n_bytes = pooled.stat().st_size if pooled.is_file() else 0
+    seconds = _seconds(folder / "entry.json")
     return CachedEntry(folder, folder_size(folder), seconds, _rows(pooled), n_bytes)
 
 
@@ -152,7 +185,7 @@ def evict(cache: Path, budget: int) -> list[CachedEntry]:
     """Delete entries until the others fit a budget; they are computed again when they are needed.
 
     An entry that a process is about to write stays. A run that reads a deleted entry computes it
-    again.
+    again. Shards of unfinished entries count like entries.
 
     Args:
         cache: Folder of the cache.
@@ -161,10 +194,8 @@ def evict(cache: Path, budget: int) -> list[CachedEntry]:
     Returns:
         The entries that were deleted.
     """
-    entries = cached_entries(cache)
-    free = [
-        entry for entry in entries if not entry.path.with_name(f"{entry.path.name}.claim").exists()
-    ]
+    entries = cached_entries(cache) + unfinished_entries(cache)
+    free = [entry for entry in entries if not _is_claimed(entry.path)]
     held = sum(entry.size for entry in entries) - sum(entry.size for entry in free)
     deleted: list[CachedEntry] = []
     for entry in choose_evicted(free, budget - held):
@@ -175,3 +206,9 @@ def evict(cache: Path, budget: int) -> list[CachedEntry]:
             shutil.rmtree(away, ignore_errors=True)
             deleted.append(entry)
     return deleted
+
+
+def _is_claimed(folder: Path) -> bool:
+    """Whether a process computes an entry, or a shard of it."""
+    name = folder.name.split(".")[0]
+    return folder.with_name(f"{name}.claim").exists() or any(folder.glob("*.claim"))

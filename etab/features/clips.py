@@ -68,6 +68,15 @@ class Clips:
             "lengths": hashlib.sha256(lengths.encode()).hexdigest(),
         }
 
+    def part(self, first: int, last: int) -> Clips:
+        """Take some of the clips.
+
+        Args:
+            first: First clip.
+            last: Last clip, exclusive.
+        """
+        return Clips(self.clips[first:last], self.sampling)
+
     def groups(self, n: int) -> list[list[ClipKey]]:
         """Group whole clips to at most ``n`` different frames each, one clip at least."""
         out: list[list[ClipKey]] = []

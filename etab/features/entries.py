@@ -26,6 +26,7 @@ from etab.errors import (
     FeaturesLostError,
     StorageError,
 )
+from etab.features.layout import npy_header, write_pooled
 from etab.features.lazy import StoredMap
 from etab.storage.claims import remove_abandoned
 from etab.storage.litter import remove_temporary_files
@@ -40,6 +41,10 @@ _HELD = 2 << 30
 
 # What reading an entry raises where its files are absent, cut, or hold something else.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+SHARDS = ".shards"
+"""How the folder of an entry ends that is computed in shards (``etab.features.shards``)."""
 
 
 OnRows = Callable[[int, int], None]
@@ -120,8 +125,7 @@ class Batches:
         if free < 2 * int(np.prod(shape)) + (64 << 20):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         out = (self.folder / f"map{i}.npy").open("wb")
-        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(out, header)
+        out.write(npy_header(shape))
         return out
 
     def reorder(self, rows: IntArray) -> None:
@@ -136,10 +140,7 @@ class Batches:
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Write the files that are not on disk yet, and return the facts for entry.json."""
-        from safetensors.numpy import save_file
-
-        arrays = {name: np.ascontiguousarray(values) for name, values in self.pooled.items()}
-        save_file(arrays, str(folder / "pooled.safetensors"))
+        write_pooled(folder / "pooled.safetensors", self.pooled)
         for i, values in enumerate(self.sequences.values()):
             np.save(folder / f"sequence{i}.npy", values)
         facts: dict[str, Any] = {"order": list(self.pooled), "pca": dict(self.pca)}
@@ -155,6 +156,22 @@ class Batches:
             out.close()
 
 
+def progress_of_part(progress: OnRows | None, first: int, total: int) -> OnRows:
+    """Report the progress of some rows as that of all rows.
+
+    Args:
+        progress: Called with (rows done, rows in all); None reports nothing.
+        first: First of the rows.
+        total: Rows in all.
+    """
+
+    def report(done: int, _: int) -> None:
+        if progress is not None:
+            progress(first + done, total)
+
+    return report
+
+
 def embed_batches(
     backbone: Backbone,
     batches: Iterator[Array],
@@ -164,7 +181,6 @@ def embed_batches(
     device: str = "cpu",
     progress: OnRows | None = None,
     maps: bool = False,
-    rows: IntArray | None = None,
 ) -> Batches:
     """Embed batches of ``n`` rows in all.
 
@@ -176,7 +192,6 @@ def embed_batches(
         device: The device to which batches are copied.
         progress: Called with (rows done, n) after each batch.
         maps: Whether feature maps are collected.
-        rows: The row of each item, for batches in another order (pooled features only).
 
     Returns:
         The features, collected.
@@ -191,8 +206,6 @@ def embed_batches(
                 progress(collected.at, n)
     finally:
         collected.close()
-    if rows is not None:
-        collected.reorder(rows)
     return collected
 
 
@@ -215,23 +228,39 @@ def write_entry(target: Path, compute: Callable[[Path], Computed], load: Load) -
         CorruptFileError: The files just written cannot be read.
     """
     temp = target.with_name(f"{target.name}.{secrets.token_hex(8)}.part")
-    is_made = False
     try:
-        temp.mkdir(parents=True)
-        is_made = True
-        started = time.perf_counter()
-        entry = compute(temp).write(temp)
-        seconds = round(time.perf_counter() - started, 3)
-        names = sorted(path.name for path in temp.iterdir())
-        entry = {"files": {name: _checksum(temp / name) for name in names}, **entry}
-        entry["seconds"] = seconds  # tells `etab cache gc` what it takes to compute it again
-        text = json.dumps({**entry, "sha256": _entry_digest(entry)}, indent=1)
-        (temp / "entry.json").write_text(text)
-        _put_in_place(temp, target, load)
+        with storing(target, temp):
+            temp.mkdir(parents=True)
+            started = time.perf_counter()
+            facts = compute(temp).write(temp)
+            entry = seal_entry(temp, facts, time.perf_counter() - started)
+            put_in_place(temp, target, load)
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+    return read_back(target, entry, load)
+
+
+@contextlib.contextmanager
+def storing(target: Path, temp: Path) -> Iterator[None]:
+    """Name an error of the disk that occurs while an entry is written.
+
+    Args:
+        target: Folder of the entry, for the message.
+        temp: Folder of the unfinished files. It is absent at first, or exists already.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        StorageError: The files cannot be written.
+        FeaturesLostError: The unfinished files were deleted meanwhile.
+    """
+    try:
+        yield
     except OSError as error:
         if isinstance(error, EtabError):
             raise
-        if is_made and not temp.exists():
+        if isinstance(error, FileNotFoundError) and not temp.exists():
             raise FeaturesLostError(
                 f"{temp} was deleted while it was written. Run the same command again: the "
                 "features are computed again."
@@ -240,8 +269,38 @@ def write_entry(target: Path, compute: Callable[[Path], Computed], load: Load) -
             f"Features could not be kept in {target}: {error.strerror}. "
             "Free some space, or name another --cache."
         ) from error
-    finally:
-        shutil.rmtree(temp, ignore_errors=True)
+
+
+def seal_entry(folder: Path, facts: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """Write ``entry.json`` for the files in a folder.
+
+    Args:
+        folder: Folder of the complete files.
+        facts: What is needed to read them.
+        seconds: How long computing them took, in s. `etab cache gc` compares it.
+
+    Returns:
+        The facts, with the checksum of each file.
+    """
+    names = sorted(path.name for path in folder.iterdir())
+    entry = {"files": {name: _checksum(folder / name) for name in names}, **facts}
+    entry["seconds"] = round(seconds, 3)
+    text = json.dumps({**entry, "sha256": _entry_digest(entry)}, indent=1)
+    (folder / "entry.json").write_text(text)
+    return entry
+
+
+def read_back(target: Path, entry: Mapping[str, Any], load: Load) -> Features:
+    """Read an entry that was written just now.
+
+    Args:
+        target: Folder of the entry.
+        entry: The facts in ``entry.json``.
+        load: Reads the files of an entry.
+
+    Raises:
+        CorruptFileError: The files cannot be read.
+    """
     try:
         return load(target, entry)
     except (OSError, ValueError, KeyError) as error:
@@ -260,7 +319,7 @@ def remove_parts(target: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _put_in_place(temp: Path, target: Path, load: Load) -> None:
+def put_in_place(temp: Path, target: Path, load: Load) -> None:
     """Rename a complete entry, unless a valid one exists, which another process may be reading.
 
     A damaged entry is renamed first, and deleted once the new one has its name: whoever reads it by
@@ -353,8 +412,12 @@ def remove_litter(cache: Path, *, older_than: float = 86400.0) -> list[Path]:
     Returns:
         What was removed.
     """
-    removed = remove_abandoned(sorted((cache / "features").glob("*/*.claim")))
-    for part in sorted((cache / "features").glob("*/*.part")):
+    folders = [path for path in (cache / "features").glob("*") if path.is_dir()]
+    shards = [path for folder in folders for path in folder.glob(f"*{SHARDS}")]
+    claims = [path for folder in (*folders, *shards) for path in folder.glob("*.claim")]
+    removed = remove_abandoned(sorted(claims))
+    parts = [path for folder in (*folders, *shards) for path in folder.glob("*.part")]
+    for part in sorted(parts):
         target = part.name.split(".")[0]
         is_at_work = part.with_name(f"{target}.claim").exists()
         with contextlib.suppress(FileNotFoundError):
@@ -362,6 +425,12 @@ def remove_litter(cache: Path, *, older_than: float = 86400.0) -> list[Path]:
             if not is_at_work and not is_young:
                 shutil.rmtree(part, ignore_errors=True)
                 removed.append(part)
+    for folder in sorted(shards):
+        # Its entry was completed by a process that ended before it deleted the shards.
+        entry = folder.with_name(folder.name.split(".")[0]) / "entry.json"
+        if entry.exists() and not any(folder.glob("*.claim")):
+            shutil.rmtree(folder, ignore_errors=True)
+            removed.append(folder)
     return removed + remove_temporary_files(cache, older_than=older_than)
 
 

@@ -8,7 +8,7 @@ a warning.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,9 +19,10 @@ from etab.backbones.base import SQUASH, Backbone, BackboneCard
 from etab.datasets.base import Source
 from etab.errors import CorruptFileError, LayoutError, skippable
 from etab.features.base import PHASE_TARGET, Embedding, Input, register_input
-from etab.features.entries import Batches, OnRows, embed_batches
+from etab.features.entries import Batches, OnRows, embed_batches, progress_of_part
 from etab.features.fit import Box, OnFrames, fitted, resized
 from etab.features.lazy import PickedMap, StoredMap
+from etab.features.shards import EmbedRows, Shards, shard_edges
 from etab.features.store import (
     EntryKeys,
     FeatureStore,
@@ -49,6 +50,14 @@ class Over(Protocol):
     @property
     def settings(self) -> Mapping[str, Any]:
         """Facts that enter the key of the features, beside the frames."""
+        ...
+
+    def groups(self, n: int) -> Sequence[Sized]:
+        """Group the rows of each batch of about ``n`` frames."""
+        ...
+
+    def part(self, first: int, last: int) -> Over:
+        """Take the rows of whole batches, from the first to the last (exclusive)."""
         ...
 
     def batches(
@@ -196,24 +205,35 @@ def frame_features(
     facts = _settings(card, kind) | dict({} if over is None else over.settings)
     n = batch_size or (32 if device == "cpu" else 128)
 
-    def compute(backbone: Any, folder: Path | None) -> Batches:
-        prepared = placed(backbone, device, kind)
-        if over is None:
-            reading = _FrameBatches(source, frames, card, n)
-            embed = prepared if card.fit == SQUASH else OnFrames(prepared, reading.boxes())
-            batches = iter(reading)
-            rows = len(frames)
-        else:
-            embed = over.over(prepared, n)
-            rows = len(over)
-            batches = over.batches(source, card.size, n, card.interpolation, card.fit)
-        return embed_batches(
-            embed, batches, rows, folder, device=device, progress=progress, maps=maps
-        )
+    total = len(frames) if over is None else len(over)
 
+    def prepare(backbone: Any) -> EmbedRows:
+        prepared = placed(backbone, device, kind)
+
+        def embed(folder: Path | None, first: int, last: int) -> Batches:
+            if over is None:
+                reading = _FrameBatches(source, frames[first:last], card, n)
+                wrapped = prepared if card.fit == SQUASH else OnFrames(prepared, reading.boxes())
+                batches = iter(reading)
+            else:
+                part = over.part(first, last)
+                wrapped = part.over(prepared, n)
+                batches = part.batches(source, card.size, n, card.interpolation, card.fit)
+            told = progress_of_part(progress, first, total)
+            return embed_batches(
+                wrapped, batches, last - first, folder, device=device, progress=told, maps=maps
+            )
+
+        return embed
+
+    sizes = [min(n, total - first) for first in range(0, total, n)]
+    if over is not None:
+        sizes = [len(group) for group in over.groups(n)]
     keys = EntryKeys((maps,), tuple(f"{record.id}\0{at}\0" for record, at in frames))
     digest = data_digest or source.digest()
-    return FeatureStore(cache).get(card, facts, keys, compute, data_digest=digest)
+    shards = Shards(shard_edges(sizes, n), prepare)
+    store = FeatureStore(cache)
+    return store.get(card, facts, keys, shards.compute, data_digest=digest, shards=shards)
 
 
 @register_input("frame", "ED", "ED+ES", "answer")

@@ -23,10 +23,12 @@ from etab.features.entries import (
     Computed,
     Load,
     load_batches,
+    read_back,
     read_entry,
     remove_parts,
     write_entry,
 )
+from etab.features.shards import Shards, UnfinishedEntry
 from etab.precisions import AUTO, NAMED, parts, refuse_backend
 from etab.storage.atomic import write_atomically
 from etab.storage.claims import claimed
@@ -244,6 +246,7 @@ class FeatureStore:
         *,
         data_digest: str,
         load: Load = load_batches,
+        shards: Shards | None = None,
     ) -> FrameFeatures:
         """Read an entry from the cache, or compute and store it.
 
@@ -256,6 +259,8 @@ class FeatureStore:
                 folder, which is None where nothing is stored.
             data_digest: sha256 of the data.
             load: Reads the files of an entry.
+            shards: How the rows are divided, so that several processes compute them and a process
+                that is killed loses one shard. None computes the entry in one piece.
 
         Returns:
             The features, with their key and whether they came from the cache.
@@ -296,6 +301,9 @@ class FeatureStore:
             features = read_entry(folder, load)
         if features is not None:
             return result(features, weights, True)
+        if shards is not None and len(shards.ranges) > 1:
+            sharded = _written_in_shards(folder, shards, backbone, looked_at)
+            return result(sharded[0], weights, sharded[1])
         return result(*_written(folder, weights, partial(compute, backbone), load, looked_at))
 
     def _folder(self, card: BackboneCard, key: str) -> Path | None:
@@ -385,6 +393,51 @@ def _written(
                 # It is lost where this process was paused and another took its claim over.
                 with contextlib.suppress(FeaturesLostError):
                     return write_entry(folder, compute, load), weights, False
+        time.sleep(WAIT)
+
+
+def _written_in_shards(
+    folder: Path, shards: Shards, backbone: Any, looked_at: tuple[int, int] | None
+) -> tuple[Features, bool]:
+    """Compute an entry in shards, together with the processes that compute other shards.
+
+    Args:
+        folder: Folder of the entry.
+        shards: How its rows are divided.
+        backbone: The loaded backbone.
+        looked_at: ``_stamp`` of the entry that was found absent or damaged.
+
+    Returns:
+        The features, and whether other processes computed all of them.
+    """
+    unfinished = UnfinishedEntry(folder, shards)
+    embed = shards.prepare(backbone)
+    work = f"features {folder.parent.name}"
+    is_elsewhere = True
+
+    def is_entry_done() -> bool:
+        return _stamp(folder) not in (None, looked_at)
+
+    while True:
+        # It is lost where the cache was emptied meanwhile: then everything is computed again.
+        with contextlib.suppress(FeaturesLostError):
+            if is_entry_done():
+                looked_at = _stamp(folder)
+                features = read_entry(folder)
+                if features is not None:
+                    unfinished.remove()
+                    return features, is_elsewhere
+            is_computed = unfinished.compute_next(embed, work, is_entry_done)
+            is_elsewhere = is_elsewhere and not is_computed
+            entry = None
+            with claimed(folder.with_name(f"{folder.name}.claim"), work) as is_claimed:
+                if is_claimed and not is_entry_done():
+                    remove_parts(folder)
+                    entry = unfinished.finish() if unfinished.merge() else None
+            if entry is not None:
+                return read_back(folder, entry, load_batches), is_elsewhere
+            if is_computed:
+                continue
         time.sleep(WAIT)
 
 

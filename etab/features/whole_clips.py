@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,21 @@ class WholeClips:
             "contract": f"{self.contract!r} v{WHOLE_CLIP_VERSION}",
             "short clips": short,
         }
+
+    def part(self, first: int, last: int) -> WholeClips:
+        """Take some of the clips.
+
+        Args:
+            first: First clip.
+            last: Last clip, exclusive.
+        """
+        chosen = slice(first, last)
+        return replace(
+            self,
+            records=self.records[chosen],
+            numbers=self.numbers[chosen],
+            present=self.present[chosen],
+        )
 
     def groups(self, n: int) -> list[range]:
         """Group clips that go through the network together: ``n`` frames, one clip at least."""

@@ -4,18 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from etab.backbones.base import BackboneCard
 from etab.datasets.base import SoundSource
 from etab.errors import UndefinedError, UnsupportedOptionError
-from etab.features.store import ahead
-from etab.sounds.mel import picture
+from etab.features.fit import require_squash
+from etab.features.store import ahead, precision_facts
+from etab.sounds.mel import PICTURE, picture
 from etab.sounds.windows import cut, resample
 from etab.types import Array, FloatArray, IntArray, Record
 
+_VERSION = 1
 WindowKey = tuple[Record, float, float]
+
+
+def window_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
+    """Collect the facts that decide the features of a window beyond the weights and the data.
+
+    Args:
+        card: The backbone.
+        precision: "fp32" or "bf16".
+    """
+    facts: dict[str, Any] = {
+        "sound_features_version": _VERSION,
+        "backbone_version": card.version,
+        "backbone": card.name,
+        "modality": card.modality,
+        **precision_facts(precision),
+        "layers": list(card.layers),
+    }
+    if card.modality == "image":
+        require_squash(card)
+        front = {
+            "mel": PICTURE.facts(),
+            "size": card.size,
+            "mean": list(card.mean),
+            "std": list(card.std),
+        }
+        return {**facts, **front}
+    return {**facts, "rate": card.rate}
 
 
 def reading_order(keys: Sequence[WindowKey]) -> IntArray:
@@ -79,6 +109,25 @@ def _item(cutter: _Cutter, size: int | None, key: WindowKey) -> Array:
     return np.round(picture(window, rate, (size, size)) * 255).astype(np.uint8)
 
 
+def window_groups(keys: Sequence[WindowKey], card: BackboneCard, n: int) -> list[list[WindowKey]]:
+    """Divide windows into batches.
+
+    Args:
+        keys: The windows in the order of reading: (record, start in s, length in s).
+        card: The backbone, of waveforms or of pictures.
+        n: Largest number of windows in a batch.
+    """
+    pictures = card.modality == "image"
+    groups: list[list[WindowKey]] = []
+    for key in keys:
+        is_full = not groups or len(groups[-1]) == n
+        # Pictures have one size whatever the length of the window; waveforms do not.
+        if is_full or (not pictures and groups[-1][0][2] != key[2]):
+            groups.append([])
+        groups[-1].append(key)
+    return groups
+
+
 def window_batches(
     source: SoundSource, keys: Sequence[WindowKey], card: BackboneCard, n: int
 ) -> Iterator[Array]:
@@ -102,11 +151,5 @@ def window_batches(
     rate = None if pictures else card.rate
     size = card.size if pictures else None
     make = partial(_item, _Cutter(source, rate), size)
-    groups: list[list[WindowKey]] = []
-    for key in keys:
-        is_full = not groups or len(groups[-1]) == n
-        # Pictures have one size whatever the length of the window; waveforms do not.
-        if is_full or (not pictures and groups[-1][0][2] != key[2]):
-            groups.append([])
-        groups[-1].append(key)
+    groups = window_groups(keys, card, n)
     return ahead(groups, lambda group: np.stack([make(key) for key in group]))

@@ -21,23 +21,26 @@ from etab.backbones.identity import identity
 from etab.datasets.base import SoundSource, Source
 from etab.errors import LayoutError, UnsupportedOptionError
 from etab.features.base import Embedding, Input, register_input
-from etab.features.entries import Batches, OnRows, embed_batches
-from etab.features.fit import require_squash
+from etab.features.entries import Batches, OnRows, embed_batches, progress_of_part
+from etab.features.shards import EmbedRows, Shards, shard_edges
 from etab.features.store import (
     EntryKeys,
     FeatureStore,
     FrameFeatures,
     placed,
-    precision_facts,
     resolve_precision,
 )
-from etab.features.window_batches import WindowKey, reading_order, window_batches
-from etab.sounds.mel import PICTURE
+from etab.features.window_batches import (
+    WindowKey,
+    reading_order,
+    window_batches,
+    window_groups,
+    window_settings,
+)
 from etab.tasks.base import Task
 from etab.tasks.rows import Rows
 from etab.types import Array, Features, FloatArray, Kind, Record
 
-_VERSION = 1
 DESCRIBED_VERSION = 1
 
 
@@ -62,33 +65,6 @@ def sound_precision(precision: str, card: BackboneCard, device: str) -> str:
             f"precision={precision!r}: {card.name} reads a waveform; possible: auto, fp32."
         )
     return "fp32"
-
-
-def window_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
-    """Collect the facts that decide the features of a window beyond the weights and the data.
-
-    Args:
-        card: The backbone.
-        precision: "fp32" or "bf16".
-    """
-    facts: dict[str, Any] = {
-        "sound_features_version": _VERSION,
-        "backbone_version": card.version,
-        "backbone": card.name,
-        "modality": card.modality,
-        **precision_facts(precision),
-        "layers": list(card.layers),
-    }
-    if card.modality == "image":
-        require_squash(card)
-        front = {
-            "mel": PICTURE.facts(),
-            "size": card.size,
-            "mean": list(card.mean),
-            "std": list(card.std),
-        }
-        return {**facts, **front}
-    return {**facts, "rate": card.rate}
 
 
 def window_features(
@@ -134,24 +110,30 @@ def window_features(
     n = batch_size or (32 if device == "cpu" else 128)
     order = reading_order(keys)
 
-    def compute(backbone: Any, folder: Path | None) -> Batches:
-        batches = window_batches(wave_source, [keys[i] for i in order], card, n)
-        return embed_batches(
-            placed(backbone, device, kind),
-            batches,
-            len(keys),
-            folder,
-            device=device,
-            progress=progress,
-            rows=order,
-        )
+    ordered = [keys[i] for i in order]
+
+    def prepare(backbone: Any) -> EmbedRows:
+        prepared = placed(backbone, device, kind)
+
+        def embed(folder: Path | None, first: int, last: int) -> Batches:
+            parts = window_batches(wave_source, ordered[first:last], card, n)
+            told = progress_of_part(progress, first, len(keys))
+            return embed_batches(
+                prepared, parts, last - first, folder, device=device, progress=told
+            )
+
+        return embed
 
     names = tuple(
         f"{record.id}\0{float(start)!r}\0{float(length)!r}\0" for record, start, length in keys
     )
     facts = window_settings(card, kind)
     digest = data_digest or source.digest()
-    return FeatureStore(cache).get(card, facts, EntryKeys((), names), compute, data_digest=digest)
+    sizes = [len(group) for group in window_groups(ordered, card, n)]
+    shards = Shards(shard_edges(sizes, n), prepare, order)
+    return FeatureStore(cache).get(
+        card, facts, EntryKeys((), names), shards.compute, data_digest=digest, shards=shards
+    )
 
 
 def _check(source: Source, keys: Sequence[WindowKey], card: BackboneCard) -> SoundSource:

@@ -191,8 +191,8 @@ FAULTS = [
     ),
     Fault(
         "audio: rows in the order of the work",
-        "etab/features/entries.py",
-        "if rows is not None:",
+        "etab/features/shards.py",
+        "if self.rows is not None:",
         "if False:",
         IN_WINDOWS,
     ),

@@ -45,8 +45,8 @@ FAULTS = [
     Fault(
         "maps of a letterbox are not mapped back",
         "etab/features/frames.py",
-        "embed = prepared if card.fit == SQUASH else OnFrames(prepared, reading.boxes())",
-        "embed = prepared",
+        "wrapped = prepared if card.fit == SQUASH else OnFrames(prepared, reading.boxes())",
+        "wrapped = prepared",
         (
             "tests/features/test_fit.py"
             "::test_features_of_frames_of_several_shapes_lie_on_each_frame",

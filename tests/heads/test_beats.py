@@ -38,7 +38,11 @@ def recordings(n: int) -> tuple[list[FloatArray], list[IntArray]]:
 
 def test_durations_are_measured_where_the_timing_is_right() -> None:
     x, y = recordings(3)
-    known = {0: (Timing(0.8, 0.28),), 1: (Timing(0.8, 0.28),), 2: (Timing(0.96, 0.28),)}
+    known: dict[int, tuple[Timing, ...]] = {
+        0: (Timing(0.8, 0.28),),
+        1: (Timing(0.8, 0.28),),
+        2: (Timing(0.96, 0.28),),
+    }
     both = RecordingBeats(x, y, known=known)
     learned = both.spreads([0, 1])
     assert learned.s1 == pytest.approx((0.1, 0.0))

@@ -141,7 +141,11 @@ class Forged:
         return os.system, ("touch forged",)
 
 
-@pytest.mark.parametrize("thing", [Forged(), [1, 2], Path("results"), made.suite()], ids=repr)
+@pytest.mark.parametrize(
+    "thing",
+    [Forged(), [1, 2], Path("results"), made.suite()],
+    ids=["a command", "a list", "a path", "a suite"],
+)
 def test_only_a_board_is_read(folder: Path, thing: object) -> None:
     body = pickle.dumps(thing)
     kept_file().write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)

@@ -36,6 +36,7 @@ _EXTRAS = {
     "fetch": (("physionet",), "downloads of free data: etab data fetch"),
     "onnx": (("onnxruntime",), "encoders in ONNX files: onnx:<file>"),
     "open_clip": (("open_clip",), "models of open_clip by name"),
+    "openvino": (("openvino",), "faster networks: --precision bf16-openvino"),
     "parquet": (("pyarrow", "pywt"), "Parquet tables"),
     "ray": (("ray",), "runs on a cluster: etab run --executor ray"),
     "slurm": (("submitit",), "runs on a cluster: etab run --executor slurm"),

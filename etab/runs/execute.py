@@ -217,6 +217,8 @@ def _execute_group(
             yield done
     if not waiting:
         return []
+    for dataset in dict.fromkeys(TASKS[code].dataset for code in waiting[0].row.parts):
+        data.source(dataset)  # data that are refused leave no claim and no log
     with claimed(_features_claim(waiting[0], settings), f"features {group[0].backbone}") as is_mine:
         if not (is_mine or must_wait):
             return waiting

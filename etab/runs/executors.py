@@ -226,7 +226,7 @@ def _wait_for_parent() -> None:
 def _work(group: list[Run], settings: Settings) -> list[Result]:
     """Run one group in a worker process, and report every frame and cell to the parent."""
     with stopped_by(signal.SIGTERM):
-        return list(_watched(group, replace(settings, device=_device), _data, _events.put))
+        return _summaries([group], replace(settings, device=_device), _data, _events.put)
 
 
 def _watched(group: list[Run], settings: Settings, data: Data, tell: Listener) -> Iterator[Result]:
@@ -246,13 +246,19 @@ def _watched(group: list[Run], settings: Settings, data: Data, tell: Listener) -
     try:
         for result in execute(group, settings, data=data, progress=frames, failed=failed):
             ended += 1
-            summary = brief(result)
-            tell(Event("cell", name, result=summary))
-            yield summary
+            tell(Event("cell", name, result=brief(result)))
+            yield result
     except BaseException as error:
         if is_interruption(error):
             raise
         tell(Event("failed", name, error=describe_failure(error), runs=len(group) - ended))
+
+
+def _summaries(
+    todo: Sequence[list[Run]], settings: Settings, data: Data, listen: Listener
+) -> list[Result]:
+    """Run groups in this process, and keep of each result what a table of the run shows."""
+    return [brief(result) for group in todo for result in _watched(group, settings, data, listen)]
 
 
 def serial(
@@ -267,7 +273,7 @@ def serial(
         data: The data of the plan; None opens them anew.
 
     Returns:
-        The finished cells. What failed is told to ``listen``.
+        The finished cells, whole as their files. What failed is told to ``listen``.
     """
     settings = settings.needing(code for run in runs for code in run.row.parts)
     data = data or Data(settings)
@@ -297,18 +303,19 @@ def local(
         data: The data of the plan, for what runs in this process; None opens them anew.
 
     Returns:
-        The finished cells. What failed is told to ``listen``.
+        The finished cells, as ``etab.runs.record.brief`` makes them. What failed is told to
+        ``listen``.
     """
     settings = settings.needing(code for run in runs for code in run.row.parts)
     data = data or Data(settings)
     todo = groups(runs)
     if workers <= 1 or len(todo) == 1:
-        return serial(runs, settings, listen, data)
+        return _summaries(todo, settings, data, listen)
     here = [g for g in todo if not is_named(g[0])]
     todo = [[replace(run, card=None) for run in g] for g in todo if g not in here]
     threads = max(1, allowed_cores() // workers)
     context = mp.get_context("spawn")
-    results: list[Result] = [result for g in here for result in _watched(g, settings, data, listen)]
+    results = _summaries(here, settings, data, listen)
     if not todo:
         return results
     manager = SyncManager(ctx=context)

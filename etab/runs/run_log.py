@@ -57,11 +57,15 @@ def log_path(settings: Settings) -> Path:
 def write_line(settings: Settings, event: str, **facts: Any) -> None:
     """Write a line. A log that cannot be written is left out: no run fails for it.
 
+    The log among the results begins with the folder of results, which a refused run does not make.
+
     Args:
         settings: Where the log is.
         event: What has happened, such as "cell_ended".
         facts: What is known of it.
     """
+    if settings.log is None and not settings.results.is_dir():
+        return
     line = {
         "schema": SCHEMA,
         "time": datetime.now(UTC).isoformat(timespec="microseconds"),

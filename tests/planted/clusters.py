@@ -111,8 +111,8 @@ FAULTS = [
     Fault(
         "a run holds whole records of its cells",
         "etab/runs/executors.py",
-        "            summary = brief(result)\n",
-        "            summary = result\n",
+        "return [brief(result) for group",
+        "return [result for group",
         ("tests/runs/test_shared_runs.py::test_a_run_holds_summaries_of_its_cells",),
     ),
     Fault(

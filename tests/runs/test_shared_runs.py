@@ -28,7 +28,7 @@ from etab.runs import execute as executing
 from etab.runs import executors
 from etab.runs import sweep as sweeping
 from etab.runs.execute import claim_path, execute
-from etab.runs.executors import Event, serial
+from etab.runs.executors import Event, local, serial
 from etab.runs.failed_cells import failed_cells
 from etab.runs.record import brief
 from etab.runs.run import Settings, plan
@@ -290,7 +290,8 @@ def test_a_run_holds_summaries_of_its_cells(
     stored = made.result(made.predictions("b0-A4-C"), "b0-A4-C", "image_stats")
     assert stored.folds
     monkeypatch.setattr(executors, "execute", lambda *_, **__: iter([stored]))
-    for held in (*serial(RUNS[:1], settings, _ignore), brief(stored)):
+    assert serial(RUNS[:1], settings, _ignore) == [stored]
+    for held in (*local(RUNS[:1], settings, _ignore, workers=1), brief(stored)):
         assert (held.value, held.missing, held.metrics) == (
             stored.value,
             stored.missing,

@@ -166,7 +166,7 @@ def _onnx(number: str) -> Callable[[nn.Module, Tensor], Compute]:
         with tempfile.TemporaryDirectory(prefix="etab-onnx-") as folder:
             path = str(Path(folder) / "network.onnx")
             with torch.no_grad():
-                torch.onnx.export(module, (example,), path, input_names=["frames"])
+                torch.onnx.export(module, (example,), path, verbose=False, input_names=["frames"])
             session = onnxruntime.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]
             )

@@ -151,7 +151,7 @@ class TorchBackbone:
         """Give every kind of output to a backend; a call on one empty frame names the outputs."""
         frame = torch.zeros(1, self.card.size, self.card.size, dtype=torch.uint8, device=device)
         for kind, function in self._functions.items():
-            module = _Outputs(self.network, function)
+            module = _Outputs(self.network, function).eval()
             self._graphs[kind] = compiled(module, number, backend, device)
             self._names[kind] = list(function(frame))
 

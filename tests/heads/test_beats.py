@@ -62,7 +62,8 @@ def test_recordings_are_searched_together_as_each_alone() -> None:
     y = [states[:n] for states, n in zip(y, lengths, strict=True)]
     several = RecordingBeats(x, y, candidates=3)
     rng = np.random.default_rng(0)
-    emissions = {i: rng.normal(size=(lengths[i], 4)) for i in (3, 0, 2)}
+    # Not in the order of their lengths, in which they are searched.
+    emissions = {i: rng.normal(size=(lengths[i], 4)) for i in (2, 3, 0)}
     paths = several.search(emissions, Spreads())
     assert set(paths) == {0, 2, 3}
     for i, emission in emissions.items():

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import shutil
+import struct
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typer.testing import Result as Ran
 
 from etab import backbones
 from etab.backbones.weights.index import read_file
+from etab.backbones.weights.recognise import is_cut_archive, not_weights
 from etab.cli import doctor
 from etab.cli.encoders import named_encoders
 from etab.cli.main import app
@@ -275,6 +277,18 @@ def test_an_archive_that_was_cut_short_is_called_so(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(WeightsError, match=r"cut short or is damaged.*after 700 bytes"):
         read_file(path)
+
+
+def test_an_archive_that_claims_several_disks_is_damaged(tmp_path: Path) -> None:
+    """zipfile raises for such an archive where others are only no archives."""
+    path = tmp_path / "disks.pth"
+    torch.save({"weights": torch.zeros(100)}, path)
+    content = path.read_bytes()
+    end = content.rindex(b"PK\x05\x06")
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 5)
+    path.write_bytes(content[:end] + locator + content[end:])
+    assert is_cut_archive(path)
+    assert not_weights(path) == ""  # torch may read it none the less
 
 
 def test_a_pickle_that_runs_code_is_refused_without_the_advice_of_torch(tmp_path: Path) -> None:

@@ -131,9 +131,9 @@ FAULTS = [
     ),
     _fault(
         "the model reads the homomorphic envelope whatever it is told",
-        SEARCH,
-        "beat_envelope(envelopes, self.beat)",
-        "beat_envelope(envelopes)",
+        BEATS,
+        "beat_envelope(self.envelopes[i], self.beat)",
+        "beat_envelope(self.envelopes[i])",
         "test_the_head_reads_the_wavelet_envelope",
     ),
     _fault(

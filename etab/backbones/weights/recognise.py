@@ -63,7 +63,7 @@ def is_torchscript(path: Path) -> bool:
         path: A file.
     """
     try:
-        if not zipfile.is_zipfile(path):  # raises where the archive claims to span several disks
+        if not _is_whole_archive(path):
             return False
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -81,7 +81,14 @@ def is_cut_archive(path: Path) -> bool:
     """
     with path.open("rb") as file:
         begins = file.read(2) == b"PK"
-    return begins and not zipfile.is_zipfile(path)
+    return begins and not _is_whole_archive(path)
+
+
+def _is_whole_archive(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except _DAMAGED_ZIP:  # the archive claims to span several disks
+        return False
 
 
 def is_pickle(path: Path) -> bool:

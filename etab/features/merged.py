@@ -69,7 +69,7 @@ class MergedFiles:
             with (self.whole / array.file).open("r+b", buffering=0) as file:
                 for part in _blocks(array, len(rows)):
                     block = np.ascontiguousarray(values[part], array.dtype)
-                    digest.update(block)
+                    digest.update(block.data)
                     array.write(file, rows[part], block)
                 os.fsync(file.fileno())
             digests[name] = digest.hexdigest()
@@ -121,7 +121,7 @@ class MergedFiles:
             with (self.whole / array.file).open("rb", buffering=0) as file:
                 for part in _blocks(array, len(rows)):
                     try:
-                        digest.update(array.read(file, rows[part]))
+                        digest.update(array.read(file, rows[part]).data)
                     except (EOFError, ValueError):
                         return {}
             digests[name] = digest.hexdigest()

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -45,8 +45,21 @@ from etab.types import IntArray
 SHARD = 2048
 """Frames or windows of a shard. A multiple of the usual sizes of batches."""
 
-EmbedRows = Callable[[Path | None, int, int], Batches]
-"""Embeds the rows from the first to the last (exclusive); maps are written to the folder."""
+
+class EmbedRows(Protocol):
+    """Embeds the rows from the first to the last (exclusive); maps are written to the folder."""
+
+    def __call__(self, folder: Path | None, first: int, last: int) -> Batches:
+        """Embed some of the rows.
+
+        Args:
+            folder: Where maps are written; None writes none.
+            first: The first row.
+            last: The row after the last one.
+
+        Returns:
+            The features of the rows.
+        """
 
 
 @dataclass(frozen=True, slots=True)

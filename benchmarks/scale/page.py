@@ -108,9 +108,9 @@ def overhead(measured: Sequence[dict[str, Any]]) -> str:
     return f"""## Small cells
 
 `python -m benchmarks.scale.overhead FOLDER --cells 2000 --json benchmarks/scale/overhead.json`.
-Times are of the clock of a machine on which other work ran (up to 20 processes for two cores); a
+Times are of the clock of a machine on which other work ran; a
 cell is fitting and scoring alone. The 979 cells are of a run that was stopped, by code that kept what
-was fitted on earlier divisions into folds (120 kB a cell), which is forgotten now.
+was fitted on earlier divisions into folds, which is forgotten now.
 
 {table(header, rows)}
 """

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from etab.errors import DataNotFoundError, ResultError, UndefinedError
+from etab.errors import DataNotFoundError, ResultError
 from etab.leaderboard.admission.admit import admit
 from etab.leaderboard.admission.findings import remarks_by_backbone
 from etab.leaderboard.board import Board, BoardRow, Reliability, kind_of
@@ -26,6 +24,7 @@ from etab.leaderboard.comparable import (
 from etab.leaderboard.noise import Noise, mixed, patient_orders, task_noises
 from etab.leaderboard.notes import board_notes, remarks_note, set_aside_note
 from etab.leaderboard.pairs import compare, plain_matrix, reliability_of
+from etab.leaderboard.resampled import resampled_scores
 from etab.leaderboard.seen import seen_note, unseen
 from etab.leaderboard.sensitivity import (
     Other,
@@ -38,29 +37,20 @@ from etab.leaderboard.sensitivity import (
 )
 from etab.leaderboard.suites import Suite, Tasks, suite_named
 from etab.metrics import METRICS
-from etab.metrics.columns import ScoredRows
-from etab.metrics.shared import frozen
 from etab.metrics.uncertainty import (
     OVER_PATIENTS,
     percentile_interval,
     rank_intervals,
-    resample_weights,
-    weighted_together,
 )
 from etab.precisions import FORMATS, parts
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
-from etab.tasks.codes import BOARD_PROTOCOL, parse_code
+from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS
-from etab.types import Array, FloatArray, IntArray
+from etab.types import FloatArray
 
 DRAWS = 2000
 _LEVEL = 0.95
-# Above this share of resamples without a value, a metric is called undefined.
-_MOST_UNDEFINED = 0.05
-
-# Sorted patients of a dataset, and how often each is drawn in each resample: (draws, patients).
-Resamples = Mapping[str, tuple[Array, IntArray]]
 
 
 def rank(
@@ -250,7 +240,7 @@ def _rank(
     complete = unseen(contest.complete(), cells, with_seen)
     points = {backbone: contest.score(backbone, scored) for backbone in complete}
     order = sorted(points, key=lambda backbone: (-points[backbone], backbone))
-    resampled = _resampled(contest, order, seed, draws)
+    resampled = resampled_scores(order, scored, tasks, tables, seed=seed, draws=draws)
     noises = contest.noises(order)
     totals = {backbone: mixed(noises[backbone], scored) for backbone in order}
     comparison = compare(
@@ -369,53 +359,6 @@ def _reliabilities(
         of_name = [mixed(noises[backbone], within) for backbone in order]
         reliabilities[name] = reliability_of(points, of_name, share, of_scores, digests)
     return reliabilities
-
-
-def _resampled(
-    contest: _Contest, order: Sequence[str], seed: int, draws: int
-) -> dict[str, FloatArray]:
-    """The scores of each backbone under the same resamples of patients: (draws,) by name."""
-    if not order:
-        return {}
-    resamples = _resamples(min(order), contest.scored, contest.tables, seed, draws)
-    totals: dict[str, FloatArray] = {backbone: np.zeros(draws) for backbone in order}
-    for code, share in contest.scored.items():
-        task = contest.tasks[code]
-        patients, weights = resamples[parse_code(code).test_dataset]
-        tables = [ScoredRows.of(contest.tables[backbone, code]) for backbone in order]
-        of_task = weighted_together(task.metric, tables, patients, weights)
-        for backbone, values in zip(order, of_task, strict=True):
-            _refuse_undefined(code, backbone, task.metric, values)
-            totals[backbone] += share * (values - task.low) / (task.high - task.low)
-    return totals
-
-
-def _refuse_undefined(code: str, backbone: str, metric: str, values: FloatArray) -> None:
-    undefined = int((~np.isfinite(values)).sum())
-    if undefined > _MOST_UNDEFINED * len(values):
-        raise UndefinedError(
-            f"{code} with {backbone}: {metric} does not exist in {undefined} of {len(values)} "
-            "resamples of patients; there are too few of one class to rank on it."
-        )
-
-
-def _resamples(
-    backbone: str, scored: Mapping[str, float], tables: Tables, seed: int, draws: int
-) -> Resamples:
-    """Draw the test patients of each dataset once, for all tasks and backbones.
-
-    The patients are those of ``backbone``; all backbones have been checked to have the same rows.
-    """
-    patients: dict[str, set[str]] = {}
-    for code in scored:
-        dataset = parse_code(code).test_dataset
-        patients.setdefault(dataset, set()).update(tables[backbone, code].patients)
-    resamples: dict[str, tuple[Array, IntArray]] = {}
-    for dataset, names in patients.items():
-        rng = np.random.default_rng([seed, *dataset.encode()])
-        order = frozen(np.array(sorted(names)))
-        resamples[dataset] = (order, resample_weights(len(names), draws, rng))
-    return resamples
 
 
 def raw2022(task: Task, cell: Result) -> float:

@@ -53,8 +53,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the authors say. ``at`` is the frame it speaks of (0-based, in the recording); None: the
-    whole recording.
+    """A label of the authors, and the frame that it belongs to.
+
+    ``at`` is the frame, counted from 0 in the recording; None means the whole recording.
     """
 
     value: Any

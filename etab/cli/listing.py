@@ -251,7 +251,7 @@ def tasks_table() -> ListTable:
         (
             "code",
             "category",
-            "what is asked",
+            "what is predicted",
             "data",
             "input",
             "metric",
@@ -288,7 +288,16 @@ def cross_table() -> ListTable:
     """
     return _table(
         "Cross-dataset cells",
-        ("code", "what is asked", "fitted on", "tested on", "input", "metric", "head", "version"),
+        (
+            "code",
+            "what is predicted",
+            "fitted on",
+            "tested on",
+            "input",
+            "metric",
+            "head",
+            "version",
+        ),
         [
             (t.code, t.title, t.fit_on, t.dataset, t.inputs, t.metric, t.head, t.version)
             for t in cross.cells()

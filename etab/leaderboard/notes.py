@@ -139,7 +139,7 @@ def _how_to_read(suite: Suite, draws: int) -> list[str]:
         "with new training patients too: Nadeau-Bengio corrected variance, Student's t. With one "
         "split only, half of n_test/n_train stands for the draw of the training patients, which is "
         "not measured then.",
-        "Ranks, and P(row above column), speak of encoders. Backbones that cannot be told apart "
+        "Ranks, and P(row above column), compare encoders. Backbones that cannot be told apart "
         "(paired difference, Holm, 5 %) share ranks. The family of tests is all pairs of ranked "
         "entries, one entry for each digest of weights.",
         "What a cell depends on besides its encoder: fold seed is the standard deviation of one "

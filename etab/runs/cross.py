@@ -37,8 +37,9 @@ def dataset_root(root: Path | None, dataset: str) -> Path | None:
 
 
 def cross_clash(task: Task) -> str:
-    """Why the two datasets of a cell do not ask the same question, from their cards; "" where they
-    do.
+    """Explain how the targets of the two datasets of a cell differ, from their cards.
+
+    Returns "" where the targets agree.
     """
     first, *others = (datasets.SOURCES[name].card for name in task.datasets)
     for card in others:

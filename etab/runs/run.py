@@ -54,7 +54,7 @@ def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
     if AGGREGATES[asked].windows and task.modality != "sound":
         return f"aggregate {asked!r} is of windows of sound, {task.dataset} holds pictures."
     if AGGREGATES[asked].ordered and task.kind is Kind.VALUE:
-        return f"aggregate {asked!r} is of classes, {task.code} asks for a value."
+        return f"aggregate {asked!r} is of classes, {task.code} predicts a value."
     return ""
 
 

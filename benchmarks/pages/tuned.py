@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from etab.results import Result, load_results
+from etab.tasks.menu import TASKS
 from etab.tasks.protocols import parse
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
@@ -35,6 +36,11 @@ and `etab.finetuning.cells.execute(plan, settings)`.
 * `--augment clinical` (the default): the probe tilts by up to 10 degrees about the apex of the sector, depth, place and
   proportions change a little; gain, gain over depth, contrast and speckle change, inside the sector alone. Nothing is
   mirrored, since left and right are anatomy. `--augment none` leaves frames as they are.
+* Heart sounds (f0, f1, f2, f3, e1): a network for images reads log-mel pictures. A window of 5 s is `--side` pixels high and
+  two and a half times as wide; it is drawn anew in each epoch, at another level, with background noise and with a stretch of
+  bands and of time silenced (`--augment clinical`). A recording that is tested has the mean over its windows, and patients
+  are joined as on the board. The validation part chooses how scores become classes. States (e0) have a trained head of
+  their own, `etab run --head state_unet`.
 * Checkpoints lie beside the results (`<results>.training/`, `--every N` steps): an interrupted command goes on when it is
   given again, to the same bytes. One of another recipe, data, weights or architecture is refused with what differs.
 * SGD with Nesterov's momentum (`--optimizer sgd`) beside AdamW; `--accumulate N` batches make one step. Both resume alike.
@@ -54,7 +60,8 @@ def page(note: str) -> str:
 
 
 def _measured() -> list[str]:
-    found = load_results(BENCHMARKS / "results_finetune")
+    every = load_results(BENCHMARKS / "results_finetune")
+    found = [r for r in every if TASKS[r.task].dataset == "camus"]
     if not found:
         return []
     tasks = sorted({r.task for r in found})

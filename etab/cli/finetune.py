@@ -84,7 +84,7 @@ def finetune(
         str | None,
         typer.Option(
             help="Protocol: official, cv5, official-10pct-d0, lists:FILE, ... "
-            "[default: official; cv5 for --data without a split]"
+            "[default: official; cv5 for data without an official split]"
         ),
     ] = None,
     together: Annotated[
@@ -94,7 +94,9 @@ def finetune(
             help="Train one network for all mask tasks of a dataset, or one for each task.",
         ),
     ] = True,
-    side: Annotated[int, typer.Option(min=32, help="Side of the frames in pixels.")] = 224,
+    side: Annotated[
+        int, typer.Option(min=32, help="Side of the frames (height of log-mel pictures) in pixels.")
+    ] = 224,
     epochs: Annotated[int, typer.Option(min=1, help="Number of epochs.")] = 12,
     batch: Annotated[int, typer.Option(min=1, help="Number of frames in memory at once.")] = 16,
     accumulate: Annotated[
@@ -142,8 +144,10 @@ def finetune(
     from etab.training.loop import Recipe
 
     _check_tuning(tuning)
-    wanted = Wanted(tasks or "a0,a1,a2", protocol or "official", root)
-    if data is not None:
+    if data is None:
+        codes = tasks or "a0,a1,a2"
+        wanted = Wanted(codes, protocol or _usual_protocol(codes), root)
+    else:
         wanted = own_wanted(data, tasks, protocol, root, results)
     recipe = Recipe(
         epochs=epochs,
@@ -189,6 +193,14 @@ def finetune(
             sys.stdout.write(_line(result) + "\n")
     if failures:
         raise typer.Exit(1)
+
+
+def _usual_protocol(codes: str) -> str:
+    """Return the protocol of tasks for which none is named."""
+    from etab.tasks.menu import find
+
+    with_split = [task for task in find(codes) if "official" in task.protocols]
+    return "official" if with_split else "cv5"
 
 
 def own_wanted(

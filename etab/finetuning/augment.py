@@ -1,4 +1,4 @@
-"""Augments ultrasound frames as another plausible recording of the same heart would differ.
+"""Augments frames and windows of sound as another recording of the same heart would differ.
 
 Importing this module needs torch.
 """
@@ -20,6 +20,9 @@ _GAMMA = 0.45  # logarithm of the exponent
 _GAIN = 0.25  # logarithm of the factor
 _SLOPE = 0.25  # of the gain, from the middle to the edge of the depth
 _SPECKLE = 0.35
+_LOUDER = 0.05  # share of the range of 80 dB
+_BACKGROUND = 0.25  # share of the range of 80 dB
+_BLANK = 8  # a blank covers up to an eighth of the bands, or of the time
 
 
 def clinical(frames: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -58,6 +61,39 @@ def clinical(frames: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | Non
     speckled = 1 + _SPECKLE * grain.abs() * speckle
     changed = moved.clamp_min(0) ** exponent * light * speckled
     return changed.clamp(0, 1).reshape(frames.shape), masks
+
+
+def other_room(windows: Tensor) -> Tensor:
+    """Draw another plausible recording of each log-mel window, with torch's generator.
+
+    The level changes by up to 4 dB, a constant background reaches up to a quarter of the range, and
+    one stretch of bands and one of time, each at most an eighth, are silent.
+
+    Args:
+        windows: Log-mel pictures (n, 1, h, w) in [0, 1].
+
+    Returns:
+        Pictures of the same shape.
+    """
+    n = len(windows)
+    height, width = windows.shape[-2:]
+    chances = torch.rand(n, 2, device=windows.device)[:, :, None, None, None]
+    level = _LOUDER * (2 * chances[:, 0] - 1)
+    background = _BACKGROUND * chances[:, 1]
+    changed = torch.maximum(windows + level, background)
+    silent_bands = _stretch(n, height, windows.device)[:, None, :, None]
+    silent_time = _stretch(n, width, windows.device)[:, None, None, :]
+    silent = silent_bands | silent_time
+    return (changed * ~silent).clamp(0, 1)
+
+
+def _stretch(n: int, length: int, device: torch.device) -> Tensor:
+    """Draw one stretch (n, length) of up to an eighth of the length for each row."""
+    chances = torch.rand(n, 2, device=device)
+    size = chances[:, :1] * length / _BLANK
+    first = chances[:, 1:] * (length - size)
+    position = torch.arange(length, device=device)[None]
+    return (position >= first) & (position < first + size)
 
 
 def _affine_maps(u: Tensor) -> Tensor:

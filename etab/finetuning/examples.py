@@ -46,6 +46,18 @@ class Examples(ABC):
             h, w), NaN where the structure was not drawn.
         """
 
+    def pieces(self, rows: IntArray) -> tuple[Tensor, IntArray | None]:
+        """Read all that is predicted of rows in a test.
+
+        Args:
+            rows: (n,) numbers of rows.
+
+        Returns:
+            Inputs (m, ...), and the position in ``rows`` (m,) that each belongs to: the prediction
+            of a row is the mean over its inputs. None: one input for each row.
+        """
+        return self.inputs(rows), None
+
     def augmented(self, rows: IntArray) -> tuple[Tensor, Tensor]:
         """Read inputs and answers, and change them as another recording might differ.
 
@@ -86,6 +98,8 @@ def rows_of_tasks(rows: Sequence[Rows]) -> Rows:
         One row for each item, in the order of first use. The answers are those of the first task:
         only masks are learned together, and no split depends on masks.
     """
+    if len(rows) == 1:
+        return rows[0]
     first_use: dict[str, tuple[Rows, int]] = {}
     for of_task in rows:
         for row, item in enumerate(of_task.items):
@@ -130,6 +144,11 @@ class FrameTable(Examples):
         self.frames = torch.from_numpy(frames)
         self.targets = torch.from_numpy(targets)
         self.known = None if known is None else torch.from_numpy(known)
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames of a row."""
+        return int(self.frames.shape[1])
 
     def inputs(self, rows: IntArray) -> Tensor:
         """Return clips (n, frames, 1, side, side) of ``rows``, in [0, 1]."""

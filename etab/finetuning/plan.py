@@ -9,6 +9,7 @@ from typing import Any
 
 from etab.backbones.sizes import split_size
 from etab.errors import IncompatibleError, UnsupportedOptionError
+from etab.features.windows import WINDOW
 from etab.metrics.intervals import BOOTSTRAPS
 from etab.runs import run
 from etab.runs.run import Run
@@ -206,6 +207,10 @@ class Tuning:
         }
         if n_processes > 1:
             facts["processes"] = n_processes
+        task = self.rows[0]
+        if task.modality == "sound":
+            facts["window"] = WINDOW
+            facts["aggregate"] = task.aggregate
         if protocol.source:
             facts["source"] = [protocol.source, self.source_head]
         return facts
@@ -220,13 +225,28 @@ def not_tunable(task: Task) -> str:
     Returns:
         A sentence, or "" if a backbone can be trained on it.
     """
+    row = ROW_INPUTS[task.inputs]
+    if row.modality == "sound":
+        return _sound_not_tunable(task)
     if task.aggregate:
         return f"{task.code} joins the answers of several frames, which fine-tuning cannot do yet."
-    row = ROW_INPUTS[task.inputs]
     if row.several_views:
         return f"Rows of {task.code} are {row.words}; fine-tuning takes one view."
-    if row.clip or row.modality != "image":
+    if row.clip:
         return f"Rows of {task.code} are {row.words}; fine-tuning needs single frames."
+    return ""
+
+
+def _sound_not_tunable(task: Task) -> str:
+    """Explain why a backbone cannot be trained on a task on sound; "" if it can."""
+    if task.kind is Kind.STATES:
+        return (
+            f"{task.code} predicts a state for each time: train the head state_unet, as in "
+            f"etab run --tasks {task.code} --backbones heart_series --head state_unet."
+        )
+    if task.inputs != "recording":
+        words = ROW_INPUTS[task.inputs].words
+        return f"Rows of {task.code} are {words}; fine-tuning needs whole recordings."
     return ""
 
 

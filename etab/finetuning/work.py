@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from etab.datasets.base import SoundSource
 from etab.echo.surface import mask_from_scores
 from etab.errors import SplitError, UndefinedError, UnsupportedOptionError
 from etab.finetuning.plan import THRESHOLDS, Tuning
@@ -18,10 +19,11 @@ from etab.heads.base import FoldFit
 from etab.precisions import FORMATS
 from etab.results import Result
 from etab.runs import cell as runs
-from etab.runs import leaks
+from etab.runs import leaks, thresholds
 from etab.runs.data import Data
 from etab.runs.record import Answered, Origin, result_of
 from etab.runs.run import Run, Settings
+from etab.runs.tables import laid_out
 from etab.splits import without
 from etab.storage.atomic import slug
 from etab.tasks.base import Task
@@ -34,6 +36,7 @@ from etab.types import Array, FloatArray, IntArray, Kind, RowSplit
 if TYPE_CHECKING:
     from etab.finetuning.examples import FrameTable
     from etab.finetuning.network import Network
+    from etab.finetuning.sounds import SoundTable
 
 _TEST_BATCH = 16
 _FEWEST_TESTED = 2
@@ -101,7 +104,7 @@ class TuningWork:
         items: The row of the table for each item; an item is a set of frames.
         patients: (n,) the patient of each row of the table.
         parts: (n,) the official part of each row of the table.
-        table: The frames of each row, and the answers of all tasks.
+        table: The frames or sounds of each row, and the answers of all tasks.
         splits: The splits of the rows of the table.
         before: The training on the source task, or None.
         trained: Facts of the training so far: the digest of the weights ("weights"), the state of
@@ -115,7 +118,7 @@ class TuningWork:
     items: dict[str, int]
     patients: Array
     parts: Array
-    table: FrameTable
+    table: FrameTable | SoundTable
     splits: list[RowSplit]
     before: TuningWork | None = None
     trained: dict[str, Any] = field(default_factory=dict)
@@ -133,7 +136,7 @@ class TuningWork:
             SplitError: A patient would be trained on and tested.
             UndefinedError: The test patients are too few for an interval.
         """
-        from etab.finetuning.examples import frames_of, rows_of_tasks, table_of
+        from etab.finetuning.examples import rows_of_tasks
 
         data = data or Data(settings)
         tasks = tuning.rows
@@ -141,8 +144,6 @@ class TuningWork:
         rows = {task.code: data.rows(task) for task in tasks}
         joined = rows_of_tasks(list(rows.values()))
         items = {item: index for index, item in enumerate(joined.items)}
-        source = data.source(dataset)
-        frames = frames_of(source, data.keys(tasks[0]), list(joined.frames), tuning.side)
         splits = splits_of(tuning.protocol, tuning.seed, joined, tuning.kind)
         leaks.refuse_copies(tasks[0].code, joined.records, splits, data.alike(dataset))
         before = None
@@ -156,7 +157,7 @@ class TuningWork:
             items=items,
             patients=joined.patients,
             parts=joined.parts,
-            table=table_of(tasks, rows, items, frames, tuning.side),
+            table=_table(tuning, data, rows, joined, items),
             splits=splits,
             before=before,
         )
@@ -235,6 +236,8 @@ class TuningWork:
         }
         if self.tuning.kind is Kind.MASK:
             choice["thresholds"] = self._thresholds(network, split.inner[0], precision)
+        elif thresholds.needed(self.tuning.rows[0]):
+            choice |= self._rule(network, split.inner[0], precision).facts()
         return choice, self._scores(network, split.test, precision)
 
     def fitted(
@@ -315,7 +318,7 @@ class TuningWork:
             self.tuning.head,
             target.kind,
             outputs=_n_outputs(target.kind, n_structures, n_classes),
-            frames=self.table.frames.shape[1],
+            frames=self.table.n_frames,
             side=self.tuning.side,
             seed=seed,
             finer=FINER,
@@ -356,14 +359,25 @@ class TuningWork:
         network.eval()
         for start in range(0, len(rows), _TEST_BATCH):
             batch = rows[start : start + _TEST_BATCH]
-            inputs = self.table.inputs(batch)
+            inputs, owners = self.table.pieces(batch)
             with (
                 torch.inference_mode(),
                 torch.autocast(device_type, torch.bfloat16, in_half),
             ):
                 output = network(inputs.to(device)).float().cpu()
-            blocks.append(network.probabilities(output).numpy())
+            scores = network.probabilities(output).numpy()
+            blocks.append(scores if owners is None else _means(scores, owners))
         return np.concatenate(blocks)
+
+    def _rule(self, network: Network, validation: IntArray, precision: str) -> thresholds.Rule:
+        """Choose how scores become classes, by the task's metric on the validation rows."""
+        task = self.tuning.rows[0]
+        rows = self.rows[task.code]
+        order = np.sort(validation)
+        of_classes = self._scores(network, order, precision)
+        scores = self._predicted(task, rows, order, of_classes, {})
+        columns = laid_out(task, rows, (), order, [scores])[2]
+        return thresholds.best_rule(task, columns)
 
     def _thresholds(self, network: Network, rows: IntArray, precision: str) -> dict[str, float]:
         """Choose for each structure the threshold with the best mean Dice of validation rows."""
@@ -371,7 +385,7 @@ class TuningWork:
         if known is None:
             return {}
         scores = self._scores(network, rows, precision)
-        thresholds = {}
+        chosen = {}
         for index, structure in enumerate(self.tuning.structures):
             drawn = known[rows, index].numpy()
             targets = self.table.targets[rows, index].numpy()
@@ -379,8 +393,8 @@ class TuningWork:
             scores_drawn = scores[drawn, index]
             means = [_mean_dice(scores_drawn >= threshold, truth) for threshold in THRESHOLDS]
             best = int(np.argmax(means))
-            thresholds[structure] = THRESHOLDS[best]
-        return thresholds
+            chosen[structure] = THRESHOLDS[best]
+        return chosen
 
     def result(
         self, cell: Run, fits: Sequence[tuple[dict[str, Any], FloatArray]], seconds: float
@@ -410,7 +424,10 @@ class TuningWork:
             splits.append(RowSplit(train, (), test, split.name))
             answers.append(FoldFit(predicted, choice))
         outlines = self.data.outlines(task)
-        table = runs.predictions_of(task, rows, outlines, splits, answers, ())
+        rules = []
+        if task.kind is not Kind.MASK and thresholds.needed(task):
+            rules = [_rule_of(choice) for choice, _ in fits]
+        table = runs.predictions_of(task, rows, outlines, splits, answers, rules)
         origin = self._origin(task, seconds)
         answered = Answered(cell, rows, splits, answers, table)
         result = result_of(answered, origin, self.data)
@@ -447,6 +464,45 @@ class TuningWork:
                 for of_row, row in zip(scores, test, strict=True)
             ]
         return scores[:, 1] if task.kind is Kind.BINARY else scores
+
+
+def _table(
+    tuning: Tuning, data: Data, rows: Mapping[str, Rows], joined: Rows, items: Mapping[str, int]
+) -> FrameTable | SoundTable:
+    """Read the frames or sounds of the rows, and join them to the answers of all tasks.
+
+    Args:
+        tuning: The plan of the training.
+        data: The data of the plan.
+        rows: The rows of each task, by its code.
+        joined: The rows of all tasks.
+        items: The row in the table of each item.
+    """
+    tasks = tuning.rows
+    source = data.source(tasks[0].dataset)
+    if isinstance(source, SoundSource):
+        from etab.finetuning.sounds import sound_table
+
+        record_of = {record.id: record for record in source.records()}
+        records = [record_of[name] for name in joined.records]
+        return sound_table(source, records, np.asarray(joined.answers), tuning.side)
+    from etab.finetuning.examples import frames_of, table_of
+
+    frames = frames_of(source, data.keys(tasks[0]), list(joined.frames), tuning.side)
+    return table_of(tasks, rows, items, frames, tuning.side)
+
+
+def _means(scores: FloatArray, owners: IntArray) -> FloatArray:
+    """Average the scores (m, ...) of the inputs of each row; ``owners`` (m,) are ascending."""
+    by_row = np.split(scores, np.flatnonzero(np.diff(owners)) + 1)
+    return np.stack([of_row.mean(axis=0) for of_row in by_row])
+
+
+def _rule_of(choice: Mapping[str, Any]) -> thresholds.Rule:
+    """Return the rule that a split has chosen."""
+    return thresholds.Rule(
+        threshold=choice.get("threshold", 0.5), factors=tuple(choice.get("factors", ()))
+    )
 
 
 def _n_outputs(kind: Kind, n_structures: int, n_classes: int) -> int:

@@ -122,4 +122,18 @@ FAULTS = [
         "self.recipe.epochs",
         _test("without_validation_training_stops_where_told"),
     ),
+    Fault(
+        "a recording has its first window for all",
+        "etab/finetuning/sounds.py",
+        "            for start in window_starts(seconds):",
+        "            for start in window_starts(seconds)[:1]:",
+        ("tests/finetuning/test_sounds.py",),
+    ),
+    Fault(
+        "training windows begin at the beginning",
+        "etab/finetuning/sounds.py",
+        "starts.append(int(chance * (self._last_start(row) + 1)))",
+        "starts.append(0)",
+        ("tests/finetuning/test_sounds.py",),
+    ),
 ]

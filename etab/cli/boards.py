@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -17,13 +16,12 @@ from etab.cli.options import DataOption
 from etab.cli.words import say, weights
 
 if TYPE_CHECKING:
+    from etab.cli.board_site import Holders
     from etab.datasets.own.description import Description
     from etab.leaderboard.board import Board
-    from etab.leaderboard.curves import CurvePoint
     from etab.leaderboard.remembered import BoardMemory
     from etab.leaderboard.suites import Suite
     from etab.results import Result
-    from etab.site.examples import Drawn
 
 
 def leaderboard_command(
@@ -80,6 +78,13 @@ def leaderboard_command(
             "without this option, too."
         ),
     ] = None,
+    subgroups: Annotated[
+        Path | None,
+        typer.Option(
+            help="Add scores by sex, age, image quality, frame rate, place and database to the "
+            "site: the folder of the data, or the file data/subgroups.json of an earlier site."
+        ),
+    ] = None,
     task_weight: Annotated[
         list[str], typer.Option(help="CODE=WEIGHT of a task; may be given several times.")
     ] = [],  # noqa: B006
@@ -119,11 +124,12 @@ def leaderboard_command(
     that has not changed since it was checked is shown again without computing it.
     """
     from etab.cli import show
+    from etab.cli.board_site import refuse_without_site, site_extras, write_board
     from etab.cli.words import protocol_in_results
     from etab.tasks.own import use_results
 
     protocol = protocol_in_results(protocol)
-    _refuse_without_site(html, with_examples, root)
+    refuse_without_site(html, with_examples, root, subgroups)
     folders = results or [Path("results")]
     choice = _Choice(
         suite=suite,
@@ -155,6 +161,7 @@ def leaderboard_command(
                     "--category-weight": bool(category_weight),
                     "--with-seen": with_seen,
                     "--with-examples": with_examples,
+                    "--subgroups": subgroups is not None,
                     "--variants": bool(variants),
                     "--precision": bool(precision),
                 }
@@ -162,9 +169,8 @@ def leaderboard_command(
             _plain_table(folder, folders[0], protocol, seed, markdown, csv)
             return
         board = _with_folders(board, holders)
-        examples = _examples(board, folder, html, with_examples, root)
-        curves = _curves(folder, seed) if _is_site(html) else []
-        _write(board, markdown, csv, html, holders, examples, curves)
+        extras = site_extras(board, folder, html, with_examples, root, subgroups)
+        write_board(board, markdown, csv, html, holders, extras)
         show.board(board)
         if tasks is not None or board.suite.name in {description.name for description in own}:
             show.cell_table([cell for row in board.rows for cell in row.cells.values()])
@@ -328,9 +334,6 @@ _UNCHANGED = (
     "No file has changed since this board was computed; --recompute checks and computes it again."
 )
 
-# Names of the folders that hold results of a backbone, by its name; empty for one folder.
-Holders = Mapping[str, tuple[str, ...]]
-
 
 @contextmanager
 def _joined(folders: Sequence[Path], with_published: bool) -> Iterator[tuple[Path, Holders]]:
@@ -367,86 +370,6 @@ def _with_folders(board: Board, holders: Holders) -> Board:
             counts[name] = counts.get(name, 0) + 1
     listed = ", ".join(f"{name} ({count} of the backbones)" for name, count in counts.items())
     return replace(board, notes=(f"Merged from the folders {listed}.", *board.notes))
-
-
-def _is_site(html: Path | None) -> bool:
-    return html is not None and html.suffix.lower() not in (".html", ".htm")
-
-
-def _refuse_without_site(html: Path | None, with_examples: bool, root: Path | None) -> None:
-    from etab.errors import UnsupportedOptionError
-
-    if (with_examples or root is not None) and not _is_site(html):
-        raise UnsupportedOptionError(
-            "--with-examples and --root put clips into a site: give --html FOLDER."
-        )
-
-
-def _examples(
-    board: Board, folder: Path, html: Path | None, with_examples: bool, root: Path | None
-) -> Drawn:
-    """Clips for a site: of patients where they are asked for, of phantoms always."""
-    from etab.errors import UnsupportedOptionError
-
-    if root is not None and not with_examples and not board.phantom:
-        raise UnsupportedOptionError(
-            "--root names data of patients; their pictures are put into a site with "
-            "--with-examples only."
-        )
-    is_wanted = with_examples or board.phantom
-    if not is_wanted or not _is_site(html):
-        return {}
-    from etab.site.examples import draw_examples
-
-    examples = draw_examples(board, folder, root)
-    if with_examples and not examples:
-        say("No masks or states lie beside the results, so the site has no examples.", error=True)
-    return examples
-
-
-def _curves(folder: Path, seed: int) -> list[CurvePoint]:
-    """Points of label efficiency of a folder; none where it has no cell with few labels."""
-    from etab.errors import DataNotFoundError
-    from etab.leaderboard.curves import curve_points
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the board names the files that are set aside
-        try:
-            return curve_points(folder, seed=seed)
-        except DataNotFoundError:
-            return []
-
-
-def _write(
-    board: Board,
-    markdown: Path | None,
-    csv: Path | None,
-    html: Path | None,
-    holders: Holders,
-    examples: Drawn,
-    curves: Sequence[CurvePoint],
-) -> None:
-    if markdown is None and csv is None and html is None:
-        return
-    from etab import datasets
-    from etab.leaderboard.page import board_page
-    from etab.leaderboard.render import board_csv, board_markdown
-    from etab.site.write import write_site
-    from etab.storage.atomic import write_atomically
-
-    cards = datasets.cards()
-    if markdown is not None:
-        write_atomically(markdown, board_markdown(board, cards))
-        say(f"wrote {markdown}")
-    if csv is not None:
-        write_atomically(csv, board_csv(board))
-        say(f"wrote {csv}")
-    if html is not None and not _is_site(html):
-        write_atomically(html, board_page(board, cards))
-        say(f"wrote {html}")
-    elif html is not None:
-        size = write_site(board, cards, html, folders=holders, examples=examples, curves=curves)
-        say(f"wrote {html / 'index.html'} ({size / 1e6:.1f} MB in the folder)")
 
 
 def curve_command(

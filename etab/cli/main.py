@@ -189,6 +189,7 @@ def demo_command(
     """
     from etab import datasets
     from etab.cli import show
+    from etab.cli.board_site import board_subgroups
     from etab.runs.sweep import demo
     from etab.site.examples import draw_examples
     from etab.site.write import write_site
@@ -198,7 +199,13 @@ def demo_command(
     )
     show.board(outcome.board)
     examples = draw_examples(outcome.board, folder / "results", folder / "data")
-    write_site(outcome.board, datasets.cards(), folder / "site", examples=examples)
+    write_site(
+        outcome.board,
+        datasets.cards(),
+        folder / "site",
+        examples=examples,
+        subgroups=board_subgroups(outcome.board, folder / "results", folder / "data"),
+    )
     say(
         f"The page: {outcome.page}\n"
         f"The site, with clips: {folder / 'site' / 'index.html'}\n"

@@ -78,7 +78,18 @@ def patient_groups(dataset: str, root: Path | None) -> PatientGroups:
     Raises:
         EtabError: If the data cannot be used.
     """
-    source = datasets.source(dataset, dataset_root(root, dataset))
+    return groups_of_source(datasets.source(dataset, dataset_root(root, dataset)))
+
+
+def groups_of_source(source: Source) -> PatientGroups:
+    """Read the groups of the patients of an opened dataset.
+
+    Args:
+        source: The dataset.
+
+    Returns:
+        What ``patient_groups`` returns.
+    """
     return PatientGroups(
         source.digest(), _of_patients(source), _of_recordings(source), _of_views(source)
     )

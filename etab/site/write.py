@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from etab.errors import UnsupportedOptionError
 from etab.leaderboard.board import Board
@@ -28,7 +29,9 @@ from etab.site.names import page_names
 from etab.site.noise import noise_facts, patients_of
 from etab.site.packing import as_json, as_script
 from etab.site.predictions import has_predictions, prediction_facts
+from etab.site.robustness import robustness_facts
 from etab.site.sound_examples import SoundExample, sound_facts
+from etab.site.subgroups import Subgroups, kept_subgroups, subgroup_facts
 from etab.storage.atomic import slug, write_atomically
 
 MARKER = "site.json"
@@ -49,6 +52,7 @@ def write_site(
     folders: Mapping[str, tuple[str, ...]] | None = None,
     examples: Examples | None = None,
     curves: Sequence[CurvePoint] = (),
+    subgroups: Subgroups | None = None,
 ) -> int:
     """Write a board as a folder of static pages.
 
@@ -60,6 +64,7 @@ def write_site(
             folders were merged.
         examples: Clips by backbone, as ``etab.site.examples.draw_examples`` gives them.
         curves: Points of label efficiency, from ``etab.leaderboard.curves.curve_points``.
+        subgroups: Scores in subgroups of the patients, by backbone and task code.
 
     Returns:
         Number of bytes written.
@@ -68,7 +73,7 @@ def write_site(
         UnsupportedOptionError: If the folder holds something else.
     """
     former = _former_files(folder)
-    files = site_files(board, cards, folders, examples, curves)
+    files = site_files(board, cards, folders, examples, curves, subgroups)
     # The marker comes first, so that a run that was interrupted can be repeated.
     _mark(folder, former | set(files))
     for name, content in files.items():
@@ -128,6 +133,7 @@ def site_files(
     folders: Mapping[str, tuple[str, ...]] | None = None,
     examples: Examples | None = None,
     curves: Sequence[CurvePoint] = (),
+    subgroups: Subgroups | None = None,
 ) -> Files:
     """Make every file of a site.
 
@@ -137,6 +143,7 @@ def site_files(
         folders: Names of the merged folders that hold a backbone, by its name.
         examples: Clips by backbone.
         curves: Points of label efficiency.
+        subgroups: Scores in subgroups of the patients, by backbone and task code.
 
     Returns:
         Text or bytes of each file, by its path in the folder.
@@ -156,7 +163,12 @@ def site_files(
         details["sounds"] = [sound_facts(sound) for sound in sounds]
         files[f"data/backbone/{file}.js"] = as_script(f"backbone/{file}", details)
     files |= _prediction_files(board, facts)
+    files |= _subgroup_files(board, facts, subgroups or {})
     facts["curves"] = curve_facts(curves)
+    robustness = robustness_facts(board)
+    facts["robustness"] = list(robustness)
+    if robustness:
+        files["data/robustness.js"] = as_script("robustness", robustness)
     files |= _example_files(facts, examples or {})
     files["data/board.js"] = as_script("board", facts)
     files["data/board.json"] = as_json(facts) + "\n"
@@ -223,6 +235,20 @@ def _prediction_files(board: Board, facts: dict[str, Any]) -> Files:
     return files
 
 
+def _subgroup_files(board: Board, facts: dict[str, Any], subgroups: Subgroups) -> Files:
+    """A file of subgroups for each task that has some, and one to make a later site with."""
+    files: Files = {}
+    for task in facts["tasks"]:
+        of_task = subgroup_facts(board, task["code"], subgroups)
+        task["subgroups"] = of_task is not None
+        if of_task is not None:
+            key = f"subgroups/{task['file']}"
+            files[f"data/{key}.js"] = as_script(key, of_task)
+    if files:
+        files["data/subgroups.json"] = kept_subgroups(board, subgroups)
+    return files
+
+
 def _assets() -> Files:
     """Scripts, styles and licences, as the package holds them."""
     files: Files = {}
@@ -239,6 +265,7 @@ def _pages(board: Board, facts: Mapping[str, Any]) -> Files:
         trim_blocks=True,
     )
     environment.filters["printable"] = printable
+    environment.filters["code"] = _with_code
     environment.filters["number"] = number_words
     environment.filters["arrow"] = arrow
     shared = {"board": facts, "root": ""}
@@ -262,6 +289,18 @@ def _pages(board: Board, facts: Mapping[str, Any]) -> Files:
         page = template.render(**inner, page="backbone", row=row)
         files[f"backbone/{row['file']}.html"] = page
     return files
+
+
+def _with_code(text: str) -> Markup:
+    """Text in which commands stand between backticks, as HTML."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # a backtick without its mate is a character like any other
+        return escape(text)
+    marked = [
+        Markup("<code>{}</code>").format(part) if k % 2 else escape(part)
+        for k, part in enumerate(parts)
+    ]
+    return Markup("").join(marked)
 
 
 def _chips(board: Board) -> list[tuple[str, str]]:

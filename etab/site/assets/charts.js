@@ -11,12 +11,24 @@
     return d3.select(svg);
   };
   const room = (holder, least = 320) => Math.max(least, Math.min(1180, (holder.clientWidth || 900) - 40));
-  const nameRoom = (rows, width) => Math.min(width * 0.36, 12 + 6.6 * d3.max(rows, row => ETAB.short(row.name, 34).length));
+
+  // Width of a text in pixels, in the font of the page.
+  const pen = document.createElement("canvas").getContext("2d");
+  const widthOf = (text, size = 12) => {
+    pen.font = `${size}px ${getComputedStyle(document.body).fontFamily}`;
+    return pen.measureText(text).width;
+  };
+  const nameRoom = (rows, width) => Math.min(width * 0.4, 10 + d3.max(rows, row => widthOf(ETAB.short(row.name, 34))));
   // As much of a name as fits on the left of a picture.
-  const fitting = (name, left) => ETAB.short(name, Math.max(6, Math.min(34, Math.floor((left - 4) / 6.4))));
+  const fitting = (name, left) => {
+    let most = 34;
+    while (most > 4 && widthOf(ETAB.short(name, most)) > left - 2) most -= 1;
+    return ETAB.short(name, most);
+  };
   const axisName = (svg, text, left, width, y) => {
-    const isNarrow = text.length * 6.4 > width - left;
-    svg.append("text").attr("class", isNarrow ? "small" : "label").attr("x", isNarrow ? width - 4 : (left + width) / 2).attr("y", y).attr("text-anchor", isNarrow ? "end" : "middle").text(text);
+    const isNarrow = widthOf(text) > width - left;
+    const line = svg.append("text").attr("class", isNarrow ? "small" : "label").attr("x", isNarrow ? width - 4 : (left + width) / 2).attr("y", y).attr("text-anchor", isNarrow ? "end" : "middle").text(text);
+    if (isNarrow && widthOf(text, 11) > width - 8) line.attr("textLength", width - 8).attr("lengthAdjust", "spacingAndGlyphs");
   };
   const axis = (svg, x, top, bottom, ticks = 6, format) => {
     const made = d3.axisBottom(x).ticks(ticks).tickSize(top - bottom);
@@ -24,14 +36,15 @@
     svg.append("g").attr("transform", `translate(0,${bottom})`).call(made);
   };
 
-  // Rows {name, value, low, high, outerLow, outerHigh, quiet, href}: dots with two intervals.
+  // Rows {name, value, low, high, outerLow, outerHigh, quiet, dots}: dots with two intervals, and
+  // small circles {x, title} beside them.
   charts.intervals = (holder, rows, options) => {
     const width = room(holder);
     const left = nameRoom(rows, width);
     const step = rows.length > 60 ? 14 : 22;
     const height = rows.length * step + 54;
     const svg = canvas(holder, width, height, options.label, options.caption);
-    const ends = rows.flatMap(row => [row.outerLow ?? row.low, row.outerHigh ?? row.high, row.value, ...(options.include ?? [])]).filter(Number.isFinite);
+    const ends = rows.flatMap(row => [row.outerLow ?? row.low, row.outerHigh ?? row.high, row.value, ...(row.dots ?? []).map(dot => dot.x), ...(options.include ?? [])]).filter(Number.isFinite);
     const x = d3.scaleLinear(d3.extent(ends), [left + 10, width - 16]).nice();
     axis(svg, x, 8, height - 40);
     for (const [name, value, cls] of options.lines ?? []) {
@@ -44,6 +57,7 @@
     stroke("reach", row => row.outerLow, row => row.outerHigh);
     stroke("whisker", row => row.low, row => row.high);
     lines.append("circle").attr("class", "dot").attr("r", 4).attr("cx", row => x(row.value));
+    lines.selectAll("circle.ring").data(row => row.dots ?? []).join("circle").attr("class", "ring").attr("r", 3.5).attr("cx", dot => x(dot.x)).append("title").text(dot => dot.title);
     lines.append("title").text(row => `${ETAB.short(row.name)}: ${ETAB.number(row.value)} (${ETAB.interval(row.low, row.high)})`);
   };
 
@@ -63,16 +77,20 @@
     lines.append("title").text(row => `${ETAB.short(row.name)}: rank ${row.low} to ${row.high}`);
   };
 
+  // No pair is certain: a probability that rounds to 0 or 1 is given as a bound.
+  const shareWords = p => p > 0.995 ? ">.99" : p < 0.005 ? "<.01" : p.toFixed(2);
+
   // P(row above column) of all pairs.
   charts.wins = (holder, ranking, names) => {
     const n = Math.min(names.length, 60);
     const width = room(holder);
-    const left = Math.min(width * 0.3, 12 + 6.4 * d3.max(names.slice(0, n), name => ETAB.short(name, 30).length));
+    const left = Math.min(width * 0.36, 44 + d3.max(names.slice(0, n), name => widthOf(ETAB.short(name, 30))));
     const cell = Math.max(11, Math.min(46, (width - left - 10) / n));
     const height = n * cell + 34;
     const svg = canvas(holder, left + n * cell + 10, height, "Probability that the row is above the column", `Probability that the row is above the column as an encoder. Framed: told apart after Holm.${names.length > n ? ` The first ${n} rows.` : ""}`);
     for (let i = 0; i < n; i++) {
-      svg.append("text").attr("x", left - 8).attr("y", 24 + (i + 0.5) * cell).attr("dy", ".35em").attr("text-anchor", "end").attr("class", cell < 15 ? "small" : null).text(`${ETAB.short(names[i], 30)}  ${i + 1}`);
+      svg.append("text").attr("x", left - 32).attr("y", 24 + (i + 0.5) * cell).attr("dy", ".35em").attr("text-anchor", "end").attr("class", cell < 15 ? "small" : null).text(fitting(names[i], left - 34));
+      svg.append("text").attr("class", "small").attr("x", left - 8).attr("y", 24 + (i + 0.5) * cell).attr("dy", ".35em").attr("text-anchor", "end").text(i + 1);
       svg.append("text").attr("class", "small").attr("x", left + (i + 0.5) * cell).attr("y", 16).attr("text-anchor", "middle").text(n > 40 && i % 5 ? "" : i + 1);
       for (let j = 0; j < n; j++) {
         if (i === j) continue;
@@ -81,7 +99,7 @@
           .attr("class", `${pair.p >= 0.5 ? "win" : "loss"} ${pair.apart ? "sure" : ""}`);
         box.node().style.setProperty("--share", (Math.abs(pair.p - 0.5) * 1.3).toFixed(3));
         box.append("title").text(`P(${ETAB.short(names[i], 40)} above ${ETAB.short(names[j], 40)}) = ${pair.p.toFixed(3)}; difference ${ETAB.number(pair.difference)} ± ${ETAB.number(pair.encoder)}${pair.apart ? ", told apart" : ""}`);
-        if (cell >= 30) svg.append("text").attr("class", "inside").attr("x", left + (j + 0.5) * cell).attr("y", 24 + (i + 0.5) * cell).attr("dy", ".35em").attr("text-anchor", "middle").text(pair.p.toFixed(2));
+        if (cell >= 30) svg.append("text").attr("class", "inside").attr("x", left + (j + 0.5) * cell).attr("y", 24 + (i + 0.5) * cell).attr("dy", ".35em").attr("text-anchor", "middle").text(shareWords(pair.p));
       }
     }
   };
@@ -114,28 +132,59 @@
     }
   };
 
+  // Places for labels beside their dots: each takes the first position that covers the least of
+  // lines, dots and labels that are placed already.
+  const POSITIONS = [[8, -6, "start"], [8, 14, "start"], [-8, -6, "end"], [-8, 14, "end"], [8, -20, "start"], [8, 28, "start"], [-8, -20, "end"], [-8, 28, "end"], [8, -34, "start"], [8, 42, "start"]];
+  const placed = (dots, obstacles, [right, bottom]) => {
+    const taken = [...obstacles];
+    return dots.map(({ x, y, text }) => {
+      const wide = widthOf(text, 11);
+      let best = null;
+      for (const [dx, dy, anchor] of POSITIONS) {
+        const left = anchor === "start" ? x + dx : x + dx - wide;
+        const box = [left, y + dy - 10, left + wide, y + dy + 3];
+        const covered = d3.sum(taken, other => Math.max(0, Math.min(box[2], other[2]) - Math.max(box[0], other[0]) + 2) * Math.max(0, Math.min(box[3], other[3]) - Math.max(box[1], other[1]) + 1));
+        const outside = Math.max(0, 56 - box[0]) + Math.max(0, box[2] - right) + Math.max(0, 4 - box[1]) + Math.max(0, box[3] - bottom);
+        const cost = covered + 40 * outside;
+        if (!best || cost < best.cost) best = { cost, box, x: x + dx, y: y + dy, anchor };
+        if (cost === 0) break;
+      }
+      taken.push(best.box);
+      return best;
+    });
+  };
+
   // Points {name, x, y, low, high, quiet} on a log axis, with the front of the best.
   charts.size = (holder, points, options) => {
     const width = room(holder);
     const height = 430;
+    const bottom = height - 46;
     const svg = canvas(holder, width, height, options.label, options.caption);
     if (!points.length) return;
     const [least, most] = d3.extent(points, p => p.x);
-    const x = d3.scaleLog([least * 0.8, most * 1.25], [56, width - 150]);
-    const y = d3.scaleLinear(d3.extent(points.flatMap(p => [p.low, p.high])), [height - 46, 12]).nice();
-    svg.append("g").attr("transform", `translate(0,${height - 46})`).call(d3.axisBottom(x).ticks(5, options.format).tickSize(-height + 58));
-    svg.append("g").attr("transform", "translate(56,0)").call(d3.axisLeft(y).ticks(7).tickSize(-width + 206));
-    svg.append("text").attr("class", "label").attr("x", width / 2 - 40).attr("y", height - 8).attr("text-anchor", "middle").text(options.x);
+    const x = d3.scaleLog([least * 0.8, most * 1.25], [56, width - (width < 560 ? 20 : 90)]);
+    const y = d3.scaleLinear(d3.extent(points.flatMap(p => [p.low, p.high])), [bottom, 12]).nice();
+    svg.append("g").attr("transform", `translate(0,${bottom})`).call(d3.axisBottom(x).ticks(width < 560 ? 3 : 5, options.format).tickSize(-height + 58));
+    svg.append("g").attr("transform", "translate(56,0)").call(d3.axisLeft(y).ticks(7).tickSize(56 - x.range()[1]));
+    svg.append("text").attr("class", "label").attr("x", (56 + x.range()[1]) / 2).attr("y", height - 8).attr("text-anchor", "middle").text(options.x);
     svg.append("text").attr("class", "label").attr("transform", `translate(14,${height / 2}) rotate(-90)`).attr("text-anchor", "middle").text("ETAB");
     let best = -Infinity;
     const cheapFirst = (a, b) => (options.fast ? b.x - a.x : a.x - b.x) || b.y - a.y;
     const front = [...points].sort(cheapFirst).filter(p => { const on = p.y > best; best = Math.max(best, p.y); return on; });
     svg.append("path").attr("class", "front").attr("d", d3.line(p => x(p.x), p => y(p.y)).curve(d3.curveStepAfter)(front));
+    // A random twin costs what its backbone costs: it stands beside it, not on it.
+    const loud = new Set(points.filter(p => !p.quiet).map(p => p.x));
+    const across = p => x(p.x) + (p.quiet && loud.has(p.x) ? 7 : 0);
     const marks = svg.selectAll("g.mark").data(points).join("g").attr("class", p => p.quiet ? "quietmark" : null);
-    marks.append("line").attr("class", "reach").attr("x1", p => x(p.x)).attr("x2", p => x(p.x)).attr("y1", p => y(p.low)).attr("y2", p => y(p.high));
-    marks.append("circle").attr("class", "dot").attr("r", 5).attr("cx", p => x(p.x)).attr("cy", p => y(p.y));
+    marks.append("line").attr("class", "reach").attr("x1", across).attr("x2", across).attr("y1", p => y(p.low)).attr("y2", p => y(p.high));
+    marks.append("circle").attr("class", "dot").attr("r", 5).attr("cx", across).attr("cy", p => y(p.y));
     marks.append("title").text(p => `${ETAB.short(p.name)}: ${ETAB.number(p.y)}, ${options.words(p.x)}`);
-    if (points.length <= 40) marks.append("text").attr("class", "small").attr("x", p => x(p.x) + 8).attr("y", p => y(p.y) - 5).text(p => ETAB.short(p.name, 26)); // above the front
+    if (points.length > 40) return;
+    const steps = d3.pairs(front).flatMap(([a, b]) => [[x(a.x), y(a.y), x(b.x), y(a.y)], [x(b.x), y(a.y), x(b.x), y(b.y)]]).map(([x1, y1, x2, y2]) => [Math.min(x1, x2) - 1, Math.min(y1, y2) - 1, Math.max(x1, x2) + 1, Math.max(y1, y2) + 1]);
+    const drawn = points.flatMap(p => [[across(p) - 1, y(p.high), across(p) + 1, y(p.low)], [across(p) - 6, y(p.y) - 6, across(p) + 6, y(p.y) + 6]]);
+    const texts = points.map(p => ({ x: across(p), y: y(p.y), text: ETAB.short(p.name, width < 560 ? 18 : 26) }));
+    const labels = placed(texts, [...steps, ...drawn], [width - 2, bottom]);
+    marks.append("text").attr("class", "small").attr("x", (_, k) => labels[k].x).attr("y", (_, k) => labels[k].y).attr("text-anchor", (_, k) => labels[k].anchor).text((_, k) => texts[k].text);
   };
 
   // Points {x, y, name, cls} over two axes, with straight lines {y, name} or the diagonal.
@@ -207,6 +256,28 @@
     const middle = d3.median(values);
     svg.append("line").attr("class", "reference twin").attr("x1", x(middle)).attr("x2", x(middle)).attr("y1", 14).attr("y2", height - 46);
     svg.append("text").attr("class", "small").attr("x", x(middle) - 5).attr("y", 24).attr("text-anchor", "end").text(`median ${ETAB.number(middle)}`);
+  };
+
+  // Rows {name, parts: [{value, low, high, n} or null]}: a line for each part of each row.
+  charts.groups = (holder, rows, names, options) => {
+    const width = room(holder);
+    const left = nameRoom(rows, width);
+    const step = 12 * names.length + 12;
+    const height = rows.length * step + 54;
+    const svg = canvas(holder, width, height, options.label, options.caption);
+    const parts = rows.flatMap(row => row.parts).filter(part => part?.value != null);
+    const x = d3.scaleLinear(d3.extent(parts.flatMap(part => [part.low, part.high, part.value]).filter(Number.isFinite)), [left + 10, width - 16]).nice();
+    axis(svg, x, 8, height - 40);
+    axisName(svg, options.axis, left, width, height - 6);
+    const lines = svg.selectAll("g.row").data(rows).join("g").attr("transform", (_, i) => `translate(0,${8 + i * step})`);
+    lines.append("line").attr("class", "axis").attr("x1", 0).attr("x2", width).attr("y1", 0).attr("y2", 0);
+    lines.append("text").attr("x", left).attr("y", step / 2).attr("text-anchor", "end").attr("dy", ".35em").text(row => fitting(row.name, left));
+    const marks = lines.selectAll("g.part").data(row => row.parts.map((part, k) => ({ ...part, k, row: row.name })).filter(part => part.value != null)).join("g").attr("class", "part").attr("transform", part => `translate(0,${12 + part.k * 12})`);
+    marks.each(function paint(part) { this.style.setProperty("--series", `var(--c${part.k % 8})`); });
+    marks.filter(part => Number.isFinite(part.low)).append("line").attr("class", "seriesline").attr("x1", part => x(part.low)).attr("x2", part => x(part.high));
+    marks.append("circle").attr("class", "seriesdot").attr("r", 4).attr("cx", part => x(part.value));
+    marks.append("title").text(part => `${ETAB.short(part.row)}, ${ETAB.short(names[part.k])}: ${ETAB.number(part.value)} (${ETAB.interval(part.low, part.high)}), ${part.n} patients`);
+    holder.append(el("ul", { class: "key" }, ...names.map((name, k) => el("li", { vars: { series: `var(--c${k % 8})` } }, ETAB.name(name, 40), options.counts[k]))));
   };
 
   // Series {name, points: [{x, value, low, high, labels}]} over a log axis of training rows.

@@ -46,7 +46,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const start = performance.now();
     version += 1;
     const isDefault = ETAB.sameWeights(state.weights, defaults);
-    const shares = isDefault ? Object.fromEntries(board.tasks.map(task => [task.code, task.share])) : ETAB.shares(board.tasks, state.weights);
+    const shares = ETAB.sharesInUse();
     if (ETAB.data.noise && shares && !isDefault) {
       ranker ??= new ETAB.Ranker(board, ETAB.data.noise);
       ranking = ranker.rank(shares);
@@ -66,12 +66,17 @@ document.addEventListener("DOMContentLoaded", () => {
     ETAB.lastRerank = performance.now() - start;
   };
 
+  // Share of each task under the weights in use; null where every weight is 0.
+  ETAB.sharesInUse = () => {
+    if (ETAB.sameWeights(state.weights, defaults)) return Object.fromEntries(board.tasks.map(task => [task.code, task.share]));
+    return ETAB.shares(board.tasks, state.weights);
+  };
+
   // Pictures need all pairs, also under the weights of the board.
   ETAB.ranking = () => {
     if (!ETAB.data.noise) return null;
     ranker ??= new ETAB.Ranker(board, ETAB.data.noise);
-    const isDefault = ETAB.sameWeights(state.weights, defaults);
-    const shares = isDefault ? Object.fromEntries(board.tasks.map(task => [task.code, task.share])) : ETAB.shares(board.tasks, state.weights);
+    const shares = ETAB.sharesInUse();
     return shares ? ranker.rank(shares) : null;
   };
 

@@ -59,6 +59,81 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   if (curveTasks.length) PICTURES.curves = ["Label efficiency", drawCurves];
 
+  // Robustness: one choice at a time, of those that the results tell something about.
+  const CHOICES = { "fold seed": "Fold seed", head: "Head", precision: "Precision", data: "Release of the data" };
+  let choice = board.robustness[0];
+  const chooser = (label, keys, current, name, choose) => el("div", { class: "controls", role: "group", "aria-label": label }, ...keys.map(key => el("button", { type: "button", "aria-pressed": String(key === current), onclick: () => choose(key) }, name(key))));
+  const refocus = () => holder.querySelector("[aria-pressed=true]")?.focus();
+
+  // The score of a row for each division into folds, under the weights in use.
+  const scoresOfRepeats = (known, shares) => {
+    const used = board.tasks.filter(task => shares[task.code] > 0);
+    const lists = used.map(task => known?.[task.code]);
+    if (!lists.length || lists.includes(undefined)) return [];
+    const total = d3.sum(used, task => shares[task.code]);
+    return d3.range(d3.min(lists, list => list.length)).map(k => d3.sum(used, (task, t) => shares[task.code] * ETAB.anchored(task, lists[t][k])) / total);
+  };
+  const drawFoldSeed = (rows, known) => {
+    const shares = ETAB.sharesInUse() ?? {};
+    const scores = new Map(rows.map(row => [row, scoresOfRepeats(known[row.backbone], shares)]));
+    const repeated = rows.filter(row => scores.get(row).length > 1);
+    const places = (row, k) => 1 + repeated.filter(other => scores.get(other)[k] > scores.get(row)[k]).length;
+    ETAB.charts.intervals(holder, repeated.map(row => ({ name: row.backbone, value: row.now.etab, low: NaN, high: NaN, outerLow: row.now.encoder_low, outerHigh: row.now.encoder_high, quiet: isQuiet(row), dots: scores.get(row).map((x, k) => ({ x, title: `${ETAB.short(row.backbone)}, division ${k + 1}: ${ETAB.number(x)}, place ${places(row, k)}` })) })), {
+      label: "Scores of each division into folds", axis: "ETAB", caption: `Each circle: the score with one division of the patients into folds. Dot: the score of the board, over all divisions. Line: 95 % of this encoder, for scale.${repeated.length < rows.length ? ` Left out, because a task has one division only: ${rows.length - repeated.length} of ${rows.length} rows.` : ""}`,
+    });
+  };
+  const drawOther = (rows, known) => {
+    const lines = rows.filter(row => known[row.backbone]).map(row => {
+      const dots = Object.entries(known[row.backbone]).map(([code, [words, difference]]) => {
+        const task = board.tasks.find(one => one.code === code);
+        const x = difference / (task.high - task.low);
+        return { x, title: `${code} ${task.title}: ${words} (anchored ${x >= 0 ? "+" : "−"}${Math.abs(x).toFixed(3)})` };
+      });
+      return { name: row.backbone, value: d3.mean(dots, dot => dot.x), low: NaN, high: NaN, quiet: isQuiet(row), dots };
+    });
+    ETAB.charts.intervals(holder, lines, {
+      label: `Change of values with another choice: ${CHOICES[choice]}`, axis: "change of the anchored value: higher on the right", include: [0], lines: [["as on the board", 0, "twin"]],
+      caption: "Each circle: a task for which the results hold another result of the same backbone that differs in this choice alone; of several, the one farthest away. Dot: the mean of the circles. Dashed line: the values of the board. Point at a circle to see its task.",
+    });
+  };
+  const drawRobustness = async rows => {
+    const facts = await ETAB.load("robustness");
+    if (current !== "robustness") return;
+    const ranked = byPlace(rows);
+    if (choice === "fold seed") drawFoldSeed(ranked, facts[choice]);
+    else drawOther(ranked, facts[choice]);
+    if (board.robustness.length > 1) holder.prepend(chooser("Choice", board.robustness, choice, key => CHOICES[key], async key => { choice = key; await draw(); refocus(); }));
+  };
+  if (board.robustness.length) PICTURES.robustness = ["Robustness", drawRobustness];
+
+  // Subgroups: one task and one fact of the patients at a time.
+  const groupTasks = board.tasks.filter(task => task.subgroups);
+  let groupTask = groupTasks[0];
+  let factor = "";
+  const MOST_GROUPED = 12;
+  const drawGroups = async rows => {
+    const task = groupTask;
+    const data = await ETAB.load(`subgroups/${task.file}`);
+    if (current !== "subgroups" || task !== groupTask) return;
+    const factorOf = name => name.slice(0, name.indexOf(": "));
+    const factors = [...new Set(data.groups.map(factorOf))];
+    if (!factors.includes(factor)) factor = factors[0];
+    const places = d3.range(data.groups.length).filter(k => factorOf(data.groups[k]) === factor);
+    const names = places.map(k => data.groups[k].slice(factor.length + 2));
+    const known = byPlace(rows).filter(row => data.rows[row.backbone]);
+    const listed = known.slice(0, MOST_GROUPED).map(row => ({ name: row.backbone, parts: places.map(k => data.rows[row.backbone][k]).map(part => part && { value: part[0], low: part[1], high: part[2], n: part[3] }) }));
+    const counts = names.map((_, k) => { const [least, most] = d3.extent(listed.map(row => row.parts[k]?.n).filter(Number.isFinite)); return least == null ? "" : `, ${least === most ? least : `${least} to ${most}`} patients`; });
+    if (listed.length) ETAB.charts.groups(holder, listed, names, {
+      label: `${task.code} by ${factor}`, axis: `${task.metric_title}, ${task.better > 0 ? "higher" : "lower"} is better`, counts,
+      caption: `${task.title} by ${factor}. The intervals of all ${data.groups.length} groups of a backbone hold together in 95 % of cases (Bonferroni); small groups have wide ones.${known.length > listed.length ? ` The first ${listed.length} of ${known.length} rows.` : ""}`,
+    });
+    else holder.replaceChildren(el("p", { class: "note" }, "No visible row has subgroups of this task."));
+    const select = el("select", {}, ...groupTasks.map(one => el("option", { value: one.code, selected: one === task }, `${one.code} ${one.title}`)));
+    select.onchange = async () => { groupTask = groupTasks.find(one => one.code === select.value); await draw(); holder.querySelector("select").focus(); };
+    holder.prepend(el("div", { class: "controls" }, el("label", { class: "field grow" }, el("span", {}, "Task"), select)), chooser("Groups by", factors, factor, key => key, async key => { factor = key; await draw(); refocus(); }));
+  };
+  if (groupTasks.length) PICTURES.subgroups = ["Subgroups", drawGroups];
+
   const tabs = document.getElementById("picture-tabs");
   let current = "scores";
   const draw = () => {
@@ -70,7 +145,8 @@ document.addEventListener("DOMContentLoaded", () => {
     holder.setAttribute("aria-labelledby", `tab-${current}`);
     const rows = ETAB.visibleRows();
     if (!rows.some(row => row.now.place != null)) holder.replaceChildren(el("p", { class: "note" }, "No ranked row is visible."));
-    else PICTURES[current][1](rows);
+    else return PICTURES[current][1](rows);
+    return null;
   };
   const choose = (key, focus) => {
     current = key;

@@ -17,6 +17,9 @@
 
   // How far a prediction is from the truth; for masks, from a whole overlap.
   const error = (row, value) => row.truth == null ? 1 - value : Math.abs(value - row.truth);
+  // Masks have no number as truth, so that their tables have no such column.
+  const truthHead = data => data.truth ? ["Truth"] : [];
+  const truthOf = row => row.truth == null ? [] : [row.truth];
   const UNITS = { value: "predicted value", binary: "predicted probability", mask: "Dice overlap" };
 
   const choices = (select, tasks, draw) => {
@@ -50,8 +53,8 @@
     const sorted = rows.map(row => ({ row, error: error(row, row.values[0]) })).sort((a, b) => a.error - b.error || (a.row.name < b.row.name ? -1 : 1));
     const middle = Math.max(0, Math.floor(sorted.length / 2) - 1);
     const groups = [["best", 0], ["median", middle], ["worst", Math.max(0, sorted.length - CASES)]];
-    const lines = groups.flatMap(([name, from]) => sorted.slice(from, from + CASES).map(({ row, error: far }) => [row.name, name, row.truth ?? "–", row.values[0], far]));
-    table(holder, ["Row", "Case", "Truth", UNITS[data.kind], data.kind === "mask" ? "1 − Dice" : "absolute error"], lines);
+    const lines = groups.flatMap(([name, from]) => sorted.slice(from, from + CASES).map(({ row, error: far }) => [row.name, name, ...truthOf(row), row.values[0], far]));
+    table(holder, ["Row", "Case", ...truthHead(data), UNITS[data.kind], data.kind === "mask" ? "1 − Dice" : "absolute error"], lines);
   };
 
   ETAB.showPredictions = backbone => {
@@ -92,9 +95,9 @@
       if (!rows) return;
       twoBackbones(document.getElementById("agreement-picture"), task, data, rows);
       const apart = [...rows].sort((x, y) => Math.abs(y.values[0] - y.values[1]) - Math.abs(x.values[0] - x.values[1])).slice(0, 10);
-      table(document.getElementById("apart"), ["Row", "Truth", "First", "Second", "First minus second", "Closer"], apart.map(row => {
+      table(document.getElementById("apart"), ["Row", ...truthHead(data), "First", "Second", "First minus second", "Closer"], apart.map(row => {
         const gap = error(row, row.values[0]) - error(row, row.values[1]);
-        return [row.name, row.truth ?? "–", ...row.values, row.values[0] - row.values[1], gap < 0 ? "first" : gap > 0 ? "second" : "both"];
+        return [row.name, ...truthOf(row), ...row.values, row.values[0] - row.values[1], gap < 0 ? "first" : gap > 0 ? "second" : "both"];
       }));
     });
     choices(select, tasks, draw);

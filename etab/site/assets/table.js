@@ -329,11 +329,22 @@
       const body = document.getElementById("published");
       if (!this.board.published.length) return;
       const span = this.columns.length + 2;
+      // Values stand in their columns, and all of them as words beside the name: the columns of
+      // tasks may be hidden, or far to the right.
+      const task = code => this.board.tasks.find(one => one.code === code);
+      const words = row => Object.entries(row.values).map(([code, value]) => `${code} ${task(code).metric} ${ETAB.number(value)}`).join(" · ");
+      const firstTask = this.columns.findIndex(column => column.task);
+      const before = firstTask < 0 ? this.columns.length : firstTask;
+      const inColumn = (row, column) => {
+        const value = column.task ? row.values[column.key] : null;
+        if (value == null) return "";
+        return ETAB.number(this.state.values === "raw" ? value : ETAB.anchored(column.task, value));
+      };
       const lines = this.board.published.map(row => el("tr", { class: "published" },
         el("th", { scope: "row", class: "l stick" }, el("span", { class: "names" }, ETAB.name(row.who), el("span", { class: "kind", title: `${row.data}; ${row.source}` }, `${row.data}. ${row.source}`))),
         el("td", { class: "l none" }, "published"),
-        ...this.columns.map(column => el("td", { class: column.first ? "first" : "" }, column.task && row.values[column.key] != null
-          ? ETAB.number(this.state.values === "raw" ? row.values[column.key] : ETAB.anchored(column.task, row.values[column.key])) : ""))));
+        before ? el("td", { class: "l first values", colspan: before }, words(row)) : null,
+        ...this.columns.slice(before).map(column => el("td", { class: column.first ? "first" : "" }, inColumn(row, column)))));
       body.replaceChildren(el("tr", { class: "divider" }, el("th", { scope: "rowgroup", class: "l", colspan: span }, "Published elsewhere: other training, input or patients, never ranked")), ...lines);
     }
 

@@ -1,0 +1,274 @@
+"""The files that ``etab leaderboard`` writes, and what its site shows beyond the board."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etab.cli.words import say
+
+if TYPE_CHECKING:
+    from etab.leaderboard.board import Board
+    from etab.leaderboard.curves import CurvePoint
+    from etab.metrics.clinical import Readout
+    from etab.results import Result
+    from etab.runs.subgroups import PatientGroups
+    from etab.site.examples import Drawn
+
+Holders = Mapping[str, tuple[str, ...]]
+"""Names of the folders that hold results of a backbone, by its name; empty for one folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteExtras:
+    """What a site shows beyond the board.
+
+    Attributes:
+        examples: Clips and sounds by backbone.
+        curves: Points of label efficiency.
+        subgroups: Scores in subgroups of patients, by backbone and task code.
+    """
+
+    examples: Drawn = field(default_factory=dict)
+    curves: Sequence[CurvePoint] = ()
+    subgroups: Mapping[tuple[str, str], Sequence[Readout]] = field(default_factory=dict)
+
+
+def is_site(html: Path | None) -> bool:
+    """Whether ``--html`` names the folder of a site, not the file of one page.
+
+    Args:
+        html: What was given with ``--html``.
+    """
+    return html is not None and html.suffix.lower() not in (".html", ".htm")
+
+
+def refuse_without_site(
+    html: Path | None, with_examples: bool, root: Path | None, subgroups: Path | None
+) -> None:
+    """Refuse options of a site where none is written.
+
+    Args:
+        html: What was given with ``--html``.
+        with_examples: Whether ``--with-examples`` was given.
+        root: What was given with ``--root``.
+        subgroups: What was given with ``--subgroups``.
+
+    Raises:
+        UnsupportedOptionError: If an option has no effect.
+    """
+    from etab.errors import UnsupportedOptionError
+
+    if is_site(html):
+        return
+    if with_examples or root is not None:
+        raise UnsupportedOptionError(
+            "--with-examples and --root put clips into a site: give --html FOLDER."
+        )
+    if subgroups is not None:
+        raise UnsupportedOptionError(
+            "--subgroups puts scores of groups into a site: give --html FOLDER. "
+            "`etab results FOLDER --clinical --root DATA` lists them in the terminal."
+        )
+
+
+def site_extras(
+    board: Board,
+    folder: Path,
+    html: Path | None,
+    with_examples: bool,
+    root: Path | None,
+    subgroups: Path | None,
+) -> SiteExtras:
+    """Collect what a site shows beyond the board; nothing where no site is written.
+
+    Args:
+        board: The board.
+        folder: The folder of results.
+        html: What was given with ``--html``.
+        with_examples: Whether pictures of patients are wanted.
+        root: Folder of the data of the pictures.
+        subgroups: Folder of the data, or a file of subgroups.
+
+    Returns:
+        Examples, curves and subgroups.
+    """
+    examples = _examples(board, folder, html, with_examples, root)
+    if html is None or not is_site(html):
+        return SiteExtras()
+    return SiteExtras(
+        examples=examples,
+        curves=_curves(folder, board.seed),
+        subgroups=board_subgroups(board, folder, subgroups),
+    )
+
+
+def _examples(
+    board: Board, folder: Path, html: Path | None, with_examples: bool, root: Path | None
+) -> Drawn:
+    """Clips for a site: of patients where they are asked for, of phantoms always."""
+    from etab.errors import UnsupportedOptionError
+
+    if root is not None and not with_examples and not board.phantom:
+        raise UnsupportedOptionError(
+            "--root names data of patients; their pictures are put into a site with "
+            "--with-examples only."
+        )
+    is_wanted = with_examples or board.phantom
+    if not is_wanted or not is_site(html):
+        return {}
+    from etab.site.examples import draw_examples
+
+    examples = draw_examples(board, folder, root)
+    if with_examples and not examples:
+        say("No masks or states lie beside the results, so the site has no examples.", error=True)
+    return examples
+
+
+def _curves(folder: Path, seed: int) -> list[CurvePoint]:
+    """Points of label efficiency of a folder; none where it has no cell with few labels."""
+    from etab.errors import DataNotFoundError
+    from etab.leaderboard.curves import curve_points
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the board names the files that are set aside
+        try:
+            return curve_points(folder, seed=seed)
+        except DataNotFoundError:
+            return []
+
+
+def board_subgroups(
+    board: Board, folder: Path, where: Path | None
+) -> dict[tuple[str, str], list[Readout]]:
+    """Compute or read the scores of a board in subgroups of its patients.
+
+    Args:
+        board: The board.
+        folder: The folder of results.
+        where: Folder of the data, or a file of subgroups. Without it, a board of patients has no
+            subgroups, and those of a phantom board are computed on the phantom beside the results.
+
+    Returns:
+        Read-outs by backbone and task code.
+
+    Raises:
+        EtabError: If the data or the file cannot be used, or are not those of the results.
+    """
+    from etab.errors import UnsupportedOptionError
+    from etab.site.subgroups import read_subgroups
+
+    if where is None and not board.phantom:
+        return {}
+    if where is None or where.is_dir():
+        return _computed(board, folder, where)
+    if where.suffix.lower() != ".json":
+        raise UnsupportedOptionError(
+            f"--subgroups {where} is neither a folder of data nor a file that ends in .json."
+        )
+    kept, n_other = read_subgroups(where, board)
+    if n_other:
+        say(
+            f"{where} holds {n_other} cells of other predictions than those of the board; they "
+            "are left out. Give --subgroups the folder of the data to compute them again.",
+            error=True,
+        )
+    return kept
+
+
+def _computed(
+    board: Board, folder: Path, root: Path | None
+) -> dict[tuple[str, str], list[Readout]]:
+    """The scores in subgroups of every cell, from the data in a folder."""
+    from etab.errors import UndefinedError
+    from etab.runs.subgroups import subgroups_of
+
+    computed: dict[tuple[str, str], list[Readout]] = {}
+    with tempfile.TemporaryDirectory(prefix="etab-phantom-") as made:
+        groups = _groups_of_datasets(board, folder, root, Path(made))
+        for row in board.rows:
+            for code, cell in row.cells.items():
+                of_dataset = groups.get(cell.dataset)
+                if of_dataset is None:
+                    continue
+                try:
+                    table = subgroups_of(cell, folder, of_dataset)
+                except UndefinedError:
+                    continue  # the metric exists for all patients, and for no group of them
+                computed[row.backbone, code] = list(table.rows)
+    return computed
+
+
+def _groups_of_datasets(
+    board: Board, folder: Path, root: Path | None, made: Path
+) -> dict[str, PatientGroups]:
+    """The groups of the patients of each dataset; without a phantom that cannot be found or made."""
+    from etab.runs.subgroups import groups_of_source, patient_groups
+    from etab.site.phantom_data import phantom_source
+
+    cells: dict[str, list[Result]] = {}
+    for row in board.rows:
+        for cell in row.cells.values():
+            cells.setdefault(cell.dataset, []).append(cell)
+    groups: dict[str, PatientGroups] = {}
+    for dataset, of_dataset in cells.items():
+        if root is not None:
+            groups[dataset] = patient_groups(dataset, root)
+            continue
+        source = phantom_source(dataset, of_dataset, folder, made / dataset)
+        if source is not None:
+            groups[dataset] = groups_of_source(source)
+    return groups
+
+
+def write_board(
+    board: Board,
+    markdown: Path | None,
+    csv: Path | None,
+    html: Path | None,
+    holders: Holders,
+    extras: SiteExtras,
+) -> None:
+    """Write a board to the files that the options name.
+
+    Args:
+        board: The board.
+        markdown: File for Markdown.
+        csv: File for CSV.
+        html: Folder for a site, or a file for one page.
+        holders: Names of the folders that hold each backbone.
+        extras: What a site shows beyond the board.
+    """
+    if markdown is None and csv is None and html is None:
+        return
+    from etab import datasets
+    from etab.leaderboard.page import board_page
+    from etab.leaderboard.render import board_csv, board_markdown
+    from etab.site.write import write_site
+    from etab.storage.atomic import write_atomically
+
+    cards = datasets.cards()
+    if markdown is not None:
+        write_atomically(markdown, board_markdown(board, cards))
+        say(f"wrote {markdown}")
+    if csv is not None:
+        write_atomically(csv, board_csv(board))
+        say(f"wrote {csv}")
+    if html is not None and not is_site(html):
+        write_atomically(html, board_page(board, cards))
+        say(f"wrote {html}")
+    elif html is not None:
+        size = write_site(
+            board,
+            cards,
+            html,
+            folders=holders,
+            examples=extras.examples,
+            curves=extras.curves,
+            subgroups=extras.subgroups,
+        )
+        say(f"wrote {html / 'index.html'} ({size / 1e6:.1f} MB in the folder)")

@@ -1,0 +1,150 @@
+"""Scores of a board in subgroups of its patients, as pages draw them and as a file keeps them.
+
+A kept file holds scores of groups and no facts of single patients. It can be published where the
+data cannot, and names the predictions that each score was computed from.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from etab.errors import DataNotFoundError, ResultError
+from etab.leaderboard.board import Board
+from etab.leaderboard.summary import printable
+from etab.metrics.clinical import Readout
+
+FORMAT = "etab subgroups 1"
+"""What a kept file states about itself; a file without it is refused."""
+
+# Read-outs of the subgroups of each cell, by backbone and task code.
+Subgroups = Mapping[tuple[str, str], Sequence[Readout]]
+
+_NUMBERS = 4
+
+
+def subgroup_facts(board: Board, code: str, subgroups: Subgroups) -> dict[str, Any] | None:
+    """Collect the scores of a task in subgroups.
+
+    Args:
+        board: The board.
+        code: Code of the task.
+        subgroups: Read-outs by backbone and task code, each named "sex: women".
+
+    Returns:
+        Plain values: ``groups`` (names of all groups) and ``rows`` (by backbone, for each group its
+        value, the two ends of its interval and its number of patients; None where a backbone has
+        no such group). None for a task without subgroups.
+    """
+    of_task = {row.backbone: subgroups.get((row.backbone, code), ()) for row in board.rows}
+    names = list(dict.fromkeys(group.name for table in of_task.values() for group in table))
+    if not names:
+        return None
+    rows: dict[str, list[list[float | None] | None]] = {}
+    for backbone, table in of_task.items():
+        by_name = {group.name: _numbers(group) for group in table}
+        if by_name:
+            rows[backbone] = [by_name.get(name) for name in names]
+    return {"groups": [printable(name) for name in names], "rows": rows}
+
+
+def _numbers(group: Readout) -> list[float | None]:
+    numbers = (group.value, group.low, group.high)
+    return [*(_rounded(number) for number in numbers), group.n]
+
+
+def _rounded(value: float | None) -> float | None:
+    return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
+
+
+def kept_subgroups(board: Board, subgroups: Subgroups) -> str:
+    """Write the scores of subgroups as a file that a later site can be made with.
+
+    Args:
+        board: The board.
+        subgroups: Read-outs by backbone and task code.
+
+    Returns:
+        JSON, a line for each cell.
+    """
+    lines: list[str] = []
+    for row in board.rows:
+        for code, cell in row.cells.items():
+            table = subgroups.get((row.backbone, code), ())
+            if not table:
+                continue
+            content = {
+                "backbone": row.backbone,
+                "task": code,
+                "predictions_sha256": cell.predictions_sha256,
+                "groups": [[group.name, *_numbers(group)] for group in table],
+            }
+            lines.append(json.dumps(content, allow_nan=False))
+    joined = ",\n".join(lines)
+    return f'{{"format": "{FORMAT}", "cells": [\n{joined}\n]}}\n'
+
+
+def read_subgroups(path: Path, board: Board) -> tuple[dict[tuple[str, str], list[Readout]], int]:
+    """Read a file of ``kept_subgroups``.
+
+    Args:
+        path: The file.
+        board: The board whose site is made.
+
+    Returns:
+        Read-outs by backbone and task code, and the number of cells of the board that the file
+        holds for other predictions; these are left out.
+
+    Raises:
+        DataNotFoundError: If the file cannot be read.
+        ResultError: If it is no such file, or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataNotFoundError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError):
+        content = None
+    digests = {
+        (row.backbone, code): cell.predictions_sha256
+        for row in board.rows
+        for code, cell in row.cells.items()
+    }
+    subgroups: dict[tuple[str, str], list[Readout]] = {}
+    n_other = 0
+    for name, digest, table in _cells(content, path):
+        if name not in digests:
+            continue
+        if digest != digests[name]:
+            n_other += 1
+            continue
+        subgroups[name] = table
+    return subgroups, n_other
+
+
+def _cells(content: Any, path: Path) -> Iterator[tuple[tuple[str, str], str, list[Readout]]]:
+    """Names, digest and read-outs of each cell of a file."""
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ResultError(
+            f"{path} is no file of subgroups. Give --subgroups the folder of the data, or the file "
+            "data/subgroups.json of a site that was made with it."
+        )
+    try:
+        for cell in content["cells"]:
+            table = [_readout(group) for group in cell["groups"]]
+            yield (str(cell["backbone"]), str(cell["task"])), cell["predictions_sha256"], table
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResultError(
+            f"{path} is damaged: a cell does not list its groups with {_NUMBERS} numbers each."
+        ) from error
+
+
+def _readout(group: Sequence[Any]) -> Readout:
+    name, value, low, high, n = group
+    for number in (value, low, high):
+        if number is not None and not isinstance(number, int | float):
+            raise TypeError(number)
+    return Readout(str(name), value, low, high, int(n))

@@ -44,7 +44,14 @@ _NAMES_OF_ETAB = [
 
 # The boards of the published results: title, and what `etab leaderboard` is called with.
 BOARDS = {
-    "camus": ("CAMUS", ["benchmarks/results", "--suite", "camus"]),
+    "camus": (
+        "CAMUS",
+        [
+            *("benchmarks/results", "--suite", "camus"),
+            *("--variants", "benchmarks/results_heads"),
+            *("--subgroups", "benchmarks/pages/subgroups/camus.json"),
+        ],
+    ),
     "heart_sounds": (
         "Heart sounds: all public recordings",
         ["benchmarks/results_sounds_full", "--suite", "sounds", "--protocol", "cv5"],

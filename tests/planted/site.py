@@ -3,6 +3,7 @@
 from tests.faults import Fault
 
 SITE = ("tests/site/test_site.py",)
+GROUPS = ("tests/site/test_robustness_and_subgroups.py",)
 EXAMPLES = ("tests/site/test_examples.py",)
 BROWSER = ("tests/site/test_browser.py",)
 
@@ -202,5 +203,33 @@ FAULTS = [
         "rows.add(row)",
         "pass",
         ("tests/test_kept_states.py",),
+    ),
+    Fault(
+        "subgroups of other predictions shown for those of a board",
+        "etab/site/subgroups.py",
+        "        if digest != digests[name]:",
+        "        if False:",
+        GROUPS,
+    ),
+    Fault(
+        "a damaged number of a subgroup taken as it is",
+        "etab/site/subgroups.py",
+        "        if number is not None and not isinstance(number, int | float):",
+        "        if False:",
+        GROUPS,
+    ),
+    Fault(
+        "every division into folds with the value of all",
+        "etab/site/robustness.py",
+        "METRICS[metric].value(rows.select(part))",
+        "METRICS[metric].value(rows)",
+        GROUPS,
+    ),
+    Fault(
+        "differences of another choice drawn",
+        "etab/site/robustness.py",
+        "if one.choice == choice and one.difference is not None:",
+        "if one.difference is not None:",
+        GROUPS,
     ),
 ]

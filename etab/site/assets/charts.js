@@ -30,8 +30,10 @@
     const line = svg.append("text").attr("class", isNarrow ? "small" : "label").attr("x", isNarrow ? width - 4 : (left + width) / 2).attr("y", y).attr("text-anchor", isNarrow ? "end" : "middle").text(text);
     if (isNarrow && widthOf(text, 11) > width - 8) line.attr("textLength", width - 8).attr("lengthAdjust", "spacingAndGlyphs");
   };
+  // As many ticks as have room for their numbers.
   const axis = (svg, x, top, bottom, ticks = 6, format) => {
-    const made = d3.axisBottom(x).ticks(ticks).tickSize(top - bottom);
+    const [from, to] = x.range();
+    const made = d3.axisBottom(x).ticks(Math.max(2, Math.min(ticks, Math.floor((to - from) / 52)))).tickSize(top - bottom);
     if (format) made.tickFormat(format);
     svg.append("g").attr("transform", `translate(0,${bottom})`).call(made);
   };
@@ -56,7 +58,9 @@
     const stroke = (cls, low, high) => lines.filter(row => Number.isFinite(low(row))).append("line").attr("class", cls).attr("x1", row => x(low(row))).attr("x2", row => x(high(row)));
     stroke("reach", row => row.outerLow, row => row.outerHigh);
     stroke("whisker", row => row.low, row => row.high);
-    lines.append("circle").attr("class", "dot").attr("r", 4).attr("cx", row => x(row.value));
+    // A circle could hide a dot: beside circles, a tick marks the value.
+    lines.filter(row => !row.dots).append("circle").attr("class", "dot").attr("r", 4).attr("cx", row => x(row.value));
+    lines.filter(row => row.dots).append("line").attr("class", "tickmark").attr("x1", row => x(row.value)).attr("x2", row => x(row.value)).attr("y1", -8).attr("y2", 8);
     lines.selectAll("circle.ring").data(row => row.dots ?? []).join("circle").attr("class", "ring").attr("r", 3.5).attr("cx", dot => x(dot.x)).append("title").text(dot => dot.title);
     lines.append("title").text(row => `${ETAB.short(row.name)}: ${ETAB.number(row.value)} (${ETAB.interval(row.low, row.high)})`);
   };

@@ -79,7 +79,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const repeated = rows.filter(row => scores.get(row).length > 1);
     const places = (row, k) => 1 + repeated.filter(other => scores.get(other)[k] > scores.get(row)[k]).length;
     ETAB.charts.intervals(holder, repeated.map(row => ({ name: row.backbone, value: row.now.etab, low: NaN, high: NaN, outerLow: row.now.encoder_low, outerHigh: row.now.encoder_high, quiet: isQuiet(row), dots: scores.get(row).map((x, k) => ({ x, title: `${ETAB.short(row.backbone)}, division ${k + 1}: ${ETAB.number(x)}, place ${places(row, k)}` })) })), {
-      label: "Scores of each division into folds", axis: "ETAB", caption: `Each circle: the score with one division of the patients into folds. Dot: the score of the board, over all divisions. Line: 95 % of this encoder, for scale.${repeated.length < rows.length ? ` Left out, because a task has one division only: ${rows.length - repeated.length} of ${rows.length} rows.` : ""}`,
+      label: "Scores of each division into folds", axis: "ETAB", caption: `Each circle: the score with one division of the patients into folds. Tick: the score of the board, over all divisions. Line: 95 % of this encoder, for scale.${repeated.length < rows.length ? ` Left out, because a task has one division only: ${rows.length - repeated.length} of ${rows.length} rows.` : ""}`,
     });
   };
   const drawOther = (rows, known) => {
@@ -93,7 +93,7 @@ document.addEventListener("DOMContentLoaded", () => {
     });
     ETAB.charts.intervals(holder, lines, {
       label: `Change of values with another choice: ${CHOICES[choice]}`, axis: "change of the anchored value: higher on the right", include: [0], lines: [["as on the board", 0, "twin"]],
-      caption: "Each circle: a task for which the results hold another result of the same backbone that differs in this choice alone; of several, the one farthest away. Dot: the mean of the circles. Dashed line: the values of the board. Point at a circle to see its task.",
+      caption: "Each circle: a task for which the results hold another result of the same backbone that differs in this choice alone; of several, the one farthest away. Tick: the mean of the circles. Dashed line: the values of the board. Point at a circle to see its task.",
     });
   };
   const drawRobustness = async rows => {
@@ -125,7 +125,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const counts = names.map((_, k) => { const [least, most] = d3.extent(listed.map(row => row.parts[k]?.n).filter(Number.isFinite)); return least == null ? "" : `, ${least === most ? least : `${least} to ${most}`} patients`; });
     if (listed.length) ETAB.charts.groups(holder, listed, names, {
       label: `${task.code} by ${factor}`, axis: `${task.metric_title}, ${task.better > 0 ? "higher" : "lower"} is better`, counts,
-      caption: `${task.title} by ${factor}. The intervals of all ${data.groups.length} groups of a backbone hold together in 95 % of cases (Bonferroni); small groups have wide ones.${known.length > listed.length ? ` The first ${listed.length} of ${known.length} rows.` : ""}`,
+      caption: `${task.title[0].toUpperCase()}${task.title.slice(1)} by ${factor}. The intervals of all ${data.groups.length} groups of a backbone hold together in 95 % of cases (Bonferroni); small groups have wide ones.${known.length > listed.length ? ` The first ${listed.length} of ${known.length} rows.` : ""}`,
     });
     else holder.replaceChildren(el("p", { class: "note" }, "No visible row has subgroups of this task."));
     const select = el("select", {}, ...groupTasks.map(one => el("option", { value: one.code, selected: one === task }, `${one.code} ${one.title}`)));

@@ -115,9 +115,9 @@ FAULTS = [
     ),
     Fault(
         "merged folders without names",
-        "etab/cli/boards.py",
-        "html, folders=holders, examples=examples, curves=curves)",
-        "html, examples=examples, curves=curves)",
+        "etab/cli/board_site.py",
+        "            folders=holders,\n",
+        "",
         ("tests/test_merge.py",),
     ),
     Fault(

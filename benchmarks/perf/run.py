@@ -41,7 +41,8 @@ FIELDS = (
 HEAD = """# Performance
 
 Written by `python -m benchmarks.perf.run` (peers: `pip install -e .[perf]`). Times are processor
-time, the shortest of several rounds in which etab and its peer take turns in one process. Quote
+time, the shortest of several rounds in which etab and its peer take turns in one process; a part
+whose heading says wall time gives medians of wall time, with all cores. Quote
 ratios: seconds are of one machine. *Ratio* is how many times longer the peer takes, *aim* the ratio
 that is wanted, and *above the limit* how many times longer etab takes than the least work that the
 task needs.

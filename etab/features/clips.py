@@ -23,7 +23,8 @@ from etab.errors import IncompatibleError, LayoutError
 from etab.features.base import Embedding, Input, register_input
 from etab.features.fit import fitted
 from etab.features.frames import frame_features, row_features
-from etab.features.store import FrameFeatures, FrameKey, ahead
+from etab.features.overlap import ahead
+from etab.features.store import FrameFeatures, FrameKey
 from etab.features.whole_clips import WholeClips
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS

@@ -12,6 +12,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,8 +27,9 @@ from etab.errors import (
     FeaturesLostError,
     StorageError,
 )
-from etab.features.layout import npy_header, write_pooled
+from etab.features.layout import in_c_order, npy_header, write_pooled
 from etab.features.lazy import StoredMap
+from etab.features.overlap import OneBehind
 from etab.storage.claims import remove_abandoned
 from etab.storage.litter import remove_temporary_files
 from etab.storage.memory import Spill
@@ -114,7 +116,7 @@ class Batches:
             if self.folder is None:
                 self.maps[i].put(self.at, block)
             else:
-                self.maps[i].write(np.ascontiguousarray(block, np.float16).tobytes())
+                self.maps[i].write(in_c_order(block).data)
         self.at += k
         self.pca = part.pca
 
@@ -199,11 +201,19 @@ def embed_batches(
     import torch
 
     collected = Batches(n, folder)
+    # Features in memory of their own are written while the network computes the next batch.
+    in_background = getattr(backbone, "outputs_are_new", False)
+    done = 0
     try:
-        for batch in batches:
-            collected.add(backbone(torch.from_numpy(batch).to(device)), maps)
-            if progress:
-                progress(collected.at, n)
+        with OneBehind() as writing:
+            for batch in batches:
+                features = backbone(torch.from_numpy(batch).to(device))
+                writing.call(partial(collected.add, features, maps))
+                if not in_background:
+                    writing.wait()
+                done += len(features)
+                if progress:
+                    progress(done, n)
     finally:
         collected.close()
     return collected

@@ -164,6 +164,7 @@ class OnFrames:
     def __init__(self, backbone: Backbone, boxes: Iterator[Sequence[Box]]) -> None:
         """Take a backbone, and for each batch, in order, where its frames lie."""
         self.backbone = backbone
+        self.outputs_are_new = bool(getattr(backbone, "outputs_are_new", False))
         self._boxes = boxes
 
     def digest(self) -> str:

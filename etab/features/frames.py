@@ -20,7 +20,8 @@ from etab.datasets.base import Source
 from etab.errors import CorruptFileError, LayoutError, skippable
 from etab.features.base import PHASE_TARGET, Embedding, Input, register_input
 from etab.features.entries import Batches, OnRows, embed_batches, progress_of_part
-from etab.features.fit import Box, OnFrames, fitted, resized
+from etab.features.fit import OnFrames, resized
+from etab.features.frame_batches import FrameBatches
 from etab.features.lazy import PickedMap, StoredMap
 from etab.features.shards import EmbedRows, Shards, shard_edges
 from etab.features.store import (
@@ -28,7 +29,6 @@ from etab.features.store import (
     FeatureStore,
     FrameFeatures,
     FrameKey,
-    ahead,
     placed,
     precision_facts,
     resolve_precision,
@@ -98,47 +98,6 @@ def resize(frame: Array, size: int, interpolation: str = "bilinear") -> Array:
         interpolation: As in ``etab.features.fit.resized``.
     """
     return resized(frame, size, size, interpolation)
-
-
-class _FrameBatches:
-    """Batches of frames as square inputs, and where the frames of each batch lie in them."""
-
-    def __init__(
-        self, source: Source, frames: Sequence[FrameKey], card: BackboneCard, n: int
-    ) -> None:
-        self.source = source
-        self.frames = frames
-        self.card = card
-        self.n = n
-        self._boxes: dict[int, list[Box]] = {}
-
-    @property
-    def starts(self) -> list[int]:
-        """The first frame of each batch."""
-        return list(range(0, len(self.frames), self.n))
-
-    def __iter__(self) -> Iterator[Array]:
-        """Yield uint8 batches (n, size, size), reading one batch ahead."""
-        return ahead(self.starts, self._read)
-
-    def _read(self, start: int) -> Array:
-        card = self.card
-        chosen = self.frames[start : start + self.n]
-        pictures: list[Array] = []
-        boxes: list[Box] = []
-        with skippable():
-            raw = [self.source.frames(record, [at])[0] for record, at in chosen]
-            for frame in raw:
-                picture, box = fitted(frame, card.size, card.interpolation, card.fit)
-                pictures.append(picture)
-                boxes.append(box)
-            self._boxes[start] = boxes
-            return np.stack(pictures)
-
-    def boxes(self) -> Iterator[list[Box]]:
-        """Yield where the frames of each batch lie; the batch must have been read."""
-        for start in self.starts:
-            yield self._boxes.pop(start)
 
 
 def _interpolation(card: BackboneCard) -> str:
@@ -212,7 +171,7 @@ def frame_features(
 
         def embed(folder: Path | None, first: int, last: int) -> Batches:
             if over is None:
-                reading = _FrameBatches(source, frames[first:last], card, n)
+                reading = FrameBatches(source, frames[first:last], card, n)
                 wrapped = prepared if card.fit == SQUASH else OnFrames(prepared, reading.boxes())
                 batches = iter(reading)
             else:

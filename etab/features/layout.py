@@ -209,3 +209,31 @@ def write_pooled(path: Path, pooled: Mapping[str, Array]) -> None:
         file.write(safetensors_header({name: values.shape for name, values in arrays.items()}))
         for name in sorted(arrays, key=str.encode):
             file.write(_bytes_of(arrays[name]))
+
+
+def in_c_order(maps: Array) -> Array:
+    """Convert feature maps to float16 in C order.
+
+    Args:
+        maps: (n, c, h, w); networks in channels-last layout return them with c as the innermost
+            axis in memory.
+
+    Returns:
+        The same values, float16 and contiguous.
+
+    Example:
+        >>> in_c_order(np.ones((2, 3, 4, 5)).transpose(0, 3, 1, 2)).shape
+        (2, 5, 3, 4)
+    """
+    is_plain = maps.ndim != 4 or maps.dtype != np.float16 or maps.flags.c_contiguous
+    if is_plain or not maps.transpose(0, 2, 3, 1).flags.c_contiguous:
+        return np.ascontiguousarray(maps, np.float16)
+    import cv2
+
+    n, c, h, w = maps.shape
+    # OpenCV transposes matrices several times faster than numpy; it knows no float16.
+    rows = maps.transpose(0, 2, 3, 1).reshape(n, h * w, c).view(np.uint16)
+    ordered = np.empty((n, c, h * w), np.uint16)
+    for i in range(n):
+        cv2.transpose(rows[i], ordered[i])
+    return ordered.view(np.float16).reshape(maps.shape)

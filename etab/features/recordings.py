@@ -41,11 +41,11 @@ from etab.features.base import Embedding, register_input
 from etab.features.entries import Computed, OnRows
 from etab.features.fit import require_squash
 from etab.features.series_files import BEAT, CollectedSeries, Layers, load_series
+from etab.features.overlap import ahead
 from etab.features.store import (
     EntryKeys,
     FeatureStore,
     FrameFeatures,
-    ahead,
     placed,
     precision_facts,
 )

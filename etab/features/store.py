@@ -9,12 +9,11 @@ import json
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from etab.backbones.base import Backbone, BackboneCard
 from etab.backbones.identity import identity, is_of_package, nameless
@@ -33,7 +32,7 @@ from etab.precisions import AUTO, NAMED, parts, refuse_backend
 from etab.storage.atomic import write_atomically
 from etab.storage.claims import claimed
 from etab.storage.releases import release_version
-from etab.types import Array, Features, Record
+from etab.types import Features, Record
 
 PRECISIONS = (AUTO, *NAMED)
 
@@ -71,8 +70,6 @@ _OWN_MAKERS = {"transformers": "transformers", "open_clip": "open_clip_torch"}
 
 WAIT = 0.5
 """Seconds between two looks at an entry that another process computes."""
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,24 +176,6 @@ def precision_facts(precision: str) -> dict[str, str]:
     if package is None:
         return {"precision": precision}
     return {"precision": precision, "backend": f"{package} {release_version(package)}"}
-
-
-def ahead(parts: Sequence[_T], read: Callable[[_T], Array]) -> Iterator[Array]:
-    """Yield ``read(part)`` for each part, reading one part ahead of its use.
-
-    Args:
-        parts: The parts, in order.
-        read: Reads one part; it is called in another thread.
-    """
-    if not parts:
-        return
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(read, parts[0])
-        for following in [*parts[1:], None]:
-            batch = waiting.result()
-            if following is not None:
-                waiting = pool.submit(read, following)
-            yield batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from etab.backbones.base import SQUASH, Backbone
 from etab.backbones.video.contract import ClipContract
 from etab.datasets.base import Source
 from etab.errors import UnsupportedOptionError
-from etab.features.store import FrameKey, ahead
+from etab.features.overlap import ahead
+from etab.features.store import FrameKey
 from etab.types import Array, Features, Record
 
 WHOLE_CLIP_VERSION = 1

@@ -12,7 +12,8 @@ from etab.backbones.base import BackboneCard
 from etab.datasets.base import SoundSource
 from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.features.fit import require_squash
-from etab.features.store import ahead, precision_facts
+from etab.features.overlap import ahead
+from etab.features.store import precision_facts
 from etab.sounds.mel import PICTURE, picture
 from etab.sounds.windows import cut, resample
 from etab.types import Array, FloatArray, IntArray, Record

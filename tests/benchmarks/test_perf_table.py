@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.perf import board, run, table_statistics
+from benchmarks.perf import board, run, table_features, table_statistics
 from benchmarks.perf.rows import Row, table
+from etab import datasets, phantom
 
 ROW = Row("AUROC", 0.02, "scikit-learn", 5.0, "reading", 0.005, 200.0, "largest difference 1e-16")
 
@@ -68,3 +69,19 @@ def test_a_made_board_is_admitted_and_ranked(tmp_path: Path) -> None:
     ranked = board.measured(tmp_path, suite)
     assert ranked.ranked == 3
     assert ranked.seconds > 0
+
+
+@pytest.mark.slow
+def test_frames_are_timed_from_files_to_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("FRAMES", 6), ("BATCH", 4), ("ROUNDS", 1), ("NAMED", ("fp32", "nothing"))):
+        monkeypatch.setattr(table_features, name, value)
+    monkeypatch.setattr(table_features, "resolve_precision", lambda *_: "fp32")
+    phantom.write(tmp_path, patients=10, size=32, names=["camus"])
+    source = datasets.source("camus", tmp_path / "camus")
+    whole, alone = table_features.network_rows("small", "random/mobilenetv2", source)
+    assert whole.ours > 0
+    assert whole.wanted == table_features.LEAST_SHARE
+    assert whole.limit_name.startswith("the network alone in fp32")
+    assert alone.ratio == 1

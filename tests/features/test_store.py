@@ -19,7 +19,8 @@ from etab.cli.cache import cache_command
 from etab.errors import EtabWarning, FeaturesLostError, StorageError
 from etab.features import store
 from etab.features.entries import Batches, embed_batches, load_batches, read_entry, write_entry
-from etab.features.store import EntryKeys, FeatureStore, ahead
+from etab.features.overlap import ahead
+from etab.features.store import EntryKeys, FeatureStore
 from etab.storage.claims import take_claim
 from etab.types import Features
 

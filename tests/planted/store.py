@@ -3,6 +3,7 @@
 from tests.faults import Fault
 
 _TESTS = ("tests/features/test_store.py",)
+_OVERLAP = ("tests/features/test_overlap.py",)
 _CLAIMS = ("tests/storage/test_claims.py",)
 _BUDGET = ("tests/features/test_budget.py",)
 _SHARDS = ("tests/features/test_shards.py",)
@@ -46,10 +47,38 @@ FAULTS = [
     ),
     Fault(
         "reading ahead takes a first part for granted",
-        "etab/features/store.py",
+        "etab/features/overlap.py",
         "    if not parts:\n        return\n",
         "",
         _TESTS,
+    ),
+    Fault(
+        "features are written while the backbone changes them",
+        "etab/features/entries.py",
+        '    in_background = getattr(backbone, "outputs_are_new", False)',
+        "    in_background = True",
+        _OVERLAP,
+    ),
+    Fault(
+        "any number of batches wait to be written",
+        "etab/features/overlap.py",
+        "        self.wait()\n        self._last = ",
+        "        self._last = ",
+        _OVERLAP,
+    ),
+    Fault(
+        "an error of the last batch is lost",
+        "etab/features/overlap.py",
+        "            if error is None:\n                self.wait()",
+        "            pass",
+        _OVERLAP,
+    ),
+    Fault(
+        "channels of a map are taken for its pixels",
+        "etab/features/layout.py",
+        "        cv2.transpose(rows[i], ordered[i])",
+        "        ordered[i] = rows[i].reshape(c, h * w)",
+        _OVERLAP,
     ),
     Fault(
         "an entry may do without its digest",

@@ -43,6 +43,9 @@ class TorchBackbone:
     has_backends = True
     """Whether precisions with a backend are possible (``etab.precisions``)."""
 
+    outputs_are_new = True
+    """Whether each call returns memory of its own, which the next call does not change."""
+
     def __init__(
         self,
         card: BackboneCard,

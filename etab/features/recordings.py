@@ -40,8 +40,8 @@ from etab.errors import (
 from etab.features.base import Embedding, register_input
 from etab.features.entries import Computed, OnRows
 from etab.features.fit import require_squash
-from etab.features.series_files import BEAT, CollectedSeries, Layers, load_series
 from etab.features.overlap import ahead
+from etab.features.series_files import BEAT, CollectedSeries, Layers, load_series
 from etab.features.store import (
     EntryKeys,
     FeatureStore,

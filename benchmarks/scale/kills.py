@@ -2,13 +2,15 @@
 
 ``python -m benchmarks.scale.kills FOLDER --executor local --workers 2 --kills 200`` writes a
 phantom cohort, runs a plan on it undisturbed, and runs the plan again while it is killed. It is
-killed at random moments, and with ``--moments writes`` at random files that are synced, renamed or
-removed. Each kill takes the whole run, or, with ``--processes one``, the process that is at work.
+killed at random moments of its processor time, or at random files that are synced, renamed or
+removed (``--moments``). Each kill takes the whole run, or, with ``--processes one``, the process
+that is at work.
 
 The records (without their times) and the tables of predictions must then be equal byte for byte,
-every cached entry must be as it was written, no finished file may ever have been written again, and
-nothing unfinished may remain. ``--json FILE`` adds the counts to a file, of which
-``benchmarks.scale.page`` writes the table.
+every cached entry must be as it was written, no finished shard, entry or record may ever have been
+made twice, a kill may lose one shard or one cell of each process, and nothing unfinished may remain.
+The same command goes on with a campaign that was stopped. ``--json FILE`` adds the counts to a file,
+of which ``benchmarks.scale.page`` writes the table.
 """
 
 from __future__ import annotations
@@ -23,190 +25,36 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import timm  # noqa: F401  # every process of the plan needs it
 
 from benchmarks.scale.at_writes import sitecustomize
-from benchmarks.scale.processes import adopt_orphans, below, kill_all, start
+from benchmarks.scale.campaigns import (
+    PATIENTS,
+    PHASES,
+    Campaign,
+    Counts,
+    Notes,
+    claims,
+    contents,
+    final_faults,
+    phase,
+    written,
+)
+from benchmarks.scale.processes import adopt_orphans, below, kill_all, processor_time, start
 from etab import phantom
-from etab.features.entries import entry_damage, remove_litter
-from etab.runs.execute import CLAIMS
+from etab.features.entries import SHARDS
 from etab.runs.sweep import sweep  # noqa: F401  # likewise
-from etab.storage.claims import read_claim, remove_abandoned
-from etab.storage.litter import remove_temporary_files
+from etab.storage.claims import read_claim
 
 TRIES = 10
 """Starts of the plan, for each kill that is asked for, after which the benchmark gives up."""
 
-BACKBONES = "image_stats,pixel_pca,random/efficientnet_lite0"
-PHASES = ("features", "merging", "fitting", "writing", "outside")
 WRITES = 60
 """Largest number of the write at which a process is killed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Campaign:
-    """What is killed, and how.
-
-    Attributes:
-        executor: Name of the executor.
-        workers: Number of worker processes of the executor "local".
-        moments: "time" for random moments, "writes" for random writes.
-        processes: "all" kills the whole run, "one" the process that is at work.
-        kills: Number of kills in the middle of work.
-        seed: Seed of the moments.
-    """
-
-    executor: str
-    workers: int
-    moments: str
-    processes: str
-    kills: int
-    seed: int
-
-    def command(self, folder: Path, data: Path) -> list[str]:
-        """Write the command of the plan, from the word ``run``.
-
-        Args:
-            folder: Where results and features go.
-            data: Folder of the phantom cohort.
-        """
-        words = [
-            *("run", "--tasks", "a0-A4-C,b0-A4-C,d0-A4", "--backbones", BACKBONES),
-            *("--protocol", "cv3,cv5", "--root", str(data / "camus"), "--precision", "fp32"),
-            *("--results", str(folder / "results"), "--cache", str(folder / "cache")),
-            "--retry-failed",
-        ]
-        if self.executor == "local":
-            return [*words, "--workers", str(self.workers)]
-        words += ["--executor", self.executor]
-        if self.executor == "slurm":
-            words += ["--executor-option", "cluster=local", "--executor-option", "minutes=60"]
-        return words
-
-
-@dataclass(slots=True)
-class Counts:
-    """What became of the starts of a campaign.
-
-    Attributes:
-        phases: Number of kills in each phase.
-        starts: Number of starts.
-        ended: Number of starts that ended by themselves.
-        plans: Number of plans that were resumed to their end.
-        results: Number of results and tables of one plan.
-        entries: Number of cached entries of one plan.
-        faults: What was wrong.
-    """
-
-    phases: Counter[str] = field(default_factory=Counter)
-    starts: int = 0
-    ended: int = 0
-    plans: int = 0
-    results: int = 0
-    entries: int = 0
-    faults: list[str] = field(default_factory=list)
-
-    def at_work(self) -> int:
-        """Number of kills in the middle of work."""
-        return sum(self.phases[name] for name in PHASES if name != "outside")
-
-
-def claims(folder: Path) -> dict[str, Path]:
-    """Find the claims of cells and entries; the text of each holds random digits.
-
-    Args:
-        folder: Where the killed runs write.
-    """
-    texts: dict[str, Path] = {}
-    for path in [*(folder / "results" / CLAIMS).glob("*"), *(folder / "cache").rglob("*.claim")]:
-        try:
-            texts[path.read_text()] = path
-        except OSError:
-            continue  # it was released just now
-    return texts
-
-
-def phase(folder: Path, new_claims: dict[str, Path]) -> str:
-    """Name what a run was doing when it was killed.
-
-    Args:
-        folder: Where it wrote.
-        new_claims: The claims that it had taken.
-    """
-    works = [json.loads(text or "{}").get("work", "") for text in new_claims]
-    if any(work.startswith("features") for work in works):
-        # Shards whose rows were copied into the files of their entry leave such a note.
-        is_merging = any((folder / "cache").glob("features/*/*.shards/*.merged"))
-        return "merging" if is_merging else "features"
-    if not new_claims:
-        return "outside"
-    newest = max(path.stat().st_mtime for path in new_claims.values())
-    parts = [path for path in (folder / "results").rglob("*.part") if path.parent.name != CLAIMS]
-    return "writing" if any(path.stat().st_mtime >= newest for path in parts) else "fitting"
-
-
-def contents(results: Path) -> dict[str, str]:
-    """Read the records without their times, and the tables, by their paths.
-
-    Args:
-        results: Folder of results.
-    """
-    texts: dict[str, str] = {}
-    for path in sorted(results.rglob("*")):
-        name = str(path.relative_to(results))
-        if name.startswith(".") or path.suffix not in (".json", ".csv"):
-            continue
-        texts[name] = path.read_text()
-        if path.suffix == ".json":
-            record = json.loads(texts[name])
-            record.pop("provenance")
-            texts[name] = json.dumps(record)
-    return texts
-
-
-def written(folder: Path) -> dict[str, tuple[int, int]]:
-    """Identify the finished files: records, and the notes that complete entries of the cache.
-
-    Args:
-        folder: Where the killed runs write.
-    """
-    files: dict[str, tuple[int, int]] = {}
-    for path in [*(folder / "results").rglob("*.json"), *(folder / "cache").rglob("entry.json")]:
-        name = str(path.relative_to(folder))
-        if "/." not in name and ".part" not in name:
-            facts = path.stat()
-            files[name] = (facts.st_ino, facts.st_mtime_ns)
-    return files
-
-
-def final_faults(folder: Path, reference: Path) -> list[str]:
-    """List what differs from the undisturbed run, and what was left behind.
-
-    Args:
-        folder: Where the killed runs wrote.
-        reference: Where the undisturbed run wrote.
-    """
-    wrong: list[str] = []
-    if contents(folder / "results") != contents(reference / "results"):
-        wrong.append(f"{folder}: the results differ from those of the undisturbed run")
-    entries = [path.parent for path in (folder / "cache").rglob("entry.json")]
-    wrong += [f"{entry}: {entry_damage(entry)}" for entry in entries if entry_damage(entry)]
-    wrong += [f"{path} is left" for path in (folder / "results" / ".failed").glob("*")]
-    # What a killed process left in its last moment, such as the claim of a cell that it had just
-    # saved, is removed by a later run: a day later, or a minute where it is a claim.
-    remove_litter(folder / "cache", older_than=0.0)
-    remove_temporary_files(folder / "results", older_than=0.0)
-    remove_abandoned([*(folder / "results" / CLAIMS).glob("*")], pause=lambda _: None)
-    wrong += [f"{path} is left" for path in (folder / "results" / CLAIMS).glob("*")]
-    for pattern in ("*.part", "*.claim", "*.takeover", ".*.clock"):
-        wrong += [f"{path} is left" for path in (folder / "cache").rglob(pattern)]
-        wrong += [f"{path} is left" for path in (folder / "results").rglob(pattern)]
-    return wrong
 
 
 class Killer:
@@ -218,77 +66,123 @@ class Killer:
         self.data = folder / "data"
         self.random = random.Random(campaign.seed)
         self.counts = Counts()
-        self.idle = 0.0
-        self.whole = 0.0
+        self._kills_of_start = 0
 
     def prepare(self) -> None:
         """Write the cohort, run the plan undisturbed, and time it."""
-        phantom.write(self.data, patients=12, names=("camus",))
+        phantom.write(self.data, patients=PATIENTS, names=("camus",))
         reference = self.folder / "reference"
         self._run_to_end(reference)
         warm = self.folder / "warm"
-        self.whole = self._run_to_end(warm)
-        self.idle = self._run_to_end(warm)  # every cell is finished
-        self.counts.faults += final_faults(warm, reference)
+        self._run_to_end(warm)
+        self.counts.faults += final_faults(warm, reference, self._notes(warm))
         self.counts.results = len(contents(reference / "results"))
         self.counts.entries = len(list((reference / "cache").rglob("entry.json")))
+        self._save()
+
+    def go_on(self) -> None:
+        """Read how far a campaign has come that was stopped."""
+        self.counts = Counts.of(json.loads(self._state().read_text()))
 
     def run(self) -> None:
         """Kill plans until there are enough kills."""
         while not self._is_done():
             folder = self.folder / f"killed-{self.counts.plans}"
             while not self._is_done() and not self._start(folder):
-                pass
+                self._save()
             self._run_to_end(folder)
-            self.counts.faults += final_faults(folder, self.folder / "reference")
+            notes = self._notes(folder)
+            self.counts.faults += final_faults(folder, self.folder / "reference", notes)
             self.counts.plans += 1
+            self.counts.shards += sum(SHARDS in name for name in notes.finished)
+            self.counts.cells += notes.ended_cells
             shutil.rmtree(folder)
+            self._save()
+            now = time.strftime("%H:%M:%S")
+            sys.stdout.write(f"{now} {json.dumps(self.counts.facts())}\n")
+            sys.stdout.flush()
+
+    def _state(self) -> Path:
+        return self.folder / "campaign.json"
+
+    def _save(self) -> None:
+        part = self._state().with_suffix(".part")
+        part.write_text(json.dumps(self.counts.facts(), indent=1))
+        part.replace(self._state())
+
+    def _notes_file(self, folder: Path) -> Path:
+        return self.folder / f"{folder.name}.notes"
+
+    def _notes(self, folder: Path) -> Notes:
+        return Notes.read(folder, self._notes_file(folder))
 
     def _is_done(self) -> bool:
         enough = self.counts.at_work() >= self.campaign.kills
         return enough or self.counts.starts >= TRIES * self.campaign.kills
 
-    def _run_to_end(self, folder: Path) -> float:
-        """Run the plan to its end; return how long it takes in s."""
-        began = time.monotonic()
-        with _scratch() as environment:
+    def _environment(self, folder: Path) -> dict[str, str]:
+        """Variables that let every process of the plan note what it begins and finishes."""
+        here = str(Path(sitecustomize.__file__).parent)
+        paths = [here, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        return {
+            **self.campaign.environment(),
+            sitecustomize.FOLDER: str(folder.resolve()),
+            sitecustomize.COUNTS: str(self._notes_file(folder)),
+            "PYTHONPATH": os.pathsep.join(paths),
+        }
+
+    def _run_to_end(self, folder: Path) -> None:
+        """Run the plan to its end, and time it from its first claim on."""
+        with _scratch() as scratch:
+            environment = scratch | self._environment(folder)
             pid = start(self.campaign.command(folder, self.data), environment)
-            status = os.waitpid(pid, 0)[1]
+            first_claim = None
+            while True:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    break
+                now = self._processor_time(pid)
+                if first_claim is None and claims(folder):
+                    first_claim = now
+                if first_claim is not None:
+                    self.counts.whole = max(self.counts.whole, now - first_claim)
+                time.sleep(0.02)
             kill_all(pid)  # daemons of Ray end a moment later by themselves
         if status:
             code = os.waitstatus_to_exitcode(status)
             raise RuntimeError(f"the plan in {folder} ended with {code}")
-        return time.monotonic() - began
+
+    def _processor_time(self, pid: int) -> float:
+        is_one = self.campaign.n_processes() == 1
+        return processor_time([pid] if is_one else below(os.getpid()))
 
     def _start(self, folder: Path) -> bool:
         """Start the plan and kill it; return whether it ended by itself."""
         self.counts.starts += 1
+        self._kills_of_start = 0
+        self.random = random.Random(f"{self.campaign.seed} {self.counts.starts}")
         before = claims(folder)
         finished = written(folder)
-        with _scratch() as environment:
-            if self.campaign.moments == "writes":
-                number = self.random.randint(1, WRITES)
-                environment |= self._at_write(folder, number)
+        noted = self._notes(folder)
+        moments = self.campaign.moments
+        if moments == "both":
+            moments = self.random.choice(("time", "writes"))
+        with _scratch() as scratch:
+            environment = scratch | self._environment(folder)
+            if moments == "writes":
+                environment[sitecustomize.NUMBER] = str(self.random.randint(1, WRITES))
             pid = start(self.campaign.command(folder, self.data), environment)
-            ended = self._kill(pid, folder, before)
+            ended = self._kill(pid, folder, before, moments)
         self._compare(folder, finished)
+        self._count_lost(noted, self._notes(folder))
         self.counts.ended += ended
         return ended
 
-    def _at_write(self, folder: Path, number: int) -> dict[str, str]:
-        here = str(Path(sitecustomize.__file__).parent)
-        paths = [here, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-        return {
-            sitecustomize.NUMBER: str(number),
-            sitecustomize.FOLDER: str(folder.resolve()),
-            "PYTHONPATH": os.pathsep.join(paths),
-        }
-
-    def _kill(self, pid: int, folder: Path, before: dict[str, Path]) -> bool:
+    def _kill(self, pid: int, folder: Path, before: dict[str, Path], moments: str) -> bool:
         """Wait for the moment, and kill; return whether the run ended by itself."""
         known = dict(before)
         while True:
-            status = self._wait(pid, folder, known)
+            status = self._wait(pid, folder, known, moments)
             new = {text: path for text, path in claims(folder).items() if text not in known}
             if status is not None and not os.WIFSIGNALED(status):
                 kill_all(pid)
@@ -298,8 +192,13 @@ class Killer:
                 known |= new
                 continue
             kill_all(pid)
-            self.counts.phases[phase(folder, new)] += 1
+            new = {text: path for text, path in claims(folder).items() if text not in known}
+            self._count_kill(phase(folder, new))
             return False
+
+    def _count_kill(self, name: str) -> None:
+        self.counts.phases[name] += 1
+        self._kills_of_start += 1
 
     def _kill_one(self, folder: Path, new: dict[str, Path]) -> None:
         """Kill one process that is at work, if any is; the run goes on."""
@@ -309,28 +208,26 @@ class Killer:
         if not alive:
             self.counts.phases["outside"] += 1
             return
-        self.counts.phases[phase(folder, new)] += 1
+        self._count_kill(phase(folder, new))
         os.kill(self.random.choice(alive), signal.SIGKILL)
 
-    def _wait(self, pid: int, folder: Path, known: dict[str, Path]) -> int | None:
+    def _wait(self, pid: int, folder: Path, known: dict[str, Path], moments: str) -> int | None:
         """Wait for a random moment; return the status of the run if it has ended before.
 
-        Where processes are started first, which takes longer than the plan, the time begins when
-        the first of them has claimed its work.
+        The time is that of the processor, and begins when a process has claimed its work: starting
+        processes takes longer than the plan, and other work on the machine takes a share.
         """
         left = 1 - len(contents(folder / "results")) / self.counts.results
-        work = left * (self.whole - self.idle)
-        seconds = self.random.uniform(0.7 * self.idle, self.idle + work)
-        ends = time.monotonic() + seconds
-        has_begun = self.campaign.executor == "local" and self.campaign.workers == 1
-        while self.campaign.moments == "writes" or not has_begun or time.monotonic() < ends:
+        seconds = self.random.uniform(0.0, 0.05 + left * self.counts.whole)
+        ends = None
+        pause = 0.01 if self.campaign.n_processes() == 1 else 0.05
+        while moments == "writes" or ends is None or self._processor_time(pid) < ends:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 return status
-            time.sleep(0.005 if has_begun else 0.05)
-            if not has_begun and claims(folder).keys() - known.keys():
-                has_begun = True
-                ends = time.monotonic() + self.random.uniform(0.0, work / 2)
+            if moments == "time" and ends is None and claims(folder).keys() - known.keys():
+                ends = self._processor_time(pid) + seconds
+            time.sleep(pause)
         return None
 
     def _compare(self, folder: Path, finished: dict[str, tuple[int, int]]) -> None:
@@ -338,11 +235,24 @@ class Killer:
         now = written(folder)
         for name, facts in finished.items():
             if name not in now:
-                if ".shards/" in name:
+                if f"{SHARDS}/" in name:
                     continue  # it was copied into its entry
                 self.counts.faults.append(f"{folder / name} was lost")
             elif now[name] != facts:
                 self.counts.faults.append(f"{folder / name} was written twice")
+
+    def _count_lost(self, before: Notes, after: Notes) -> None:
+        """Count the work that a start lost.
+
+        At most one shard of a process, or the cell at work and the one on its way to the disk.
+        """
+        shards = after.lost_shards() - before.lost_shards()
+        cells = after.lost_cells() - before.lost_cells()
+        self.counts.lost_shards += shards
+        self.counts.lost_cells += cells
+        most = self._kills_of_start * self.campaign.n_processes()
+        if shards > most or cells > 2 * most:
+            self.counts.faults.append(f"{shards} shards and {cells} cells lost in {most} kills")
 
 
 @contextlib.contextmanager
@@ -351,26 +261,25 @@ def _scratch() -> Iterator[dict[str, str]]:
     folder = tempfile.mkdtemp(prefix="ray")  # paths of sockets must be short
     try:
         # Ray would give its workers the lowest priority.
-        yield {"RAY_TMPDIR": folder, "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
+        yield {"RAY_TMPDIR": folder, "RAY_worker_niceness": "0"}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def summary(campaign: Campaign, counts: Counts, whole: float, idle: float) -> str:
+def summary(campaign: Campaign, counts: Counts) -> str:
     """Describe a campaign in a few lines.
 
     Args:
         campaign: What was killed.
         counts: What became of it.
-        whole: Time of the undisturbed plan in s.
-        idle: Time of the finished plan in s.
     """
     phases = ", ".join(f"{counts.phases[name]} {name}" for name in PHASES)
     lines = [
         f"{campaign.executor}, {campaign.workers} workers, kills at {campaign.moments} of "
         f"{campaign.processes}: {counts.at_work()} of {campaign.kills} kills at work ({phases}) "
         f"in {counts.starts} starts, {counts.ended} of which ended by themselves; {counts.plans} "
-        f"plans of {whole:.0f} s ({idle:.0f} s without work) resumed to their end: "
+        f"plans of {counts.whole:.1f} s of the processor resumed to their end, "
+        f"{counts.lost_shards} shards and {counts.lost_cells} cells lost: "
         f"{len(counts.faults)} faults.",
         *counts.faults,
     ]
@@ -383,14 +292,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--executor", choices=("local", "ray", "slurm"), default="local")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--moments", choices=("time", "writes"), default="time")
+    parser.add_argument("--moments", choices=("time", "writes", "both"), default="both")
     parser.add_argument("--processes", choices=("all", "one"), default="all")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="file of campaigns, to which this one is added")
     options = parser.parse_args()
-    if options.folder.exists() and any(options.folder.iterdir()):
-        parser.error(f"{options.folder} is not empty; name a new folder.")
     campaign = Campaign(
         options.executor,
         options.workers,
@@ -401,25 +308,18 @@ def main() -> None:
     )
     adopt_orphans()
     killer = Killer(campaign, options.folder.absolute())
-    killer.prepare()
+    if (options.folder / "campaign.json").exists():
+        killer.go_on()
+    elif options.folder.exists() and any(options.folder.iterdir()):
+        parser.error(f"{options.folder} is not empty; name a new folder.")
+    else:
+        killer.prepare()
     killer.run()
     counts = killer.counts
-    sys.stdout.write(summary(campaign, counts, killer.whole, killer.idle) + "\n")
+    sys.stdout.write(summary(campaign, counts) + "\n")
     if options.json:
         known = json.loads(options.json.read_text()) if options.json.exists() else []
-        known.append(
-            {
-                **asdict(campaign),
-                "phases": dict(counts.phases),
-                "starts": counts.starts,
-                "ended": counts.ended,
-                "plans": counts.plans,
-                "results": counts.results,
-                "entries": counts.entries,
-                "faults": counts.faults,
-                "seconds": round(killer.whole, 1),
-            }
-        )
+        known.append({**asdict(campaign), **counts.facts()})
         options.json.write_text(json.dumps(known, indent=1) + "\n")
     sys.exit(1 if counts.faults or counts.at_work() < campaign.kills else 0)
 

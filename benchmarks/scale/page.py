@@ -56,26 +56,29 @@ def kills(campaigns: Sequence[dict[str, Any]]) -> str:
             [
                 executor,
                 "the whole run" if one["processes"] == "all" else "the process at work",
-                "a random write" if one["moments"] == "writes" else "a random moment",
                 at_work,
                 *[phases.get(name, 0) for name in PHASES],
                 one["plans"],
+                f"{one['lost_shards']} of {one['shards'] + one['lost_shards']}",
+                f"{one['lost_cells']} of {one['cells'] + one['lost_cells']}",
                 len(one["faults"]),
             ]
         )
-    header = ["executor", "SIGKILL of", "at", "kills at work", *PHASES, "plans resumed", "faults"]
+    header = ["executor", "SIGKILL of", "kills at work", *PHASES, "plans resumed"]
+    header += ["shards begun and lost", "cells begun and lost", "faults"]
     files = campaigns[0]["results"] if campaigns else 0
     entries = campaigns[0]["entries"] if campaigns else 0
     return f"""## Kills
 
 `python -m benchmarks.scale.kills FOLDER --executor EXECUTOR --json benchmarks/scale/kills.json`: a
-plan with {files} files of results and {entries} sets of features of a phantom cohort is killed, and
-started again, until it ends. Then every record (but for times) and every table of predictions equals
-that of an undisturbed run byte for byte, every entry of the cache is as it was written, no finished
-file was ever lost or written again, and no claim and no unfinished file is left. What breaks one of
-these is a fault. The faults of the first campaign are one claim and the mark of its takeover: the run
-was killed during the takeover, and ended within the minute after which a later run removes both.
-Kills outside come before, between or after cells and features. {total} kills at work:
+plan with {files} files of results and {entries} sets of features of a phantom cohort, in shards of one
+batch, is killed and started again until it ends. Half of the kills come at a random moment of the
+processor time, half at a random file that is synced, renamed or removed. Then every record (but for
+times) and every table of predictions equals that of an undisturbed run byte for byte, every entry of
+the cache is as it was written, every shard, entry and record was finished once, no claim and no
+unfinished file is left, and no kill lost more than one shard, or one cell at work and one on its way
+to the disk, of each process. What breaks one of these is a fault. Kills outside come before, between
+or after cells and features. {total} kills at work:
 
 {table(header, rows)}
 """

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -27,7 +29,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from etab.errors import EtabWarning
+from etab.errors import EtabWarning, UnsupportedOptionError
 from etab.features.entries import (
     SHARDS,
     Batches,
@@ -44,6 +46,9 @@ from etab.types import IntArray
 
 SHARD = 2048
 """Frames or windows of a shard. A multiple of the usual sizes of batches."""
+
+SIZE_VARIABLE = "ETAB_SHARD"
+"""Environment variable: another number of frames or windows of a shard."""
 
 
 class EmbedRows(Protocol):
@@ -106,8 +111,31 @@ class Shards:
         return self.rows[first:last]
 
 
+def shard_size() -> int:
+    """Read the number of frames or windows of a shard: ``SHARD``, or ``ETAB_SHARD`` if it is set.
+
+    Features do not depend on it. A smaller shard loses less when its process is killed.
+
+    Raises:
+        UnsupportedOptionError: ``ETAB_SHARD`` is not a number from 1.
+
+    Example:
+        >>> shard_size()
+        2048
+    """
+    text = os.environ.get(SIZE_VARIABLE, "").strip()
+    if not text:
+        return SHARD
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
+        raise UnsupportedOptionError(
+            f"{SIZE_VARIABLE} is {text[:40]!r}. It must be the number of frames of a shard, such "
+            f"as {SHARD}; unset it to take {SHARD}."
+        )
+    return int(text)
+
+
 def shard_edges(sizes: Sequence[int], batch: int) -> tuple[int, ...]:
-    """Divide batches into shards of about ``SHARD`` frames or windows.
+    """Divide batches into shards of about ``shard_size()`` frames or windows.
 
     Args:
         sizes: Number of rows of each batch.
@@ -121,7 +149,7 @@ def shard_edges(sizes: Sequence[int], batch: int) -> tuple[int, ...]:
         (0, 2048, 3077)
     """
     ends = np.cumsum([0, *sizes]).tolist()
-    n_batches = max(1, SHARD // batch)
+    n_batches = max(1, shard_size() // batch)
     return (*ends[:-1:n_batches], ends[-1])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -33,6 +34,7 @@ from etab.runs.failed_cells import (
 from etab.runs.record import path_of_run, stored_result
 from etab.runs.run import Failed, OnCell, Run, Settings
 from etab.runs.run_log import cell_facts, logged, note_failure
+from etab.runs.saver import Saver
 from etab.storage.claims import claimed
 from etab.storage.machine import limit_threads, require_device
 from etab.storage.memory import give_back
@@ -257,27 +259,37 @@ def _execute_cells(
 ) -> Generator[Result, None, None]:
     """Run the cells of a group whose features are there."""
     # A cell that another process has claimed is looked at again when all others are done.
-    while waiting:
-        elsewhere: list[Run] = []
-        for _, alike in groupby(sorted(waiting, key=_order), key=_shared_by):
-            memo: dict[Any, Any] = {}
-            order: tuple[Any, ...] = ()
-            for run in alike:
-                if _order(run) != order:  # other splits: what was fitted on the last is of no use
-                    for of_rows in memo.values():
-                        of_rows.forget_fits()
-                    order = _order(run)
-                with claimed(claim_path(run, settings), f"{run.task} {run.backbone}") as is_claimed:
-                    result = work.cell(run, memo) if is_claimed else None
-                if not is_claimed:
-                    elsewhere.append(run)
-                elif result is not None:
-                    yield result
-            del memo
-            give_back()
-        if len(elsewhere) == len(waiting):
-            _wait()
-        waiting = elsewhere
+    with Saver() as saver:
+        while waiting:
+            elsewhere: list[Run] = []
+            for _, alike in groupby(sorted(waiting, key=_order), key=_shared_by):
+                elsewhere += yield from _execute_alike(list(alike), work, settings, saver)
+                yield from saver.finished()
+                give_back()
+            if len(elsewhere) == len(waiting):
+                _wait()
+            waiting = elsewhere
+
+
+def _execute_alike(
+    alike: list[Run], work: _GroupWork, settings: Settings, saver: Saver
+) -> Generator[Result, None, list[Run]]:
+    """Run cells of the same rows; return those that other processes have claimed."""
+    elsewhere: list[Run] = []
+    memo: dict[Any, Any] = {}
+    order: tuple[Any, ...] = ()
+    for run in alike:
+        if _order(run) != order:  # other splits: what was fitted on the last is of no use
+            for of_rows in memo.values():
+                of_rows.forget_fits()
+            order = _order(run)
+        with ExitStack() as held:
+            claim = claimed(claim_path(run, settings), f"{run.task} {run.backbone}")
+            if held.enter_context(claim):
+                yield from work.cell(run, memo, held, saver)
+            else:
+                elsewhere.append(run)
+    return elsewhere
 
 
 def _group_work(
@@ -342,21 +354,26 @@ class _GroupWork:
     attempts: Mapping[Run, int]
     """How often each waiting cell had failed when the group began."""
 
-    def cell(self, run: Run, memo: dict[Any, Any]) -> Result | None:
-        """Compute and save a claimed cell; None where it failed, which has been reported."""
+    def cell(self, run: Run, memo: dict[Any, Any], held: ExitStack, saver: Saver) -> list[Result]:
+        """Compute a claimed cell and hand it over to be saved, or report why it failed.
+
+        Args:
+            run: The cell.
+            memo: Keeps what no label enters.
+            held: The claim of the cell. A cell that is saved later takes it along.
+            saver: Saves the cell.
+
+        Returns: The cells that were saved since the last call.
+        """
         # Another process may have finished it since the group began.
         stored = finished(run, self.settings, self.data)
         if stored is not None:
-            return stored
+            return [stored]
         elsewhere = self._failed_elsewhere(run)
         if elsewhere is not None and self.failed is not None:
             self.failed(run, EtabError(elsewhere.words))
-            return None
-        with logged(self.settings, "cell", **cell_facts(run)) as end:
-            return self._saved(run, memo, end)
-
-    def _saved(self, run: Run, memo: dict[Any, Any], end: dict[str, Any]) -> Result | None:
-        """Compute and save a cell; None where it failed, which ``end`` then says."""
+            return []
+        end = held.enter_context(logged(self.settings, "cell", **cell_facts(run)))
         try:
             result, predictions = self._computed(run, memo)
         except Exception as error:
@@ -368,10 +385,17 @@ class _GroupWork:
             kind, words = describe_kind(error)
             record_failure(run, self.settings, facts, kind, words)
             self.failed(run, error)
-            return None
-        result.save(self.settings.results, predictions, keep=self.settings.keep_masks)
-        forget_failure(run, self.settings)
-        return result
+            return []
+        before = saver.finished()
+        claim_and_log = held.pop_all()
+
+        def save() -> Result:
+            with claim_and_log:
+                result.save(self.settings.results, predictions, keep=self.settings.keep_masks)
+                forget_failure(run, self.settings)
+            return result
+
+        return [*before, *saver.save(float(result.provenance["seconds"]), save)]
 
     def _failed_elsewhere(self, run: Run) -> FailedCell | None:
         """The failure of a cell in another process since the group began; None if there is none."""

@@ -17,7 +17,7 @@ import typer
 
 from etab import backbones
 from etab.cli.cache import cache_command
-from etab.errors import CorruptFileError, EtabWarning, StorageError
+from etab.errors import CorruptFileError, EtabWarning, StorageError, UnsupportedOptionError
 from etab.features import budget, merged, shards
 from etab.features.entries import SHARDS, Batches, embed_batches, remove_litter
 from etab.features.layout import write_pooled
@@ -295,3 +295,16 @@ def test_processes_share_the_shards_of_an_entry(tmp_path: Path) -> None:
     _get(tmp_path / "one", Work(), size=48)
     assert _files(tmp_path / "parts") == _files(tmp_path / "one")
     assert set(_left(tmp_path / "parts")) <= {"weights.json"}
+
+
+def test_the_size_of_shards_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(shards.SIZE_VARIABLE, "8")
+    assert shards.shard_edges([4, 4, 4, 4, 2], 4) == (0, 8, 16, 18)
+    assert shards.shard_edges([4, 4], 16) == (0, 4, 8)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "2.5", "1e3", "9" * 30])
+def test_a_size_that_is_no_number_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(shards.SIZE_VARIABLE, text)
+    with pytest.raises(UnsupportedOptionError, match="number of frames of a shard"):
+        shards.shard_edges([4], 4)

@@ -118,8 +118,8 @@ FAULTS = [
     Fault(
         "the memory of a plan grows with every division into folds",
         "etab/runs/execute.py",
-        "                        of_rows.forget_fits()\n",
-        "                        pass\n",
+        "                of_rows.forget_fits()\n",
+        "                pass\n",
         (
             "tests/runs/test_shared_runs.py::test_fits_of_other_splits_are_forgotten",
             "-m",

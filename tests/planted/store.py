@@ -146,8 +146,8 @@ FAULTS = [
     Fault(
         "a cell is computed beside the run that has claimed it",
         "etab/runs/execute.py",
-        "result = work.cell(run, memo) if is_claimed else None",
-        "result = work.cell(run, memo)",
+        "            if held.enter_context(claim):\n",
+        "            if held.enter_context(claim) or True:\n",
         _SHARED,
     ),
     Fault(
@@ -167,7 +167,7 @@ FAULTS = [
     Fault(
         "a cell that was mended stays listed as failed",
         "etab/runs/execute.py",
-        "        forget_failure(run, self.settings)\n",
+        "                forget_failure(run, self.settings)\n",
         "",
         _SHARED,
     ),

@@ -1,7 +1,10 @@
 """Kills a run in the middle of writing: at the n-th file that is synced, renamed or removed.
 
+It also notes what a run begins and finishes: every folder of unfinished files, and every name that
+a file or folder is given when it is complete.
+
 Python imports this module at the start of every process whose PYTHONPATH names its folder. It does
-nothing unless the environment says at which write, and below which folder.
+nothing unless the environment says at which write, or where to count, and below which folder.
 """
 
 from __future__ import annotations
@@ -23,17 +26,58 @@ FOLDER = "ETAB_KILL_BELOW"
 GROUP = "ETAB_KILL_GROUP"
 """Environment variable: the process group that is killed."""
 
+COUNTS = "ETAB_KILL_NOTES"
+"""Environment variable: the file to which the names of folders begun and files finished go."""
+
 _CALLS = ("fsync", "rename", "replace", "link", "unlink")
 
 
 def install() -> None:
     """Count the writes of this process from now on, and kill the run at the one that is named."""
+    if os.environ.get(COUNTS):
+        for name in ("rename", "replace"):
+            setattr(os, name, _noted(getattr(os, name), os.environ[FOLDER], os.environ[COUNTS]))
+        os.mkdir = _noted_folder(os.mkdir, os.environ[FOLDER], os.environ[COUNTS])
     number = int(os.environ.get(NUMBER, "0"))
     if not number:
         return
     counter = itertools.count(1)
     for name in _CALLS:
         setattr(os, name, _counted(getattr(os, name), number, os.environ[FOLDER], counter))
+
+
+def _noted(call: Callable[..., Any], folder: str, counts: str) -> Callable[..., Any]:
+    """Add the new name to a file, after each call that gives one below the folder."""
+
+    @functools.wraps(call)
+    def wrapped(source: Any, target: Any, **more: Any) -> Any:
+        value = call(source, target, **more)
+        name = str(Path(target).absolute())
+        if name.startswith(folder):
+            _note(counts, name)
+        return value
+
+    return wrapped
+
+
+def _noted_folder(call: Callable[..., Any], folder: str, counts: str) -> Callable[..., Any]:
+    """Add the name of a folder of unfinished files to a file, once it is made."""
+
+    @functools.wraps(call)
+    def wrapped(target: Any, *rest: Any, **more: Any) -> Any:
+        value = call(target, *rest, **more)
+        name = str(Path(target).absolute())
+        if name.startswith(folder) and name.endswith(".part"):
+            _note(counts, name)
+        return value
+
+    return wrapped
+
+
+def _note(counts: str, name: str) -> None:
+    number = os.open(counts, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
+    os.write(number, f"{name}\n".encode())
+    os.close(number)
 
 
 def _counted(

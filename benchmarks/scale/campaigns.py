@@ -1,0 +1,289 @@
+"""A campaign of kills: what is killed, in which phase it was, and what must hold afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from etab.features.entries import SHARDS, entry_damage, remove_litter
+from etab.features.shards import SIZE_VARIABLE
+from etab.runs.execute import CLAIMS
+from etab.storage.claims import remove_abandoned
+from etab.storage.litter import remove_temporary_files
+
+PHASES = ("features", "merging", "fitting", "writing", "outside")
+PATIENTS = 16
+"""Patients of the cohort: 64 frames, which are two shards of each backbone."""
+
+_SHARD_SIZE = 32  # one batch
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """What is killed, and how.
+
+    Attributes:
+        executor: Name of the executor.
+        workers: Number of worker processes of the executor "local"; 1 is this process.
+        moments: "time" for random moments, "writes" for random writes, "both" for either.
+        processes: "all" kills the whole run, "one" the process that is at work.
+        kills: Number of kills in the middle of work.
+        seed: Seed of the moments.
+    """
+
+    executor: str
+    workers: int
+    moments: str
+    processes: str
+    kills: int
+    seed: int
+
+    def command(self, folder: Path, data: Path) -> list[str]:
+        """Write the command of the plan, from the word ``run``.
+
+        Args:
+            folder: Where results and features go.
+            data: Folder of the phantom cohort.
+        """
+        words = [
+            *("run", "--tasks", "a0-A4-C,b0-A4-C,d0-A4-C", "--backbones", "image_stats,pixel_pca"),
+            *("--head", "ridge,logistic,mask_logistic", "--protocol", "cv2,cv3"),
+            *("--root", str(data / "camus"), "--precision", "fp32"),
+            *("--results", str(folder / "results"), "--cache", str(folder / "cache")),
+            "--retry-failed",
+        ]
+        if self.executor == "local":
+            return [*words, "--workers", str(self.workers)]
+        words += ["--executor", self.executor]
+        if self.executor == "slurm":
+            words += ["--executor-option", "cluster=local", "--executor-option", "minutes=60"]
+        return words
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables of the plan: small shards."""
+        return {SIZE_VARIABLE: str(_SHARD_SIZE), "OMP_NUM_THREADS": "1"}
+
+    def n_processes(self) -> int:
+        """Return the largest number of processes that are at work at once."""
+        return 1 if (self.executor, self.workers) == ("local", 1) else 2
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the starts of a campaign, as far as it has come.
+
+    Attributes:
+        phases: Number of kills in each phase.
+        starts: Number of starts.
+        ended: Number of starts that ended by themselves.
+        plans: Number of plans that were resumed to their end.
+        results: Number of results and tables of one plan.
+        entries: Number of cached entries of one plan.
+        shards: Number of shards that were computed, in all plans.
+        lost_shards: Number of shards that were begun and not finished.
+        cells: Number of cells that were computed, in all plans.
+        lost_cells: Number of cells that were begun and not finished.
+        whole: Processor time of the undisturbed plan in s, from its first claim on.
+        faults: What was wrong.
+    """
+
+    phases: Counter[str] = field(default_factory=Counter)
+    starts: int = 0
+    ended: int = 0
+    plans: int = 0
+    results: int = 0
+    entries: int = 0
+    shards: int = 0
+    lost_shards: int = 0
+    cells: int = 0
+    lost_cells: int = 0
+    whole: float = 0.0
+    faults: list[str] = field(default_factory=list)
+
+    def at_work(self) -> int:
+        """Number of kills in the middle of work."""
+        return sum(self.phases[name] for name in PHASES if name != "outside")
+
+    def facts(self) -> dict[str, Any]:
+        """Return everything for a file of JSON."""
+        return {**asdict(self), "phases": dict(self.phases)}
+
+    @staticmethod
+    def of(facts: dict[str, Any]) -> Counts:
+        """Make counts from what ``facts`` returned.
+
+        Args:
+            facts: The content of the file.
+        """
+        return Counts(**{**facts, "phases": Counter(facts["phases"])})
+
+
+def claims(folder: Path) -> dict[str, Path]:
+    """Find the claims of cells and entries; the text of each holds random digits.
+
+    Args:
+        folder: Where the killed runs write.
+    """
+    texts: dict[str, Path] = {}
+    for path in [*(folder / "results" / CLAIMS).glob("*"), *(folder / "cache").rglob("*.claim")]:
+        try:
+            texts[path.read_text()] = path
+        except OSError:
+            continue  # it was released just now
+    return texts
+
+
+def phase(folder: Path, new_claims: dict[str, Path]) -> str:
+    """Name what a run was doing when it was killed.
+
+    Args:
+        folder: Where it wrote.
+        new_claims: The claims that it had taken.
+    """
+    paths = list(new_claims.values())
+    entries = [path for path in paths if path.suffix == ".claim"]
+    if any(path.parent.suffix == SHARDS for path in entries):
+        return "features"
+    if any(any(path.parent.glob(f"{path.stem}.*{SHARDS}")) for path in entries):
+        return "merging"
+    if entries or any(path.name.startswith("features-") for path in paths):
+        return "features"
+    if not paths:
+        return "outside"
+    parts = [path for path in (folder / "results").rglob("*.part") if path.parent.name != CLAIMS]
+    newest = max(path.stat().st_mtime for path in paths)
+    return "writing" if any(path.stat().st_mtime >= newest for path in parts) else "fitting"
+
+
+def contents(results: Path) -> dict[str, str]:
+    """Read the records without their times, and the tables, by their paths.
+
+    Args:
+        results: Folder of results.
+    """
+    texts: dict[str, str] = {}
+    for path in sorted(results.rglob("*")):
+        name = str(path.relative_to(results))
+        if name.startswith(".") or path.suffix not in (".json", ".csv"):
+            continue
+        texts[name] = path.read_text()
+        if path.suffix == ".json":
+            record = json.loads(texts[name])
+            record.pop("provenance")
+            texts[name] = json.dumps(record)
+    return texts
+
+
+def written(folder: Path) -> dict[str, tuple[int, int]]:
+    """Identify the finished files: records, and the notes that complete entries of the cache.
+
+    Args:
+        folder: Where the killed runs write.
+    """
+    files: dict[str, tuple[int, int]] = {}
+    for path in [*(folder / "results").rglob("*.json"), *(folder / "cache").rglob("entry.json")]:
+        name = str(path.relative_to(folder))
+        if "/." not in name and ".part" not in name:
+            facts = path.stat()
+            files[name] = (facts.st_ino, facts.st_mtime_ns)
+    return files
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What processes noted of the shards and cells that they began and finished.
+
+    Attributes:
+        begun_shards: How often each shard was begun.
+        finished: How often each shard, entry and record was given its name.
+        begun_cells: Number of cells that were begun.
+        ended_cells: Number of cells that were finished.
+    """
+
+    begun_shards: Counter[str]
+    finished: Counter[str]
+    begun_cells: int
+    ended_cells: int
+
+    @staticmethod
+    def read(folder: Path, notes: Path) -> Notes:
+        """Read the notes and the log of a plan.
+
+        Args:
+            folder: Where the killed runs write.
+            notes: The file of ``sitecustomize.COUNTS``.
+        """
+        names = notes.read_text().splitlines() if notes.exists() else []
+        begun = [name.rsplit(".", 2)[0] for name in names if _is_begun_shard(name)]
+        finished = [name for name in names if _is_finished(Path(name))]
+        events = [
+            json.loads(line)["event"]
+            for path in (folder / "results" / ".log").glob("*")
+            for line in path.read_text().splitlines()
+            if line.endswith("}")
+        ]
+        return Notes(
+            Counter(begun), Counter(finished), events.count("cell_started"), len(_records(finished))
+        )
+
+    def lost_shards(self) -> int:
+        """Number of shards that were begun and not finished."""
+        shards = [name for name in self.finished if SHARDS in name]
+        return sum(self.begun_shards.values()) - sum(self.finished[name] for name in shards)
+
+    def lost_cells(self) -> int:
+        """Number of cells that were begun and not finished."""
+        return self.begun_cells - self.ended_cells
+
+
+def _is_begun_shard(name: str) -> bool:
+    path = Path(name)
+    return path.suffix == ".part" and path.parent.suffix == SHARDS
+
+
+def _is_finished(path: Path) -> bool:
+    """Whether a file or folder that was renamed is a shard, an entry or a record."""
+    if path.suffix == ".part":
+        return False  # a damaged entry that is moved away
+    if path.parent.suffix == SHARDS:
+        return not path.suffix
+    if path.parent.parent.name == "features":
+        return path.name != "weights.json"
+    return path.suffix == ".json" and "/results/" in str(path) and "/." not in str(path)
+
+
+def _records(finished: Sequence[str]) -> list[str]:
+    return [name for name in finished if name.endswith(".json")]
+
+
+def final_faults(folder: Path, reference: Path, notes: Notes) -> list[str]:
+    """List what differs from the undisturbed run, what came twice, and what was left behind.
+
+    Args:
+        folder: Where the killed runs wrote.
+        reference: Where the undisturbed run wrote.
+        notes: What the killed runs noted.
+    """
+    wrong: list[str] = []
+    if contents(folder / "results") != contents(reference / "results"):
+        wrong.append(f"{folder}: the results differ from those of the undisturbed run")
+    for name, times in notes.finished.items():
+        if times > 1:
+            wrong.append(f"{name} was finished {times} times")
+    entries = [path.parent for path in (folder / "cache").rglob("entry.json")]
+    wrong += [f"{entry}: {entry_damage(entry)}" for entry in entries if entry_damage(entry)]
+    wrong += [f"{path} is left" for path in (folder / "results" / ".failed").glob("*")]
+    # What a killed process left in its last moment, such as the claim of a cell that it had just
+    # saved, is removed by a later run: a day later, or a minute where it is a claim.
+    remove_litter(folder / "cache", older_than=0.0)
+    remove_temporary_files(folder / "results", older_than=0.0)
+    remove_abandoned([*(folder / "results" / CLAIMS).glob("*")], pause=lambda _: None)
+    wrong += [f"{path} is left" for path in (folder / "results" / CLAIMS).glob("*")]
+    for pattern in ("*.part", "*.claim", "*.takeover", ".*.clock"):
+        wrong += [f"{path} is left" for path in (folder / "cache").rglob(pattern)]
+        wrong += [f"{path} is left" for path in (folder / "results").rglob(pattern)]
+    return wrong

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etab.datasets.base import SOURCES, Card, SoundSource, Source
+from etab.datasets.bmdhs import BmdhsSource
 from etab.datasets.camus import CamusSource
 from etab.datasets.cinc2016 import Cinc2016Source
 from etab.datasets.circor import CircorSource
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SOURCES",
+    "BmdhsSource",
     "CamusSource",
     "Card",
     "Cinc2016Source",

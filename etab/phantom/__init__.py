@@ -16,7 +16,18 @@ from etab.storage.listing import visible
 
 __all__ = ["NAMES", "write", "write_sounds"]
 
-NAMES = ("camus", "echonet", "tmed", "lvh", "pediatric", "unity", "circor", "cinc2016", "ted")
+NAMES = (
+    "camus",
+    "echonet",
+    "tmed",
+    "lvh",
+    "pediatric",
+    "unity",
+    "circor",
+    "cinc2016",
+    "bmdhs",
+    "ted",
+)
 _DEFAULT = ("camus", "echonet")
 _FEWEST = 10
 _FEWEST_SOUNDS = 12  # two patients in each of the six databases of cinc2016
@@ -90,6 +101,7 @@ def _writers(
     size: int,
 ) -> Mapping[str, _Writer]:
     """Map the name of each tree to its writer, in the order of ``NAMES``."""
+    from etab.phantom.bmdhs import write_bmdhs
     from etab.phantom.cinc2016_tree import write_cinc2016
     from etab.phantom.circor_tree import write_circor
     from etab.phantom.lvh import write_lvh
@@ -110,6 +122,7 @@ def _writers(
         "unity": lambda tree: write_unity(tree, patients, seed),
         "circor": lambda tree: write_circor(_emptied(tree), people, seed),
         "cinc2016": lambda tree: write_cinc2016(_emptied(tree), people, seed),
+        "bmdhs": lambda tree: write_bmdhs(_emptied(tree), patients, seed),
         "ted": lambda tree: write_ted(tree, patients, seed, size),
         "circor_hf": lambda tree: write_circor_parquet(_emptied(tree), people, seed),
     }

@@ -70,7 +70,11 @@ def _version_of_sounds(code: str, metric_2022: str) -> int:
 
 
 def sound_tasks() -> Iterable[Task]:
-    """Build the tasks on heart sounds: CirCor (e0, e1, f1, f2, f3) and CinC 2016 (f0)."""
+    """Build the tasks on heart sounds.
+
+    Those of CirCor are e0, e1, f1, f2 and f3, that of CinC 2016 is f0, those of BMD-HS are f4 to
+    f9.
+    """
     yield _sound(
         "e0-AL-D",
         "S1, systole, S2, diastole",
@@ -140,6 +144,7 @@ def sound_tasks() -> Iterable[Task]:
         aggregate="recordings",
     )
     yield from _parquet_tasks()
+    yield from _valve_tasks()
     # Beside the boards: a murmur is of a patient there, and many places of theirs have none.
     at_place = _sound(
         "f3-AL-D",
@@ -154,6 +159,59 @@ def sound_tasks() -> Iterable[Task]:
         (CHANCE, PERFECT),
     )
     yield replace(at_place, extra=True)
+
+
+def _valve_tasks() -> Iterable[Task]:
+    """Build the tasks on the valve diseases of BMD-HS; people are scored, not recordings.
+
+    A person may have several diseases: four tasks read one each, f4 any of them, and f5 the
+    exclusive classes. Their version is 0: they are in no suite.
+    """
+    chance = f"{CHANCE}; version 0"
+    two_classes = Anchors(0.5, 1.0, chance, PERFECT)
+    six_classes = Anchors(round(1 / 6, 4), 1.0, chance, PERFECT)
+    yield _of_valves(4, "any valve disease of adults", "disease", "auroc", two_classes)
+    yield _of_valves(
+        5,
+        "no valve disease, which one alone, or several, of adults",
+        "diagnosis",
+        "balanced_accuracy",
+        six_classes,
+    )
+    for index, target, words in (
+        (6, "AS", "aortic stenosis"),
+        (7, "AR", "aortic regurgitation"),
+        (8, "MR", "mitral regurgitation"),
+        (9, "MS", "mitral stenosis"),
+    ):
+        yield _of_valves(index, f"{words} of adults", target, "auroc", two_classes)
+
+
+def _of_valves(
+    index: int,
+    title: str,
+    target: str,
+    metric: str,
+    anchors: Anchors,
+) -> Task:
+    """Build a task on BMD-HS."""
+    return Task(
+        f"f{index}-AL-B",
+        title,
+        "bmdhs",
+        target,
+        ("AV", "PV", "TV", "MV"),
+        Kind.BINARY if metric == "auroc" else Kind.CLASSES,
+        metric,
+        "auroc",
+        POOLED_HEAD,
+        "recording",
+        anchors,
+        version=0,
+        unit="patient",
+        aggregate="recordings",
+        protocols=("cv",),
+    )
 
 
 def _parquet_tasks() -> Iterable[Task]:

@@ -1,0 +1,133 @@
+"""BMD-HS: the phantom tree through its source, what is wrong with tables, and its tasks."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from etab.datasets.bmdhs import BmdhsSource
+from etab.datasets.integrity.check import check
+from etab.errors import CorruptFileError, LayoutError
+from etab.features import windows
+from etab.tasks.menu import TASKS, find
+from etab.testing.datasets import check_dataset
+
+PEOPLE = 10
+
+
+@pytest.fixture(scope="module")
+def tree(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["bmdhs"], patients=PEOPLE, seed=2) / "bmdhs"
+
+
+@pytest.fixture
+def copy(tree: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tree, tmp_path / "bmdhs"))
+
+
+def rewrite(root: Path, old: str, new: str, table: str = "train.csv") -> None:
+    path = root / table
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.slow
+def test_contract(tree: Path) -> None:
+    check_dataset(BmdhsSource, tree)
+
+
+def test_every_person_has_their_recordings_labels_and_facts(tree: Path) -> None:
+    source = BmdhsSource(tree)
+    records = source.records()
+    assert set(Counter(record.patient for record in records).values()) == {7, 8}
+    last = [record for record in records if record.patient == "patient_010"]
+    where = {(record.meta["posture"], record.view) for record in last}
+    assert len(where) == 8, "four places, lying and sitting"
+    assert {record.meta["sex"] for record in records} == {"M", "F"}
+    for record in records:
+        diseases = record.meta["diseases"]
+        values = {
+            target.name: source.answers(record, target)[0].value for target in source.card.targets
+        }
+        assert {name for name in ("AS", "AR", "MR", "MS") if values[name]} == set(diseases)
+        assert values["disease"] == bool(diseases)
+        classes = source.card.target("diagnosis").classes
+        assert classes[values["diagnosis"]] == record.id.split("_")[0]
+
+
+def test_the_quirks_of_the_release_are_read_and_told(tree: Path) -> None:
+    source = BmdhsSource(tree)
+    names = {record.id for record in source.records()}
+    renamed = next(r for r in source.records() if r.files["audio"] != f"train/{r.id}.wav")
+    assert renamed.files["audio"].endswith("_sit_Tri6_06.wav")
+    assert "MD_001_sit_Tri" in names
+    assert "MD_001_sit_Pul" not in names, "the same bytes again"
+    assert not [name for name in names if "_011_" in name], "a person without a row"
+    told = " ".join([*source.remarks(), *source.notes()])
+    assert f"is read as {renamed.id}" in told
+    assert "left out: 8, first" in told
+    assert "MD_001_sit_Pul" in told
+    report = check("bmdhs", tree)
+    assert report.ok, report.render()
+
+
+def test_a_repaired_recording_is_listed(copy: Path) -> None:
+    shutil.copy(copy / "train" / "MD_001_sit_Mit.wav", copy / "train" / "MD_001_sit_Pul.wav")
+    source = BmdhsSource(copy)
+    assert "MD_001_sit_Pul" in {record.id for record in source.records()}
+    assert source.published()["recordings"] == 864
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("patient_002,1,0", "patient_002,yes,0", "patient_002 has AS 'yes'; wanted 0 or 1"),
+        ("patient_003,0,0,0,0,1", "patient_003,0,0,0,0,0", "patient_003 has N '0' and 0 diseases"),
+        ("patient_003,0,0,0,0,1", "patient_003,0,1,0,0,1", "patient_003 has N '1' and 1 diseases"),
+        ("patient_003", "patient_002", "lists patient_002 twice"),
+        ("AS_002_sup_Tri", "AS_002_sup_Mit", "lists the recording 'AS_002_sup_Mit'"),
+        ("AS_002_sup_Tri", "AS_002_stand_Tri", "ends in a posture"),
+        (",N,", ",MD,", "no column"),
+    ],
+)
+def test_a_table_that_contradicts_itself_is_refused(
+    copy: Path, old: str, new: str, message: str
+) -> None:
+    rewrite(copy, old, new)
+    with pytest.raises((CorruptFileError, LayoutError), match=re.escape(message)):
+        BmdhsSource(copy).records()
+
+
+def test_a_missing_recording_is_named_or_left_out(copy: Path) -> None:
+    (copy / "train" / "AS_002_sup_Tri.wav").unlink()
+    with pytest.raises(LayoutError, match=r"AS_002_sup_Tri\.wav is missing"):
+        BmdhsSource(copy).records()
+    lenient = BmdhsSource(copy).lenient()
+    assert "AS_002_sup_Tri" not in {record.id for record in lenient.records()}
+    assert [fault.id for fault in lenient.faults or ()] == ["AS_002_sup_Tri"]
+
+
+def test_two_files_that_could_be_meant_are_not_chosen_from(copy: Path) -> None:
+    (long,) = (copy / "train").glob("*6_06.wav")
+    shutil.copy(long, long.with_name(long.name.replace("6_06", "7")))
+    with pytest.raises(LayoutError, match="is missing"):
+        BmdhsSource(copy).records()
+
+
+def test_tasks_score_people(tree: Path) -> None:
+    codes = [task.code for task in find("bmdhs")]
+    assert codes == [f"f{index}-AL-B" for index in range(4, 10)]
+    assert not [task for task in find("f") if task.dataset == "bmdhs"], "version 0"
+    source = BmdhsSource(tree)
+    keys = windows.windows(source)
+    for code in codes:
+        rows = windows.sound_task_rows(TASKS[code], source, keys)
+        assert len(rows.items) == len(source.records()), "a row a recording"
+        assert set(rows.units) == set(rows.patients), "scored by person"
+        assert not rows.missing

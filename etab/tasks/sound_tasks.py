@@ -164,8 +164,8 @@ def sound_tasks() -> Iterable[Task]:
 def _valve_tasks() -> Iterable[Task]:
     """Build the tasks on the valve diseases of BMD-HS; people are scored, not recordings.
 
-    A person may have several diseases: four tasks read one each, f4 any of them, and f5 the
-    exclusive classes. Their version is 0: they are in no suite.
+    A person may have several diseases: f6 to f9 read one each, among people with some disease; f4
+    reads any of them, and f5 the exclusive classes. Their version is 0: they are in no suite.
     """
     chance = f"{CHANCE}; version 0"
     two_classes = Anchors(0.5, 1.0, chance, PERFECT)
@@ -184,7 +184,8 @@ def _valve_tasks() -> Iterable[Task]:
         (8, "MR", "mitral regurgitation"),
         (9, "MS", "mitral stenosis"),
     ):
-        yield _of_valves(index, f"{words} of adults", target, "auroc", two_classes)
+        title = f"{words} of adults with a valve disease"
+        yield _of_valves(index, title, target, "auroc", two_classes)
 
 
 def _of_valves(

@@ -39,6 +39,13 @@ FAULTS = [
         _tests("test_a_repaired_recording_is_listed"),
     ),
     Fault(
+        "BMD-HS: healthy people, who are younger, are among those without a stenosis",
+        _FILE,
+        "return (Answer(int(target.name in diseases)),) if diseases else ()",
+        "return (Answer(int(target.name in diseases)),)",
+        _tests("test_every_person_has_their_recordings_labels_and_facts"),
+    ),
+    Fault(
         "BMD-HS: N and the diseases may contradict each other",
         _FILE,
         'if diseased == bool(values["N"]):',

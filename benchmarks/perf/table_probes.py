@@ -75,7 +75,8 @@ def rows() -> Iterator[Row]:
     """Time ridge and logistic regression, and nearest neighbours."""
     yield from _ridge(sweep(RIDGE_ROWS, VALUE))
     logistic = sweep(LOGISTIC_ROWS, CLASSES)
-    yield _logistic(logistic)
+    yield _logistic(logistic, "logistic")
+    yield _logistic(logistic, "logistic_exact")
     yield _neighbours(logistic)
 
 
@@ -111,10 +112,10 @@ def _ridge(made_sweep: Sweep) -> Iterator[Row]:
         )
 
 
-def _logistic(made_sweep: Sweep) -> Row:
+def _logistic(made_sweep: Sweep, head: str) -> Row:
     from sklearn.linear_model import LogisticRegression
 
-    ours, fits = made_sweep.fit("logistic")
+    ours, fits = made_sweep.fit(head)
     x = made_sweep.scaled()
     y = made_sweep.y
     split = made_sweep.splits[0]
@@ -134,7 +135,7 @@ def _logistic(made_sweep: Sweep) -> Row:
     )
     product, _ = timed(lambda: x @ x.T)
     return Row(
-        task=_title("logistic", made_sweep),
+        task=_title(f"`{head}`", made_sweep),
         ours=ours,
         peer_name="LogisticRegression in a loop",
         peer=loop / len(PENALTIES) * made_sweep.n_fits,

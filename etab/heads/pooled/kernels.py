@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from etab.heads.pooled.kernel_logistic import InnerProducts, Products
 from etab.heads.pooled.large import Wide, WideBasis, partition, wide
 from etab.heads.pooled.linalg import Basis, basis, check_features, gram, mean_square
 from etab.types import Features, FloatArray, IntArray, RowSplit
@@ -100,6 +103,24 @@ class Kernels:
             self.memo[place] = gram(self.features.pooled[key])
         found: FloatArray = self.memo[place]
         return found
+
+    def inner_products(self, key: str) -> InnerProducts:
+        """Inner products of all rows for one key, as rows where these are narrow."""
+        x = self.features.pooled[key]
+        if not wide(x) and 2 * x.shape[1] >= len(x):
+            return InnerProducts(self.kernel(key), are_rows=False)
+        rows = np.array(x, dtype=np.float64)
+        rows -= rows.mean(axis=0)
+        rows /= np.sqrt(max(float(np.square(rows).sum()) / max(len(rows), 1), 1e-30))
+        return InnerProducts(rows, are_rows=True)
+
+    def products(self, key: str, inner: InnerProducts) -> Products:
+        """The inner products of one key in float32, with their axes."""
+        place = ("products", self.same(key), self.features.pooled[key].shape)
+        if place not in self.memo:
+            self.memo[place] = Products.of(inner.single())
+        products: Products = self.memo[place]
+        return products
 
     def _dual(self, key: str, rows: IntArray, *, single: bool = False) -> Basis:
         """Basis of these training rows from the kernel."""

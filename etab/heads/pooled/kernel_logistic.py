@@ -1,0 +1,451 @@
+"""Logistic regressions on inner products of rows: several training sets and penalties together.
+
+Newton's method. The linear system of a step is solved by conjugate gradients in the inner product
+that the kernel defines, so that an iteration takes one product with the kernel for all fits
+together. The longest axes of the kernel, computed once from a few random directions, keep the
+number of iterations small: along them, the curvature differs most from that of the penalty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from etab.heads.pooled.linalg import probabilities
+from etab.types import Array, FloatArray, IntArray
+
+_AXES = 96
+_STEPS = 30
+_HALVINGS = 30
+_LEAST_CURVATURE = 1e-8
+"""Smallest mean curvature of the losses: predicted probabilities may be 0 or 1 up to rounding."""
+
+_FIRST_ACCURACY = 0.05
+"""Part of the gradient that the first linear systems may leave."""
+
+_LAST_ACCURACY = 1e-4
+"""The same of later ones, whose gradients have fewer digits."""
+
+_DIVERGED = 1e3
+"""Times the gradient, at which the steps of a system follow rounding errors."""
+
+
+_OWN = {"float64": 1e-11, "float32": 1e-6}
+"""Square of a feature that each row has alone, where the mean squared length of a row is 1.
+
+Rows that depend on each other have coefficients that change no logit. With the feature they change
+one a little, and cannot grow from step to step.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """When fits end.
+
+    Attributes:
+        decrease: Expected decrease of the mean log-loss at which the last Newton step was taken.
+        iterations: Largest number of conjugate gradients of a step.
+    """
+
+    decrease: float
+    iterations: int
+
+
+SEARCH = Precision(decrease=1e-6, iterations=40)
+"""Enough to choose a penalty by."""
+
+FINAL = Precision(decrease=1e-15, iterations=500)
+"""Logits to about 1e-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class InnerProducts:
+    """Inner products of n rows, as a matrix (n, n), or as the rows that they are of.
+
+    Attributes:
+        matrix: (n, n) inner products, or (n, d) rows.
+        are_rows: Whether the matrix holds rows.
+    """
+
+    matrix: FloatArray
+    are_rows: bool
+
+    def __call__(self, dual: FloatArray) -> FloatArray:
+        """Multiply the inner products by dual coefficients (n, ...)."""
+        flat = dual.reshape(len(dual), -1)
+        along = self.matrix.T @ flat if self.are_rows else flat
+        products = self.matrix @ along
+        products += _OWN[self.matrix.dtype.name] * flat
+        return np.asarray(products.reshape(dual.shape))
+
+    def diagonal(self) -> FloatArray:
+        """(n,) squared lengths of the rows."""
+        if self.are_rows:
+            return np.asarray(np.einsum("nd,nd->n", self.matrix, self.matrix))
+        return np.diag(self.matrix)
+
+    def single(self) -> InnerProducts:
+        """The same in float32."""
+        return InnerProducts(self.matrix.astype(np.float32), self.are_rows)
+
+    def of(self, rows: IntArray) -> InnerProducts:
+        """Inner products of some of the rows."""
+        part = self.matrix[rows] if self.are_rows else self.matrix[np.ix_(rows, rows)]
+        return InnerProducts(part, self.are_rows)
+
+    def across(self, rows: IntArray, others: IntArray, dual: FloatArray) -> FloatArray:
+        """Multiply the inner products of rows (m,) with others (k,) by (k, c): (m, c)."""
+        if self.are_rows:
+            return np.asarray(self.matrix[rows] @ (self.matrix[others].T @ dual))
+        return np.asarray(self.matrix[np.ix_(rows, others)] @ dual)
+
+    def mean_squares(self, sets: list[IntArray]) -> FloatArray:
+        """Mean squared lengths (sets,) of the rows of each set after centring."""
+        counted = np.zeros((len(self.matrix), len(sets)), dtype=self.matrix.dtype)
+        for number, rows in enumerate(sets):
+            counted[rows, number] = 1
+        numbers = np.array([len(rows) for rows in sets])
+        together = np.einsum("ns,ns->s", counted, self(counted))
+        return np.asarray((self.diagonal() @ counted - together / numbers) / numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """Inner products of rows, with their longest axes.
+
+    Attributes:
+        inner: The inner products.
+        axes: (n, k) directions of unit length, near the longest axes.
+        spread: (k,) squared lengths along them.
+        rest: Mean squared length along other directions.
+    """
+
+    inner: InnerProducts
+    axes: FloatArray
+    spread: FloatArray
+    rest: float
+
+    @classmethod
+    def of(cls, inner: InnerProducts) -> Products:
+        """Find the axes by multiplying random directions."""
+        n = len(inner.matrix)
+        k = min(n, _AXES)
+        kind = inner.matrix.dtype
+        directions = np.random.default_rng(0).standard_normal((n, k)).astype(kind)
+        for _ in range(2):
+            directions, _ = np.linalg.qr(inner(directions))
+        spread, turn = np.linalg.eigh(directions.T @ inner(directions))
+        spread = np.maximum(spread, 0)
+        rest = (float(inner.diagonal().sum()) - float(spread.sum())) / max(n - k, 1)
+        return cls(inner, directions @ turn, spread, max(rest, 0.0))
+
+    def double(self, inner: InnerProducts) -> Products:
+        """The same axes with the inner products in float64."""
+        kind = np.float64
+        return Products(inner, self.axes.astype(kind), self.spread.astype(kind), self.rest)
+
+    def __call__(self, dual: FloatArray) -> FloatArray:
+        """Multiply dual coefficients (n, ...) by the inner products."""
+        return self.inner(dual)
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """Logistic regressions: the log-loss of some rows, and a penalty on the length of the weights.
+
+    Attributes:
+        products: Inner products of n rows.
+        y: (n, 1, c) classes; c = 1 is the second of two classes.
+        counted: (n, m, 1) 1 for the training rows of each of m fits, and 0 for others.
+        penalties: (m,) on the sum of the log-losses, above 0.
+    """
+
+    products: Products
+    y: FloatArray
+    counted: FloatArray
+    penalties: FloatArray
+
+    @classmethod
+    def of(
+        cls, products: Products, y: FloatArray, sets: list[IntArray], penalties: FloatArray
+    ) -> Fits:
+        """Take the fits on some sets of rows.
+
+        Args:
+            products: Inner products of n rows.
+            y: (n, c) classes of all rows.
+            sets: The training rows of each fit.
+            penalties: (sets,) twice the cost of a unit of squared length of the weights.
+        """
+        kind = products.inner.matrix.dtype
+        counted = np.zeros((len(y), len(sets), 1), dtype=kind)
+        for number, rows in enumerate(sets):
+            counted[rows, number] = 1
+        return cls(products, y[:, None].astype(kind), counted, np.asarray(penalties))
+
+    def at(self, penalties: FloatArray) -> Fits:
+        """The same fits with other penalties (m,)."""
+        return replace(self, penalties=penalties)
+
+    @property
+    def numbers(self) -> FloatArray:
+        """(m,) number of training rows."""
+        return np.asarray(self.counted.sum(axis=(0, 2), dtype=np.float64))
+
+    @property
+    def widths(self) -> FloatArray:
+        """(1, m, 1) penalties in the precision of the inner products."""
+        return np.asarray(self.penalties.astype(self.y.dtype)[None, :, None])
+
+    def nothing(self) -> Solution:
+        """The fits whose weights are 0: the shares of the classes."""
+        numbers = self.counted.sum(axis=0)
+        shares = (self.counted * self.y).sum(axis=0) / numbers
+        bounded = np.clip(shares, 1e-6, 1 - 1e-6)
+        is_binary = self.y.shape[2] == 1
+        intercepts = np.log(bounded / (1 - bounded)) if is_binary else np.log(bounded)
+        n, m, _ = self.counted.shape
+        dual = np.zeros((n, m, self.y.shape[2]), dtype=self.y.dtype)
+        return Solution(dual, dual, intercepts)
+
+    def losses(self, solution: Solution) -> FloatArray:
+        """(m,) sum of the log-losses, and half the penalty times the squared length."""
+        logits = solution.logits
+        if logits.shape[2] == 1:
+            rows = np.logaddexp(0, logits) - self.y * logits
+        else:
+            shifted = logits - logits.max(axis=2, keepdims=True)
+            total = np.log(np.exp(shifted).sum(axis=2, keepdims=True))
+            rows = self.y * (total - shifted)
+        of_rows = (rows * self.counted).sum(axis=(0, 2), dtype=np.float64)
+        return np.asarray(of_rows + self.penalties / 2 * _inner(solution.dual, solution.products))
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """Fits as weights of rows.
+
+    Attributes:
+        dual: (n, m, c) coefficients of the rows.
+        products: (n, m, c) the inner products times these.
+        intercepts: (m, c).
+    """
+
+    dual: FloatArray
+    products: FloatArray
+    intercepts: FloatArray
+
+    @property
+    def logits(self) -> FloatArray:
+        """(n, m, c) logits of all rows."""
+        return self.products + self.intercepts
+
+    def double(self, products: Products) -> Solution:
+        """The same in float64, with these inner products."""
+        dual = self.dual.astype(np.float64)
+        return Solution(dual, products(dual), self.intercepts.astype(np.float64))
+
+    def along(self, step: Solution, lengths: FloatArray) -> Solution:
+        """Go along a step by a length (m,) for each fit."""
+        far = lengths.astype(self.dual.dtype)[:, None]
+        return Solution(
+            self.dual + far * step.dual,
+            self.products + far * step.products,
+            self.intercepts + far * step.intercepts,
+        )
+
+
+def solve(fits: Fits, start: Solution, precision: Precision) -> Solution:
+    """Minimise the losses of all fits.
+
+    Args:
+        fits: The fits.
+        start: Where to start; ``fits.nothing()``, or the solution for similar penalties.
+        precision: When to end.
+
+    Returns:
+        The solution.
+
+    Example:
+        >>> x = np.array([[-1.5], [-0.5], [0.5], [1.5]])
+        >>> y = np.array([[0.0], [0.0], [1.0], [1.0]])
+        >>> products = Products.of(InnerProducts(x, are_rows=True))
+        >>> fits = Fits.of(products, y, [np.arange(4)], np.array([0.4]))
+        >>> solve(fits, fits.nothing(), FINAL).logits.ravel().round(3).tolist()
+        [-2.262, -0.754, 0.754, 2.262]
+    """
+    point, reached = _better(fits, start)
+    accuracy = _FIRST_ACCURACY
+    moves = np.ones(len(reached), dtype=bool)
+    for _ in range(_STEPS):
+        step, decrease = _newton_step(_System.of(fits, point), moves, accuracy, precision)
+        point, reached = _downhill(fits, point, step, decrease, reached)
+        mean = np.where(moves, decrease / fits.numbers, 0.0)
+        # A fit that is done stays: further steps would follow its rounding errors.
+        moves &= mean >= precision.decrease
+        if not moves.any():
+            break
+        accuracy = float(np.clip(np.sqrt(mean.max()), _LAST_ACCURACY, _FIRST_ACCURACY))
+    return point
+
+
+@dataclass(frozen=True, slots=True)
+class _System:
+    """The linear system of a Newton step: the gradient, and the curvature of the losses."""
+
+    fits: Fits
+    p: FloatArray
+    gradient: FloatArray
+    gradient_of_intercepts: FloatArray
+    curvature: FloatArray
+    scale: FloatArray
+    scale_of_rest: FloatArray
+    scale_of_intercepts: FloatArray
+
+    @classmethod
+    def of(cls, fits: Fits, point: Solution) -> _System:
+        """The system at a point, with the scales of the axes."""
+        p = probabilities(point.logits)
+        curvature = p * (1 - p) * fits.counted
+        errors = (fits.y - p) * fits.counted
+        mean = np.maximum(curvature.mean(axis=(0, 2), dtype=np.float64), _LEAST_CURVATURE)
+        spread = fits.products.spread.astype(np.float64)[:, None]
+        of_rest = 1 / (fits.penalties + mean * fits.products.rest)
+        of_axes = 1 / (fits.penalties + mean * spread) - of_rest
+        kind = p.dtype
+        return cls(
+            fits,
+            p,
+            errors - fits.widths * point.dual,
+            errors.sum(axis=0),
+            curvature,
+            of_axes.astype(kind)[:, :, None],
+            of_rest.astype(kind)[None, :, None],
+            1 / np.maximum(curvature.sum(axis=0), _LEAST_CURVATURE),
+        )
+
+    def scaled(self, dual: FloatArray, intercepts: FloatArray) -> _Scaled:
+        """Divide a gradient by the curvature, as if that were the same for all rows."""
+        axes = self.fits.products.axes
+        n, m, c = dual.shape
+        along = (axes.T @ dual.reshape(n, -1)).reshape(-1, m, c)
+        turned = along * self.scale
+        near = (axes @ turned.reshape(len(turned), -1)).reshape(n, m, c)
+        near += self.scale_of_rest * dual
+        divided = intercepts * self.scale_of_intercepts
+        spread = self.fits.products.spread[:, None, None]
+        of_axes = spread * (turned + self.scale_of_rest * along)
+        rest = _inner(dual, dual) - _inner(along, along)
+        size = _inner(of_axes, along) + (divided * intercepts).sum(axis=1, dtype=np.float64)
+        size += rest * self.scale_of_rest[0, :, 0] * self.fits.products.rest
+        return _Scaled(near, divided, size)
+
+    def times(self, step: Solution) -> tuple[FloatArray, FloatArray]:
+        """The curvature times a step, along the dual coefficients and the intercepts."""
+        moved = step.logits
+        if moved.shape[2] == 1:
+            change = self.curvature * moved
+        else:
+            mean = (self.p * moved).sum(axis=2, keepdims=True)
+            change = self.p * (moved - mean) * self.fits.counted
+        return self.fits.widths * step.dual + change, change.sum(axis=0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scaled:
+    """A gradient divided by the curvature.
+
+    Attributes:
+        dual: (n, m, c).
+        intercepts: (m, c).
+        size: (m,) about the inner product of the two, without its multiplication.
+    """
+
+    dual: FloatArray
+    intercepts: FloatArray
+    size: FloatArray
+
+    def solution(self, products: Products) -> Solution:
+        """The same with its inner products."""
+        return Solution(self.dual, products(self.dual), self.intercepts)
+
+
+def _newton_step(
+    system: _System, moves: Array, accuracy: float, precision: Precision
+) -> tuple[Solution, FloatArray]:
+    """The step, and (m,) the decrease of the losses that is expected of it, times 2."""
+    left = system.gradient
+    left_of_intercepts = system.gradient_of_intercepts
+    step = Solution(np.zeros_like(left), np.zeros_like(left), np.zeros_like(left_of_intercepts))
+    scaled = system.scaled(left, left_of_intercepts)
+    wanted = accuracy**2 * scaled.size
+    direction = scaled.solution(system.fits.products)
+    length = _length(direction, left, left_of_intercepts)
+    smallest = float(np.finfo(left.dtype).tiny)
+    goes_on = moves & (scaled.size > 0)
+    most = _DIVERGED * scaled.size
+    for _ in range(precision.iterations):
+        change, change_of_intercepts = system.times(direction)
+        curvature = _length(direction, change, change_of_intercepts)
+        goes_on &= curvature > smallest
+        far = np.where(goes_on, length / np.maximum(curvature, smallest), 0.0)
+        step = step.along(direction, far)
+        shorter = far.astype(left.dtype)[:, None]
+        left = left - shorter * change
+        left_of_intercepts = left_of_intercepts - shorter * change_of_intercepts
+        scaled = system.scaled(left, left_of_intercepts)
+        goes_on &= (scaled.size > wanted) & (scaled.size < most)
+        if not goes_on.any():
+            break
+        conjugate = scaled.solution(system.fits.products)
+        before = length
+        length = _length(conjugate, left, left_of_intercepts)
+        ratio = np.where(goes_on, length / np.maximum(before, smallest), 0.0)
+        direction = conjugate.along(direction, ratio)
+    decrease = _length(step, system.gradient, system.gradient_of_intercepts)
+    return step, decrease
+
+
+def _better(fits: Fits, start: Solution) -> tuple[Solution, FloatArray]:
+    """A start and its losses; the shares of the classes for a fit whose losses are less there."""
+    losses = fits.losses(start)
+    nothing = fits.nothing()
+    of_nothing = fits.losses(nothing)
+    is_worse = losses > of_nothing
+    if not is_worse.any():
+        return start, losses
+    worse = is_worse[:, None]
+    point = Solution(
+        np.where(worse, nothing.dual, start.dual),
+        np.where(worse, nothing.products, start.products),
+        np.where(worse, nothing.intercepts, start.intercepts),
+    )
+    return point, np.where(is_worse, of_nothing, losses)
+
+
+def _downhill(
+    fits: Fits, point: Solution, step: Solution, decrease: FloatArray, losses: FloatArray
+) -> tuple[Solution, FloatArray]:
+    """Take a step, halved for a fit as long as it leads uphill, and compute the losses."""
+    lengths = np.ones(len(losses))
+    rounding = 10 * float(np.finfo(point.dual.dtype).eps) * np.abs(losses)
+    for _ in range(_HALVINGS):
+        reached = point.along(step, lengths)
+        of_reached = fits.losses(reached)
+        uphill = of_reached > losses - 1e-4 * lengths * decrease + rounding
+        if not uphill.any():
+            break
+        lengths = np.where(uphill, lengths / 2, lengths)
+    return reached, of_reached
+
+
+def _inner(one: FloatArray, other: FloatArray) -> FloatArray:
+    """(m,) sums of products over rows and classes."""
+    return np.asarray(np.einsum("nmc,nmc->m", one, other), dtype=np.float64)
+
+
+def _length(step: Solution, dual: FloatArray, intercepts: FloatArray) -> FloatArray:
+    """(m,) inner products of a step with dual coefficients and intercepts."""
+    of_intercepts = (step.intercepts * intercepts).sum(axis=1, dtype=np.float64)
+    return np.asarray(_inner(step.products, dual) + of_intercepts)

@@ -1,0 +1,45 @@
+"""Faults of logistic regressions that are solved to the last digits."""
+
+from tests.faults import Fault
+
+SOLVER = "etab/heads/pooled/kernel_logistic.py"
+SEARCH = "etab/heads/pooled/kernel_search.py"
+TESTS = "tests/heads/test_exact_logistic.py"
+
+FAULTS = [
+    Fault(
+        "a fit counts rows outside its training set",
+        SOLVER,
+        "errors = (fits.y - p) * fits.counted",
+        "errors = fits.y - p",
+        (f"{TESTS}::test_logits_are_scikit_learns",),
+    ),
+    Fault(
+        "coefficients that change no logit grow from step to step",
+        SOLVER,
+        "products += _OWN[self.matrix.dtype.name] * flat",
+        "pass",
+        (f"{TESTS}::test_logits_are_scikit_learns",),
+    ),
+    Fault(
+        "a bad start is kept",
+        SOLVER,
+        "is_worse = losses > of_nothing",
+        "is_worse = losses < -1",
+        (f"{TESTS}::test_a_bad_start_gives_the_same_fit",),
+    ),
+    Fault(
+        "the search ends at its first penalty",
+        SEARCH,
+        "_WORSE = 1.02",
+        "_WORSE = 0.0",
+        (f"{TESTS}::test_the_head_chooses_and_fits_as_a_loop_over_scikit_learn",),
+    ),
+    Fault(
+        "the final fit is that of the search",
+        SEARCH,
+        "solution = solve(fits, near.double(fits.products), FINAL)",
+        "solution = near.double(fits.products)",
+        (f"{TESTS}::test_the_head_chooses_and_fits_as_a_loop_over_scikit_learn",),
+    ),
+]

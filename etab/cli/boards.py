@@ -299,6 +299,7 @@ def _plain_table(
     from etab.errors import DataNotFoundError
     from etab.leaderboard.frames import cells_frame
     from etab.leaderboard.plain import CELL_HEADER, cell_rows, folder_cells
+    from etab.leaderboard.render import markdown_line
     from etab.storage.atomic import write_atomically
 
     cells = folder_cells(folder)
@@ -313,15 +314,22 @@ def _plain_table(
         )
     if markdown is not None:
         lines = [CELL_HEADER, ("---",) * len(CELL_HEADER), *cell_rows(shown)]
-        write_atomically(markdown, "".join(f"| {' | '.join(line)} |\n" for line in lines))
+        write_atomically(markdown, "".join(f"{markdown_line(line)}\n" for line in lines))
         say(f"wrote {markdown}")
     if csv is not None:
-        write_atomically(csv, cells_frame(shown).to_csv(index=False))
+        frame = cells_frame(shown).map(_spreadsheet_cell)
+        write_atomically(csv, frame.to_csv(index=False))
         say(f"wrote {csv}")
     show.cell_table(shown)
     say(_PLAIN.format(results=results))
     if cells.problems:
         say(f"{len(cells.problems)} files are left out. The first: {cells.problems[0]}", error=True)
+
+
+def _spreadsheet_cell(value: object) -> object:
+    from etab.storage.text import spreadsheet_text
+
+    return spreadsheet_text(value) if isinstance(value, str) else value
 
 
 _PLAIN = (

@@ -50,6 +50,10 @@ def table(
         brief: Indexes of the columns that a narrow terminal shows; empty for all of them.
         wide: Whether to print one line for each row in a terminal, too.
     """
+    from etab.storage.text import printable
+
+    title = printable(title)
+    rows = [[printable(cell) for cell in row] for row in rows]
     console = Console()
     if wide or not console.is_terminal:
         _lines(title, header, rows)

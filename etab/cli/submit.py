@@ -65,7 +65,7 @@ def schema() -> None:
 
 def _in_words(submission: Submission) -> str:
     from etab.leaderboard.admission.findings import remarks_by_backbone
-    from etab.leaderboard.summary import printable
+    from etab.storage.text import printable
 
     lines = [f"{name}: every task of the suite is there" for name in submission.complete]
     lines += [

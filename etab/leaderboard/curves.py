@@ -24,6 +24,7 @@ from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.metrics.uncertainty import resample_weights, weighted
 from etab.results import Predictions, Result, read_results
+from etab.storage.text import spreadsheet_text
 from etab.tasks.menu import TASKS
 from etab.tasks.protocols import Protocol, parse
 from etab.types import FloatArray
@@ -224,7 +225,7 @@ def curves_csv(points: Sequence[CurvePoint]) -> str:
         writer.writerow(
             [
                 point.task,
-                point.backbone,
+                spreadsheet_text(point.backbone),
                 point.base,
                 point.labels,
                 point.draws,

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from etab.leaderboard.board import BoardRow, Reliability, Separation
 from etab.leaderboard.suites import Suite
-from etab.leaderboard.summary import printable
 from etab.results import Result
+from etab.storage.text import printable
 
 _NAMED_RECORDINGS = 3
 _NAMED_FILES = 5

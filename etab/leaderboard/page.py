@@ -30,6 +30,7 @@ from etab.leaderboard.summary import (
 )
 from etab.metrics import METRICS
 from etab.results import Result
+from etab.storage.text import printable
 from etab.tasks.codes import CATEGORIES
 from etab.tasks.menu import TASKS
 
@@ -89,12 +90,24 @@ def board_page(board: Board, cards: Cards) -> str:
         The HTML text.
     """
     template = (resources.files("etab.leaderboard") / "template.html").read_text(encoding="utf-8")
-    data = json.dumps(board_facts(board, cards), allow_nan=False)
+    data = json.dumps(_printable_each(board_facts(board, cards)), allow_nan=False)
     for sign in "<>&":
         data = data.replace(sign, f"\\u{ord(sign):04x}")
-    inserts = {"TITLE": html.escape(board.title), "STATIC": _static_table(board), "DATA": data}
+    title = html.escape(printable(board.title))
+    inserts = {"TITLE": title, "STATIC": _static_table(board), "DATA": data}
     # One pass over the template, so that text which is put in is never searched for a mark itself.
     return re.sub(r"\{\{(TITLE|STATIC|DATA)\}\}", lambda match: inserts[match[1]], template)
+
+
+def _printable_each(facts: Any) -> Any:
+    """Plain JSON values in which every text is printable."""
+    if isinstance(facts, str):
+        return printable(facts)
+    if isinstance(facts, list):
+        return [_printable_each(item) for item in facts]
+    if isinstance(facts, dict):
+        return {name: _printable_each(item) for name, item in facts.items()}
+    return facts
 
 
 def _static_table(board: Board) -> str:
@@ -116,7 +129,7 @@ def _static_row(row: BoardRow) -> str:
     etab2022 = f"{row.etab2022:.3f}" if row.ranked else "-"
     return (
         f"<tr><td>{rank_words(row)}</td>"
-        f'<th scope="row">{html.escape(row.backbone)}</th>'
+        f'<th scope="row">{html.escape(printable(row.backbone))}</th>'
         f"<td>{html.escape(row.kind)}</td>"
         f"<td>{headline(row)}</td>"
         f"<td>{encoder_words(row)}</td>"

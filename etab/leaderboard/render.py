@@ -30,6 +30,7 @@ from etab.leaderboard.summary import (
     value_words,
 )
 from etab.results import Result
+from etab.storage.text import markdown_text, spreadsheet_text
 from etab.tasks.codes import CATEGORIES
 from etab.tasks.menu import TASKS
 
@@ -63,16 +64,22 @@ _NO_SCORE = ("",) * 9
 _NO_VALUE = ("",) * 7
 
 
-def _markdown_line(cells: Iterable[object]) -> str:
-    escaped = [
-        str(cell).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ") for cell in cells
-    ]
+def markdown_line(cells: Iterable[object]) -> str:
+    """Write the cells of a row as a line of a Markdown table.
+
+    Args:
+        cells: Texts and numbers; no text becomes HTML, a link or another cell.
+
+    Returns:
+        The line, without its end.
+    """
+    escaped = [markdown_text(str(cell)).replace("|", "\\|") for cell in cells]
     return "| " + " | ".join(escaped) + " |"
 
 
 def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     rule = "|---" * len(header) + "|"
-    return [_markdown_line(header), rule, *[_markdown_line(row) for row in rows], ""]
+    return [markdown_line(header), rule, *[markdown_line(row) for row in rows], ""]
 
 
 def board_markdown(board: Board, cards: Cards) -> str:
@@ -86,8 +93,8 @@ def board_markdown(board: Board, cards: Cards) -> str:
         The text: scores and ranks, the notes, a table of values for each category, the results
         beside the score, the anchors of the tasks, and the licences of the data.
     """
-    lines = [f"## {board.title}", "", *_headline_table(board)]
-    lines += [f"* {note}" for note in board.notes]
+    lines = [f"## {markdown_text(board.title)}", "", *_headline_table(board)]
+    lines += [f"* {markdown_text(note)}" for note in board.notes]
     lines.append("")
     for letter in category_letters(board):
         lines += [f"### {CATEGORIES[letter]}", "", *_category_table(board, letter)]
@@ -114,7 +121,7 @@ def board_markdown(board: Board, cards: Cards) -> str:
     lines += ["### Anchors", "", *_anchor_table(board), "### Data", ""]
     for notice in data_notices(board, cards):
         facts = [fact for fact in notice.values() if fact]
-        lines.append(f"* {'. '.join(facts)}.")
+        lines.append(f"* {markdown_text('. '.join(facts))}.")
     lines.append("")
     return "\n".join(lines)
 
@@ -198,7 +205,7 @@ def board_csv(board: Board) -> str:
             cell = row.cells.get(code)
             writer.writerow(
                 [
-                    row.backbone,
+                    spreadsheet_text(row.backbone),
                     row.kind,
                     *_scores(row),
                     code,
@@ -207,13 +214,13 @@ def board_csv(board: Board) -> str:
                     board.phantom,
                     board.protocol,
                     board.seed,
-                    sensitivity_words(row.sensitivities.get(code, ())),
+                    spreadsheet_text(sensitivity_words(row.sensitivities.get(code, ()))),
                 ]
             )
     for cell in board.beside:
         writer.writerow(
             [
-                cell.backbone,
+                spreadsheet_text(cell.backbone),
                 kind_of(cell.backbone, [cell]),
                 *_NO_SCORE,
                 cell.task,

@@ -19,10 +19,10 @@ from etab.leaderboard.admission.files import NAME, record_files, wrong_name
 from etab.leaderboard.board import BoardRow, Sensitivity
 from etab.leaderboard.comparable import SAME_FIELDS, SAME_SETTINGS, Cells, Tables
 from etab.leaderboard.suites import Suite
-from etab.leaderboard.summary import printable
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.results import Result
+from etab.storage.text import printable
 from etab.tasks.protocols import parse
 
 FOLD_SEED = "fold seed"

@@ -98,26 +98,6 @@ def mean_words(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def printable(text: str) -> str:
-    r"""Replace characters that are not printable.
-
-    Control characters could change what a terminal shows, and no file can hold lone surrogates.
-
-    Args:
-        text: Text from a result file.
-
-    Returns:
-        The text with U+FFFD in place of each character that is not printable.
-
-    Example:
-        >>> printable("cnn\x1b[2J")
-        'cnn\ufffd[2J'
-    """
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )
-
-
 def arrow(better: int) -> str:
     """An arrow up where higher is better (``better`` > 0), else an arrow down."""
     return "↑" if better > 0 else "↓"

@@ -19,10 +19,10 @@ from etab.leaderboard.summary import (
     mean_words,
     part_mean,
     precise_words,
-    printable,
     rank_words,
     score_parts,
 )
+from etab.storage.text import printable
 from etab.tasks.codes import CATEGORIES
 
 # Wider than any board.
@@ -68,8 +68,8 @@ def _table(board: Board, columns: Sequence[str], *, last: bool) -> Table:
     means = "; ".join(f"{letter}: {CATEGORIES[letter]}" for letter in category_letters(board))
     notes = (f"Means of categories, anchored: {means}.", *board.notes)
     table = Table(
-        title=Text(board.title, style="bold red" if board.phantom else "bold"),
-        caption=Text("\n".join(f"- {note}" for note in notes)) if last else None,
+        title=Text(printable(board.title), style="bold red" if board.phantom else "bold"),
+        caption=Text("\n".join(f"- {printable(note)}" for note in notes)) if last else None,
         box=box.SIMPLE_HEAD,
         header_style="bold",
         caption_justify="left",

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from etab.leaderboard.board import Board
-from etab.leaderboard.summary import printable
 from etab.results import Predictions
 from etab.site.packing import packed
+from etab.storage.text import printable
 from etab.types import FloatArray, Kind
 
 # Numbers of all tasks together that a site holds: 2.7 MB as text. Larger boards have no such files.

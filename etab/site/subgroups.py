@@ -14,8 +14,8 @@ from typing import Any
 
 from etab.errors import DataNotFoundError, ResultError
 from etab.leaderboard.board import Board
-from etab.leaderboard.summary import printable
 from etab.metrics.clinical import Readout
+from etab.storage.text import printable
 
 FORMAT = "etab subgroups 1"
 """What a kept file states about itself; a file without it is refused."""

@@ -20,7 +20,6 @@ from etab.leaderboard.summary import (
     arrow,
     encoder_words,
     number_words,
-    printable,
     rank_words,
 )
 from etab.site.examples import Example
@@ -33,6 +32,7 @@ from etab.site.robustness import robustness_facts
 from etab.site.sound_examples import SoundExample, sound_facts
 from etab.site.subgroups import Subgroups, kept_subgroups, subgroup_facts
 from etab.storage.atomic import slug, write_atomically
+from etab.storage.text import printable
 
 MARKER = "site.json"
 """File that lists what a site wrote; a folder with other content is never written to."""
@@ -263,6 +263,7 @@ def _pages(board: Board, facts: Mapping[str, Any]) -> Files:
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
+        finalize=_shown,
     )
     environment.filters["printable"] = printable
     environment.filters["code"] = _with_code
@@ -289,6 +290,12 @@ def _pages(board: Board, facts: Mapping[str, Any]) -> Files:
         page = template.render(**inner, page="backbone", row=row)
         files[f"backbone/{row['file']}.html"] = page
     return files
+
+
+def _shown(value: Any) -> Any:
+    """A value of a template, where text has no character that changes the text around it."""
+    is_plain = isinstance(value, str) and not isinstance(value, Markup)
+    return printable(value) if is_plain else value
 
 
 def _with_code(text: str) -> Markup:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +16,7 @@ from etab.leaderboard.board import Board
 from etab.leaderboard.ranking import rank
 from etab.leaderboard.seen import SEEN
 from etab.leaderboard.suites import Suite
+from etab.metrics.clinical import Readout
 from etab.results import Result
 from etab.site.write import write_site
 from tests import made
@@ -65,8 +69,58 @@ def site_board(made_results: Made) -> Board:
     return rank(results, suite, folder=folder, protocol=PROTOCOL, draws=50)
 
 
+def made_subgroups(board: Board) -> dict[tuple[str, str], list[Readout]]:
+    """Two groups of one task for every backbone, one of them with a hostile name."""
+    groups = [
+        Readout("sex: men", 7.0, 6.0, 8.0, 55),
+        Readout(f"sex: {NASTY}", 8.0, 6.5, 9.5, 41),
+        Readout("age: below 65", 7.2, None, None, 3),
+    ]
+    return {(row.backbone, "b0-A4-C"): groups for row in board.rows}
+
+
 @pytest.fixture(scope="session")
 def site(site_board: Board, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    write_site(site_board, datasets.cards(), folder)
+    write_site(site_board, datasets.cards(), folder, subgroups=made_subgroups(site_board))
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        program = None
+    if program is None:
+        reason = "needs playwright and a chromium on PATH (Debian: apt install chromium)"
+        if os.environ.get("ETAB_BROWSER_REQUIRED"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, accept_downloads=True)
+    opened = context.new_page()
+    faults: list[str] = []
+    opened.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else 0)
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on(
+        "request",
+        lambda r: None if r.url.startswith(("file:", "blob:")) else faults.append(r.url),
+    )
+    yield opened
+    context.close()
+    assert faults == []
+
+
+def open_board(page: Any, site: Path, address: str = "") -> None:
+    page.goto("about:blank")
+    page.goto(f"{(site / 'index.html').as_uri()}{address}")
+    page.wait_for_selector("html[data-loaded]")

@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,49 +19,9 @@ from etab.leaderboard.pairs import _told_apart
 from etab.leaderboard.ranking import rank
 from etab.leaderboard.summary import sensitivity_words
 from etab.site.write import write_site
-from tests.site.conftest import FORMULAS, PEEKED, PROTOCOL, Made
+from tests.site.conftest import FORMULAS, PEEKED, PROTOCOL, Made, open_board
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        program = None
-    if program is None:
-        reason = "needs playwright and a chromium on PATH (Debian: apt install chromium)"
-        if os.environ.get("ETAB_BROWSER_REQUIRED"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser: Any, site: Path) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": 1400, "height": 900}, accept_downloads=True)
-    opened = context.new_page()
-    faults: list[str] = []
-    opened.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else 0)
-    opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.on(
-        "request",
-        lambda r: None if r.url.startswith((site.as_uri(), "blob:")) else faults.append(r.url),
-    )
-    yield opened
-    context.close()
-    assert faults == []
-
-
-def open_board(page: Any, site: Path, address: str = "") -> None:
-    page.goto("about:blank")
-    page.goto(f"{(site / 'index.html').as_uri()}{address}")
-    page.wait_for_selector("html[data-loaded]")
 
 
 def names(page: Any) -> list[str]:

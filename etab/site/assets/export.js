@@ -19,7 +19,7 @@
   const remarks = about => [
     `${about.title}; suite version ${about.suite_version}, ${about.protocol}, seed ${about.seed}`,
     ...(about.own_weights ? [`Other weights than those of the board: ${about.own_weights}. Ranks, scores and intervals are not the published ones.`] : []),
-  ];
+  ].map(ETAB.clean);
 
   const show = (value, isWhole) => {
     if (value == null) return "";

@@ -1,0 +1,161 @@
+"""Make the pictures of leaderboards in the README: ``python -m benchmarks.pages.screenshots DEMO``.
+
+DEMO is the folder of an ``etab demo``. The sites of the published results are made anew. The command
+needs playwright and a Chromium, and writes to ``docs/pictures``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from benchmarks.pages.site import BOARDS, ROOT
+from etab.errors import MissingPackageError
+
+PICTURES = ROOT / "docs" / "pictures"
+MOST_BYTES = 300_000
+_COLOURS = 128
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture of a site.
+
+    Attributes:
+        name: Name of the file, without its ending.
+        site: "demo", or a key of ``BOARDS``.
+        page: Path of the page, with the part after ``#``; the first page of a folder where it ends
+            in ``/``.
+        height: Height of the window in pixels.
+        element: Selector of the element that is shown; empty for the window.
+        button: Text of a button of the element that is pressed first; empty for none.
+    """
+
+    name: str
+    site: str
+    page: str
+    height: int = 860
+    element: str = ""
+    button: str = ""
+
+
+SHOTS = (
+    Shot("leaderboard", "camus", "index.html"),
+    Shot("leaderboard_sounds", "heart_sounds", "index.html", height=800),
+    Shot(
+        "leaderboard_subgroups",
+        "camus",
+        "index.html#picture=subgroups",
+        element="#picture",
+        button="image quality",
+    ),
+    Shot("leaderboard_robustness", "camus", "index.html#picture=robustness", element="#picture"),
+    Shot("leaderboard_phantom", "demo", "index.html", height=800),
+    Shot("leaderboard_clips", "demo", "backbone/", element="#examples"),
+)
+
+
+def take(demo: Path, shots: tuple[Shot, ...] = SHOTS, folder: Path = PICTURES) -> list[Path]:
+    """Make the sites and take their pictures.
+
+    Args:
+        demo: Folder of an ``etab demo``.
+        shots: The pictures.
+        folder: Where they are written.
+
+    Returns:
+        The files.
+
+    Raises:
+        MissingPackageError: If there is no browser.
+        ValueError: If a picture is too large for the README.
+    """
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        raise MissingPackageError("Screenshots need a chromium on PATH: apt install chromium.")
+    from playwright.sync_api import sync_playwright
+
+    files: list[Path] = []
+    with tempfile.TemporaryDirectory() as name:
+        sites = Path(name)
+        for site in sorted({shot.site for shot in shots}):
+            _make(site, demo, sites / site)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+            for shot in shots:
+                picture = _small(_picture(browser, shot, sites / shot.site))
+                if len(picture) > MOST_BYTES:
+                    raise ValueError(f"{shot.name} takes {len(picture)} bytes of {MOST_BYTES}")
+                files.append(folder / f"{shot.name}.png")
+                files[-1].write_bytes(picture)
+            browser.close()
+    return files
+
+
+def _make(site: str, demo: Path, folder: Path) -> None:
+    """Make a site by the command that a reader would use."""
+    arguments = [str(demo / "results")] if site == "demo" else BOARDS[site][1]
+    command = [sys.executable, "-m", "etab", "leaderboard", *arguments, "--html", str(folder)]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def _picture(browser: Any, shot: Shot, site: Path) -> bytes:
+    """A PNG of a page or of one of its elements."""
+    path, _, view = shot.page.partition("#")
+    file = site / path
+    if path.endswith("/"):
+        file = _with_clips(file)
+    page = browser.new_page(viewport={"width": 1280, "height": shot.height}, color_scheme="light")
+    page.goto(f"{file.as_uri()}#{view}")
+    page.wait_for_load_state("load")
+    if not shot.element:
+        page.wait_for_timeout(500)
+        return bytes(page.screenshot())
+    element = page.locator(shot.element)
+    element.scroll_into_view_if_needed()
+    page.wait_for_timeout(1500)  # pictures are drawn, and clips loaded, once they are in view
+    if shot.button:
+        element.get_by_role("button", name=shot.button, exact=True).click()
+        page.wait_for_timeout(500)
+    return bytes(element.screenshot())
+
+
+def _with_clips(folder: Path) -> Path:
+    """The page of the first pretrained backbone with clips."""
+    pages = sorted(folder.glob("*.html"))
+    return next(
+        page
+        for page in pages
+        if not page.name.startswith("random") and 'id="examples"' in page.read_text()
+    )
+
+
+def _small(picture: bytes) -> bytes:
+    """The picture in few colours, which the README shows as well."""
+    with Image.open(io.BytesIO(picture)) as opened:
+        few = opened.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+    file = io.BytesIO()
+    few.save(file, "png", optimize=True)
+    return file.getvalue()
+
+
+def main() -> None:
+    """Read the command line, and take the pictures."""
+    parser = argparse.ArgumentParser(description="screenshots of leaderboards for the README")
+    parser.add_argument("demo", type=Path, help="folder of an `etab demo`")
+    options = parser.parse_args()
+    for path in take(options.demo.resolve()):
+        print(f"{path} ({path.stat().st_size / 1000:.0f} kB)")
+
+
+if __name__ == "__main__":
+    main()

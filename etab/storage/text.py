@@ -1,0 +1,60 @@
+"""Text of strangers, made harmless where it is shown: terminals, spreadsheets and Markdown."""
+
+from __future__ import annotations
+
+# A text that begins with one of these signs is a formula to a spreadsheet.
+_FORMULA = ("=", "+", "-", "@")
+
+
+def printable(text: str) -> str:
+    r"""Replace characters that are not printable.
+
+    Control characters could change what a terminal shows, and no file can hold lone surrogates.
+
+    Args:
+        text: Text from a result file.
+
+    Returns:
+        The text with U+FFFD in place of each character that is not printable.
+
+    Example:
+        >>> printable("cnn\x1b[2J")
+        'cnn\ufffd[2J'
+    """
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+
+
+def spreadsheet_text(text: str) -> str:
+    """Write a text for a cell of a CSV file, so that no spreadsheet runs it.
+
+    Args:
+        text: A name or another text; no number.
+
+    Returns:
+        The printable text, with an apostrophe before it where it would be a formula.
+
+    Example:
+        >>> spreadsheet_text("=1+1"), spreadsheet_text("mobilenetv2")
+        ("'=1+1", 'mobilenetv2')
+    """
+    plain = printable(text)
+    return f"'{plain}" if plain.lstrip().startswith(_FORMULA) else plain
+
+
+def markdown_text(text: str) -> str:
+    """Write a text for a line of Markdown, so that no part of it is HTML or a link.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The printable text on one line, with ``<`` as an entity and links broken.
+
+    Example:
+        >>> markdown_text("<b> [a](b)")
+        '&lt;b> [a]\\\\(b)'
+    """
+    plain = printable(text.replace("\n", " "))
+    return plain.replace("<", "&lt;").replace("](", "]\\(")

@@ -1,0 +1,165 @@
+"""The site as readers use it: pictures, keys alone, hostile names, and a second look at each page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etab import datasets
+from etab.leaderboard.board import Board
+from etab.site.write import write_site
+from tests.site.conftest import made_subgroups, open_board
+from tests.site.hostile import HOSTILE, hostile_board, is_harmless
+
+pytestmark = pytest.mark.slow
+
+TABS = ("scores", "ranks", "wins", "difference", "size", "robustness", "subgroups")
+
+
+@pytest.fixture(scope="module")
+def hostile(site_board: Board, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hostile")
+    board = hostile_board(site_board)
+    names = list(HOSTILE.values())
+    holders = {row.backbone: tuple(names[:3]) for row in board.rows}
+    write_site(board, datasets.cards(), folder, folders=holders, subgroups=made_subgroups(board))
+    return folder
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_picture_is_drawn_and_axe_finds_nothing(
+    browser: Any, hostile: Path, theme: str
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = browser.new_context(bypass_csp=True).new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(f"{(hostile / 'index.html').as_uri()}?theme={theme}")
+    page.wait_for_selector("html[data-loaded]")
+    tabs = page.locator("#picture-tabs button").evaluate_all("all => all.map(t => t.id)")
+    assert tabs == [f"tab-{name}" for name in TABS]
+    for tab in tabs:
+        page.click(f"#{tab}")
+        page.wait_for_selector(f"#picture[aria-labelledby={tab}] svg")
+        report = axe.Axe().run(page, context="#pictures").response["violations"]
+        assert [(v["id"], [n["html"][:160] for n in v["nodes"]][:3]) for v in report] == [], tab
+    assert faults == []
+    page.context.close()
+
+
+def test_subgroups_are_chosen_by_task_and_fact(page: Any, site: Path) -> None:
+    open_board(page, site, "#picture=subgroups")
+    page.locator("#picture").scroll_into_view_if_needed()
+    page.wait_for_selector("#picture .seriesdot")
+    assert (
+        page.locator("#picture .seriesdot").count() == 2 * 10
+    )  # the row without a rank is left out
+    assert "men, 55 patients" in page.inner_text("#picture .key")
+    page.get_by_role("button", name="age", exact=True).click()
+    page.wait_for_function("() => document.querySelectorAll('#picture .seriesdot').length === 10")
+    assert page.locator("#picture .seriesline").count() == 0
+
+
+_FOCUSED = """
+() => {
+  const e = document.activeElement;
+  const style = getComputedStyle(e);
+  const box = e.getBoundingClientRect();
+  return { page: e === document.body, box: [box.width, box.height],
+           ring: style.outlineStyle !== 'none', what: e.outerHTML.slice(0, 120) };
+}
+"""
+# What a reader can act on: shown, not closed away, and not one of a group that arrows walk.
+_ACTED_ON = """
+() => [...document.querySelectorAll('a[href], button, input, select, summary')].filter(e =>
+  e.checkVisibility({ contentVisibilityAuto: true, visibilityProperty: true }) && e.tabIndex >= 0 &&
+  (e.tagName === 'SUMMARY' || !e.closest('details:not([open])'))).map(e => e.outerHTML.slice(0, 120))
+"""
+
+
+@pytest.mark.parametrize("name", ["index.html", "compare.html", "backbone/strong.html"])
+def test_tab_reaches_everything_and_shows_where_it_is(page: Any, site: Path, name: str) -> None:
+    page.goto((site / name).as_uri())
+    page.wait_for_load_state("load")
+    page.wait_for_timeout(300)
+    wanted = page.evaluate(_ACTED_ON)
+    reached: list[str] = []
+    for _ in range(2 * len(wanted) + 40):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(_FOCUSED)
+        if focused["page"]:
+            break
+        assert min(focused["box"]) > 0, focused["what"]
+        assert focused["ring"], focused["what"]
+        reached.append(focused["what"])
+    assert sorted(set(wanted) - set(reached)) == []
+
+
+def test_a_board_is_read_with_keys_alone(page: Any, site: Path) -> None:
+    open_board(page, site)
+    page.focus("#table [data-key=backbone] button")
+    page.keyboard.press("Enter")
+    assert page.get_attribute("#table [data-key=backbone]", "aria-sort") == "ascending"
+    assert page.evaluate("document.activeElement.closest('[data-key]').dataset.key") == "backbone"
+    page.focus("#weights summary")
+    page.keyboard.press("Enter")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.type") == "range":
+            break
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url("**weights**")
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.parentElement.id") == "weights"
+    page.focus("#tab-scores")
+    page.keyboard.press("ArrowRight")
+    assert page.get_attribute("#tab-ranks", "aria-selected") == "true"
+    page.focus("#table tbody .names a")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/backbone/**")
+
+
+def test_hostile_names_do_nothing_on_any_page(page: Any, hostile: Path) -> None:
+    page.set_viewport_size({"width": 420, "height": 900})
+    for path in sorted(hostile.rglob("*.html")):
+        page.goto(path.as_uri())
+        page.wait_for_load_state("load")
+        page.wait_for_timeout(50)
+        assert page.evaluate("window.pwned") is None, path
+        assert page.locator("img[src=x], svg[onload], [onerror]").count() == 0, path
+        assert page.evaluate("document.documentElement.scrollWidth") <= 420, path
+        text = page.evaluate("document.title + document.body.innerText")
+        assert is_harmless(text.replace("\n", " ").replace("\t", " ")), path
+
+
+def test_exports_of_hostile_names_are_harmless(page: Any, hostile: Path) -> None:
+    open_board(page, hostile)
+    page.click("#export summary")
+    for ending in ("csv", "json", "md", "tex"):
+        with page.expect_download() as download:
+            page.click(f"[data-export={ending}]")
+        text = Path(download.value.path()).read_text(encoding="utf-8")
+        assert is_harmless(text.replace("\n", " ")), ending
+        if ending == "md":
+            assert "<script" not in text
+            assert "<img" not in text
+            assert "](javascript" not in text
+        if ending == "tex":
+            assert "\\input{" not in text
+
+
+def test_merged_folders_are_named_searched_and_shown_as_a_column(
+    page: Any, site_board: Board, site: Path, tmp_path: Path
+) -> None:
+    holders = {row.backbone: ("mine",) for row in site_board.rows}
+    holders["strong"] = ("mine", "theirs")
+    folder = site / "merged"
+    write_site(replace(site_board), datasets.cards(), folder, folders=holders)
+    open_board(page, folder)
+    assert page.locator("#table thead [data-key=folder]").count() == 1
+    page.fill("#q", "theirs")
+    assert page.locator("#table tbody:first-of-type tr").count() == 1
+    assert "mine, theirs" in page.inner_text("#table tbody:first-of-type tr")

@@ -1,0 +1,73 @@
+"""Hostile names outside a browser: CSV, Markdown, the page of one file, JSON, and the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+
+import pytest
+
+from etab import datasets
+from etab.cli import show
+from etab.leaderboard.board import Board
+from etab.leaderboard.page import board_page
+from etab.leaderboard.render import board_csv, board_markdown
+from etab.site.write import site_files
+from tests.site.hostile import HOSTILE, hostile_board, is_harmless
+
+
+@pytest.fixture(scope="module")
+def board(site_board: Board) -> Board:
+    return hostile_board(site_board)
+
+
+def test_csv_holds_no_formula_and_no_control(board: Board) -> None:
+    text = board_csv(board)
+    assert is_harmless(text.replace("\n", " "))
+    rows = list(csv.reader(io.StringIO(text)))
+    assert len(rows) == len(board.rows) * len(board.suite.tasks) + 1
+    cells = [cell for row in rows for cell in row]
+    assert not [cell for cell in cells if re.match(r"\s*[=+@]|\s*-[^\d]", cell) and cell != "-"]
+
+
+def test_markdown_holds_no_markup(board: Board) -> None:
+    text = board_markdown(board, datasets.cards())
+    assert is_harmless(text.replace("\n", " "))
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "<svg" not in text
+    assert "](javascript" not in text
+    for block in text.split("\n\n"):
+        rows = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) <= 1
+
+
+def test_pages_hold_no_markup(board: Board) -> None:
+    cards = datasets.cards()
+    texts = [board_page(board, cards)]
+    files = site_files(board, cards)
+    texts += [str(text) for name, text in files.items() if name.endswith((".html", "/board.js"))]
+    for text in texts:
+        assert "<script>window" not in text
+        assert "<img src=x" not in text
+        assert "<svg onload" not in text
+        assert "\x1b" not in text
+
+
+def test_json_gives_the_names_back(board: Board) -> None:
+    content = json.loads(str(site_files(board, datasets.cards())["data/board.json"]))
+    names = {row["backbone"] for row in content["rows"]}
+    assert {row.backbone for row in board.rows} == names
+    assert HOSTILE["script"] in names
+
+
+def test_the_terminal_shows_no_command(
+    board: Board, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+    show.board(board)
+    show.cell_table([cell for row in board.rows for cell in row.cells.values()])
+    assert is_harmless(capsys.readouterr().out.replace("\n", " "))

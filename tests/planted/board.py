@@ -2,7 +2,8 @@
 
 from tests.faults import Fault
 
-RESULTS, BOARD, PAGE = (
+RESULTS, BOARD, HOSTILE = ("tests/site/test_hostile_outputs.py",)
+PAGE = (
     ("tests/test_results.py",),
     ("tests/leaderboard/test_ranking.py",),
     ("tests/leaderboard/test_ranking.py",),
@@ -238,7 +239,7 @@ FAULTS = [
     Fault(
         "a name becomes markup in the static table",
         "etab/leaderboard/page.py",
-        "html.escape(row.backbone)",
+        "html.escape(printable(row.backbone))",
         "row.backbone",
         PAGE,
     ),
@@ -304,5 +305,33 @@ FAULTS = [
         "    for name in sorted(names):\n",
         "    for name in sorted(names & set(cards)):\n",
         PAGE,
+    ),
+    Fault(
+        "a name of a board is a formula in CSV",
+        "etab/storage/text.py",
+        """return f"'{plain}" if plain.lstrip().startswith(_FORMULA) else plain""",
+        "return plain",
+        HOSTILE,
+    ),
+    Fault(
+        "a title is a link in Markdown",
+        "etab/storage/text.py",
+        '.replace("](", "]\\\\(")',
+        "",
+        HOSTILE,
+    ),
+    Fault(
+        "a title reaches the terminal as it is",
+        "etab/leaderboard/terminal.py",
+        "title=Text(printable(board.title),",
+        "title=Text(board.title,",
+        HOSTILE,
+    ),
+    Fault(
+        "text of the page of one file as it is",
+        "etab/leaderboard/page.py",
+        "html.escape(printable(board.title))",
+        "html.escape(board.title)",
+        HOSTILE,
     ),
 ]

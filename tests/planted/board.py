@@ -2,8 +2,8 @@
 
 from tests.faults import Fault
 
-RESULTS, BOARD, HOSTILE = ("tests/site/test_hostile_outputs.py",)
-PAGE = (
+HOSTILE = ("tests/site/test_hostile_outputs.py",)
+RESULTS, BOARD, PAGE = (
     ("tests/test_results.py",),
     ("tests/leaderboard/test_ranking.py",),
     ("tests/leaderboard/test_ranking.py",),

@@ -24,9 +24,6 @@ _PACKAGES = (
 )
 
 
-# Written where it is named only, because it needs an extra.
-_PHANTOM_BY_NAME = "circor_hf"
-
 # Modules that each extra of the package installs, and what they are for.
 _EXTRAS = {
     "audio": (("transformers", "torchaudio"), "sound models by name"),
@@ -122,7 +119,7 @@ def _next_for_data(name: str) -> str:
     """How to get a dataset, and how to try it without patients where that is possible."""
     access = datasets.SOURCES[name].card.access
     steps = [access, f"then: export ETAB_{name.upper()}_DIR=FOLDER"]
-    if name in (*phantom.NAMES, _PHANTOM_BY_NAME):
+    if name in (*phantom.NAMES, *phantom.BY_NAME):
         steps.append(f"or try phantom data: etab data phantom DIR --data {name}")
     return "; ".join(steps)
 

@@ -12,6 +12,7 @@ import typer
 from etab.cli.options import JsonOption
 
 if TYPE_CHECKING:
+    from etab.challenges.echorisk import EntryRisk
     from etab.challenges.scoring import Entry2016, Entry2022
 
 app = typer.Typer(
@@ -20,7 +21,7 @@ app = typer.Typer(
 )
 
 
-def _print(entry: Entry2016 | Entry2022, as_json: bool) -> None:
+def _print(entry: Entry2016 | Entry2022 | EntryRisk, as_json: bool) -> None:
     text = json.dumps(entry.as_dict(), indent=2) if as_json else entry.render()
     sys.stdout.write(text + "\n")
 
@@ -84,3 +85,33 @@ def score_circor2022_command(
     from etab.challenges import scoring as entries
 
     _print(entries.evaluate_circor2022(outputs, labels), as_json)
+
+
+@app.command("echorisk")
+def score_echorisk_command(
+    predictions: Annotated[
+        Path,
+        typer.Option(
+            help="CSV with patient_id, timepoint and lvef_pred, dysfunction_pred or "
+            "cardiotoxicity_pred."
+        ),
+    ],
+    truth: Annotated[
+        Path,
+        typer.Option(
+            help="CSV with patient_id, timepoint and lvef, lv_dysfunction or cardiotoxicity, such "
+            "as a manifest with labels."
+        ),
+    ],
+    task: Annotated[
+        int, typer.Option(help="1 ejection fraction, 2 LV dysfunction, 3 cardiotoxicity.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Compute the official scores of EchoRisk (MICCAI 2026) for the predictions of one task.
+
+    The predictions are validated first; no examination is dropped.
+    """
+    from etab.challenges.echorisk import evaluate_echorisk
+
+    _print(evaluate_echorisk(predictions, truth, task), as_json)

@@ -19,6 +19,7 @@ from etab.datasets.circor import CircorSource
 from etab.datasets.circor_parquet import CircorParquetSource, CircorProcessedSource
 from etab.datasets.dicom import DicomSource
 from etab.datasets.echonet import EchoNetSource
+from etab.datasets.echorisk import EchoRiskSource
 from etab.datasets.integrity.canonical import missing_note, verify_split
 from etab.datasets.lvh import LvhSource
 from etab.datasets.paths import dataset_folder
@@ -44,6 +45,7 @@ __all__ = [
     "DicomSource",
     "ETAB_dataset",
     "EchoNetSource",
+    "EchoRiskSource",
     "LvhSource",
     "PediatricSource",
     "SoundSource",

@@ -13,30 +13,24 @@ of ``view``, ``patient``, ``split`` (train, val, test) and ``EF``. Without it ev
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-import numpy as np
-
-from etab.datasets.base import SOURCES, Card, Fault, Source
-from etab.echo.sector import Sector, sector
+from etab.datasets.base import SOURCES, Card, Fault
+from etab.datasets.objects import ObjectSource, tissue_planes
 from etab.echo.views import CANONICAL, canonical
 from etab.errors import CorruptFileError, DataNotFoundError, EtabError, LayoutError
-from etab.readers.dicom import DicomInfo, Region, dicom_info, is_dicom, read_dicom
+from etab.readers.dicom import DicomInfo, dicom_info, is_dicom
 from etab.readers.table import is_blank, parse_number, plain_identifier, read_table
 from etab.splits import SPLIT_PARTS, check_leaks
 from etab.storage.listing import visible_files
-from etab.types import Answer, Array, Kind, Record, Target
+from etab.types import Answer, Kind, Record, Target
 
 _UNKNOWN = "unknown"
 _NAMED = tuple(view for view in CANONICAL if view != _UNKNOWN)
 _LABELS = "labels.csv"
-_LOOKED_AT = 12
-_SECTORS_KEPT = 64
-_TISSUE, _COLOUR = 1, 2
 _SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 _NAMED_FILES = 5
 
@@ -67,7 +61,7 @@ _CARD = Card(
 
 
 @SOURCES.register("dicom")
-class DicomSource(Source):
+class DicomSource(ObjectSource):
     """Every ultrasound object under a folder that shows a 2-D picture.
 
     ``skipped`` lists (file, reason) of what is left out: other files, other modalities, spectra and
@@ -85,16 +79,11 @@ class DicomSource(Source):
         super().__init__(Path(root))
         self._left_out: list[tuple[str, str]] = []
         self._records: tuple[Record, ...] | None = None
-        self._infos: dict[str, DicomInfo] = {}
-        self._sectors: OrderedDict[str, Sector] = OrderedDict()
 
     @property
     def phantom(self) -> bool:
         """Whether the marker file, a patient's name or a comment in an object marks a phantom."""
-        if (self.root / "PHANTOM").is_file():
-            return True
-        self.records()
-        return any("phantom" in info.comment.lower() for info in self._infos.values())
+        return self._is_phantom()
 
     def records(self) -> Sequence[Record]:
         """One recording an object, by file name.
@@ -190,50 +179,6 @@ class DicomSource(Source):
         why = f"{self.root / name} is missing, or no DICOM; {_LABELS} lists it."
         self._give_up(Fault(name, why, *known), LayoutError(why))
 
-    def n_frames(self, record: Record) -> int:
-        """Count the frames of the object.
-
-        Args:
-            record: A recording of this source.
-        """
-        return self._info(record).n_frames
-
-    def still(self, record: Record) -> bool:
-        """Whether the recording is a single picture.
-
-        Args:
-            record: A recording of this source.
-        """
-        return self.n_frames(record) == 1
-
-    def spacing(self, record: Record) -> tuple[float, float] | None:
-        """Return the height and width of a pixel in mm.
-
-        Args:
-            record: A recording of this source.
-
-        Returns:
-            The two sizes; None if no region of the size of the picture states them.
-        """
-        return self._info(record).spacing
-
-    def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
-        """Read frames cropped to the ultrasound sector, with 0 outside it.
-
-        Args:
-            record: A recording of this source.
-            at: k frame numbers, from 0; None reads all.
-
-        Returns:
-            Grey frames (k, h, w) uint8.
-
-        Raises:
-            UnsupportedOptionError: A frame does not exist.
-            CorruptFileError: The file cannot be read, or no sector is found: an image is never
-                returned unmasked.
-        """
-        return self._sector(record).cut(read_dicom(self._path(record), at))
-
     def answers(
         self,
         record: Record,
@@ -259,50 +204,6 @@ class DicomSource(Source):
         """The labels, where there are any."""
         return (_LABELS,) if (self.root / _LABELS).is_file() else ()
 
-    def _path(self, record: Record) -> Path:
-        return self.root / record.files["object"]
-
-    def _info(self, record: Record) -> DicomInfo:
-        name = record.files["object"]
-        if name not in self._infos:
-            self._infos[name] = dicom_info(self._path(record))
-        return self._infos[name]
-
-    def _sector(self, record: Record) -> Sector:
-        """Find the sector of a recording from its regions and from up to 12 of its frames.
-
-        The sectors of the 64 recordings that were read last stay in memory.
-        """
-        region = self._sectors.get(record.id)
-        if region is None:
-            info = self._info(record)
-            numbers = np.unique(np.linspace(0, info.n_frames - 1, _LOOKED_AT).astype(int)).tolist()
-            region = sector(read_dicom(self._path(record), numbers), _boxes(info))
-            if region is None:
-                raise CorruptFileError(
-                    f"{self._path(record)}: no ultrasound sector can be told from what surrounds "
-                    "it, and text there may name a person, so it is not handed out. Leave it out."
-                )
-            self._sectors[record.id] = region
-            while len(self._sectors) > _SECTORS_KEPT:
-                self._sectors.popitem(last=False)
-        return region
-
-
-def _planes(info: DicomInfo) -> list[Region]:
-    return [region for region in info.regions if region.plane and region.data in (_TISSUE, _COLOUR)]
-
-
-def _boxes(info: DicomInfo) -> list[tuple[int, int, int, int]]:
-    """List the regions that show 2-D pictures.
-
-    If one lies outside the frame, all were given for another frame size: the list is then empty.
-    """
-    planes = _planes(info)
-    if not all(region.inside(info.rows, info.columns) for region in planes):
-        return []
-    return [(region.y0, region.y1 + 1, region.x0, region.x1 + 1) for region in planes]
-
 
 def _unfit(info: DicomInfo) -> str:
     """State why an object is left out; "" if it is not."""
@@ -310,7 +211,7 @@ def _unfit(info: DicomInfo) -> str:
         return f"its modality is {info.modality or 'not given'}"
     if not info.rows:
         return "it holds no picture"
-    if info.regions and not _planes(info):
+    if info.regions and not tissue_planes(info):
         return "it shows spectra or M-mode alone"
     return ""
 

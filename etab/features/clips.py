@@ -370,7 +370,12 @@ def clip_rows(task: Task, source: Source, clips: Clips) -> Rows:
         spacing=(None,) * len(chosen),
         missing=tuple(missing),
         records=records,
-        units={"": items, "recording": records, "patient": patients}[task.unit],
+        units={
+            "": items,
+            "recording": records,
+            "study": tuple(str(r.meta.get("study", r.id)) for _, r, _ in chosen),
+            "patient": patients,
+        }[task.unit],
     )
 
 

@@ -14,7 +14,7 @@ from etab.errors import StorageError, UnsupportedOptionError
 from etab.registry import unknown
 from etab.storage.listing import visible
 
-__all__ = ["NAMES", "write", "write_sounds"]
+__all__ = ["BY_NAME", "NAMES", "write", "write_sounds"]
 
 NAMES = (
     "camus",
@@ -28,6 +28,9 @@ NAMES = (
     "bmdhs",
     "ted",
 )
+BY_NAME = ("circor_hf", "echorisk")
+"""Trees that need an extra (``parquet``, ``dicom``): they are written only if they are named."""
+
 _DEFAULT = ("camus", "echonet")
 _FEWEST = 10
 _FEWEST_SOUNDS = 12  # two patients in each of the six databases of cinc2016
@@ -51,14 +54,14 @@ def write(
         seed: The seed of all patients.
         size: The side of the CAMUS images in pixels; they cover 160 mm.
         progress: Called with (patients written, patients in all) after each patient.
-        names: Datasets of ``NAMES``, or "circor_hf" (CirCor as Parquet), which needs the extra
-            ``parquet``. "ted" is CAMUS as full cycles.
+        names: Datasets of ``NAMES``, or of ``BY_NAME``, which need an extra: "circor_hf" (CirCor
+            as Parquet) ``parquet``, the others ``dicom``. "ted" is CAMUS as full cycles.
 
     Raises:
         UnknownNameError: There is no phantom of this name.
         UnsupportedOptionError: There are too few patients, or a folder holds real data.
         StorageError: The folder cannot be written.
-        MissingPackageError: "circor_hf" without its packages.
+        MissingPackageError: A tree of ``BY_NAME`` without its packages.
 
     Example:
         >>> import tempfile
@@ -100,10 +103,11 @@ def _writers(
     seed: int,
     size: int,
 ) -> Mapping[str, _Writer]:
-    """Map the name of each tree to its writer, in the order of ``NAMES``."""
+    """Map the name of each tree to its writer, in the order of ``NAMES`` and ``BY_NAME``."""
     from etab.phantom.bmdhs import write_bmdhs
     from etab.phantom.cinc2016_tree import write_cinc2016
     from etab.phantom.circor_tree import write_circor
+    from etab.phantom.echorisk import write_echorisk
     from etab.phantom.lvh import write_lvh
     from etab.phantom.pediatric import write_pediatric
     from etab.phantom.sound_parquet import write_circor_parquet
@@ -125,6 +129,7 @@ def _writers(
         "bmdhs": lambda tree: write_bmdhs(_emptied(tree), patients, seed),
         "ted": lambda tree: write_ted(tree, patients, seed, size),
         "circor_hf": lambda tree: write_circor_parquet(_emptied(tree), people, seed),
+        "echorisk": lambda tree: write_echorisk(_emptied(tree), patients, seed),
     }
 
 

@@ -25,6 +25,7 @@ from etab.tasks.base import (
     Task,
 )
 from etab.tasks.codes import DEFAULT_DATASET
+from etab.tasks.exam_tasks import exam_tasks
 from etab.tasks.sound_tasks import sound_tasks
 from etab.types import Kind
 
@@ -394,7 +395,8 @@ def _biplane() -> Task:
     )
 
 
-for _task in (*_camus(), *_echonet(), *_tmed(), *_lvh(), *_pediatric(), *_unity(), *sound_tasks()):
+_ECHO = (*_camus(), *_echonet(), *_tmed(), *_lvh(), *_pediatric(), *_unity())
+for _task in (*_ECHO, *exam_tasks(), *sound_tasks()):
     TASKS.add(_task.code, _task)
 for _task in list(_clips()):
     TASKS.add(_task.code, _task)

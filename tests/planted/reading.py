@@ -159,7 +159,7 @@ FAULTS = [
     Fault(
         "spectra count as pictures",
         SOURCE,
-        "if info.regions and not _planes(info):",
+        "if info.regions and not tissue_planes(info):",
         "if False:",
         DICOM,
     ),
@@ -187,7 +187,7 @@ FAULTS = [
     ),
     Fault(
         "clips are cached before they are masked",
-        SOURCE,
+        "etab/datasets/objects.py",
         "self._sector(record).cut(read_dicom(self._path(record), at))",
         "read_dicom(self._path(record), at)[:, slice(*self._sector(record).box[:2]), slice(*self._sector(record).box[2:])]",
         ("tests/readers/test_dicom.py::test_what_is_hidden_never_reaches_the_disk",),

@@ -141,12 +141,21 @@ def _readers() -> Mapping[str, Callable[[Path], object]]:
 
     return {
         ".avi": read_video,
+        ".dcm": _read_object,
         ".png": read_still,
         ".wav": lambda path: read_wav(path, rate=wav_info(path).rate),
         ".nii.gz": read_volume,
         ".nii": read_volume,
         ".mhd": read_volume,
     }
+
+
+def _read_object(path: Path) -> None:
+    """Read the pictures of a DICOM object; reports and other objects may have none."""
+    from etab.readers.dicom import dicom_info, read_dicom
+
+    if dicom_info(path).rows:
+        read_dicom(path)
 
 
 def _compare(

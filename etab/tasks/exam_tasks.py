@@ -1,0 +1,67 @@
+"""The tasks on releases that hold whole examinations: EchoRisk.
+
+Their version is 0: nothing has been measured on the data yet, and they are in no suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from etab.echo.clips import Sampling
+from etab.tasks.base import CHANCE, PERFECT, POOLED_HEAD, Anchors, Task
+from etab.types import Kind
+
+# One clip from the middle of a cine, as many frames as the baselines of video networks take.
+_CLIP = Sampling(32, 2)
+_ACCEPTED = (
+    "error from which management may change, and accepted variability of measurements: metrics "
+    "specification of EchoRisk, task 1; version 0, not measured: the data are not at hand"
+)
+_CHANCE = Anchors(0.5, 1.0, f"{CHANCE}; version 0", PERFECT)
+
+
+def _of_exam(
+    code: str,
+    title: str,
+    target: str,
+    anchors: Anchors = _CHANCE,
+) -> Task:
+    """Build a task on examinations of EchoRisk: the mean over the cines of both apical views.
+
+    Only cross-validation is allowed, because the labels of the test part are not public.
+    """
+    is_value = target == "EF"
+    return Task(
+        code=code,
+        title=title,
+        dataset="echorisk",
+        target=target,
+        views=("A2C", "A4C"),
+        kind=Kind.VALUE if is_value else Kind.BINARY,
+        metric="mae" if is_value else "auroc",
+        metric_2022="r2" if is_value else "auroc",
+        head=POOLED_HEAD,
+        inputs="clip",
+        anchors=anchors,
+        version=0,
+        unit="study",
+        aggregate="mean",
+        protocols=("cv",),
+        clip=_CLIP,
+    )
+
+
+def _echorisk() -> Iterable[Task]:
+    yield _of_exam(
+        "b0-AX-R",
+        "ejection fraction of an examination, A2C and A4C",
+        "EF",
+        Anchors(10.0, 5.0, _ACCEPTED, _ACCEPTED),
+    )
+    yield _of_exam("d3-AX-R", "LV dysfunction (GLS >= -16 %) of an examination", "dysfunction")
+    yield _of_exam("d4-AX-R", "cardiotoxicity, from the first examination", "cardiotoxicity")
+
+
+def exam_tasks() -> Iterable[Task]:
+    """Build the tasks on EchoRisk (b0, d3, d4)."""
+    yield from _echorisk()

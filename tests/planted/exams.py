@@ -1,0 +1,118 @@
+"""Faults of EchoRisk: its source, its tasks and its scores."""
+
+from tests.faults import Fault
+
+RISK = "etab/datasets/echorisk.py"
+OBJECTS = "etab/datasets/objects.py"
+SCORES = "etab/metrics/echorisk.py"
+ENTRIES = "etab/challenges/echorisk.py"
+
+
+def _risk(test: str) -> tuple[str, ...]:
+    return (f"tests/datasets/test_echorisk.py::{test}",)
+
+
+def _scored(test: str) -> tuple[str, ...]:
+    return (f"tests/challenges/test_echorisk.py::{test}",)
+
+
+FAULTS = [
+    Fault(
+        "cardiotoxicity of a later examination is predicted",
+        RISK,
+        'if target.name == "cardiotoxicity" and record.meta["timepoint"] != TIMES[0]:',
+        "if False:",
+        _risk("test_what_the_manifests_say"),
+    ),
+    Fault(
+        "an examination is listed twice",
+        RISK,
+        "            if exam in exams:\n",
+        "            if False:\n",
+        _risk("test_a_faulty_manifest_is_named"),
+    ),
+    Fault(
+        "a patient of EchoRisk in two parts passes",
+        RISK,
+        "            check_leaks(listed)\n",
+        "",
+        _risk("test_a_faulty_manifest_is_named"),
+    ),
+    Fault(
+        "a cine of two examinations passes",
+        RISK,
+        "        check_once(table, exams_of_video)\n",
+        "",
+        _risk("test_a_faulty_manifest_is_named"),
+    ),
+    Fault(
+        "a table of objects leads out of its folder",
+        OBJECTS,
+        'or ".." in path.parts or',
+        "or",
+        _risk("test_a_faulty_manifest_is_named"),
+    ),
+    Fault(
+        "a probability stands for a label",
+        RISK,
+        "        if value not in (0, 1):\n",
+        "        if False:\n",
+        _risk("test_labels_are_whole_numbers"),
+    ),
+    Fault(
+        "an absent view is a recording",
+        RISK,
+        "                if row[column]\n",
+        "",
+        _risk("test_what_the_manifests_say"),
+    ),
+    Fault(
+        "examinations are scored by cine",
+        "etab/features/clips.py",
+        'str(r.meta.get("study", r.id))',
+        "r.id",
+        _risk("test_runs_score_examinations"),
+    ),
+    Fault(
+        "every point of the curve is an operating point",
+        SCORES,
+        "counts[_corners(false_positives, true_positives)] / counts[-1]",
+        "counts / counts[-1]",
+        _scored("test_scores_are_those_of_the_official_scorer"),
+    ),
+    Fault(
+        "equal probabilities are ranked",
+        SCORES,
+        "np.flatnonzero(np.diff(scores))",
+        "np.arange(len(scores) - 1)",
+        _scored("test_scores_are_those_of_scikit_learn"),
+    ),
+    Fault(
+        "a probability of one half is negative",
+        SCORES,
+        "chosen = predicted >= THRESHOLD",
+        "chosen = predicted > THRESHOLD",
+        _scored("test_scores_are_those_of_the_official_scorer"),
+    ),
+    Fault(
+        "the correlation of a constant is a number",
+        SCORES,
+        "if len(truth) < 2 or np.ptp(truth) == 0 or np.ptp(predicted) == 0:",
+        "if False:",
+        _scored("test_scores_are_those_of_the_official_scorer"),
+    ),
+    Fault(
+        "examinations without a prediction are dropped",
+        ENTRIES,
+        '    _refuse(predictions, "examinations have no prediction", absent, EntryError)\n',
+        "    cells_of_truth = {exam: cells_of_truth[exam] for exam in counted}\n",
+        _scored("test_entries_that_are_refused"),
+    ),
+    Fault(
+        "predictions out of range count",
+        ENTRIES,
+        "is_right = value is not None and 0 <= value <= task.highest",
+        "is_right = value is not None",
+        _scored("test_entries_that_are_refused"),
+    ),
+]

@@ -101,19 +101,22 @@ def overhead(measured: Sequence[dict[str, Any]]) -> str:
             "not measured"
             if one["finished_plan"] is None
             else f"{one['finished_plan']:.2f} s ({one['processor_of_plan']:.2f} s)",
+            f"{one['finished_command']:.2f} s" if "finished_command" in one else "not measured",
             f"{one['memory_first'] / 1e6:.0f} MB, {one['memory_last'] / 1e6:.0f} MB",
+            f"{one['load']:g}" if "load" in one else "shared",
         ]
         for one in measured
     ]
     header = ["cells", "processes", "the whole run", "before the first cell", "a cell"]
     header += ["beyond fitting and scoring", "the finished plan again (processor)"]
-    header += ["memory after a tenth and at the end"]
+    header += ["by a new process", "memory after a tenth and at the end", "load at the start"]
     return f"""## Small cells
 
 `python -m benchmarks.scale.overhead FOLDER --cells 2000 --json benchmarks/scale/overhead.json`.
-Times are of the clock of a machine on which other work ran; a
-cell is fitting and scoring alone. The 979 cells are of a run that was stopped, by code that kept what
-was fitted on earlier divisions into folds, which is forgotten now.
+Times are of the clock; a cell is fitting and scoring alone. Where the load is "shared", other work
+took most of the machine, and cells were saved before the next one was fitted. The 979 cells are of a
+run that was stopped, by code that kept what was fitted on earlier divisions into folds, which is
+forgotten now.
 
 {table(header, rows)}
 """

@@ -25,6 +25,11 @@ def plain(value: Any, name: str) -> Any:
     Raises:
         ResultError: For what JSON cannot hold.
     """
+    # Most nested fields are empty, and folders hold tens of thousands of records.
+    if value is None:
+        return None
+    if type(value) in (dict, list) and not value:
+        return type(value)()
     try:
         return json.loads(json.dumps(value, allow_nan=False, default=_scalar))
     except (TypeError, ValueError) as error:

@@ -15,8 +15,8 @@ not depend on its states. Nothing here is learned. The features also hold the fo
 recording, from which heads compute the heart rate; they are the same for every backbone.
 
 On disk: float16, 100 bytes a channel and second, at most three layers of a network. CirCor (3,163
-recordings, 20 hours) takes up to 2.8 GB a backbone. Recordings are computed one by one and read as
-slices of a file.
+recordings, 20 hours) takes up to 2.8 GB a backbone, and twice that while its shards are joined.
+Recordings are computed one by one and read as slices of a file.
 """
 
 from __future__ import annotations
@@ -38,10 +38,17 @@ from etab.errors import (
     UnsupportedOptionError,
 )
 from etab.features.base import Embedding, register_input
-from etab.features.entries import Computed, OnRows
+from etab.features.entries import Computed, OnRows, progress_of_part
 from etab.features.fit import require_squash
 from etab.features.overlap import ahead
-from etab.features.series_files import BEAT, CollectedSeries, Layers, load_series
+from etab.features.series_files import (
+    BEAT,
+    CollectedSeries,
+    Layers,
+    join_series,
+    load_series,
+)
+from etab.features.shards import EmbedRows, Shards, shard_edges
 from etab.features.store import (
     EntryKeys,
     FeatureStore,
@@ -62,6 +69,9 @@ SERIES_VERSION = 1
 WIDTH = 128
 PIXEL = 0.01
 MEL_STEP = 0.016
+TILES = 16
+"""About the number of tiles of a recording, by which recordings are divided into shards."""
+
 _STILL = 1e-5
 
 
@@ -270,21 +280,31 @@ def recording_series(
     kind = "fp32" if is_constant else sound_precision(precision, card, device)
     n = batch_size or (16 if device == "cpu" else 64)
 
-    def compute(backbone: Any, folder: Path | None) -> Computed:
-        if is_constant:
-            return CollectedSeries.of(_held(source, records))
-        read_layers = partial(_layers, card, placed(backbone, device, kind), device, n)
-        collected = CollectedSeries(folder)
-        collected.add_all(_each(source, records, read_layers, progress))
-        return collected
+    def compute(*_: Any) -> Computed:
+        return CollectedSeries.of(_held(source, records))
 
+    def prepare(backbone: Any) -> EmbedRows:
+        read_layers = partial(_layers, card, placed(backbone, device, kind), device, n)
+
+        def embed(folder: Path | None, first: int, last: int) -> Computed:
+            collected = CollectedSeries(folder)
+            told = progress_of_part(progress, first, len(records))
+            collected.add_all(_each(source, records[first:last], read_layers, told))
+            return collected
+
+        return embed
+
+    # Each recording is computed by itself, so that the shards are free to end anywhere.
+    edges = shard_edges([1] * len(records), TILES)
+    shards = Shards(edges, prepare, load=load_series, join=join_series)
     return FeatureStore(None if is_constant else cache).get(
         card,
         series_settings(card, kind),
         EntryKeys(([record.id for record in records],)),
-        compute,
+        compute if is_constant else shards.compute,
         data_digest=data_digest or source.digest(),
         load=load_series,
+        shards=None if is_constant else shards,
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from etab.errors import CorruptFileError
 from etab.types import Array, Features, Record
 
 # Name under which the envelopes of a recording stand among its layers.
@@ -67,6 +70,36 @@ class CollectedSeries:
             "series": [[name, *kind] for name, kind in self._kinds.items()],
             "lengths": [list(pair) for pair in self._lengths],
         }
+
+
+def join_series(parts: Sequence[Path], folder: Path) -> dict[str, Any]:
+    """Join entries of series to one, as if their recordings had been added one after another.
+
+    Args:
+        parts: Folders of entries of the same layers.
+        folder: Where the files of the joined entry are written.
+
+    Returns:
+        The facts that are needed to read the files.
+
+    Raises:
+        CorruptFileError: The entries hold different layers.
+    """
+    entries = [json.loads((part / "entry.json").read_text()) for part in parts]
+    series = entries[0]["series"]
+    for part, entry in zip(parts, entries, strict=True):
+        if entry["series"] != series:
+            raise CorruptFileError(
+                f"The backbone gave other layers in {part.name} than in {parts[0].name}: "
+                f"{entry['series']}, {series}. It must give the same for every recording."
+            )
+    for i in range(len(series)):
+        with (folder / f"series{i}.bin").open("wb") as whole:
+            for part in parts:
+                with (part / f"series{i}.bin").open("rb") as file:
+                    shutil.copyfileobj(file, whole, 4 << 20)
+    lengths = [pair for entry in entries for pair in entry["lengths"]]
+    return {"series": series, "lengths": lengths}
 
 
 def load_series(folder: Path, entry: Mapping[str, Any]) -> Features:

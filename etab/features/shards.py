@@ -11,6 +11,9 @@ Beside an entry, the folder ``<entry>.<digest of the division>.shards`` holds:
 * ``0-2048.claim``: a process computes the shard
 * ``0-2048.merged``: its rows were copied into ``whole``; the file holds digests of what was copied
 * ``whole``: the files of the entry, which becomes the entry when all shards were copied
+
+Where rows have different lengths, as series of recordings do, the shards stay until all of them are
+there, and are then joined to ``whole``. That takes the disk for two entries.
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ from etab.errors import EtabWarning, UnsupportedOptionError
 from etab.features.entries import (
     SHARDS,
     Batches,
+    Computed,
+    Load,
+    entry_damage,
     load_batches,
     put_in_place,
     remove_parts,
@@ -54,7 +60,7 @@ SIZE_VARIABLE = "ETAB_SHARD"
 class EmbedRows(Protocol):
     """Embeds the rows from the first to the last (exclusive); maps are written to the folder."""
 
-    def __call__(self, folder: Path | None, first: int, last: int) -> Batches:
+    def __call__(self, folder: Path | None, first: int, last: int) -> Computed:
         """Embed some of the rows.
 
         Args:
@@ -76,18 +82,24 @@ class Shards:
         prepare: Takes a loaded backbone and returns a function that embeds some of the rows.
         rows: The row of the entry that each embedded row belongs to; None where the order is the
             same.
+        load: Reads the files of a shard, and those of the entry.
+        join: Writes the files of the entry to a folder, given the folders of all shards in order,
+            and returns the facts that are needed to read them. None where every row has the same
+            size, so that the rows of a shard are copied to their place as soon as it is complete.
     """
 
     edges: tuple[int, ...]
     prepare: Callable[[Any], EmbedRows]
     rows: IntArray | None = None
+    load: Load = load_batches
+    join: Callable[[Sequence[Path], Path], dict[str, Any]] | None = None
 
     @property
     def ranges(self) -> list[tuple[int, int]]:
         """First and last row (exclusive) of each shard, in the order of embedding."""
         return list(zip(self.edges[:-1], self.edges[1:], strict=True))
 
-    def compute(self, backbone: Any, folder: Path | None) -> Batches:
+    def compute(self, backbone: Any, folder: Path | None) -> Computed:
         """Embed all rows in one piece.
 
         Args:
@@ -95,7 +107,7 @@ class Shards:
             folder: Where maps are written; None holds them in memory.
         """
         collected = self.prepare(backbone)(folder, 0, self.edges[-1])
-        if self.rows is not None:
+        if self.rows is not None and isinstance(collected, Batches):
             collected.reorder(self.rows)
         return collected
 
@@ -193,22 +205,24 @@ class UnfinishedEntry:
                     continue
                 shard = self._shard(first, last)
                 remove_parts(shard)
-                write_entry(shard, partial(embed, first=first, last=last), load_batches)
+                write_entry(shard, partial(embed, first=first, last=last), self.shards.load)
                 return True
         return False
 
     def merge(self) -> bool:
-        """Copy the computed shards into the files of the entry.
+        """Copy the computed shards into the files of the entry, unless they are joined at the end.
 
         Only one process at a time does so, the one that has claimed the entry.
 
         Returns:
-            Whether all shards were copied.
+            Whether all shards were copied, or are there to be joined.
 
         Raises:
             StorageError: The disk refuses.
             FeaturesLostError: The unfinished files were deleted meanwhile.
         """
+        if self.shards.join is not None:
+            return all(self._shard(*rows).is_dir() for rows in self.shards.ranges)
         with storing(self.target, self.folder):
             for first, last in self.shards.ranges:
                 shard = self._shard(first, last)
@@ -231,6 +245,8 @@ class UnfinishedEntry:
             StorageError: The disk refuses.
             FeaturesLostError: The unfinished files were deleted meanwhile.
         """
+        if self.shards.join is not None:
+            return self._joined(self.shards.join)
         files = self._files
         with storing(self.target, self.folder):
             layout = files.layout()
@@ -245,13 +261,34 @@ class UnfinishedEntry:
                 return None
             (files.whole / "entry.json").unlink(missing_ok=True)  # of a process that was killed
             entry = seal_entry(files.whole, layout.facts, sum(known))
-            put_in_place(files.whole, self.target, load_batches)
+            put_in_place(files.whole, self.target, self.shards.load)
+        self.remove()
+        return entry
+
+    def _joined(self, join: Callable[[Sequence[Path], Path], dict[str, Any]]) -> Any:
+        """Join all shards and put the files in the place of the entry.
+
+        Returns: The facts in ``entry.json``; None, with a warning, where a shard is damaged.
+        """
+        damaged = [rows for rows in self.shards.ranges if entry_damage(self._shard(*rows))]
+        for rows in damaged:
+            self._forget(*rows)
+        if damaged:
+            return None
+        with storing(self.target, self.folder):
+            shutil.rmtree(self._files.whole, ignore_errors=True)  # of a process that was killed
+            self._files.whole.mkdir()
+            folders = [self._shard(*rows) for rows in self.shards.ranges]
+            seconds = [json.loads((one / "entry.json").read_text())["seconds"] for one in folders]
+            entry = seal_entry(self._files.whole, join(folders, self._files.whole), sum(seconds))
+            put_in_place(self._files.whole, self.target, self.shards.load)
         self.remove()
         return entry
 
     def _forget(self, first: int, last: int) -> None:
-        """Let a shard be computed again whose copied rows are damaged."""
+        """Let a shard be computed again that is damaged, or whose copied rows are."""
         self._files.note(first, last).unlink(missing_ok=True)
+        shutil.rmtree(self._shard(first, last), ignore_errors=True)
         warnings.warn(
             f"Unfinished features in {self.folder} are damaged; rows {first} to {last - 1} are "
             "computed again.",

@@ -402,7 +402,7 @@ def _written_in_shards(
         with contextlib.suppress(FeaturesLostError):
             if is_entry_done():
                 looked_at = _stamp(folder)
-                features = read_entry(folder)
+                features = read_entry(folder, shards.load)
                 if features is not None:
                     unfinished.remove()
                     return features, is_elsewhere
@@ -414,7 +414,7 @@ def _written_in_shards(
                     remove_parts(folder)
                     entry = unfinished.finish() if unfinished.merge() else None
             if entry is not None:
-                return read_back(folder, entry, load_batches), is_elsewhere
+                return read_back(folder, entry, shards.load), is_elsewhere
             if is_computed:
                 continue
         time.sleep(WAIT)

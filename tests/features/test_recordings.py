@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from etab.datasets.base import SoundSource
 from etab.datasets.camus import CamusSource
 from etab.datasets.circor import CircorSource
 from etab.errors import (
+    CorruptFileError,
     EtabWarning,
     IncompatibleError,
     SplitError,
@@ -24,7 +26,10 @@ from etab.errors import (
     UnsupportedOptionError,
 )
 from etab.features import recordings as series
+from etab.features import shards
 from etab.features.base import Embedding, input_of
+from etab.features.entries import SHARDS
+from etab.features.series_files import join_series
 from etab.heads import head
 from etab.heads.states import emissions
 from etab.metrics.states import segmentation
@@ -265,6 +270,89 @@ def test_series_are_kept_and_read_back(tmp_path: Path) -> None:
     file.write_bytes(b"x" + file.read_bytes()[1:])
     with pytest.warns(EtabWarning, match="damaged"):
         assert not series.recording_series(source, keys, card, cache=tmp_path).from_cache
+
+
+def _entry_files(cache: Path) -> dict[str, bytes]:
+    """The files of the one entry of a cache; its time is left out."""
+    (text,) = cache.rglob("entry.json")
+    files = {path.name: path.read_bytes() for path in text.parent.iterdir()}
+    entry = json.loads(files.pop("entry.json"))
+    del entry["seconds"], entry["sha256"]
+    return {**files, "entry.json": json.dumps(entry).encode()}
+
+
+def _in_shards(source: Sounds, cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Compute an entry in shards of one recording; return the recordings that were read."""
+    monkeypatch.setenv(shards.SIZE_VARIABLE, str(series.TILES))
+    read: list[str] = []
+    wave = source.wave
+
+    def counted(record: Record) -> tuple[FloatArray, int]:
+        read.append(record.id)
+        return wave(record)
+
+    monkeypatch.setattr(source, "wave", counted)
+    keys = [(record, 0.0, 5.0) for record in source.records()]
+    try:
+        series.recording_series(source, keys, backbones.card("mel_stats"), cache=cache)
+    finally:
+        monkeypatch.setattr(source, "wave", wave)
+        monkeypatch.delenv(shards.SIZE_VARIABLE)
+    return read
+
+
+@pytest.fixture
+def source() -> Sounds:
+    return Sounds({f"r{i}": click(noise(i, RATE * 3 + 7 * i), 1.0) for i in range(4)})
+
+
+def test_shards_of_series_give_the_entry_of_one_piece(
+    source: Sounds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [(record, 0.0, 5.0) for record in source.records()]
+    series.recording_series(source, keys, backbones.card("mel_stats"), cache=tmp_path / "one")
+    assert _in_shards(source, tmp_path / "many", monkeypatch) == list(source.waves)
+    assert _entry_files(tmp_path / "many") == _entry_files(tmp_path / "one")
+    assert not list(tmp_path.rglob(f"*{SHARDS}"))
+
+
+def test_a_stopped_series_goes_on_after_the_last_whole_shard(
+    source: Sounds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = tmp_path / "one"
+    keys = [(record, 0.0, 5.0) for record in source.records()]
+    series.recording_series(source, keys, backbones.card("mel_stats"), cache=one)
+    levelled = series.levelled
+    count = iter(range(2))
+
+    def stopped(values: FloatArray) -> FloatArray:
+        if next(count, None) is None:
+            raise KeyboardInterrupt
+        return levelled(values)
+
+    monkeypatch.setattr(series, "levelled", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        _in_shards(source, tmp_path / "many", monkeypatch)
+    monkeypatch.setattr(series, "levelled", levelled)
+    (folder,) = (tmp_path / "many").rglob(f"*{SHARDS}")
+    done = [path for path in folder.iterdir() if path.is_dir()]
+    assert len(done) == 2
+    # One of the two was damaged meanwhile: it is computed again, with the two that are missing.
+    damaged = done[0] / "series1.bin"
+    damaged.write_bytes(b"x" + damaged.read_bytes()[1:])
+    with pytest.warns(EtabWarning, match="damaged"):
+        read = _in_shards(source, tmp_path / "many", monkeypatch)
+    assert len(read) == 3
+    assert _entry_files(tmp_path / "many") == _entry_files(one)
+
+
+def test_shards_with_other_layers_are_refused(tmp_path: Path) -> None:
+    for name, layers in (("a", ["beat"]), ("b", ["beat", "more"])):
+        (tmp_path / name).mkdir()
+        entry = {"series": [[layer, "<f4", 1] for layer in layers], "lengths": []}
+        (tmp_path / name / "entry.json").write_text(json.dumps(entry))
+    with pytest.raises(CorruptFileError, match="other layers in b than in a"):
+        join_series([tmp_path / "a", tmp_path / "b"], tmp_path)
 
 
 def test_what_has_no_time_is_refused() -> None:

@@ -162,4 +162,25 @@ FAULTS = [
         "if features.maps:\n        return dict(series=features.maps[0])\n    if features.sequences:",
         ("tests/heads/test_states_unet.py::test_a_series_is_a_field_and_no_map",),
     ),
+    _fault(
+        "a stopped series begins again",
+        "etab/features/recordings.py",
+        "        shards=None if is_constant else shards,\n",
+        "        shards=None,\n",
+        "test_a_stopped_series_goes_on_after_the_last_whole_shard",
+    ),
+    _fault(
+        "damaged shards of a series are joined",
+        "etab/features/shards.py",
+        "if entry_damage(self._shard(*rows))]",
+        "if False]",
+        "test_a_stopped_series_goes_on_after_the_last_whole_shard",
+    ),
+    _fault(
+        "shards of a series are joined whatever their layers",
+        "etab/features/series_files.py",
+        '        if entry["series"] != series:\n',
+        "        if False:\n",
+        "test_shards_with_other_layers_are_refused",
+    ),
 ]

@@ -30,7 +30,7 @@ from etab.errors import (
 from etab.features.layout import in_c_order, npy_header, write_pooled
 from etab.features.lazy import StoredMap
 from etab.features.overlap import OneBehind
-from etab.storage.claims import remove_abandoned
+from etab.storage.claims import file_system_time, remove_abandoned
 from etab.storage.litter import remove_temporary_files
 from etab.storage.memory import Spill
 from etab.types import Array, Features, IntArray
@@ -430,8 +430,9 @@ def remove_litter(cache: Path, *, older_than: float = 86400.0) -> list[Path]:
     for part in sorted(parts):
         target = part.name.split(".")[0]
         is_at_work = part.with_name(f"{target}.claim").exists()
-        with contextlib.suppress(FileNotFoundError):
-            is_young = time.time() - part.stat().st_mtime < older_than
+        with contextlib.suppress(OSError):  # the folder is read-only, or it was removed just now
+            age = file_system_time(part.parent) - part.stat().st_mtime_ns
+            is_young = age < older_than * 1e9
             if not is_at_work and not is_young:
                 shutil.rmtree(part, ignore_errors=True)
                 removed.append(part)

@@ -327,12 +327,22 @@ def _is_silent(path: Path) -> bool:
         touched = path.stat().st_mtime_ns
     except OSError:
         return False
-    age = (_now(path.parent) - touched) / 1e9
+    age = (file_system_time(path.parent) - touched) / 1e9
     return not -STALE < age < STALE
 
 
-def _now(folder: Path) -> int:
-    """The time in ns by the clock of the file system of a folder."""
+def file_system_time(folder: Path) -> int:
+    """Read the clock of the file system of a folder, which may differ from that of this machine.
+
+    Args:
+        folder: The folder, in which a file is made and deleted.
+
+    Returns:
+        The time in ns.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
     probe = folder / f".{secrets.token_hex(8)}.clock"
     try:
         probe.touch()
@@ -363,7 +373,7 @@ def _remove(path: Path, seen: str) -> bool:
         os.close(os.open(guard, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
     except FileExistsError:
         with contextlib.suppress(FileNotFoundError):  # the other process is done with it
-            if (_now(path.parent) - guard.stat().st_mtime_ns) / 1e9 > STALE:
+            if (file_system_time(path.parent) - guard.stat().st_mtime_ns) / 1e9 > STALE:
                 guard.unlink()  # the process ended between two lines
         return False
     try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import time
 from pathlib import Path
+
+from etab.storage.claims import file_system_time
 
 # The names that write_atomically, require_writable and claims give to their temporary files.
 _NAMES = re.compile(
@@ -21,8 +22,8 @@ def remove_temporary_files(folder: Path, *, older_than: float = 86400.0) -> list
 
     Args:
         folder: Folder of results or of cached features; an absent one holds nothing.
-        older_than: Age in s from which a temporary file is removed. It protects the files of
-            living processes.
+        older_than: Age in s, by the clock of the file system, from which a temporary file is
+            removed. It protects the files of living processes.
 
     Returns:
         The files that were removed.
@@ -33,12 +34,21 @@ def remove_temporary_files(folder: Path, *, older_than: float = 86400.0) -> list
     """
     removed: list[Path] = []
     for parent, _, names in os.walk(folder):
-        for name in names:
-            path = Path(parent) / name
-            if not _NAMES.fullmatch(name):
-                continue
-            with contextlib.suppress(OSError):  # its process removed it just now
-                if time.time() - path.lstat().st_mtime >= older_than:
-                    path.unlink()
-                    removed.append(path)
+        temporary = [Path(parent) / name for name in names if _NAMES.fullmatch(name)]
+        if not temporary:
+            continue
+        with contextlib.suppress(OSError):  # the folder is read-only, or was deleted just now
+            now = file_system_time(Path(parent))
+            removed += _removed(temporary, now - int(older_than * 1e9))
+    return removed
+
+
+def _removed(paths: list[Path], before: int) -> list[Path]:
+    """Remove the files that were last written before a time in ns."""
+    removed: list[Path] = []
+    for path in paths:
+        with contextlib.suppress(OSError):  # its process removed it just now
+            if path.lstat().st_mtime_ns <= before:
+                path.unlink()
+                removed.append(path)
     return removed

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -308,3 +310,45 @@ def test_a_size_that_is_no_number_is_refused(text: str, monkeypatch: pytest.Monk
     monkeypatch.setenv(shards.SIZE_VARIABLE, text)
     with pytest.raises(UnsupportedOptionError, match="number of frames of a shard"):
         shards.shard_edges([4], 4)
+
+
+@pytest.fixture
+def read_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Refuses, from its call on, every file and folder that is made below a folder."""
+
+    def refuse_below(folder: Path) -> None:
+        def refused(call: Any) -> Any:
+            def checked(path: Any, *rest: Any, **more: Any) -> Any:
+                writes = call is mkdir or (rest and rest[0] & os.O_CREAT)
+                if writes and str(path).startswith(str(folder)):
+                    raise OSError(errno.EROFS, "Read-only file system")
+                return call(path, *rest, **more)
+
+            return checked
+
+        mkdir = os.mkdir
+        monkeypatch.setattr(os, "open", refused(os.open))
+        monkeypatch.setattr(os, "mkdir", refused(mkdir))
+
+    return refuse_below
+
+
+def test_a_read_only_cache_is_read(tmp_path: Path, read_only: Callable[[Path], None]) -> None:
+    first = _get(tmp_path, Work())
+    read_only(tmp_path)
+    again = _get(tmp_path, Work())
+    assert again.from_cache
+    assert all(
+        np.array_equal(first.features.pooled[k], v) for k, v in again.features.pooled.items()
+    )
+
+
+@pytest.mark.parametrize("size", [16, 64], ids=["in shards", "in one piece"])
+def test_a_read_only_cache_is_named_before_anything_is_computed(
+    size: int, tmp_path: Path, read_only: Callable[[Path], None]
+) -> None:
+    work = Work()
+    read_only(tmp_path)
+    with pytest.raises(StorageError, match=r"Read-only file system.*name another"):
+        _get(tmp_path, work, size=size)
+    assert work.rows == []

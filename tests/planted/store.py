@@ -293,4 +293,32 @@ FAULTS = [
         "    pass",
         ("tests/features/test_store.py",),
     ),
+    Fault(
+        "litter is as old as the clock of the machine says",
+        "etab/storage/litter.py",
+        "            now = file_system_time(Path(parent))\n",
+        "            import time\n\n            now = time.time() * 1e9\n",
+        ("tests/storage/test_litter.py::test_a_clock_that_is_days_ahead_removes_nothing_young",),
+    ),
+    Fault(
+        "a small cell is reported before it is saved",
+        "etab/runs/saver.py",
+        "        return [future.result() for future in waiting]\n",
+        "        return []\n",
+        ("tests/runs/test_saver.py::test_every_cell_is_saved_before_it_is_reported",),
+    ),
+    Fault(
+        "a long cell waits for the next one",
+        "etab/runs/saver.py",
+        "        if seconds > SMALL:\n",
+        "        if False:\n",
+        ("tests/runs/test_saver.py::test_a_long_cell_is_saved_at_once",),
+    ),
+    Fault(
+        "the claim of a cell is released before the cell is saved",
+        "etab/runs/execute.py",
+        "            with claim_and_log:\n",
+        "            claim_and_log.close()\n            with claim_and_log:\n",
+        ("tests/runs/test_saver.py::test_a_cell_is_claimed_until_it_is_saved",),
+    ),
 ]

@@ -12,7 +12,7 @@ import pytest
 from etab.errors import StorageError
 from etab.results import Result
 from etab.runs import saver
-from etab.runs.execute import CLAIMS, execute
+from etab.runs.execute import CLAIMS, claim_path, execute
 from etab.runs.run import Run, Settings, plan
 from etab.runs.run_log import read_lines
 from etab.runs.saver import Saver
@@ -90,3 +90,20 @@ def test_a_run_that_is_stopped_saves_the_cell_that_it_has_finished(
     cells.close()
     assert len(list(settings.results.rglob("*.json"))) == 2
     assert not list((settings.results / CLAIMS).glob("*"))
+
+
+def test_a_cell_is_claimed_until_it_is_saved(
+    settings: Settings, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saver, "SMALL", 60.0)
+    save = Result.save
+    is_claimed: list[bool] = []
+
+    def noted(self: Result, *args: Any, **options: Any) -> Path:
+        run = next(run for run in runs if run.protocol_name == self.protocol)
+        is_claimed.append(claim_path(run, settings).exists())
+        return save(self, *args, **options)
+
+    monkeypatch.setattr(Result, "save", noted)
+    assert len(list(execute(runs, settings))) == 3
+    assert is_claimed == [True] * 3

@@ -265,7 +265,9 @@ class UnfinishedEntry:
         self.remove()
         return entry
 
-    def _joined(self, join: Callable[[Sequence[Path], Path], dict[str, Any]]) -> Any:
+    def _joined(
+        self, join: Callable[[Sequence[Path], Path], dict[str, Any]]
+    ) -> dict[str, Any] | None:
         """Join all shards and put the files in the place of the entry.
 
         Returns: The facts in ``entry.json``; None, with a warning, where a shard is damaged.

@@ -233,7 +233,7 @@ def test_features_that_change_their_names_are_refused(tmp_path: Path) -> None:
 
     def prepare(backbone: Any) -> Any:
         def embed(folder: Path | None, first: int, last: int) -> Batches:
-            collected = real(backbone)(folder, first, last)
+            collected: Batches = real(backbone)(folder, first, last)
             if first:
                 collected.pooled = {"other/mean": next(iter(collected.pooled.values()))}
             return collected

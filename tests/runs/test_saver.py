@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -36,8 +37,9 @@ def runs() -> list[Run]:
 @pytest.mark.parametrize(("seconds", "is_at_once"), [(0.1, False), (5.0, True)])
 def test_a_long_cell_is_saved_at_once(seconds: float, is_at_once: bool) -> None:
     with Saver() as one:
-        saved = one.save(seconds, threading.current_thread)  # type: ignore[arg-type]
-        later = one.finished()
+        # The thread that saves a cell stands for the cell.
+        saved: list[Any] = list(one.save(seconds, threading.current_thread))  # type: ignore[arg-type]
+        later: list[Any] = list(one.finished())
     assert bool(saved) == is_at_once
     assert [thread is threading.current_thread() for thread in [*saved, *later]] == [is_at_once]
 
@@ -85,9 +87,8 @@ def test_a_run_that_is_stopped_saves_the_cell_that_it_has_finished(
     settings: Settings, runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(saver, "SMALL", 60.0)
-    cells = execute(runs, settings)
-    next(cells)
-    cells.close()
+    with closing(cast(Generator[Result, None, None], execute(runs, settings))) as cells:
+        next(cells)
     assert len(list(settings.results.rglob("*.json"))) == 2
     assert not list((settings.results / CLAIMS).glob("*"))
 

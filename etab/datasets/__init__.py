@@ -22,6 +22,7 @@ from etab.datasets.echonet import EchoNetSource
 from etab.datasets.echorisk import EchoRiskSource
 from etab.datasets.integrity.canonical import missing_note, verify_split
 from etab.datasets.lvh import LvhSource
+from etab.datasets.mimic_echo import MimicEchoSource
 from etab.datasets.paths import dataset_folder
 from etab.datasets.pediatric import PediatricSource
 from etab.datasets.tmed import Tmed1Source, TmedSource
@@ -47,6 +48,7 @@ __all__ = [
     "EchoNetSource",
     "EchoRiskSource",
     "LvhSource",
+    "MimicEchoSource",
     "PediatricSource",
     "SoundSource",
     "Source",

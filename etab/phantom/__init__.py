@@ -28,7 +28,7 @@ NAMES = (
     "bmdhs",
     "ted",
 )
-BY_NAME = ("circor_hf", "echorisk")
+BY_NAME = ("circor_hf", "echorisk", "mimic_echo")
 """Trees that need an extra (``parquet``, ``dicom``): they are written only if they are named."""
 
 _DEFAULT = ("camus", "echonet")
@@ -109,6 +109,7 @@ def _writers(
     from etab.phantom.circor_tree import write_circor
     from etab.phantom.echorisk import write_echorisk
     from etab.phantom.lvh import write_lvh
+    from etab.phantom.mimic_echo import write_mimic_echo
     from etab.phantom.pediatric import write_pediatric
     from etab.phantom.sound_parquet import write_circor_parquet
     from etab.phantom.ted import write_ted
@@ -130,6 +131,7 @@ def _writers(
         "ted": lambda tree: write_ted(tree, patients, seed, size),
         "circor_hf": lambda tree: write_circor_parquet(_emptied(tree), people, seed),
         "echorisk": lambda tree: write_echorisk(_emptied(tree), patients, seed),
+        "mimic_echo": lambda tree: write_mimic_echo(_emptied(tree), patients, seed),
     }
 
 

@@ -1,4 +1,4 @@
-"""The tasks on releases that hold whole examinations: EchoRisk.
+"""The tasks on releases that hold whole examinations: EchoRisk and MIMIC-IV-ECHO.
 
 Their version is 0: nothing has been measured on the data yet, and they are in no suite.
 """
@@ -17,6 +17,7 @@ _ACCEPTED = (
     "error from which management may change, and accepted variability of measurements: metrics "
     "specification of EchoRisk, task 1; version 0, not measured: the data are not at hand"
 )
+_MEAN = "the mean of the truth, by the definition of R2"
 _CHANCE = Anchors(0.5, 1.0, f"{CHANCE}; version 0", PERFECT)
 
 
@@ -62,6 +63,46 @@ def _echorisk() -> Iterable[Task]:
     yield _of_exam("d4-AX-R", "cardiotoxicity, from the first examination", "cardiotoxicity")
 
 
+def _mimic_echo() -> Iterable[Task]:
+    """Build the tasks on MIMIC-IV-ECHO: the part of a subject is decided by a digest."""
+    yield Task(
+        code="c2-AL-M",
+        title="A2C, A3C, A4C, PLAX, PSAX or other, as ECHOVIEW predicts",
+        dataset="mimic_echo",
+        target="view",
+        views=("A2C", "A3C", "A4C", "PLAX", "PSAX", "other"),
+        kind=Kind.CLASSES,
+        metric="balanced_accuracy",
+        metric_2022="auroc",
+        head=POOLED_HEAD,
+        inputs="answer",
+        anchors=Anchors(1 / 6, 1.0, f"{CHANCE}; version 0", PERFECT),
+        version=0,
+    )
+    for index, target, unit, words in (
+        (0, "EF", "study", "ejection fraction of a study, A4C"),
+        (9, "EF_A4C", "recording", "single-plane ejection fraction, A4C"),
+    ):
+        yield Task(
+            code=f"b{index}-A4-M",
+            title=words,
+            dataset="mimic_echo",
+            target=target,
+            views=("A4C",),
+            kind=Kind.VALUE,
+            metric="r2",
+            metric_2022="r2",
+            head=POOLED_HEAD,
+            inputs="clip",
+            anchors=Anchors(0.0, 1.0, f"{_MEAN}; version 0", PERFECT),
+            version=0,
+            unit=unit,
+            aggregate="mean",
+            clip=_CLIP,
+        )
+
+
 def exam_tasks() -> Iterable[Task]:
-    """Build the tasks on EchoRisk (b0, d3, d4)."""
+    """Build the tasks on EchoRisk (b0, d3, d4) and on MIMIC-IV-ECHO (b0, b9, c2)."""
     yield from _echorisk()
+    yield from _mimic_echo()

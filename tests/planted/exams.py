@@ -1,4 +1,4 @@
-"""Faults of EchoRisk: its source, its tasks and its scores."""
+"""Faults of EchoRisk (source, tasks, scores) and of MIMIC-IV-ECHO."""
 
 from tests.faults import Fault
 
@@ -6,10 +6,16 @@ RISK = "etab/datasets/echorisk.py"
 OBJECTS = "etab/datasets/objects.py"
 SCORES = "etab/metrics/echorisk.py"
 ENTRIES = "etab/challenges/echorisk.py"
+MIMIC = "etab/datasets/mimic_echo.py"
+TABLES = "etab/datasets/mimic_tables.py"
 
 
 def _risk(test: str) -> tuple[str, ...]:
     return (f"tests/datasets/test_echorisk.py::{test}",)
+
+
+def _mimic(test: str) -> tuple[str, ...]:
+    return (f"tests/datasets/test_mimic_echo.py::{test}",)
 
 
 def _scored(test: str) -> tuple[str, ...]:
@@ -114,5 +120,61 @@ FAULTS = [
         "is_right = value is not None and 0 <= value <= task.highest",
         "is_right = value is not None",
         _scored("test_entries_that_are_refused"),
+    ),
+    Fault(
+        "a study that lacks files is read",
+        MIMIC,
+        "            for path in absent:\n",
+        "            for path in ():\n",
+        _mimic("test_studies_are_there_whole_or_not_at_all"),
+    ),
+    Fault(
+        "a part of the release is refused",
+        MIMIC,
+        "            if len(absent) == len(items):\n",
+        "            if False:\n",
+        _mimic("test_what_the_tables_say"),
+    ),
+    Fault(
+        "subjects are split by their order",
+        MIMIC,
+        'f"{_SALT} {subject}"',
+        'f"{subject}"',
+        _mimic("test_the_parts_are_those_of_the_rule"),
+    ),
+    Fault(
+        "Doppler is a picture of its view",
+        MIMIC,
+        '    if not words or any("doppler" in part for part in words):\n',
+        "    if not words:\n",
+        ("tests/test_examples.py", "-k", "mimic_echo"),
+    ),
+    Fault(
+        "two subjects share a study",
+        TABLES,
+        "        if subject_of_study.setdefault(study, subject) != subject:\n",
+        "        if False:\n",
+        _mimic("test_a_study_of_two_subjects_is_named"),
+    ),
+    Fault(
+        "results that contradict each other count",
+        TABLES,
+        "        if len(numbers) > 1:\n",
+        "        if False:\n",
+        _mimic("test_what_the_tables_say"),
+    ),
+    Fault(
+        "an ejection fraction of another patient is taken",
+        TABLES,
+        "        if subject != patient:\n",
+        "        if False:\n",
+        _mimic("test_a_faulty_table_is_named"),
+    ),
+    Fault(
+        "another measurement is the ejection fraction",
+        TABLES,
+        ' or row["measurement"].lower() != _EJECTION',
+        "",
+        _mimic("test_what_the_tables_say"),
     ),
 ]

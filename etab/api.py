@@ -140,7 +140,8 @@ def evaluate(
             computed. None saves in a temporary folder.
         cache: Folder to keep features in; None keeps none.
         device: Any device of torch: "cpu", "cuda", "cuda:1", ...
-        precision: "auto", "fp32" or "bf16". "auto" is bf16 where the hardware computes it.
+        precision: "auto", "fastest" or one of ``etab.precisions.NAMED``. "auto" is bf16 where
+            the hardware computes it.
         seed: Seed of folds, heads and resamples, 0 or more.
         aggregate: Another rule to combine the rows of a recording or patient; None for the rule
             of each task.

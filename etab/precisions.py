@@ -32,6 +32,10 @@ NAMED = (
 AUTO = "auto"
 """Stands for bf16 where the hardware computes in it, else fp32."""
 
+FASTEST = "fastest"
+"""Stands for the precision that a backbone is fastest in, of those whose features agree with fp32,
+as ``etab.features.calibration`` measures it."""
+
 
 def parts(precision: str) -> tuple[str, str]:
     """Divide the name of a precision.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +9,14 @@ from typing import Annotated
 import typer
 
 from etab.cli.words import say
+from etab.storage.user_cache import user_cache
 
 _UNITS = ("bytes", "KB", "MB", "GB", "TB")
 
 
 def default_cache() -> Path:
     """The folder for cached features: ETAB_CACHE, or ``~/.cache/etab``."""
-    return Path(os.environ.get("ETAB_CACHE") or Path.home() / ".cache" / "etab")
+    return user_cache()
 
 
 def size_words(size: int) -> str:

@@ -48,7 +48,8 @@ class SystemFinding:
     """One line of the report.
 
     Attributes:
-        topic: What it is about: installed, extra, device, data, weights, backbone or cache.
+        topic: What it is about: installed, extra, device, data, weights, backbone, calibration or
+            cache.
         name: The package, dataset, backbone or device.
         ok: Whether it can be used; None for plain information.
         detail: What was found, in words.
@@ -165,6 +166,21 @@ def _cache() -> SystemFinding:
     return SystemFinding("cache", "features", None, f"{size_words(size)} in {folder}", step)
 
 
+def _calibrations() -> list[SystemFinding]:
+    """What was measured for --precision fastest on this machine."""
+    from etab.features.calibration import stored_calibrations
+
+    findings = []
+    for stored in stored_calibrations():
+        gain = stored.seconds["fp32"] / stored.seconds[stored.precision]
+        detail = (
+            f"{stored.precision} on {stored.device}, {gain:.1f} times fp32, features differ by "
+            f"{stored.differences[stored.precision]:.2g} (of {stored.machine})"
+        )
+        findings.append(SystemFinding("calibration", stored.backbone, None, detail))
+    return findings
+
+
 def examine() -> list[SystemFinding]:
     """Look at packages, device, data and weights. Nothing is downloaded or written.
 
@@ -179,5 +195,6 @@ def examine() -> list[SystemFinding]:
         *[_data(name) for name in datasets.SOURCES],
         *_all_weights([card.name for card in cards if card.learned and not card.twin]),
         *[SystemFinding("backbone", name, False, fault) for name, fault in faults.items()],
+        *_calibrations(),
         _cache(),
     ]

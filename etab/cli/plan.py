@@ -43,8 +43,8 @@ def plan_command(
     precision: Annotated[
         str,
         typer.Option(
-            help="Precision of the backbone: auto, fp32, bf16, or one of these with a backend "
-            "(fused, compile, openvino, onnx), as bf16-openvino."
+            help="Precision of the backbone: auto, fp32, bf16, one of these with a backend "
+            "(fused, compile, openvino, onnx), as bf16-openvino, or fastest, which is measured."
         ),
     ] = "auto",
     data: DataOption = None,

@@ -95,8 +95,8 @@ def run_command(
     precision: Annotated[
         str,
         typer.Option(
-            help="Precision of the backbone: auto, fp32, bf16, or one of these with a backend "
-            "(fused, compile, openvino, onnx), as bf16-openvino."
+            help="Precision of the backbone: auto, fp32, bf16, one of these with a backend "
+            "(fused, compile, openvino, onnx), as bf16-openvino, or fastest, which is measured."
         ),
     ] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and draws.")] = 0,

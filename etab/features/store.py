@@ -18,6 +18,7 @@ from typing import Any
 from etab.backbones.base import Backbone, BackboneCard
 from etab.backbones.identity import identity, is_of_package, nameless
 from etab.errors import EtabWarning, FeaturesLostError, StorageError, UnsupportedOptionError
+from etab.features.calibration import fastest
 from etab.features.entries import (
     Computed,
     Load,
@@ -28,13 +29,13 @@ from etab.features.entries import (
     write_entry,
 )
 from etab.features.shards import Shards, UnfinishedEntry
-from etab.precisions import AUTO, NAMED, parts, refuse_backend
+from etab.precisions import AUTO, FASTEST, NAMED, parts, refuse_backend
 from etab.storage.atomic import write_atomically
 from etab.storage.claims import claimed
 from etab.storage.releases import release_version
 from etab.types import Features, Record
 
-PRECISIONS = (AUTO, *NAMED)
+PRECISIONS = (AUTO, FASTEST, *NAMED)
 
 
 FrameKey = tuple[Record, int]
@@ -112,10 +113,13 @@ def has_bf16(device: str) -> bool:
 
 
 def resolve_precision(precision: str, card: BackboneCard, device: str) -> str:
-    """Resolve "auto": bf16 for a learned backbone on hardware that computes in bf16, else fp32.
+    """Resolve "auto" and "fastest" for a backbone on this machine.
+
+    "auto" is bf16 for a learned backbone on hardware that computes in bf16, else fp32. "fastest" is
+    measured (``etab.features.calibration``); for a network of clips it is "auto".
 
     Args:
-        precision: "auto", or one of ``etab.precisions.NAMED``.
+        precision: "auto", "fastest", or one of ``etab.precisions.NAMED``.
         card: The backbone. One that is not learned always computes in fp32.
         device: The device, as torch names it.
 
@@ -124,6 +128,7 @@ def resolve_precision(precision: str, card: BackboneCard, device: str) -> str:
 
     Raises:
         UnsupportedOptionError: The precision is unknown.
+        WeightsError: "fastest" cannot be measured, because the backbone cannot be loaded.
     """
     if precision not in PRECISIONS:
         raise UnsupportedOptionError(
@@ -131,11 +136,26 @@ def resolve_precision(precision: str, card: BackboneCard, device: str) -> str:
         )
     if not card.learned or card.source in ("callable", "vectors"):
         return "fp32"
-    if precision != AUTO:
+    if precision not in (AUTO, FASTEST):
         if card.clip is not None:
             refuse_backend(card.name, precision)
         return precision
+    if precision == FASTEST and card.clip is None:
+        return fastest(card, device, fast_precisions(device))
     return "bf16" if has_bf16(device) else "fp32"
+
+
+def fast_precisions(device: str) -> list[str]:
+    """List the precisions that may be the fastest, fp32 first, the simplest first.
+
+    Args:
+        device: The device, as torch names it.
+
+    Returns:
+        Those of ``etab.precisions.NAMED`` that the hardware computes in, without ``torch.compile``.
+    """
+    names = [name for name in NAMED if parts(name)[1] != "compile"]
+    return [name for name in names if parts(name)[0] == "fp32" or has_bf16(device)]
 
 
 def placed(backbone: Any, device: str, precision: str) -> Any:

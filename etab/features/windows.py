@@ -37,6 +37,7 @@ from etab.features.window_batches import (
     window_groups,
     window_settings,
 )
+from etab.precisions import AUTO, FASTEST
 from etab.tasks.base import Task
 from etab.tasks.rows import Rows
 from etab.types import Array, Features, FloatArray, Kind, Record
@@ -60,7 +61,7 @@ def sound_precision(precision: str, card: BackboneCard, device: str) -> str:
     """
     if card.modality == "image":
         return resolve_precision(precision, card, device)
-    if precision not in ("auto", "fp32"):
+    if precision not in (AUTO, FASTEST, "fp32"):
         raise UnsupportedOptionError(
             f"precision={precision!r}: {card.name} reads a waveform; possible: auto, fp32."
         )

@@ -16,7 +16,7 @@ from etab.echo.surface import mask_from_scores
 from etab.errors import SplitError, UndefinedError, UnsupportedOptionError
 from etab.finetuning.plan import THRESHOLDS, Tuning
 from etab.heads.base import FoldFit
-from etab.precisions import FORMATS
+from etab.precisions import FASTEST, FORMATS
 from etab.results import Result
 from etab.runs import cell as runs
 from etab.runs import leaks, thresholds
@@ -70,7 +70,9 @@ def precision_of_tuning(tuning: Tuning, settings: Settings) -> str:
     Raises:
         UnsupportedOptionError: The precision has a backend; none of them trains.
     """
-    precision = runs.precision_of_run(tuning.cells[0], settings)
+    precision = settings.precision
+    if precision != FASTEST:
+        precision = runs.precision_of_run(tuning.cells[0], settings)
     if precision not in FORMATS:
         raise UnsupportedOptionError(
             f"--precision {precision}: a backbone is trained by plain torch. Take one of: "

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 
+from etab.storage.machine import processor
+
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "opencv-python-headless", "nibabel")
 
 
@@ -33,16 +35,6 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "absent"
-
-
-def processor() -> str:
-    """Name the processor by its model, or by its architecture where the system does not tell."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 @lru_cache(maxsize=1)

@@ -81,7 +81,7 @@ class Settings:
         results: Folder of the result files.
         cache: Folder of stored features; None stores none.
         device: Any device of torch: "cpu", "cuda", "cuda:1", ...
-        precision: "auto", "fp32" or "bf16".
+        precision: "auto", "fastest" or one of ``etab.precisions.NAMED``.
         batch_size: Frames in memory at once; None for a number that fits the device.
         skip_bad: Leave out recordings that cannot be read, instead of raising an error.
         tasks: Codes of the tasks that are run together. They alone decide which files are needed.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from etab.errors import UnsupportedOptionError
+from etab.precisions import AUTO, FASTEST
 from etab.results import Result
 from etab.runs.data import Data
 from etab.runs.execute import claim_path, finished
@@ -117,12 +118,13 @@ def require_same_precision(settings: Settings, executor: str) -> None:
         executor: Name of the executor, for the message.
 
     Raises:
-        UnsupportedOptionError: If the precision is "auto".
+        UnsupportedOptionError: If the precision is "auto" or "fastest".
     """
-    if settings.precision == "auto":
+    if settings.precision in (AUTO, FASTEST):
         raise UnsupportedOptionError(
-            f"--executor {executor} needs --precision fp32 or --precision bf16: with auto, each "
-            "machine would choose the precision that suits its processor or GPU."
+            f"--executor {executor} needs --precision fp32 or --precision bf16: with "
+            f"{settings.precision}, each machine would choose the precision that suits its "
+            "processor or GPU."
         )
 
 

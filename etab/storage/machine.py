@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +101,16 @@ def available_memory(meminfo: Path = _MEMINFO) -> float:
     if "MemAvailable:" not in words:
         return math.inf
     return 1024.0 * int(words[words.index("MemAvailable:") + 1])
+
+
+def processor() -> str:
+    """Name the processor by its model, or by its architecture where the system does not tell."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def limit_threads() -> None:

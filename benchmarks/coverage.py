@@ -131,13 +131,11 @@ people, so that the Monte-Carlo error of coverage is near that of as many replic
 * *These probes*: the fitted probes on new people. The interval is the value ± t times the jackknife standard error. Under
   cross-validation the test people of one fold train the probes of the others, which no interval over patients knows: it
   covers less than it says, the more so the fewer people there are.
-* *This encoder*: the mean over new training people too, by the corrected variance of Nadeau and Bengio.
+* *This encoder*: the mean over new training people too (docs/methods.md).
 * *Pairs*: share of pairs of equal backbones with p below 0.05. *Any*: share of boards of twelve equal backbones on which any
   pair is told apart after Holm; wanted is at most 5 %, and 6 % is accepted. "As probes" is what a board would claim if it took
   the fitted probes for the encoders.
-* No fold of an official split measures the noise of training. Its interval adds half of n_test/n_train for it
-  (docs/methods.md), which is more than there is in this world: with 1,276 test people and 450 training people it is wider
-  than it need be.
+* More replicates, with ridge regressions in closed form: [coverage_ridge.md](coverage_ridge.md).
 * Folds here are not stratified by class, which makes AUROC harder than it is under `cv5x5`.
 """
 

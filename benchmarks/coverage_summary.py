@@ -6,7 +6,7 @@ functions that a board uses (``etab.metrics.inference``, ``etab.leaderboard.pair
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,19 +164,25 @@ def _summary(
     return Summary(**{name: np.stack(arrays) for name, arrays in parts.items()})
 
 
-def summary_of(setting: Setting, seed: int, folder: Path | None) -> Summary:
+def summary_of(
+    setting: Setting,
+    seed: int,
+    folder: Path | None,
+    make: Callable[[Setting, int], Replicate] = refit,
+) -> Summary:
     """Make one replicate and its summary, or read what ``folder`` already holds of it.
 
     Args:
         setting: The setting.
         seed: Seed of the replicate.
         folder: Where replicates and summaries are kept; None keeps none.
+        make: What draws and fits a replicate.
 
     Returns:
         The summary.
     """
     if folder is None:
-        return summarised(setting, refit(setting, seed))
+        return summarised(setting, make(setting, seed))
     kept = folder / setting.name / f"{seed:05d}.npz"
     path = folder / setting.name / f"summary{seed:05d}.npz"
     if path.exists():
@@ -184,7 +190,7 @@ def summary_of(setting: Setting, seed: int, folder: Path | None) -> Summary:
     if kept.exists():
         replicate = Replicate.load(kept)
     else:
-        replicate = refit(setting, seed)
+        replicate = make(setting, seed)
         replicate.save(kept)
     summary = summarised(setting, replicate)
     summary.save(path)

@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.versus benchmarks/results`` prints, for each task, the best pretrained backbone minus pixel_pca, and
 each pretrained backbone minus its random twin (Holm-corrected over the twins of a task). p is given for these probes on new
-patients, and for the encoders, with new training patients too (Nadeau-Bengio). Differences are in the metric's own unit,
+patients, and for the encoders, with new training patients too. Differences are in the metric's own unit,
 signed so that positive means better.
 """
 

@@ -136,9 +136,8 @@ def _how_to_read(suite: Suite, draws: int) -> list[str]:
         "metrics (Jaccard, AUROC, R2 not below 0).",
         "Two 95 % intervals. These probes on new patients: "
         f"{draws} resamples of test patients, shared by all tasks and backbones. This encoder, "
-        "with new training patients too: Nadeau-Bengio corrected variance, Student's t. With one "
-        "split only, half of n_test/n_train stands for the draw of the training patients, which is "
-        "not measured then.",
+        "with new training patients too: the variance over patients within one division of the "
+        "folds, plus a measured share of it for the draw of the training patients, Student's t.",
         "Ranks, and P(row above column), compare encoders. Backbones that cannot be told apart "
         "(paired difference, Holm, 5 %) share ranks. The family of tests is all pairs of ranked "
         "entries, one entry for each digest of weights.",

@@ -36,8 +36,12 @@ class PairedTest:
     high: float
 
 
-TRAINING_OF_ONE_SPLIT = 0.5
-"""Part of n_test/n_train that a single split adds for its training draw; see docs/methods.md."""
+TRAINING_OF_VALUE = 0.05
+"""How much a training patient moves a value, as a share of what a test patient moves it by."""
+TRAINING_OF_DIFFERENCE = 0.3
+"""The same of the difference of two backbones, whose noise of test patients partly cancels."""
+FOLDS_OF_ONE_DIVISION = 0.15
+"""What the draw of the folds adds to both shares where the patients are divided only once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +61,30 @@ class FoldDesign:
     test_share: float
     alike: bool = True
 
-    @property
-    def correction(self) -> float:
-        """The factor of Nadeau and Bengio on the variance of one fit: 1/fits + test share.
+    def training_factor(self, share: float) -> float:
+        """Compute what the draw of the training patients multiplies a variance over patients by.
 
-        A single split has no folds whose test patients train other fits, and its test patients are
-        sampled once: half of the test share stands for its training draw, which is more than was
-        measured.
+        Args:
+            share: ``TRAINING_OF_VALUE`` or ``TRAINING_OF_DIFFERENCE``: measured, see
+                ``docs/methods.md``.
+
+        Returns:
+            One plus the share of tested over training patients. Where databases are left out, a
+            training patient counts as much as a test patient (Nadeau and Bengio, Machine Learning
+            52, 2003): nothing is known of it.
 
         Example:
-            >>> FoldDesign(n_fold=5, repeats=5, test_share=0.25).correction
-            0.29
-            >>> FoldDesign(n_fold=1, repeats=1, test_share=0.25).correction
-            1.125
+            >>> FoldDesign(n_fold=5, repeats=5, test_share=0.25).training_factor(0.05)
+            1.0625
+            >>> FoldDesign(n_fold=1, repeats=1, test_share=0.25).training_factor(0.05)
+            1.0125
         """
-        if self.n_fold * self.repeats == 1:
-            return 1 + TRAINING_OF_ONE_SPLIT * self.test_share
-        return 1 / (self.n_fold * self.repeats) + self.test_share
+        if not self.alike:
+            share = 1.0
+        elif self.n_fold > 1 and self.repeats == 1:
+            share += FOLDS_OF_ONE_DIVISION
+        tested_over_training = self.n_fold * self.test_share
+        return 1 + share * tested_over_training
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +97,17 @@ class Precision:
     Attributes:
         people: (repeats, patients) by how much each patient moves the value of each repeat. The
             sum of the squares is the variance of that value over patients.
-        folds: (repeats, n_fold) value of each fold; NaN where the metric does not exist there.
         design: How patients were divided.
         patients: Number of patients who have rows.
 
     Example:
         >>> people = np.array([[0.3, -0.3, 0.1, -0.1]])
-        >>> folds = np.array([[0.5, 0.7]])
-        >>> one = Precision(people, folds, FoldDesign(n_fold=2, repeats=1, test_share=1.0), 4)
+        >>> one = Precision(people, FoldDesign(n_fold=1, repeats=1, test_share=1.0), 4)
         >>> round(one.patient_variance, 3), round(one.encoder_variance, 3)
-        (0.2, 0.6)
+        (0.2, 0.21)
     """
 
     people: FloatArray
-    folds: FloatArray
     design: FoldDesign
     patients: int
 
@@ -112,49 +120,34 @@ class Precision:
     def encoder_variance(self) -> float:
         """Variance over test patients and over draws of the training patients.
 
-        Nadeau and Bengio (Machine Learning 52, 2003) give the variance of the mean of J fits as
-        s2 * (1/J + n_test/n_train), where s2 is the variance of the value of one fit (for a single
-        fit see ``FoldDesign.correction``). Two estimates
-        of s2 are at hand:
-
-        * between fits: the sample variance of the fold values within a repeat, averaged over
-          repeats (Bouckaert and Frank, PAKDD 2004, for repeated folds). It sees patients and
-          training draws, but has few degrees of freedom.
-        * from patients: n_fold times the variance over patients of the value of one repeat, since
-          the test patients of its folds are different people. It has nearly as many degrees of
-          freedom as there are patients, but sees no training draw.
-
-        The larger one is taken: they measure the same patients, so they are never added.
+        Each repeat of the folds predicts every patient after training on other patients. The
+        variance over patients is therefore taken within a repeat and averaged over repeats: what
+        one person's part varies by from repeat to repeat comes from the training draw, and the mean
+        over repeats would hide it. ``FoldDesign.training_factor`` adds what no repeat shows,
+        because the training sets of two repeats overlap and those of one split are the same.
         """
-        from_patients = float(np.square(_patient_vector(self)).sum())
-        between_fits = float(np.square(_fold_vector(self)).sum())
-        return self.design.correction * max(from_patients, between_fits)
+        factor = self.design.training_factor(TRAINING_OF_VALUE)
+        return factor * float(np.square(_patient_vector(self)).sum())
+
+    @property
+    def encoder_difference_variance(self) -> float:
+        """``encoder_variance`` of a difference of two backbones, which these arrays are then of.
+
+        Noise of test patients that both share cancels, noise of the training draw less so:
+        measured, its share is larger.
+        """
+        factor = self.design.training_factor(TRAINING_OF_DIFFERENCE)
+        return factor * float(np.square(_patient_vector(self)).sum())
 
     @property
     def degrees(self) -> float:
-        """Degrees of freedom of both variances: one less than there are patients."""
+        """Degrees of freedom of all variances: one less than there are patients."""
         return float(self.patients - 1)
 
 
 def _patient_vector(part: Precision) -> FloatArray:
-    """A vector whose squared length is the variance of one fit as patients make it vary."""
-    scale = math.sqrt(part.design.n_fold / part.design.repeats)
-    return np.asarray(scale * part.people.ravel())
-
-
-def _fold_vector(part: Precision) -> FloatArray:
-    """A vector whose squared length is the variance of the fold values within a repeat.
-
-    Empty where no repeat has two folds with a value, and where the folds are not alike.
-    """
-    vectors: list[FloatArray] = []
-    for values in part.folds:
-        defined = values[np.isfinite(values)]
-        if part.design.alike and len(defined) >= 2:
-            vectors.append((defined - defined.mean()) / math.sqrt(len(defined) - 1))
-    if not vectors:
-        return np.zeros(0)
-    return np.asarray(np.concatenate(vectors) / math.sqrt(len(vectors)))
+    """A vector whose squared length is the mean over repeats of the variance over patients."""
+    return np.asarray(part.people.ravel() / math.sqrt(len(part.people)))
 
 
 def precision_of(metric: str, rows: ScoredRows, order: Array, design: FoldDesign) -> Precision:
@@ -181,13 +174,9 @@ def precision_of(metric: str, rows: ScoredRows, order: Array, design: FoldDesign
     columns = positions(order, present)
     repeats = rows.of_repeats()
     people = np.zeros((len(repeats), len(order)))
-    folds = np.full((len(repeats), design.n_fold), np.nan)
     for r, of_repeat in enumerate(repeats):
-        part = rows.select(of_repeat)
-        people[r, columns] = _moved_by(metric, part, present)
-        for k, of_fold in enumerate(part.of_folds()):
-            folds[r, k] = _value(metric, part.select(of_fold))
-    return Precision(people, folds, design, len(present))
+        people[r, columns] = _moved_by(metric, rows.select(of_repeat), present)
+    return Precision(people, design, len(present))
 
 
 def _moved_by(metric: str, rows: ScoredRows, patients: Array) -> FloatArray:
@@ -209,10 +198,6 @@ def _moved_by(metric: str, rows: ScoredRows, patients: Array) -> FloatArray:
     return np.asarray((values.mean() - values) * math.sqrt((n - 1) / n))
 
 
-def _value(metric: str, rows: ScoredRows) -> float:
-    return METRICS[metric].prepared(rows, Units.single_rows(len(rows))).value()
-
-
 def combined(parts: Sequence[Precision], weights: Sequence[float]) -> Precision:
     """Precision of a weighted sum of values on the same patients.
 
@@ -226,21 +211,19 @@ def combined(parts: Sequence[Precision], weights: Sequence[float]) -> Precision:
 
     Example:
         >>> design = FoldDesign(n_fold=2, repeats=1, test_share=1.0)
-        >>> one = Precision(np.array([[0.5, -0.5]]), np.array([[1.0, 2.0]]), design, 2)
-        >>> combined([one, one], [1, -1]).encoder_variance
+        >>> one = Precision(np.array([[0.5, -0.5]]), design, 2)
+        >>> combined([one, one], [1, -1]).encoder_difference_variance
         0.0
     """
     people = np.zeros_like(parts[0].people)
-    folds = np.zeros_like(parts[0].folds)
     for weight, part in zip(weights, parts, strict=True):
         people = people + weight * part.people
-        folds = folds + weight * part.folds
     widest = max(parts, key=lambda part: part.design.test_share)
-    return Precision(people, folds, widest.design, min(part.patients for part in parts))
+    return Precision(people, widest.design, min(part.patients for part in parts))
 
 
 def paired_variances(parts: Sequence[Precision]) -> FloatArray:
-    """``encoder_variance`` of the difference of every pair of values.
+    """``encoder_difference_variance`` of every pair of values.
 
     Args:
         parts: n values on the same patients, with the same folds.
@@ -248,11 +231,8 @@ def paired_variances(parts: Sequence[Precision]) -> FloatArray:
     Returns:
         (n, n), 0 on the diagonal.
     """
-    by_patients = np.stack([_patient_vector(part) for part in parts])
-    by_folds = np.stack([_fold_vector(part) for part in parts])
-    from_patients = _squared_distances(by_patients)
-    between_fits = _squared_distances(by_folds)
-    return np.asarray(parts[0].design.correction * np.maximum(from_patients, between_fits))
+    factor = parts[0].design.training_factor(TRAINING_OF_DIFFERENCE)
+    return factor * _squared_distances(np.stack([_patient_vector(part) for part in parts]))
 
 
 def paired_patient_variances(parts: Sequence[Precision]) -> FloatArray:
@@ -371,7 +351,7 @@ def paired_test(
     )
     parts = [precision_of(metric, rows, order, division) for rows in (a, b)]
     between = combined(parts, [1, -1])
-    variance = between.patient_variance if design is None else between.encoder_variance
+    variance = between.encoder_difference_variance if design else between.patient_variance
     difference = METRICS[metric].value(a) - METRICS[metric].value(b)
     p = two_sided_p(np.array(difference), np.array(variance), between.degrees)
     half = float(half_widths(np.array(variance), between.degrees))

@@ -18,7 +18,7 @@ from etab.errors import UndefinedError
 from etab.leaderboard.board import Board
 from etab.leaderboard.noise import Group, Noise, task_noises
 from etab.leaderboard.pairs import ERROR
-from etab.metrics.inference import Precision
+from etab.metrics.inference import TRAINING_OF_DIFFERENCE, TRAINING_OF_VALUE, Precision
 from etab.site.packing import packed
 from etab.tasks.codes import parse_code
 from etab.tasks.menu import TASKS
@@ -174,7 +174,6 @@ def _group_facts(
     repeats, length = first.people.shape
     means = np.zeros((len(rows), len(codes), length))
     spreads = np.zeros((len(rows), len(codes), repeats * length))
-    folds = np.full((len(rows), len(codes), first.folds.size), np.nan)
     present = np.zeros((len(rows), len(codes)), dtype=bool)
     for i, backbone in enumerate(rows):
         for j, code in enumerate(codes):
@@ -185,46 +184,34 @@ def _group_facts(
             present[i, j] = True
             means[i, j] = part.people.mean(axis=0)
             spreads[i, j] = ((part.people - means[i, j]) / np.sqrt(repeats)).ravel()
-            folds[i, j] = _centred(part.folds).ravel()
     of_tasks = [_of_task(code, rows, noises) for code in codes]
     longest = max(means[present].shape[1], spreads[present].shape[1])
     return {
         "exact": most >= min(longest, int(present.sum())),
         "dataset": group[0],
         "tasks": list(codes),
-        "n_fold": first.design.n_fold,
-        "repeats": repeats,
-        "alike": first.design.alike,
-        "corrections": _corrections(codes, rows, noises),
+        "value_factors": _training_factors(codes, rows, noises, TRAINING_OF_VALUE),
+        "difference_factors": _training_factors(codes, rows, noises, TRAINING_OF_DIFFERENCE),
         "degrees": [min(noise.degrees for noise in of_task) for of_task in of_tasks],
         "present": present.astype(int).tolist(),
         "mean": _reduced_facts(means, present, most),
         "spread": _reduced_facts(spreads, present, most),
-        "folds": packed(folds),
     }
 
 
-def _corrections(
-    codes: Sequence[str], rows: Sequence[str], noises: Noises
+def _training_factors(
+    codes: Sequence[str], rows: Sequence[str], noises: Noises, share: float
 ) -> list[list[float | None]]:
-    """The factor on the variance of one fit, by backbone and task; None without a cell."""
-    corrections: list[list[float | None]] = []
+    """What the training draw multiplies a variance by, by backbone and task; None without a cell."""
+    factors: list[list[float | None]] = []
     for backbone in rows:
         of_backbone = noises[backbone]
         line: list[float | None] = []
         for code in codes:
             noise = of_backbone.get(code)
-            line.append(None if noise is None else _part(noise).design.correction)
-        corrections.append(line)
-    return corrections
-
-
-def _centred(folds: FloatArray) -> FloatArray:
-    """Fold values (repeats, folds) without the mean of their repeat, which no variance needs."""
-    defined = np.isfinite(folds)
-    counts = np.maximum(defined.sum(axis=1, keepdims=True), 1)
-    means = np.where(defined, folds, 0.0).sum(axis=1, keepdims=True) / counts
-    return np.asarray(folds - means)
+            line.append(None if noise is None else _part(noise).design.training_factor(share))
+        factors.append(line)
+    return factors
 
 
 def _reduced_facts(vectors: FloatArray, present: Array, most: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import coverage
+from benchmarks import coverage, coverage_ridge
 from benchmarks.coverage_refits import Setting, refit
 from benchmarks.coverage_summary import SCORES, Summary, rows_of, summarised, summary_of
 from benchmarks.coverage_world import (
@@ -122,3 +122,31 @@ def test_the_page_holds_every_setting(found: list[Summary]) -> None:
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert sum("ETAB score" in row for row in rows) == 1 + 3
     assert "Simulated: no patient is in it" in text
+
+
+@pytest.mark.slow
+def test_intervals_of_encoders_are_neither_too_narrow_nor_too_wide() -> None:
+    """Over many small cohorts, the squared error of a value is near the variance that is stated."""
+    setting = Setting("many", "cv", 60, 0, 3, coverage_ridge.TWO)
+    many = [
+        summarised(setting, coverage_ridge.ridge_replicate(setting, seed)) for seed in range(60)
+    ]
+    values = np.stack([summary.values for summary in many])
+    truth = np.stack([summary.fitted for summary in many]).mean(axis=(0, 2), keepdims=True)
+    half = np.stack([summary.encoder_half for summary in many])
+    for s, name in enumerate(SCORES):
+        error = np.square(values - truth)[:, s].mean()
+        stated = np.square(half[:, s] / 2).mean()
+        assert 0.55 < error / stated < 1.6, name
+
+
+def test_a_ridge_replicate_has_the_shape_of_one_with_the_heads() -> None:
+    setting = Setting("two", "official", 60, 20, 1, coverage_ridge.TWO)
+    ridge = coverage_ridge.ridge_replicate(setting, 0)
+    heads = refit(setting, 0)
+    for name in TASKS:
+        assert ridge.predictions[name].shape == heads.predictions[name].shape
+        assert np.array_equal(np.isnan(ridge.predictions[name]), np.isnan(heads.predictions[name]))
+    assert ridge.fitted == pytest.approx(heads.fitted, abs=4)
+    text = coverage_ridge.page({"of50r": [summarised(setting, ridge)]}, "the command")
+    assert text.count("ETAB score") == 1

@@ -10,24 +10,31 @@ PAIRS = "etab/leaderboard/pairs.py"
 
 FAULTS = [
     Fault(
-        "the share of test patients is dropped from the variance",
+        "the training draw is dropped from the variance",
         MODULE,
-        "return 1 / (self.n_fold * self.repeats) + self.test_share",
-        "return 1 / (self.n_fold * self.repeats)",
-        INFERENCE,
-    ),
-    Fault(
-        "a single split adds nothing for its training draw",
-        MODULE,
-        "return 1 + TRAINING_OF_ONE_SPLIT * self.test_share",
+        "return 1 + share * tested_over_training",
         "return 1.0",
         INFERENCE,
     ),
     Fault(
         "a single split is taken for folds",
         MODULE,
-        "        if self.n_fold * self.repeats == 1:\n",
-        "        if False:\n",
+        "elif self.n_fold > 1 and self.repeats == 1:",
+        "elif self.repeats == 1:",
+        INFERENCE,
+    ),
+    Fault(
+        "one division of the patients is as good as five",
+        MODULE,
+        "elif self.n_fold > 1 and self.repeats == 1:",
+        "elif False:",
+        INFERENCE,
+    ),
+    Fault(
+        "a difference has the training share of a value",
+        MODULE,
+        "factor = parts[0].design.training_factor(TRAINING_OF_DIFFERENCE)",
+        "factor = parts[0].design.training_factor(TRAINING_OF_VALUE)",
         INFERENCE,
     ),
     Fault(
@@ -47,22 +54,16 @@ FAULTS = [
     Fault(
         "an encoder is judged by patients alone",
         MODULE,
-        "return self.design.correction * max(from_patients, between_fits)",
-        "return self.patient_variance",
+        "        factor = self.design.training_factor(TRAINING_OF_VALUE)\n"
+        "        return factor * float(np.square(_patient_vector(self)).sum())",
+        "        return self.patient_variance",
         INFERENCE,
     ),
     Fault(
-        "patients are counted twice",
+        "what changes from fit to fit is averaged away",
         MODULE,
-        "return self.design.correction * max(from_patients, between_fits)",
-        "return self.design.correction * (from_patients + between_fits)",
-        INFERENCE,
-    ),
-    Fault(
-        "folds are not looked at",
-        MODULE,
-        "max(from_patients, between_fits)",
-        "max(from_patients, 0.0)",
+        "return np.asarray(part.people.ravel() / math.sqrt(len(part.people)))",
+        "return np.asarray(part.people.mean(axis=0))",
         INFERENCE,
     ),
     Fault(
@@ -75,8 +76,8 @@ FAULTS = [
     Fault(
         "databases count as draws of one population",
         MODULE,
-        "if part.design.alike and len(defined) >= 2:",
-        "if len(defined) >= 2:",
+        "        if not self.alike:\n",
+        "        if False:\n",
         INFERENCE,
     ),
     Fault(
@@ -87,10 +88,10 @@ FAULTS = [
         INFERENCE,
     ),
     Fault(
-        "pairs are compared without their folds",
+        "pairs are compared without the training draw",
         MODULE,
-        "between_fits = _squared_distances(by_folds)",
-        "between_fits = 0 * from_patients",
+        "return factor * _squared_distances(np.stack([_patient_vector(part) for part in parts]))",
+        "return paired_patient_variances(parts)",
         INFERENCE,
     ),
     Fault(
@@ -157,8 +158,8 @@ FAULTS = [
     Fault(
         "an encoder with too little noise: heads refitted show it",
         MODULE,
-        "return 1 / (self.n_fold * self.repeats) + self.test_share",
-        "return 1 / (self.n_fold * self.repeats)",
+        "return np.asarray(part.people.ravel() / math.sqrt(len(part.people)))",
+        "return np.asarray(part.people.mean(axis=0) / 1.1)",
         COVERAGE,
     ),
     Fault(

@@ -51,10 +51,10 @@ FAULTS = [
         SITE,
     ),
     Fault(
-        "one correction for all tasks of a group",
+        "one factor for all tasks of a group",
         "etab/site/noise.py",
-        "line.append(None if noise is None else _part(noise).design.correction)",
-        "line.append(0.29)",
+        "line.append(None if noise is None else _part(noise).design.training_factor(share))",
+        "line.append(1.1)",
         SITE,
     ),
     Fault(
@@ -65,7 +65,7 @@ FAULTS = [
         SITE,
     ),
     Fault(
-        "the correction of a task without weight",
+        "the factor of a task without weight",
         "etab/site/assets/rank.js",
         "filter(t => weights[t] > 0)",
         "filter(t => weights[t] >= 0)",

@@ -35,7 +35,7 @@ COPY = "strong_again"
 PEEKED = "peeked"
 # A published division: the number of training patients is that of the record.
 PROTOCOL = "official"
-# Training patients of a0: fewer than of the other tasks, so that its correction is another one.
+# Training patients of a0: fewer than of the other tasks, so that its factor is another one.
 FEW = 48
 
 

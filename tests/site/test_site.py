@@ -99,7 +99,6 @@ def test_the_packed_noise_gives_the_intervals_of_the_board(site_board: Board) ->
     facts = noise_facts(site_board)
     for group in facts["groups"]:
         parts = {name: unpacked(group[name]["coordinates"]) for name in ("mean", "spread")}
-        folds = unpacked(group["folds"])
         for i, backbone in enumerate(facts["rows"]):
             for j, code in enumerate(group["tasks"]):
                 if backbone not in site_board.noises:
@@ -107,9 +106,8 @@ def test_the_packed_noise_gives_the_intervals_of_the_board(site_board: Board) ->
                 lengths = {name: np.square(part[i, j]).sum() for name, part in parts.items()}
                 wanted = site_board.noises[backbone][code]
                 assert lengths["mean"] == pytest.approx(wanted.patient_variance, rel=2e-3)
-                from_patients = group["n_fold"] * (lengths["mean"] + lengths["spread"])
-                between_folds = folds[i, j].var(ddof=1)
-                variance = group["corrections"][i][j] * max(from_patients, between_folds)
+                of_people = lengths["mean"] + lengths["spread"]
+                variance = group["value_factors"][i][j] * of_people
                 assert variance == pytest.approx(wanted.encoder_variance, rel=2e-3)
     table = next(iter(facts["t"].values()))
     row = site_board.rows[0]
@@ -118,11 +116,13 @@ def test_the_packed_noise_gives_the_intervals_of_the_board(site_board: Board) ->
     assert table["half"] == pytest.approx(half, rel=1e-6)
 
 
-def test_the_correction_of_a_task_is_its_own(site_board: Board) -> None:
+def test_the_factor_of_a_task_is_its_own(site_board: Board) -> None:
     (group,) = noise_facts(site_board)["groups"]
     few = group["tasks"].index("a0-A4-C")
-    for of_row in group["corrections"]:
-        assert of_row[few] == max(of_row)
+    for factors in (group["value_factors"], group["difference_factors"]):
+        for of_row in factors:
+            assert of_row[few] == max(of_row)
+            assert of_row[few] > min(of_row)
         assert min(of_row) < max(of_row)
 
 

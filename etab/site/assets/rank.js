@@ -33,30 +33,6 @@
   const mix = (values, tasks, width, chosen, weights) =>
     mixInto(new Float64Array(chosen.length * width), width, 0, values, tasks, width, chosen, weights);
 
-  // Fold values become a vector whose squared length is their variance within a repeat.
-  const foldVectors = (values, group, rows) => {
-    const { repeats, n_fold: folds } = group;
-    const width = repeats * folds;
-    const out = new Float64Array(rows * width);
-    if (!group.alike) return out;
-    for (let i = 0; i < rows; i++) {
-      let used = 0;
-      for (let r = 0; r < repeats; r++) {
-        const start = i * width + r * folds;
-        let count = 0;
-        let sum = 0;
-        for (let k = start; k < start + folds; k++) if (!Number.isNaN(values[k])) { count += 1; sum += values[k]; }
-        if (count < 2) continue;
-        used += 1;
-        const scale = 1 / Math.sqrt(count - 1);
-        for (let k = start; k < start + folds; k++) if (!Number.isNaN(values[k])) out[k] = (values[k] - sum / count) * scale;
-      }
-      const scale = used ? 1 / Math.sqrt(used) : 0;
-      for (let k = i * width; k < (i + 1) * width; k++) out[k] *= scale;
-    }
-    return out;
-  };
-
   // Squared distances of all pairs of n rows. Four rows at a time share what is read of a fifth one.
   const distances = (vectors, width, n) => {
     const out = new Float64Array(n * (n - 1) / 2);
@@ -136,11 +112,11 @@
       mixInto(this.people, this.stride, mean.width, spread.values, tasks, spread.width, chosen, weights);
       this.meanRest = mix(mean.rest, tasks, 1, chosen, square);
       this.rest = mix(spread.rest, tasks, 1, chosen, square).map((rest, i) => rest + this.meanRest[i]);
-      this.width = group.repeats * group.n_fold;
-      this.folds = foldVectors(mix(group.folds, tasks, this.width, chosen, weights), group, this.n);
-      // As in etab.metrics.inference: the largest correction of a task that counts, and that of the
+      // As in etab.metrics.inference: the largest factor of a task that counts, and that of the
       // best row for all pairs.
-      this.corrections = chosen.map(i => Math.max(...scored.map(t => group.corrections[i][t])));
+      const largest = (factors, i) => Math.max(...scored.map(t => factors[i][t]));
+      this.valueFactors = chosen.map(i => largest(group.value_factors, i));
+      this.differenceFactor = chosen.length ? largest(group.difference_factors, chosen[0]) : 1;
     }
 
     ownPatients(i) {
@@ -149,8 +125,7 @@
 
     ownEncoder(i) {
       const people = squared(this.people, this.stride, this.stride, i) + this.rest[i];
-      const between = squared(this.folds, this.width, this.width, i);
-      return this.corrections[i] * Math.max(this.group.n_fold * people, between);
+      return this.valueFactors[i] * people;
     }
 
     patients(i, j) {
@@ -160,11 +135,9 @@
     // Variance of the difference of the encoders, for all pairs.
     encoders() {
       const people = distances(this.people, this.stride, this.n);
-      const between = distances(this.folds, this.width, this.n);
       for (let i = 1, k = 0; i < this.n; i++) {
         for (let j = 0; j < i; j++, k++) {
-          const patients = this.group.n_fold * (people[k] + this.rest[i] + this.rest[j]);
-          people[k] = this.corrections[0] * Math.max(patients, between[k]);
+          people[k] = this.differenceFactor * (people[k] + this.rest[i] + this.rest[j]);
         }
       }
       return people;
@@ -179,7 +152,6 @@
         ...group,
         mean: { width: group.mean.coordinates.shape[2], values: ETAB.unpack(group.mean.coordinates), rest: ETAB.unpack(group.mean.rest) },
         spread: { width: group.spread.coordinates.shape[2], values: ETAB.unpack(group.spread.coordinates), rest: ETAB.unpack(group.spread.rest) },
-        folds: ETAB.unpack(group.folds),
       }));
       const byName = new Map(board.rows.map(row => [row.backbone, row]));
       this.rows = noise.rows.map(name => byName.get(name));

@@ -93,7 +93,7 @@ FAULTS = [
     Fault(
         "half of the moments are counted once",
         "etab/heads/masks/moments.py",
-        "w, linalg.blas.dsymm(1.0, submatrix(whole, index).T, w, lower=1))",
+        "w, scipy.linalg.blas.dsymm(1.0, submatrix(whole, index).T, w, lower=1))",
         "w, submatrix(whole, index) @ w)",
         (MOMENTS,),
     ),

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
-from scipy import linalg
 
 from etab.heads.masks.minimiser import minimise
 from etab.heads.masks.moments import (
@@ -360,7 +359,7 @@ def _curved_moments(
         chosen = x[steep]
         first += chosen.T @ share
         chosen *= np.sqrt(share)[:, None]
-        second = linalg.blas.ssyrk(
+        second = scipy.linalg.blas.ssyrk(
             1.0,
             chosen.T,
             beta=1.0,

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy import linalg
+import scipy
 
 from etab.heads.masks.points import POSITIONS, Points
 from etab.heads.pooled.linalg import Tridiagonal
@@ -154,7 +154,7 @@ def _moments(points: Points, rows: IntArray) -> Moments:
         x = points.rows(block)
         n = n + len(x)
         first = first + x.sum(axis=0, dtype=np.float64)
-        second = linalg.blas.ssyrk(
+        second = scipy.linalg.blas.ssyrk(
             1.0,
             x.T,
             beta=1.0,
@@ -301,7 +301,7 @@ class Design:
         out = {}
         for option, (index, w, b) in fits.items():
             quadratic = np.einsum(
-                "cp,cp->p", w, linalg.blas.dsymm(1.0, submatrix(whole, index).T, w, lower=1)
+                "cp,cp->p", w, scipy.linalg.blas.dsymm(1.0, submatrix(whole, index).T, w, lower=1)
             )
             cross = w.T @ label.xy[index]
             out[option] = (
@@ -365,7 +365,7 @@ def standardised(
     Returns:
         (deviation, correlations): (channels,) and (channels, channels), upper triangle.
     """
-    wide = linalg.blas.dsyr(
+    wide = scipy.linalg.blas.dsyr(
         -n,
         mean,
         lower=1,

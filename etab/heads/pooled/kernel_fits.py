@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg
-from scipy.linalg import lapack
+import scipy
 
 from etab.heads.pooled.candidates import LARGEST, inverse_deviations, sum_and_difference
 from etab.heads.pooled.linalg import gram, symmetric_axes
@@ -101,7 +100,7 @@ class KernelFits:
         """
         mean = y.mean(axis=0)
         system = self.train + self._absolute(penalty) * np.eye(len(y))
-        dual = linalg.cho_solve(linalg.cho_factor(system, overwrite_a=True), y - mean)
+        dual = scipy.linalg.cho_solve(scipy.linalg.cho_factor(system, overwrite_a=True), y - mean)
         return np.asarray(mean + self.test @ dual)
 
     def _absolute(self, penalty: float) -> float:
@@ -113,11 +112,11 @@ def solve_shifted(products: FloatArray, shift: float, right: FloatArray) -> Floa
     """Solve (products + shift I) x = right in single precision."""
     system = products.copy()
     system.flat[:: len(system) + 1] += np.float32(shift)
-    _, solution, failed = lapack.sposv(system.T, right, lower=1, overwrite_a=1)
+    _, solution, failed = scipy.linalg.lapack.sposv(system.T, right, lower=1, overwrite_a=1)
     if failed:
         # Rounding to single precision took the smallest eigenvalue below minus the shift.
         exact = products.astype(np.float64) + shift * np.eye(len(products))
-        return np.asarray(linalg.lstsq(exact, right)[0])
+        return np.asarray(scipy.linalg.lstsq(exact, right)[0])
     return np.asarray(solution)
 
 
@@ -141,7 +140,7 @@ def principal_components(
         values = values[first:]
         axes = axes[:, first:]
     else:
-        values, axes = linalg.eigh(
+        values, axes = scipy.linalg.eigh(
             train, subset_by_index=[first, len(train) - 1], check_finite=False
         )
     longest = np.flatnonzero(values > max(float(values[-1]), 1e-30) * 1e-9)[::-1]

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import linalg
+import scipy
 
 from etab.splits import without
 from etab.types import Array, FloatArray, IntArray, RowSplit
@@ -195,7 +195,7 @@ class Wide:
             total = self.total(rows)
             mean = total.first / total.n
             scatter = total.scatter.astype(np.float32) if single else total.scatter
-            values, axes = linalg.eigh(
+            values, axes = scipy.linalg.eigh(
                 scatter,
                 driver="evd",
                 check_finite=False,
@@ -258,7 +258,7 @@ class Wide:
         second = np.zeros((width, width), order="F")
         for _, block in self.chunks(rows):
             first += block.sum(axis=0)
-            second = linalg.blas.dsyrk(
+            second = scipy.linalg.blas.dsyrk(
                 1.0,
                 block.T,
                 beta=1.0,
@@ -390,17 +390,17 @@ def _solve_shifted(
     system.flat[:: len(system) + 1] += matrix.dtype.type(shift)
     right = products.astype(matrix.dtype)
     try:
-        factor = linalg.cho_factor(
+        factor = scipy.linalg.cho_factor(
             system.T,
             lower=True,
             overwrite_a=True,
             check_finite=False,
         )
-        return np.asarray(linalg.cho_solve(factor, right, check_finite=False))
-    except linalg.LinAlgError:
+        return np.asarray(scipy.linalg.cho_solve(factor, right, check_finite=False))
+    except scipy.linalg.LinAlgError:
         # Rounding took the smallest eigenvalue below minus the shift.
         exact = matrix.astype(np.float64) + shift * np.eye(len(matrix))
-        return np.asarray(linalg.lstsq(exact, products)[0])
+        return np.asarray(scipy.linalg.lstsq(exact, products)[0])
 
 
 def nearest_rows(

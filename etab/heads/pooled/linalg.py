@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import linalg
-from scipy.linalg import lapack
+import scipy
 
 from etab.errors import UnsupportedOptionError
 from etab.heads.pooled.large import WideBasis
@@ -130,7 +129,7 @@ def symmetric_axes(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
     LAPACK by divide and conquer, as ``scipy.linalg.eigh`` calls it, without the copies: most
     matrices here are small.
     """
-    solve = lapack.ssyevd if matrix.dtype == np.float32 else lapack.dsyevd
+    solve = scipy.linalg.lapack.ssyevd if matrix.dtype == np.float32 else scipy.linalg.lapack.dsyevd
     values, vectors, status = solve(np.ascontiguousarray(matrix).T, lower=1, overwrite_a=1)
     if status:
         raise UnsupportedOptionError(
@@ -176,8 +175,8 @@ class Tridiagonal:
     @classmethod
     def of(cls, matrix: Array) -> Tridiagonal:
         """Reduce a single-precision matrix (n, n), whose memory may be used."""
-        work = int(lapack.ssytrd_lwork(len(matrix), lower=1)[0])
-        found, diagonal, beside, scales, status = lapack.ssytrd(
+        work = int(scipy.linalg.lapack.ssytrd_lwork(len(matrix), lower=1)[0])
+        found, diagonal, beside, scales, status = scipy.linalg.lapack.ssytrd(
             matrix.T, lower=1, lwork=work, overwrite_a=1
         )
         if status or not np.isfinite(diagonal).all():
@@ -187,7 +186,7 @@ class Tridiagonal:
             )
         wide = diagonal.astype(np.float64)
         off = beside.astype(np.float64)
-        lowest = linalg.eigvalsh_tridiagonal(
+        lowest = scipy.linalg.eigvalsh_tridiagonal(
             wide, off, select="i", select_range=(0, 0), check_finite=False
         )[0]
         return cls(np.asfortranarray(found[1:, :-1]), scales, wide, off, float(lowest))
@@ -213,14 +212,14 @@ class Tridiagonal:
         bands[0, 1:] = bands[2, :-1] = self.beside
         for k, shift in enumerate(shifts):
             bands[1] = self.diagonal + max(shift, -2 * self.lowest)
-            out[:, k] = linalg.solve_banded((1, 1), bands, turned[:, k], check_finite=False)
+            out[:, k] = scipy.linalg.solve_banded((1, 1), bands, turned[:, k], check_finite=False)
         return self._turn(out, "N").astype(np.float64)
 
     def _turn(self, x: FloatArray, how: str) -> Array:
         """Q x, or Q' x for "T"."""
         out = np.array(x, dtype=np.float32, order="F")
         if len(out) > 1:
-            out[1:] = lapack.sormqr(
+            out[1:] = scipy.linalg.lapack.sormqr(
                 "L", how, self.reflectors, self.scales, out[1:], 64 * out.shape[1]
             )[0]
         return out

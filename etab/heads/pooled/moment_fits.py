@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import linalg
+import scipy
 
 from etab.heads.pooled.candidates import LARGEST, inverse_deviations, sum_and_difference
 from etab.heads.pooled.linalg import symmetric_axes
@@ -245,9 +245,9 @@ def _solve(matrix: FloatArray, products: FloatArray, shift: float) -> FloatArray
     """Solve (matrix + shift I) w = products in the precision of the matrix."""
     system = matrix + np.eye(len(matrix), dtype=matrix.dtype) * matrix.dtype.type(shift)
     try:
-        factor = linalg.cho_factor(system, overwrite_a=True, check_finite=False)
-    except linalg.LinAlgError:
+        factor = scipy.linalg.cho_factor(system, overwrite_a=True, check_finite=False)
+    except scipy.linalg.LinAlgError:
         # Rounding took the smallest eigenvalue below minus the shift.
-        return np.asarray(linalg.lstsq(matrix + shift * np.eye(len(matrix)), products)[0])
+        return np.asarray(scipy.linalg.lstsq(matrix + shift * np.eye(len(matrix)), products)[0])
     right = products.astype(matrix.dtype)
-    return np.asarray(linalg.cho_solve(factor, right, check_finite=False))
+    return np.asarray(scipy.linalg.cho_solve(factor, right, check_finite=False))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg
+import scipy
 
 from etab.heads.pooled.kernel_fits import KernelFits, StandardisedTest, solve_shifted
 from etab.heads.pooled.moment_fits import MomentFits
@@ -128,10 +128,10 @@ class _Moments:
         system = self.second - self.weight * np.outer(mean, mean) + shift * np.eye(len(mean))
         right = self.products - self.weight * np.outer(mean, answer)
         try:
-            coefficients = linalg.solve(system, right, assume_a="pos", check_finite=False)
-        except linalg.LinAlgError:
+            coefficients = scipy.linalg.solve(system, right, assume_a="pos", check_finite=False)
+        except scipy.linalg.LinAlgError:
             # Rounding took the smallest eigenvalue below minus the penalty.
-            coefficients = linalg.lstsq(system, right)[0]
+            coefficients = scipy.linalg.lstsq(system, right)[0]
         return np.asarray((x - mean) @ coefficients + answer)
 
 
@@ -199,7 +199,7 @@ class WeightedKernelFits:
         system = roots[:, None] * self.train * roots
         system += self._absolute(penalty) * np.eye(len(y))
         right = np.column_stack([roots[:, None] * (y - mean), roots])
-        solved = linalg.cho_solve(linalg.cho_factor(system, overwrite_a=True), right)
+        solved = scipy.linalg.cho_solve(scipy.linalg.cho_factor(system, overwrite_a=True), right)
         dual, intercept = _with_intercept(solved, roots)
         return np.asarray(self.test @ (roots[:, None] * dual) + intercept + mean)
 

@@ -27,6 +27,7 @@ from etab.datasets.paths import dataset_folder
 from etab.datasets.pediatric import PediatricSource
 from etab.datasets.tmed import Tmed1Source, TmedSource
 from etab.datasets.unity import UnitySource
+from etab.datasets.unitylv import UnityLvSource
 
 if TYPE_CHECKING:
     from etab.datasets.dataset import Dataset
@@ -52,6 +53,7 @@ __all__ = [
     "PediatricSource",
     "SoundSource",
     "Source",
+    "UnityLvSource",
     "UnitySource",
     "Tmed1Source",
     "TmedSource",

@@ -23,6 +23,7 @@ NAMES = (
     "lvh",
     "pediatric",
     "unity",
+    "unitylv",
     "circor",
     "cinc2016",
     "bmdhs",
@@ -116,6 +117,7 @@ def _writers(
     from etab.phantom.tmed import write_tmed
     from etab.phantom.trees import write_camus, write_echonet
     from etab.phantom.unity import write_unity
+    from etab.phantom.unitylv import write_unitylv
 
     people = max(patients, _FEWEST_SOUNDS)
     return {
@@ -125,6 +127,7 @@ def _writers(
         "lvh": lambda tree: write_lvh(tree, patients, seed),
         "pediatric": lambda tree: write_pediatric(tree, patients, seed),
         "unity": lambda tree: write_unity(tree, patients, seed),
+        "unitylv": lambda tree: write_unitylv(_emptied(tree), patients, seed),
         "circor": lambda tree: write_circor(_emptied(tree), people, seed),
         "cinc2016": lambda tree: write_cinc2016(_emptied(tree), people, seed),
         "bmdhs": lambda tree: write_bmdhs(_emptied(tree), patients, seed),

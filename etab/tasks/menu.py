@@ -329,6 +329,21 @@ def _unity() -> Iterable[Task]:
     )
 
 
+def _unitylv() -> Iterable[Task]:
+    yield _new(
+        "unitylv",
+        "a0-A4-V",
+        "left ventricle, A4C, consensus of eleven readers",
+        "LV_seg",
+        Kind.MASK,
+        "frame",
+        metric="dice",
+        metric_2022="jaccard",
+        head=MASK_HEAD,
+        anchors=Anchors(0.0, 1.0, _NO_MASK, PERFECT),
+    )
+
+
 # 32 frames, every second one, as Ouyang et al. (github.com/echonet/dynamic); all clips: half a clip
 # apart, not one frame
 _UPSTREAM = {
@@ -395,8 +410,18 @@ def _biplane() -> Task:
     )
 
 
-_ECHO = (*_camus(), *_echonet(), *_tmed(), *_lvh(), *_pediatric(), *_unity())
-for _task in (*_ECHO, *exam_tasks(), *sound_tasks()):
+_OF_DATASETS = (
+    _camus,
+    _echonet,
+    _tmed,
+    _lvh,
+    _pediatric,
+    _unity,
+    _unitylv,
+    exam_tasks,
+    sound_tasks,
+)
+for _task in (task for make in _OF_DATASETS for task in make()):
     TASKS.add(_task.code, _task)
 for _task in list(_clips()):
     TASKS.add(_task.code, _task)

@@ -22,6 +22,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from etab.tasks.codes import BOARD_PROTOCOL
 
 STAGES = ("cold", "cached features", "finished")
 SOUND_NETS = ("musicnn_msd", "music_vgg_msd", "resemblyzer", "speech_embedding", "silero_vad")
@@ -59,9 +62,9 @@ class Board:
 
 
 BOARDS = {
-    "camus": Board((15 * 60.0, 4 * 60.0, 10.0), 6.0, (("--root", "{root}"),)),
+    "camus": Board((15 * 60.0, 4 * 60.0, 2.0), 6.0, (("--root", "{root}"),)),
     "sounds": Board(
-        (30 * 60.0, 3 * 60.0, 20.0),
+        (15 * 60.0, 3 * 60.0, 20.0),
         None,
         tuple(
             ("--root", "{root}/" + name, "--tasks", name, "--backbones", ",".join(SOUND_BACKBONES))
@@ -162,13 +165,14 @@ def machine() -> dict[str, object]:
     }
 
 
-def stage(commands: Sequence[list[str]]) -> dict[str, float]:
+def stage(commands: Sequence[list[str]]) -> dict[str, Any]:
     """Commands one after the other: their time together, the highest peak, and how quick the machine was before them."""
     each = [measured(command) for command in commands]
     return {
         "seconds": round(sum(m["seconds"] for m in each), 1),
         "peak_gb": max(m["peak_gb"] for m in each),
         "reference_ms": each[0]["reference_ms"],
+        "protocol": BOARD_PROTOCOL,
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.perf import board, run, table_features, table_statistics
+from benchmarks.perf import board, run, table_boards, table_features, table_statistics
 from benchmarks.perf.rows import Row, table
 from etab import datasets, phantom
 
@@ -52,6 +52,18 @@ def test_parts_are_found_and_those_left_out_keep_their_lines(
 )
 def test_the_page_says_whether_the_machine_was_idle(load: float | None, words: str) -> None:
     assert words in run.load_words(load)
+
+
+def test_whole_boards_stand_beside_the_time_allowed(tmp_path: Path) -> None:
+    record = tmp_path / "sweep.json"
+    stages = {"cold": {"seconds": 600.0, "peak_gb": 5.5, "protocol": "cv5x5"}}
+    limits = {"cold": 900.0, "peak_gb": 6.0}
+    record.write_text(json.dumps({"limits": limits, "measured": stages}))
+    (row,) = table_boards.record_rows("CAMUS board", record)
+    assert row.task == "CAMUS board, cold, cv5x5, peak 5.5 of 6 GB"
+    assert row.ratio == pytest.approx(1.5)
+    assert len(list(table_boards.rows())) == 6
+    assert run.measured("boards")["load"] is None
 
 
 def test_peers_give_the_same_answers(monkeypatch: pytest.MonkeyPatch) -> None:

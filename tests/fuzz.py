@@ -25,15 +25,23 @@ from typing import Any
 import cv2
 import numpy as np
 
+from etab import phantom
 from etab.backbones.own.vectors import read_vectors
+from etab.datasets.base import Source
+from etab.datasets.bmdhs import BmdhsSource
+from etab.datasets.echorisk import EchoRiskSource
+from etab.datasets.mimic_echo import MimicEchoSource
 from etab.datasets.own.description import read_description
 from etab.datasets.own.table import read_own_table
 from etab.errors import EtabError, EtabWarning
+from etab.features.entries import read_entry, write_entry
+from etab.features.series_files import BEAT, CollectedSeries, load_series
 from etab.readers.volume import read_volume
 from etab.results.folder import read_results
 from etab.results.masks import packed_masks, read_masks
+from etab.types import Record
 from tests import made
-from tests.damage import Subject, limits
+from tests.damage import Subject, everything_of, limits
 from tests.trees import camus
 
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -298,7 +306,78 @@ def _record(folder: Path) -> Path:
     return made.save(folder, "b0-A4-C", "cnn", n=12).path(folder)
 
 
+def _published(name: str, file: str) -> Callable[[Path], Path]:
+    """A file of a phantom tree of a published dataset."""
+
+    def build(folder: Path) -> Path:
+        phantom.write(folder, patients=10, names=[name], size=32)
+        return next((folder / name).rglob(file))
+
+    return build
+
+
+def _everything_of(name: str, kind: type[Source]) -> Callable[[Path], object]:
+    """Read every record and answer of a phantom tree."""
+
+    def read(path: Path) -> object:
+        up = next(i for i, parent in enumerate(path.parents) if parent.name == name)
+        return everything_of(kind, up)(path)
+
+    return read
+
+
+def _series(name: str) -> Callable[[Path], Path]:
+    """A file of an entry of series over time."""
+
+    def build(folder: Path) -> Path:
+        record = Record("r", "p", "AV", fps=4000)
+        layers = {BEAT: np.ones((50, 4), np.float32), "map0": np.ones((50, 8), np.float16)}
+
+        def compute(part: Path) -> CollectedSeries:
+            collected = CollectedSeries(part)
+            collected.add_all(iter([(record, dict(layers))]))
+            return collected
+
+        write_entry(folder / "entry", compute, load_series)
+        return folder / "entry" / name
+
+    return build
+
+
+def _read_series(path: Path) -> object:
+    """Read an entry; one that is damaged is computed again, with a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EtabWarning)
+        features = read_entry(path.parent, load_series)
+    return features is None or [
+        rows.sum() for layer in features.sequences.values() for rows in layer.values()
+    ]
+
+
+_TABLES = {
+    "bmdhs": (BmdhsSource, ("train.csv", "additional_metadata.csv")),
+    "echorisk": (EchoRiskSource, ("manifest.csv",)),
+    "mimic_echo": (
+        MimicEchoSource,
+        ("echo-record-list.csv", "echo-study-list.csv", "structured-measurement.csv.gz"),
+    ),
+}
+
 BROUGHT = [
+    *[
+        Subject(
+            f"{name} {file}",
+            _published(name, file),
+            _everything_of(name, kind),
+            names=(*files, name),
+        )
+        for name, (kind, files) in _TABLES.items()
+        for file in files
+    ],
+    *[
+        Subject(f"series {file}", _series(file), _read_series)
+        for file in ("series1.bin", "entry.json")
+    ],
     *[
         Subject(f"vectors {ending}", _vectors(ending), _read_vectors)
         for ending in (".npz", ".safetensors", ".parquet")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from etab.runs.executors import Event, Listener, groups, record_killed, serial
 from etab.runs.failures import describe_failure, is_interruption
 from etab.runs.record import brief, path_of_run
 from etab.runs.run import Run, Settings, is_named
+from etab.runs.unit_progress import FrameProgress
 from etab.storage.claims import STALE, WATCHED, is_abandoned
 from etab.tasks.own import use_own_data
 
@@ -40,12 +42,18 @@ class Unit:
         runs: The cells, by names alone.
         settings: How they are run, with absolute paths.
         environment: Environment variables of etab that say where data are.
+        name: Random digits, the name of the file of its progress; "" writes none.
     """
 
     number: int
     runs: tuple[Run, ...]
     settings: Settings
     environment: tuple[tuple[str, str], ...] = ()
+    name: str = ""
+
+    def progress(self) -> FrameProgress:
+        """Return the progress of its features, which is empty as long as none is known."""
+        return FrameProgress(self.settings.results, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +95,13 @@ def run_unit(unit: Unit) -> Outcome:
         What failed. Finished cells are in the folder of results.
     """
     failures: list[tuple[str, int]] = []
+    progress = unit.progress()
 
     def listen(event: Event) -> None:
         if event.kind == "failed":
             failures.append((event.error, event.runs))
+        elif event.kind == "frames" and unit.name:
+            progress.write(event.done, event.total)
 
     try:
         os.environ.update(unit.environment)
@@ -165,6 +176,8 @@ def run_units(
                 time.sleep(_POLL)
     finally:
         jobs.stop()
+        for unit in plan.units.values():
+            unit.progress().remove()
     return results + plan.results
 
 
@@ -189,11 +202,14 @@ class _Plan:
         self._n_units = 0
         self._unseen: dict[Run, int] = {}  # cells without a result, with the number of their unit
         self._next_look = 0.0
+        self._frames: dict[int, tuple[int, int]] = {}  # rows done and in all, as reported last
 
     def add(self, group: Sequence[Run]) -> None:
         """Start a group of cells as a unit."""
         by_name = tuple(replace(run, card=None) for run in group)
-        unit = Unit(self._n_units, by_name, _absolute(self.settings), self.environment)
+        settings = _absolute(self.settings)
+        name = secrets.token_hex(8)
+        unit = Unit(self._n_units, by_name, settings, self.environment, name)
         self._n_units += 1
         self.units[unit.number] = unit
         self._unseen.update(dict.fromkeys(by_name, unit.number))
@@ -206,6 +222,7 @@ class _Plan:
         self._look({number for number, _ in ended})
         for number, outcome in ended:
             unit = self.units.pop(number)
+            self._end_frames(unit)
             for words, n_cells in outcome.failures:
                 self.listen(Event("failed", unit.runs[0].backbone, error=words, runs=n_cells))
             if outcome.killed:
@@ -222,6 +239,7 @@ class _Plan:
             self._report_finished([run for run, unit in self._unseen.items() if unit in ended])
             return
         self._report_finished(list(self._unseen))
+        self._report_frames()
         took = time.monotonic() - began
         self._next_look = began + max(_POLL, _PACE * took)
 
@@ -233,6 +251,22 @@ class _Plan:
                     self._unseen.pop(run)
                     self.results.append(brief(result))
                     self.listen(Event("cell", run.backbone, result=self.results[-1]))
+
+    def _report_frames(self) -> None:
+        """Report the features of every unit whose progress has changed."""
+        for unit in self.units.values():
+            frames = unit.progress().read()
+            if frames is not None and frames != self._frames.get(unit.number):
+                self._frames[unit.number] = frames
+                done, total = frames
+                self.listen(Event("frames", unit.runs[0].backbone, done=done, total=total))
+
+    def _end_frames(self, unit: Unit) -> None:
+        """Report the features of a unit as complete that has ended, if that was not seen."""
+        unit.progress().remove()
+        done, total = self._frames.pop(unit.number, (0, 0))
+        if done < total:
+            self.listen(Event("frames", unit.runs[0].backbone, done=total, total=total))
 
     def _go_on(self, unit: Unit, words: str) -> None:
         """Record the cells that ended a process, and start the others of its unit again."""

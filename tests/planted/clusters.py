@@ -126,4 +126,18 @@ FAULTS = [
             "slow or not slow",
         ),
     ),
+    Fault(
+        "the features of a unit elsewhere are not followed",
+        "etab/runs/units.py",
+        "        self._report_frames()\n",
+        "",
+        ("tests/runs/test_clusters.py::test_the_features_of_a_unit_elsewhere_are_followed",),
+    ),
+    Fault(
+        "the progress of a unit that has ended stays",
+        "etab/runs/units.py",
+        "        unit.progress().remove()\n        done, total",
+        "        done, total",
+        ("tests/runs/test_clusters.py::test_the_features_of_a_unit_elsewhere_are_followed",),
+    ),
 ]

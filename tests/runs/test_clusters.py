@@ -23,7 +23,7 @@ import pytest
 
 from etab.errors import ClusterError, MissingPackageError, UnsupportedOptionError
 from etab.results import load_results
-from etab.runs import executors, ray_cluster, slurm, units
+from etab.runs import executors, ray_cluster, slurm, unit_progress, units
 from etab.runs.choose_executor import named_executor
 from etab.runs.data import Data
 from etab.runs.execute import CLAIMS, claim_path, execute
@@ -153,6 +153,48 @@ def test_looking_for_results_takes_a_small_part_of_the_time(
     assert clock.asking < 0.08 * clock.now
 
 
+class _Slow:
+    """A unit whose process embeds 32 of 64 frames between two looks, and ends before it is done."""
+
+    def __init__(self, clock: _Clock) -> None:
+        self.clock = clock
+        self.units: list[Unit] = []
+
+    def add(self, units: Sequence[Unit]) -> None:
+        self.units += units
+
+    def ended(self) -> list[tuple[int, Outcome]]:
+        (unit,) = self.units
+        if self.clock.now > 10:
+            return [(unit.number, Outcome())]
+        unit.progress().write(0 if self.clock.now < 3 else 32, 64)
+        return []
+
+    def stop(self) -> None:
+        pass
+
+
+def test_the_features_of_a_unit_elsewhere_are_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = _Clock()
+    monkeypatch.setattr(units, "time", clock)
+    settings = Settings(results=tmp_path)
+    events: list[Event] = []
+    assert run_units(RUNS[:1], settings, _Slow(clock), events.append, Data(settings)) == []
+    seen = [(event.kind, event.backbone, event.done, event.total) for event in events]
+    assert seen == [("frames", "image_stats", done, 64) for done in (0, 32, 64)]
+    assert not list((tmp_path / unit_progress.FOLDER).iterdir())
+
+
+def test_a_unit_writes_the_progress_of_its_features(camus: Path, tmp_path: Path) -> None:
+    settings = Settings(root=camus, results=tmp_path / "results", cache=tmp_path / "cache")
+    unit = Unit(0, tuple(replace(run, card=None) for run in RUNS[:1]), settings, name="ab" * 8)
+    assert run_unit(unit) == Outcome()
+    done, total = unit.progress().read() or (0, 0)
+    assert done == total > 0
+
+
 class _Here:
     """Runs units in this process; the first one loses its process at its second cell."""
 
@@ -190,7 +232,8 @@ def test_a_lost_process_costs_the_cell_at_work(camus: Path, tmp_path: Path) -> N
     results = run_units(runs, settings, jobs, events.append, Data(settings))
     assert jobs.started == [["cv3", "cv2", "cv4"], ["cv4"]]
     assert [cell.protocol for cell in results] == ["cv3", "cv4"]
-    assert [event.kind for event in events] == ["cell", "failed", "cell"]
+    kinds = [event.kind for event in events if event.kind != "frames"]
+    assert kinds == ["cell", "failed", "cell"]
     (failed,) = failed_cells(tmp_path)
     assert [failed.kind, failed.words] == ["killed", "its node was lost."]
 

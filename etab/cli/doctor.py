@@ -40,6 +40,7 @@ _EXTRAS = {
     "transformers": (("transformers",), "models of transformers by name or folder"),
     "video": (("av",), "videos in H.264 and other codecs"),
     "weights": (("onnx", "h5py"), "weights that travel as ONNX or Keras files"),
+    "zarr": (("zarr",), "EchoXFlow, which is published as Zarr stores"),
 }
 
 

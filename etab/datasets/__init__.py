@@ -20,6 +20,7 @@ from etab.datasets.circor_parquet import CircorParquetSource, CircorProcessedSou
 from etab.datasets.dicom import DicomSource
 from etab.datasets.echonet import EchoNetSource
 from etab.datasets.echorisk import EchoRiskSource
+from etab.datasets.echoxflow import EchoXFlowSource
 from etab.datasets.integrity.canonical import missing_note, verify_split
 from etab.datasets.lvh import LvhSource
 from etab.datasets.mimic_echo import MimicEchoSource
@@ -48,6 +49,7 @@ __all__ = [
     "ETAB_dataset",
     "EchoNetSource",
     "EchoRiskSource",
+    "EchoXFlowSource",
     "LvhSource",
     "MimicEchoSource",
     "PediatricSource",

@@ -29,8 +29,8 @@ NAMES = (
     "bmdhs",
     "ted",
 )
-BY_NAME = ("circor_hf", "echorisk", "mimic_echo")
-"""Trees that need an extra (``parquet``, ``dicom``): they are written only if they are named."""
+BY_NAME = ("circor_hf", "echorisk", "mimic_echo", "echoxflow")
+"""Trees that need an extra (parquet, dicom, zarr): they are written only if they are named."""
 
 _DEFAULT = ("camus", "echonet")
 _FEWEST = 10
@@ -56,7 +56,8 @@ def write(
         size: The side of the CAMUS images in pixels; they cover 160 mm.
         progress: Called with (patients written, patients in all) after each patient.
         names: Datasets of ``NAMES``, or of ``BY_NAME``, which need an extra: "circor_hf" (CirCor
-            as Parquet) ``parquet``, the others ``dicom``. "ted" is CAMUS as full cycles.
+            as Parquet) ``parquet``, "echoxflow" ``zarr``, the others ``dicom``. "ted" is CAMUS as
+            full cycles.
 
     Raises:
         UnknownNameError: There is no phantom of this name.
@@ -109,6 +110,7 @@ def _writers(
     from etab.phantom.cinc2016_tree import write_cinc2016
     from etab.phantom.circor_tree import write_circor
     from etab.phantom.echorisk import write_echorisk
+    from etab.phantom.echoxflow import write_echoxflow
     from etab.phantom.lvh import write_lvh
     from etab.phantom.mimic_echo import write_mimic_echo
     from etab.phantom.pediatric import write_pediatric
@@ -134,6 +136,7 @@ def _writers(
         "ted": lambda tree: write_ted(tree, patients, seed, size),
         "circor_hf": lambda tree: write_circor_parquet(_emptied(tree), people, seed),
         "echorisk": lambda tree: write_echorisk(_emptied(tree), patients, seed),
+        "echoxflow": lambda tree: write_echoxflow(_emptied(tree), patients, seed),
         "mimic_echo": lambda tree: write_mimic_echo(_emptied(tree), patients, seed),
     }
 

@@ -1,4 +1,5 @@
-"""The tasks on releases that hold whole examinations: EchoRisk and MIMIC-IV-ECHO.
+"""The tasks on releases that hold whole examinations: EchoRisk, MIMIC-IV-ECHO
+and EchoXFlow.
 
 Their version is 0: nothing has been measured on the data yet, and they are in no suite.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from etab.echo.clips import Sampling
-from etab.tasks.base import CHANCE, PERFECT, POOLED_HEAD, Anchors, Task
+from etab.tasks.base import CHANCE, MASK_HEAD, PERFECT, POOLED_HEAD, Anchors, Task
 from etab.types import Kind
 
 # One clip from the middle of a cine, as many frames as the baselines of video networks take.
@@ -102,7 +103,45 @@ def _mimic_echo() -> Iterable[Task]:
         )
 
 
+def _echoxflow() -> Iterable[Task]:
+    """Build the tasks on EchoXFlow; its five folds are ``--protocol lists:splits.csv``."""
+    empty = "an empty mask; version 0, not measured: the data are not at hand for a mean mask"
+    for index, target, words in ((0, "LV_seg", "left ventricle"), (2, "MY_seg", "myocardium")):
+        for code, view in (("A2", "A2C"), ("A3", "A3C"), ("A4", "A4C")):
+            yield Task(
+                code=f"a{index}-{code}-X",
+                title=f"{words} by strain contours, {view}",
+                dataset="echoxflow",
+                target=target,
+                views=(view,),
+                kind=Kind.MASK,
+                metric="dice",
+                metric_2022="jaccard",
+                head=MASK_HEAD,
+                inputs="answer",
+                anchors=Anchors(0.0, 1.0, empty, PERFECT),
+                version=0,
+                protocols=("cv",),
+            )
+    yield Task(
+        code="c4-AX-X",
+        title="A2C, A3C or A4C",
+        dataset="echoxflow",
+        target="view",
+        views=("A2C", "A3C", "A4C"),
+        kind=Kind.CLASSES,
+        metric="auroc",
+        metric_2022="auroc",
+        head=POOLED_HEAD,
+        inputs="answer",
+        anchors=_CHANCE,
+        version=0,
+        protocols=("cv",),
+    )
+
+
 def exam_tasks() -> Iterable[Task]:
-    """Build the tasks on EchoRisk (b0, d3, d4) and on MIMIC-IV-ECHO (b0, b9, c2)."""
+    """Build the tasks on EchoRisk, MIMIC-IV-ECHO and EchoXFlow."""
     yield from _echorisk()
     yield from _mimic_echo()
+    yield from _echoxflow()

@@ -3,6 +3,8 @@
 A file is one of:
 
 * CSV with the columns ``id`` and ``part`` (train, val or test), and ``fold`` if there are several;
+* CSV with the columns ``exam_id`` and ``five_fold_split``, as EchoXFlow publishes its folds: each
+  is tested once, and trained on otherwise;
 * JSON: ``{"folds": [{"name": "1", "train": [...], "val": [...], "test": [...]}]}``;
 * a folder of ``<name><number>_training.txt``, ``_validation.txt`` and ``_testing.txt``, one id a
   line, as the ten folds of CAMUS are published (``subGroup1_training.txt``, ...).
@@ -30,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from etab.errors import CorruptFileError, DataNotFoundError, SplitError
-from etab.readers.table import plain_identifier, read_table
+from etab.readers.table import plain_identifier, read_lines, read_table
 from etab.splits import SPLIT_PARTS, inner_parts
 from etab.storage import resources
 from etab.tasks.rows import Rows
@@ -46,6 +48,7 @@ _KEY = re.compile(r"[A-Za-z0-9_.-]+@[0-9a-f]{12}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 _TEXT_FILE = re.compile(r"(.*?)_(training|validation|testing)\.txt")
 _NAMED = 5
+_FOLD_COLUMNS = ("exam_id", "five_fold_split")
 _PART_OF_WORD = {
     "training": "train",
     "validation": "val",
@@ -192,6 +195,9 @@ def _is_ids(value: Any) -> bool:
 
 
 def _from_csv(path: Path) -> list[ListedFold]:
+    lines = read_lines(path, _FOLD_COLUMNS)
+    if lines and set(_FOLD_COLUMNS) <= set(lines[0].cells):
+        return _from_fold_of_exam(path)
     rows = read_table(path, ("id", "part"), hint="Wanted the columns id and part, and fold.")
     parts_of: dict[str, dict[str, list[str]]] = {}
     for line, row in enumerate(rows, start=2):
@@ -203,6 +209,30 @@ def _from_csv(path: Path) -> list[ListedFold]:
         fold = row.get("fold", "").strip() or "list"
         parts_of.setdefault(fold, {}).setdefault(part, []).append(row["id"])
     return [_fold(name, parts) for name, parts in parts_of.items()]
+
+
+def _from_fold_of_exam(path: Path) -> list[ListedFold]:
+    """Read folds that are numbered for each examination."""
+    fold_of_exam: dict[str, str] = {}
+    for line, row in enumerate(read_table(path, _FOLD_COLUMNS), start=2):
+        exam = row["exam_id"]
+        fold = plain_identifier(row["five_fold_split"])
+        if not exam or not fold.isdigit():
+            raise CorruptFileError(
+                f"{path}, line {line}: examination {exam[:80]!r} has the fold {fold[:20]!r}; "
+                "wanted a whole number."
+            )
+        if fold_of_exam.setdefault(exam, fold) != fold:
+            raise SplitError(
+                f"{path}, line {line}: {exam} is in the folds {fold_of_exam[exam]} and {fold}. "
+                "Keep one."
+            )
+    folds = []
+    for name in sorted(set(fold_of_exam.values()), key=int):
+        train = [exam for exam, fold in fold_of_exam.items() if fold != name]
+        test = [exam for exam, fold in fold_of_exam.items() if fold == name]
+        folds.append(_fold(f"fold{name}", {"train": train, "test": test}))
+    return folds
 
 
 def _fold(name: str, parts: Mapping[str, Iterable[str]]) -> ListedFold:

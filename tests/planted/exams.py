@@ -1,4 +1,4 @@
-"""Faults of EchoRisk (source, tasks, scores) and of MIMIC-IV-ECHO."""
+"""Faults of EchoRisk (source, tasks, scores), MIMIC-IV-ECHO and EchoXFlow."""
 
 from tests.faults import Fault
 
@@ -8,6 +8,9 @@ SCORES = "etab/metrics/echorisk.py"
 ENTRIES = "etab/challenges/echorisk.py"
 MIMIC = "etab/datasets/mimic_echo.py"
 TABLES = "etab/datasets/mimic_tables.py"
+FLOW = "etab/datasets/echoxflow.py"
+CATALOGUE = "etab/datasets/echoxflow_tables.py"
+BEAMS = "etab/echo/beamspace.py"
 
 
 def _risk(test: str) -> tuple[str, ...]:
@@ -16,6 +19,10 @@ def _risk(test: str) -> tuple[str, ...]:
 
 def _mimic(test: str) -> tuple[str, ...]:
     return (f"tests/datasets/test_mimic_echo.py::{test}",)
+
+
+def _flow(test: str) -> tuple[str, ...]:
+    return (f"tests/datasets/test_echoxflow.py::{test}",)
 
 
 def _scored(test: str) -> tuple[str, ...]:
@@ -176,5 +183,82 @@ FAULTS = [
         ' or row["measurement"].lower() != _EJECTION',
         "",
         _mimic("test_what_the_tables_say"),
+    ),
+    Fault(
+        "a lost chunk reads as black",
+        "etab/readers/zarr_store.py",
+        "if sha256 and hashlib.sha256(values.tobytes()).hexdigest() != sha256.lower():",
+        "if False:",
+        _flow("test_a_lost_or_altered_chunk_is_named"),
+    ),
+    Fault(
+        "the digest of another recording is compared",
+        FLOW,
+        'store.array(name, catalogue.digests.get(key, ""))',
+        "store.array(name)",
+        _flow("test_a_lost_or_altered_chunk_is_named"),
+    ),
+    Fault(
+        "a contour between two frames belongs to one",
+        FLOW,
+        "        if distance > tolerance or not np.isfinite(distance):\n",
+        "        if not np.isfinite(distance):\n",
+        _flow("test_contours_belong_to_the_nearest_frame"),
+    ),
+    Fault(
+        "the later of two contours wins",
+        FLOW,
+        "        if number not in best or distance < best[number][0]:\n",
+        "        if True:\n",
+        _flow("test_contours_belong_to_the_nearest_frame"),
+    ),
+    Fault(
+        "the cavity is part of the wall",
+        FLOW,
+        "return polygon_mask(wall, shape) & ~inner",
+        "return polygon_mask(pixels[:, -1], shape)",
+        _flow("test_what_the_release_says"),
+    ),
+    Fault(
+        "a recording of another examination is outlined",
+        FLOW,
+        "if source is None or source.exam != item.exam:",
+        "if source is None:",
+        _flow("test_a_faulty_catalogue_is_named"),
+    ),
+    Fault(
+        "a recording is listed twice",
+        CATALOGUE,
+        "        if item.name in recordings:\n",
+        "        if False:\n",
+        _flow("test_a_faulty_catalogue_is_named"),
+    ),
+    Fault(
+        "an examination is in two folds",
+        CATALOGUE,
+        "        if folds.setdefault(exam, fold) != fold:\n",
+        "        if False:\n",
+        _flow("test_the_five_folds_are_a_protocol"),
+    ),
+    Fault(
+        "angles are read from the right",
+        BEAMS,
+        "from_column = (angle - first_angle)",
+        "from_column = (last_angle - angle)",
+        _flow("test_points_lie_on_what_they_outline"),
+    ),
+    Fault(
+        "the picture begins at the probe",
+        BEAMS,
+        "y = (points[:, 1] - top) / (bottom - top)",
+        "y = points[:, 1] / (bottom - top)",
+        _flow("test_points_lie_on_what_they_outline"),
+    ),
+    Fault(
+        "a numbered fold is trained on, and others are tested",
+        "etab/tasks/lists.py",
+        '        folds.append(_fold(f"fold{name}", {"train": train, "test": test}))\n',
+        '        folds.append(_fold(f"fold{name}", {"train": test, "test": train}))\n',
+        _flow("test_the_five_folds_are_a_protocol"),
     ),
 ]

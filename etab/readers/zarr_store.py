@@ -1,0 +1,107 @@
+"""Arrays of Zarr stores (folders, or zip files), whole and verified.
+
+A store leaves out chunks that hold nothing but the fill value, so that a chunk that was lost reads
+as zeros. Only a digest of the array tells the two apart.
+
+Needs zarr (``pip install "etab-bench[zarr]"``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from etab.errors import CorruptFileError, EtabError, LayoutError, MissingPackageError
+from etab.types import Array
+
+_Value = TypeVar("_Value")
+
+
+class ZarrStore:
+    """A group of arrays that is opened for reading.
+
+    Args:
+        path: A folder or a zip file.
+
+    Raises:
+        MissingPackageError: zarr is not installed.
+        LayoutError: There is no such folder or file.
+        CorruptFileError: It is no Zarr group.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the group; no array is read."""
+        self.path = path
+        try:
+            zarr: Any = importlib.import_module("zarr")
+        except ImportError as error:
+            raise MissingPackageError(
+                f'{path} is a Zarr store, and zarr is not installed: pip install "etab-bench[zarr]".'
+            ) from error
+        if not path.exists():
+            raise LayoutError(f"{path} is missing. Restore it, or leave out its recording.")
+
+        def opened() -> Any:
+            if path.is_dir():
+                return zarr.open_group(str(path), mode="r")
+            store = importlib.import_module("zarr.storage").ZipStore(str(path), mode="r")
+            return zarr.open_group(store=store, mode="r")
+
+        self._group: Any = self._guarded("it is no Zarr group", opened)
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """The attributes of the group."""
+        return self._guarded("its attributes", lambda: dict(self._group.attrs))
+
+    def __contains__(self, name: str) -> bool:
+        return self._guarded(name, lambda: name in self._group)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Read the shape of an array from its header.
+
+        Args:
+            name: The path of the array in the group.
+
+        Raises:
+            CorruptFileError: There is no such array.
+        """
+        return self._guarded(name, lambda: tuple(int(n) for n in self._group[name].shape))
+
+    def array(self, name: str, sha256: str = "") -> Array:
+        """Read a whole array.
+
+        Args:
+            name: The path of the array in the group.
+            sha256: The published digest of its bytes in C order; "" if there is none.
+
+        Raises:
+            CorruptFileError: There is no such array, a chunk is damaged, or the digest differs.
+        """
+        values = self._guarded(name, lambda: np.ascontiguousarray(self._group[name][:]))
+        if sha256 and hashlib.sha256(values.tobytes()).hexdigest() != sha256.lower():
+            raise CorruptFileError(
+                f"{self.path}: the array {name} is not the published one (its sha256 differs): a "
+                "chunk is damaged or absent. Download the recording again."
+            )
+        return values
+
+    def _guarded(self, what: str, read: Callable[[], _Value]) -> _Value:
+        """What zarr and its codecs raise becomes an error that names the store and the array."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return read()
+        except EtabError:
+            raise
+        except Exception as error:  # zarr and its codecs raise anything
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+            raise CorruptFileError(
+                f"{self.path} cannot be read: {what} ({first}). Download the recording again."
+            ) from error

@@ -54,7 +54,7 @@ BOARDS = {
     ),
     "heart_sounds": (
         "Heart sounds: all public recordings",
-        ["benchmarks/results_sounds_full", "--suite", "sounds", "--protocol", "cv5"],
+        ["benchmarks/results_sounds_full", "--suite", "sounds"],
     ),
     "heart_sounds_small": (
         "Heart sounds: more backbones on a part of the recordings",

@@ -35,7 +35,8 @@ class Shot:
         site: "demo", or a key of ``BOARDS``.
         page: Path of the page, with the part after ``#``; the first page of a folder where it ends
             in ``/``.
-        height: Height of the window in pixels.
+        width: Width of the window in pixels.
+        height: Height of the window in pixels, and of an element of more than twice its height.
         element: Selector of the element that is shown; empty for the window.
         button: Text of a button of the element that is pressed first; empty for none.
     """
@@ -43,6 +44,7 @@ class Shot:
     name: str
     site: str
     page: str
+    width: int = 1280
     height: int = 860
     element: str = ""
     button: str = ""
@@ -60,17 +62,17 @@ SHOTS = (
     ),
     Shot("leaderboard_robustness", "camus", "index.html#picture=robustness", element="#picture"),
     Shot("leaderboard_phantom", "demo", "index.html", height=800),
-    Shot("leaderboard_clips", "demo", "backbone/", element="#examples"),
+    Shot("leaderboard_clips", "demo", "backbone/", width=1000, height=400, element=".clips"),
 )
 
 
-def take(demo: Path, shots: tuple[Shot, ...] = SHOTS, folder: Path = PICTURES) -> list[Path]:
+def take(demo: Path, sites: Path, shots: tuple[Shot, ...] = SHOTS) -> list[Path]:
     """Make the sites and take their pictures.
 
     Args:
         demo: Folder of an ``etab demo``.
+        sites: Folder for the sites; one that is there is not made again.
         shots: The pictures.
-        folder: Where they are written.
 
     Returns:
         The files.
@@ -84,20 +86,19 @@ def take(demo: Path, shots: tuple[Shot, ...] = SHOTS, folder: Path = PICTURES) -
         raise MissingPackageError("Screenshots need a chromium on PATH: apt install chromium.")
     from playwright.sync_api import sync_playwright
 
-    files: list[Path] = []
-    with tempfile.TemporaryDirectory() as name:
-        sites = Path(name)
-        for site in sorted({shot.site for shot in shots}):
+    for site in sorted({shot.site for shot in shots}):
+        if not (sites / site / "index.html").is_file():
             _make(site, demo, sites / site)
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-            for shot in shots:
-                picture = _small(_picture(browser, shot, sites / shot.site))
-                if len(picture) > MOST_BYTES:
-                    raise ValueError(f"{shot.name} takes {len(picture)} bytes of {MOST_BYTES}")
-                files.append(folder / f"{shot.name}.png")
-                files[-1].write_bytes(picture)
-            browser.close()
+    files: list[Path] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        for shot in shots:
+            picture = _small(_picture(browser, shot, sites / shot.site))
+            if len(picture) > MOST_BYTES:
+                raise ValueError(f"{shot.name} takes {len(picture)} bytes of {MOST_BYTES}")
+            files.append(PICTURES / f"{shot.name}.png")
+            files[-1].write_bytes(picture)
+        browser.close()
     return files
 
 
@@ -114,19 +115,24 @@ def _picture(browser: Any, shot: Shot, site: Path) -> bytes:
     file = site / path
     if path.endswith("/"):
         file = _with_clips(file)
-    page = browser.new_page(viewport={"width": 1280, "height": shot.height}, color_scheme="light")
+    window = {"width": shot.width, "height": shot.height}
+    page = browser.new_page(viewport=window, color_scheme="light")
     page.goto(f"{file.as_uri()}#{view}")
     page.wait_for_load_state("load")
     if not shot.element:
         page.wait_for_timeout(500)
         return bytes(page.screenshot())
     element = page.locator(shot.element)
-    element.scroll_into_view_if_needed()
+    element.evaluate("shown => shown.scrollIntoView({ block: 'start', behavior: 'instant' })")
     page.wait_for_timeout(1500)  # pictures are drawn, and clips loaded, once they are in view
     if shot.button:
         element.get_by_role("button", name=shot.button, exact=True).click()
         page.wait_for_timeout(500)
-    return bytes(element.screenshot())
+    box = element.bounding_box()
+    box["y"] += page.evaluate("scrollY")
+    if box["height"] > 2 * shot.height:  # a long list: its first rows
+        box["height"] = shot.height
+    return bytes(page.screenshot(clip=box, full_page=True))
 
 
 def _with_clips(folder: Path) -> Path:
@@ -152,9 +158,14 @@ def main() -> None:
     """Read the command line, and take the pictures."""
     parser = argparse.ArgumentParser(description="screenshots of leaderboards for the README")
     parser.add_argument("demo", type=Path, help="folder of an `etab demo`")
+    parser.add_argument("--only", nargs="+", default=[], help="names of some of the pictures")
+    parser.add_argument("--sites", type=Path, help="keep the sites here, and take those there")
     options = parser.parse_args()
-    for path in take(options.demo.resolve()):
-        print(f"{path} ({path.stat().st_size / 1000:.0f} kB)")
+    shots = tuple(shot for shot in SHOTS if not options.only or shot.name in options.only)
+    with tempfile.TemporaryDirectory() as name:
+        sites = options.sites or Path(name)
+        for path in take(options.demo.resolve(), sites.resolve(), shots):
+            print(f"{path} ({path.stat().st_size / 1000:.0f} kB)")
 
 
 if __name__ == "__main__":

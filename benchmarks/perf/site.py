@@ -4,11 +4,15 @@
 folder that is removed afterwards (some minutes), makes their site with ``etab leaderboard`` in a
 process of its own, opens it in Chromium, and moves the weight of a category. It prints what it
 measured against the limits. Status 1 if a limit is passed. It needs playwright and a Chromium.
+``--write`` also writes ``benchmarks/perf/site.json`` and ``docs/reference/site.md``; ``--made FOLDER``
+keeps the made results in a folder, or takes those that are there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,9 +20,14 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from benchmarks.perf.board import BACKBONES, N_TASKS, PATIENTS, PROTOCOL, made_tasks, write
+from benchmarks.perf.sweep import machine
 
+ROOT = Path(__file__).resolve().parents[2]
+RECORD = ROOT / "benchmarks" / "perf" / "site.json"
+PAGE = ROOT / "docs" / "reference" / "site.md"
 LIMITS = {
     "build_seconds": 60.0,
     "build_megabytes": 2000.0,
@@ -26,7 +35,19 @@ LIMITS = {
     "first_paint_ms": 1000.0,
     "rerank_ms": 50.0,
 }
+WORDS = {
+    "build_seconds": "processor time of `etab leaderboard RESULTS --html FOLDER`, s",
+    "build_megabytes": "peak of its resident memory, MB",
+    "site_megabytes": "size of the folder, MB",
+    "first_paint_ms": "first paint of the board in a new browser, ms",
+    "rerank_ms": "a step of a slider: new scores, intervals and ranks, and a new table, ms",
+}
 STEPS = 25
+HEAD = """# Speed of a large site
+
+Written by `python -m benchmarks.perf.site --write`, which makes the results, writes their site and opens it in Chromium.
+
+"""
 
 _BUILD = """
 import resource, sys
@@ -101,21 +122,48 @@ def measured(results: Path, suite: Path, folder: Path) -> Measured:
     return Measured(seconds, megabytes, size / 1e6, paint, step)
 
 
+def page(record: dict[str, Any]) -> str:
+    """Write what was measured as Markdown.
+
+    Args:
+        record: The content of ``RECORD``.
+
+    Returns:
+        The page.
+    """
+    lines = [f"{record['size']}. Machine: {record['machine']['processor']}, "]
+    lines[0] += f"{record['machine']['cores']} cores; load {record['load']:.1f} at the start.\n"
+    lines += ["| what | measured | at most |", "|---|---|---|"]
+    for key, words in WORDS.items():
+        lines.append(f"| {words} | {record['measured'][key]:.1f} | {LIMITS[key]:g} |")
+    return HEAD + "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Measure a site and hold it against the limits of the full size."""
     parser = argparse.ArgumentParser(description="time the site of a leaderboard of made results")
     parser.add_argument("--backbones", type=int, default=BACKBONES)
     parser.add_argument("--tasks", type=int, default=N_TASKS)
     parser.add_argument("--patients", type=int, default=PATIENTS)
+    parser.add_argument("--made", type=Path, help="folder for the made results, or with them")
+    parser.add_argument("--write", action="store_true", help="write the record and its page")
     options = parser.parse_args()
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        made = options.made or Path(name)
         tasks = made_tasks(options.tasks)
-        suite = write(folder, options.backbones, tasks, options.patients)
-        facts = asdict(measured(folder / "results", suite, folder / "site"))
-    print(f"{options.backbones} backbones x {len(tasks)} tasks, {options.patients} patients")
+        suite = made / "made.toml"
+        if not suite.is_file():
+            suite = write(made, options.backbones, tasks, options.patients)
+        facts = asdict(measured(made / "results", suite, Path(name) / "site"))
+    size = f"{options.backbones} backbones x {len(tasks)} tasks, {options.patients} patients"
+    print(size)
     for key, value in facts.items():
         print(f"{key}: {value:.1f} of {LIMITS[key]:g}")
+    if options.write:
+        record = {"size": size, "machine": machine(), "load": load, "measured": facts}
+        RECORD.write_text(json.dumps(record, indent=1) + "\n")
+        PAGE.write_text(page(record))
     sys.exit(1 if any(value > LIMITS[key] for key, value in facts.items()) else 0)
 
 

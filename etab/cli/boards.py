@@ -212,7 +212,9 @@ def _ranked(folder: Path, choice: _Choice, own: Sequence[Description]) -> Board 
     from etab.leaderboard.ranking import rank_folder
     from etab.results import read_results
 
-    held = read_results(folder).results
+    # A named suite and protocol need no look at the results before they are ranked.
+    is_named = choice.suite is not None and choice.protocol is not None
+    held = () if is_named else read_results(folder).results
     chosen = _suite(choice.suite, choice.tasks, held, choice.protocol, choice.seed)
     if chosen is None:
         chosen = _own_suite(own, held)

@@ -188,6 +188,11 @@ def curve_facts(points: Sequence[CurvePoint]) -> list[dict[str, Any]]:
     return [{name: getattr(point, name) for name in names} for point in points]
 
 
+def _short(value: float | None) -> float | None:
+    """A value with the decimals that a page shows, and one more."""
+    return None if value is None else round(value, 4)
+
+
 def backbone_facts(row: BoardRow, plain: Mapping[str, Any]) -> dict[str, Any]:
     """Collect what the page of one backbone shows beyond the table.
 
@@ -196,7 +201,7 @@ def backbone_facts(row: BoardRow, plain: Mapping[str, Any]) -> dict[str, Any]:
         plain: The same row in ``board_facts``.
 
     Returns:
-        Plain JSON values: every metric of each cell, and numbers of ``words`` for the head and for
+        Plain JSON values: the other metrics of each cell, and numbers of ``words`` for the head and for
         what the cell depends on. Most cells share these words.
     """
     words: list[str] = []
@@ -207,5 +212,7 @@ def backbone_facts(row: BoardRow, plain: Mapping[str, Any]) -> dict[str, Any]:
             if cell[name] not in words:
                 words.append(cell[name])
             numbers[name] = words.index(cell[name])
-        cells[code] = {"metrics": cell["metrics"], **numbers}
+        main = row.cells[code].metric
+        others = {n: _short(v) for n, v in (cell["metrics"] or {}).items() if n != main}
+        cells[code] = {"metrics": others, **numbers}
     return {"backbone": row.backbone, "words": words, "cells": cells}

@@ -121,6 +121,7 @@ def noise_facts(board: Board, most_numbers: int = MOST_NUMBERS) -> dict[str, Any
 def _all_noises(board: Board) -> dict[str, dict[str, Noise]]:
     """The noise of every cell, also of backbones without a rank and of tasks without weight."""
     orders = patients_of(board)
+    order_of = {code: orders.get(parse_code(code).test_dataset) for code in board.suite.tasks}
     noises: dict[str, dict[str, Noise]] = {}
     for row in board.rows:
         known = board.noises.get(row.backbone, {})
@@ -130,7 +131,8 @@ def _all_noises(board: Board) -> dict[str, dict[str, Noise]]:
             if table is None:
                 continue
             noise = known.get(code)
-            if noise is None or _length(noise) != len(orders[parse_code(code).test_dataset]):
+            order = order_of[code]
+            if noise is None or order is None or _length(noise) != len(order):
                 try:
                     noise = task_noises({code: row.cells[code]}, {code: table}, TASKS, orders)[code]
                 except UndefinedError:
@@ -148,9 +150,11 @@ def patients_of(board: Board) -> dict[str, Array]:
     Returns:
         Sorted names by dataset, over all tasks and backbones.
     """
+    codes = {code for _, code in board.tables}
+    dataset_of = {code: parse_code(code).test_dataset for code in codes}
     patients: dict[str, set[str]] = {}
     for (_, code), table in board.tables.items():
-        patients.setdefault(parse_code(code).test_dataset, set()).update(table.patients)
+        patients.setdefault(dataset_of[code], set()).update(table.patients)
     return {dataset: np.array(sorted(names)) for dataset, names in patients.items()}
 
 

@@ -21,6 +21,8 @@ def printable(text: str) -> str:
         >>> printable("cnn\x1b[2J")
         'cnn\ufffd[2J'
     """
+    if text.isprintable():
+        return text
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )

@@ -4,6 +4,7 @@ from tests.faults import Fault
 
 SITE = ("tests/site/test_site.py",)
 GROUPS = ("tests/site/test_robustness_and_subgroups.py",)
+READER = ("tests/site/test_browser_reader.py",)
 EXAMPLES = ("tests/site/test_examples.py",)
 BROWSER = ("tests/site/test_browser.py",)
 
@@ -231,5 +232,33 @@ FAULTS = [
         "if one.choice == choice and one.difference is not None:",
         "if one.difference is not None:",
         GROUPS,
+    ),
+    Fault(
+        "titles in exports as they are",
+        "etab/site/assets/export.js",
+        "].map(ETAB.clean);",
+        "];",
+        READER,
+    ),
+    Fault(
+        "a long title wider than a narrow screen",
+        "etab/site/assets/site.css",
+        "body { margin: 0; overflow-wrap: break-word;",
+        "body { margin: 0;",
+        READER,
+    ),
+    Fault(
+        "tabs that the key Tab skips later",
+        "etab/site/assets/pictures.js",
+        ", tabindex: key === current ? 0 : -1,",
+        ",",
+        READER,
+    ),
+    Fault(
+        "text of templates as it is",
+        "etab/site/write.py",
+        "return printable(value) if is_plain else value",
+        "return value",
+        READER,
     ),
 ]

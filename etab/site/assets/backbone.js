@@ -39,9 +39,10 @@ document.addEventListener("DOMContentLoaded", () => {
   addEventListener("resize", draw);
   for (const line of document.querySelectorAll("#cells tr")) {
     const cell = details.cells[line.dataset.task];
-    const metric = board.tasks.find(task => task.code === line.dataset.task).metric;
-    const other = Object.entries(cell.metrics ?? {}).filter(([name]) => name !== metric).map(([name, value]) => `${name} ${ETAB.number(value)}`).join(", ");
+    const task = board.tasks.find(one => one.code === line.dataset.task);
+    line.children[1].textContent = `${task.metric_title} ${task.better > 0 ? "↑" : "↓"}`;
+    const other = Object.entries(cell.metrics ?? {}).map(([name, value]) => `${name} ${ETAB.number(value)}`).join(", ");
     const texts = [ETAB.short(details.words[cell.head]), ETAB.short(details.words[cell.depends_on], 400), other];
-    texts.forEach((text, i) => { line.children[6 + i].replaceChildren(el("bdi", {}, text)); });
+    line.append(...texts.map(text => el("td", {}, el("bdi", {}, text))));
   }
 });

@@ -42,8 +42,9 @@
     const letters = [...ETAB.clean(text)];
     return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : letters.join("");
   };
-  // A long name breaks after a sign between its words, not inside a word.
-  ETAB.name = (text, most) => {
+  ETAB.name = (text, most) => ETAB.el("bdi", {}, ETAB.short(text, most));
+  // A long name that breaks after a sign between its words, not inside a word.
+  ETAB.brokenName = (text, most) => {
     const parts = ETAB.short(text, most).split(/(?<=[_/.:-])/);
     return ETAB.el("bdi", {}, ...parts.flatMap((part, k) => k ? [document.createElement("wbr"), part] : [part]));
   };

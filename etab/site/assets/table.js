@@ -255,7 +255,7 @@
       if (row.missing.length) marks.push(el("span", { class: "kind", title: row.missing.join(", ") }, `${row.missing.length} of ${this.board.tasks.length} tasks missing`));
       const pick = el("input", { type: "checkbox", class: "pick", "aria-label": `Choose ${ETAB.short(row.backbone)} for a comparison`, onchange: () => this.changed("pick", row, pick.checked) });
       pick.checked = this.state.picked.includes(row.backbone);
-      return el("th", { scope: "row", class: "l stick" }, el("span", { class: "namebox" }, pick, el("span", { class: "names" }, el("a", { href: ETAB.page("backbone", row.file), title: ETAB.short(row.backbone, 300) }, ETAB.name(row.backbone)), ...marks)));
+      return el("th", { scope: "row", class: "l stick" }, el("span", { class: "namebox" }, pick, el("span", { class: "names" }, el("a", { href: ETAB.page("backbone", row.file), title: ETAB.short(row.backbone, 300) }, ETAB.brokenName(row.backbone)), ...marks)));
     }
 
     fillRank(cell, row) {
@@ -341,7 +341,7 @@
         return ETAB.number(this.state.values === "raw" ? value : ETAB.anchored(column.task, value));
       };
       const lines = this.board.published.map(row => el("tr", { class: "published" },
-        el("th", { scope: "row", class: "l stick" }, el("span", { class: "names" }, ETAB.name(row.who), el("span", { class: "kind", title: `${row.data}; ${row.source}` }, `${row.data}. ${row.source}`))),
+        el("th", { scope: "row", class: "l stick" }, el("span", { class: "names" }, ETAB.brokenName(row.who), el("span", { class: "kind", title: `${row.data}; ${row.source}` }, `${row.data}. ${row.source}`))),
         el("td", { class: "l none" }, "published"),
         before ? el("td", { class: "l first values", colspan: before }, words(row)) : null,
         ...this.columns.slice(before).map(column => el("td", { class: column.first ? "first" : "" }, inColumn(row, column)))));

@@ -42,7 +42,9 @@ _NAMES_OF_ETAB = [
     "Suite",
 ]
 
-# The boards of the published results: title, and what `etab leaderboard` is called with.
+# The boards of the published results: title, and what `etab leaderboard` is called with. Subgroups
+# are kept in a file, because the data are not at hand where the site is built. With the data in
+# DATA, `etab leaderboard ... --subgroups DATA --html SITE` writes it as SITE/data/subgroups.json.
 BOARDS = {
     "camus": (
         "CAMUS",

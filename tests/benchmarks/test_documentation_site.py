@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import etab
 from benchmarks.pages import site
+from etab.results import Result
 
 
 class Addresses(HTMLParser):
@@ -113,3 +115,21 @@ def test_a_site_is_not_written_over_other_files(tmp_path: Path) -> None:
 def test_boards_are_of_published_results() -> None:
     for _, arguments in site.BOARDS.values():
         assert (site.ROOT / arguments[0]).is_dir()
+
+
+def test_kept_subgroups_are_of_the_published_predictions() -> None:
+    root = site.ROOT
+    kept = json.loads((root / "benchmarks/pages/subgroups/camus.json").read_text())["cells"]
+    assert len(kept) == 156
+    for cell in kept:
+        record = Result.path_of(
+            root / "benchmarks/results",
+            "camus",
+            cell["task"],
+            cell["backbone"],
+            "cv5x5",
+            0,
+            "mask_logistic" if cell["task"].startswith("a") else "stack",
+        )
+        published = json.loads(record.read_text())
+        assert cell["predictions_sha256"] == published["predictions_sha256"], record

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.perf import board, run, table_boards, table_features, table_statistics
+from benchmarks.perf import (
+    board,
+    run,
+    table_boards,
+    table_features,
+    table_sounds,
+    table_statistics,
+)
 from benchmarks.perf.rows import Row, table
 from etab import datasets, phantom
 
@@ -27,7 +34,7 @@ def test_ratios_are_of_the_peer_and_of_the_limit() -> None:
 def test_parts_are_found_and_those_left_out_keep_their_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert {"statistics", "start", "board"} <= set(run.parts())
+    assert {"board", "features", "sounds", "start", "statistics"} <= set(run.parts())
 
     def one() -> Iterator[Row]:
         yield ROW
@@ -97,3 +104,12 @@ def test_frames_are_timed_from_files_to_files(
     assert whole.wanted == table_features.LEAST_SHARE
     assert whole.limit_name.startswith("the network alone in fp32")
     assert alone.ratio == 1
+
+
+@pytest.mark.slow
+def test_heart_sounds_are_searched_as_in_plain_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_sounds, "RECORDINGS", 2)
+    monkeypatch.setattr(table_sounds, "_ROUNDS", 1)
+    search, whole = table_sounds.rows()
+    assert search.agreement == "the same states"
+    assert whole.ours > (whole.limit or 0)

@@ -96,6 +96,10 @@ def data_init(
         Path | None,
         typer.Option(help="The description to write. [default: FOLDER/<name of the folder>.toml]"),
     ] = None,
+    known_as: Annotated[
+        str | None,
+        typer.Option("--as", help="A public set that etab describes: yaseen, zchsound."),
+    ] = None,
 ) -> None:
     """Write a first description (and table) of a folder of your own recordings.
 
@@ -103,9 +107,17 @@ def data_init(
     description.
     """
     from etab.datasets.own.draft import write_draft
+    from etab.datasets.own.shipped import write_shipped
+    from etab.errors import UnsupportedOptionError
 
-    draft = write_draft(folder, out)
-    say(draft.render())
+    if known_as is None:
+        say(write_draft(folder, out).render())
+        return
+    if out is not None:
+        raise UnsupportedOptionError(
+            f"--as {known_as} writes {folder / known_as}.toml; leave --out out."
+        )
+    say(write_shipped(known_as, folder).render())
 
 
 @app.command("fetch")

@@ -34,7 +34,7 @@ COLUMNS = (
 
 _INPUTS = ("answer", "ED", "ED+ES", "frame", "clip", "clips", "beats", "recording", "window")
 
-_KEYS = {"name", "title", "code", "sound", "table", "folder", "columns", "labels"}
+_KEYS = {"name", "title", "code", "sound", "table", "folder", "columns", "labels", "notes"}
 _KINDS = {
     "value": Kind.VALUE,
     "classes": Kind.CLASSES,
@@ -118,6 +118,7 @@ class Description:
         folder: Folder that files in the table are relative to.
         columns: Names of the columns that are called something else than in COLUMNS.
         labels: The labels, each of which makes a task.
+        notes: Sentences that every result on the data carries.
     """
 
     path: Path
@@ -129,6 +130,7 @@ class Description:
     folder: Path
     columns: Mapping[str, str]
     labels: tuple[Label, ...]
+    notes: tuple[str, ...] = ()
 
     def column(self, role: str) -> str:
         """Name of the column that holds one of COLUMNS."""
@@ -194,6 +196,7 @@ def read_description(path: Path) -> Description:
         folder=path.parent / Path(folder).expanduser(),
         columns=_columns(path, content.get("columns", {})),
         labels=_labels(path, content.get("labels")),
+        notes=_notes(path, content.get("notes", [])),
     )
 
 
@@ -203,6 +206,14 @@ def _text(path: Path, content: Mapping[str, Any], key: str) -> str:
         came = "missing" if value is None else repr(value)
         raise LayoutError(f"{path}: {key} is {came}; wanted a text in quotes.")
     return value
+
+
+def _notes(path: Path, sentences: Any) -> tuple[str, ...]:
+    """Read the sentences that results carry."""
+    is_list = isinstance(sentences, list)
+    if not is_list or not all(isinstance(item, str) and item.strip() for item in sentences):
+        raise LayoutError(f"{path}: notes is {sentences!r}; wanted a list of texts in quotes.")
+    return tuple(sentences)
 
 
 def _columns(path: Path, table: Any) -> dict[str, str]:

@@ -306,8 +306,9 @@ class OwnRecordings(Source):
         return [*self.table.notes, *label_remarks(self.description, self.table.rows)]
 
     def notes(self) -> Sequence[str]:
-        """The name of the table, which every result carries."""
-        return (f"data of one's own: {self.description.title} ({self.description.table.name})",)
+        """The name of the table and the notes of the description, which every result carries."""
+        name = f"data of one's own: {self.description.title} ({self.description.table.name})"
+        return (name, *self.description.notes)
 
     def digest(self) -> str:
         """sha256 of the description's labels, the cells that are used, and every file."""

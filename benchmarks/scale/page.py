@@ -147,6 +147,36 @@ def folders(looks: Sequence[dict[str, Any]]) -> str:
 """
 
 
+def memory(steps: Sequence[dict[str, Any]]) -> str:
+    """Write the table of memory.
+
+    Args:
+        steps: The measurements of ``memory.json``.
+    """
+    names = {"write": "writing features through the store", "read": "reading them all"}
+    rows = [
+        [
+            names.get(one["what"], f"`{one['what']}` in three folds"),
+            f"{one['rows']:,}",
+            one["width"],
+            f"{one['processor']:.1f} s",
+            f"{one['memory'] / 1e6:.0f} MB",
+            f"{one['budget'] / 1e6:.0f} MB",
+        ]
+        for one in steps
+    ]
+    header = ["what", "rows", "values of a row", "processor", "largest memory", "budget"]
+    return f"""## Memory
+
+`python -m benchmarks.scale.memory FOLDER --json benchmarks/scale/memory.json`: made features of a
+million frames (0.5 GB) are written through the store in shards, read back, and fitted. Each step is a
+process of its own, of which about 560 MB are the libraries of a backbone. What is read from a mapped
+file counts as memory as long as no other process needs it. The command fails above a budget.
+
+{table(header, rows)}
+"""
+
+
 def simulation(facts: dict[str, Any]) -> str:
     """Write the table of the simulation.
 
@@ -229,6 +259,7 @@ def page() -> str:
         _HEAD,
         kills(read("kills")),
         overhead(read("overhead")),
+        memory(read("memory")),
         folders(read("folders")),
         simulation(read("simulation")),
     ]

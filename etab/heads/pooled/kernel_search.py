@@ -1,8 +1,8 @@
 """The penalty of logistic regressions on inner products, chosen on the inner parts of each split.
 
-All training sets are fitted together, from the strongest penalty to weaker ones, each from the
-solution before it. Penalties weaker than those at which every split does clearly worse than at its
-best are left out: the weaker the penalty, the more a fit costs.
+All training sets are fitted together, from the strongest penalty to weaker ones. Each fit starts on
+the line through the two solutions before it. Penalties weaker than those at which every split does
+clearly worse than at its best are left out: the weaker the penalty, the more a fit costs.
 """
 
 from __future__ import annotations
@@ -101,8 +101,11 @@ class KernelSearch:
         scale = self.inner.mean_squares(list(sets.values()))
         fits = Fits.of(self.products, self.y, list(sets.values()), scale)
         solution = fits.nothing()
+        start = solution
         for index in reversed(range(len(PENALTIES))):
-            solution = solve(fits.at(PENALTIES[index] * scale), solution, SEARCH)
+            before = solution
+            solution = solve(fits.at(PENALTIES[index] * scale), start, SEARCH)
+            start = solution.beyond(before)
             logits = solution.logits
             for split_progress in progress:
                 split_progress.add(index, solution, logits)

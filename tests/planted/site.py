@@ -261,4 +261,11 @@ FAULTS = [
         "return value",
         READER,
     ),
+    Fault(
+        "a preset of weights closes its sheet",
+        "etab/site/assets/base.js",
+        "if (!event.target.isConnected) return;",
+        "",
+        READER,
+    ),
 ]

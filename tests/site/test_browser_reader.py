@@ -122,6 +122,16 @@ def test_a_board_is_read_with_keys_alone(page: Any, site: Path) -> None:
     page.wait_for_url("**/backbone/**")
 
 
+def test_a_preset_of_weights_leaves_its_sheet_open(page: Any, site: Path) -> None:
+    open_board(page, site)
+    page.click("#weights summary")
+    page.get_by_role("button", name="Only cardiac function").click()
+    assert page.evaluate("document.getElementById('weights').open")
+    assert page.evaluate("document.activeElement.textContent") == "Only cardiac function"
+    page.click("h1")
+    assert not page.evaluate("document.getElementById('weights').open")
+
+
 def test_hostile_names_do_nothing_on_any_page(page: Any, hostile: Path) -> None:
     page.set_viewport_size({"width": 420, "height": 900})
     for path in sorted(hostile.rglob("*.html")):

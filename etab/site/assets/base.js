@@ -130,6 +130,7 @@
     // One open sheet at a time; Escape and a click elsewhere close it.
     const drops = [...document.querySelectorAll("details.drop")];
     document.addEventListener("click", event => {
+      if (!event.target.isConnected) return; // a button that drew its sheet anew
       for (const drop of drops) if (!drop.contains(event.target)) drop.open = false;
     });
     document.addEventListener("keydown", event => {

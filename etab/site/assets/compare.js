@@ -52,7 +52,7 @@ addEventListener("load", () => {
     document.getElementById("by-task").replaceChildren(
       el("thead", {}, el("tr", {}, ...["Task", "Metric", "First", "Second", "Anchored difference", "± 95 %, encoders", "± 95 %, these probes", "p", "p, Holm"].map((text, i) => el("th", { scope: "col", class: i < 2 ? "l" : null }, text)))),
       el("tbody", {}, ...items.map(({ task, pair, p2, corrected }) => el("tr", {},
-        el("th", { scope: "row", class: "l" }, el("a", { href: ETAB.page("task", task.file) }, task.code), ` ${task.title}`), el("td", { class: "l" }, `${task.metric} ${task.better > 0 ? "↑" : "↓"}`),
+        el("th", { scope: "row", class: "l" }, el("a", { href: ETAB.page("task", task.file) }, task.code), ` ${task.title}`), el("td", { class: "l" }, `${task.metric_title} ${task.better > 0 ? "↑" : "↓"}`),
         el("td", {}, value(a, task)), el("td", {}, value(b, task)), el("td", { class: corrected < 0.05 ? "strong" : null }, pair.difference.toFixed(3)), el("td", {}, pair.encoder.toFixed(3)), el("td", {}, pair.probe.toFixed(3)), el("td", {}, pWords(p2)), el("td", {}, pWords(corrected))))));
     const holder = document.getElementById("differences");
     if (items.length) ETAB.charts.intervals(holder, items.map(({ task, pair }) => ({ name: `${task.code} ${task.title}`, value: pair.difference, low: pair.difference - pair.probe, high: pair.difference + pair.probe, outerLow: pair.difference - pair.encoder, outerHigh: pair.difference + pair.encoder })), {

@@ -42,7 +42,14 @@
 
   ETAB.buildSliders = (holder, board, weights, change) => {
     const presets = el("div", { class: "presets" });
-    const preset = (label, make) => presets.append(el("button", { type: "button", onclick: () => { make(); ETAB.buildSliders(holder, board, weights, change); change(); } }, label));
+    const preset = (label, make) => presets.append(el("button", { type: "button", onclick: () => press(label, make) }, label));
+    // The sheet is drawn anew; the button keeps the focus, so that keys go on from it.
+    const press = (label, make) => {
+      make();
+      ETAB.buildSliders(holder, board, weights, change);
+      [...holder.querySelectorAll(".presets button")].find(button => button.textContent === label).focus();
+      change();
+    };
     preset("Weights of the board", () => Object.assign(weights, ETAB.defaultWeights(board)));
     preset("All tasks alike", () => {
       for (const letter in weights.categories) weights.categories[letter] = board.tasks.filter(task => task.letter === letter).length / board.tasks.length;

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.perf.sweep import machine
-from etab.precisions import BACKENDS, NAMED
+from etab.precisions import NAMED
 from etab.results import Result, load_results
 
 BACKBONE = "mobilenetv2"
@@ -105,8 +105,9 @@ def page(
     text = [
         f"# {backbone} in every precision",
         "",
-        "Made by `python -m benchmarks.parity_backends --root CAMUS`; the backends are in the",
-        f"extras `openvino` and `onnx` ({', '.join(BACKENDS)}). Machine: {facts['processor']}.",
+        "Made by `python -m benchmarks.parity_backends --root CAMUS`. The backends OpenVINO and ONNX",
+        "Runtime are in the extras `openvino` and `onnx`. A score in fp32 has its 95 % interval; the",
+        f"last column is the difference as a share of half its width. Machine: {facts['processor']}.",
         "",
         *lines(results, refused),
         "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.fold_seeds import key_of
 from etab.results import Result
 from etab.tasks.menu import TASKS
 
@@ -35,14 +36,19 @@ class Section:
 
 
 def section_lines(
-    section: Section, found: Sequence[Result], small: Sequence[Result] = ()
+    section: Section,
+    found: Sequence[Result],
+    beside: Sequence[tuple[Result, str]] = (),
+    spreads: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Lines of the table of one task: our rows sorted, then published ones in italics.
 
     Args:
         section: The task, with what is published on it.
         found: Results of the board.
-        small: Results on a small part of the data.
+        beside: Results that were made otherwise, each with words that say how.
+        spreads: For each cell by its key in ``benchmarks.fold_seeds``, the standard deviation of
+            one seed of the folds; None says nothing of it.
 
     Returns:
         Lines of Markdown.
@@ -58,8 +64,8 @@ def section_lines(
         for r in cells_before(section, found)
     ]
     rows += [
-        f"| {_name(r)} | {' | '.join(_shown(m, r) for m in heads)} | {r.protocol}, {r.n_patients} people only |"
-        for r in small
+        f"| {_name(r)} | {' | '.join(_shown(m, r) for m in heads)} | {words} |"
+        for r, words in beside
         if r.task == section.task
     ]
     rows += [
@@ -70,7 +76,11 @@ def section_lines(
         "| model | " + " | ".join(section.metrics.values()) + " | data, source |",
         "|---" * (len(heads) + 2) + "|",
     ]
-    return [f"## {section.title}\n", *table, *rows, "", section.differs + "\n"]
+    lines = [f"## {section.title}\n", *table, *rows, "", section.differs + "\n"]
+    known = [f"{r.backbone} {spreads[key_of(r)]}" for r in mine if spreads and key_of(r) in spreads]
+    if known:
+        lines.append(f"Standard deviation of one seed of the folds: {', '.join(known)}.\n")
+    return lines
 
 
 def cells_of_board(section: Section, found: Sequence[Result]) -> list[Result]:

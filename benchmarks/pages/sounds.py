@@ -1,19 +1,26 @@
 """The page of heart sounds: what the board measured on the full public sets, beside published results.
 
-Ours are read from ``benchmarks/results_sounds_full``, and from ``benchmarks/results_states`` (a U-Net in time, on the small
-part of CirCor); published figures are written down here, each with where it stands and what differs in its protocol.
+Ours are read from ``benchmarks/results_sounds_full``, from ``benchmarks/results_states`` and ``benchmarks/results_states_full``
+(a U-Net in time), and from ``benchmarks/results_finetune`` (networks that were trained as a whole); published figures are
+written down here, each with where it stands and what differs in its protocol.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from benchmarks.pages.published import Published, Section, section_lines
-from etab.results import load_results
+import numpy as np
+
+from benchmarks.pages.published import Published, Section, figure, section_lines
+from etab.results import Result, load_results
 from etab.tasks.codes import BOARD_PROTOCOL
+from etab.tasks.menu import TASKS
+from etab.tasks.protocols import parse
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
-FULL, SMALL = BENCHMARKS / "results_sounds_full", BENCHMARKS / "results_states"
+FULL = BENCHMARKS / "results_sounds_full"
+FOLD_SEEDS = BENCHMARKS / "fold_seeds_sounds.json"
 
 
 _CHALLENGE_2016 = "Challenge 2016, hidden test"
@@ -214,7 +221,9 @@ SECTIONS = (
         "942 ids by probes that were not fitted on them, factors of the "
         "decision chosen on training folds. The hidden test is of other patients (40 % of the data were never published). "
         "The three splits put 42, 47 and 40 of the 70 pairs of ids of one person on different sides, and M2D's network, with "
-        "any recording Present for a patient Present, is trained as a whole.",
+        "any recording Present for a patient Present, is trained as a whole. Fine-tuned rows of ours are networks for images that "
+        "`etab finetune` trained as a whole on log-mel pictures, on one processor core, which bounds epochs and size; they have one "
+        "division into folds, and factors chosen on the validation part of each fold.",
     ),
     Section(
         "f2-AL-D",
@@ -242,10 +251,21 @@ SECTIONS = (
                 "official code",
             ),
         ),
-        "Cost must be read with its threshold: ours is chosen on training folds alone. The hidden test is of other patients, "
-        "with another share of abnormal outcomes.",
+        "Cost must be read with its threshold: ours is chosen on training folds alone (of fine-tuned networks, on the validation "
+        "part of each fold). The hidden test is of other patients, with another share of abnormal outcomes.",
         falls=True,
     ),
+)
+
+PLACES = Section(
+    "f3-AL-D",
+    BOARD_PROTOCOL,
+    "Murmur at a place (f3)",
+    {"auroc": "AUROC", "auprc": "AUPRC", "balanced_accuracy": "balanced accuracy"},
+    (),
+    "A row is a recording, and the truth is whether the murmur of its patient was heard at this place (`Murmur locations`); "
+    "patients whose murmur is Unknown have no row. The task stands beside the boards and in no suite: there a murmur is of a "
+    "patient, and nobody has published results by place.",
 )
 
 _INTRO = """Measured here on all public recordings: CirCor DigiScope 1.0.3 (942 ids of 872 people, 3,163 recordings) and CinC
@@ -259,10 +279,43 @@ made. They are not ranked together: the test patients differ.
 
 def page(note: str) -> str:
     """The whole page; empty tables where nothing was measured."""
-    found, small = load_results(FULL), load_results(SMALL)
+    found = load_results(FULL)
+    made_otherwise = beside()
+    spreads = fold_seed_spreads()
     parts = [
         "# Heart sounds beside published results\n",
         note,
         _INTRO.format(backbones=len({r.backbone for r in found})),
     ]
-    return "\n".join([*parts, *(part for s in SECTIONS for part in section_lines(s, found, small))])
+    for section in (*SECTIONS, PLACES):
+        parts += section_lines(section, found, made_otherwise, spreads)
+    return "\n".join(parts)
+
+
+def beside() -> list[tuple[Result, str]]:
+    """Results that were made otherwise than those of the board, each with words that say how."""
+    rows = []
+    for result in load_results(BENCHMARKS / "results_states"):
+        rows.append((result, f"{result.protocol}, {result.n_patients} people only"))
+    for result in load_results(BENCHMARKS / "results_states_full"):
+        rows.append((result, f"{result.protocol}, trained on all recordings of the training folds"))
+    for result in load_results(BENCHMARKS / "results_finetune"):
+        if TASKS[result.task].dataset == "circor":
+            rows.append((result, _training_words(result)))
+    return rows
+
+
+def _training_words(result: Result) -> str:
+    """How a backbone was trained, in a few words."""
+    recipe = result.settings["recipe"]
+    side = result.settings["size"]
+    division = parse(result.protocol).base
+    return f"fine-tuned: {division}, {recipe['epochs']} epochs, pictures {side} px high"
+
+
+def fold_seed_spreads() -> dict[str, str]:
+    """The standard deviation of one seed of the folds, by the key of the cell."""
+    if not FOLD_SEEDS.exists():
+        return {}
+    values_of = json.loads(FOLD_SEEDS.read_text())
+    return {key: figure(float(np.std(values, ddof=1))) for key, values in values_of.items()}

@@ -15,14 +15,16 @@ from etab.heads.base import Memo
 from etab.legacy.task_scores import task_score
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
-from etab.results import Predictions
+from etab.results import Predictions, Result, load_results
 from etab.runs import cell
 from etab.runs.data import Data
 from etab.runs.run import Run, Settings
+from etab.runs.tables import laid_out
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
 from etab.types import Features, Kind
 
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 ANSWERED = (Kind.BINARY, Kind.CLASSES, Kind.VALUE)
 CODES = [task.code for task in TASKS.values() if task.kind in ANSWERED]
 PATIENTS = {"cinc2016": 60, "circor": 60, "tmed": 60}
@@ -84,6 +86,62 @@ def test_knowing_nothing_is_worth_the_anchor(code: str, data_of: Callable[[str],
         )
         if of_2022 is not None and task.metric_2022.endswith("auroc"):
             assert of_2022.value == pytest.approx(0.5, abs=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [t.code for t in TASKS.values() if t.kind is Kind.STATES])
+def test_the_commonest_state_for_every_moment_is_worth_the_anchor(
+    code: str, data_of: Callable[[str], Data]
+) -> None:
+    task = TASKS[code]
+    rows = data_of(task.dataset).rows(task)
+    order = np.arange(len(rows.items))
+    annotated = np.concatenate([answer[answer >= 0] for answer in rows.answers])
+    commonest = np.bincount(annotated).argmax()
+    states = [np.full(len(answer), commonest) for answer in rows.answers]
+    _, _, columns = laid_out(task, rows, (), order, [states])
+    patients = np.array([str(patient) for patient in rows.patients])
+    value = METRICS[task.metric](columns, patients, task.kind)
+    assert value == pytest.approx(task.low, abs=1e-12)
+    assert task.anchored(value) == pytest.approx(0, abs=1e-12)
+
+
+def _published_constants() -> list[tuple[str, Result]]:
+    """The cells of `constant` on the published boards of heart sounds, by the heads of the boards."""
+    cells = []
+    for folder in ("results_sounds_full", "results_sounds"):
+        for result in load_results(BENCHMARKS / folder):
+            is_board = result.head == TASKS[result.task].head
+            if result.backbone == "constant" and is_board:
+                cells.append((folder, result))
+    return cells
+
+
+# Everybody Present, everybody Abnormal, by the official code on the 46 ids of the small part.
+_OF_46 = {"f1-AL-D": 0.6716, "f2-AL-D": 15444.7826}
+
+
+def test_the_constant_of_the_published_boards_has_the_anchor() -> None:
+    cells = _published_constants()
+    seen = {(folder, result.task, result.protocol) for folder, result in cells}
+    for folder in ("results_sounds_full", "results_sounds"):
+        for code in ("e1-AL-D", "f0-PH-N", "f1-AL-D", "f2-AL-D"):
+            assert (folder, code, "cv5x5") in seen
+        assert (folder, "f0-PH-N", "lodo") in seen
+    for folder, result in cells:
+        if "auroc" in result.metrics:
+            assert result.metrics["auroc"] == pytest.approx(0.5, abs=1e-12)
+        anchor = TASKS[result.task].low
+        if result.task == "e0-AL-D":
+            continue  # its row has the heart rate and the durations, as the anchor's source says
+        if result.task == "e1-AL-D":
+            # the median depends on the division into folds, and the small part has other people
+            tolerance = 0.01 if folder == "results_sounds_full" else 2.0
+        else:
+            tolerance = 5.1e-5  # anchors are rounded to four digits
+            if folder == "results_sounds":
+                anchor = _OF_46.get(result.task, anchor)
+        assert result.value == pytest.approx(anchor, abs=tolerance), (folder, result.task)
 
 
 def _check_value(task: Task, table: Predictions) -> None:

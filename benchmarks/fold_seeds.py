@@ -1,8 +1,9 @@
 """How far each cell of a board depends on the draw of its folds.
 
-``python -m benchmarks.fold_seeds benchmarks/results_sounds_full > benchmarks/fold_seeds_sounds.json`` divides the
-predictions of every cell with repeated folds by the seed of the division, and computes the metric of the task for each.
-The page of heart sounds shows the standard deviation of one seed; boards show the same as a badge.
+``python -m benchmarks.fold_seeds FOLDER ... > benchmarks/fold_seeds_sounds.json``, with the folders ``benchmarks/results_sounds_full``
+and ``benchmarks/results_places``, divides the predictions of every cell with repeated folds by the seed of the division, and
+computes the metric of the task for each. The page of heart sounds shows the standard deviation of one seed; boards show the same
+as a badge.
 """
 
 from __future__ import annotations
@@ -50,8 +51,11 @@ def cells(folder: Path) -> Iterator[tuple[str, list[float]]]:
 
 
 def main() -> None:
-    """Print the values of the cells of the folder that the command line names."""
-    values = dict(sorted(cells(Path(sys.argv[1]))))
+    """Print the values of the cells of the folders that the command line names."""
+    values: dict[str, list[float]] = {}
+    for folder in sys.argv[1:]:
+        values |= dict(cells(Path(folder)))
+    values = dict(sorted(values.items()))
     sys.stdout.write(json.dumps(values, indent=1) + "\n")
 
 

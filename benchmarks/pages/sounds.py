@@ -20,6 +20,7 @@ from etab.tasks.protocols import parse
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 FULL = BENCHMARKS / "results_sounds_full"
+OF_PLACES = BENCHMARKS / "results_places"
 FOLD_SEEDS = BENCHMARKS / "fold_seeds_sounds.json"
 
 
@@ -287,8 +288,9 @@ def page(note: str) -> str:
         note,
         _INTRO.format(backbones=len({r.backbone for r in found})),
     ]
-    for section in (*SECTIONS, PLACES):
+    for section in SECTIONS:
         parts += section_lines(section, found, made_otherwise, spreads)
+    parts += section_lines(PLACES, load_results(OF_PLACES), (), spreads)
     return "\n".join(parts)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etab.errors import DataNotFoundError, ResultError
-from etab.results.merge import folder_names, merge_folders
+from etab.results.merge import folder_names, merge_folders, phantom_results
 from tests import made
 from tests.commands import etab
 
@@ -65,6 +65,22 @@ def test_a_folder_behind_the_others_fills_what_they_lack(
     (copy,) = (tmp_path / "all").rglob("both/*.json")
     assert copy.read_text() != "another"
     assert holders["second"] == ("published",)
+
+
+def test_results_on_phantoms_never_replace_published_ones(
+    two: tuple[Path, Path], tmp_path: Path
+) -> None:
+    one, other = two
+    for folder, phantom in ((one, True), (other, False)):
+        for record in folder.rglob("*.json"):
+            record.write_text(json.dumps({**json.loads(record.read_text()), "phantom": phantom}))
+    merged = tmp_path / "all"
+    merge_folders([one], merged, behind=other)
+    assert {path.parent.name for path in merged.rglob("*.json")} == {"both", "second"}
+    (copy,) = merged.rglob("both/*.json")
+    assert json.loads(copy.read_text())["phantom"] is False
+    assert {result.backbone for result in phantom_results([one, other])} == {"first", "both"}
+    assert merge_folders([one], tmp_path / "phantoms", behind=one), "phantoms behind phantoms"
 
 
 def test_folders_that_end_alike_keep_their_paths(tmp_path: Path) -> None:

@@ -172,6 +172,7 @@ def leaderboard_command(
         extras = site_extras(board, folder, html, with_examples, root, subgroups)
         write_board(board, markdown, csv, html, holders, extras)
         show.board(board)
+        _show_phantoms(board, folders if with_published else ())
         if tasks is not None or board.suite.name in {description.name for description in own}:
             show.cell_table([cell for row in board.rows for cell in row.cells.values()])
             return
@@ -368,6 +369,18 @@ def _joined(folders: Sequence[Path], with_published: bool) -> Iterator[tuple[Pat
     with tempfile.TemporaryDirectory(prefix="etab-board-") as temporary:
         joined = Path(temporary)
         yield joined, merge_folders(folders, joined, behind=published)
+
+
+def _show_phantoms(board: Board, folders: Sequence[Path]) -> None:
+    """Show the cells on phantoms, which a board of patients does not rank."""
+    from etab.cli import show
+    from etab.results.merge import phantom_results
+
+    if board.phantom or not folders:
+        return
+    cells = [cell for cell in phantom_results(folders) if cell.protocol == board.protocol]
+    if cells:
+        show.cell_table(cells, "(not ranked with results of patients)")
 
 
 def _with_folders(board: Board, holders: Holders) -> Board:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from etab.errors import DataNotFoundError, ResultError
 from etab.results.folder import read_results
+from etab.results.record import Result
 from etab.storage.listing import is_hidden
 
 
@@ -43,7 +44,8 @@ def merge_folders(
             same; the first one counts.
         target: An empty folder.
         behind: A further folder, named "published", whose files count only where no
-            other folder has them.
+            other folder has them. If it holds results of patients, results on phantoms in the
+            other folders are not copied: they are no results of the same cells.
 
     Returns:
         Names of the folders that hold results of a backbone, by its name.
@@ -56,19 +58,51 @@ def merge_folders(
     names = folder_names(folders)
     if behind:
         names[behind] = "published"
+    of_patients = behind is not None and bool(read_results(behind).results)
+    if behind is not None and phantom_results([behind]):
+        of_patients = False
     sources: dict[Path, Path] = {}
     holders: dict[str, tuple[str, ...]] = {}
     for folder in all_folders:
         if not folder.is_dir():
             raise DataNotFoundError(f"There is no folder {folder}.")
-        for path in sorted(folder.rglob("*")):
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        aside = _phantom_cells(files) if of_patients else set()
+        for path in files:
             part = path.relative_to(folder)
             is_taken = folder == behind and part in sources
-            if path.is_file() and not is_hidden(part) and not is_taken:
+            if not is_hidden(part) and not is_taken and _cell(path) not in aside:
                 _copy_once(path, part, target, sources)
-        for backbone in sorted({result.backbone for result in read_results(folder).results}):
+        results = read_results(folder).results
+        counted = [result for result in results if not (of_patients and result.phantom)]
+        for backbone in sorted({result.backbone for result in counted}):
             holders[backbone] = (*holders.get(backbone, ()), names[folder])
     return holders
+
+
+def phantom_results(folders: Sequence[Path]) -> list[Result]:
+    """List the results on phantoms of several folders.
+
+    Args:
+        folders: Folders of results.
+    """
+    return [
+        result for folder in folders for result in read_results(folder).results if result.phantom
+    ]
+
+
+def _cell(path: Path) -> Path:
+    """The files of a cell share their name up to the first dot."""
+    return path.parent / path.name.split(".")[0]
+
+
+def _phantom_cells(files: Sequence[Path]) -> set[Path]:
+    """The cells whose record names data that are a phantom."""
+    cells = set()
+    for path in files:
+        if path.suffix == ".json" and _facts(path).get("phantom") is True:
+            cells.add(_cell(path))
+    return cells
 
 
 def _copy_once(path: Path, part: Path, target: Path, sources: dict[Path, Path]) -> None:

@@ -26,7 +26,7 @@ def write_echorisk(root: Path, patients: int, seed: int) -> Iterator[int]:
 
     The parts are train/, val/ and test/, the last one without labels, as the organisers strip them.
     Quirks by patient: 2 has one view only, 3 has no cine of either view, 4 has no label
-    of ejection fraction.
+    of ejection fraction. Cardiotoxicity is repeated in the rows of later examinations.
 
     Args:
         root: The folder to write to.
@@ -67,6 +67,5 @@ def _write_patient(videos: Path, i: int, seed: int) -> list[list[object]]:
             write_object(videos / path, apical_frames(heart, view, rng), names)
             cells.append(path)
         ef = "" if i == _NO_LABEL else f"{heart.ef - number:.1f}"
-        first = toxic if time == "T1" else ""
-        rows.append([*cells, ef, int(heart.ef < 55), first])
+        rows.append([*cells, ef, int(heart.ef < 55), toxic])
     return rows

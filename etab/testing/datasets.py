@@ -378,11 +378,11 @@ def _check_options(source: Source, target: str) -> None:
     plain = _picture_sample(name, target, base)
     assert plain is not None, f"{name}, {target}: plain stills are refused"
     assert plain == _picture_sample(name, target, base), f"{name}, {target}: two readings differ"
-    # A release may hold fewer views than the card names.
-    present = {record.view for record in source.records()}
-    views = [{"view": view} for view in source.card.views if present != {view}]
     of_target = source.card.target(target)
     annotated = [record for record in source.records() if source.annotated(record, of_target)]
+    # A release may hold, or annotate, fewer views than the card names.
+    present = {record.view for record in annotated}
+    views = [{"view": view} for view in source.card.views if present != {view}]
     parts = {record.split for record in annotated}
     splits = [{"split": split} for split in sorted(parts - {""})]
     sizes: list[dict[str, Any]] = [

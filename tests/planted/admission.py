@@ -14,6 +14,7 @@ def _marked(forgery: str) -> tuple[str, ...]:
 
 
 CROWD = (f"{_FILE}::test_a_crowd_of_strangers_does_not_outvote_a_known_release",)
+KINDS = "tests/leaderboard/admission/test_kinds.py"
 SUBMISSION = ("tests/leaderboard/admission/test_submission.py",)
 REPRODUCE = ("tests/runs/test_reproduce.py",)
 FILES = "etab/leaderboard/admission/files.py"
@@ -53,6 +54,48 @@ FAULTS = [
         "status.st_size > largest",
         "False",
         _refused("a record of five megabytes"),
+    ),
+    Fault(
+        "two tables lie beside a record",
+        FILES,
+        "if plain.exists() and packed.exists():",
+        "if False:",
+        (f"{KINDS}::test_each_kind_is_refused_with_its_reason[two tables]",),
+    ),
+    Fault(
+        "any name of a metric",
+        RECORD,
+        "if not _METRIC_NAME.fullmatch(name):",
+        "if False:",
+        (f"{KINDS}::test_each_kind_is_refused_with_its_reason[a metric with markup]",),
+    ),
+    Fault(
+        "any name of an interval",
+        RECORD,
+        "if result.interval != OVER_PATIENTS:",
+        "if False:",
+        (f"{KINDS}::test_each_kind_is_refused_with_its_reason[an interval with markup]",),
+    ),
+    Fault(
+        "predictions in another unit",
+        PLAUSIBLE,
+        "anchored < _OTHER_UNIT:",
+        "False:",
+        _marked("another unit"),
+    ),
+    Fault(
+        "rows of another backbone among one's own",
+        PLAUSIBLE,
+        "            if share > COPIED_SHARE:",
+        "            if share > 1:",
+        _marked("rows of another backbone"),
+    ),
+    Fault(
+        "a copy on another scale",
+        PLAUSIBLE,
+        "correlation = np.maximum(correlation, _correlations(vectors))",
+        "pass",
+        _marked("a copy on another scale"),
     ),
     Fault("dice above 1", RANGES, '_outside("dice", dice, 0, 1) or ', "", _refused("dice is 5")),
     Fault(

@@ -92,12 +92,16 @@ def unsafe(path: Path, largest: int) -> str:
 
 def _unsafe_table(record: Path) -> str:
     """Why the predictions beside a record must not be read; empty where they may, or are absent."""
-    for path in (record.with_suffix(".csv"), record.with_suffix(".csv.gz")):
+    plain = record.with_suffix(".csv")
+    packed = record.with_suffix(".csv.gz")
+    for path in (plain, packed):
         if not path.is_symlink() and not path.exists():
             continue  # reading the result says that its predictions are missing
         reason = unsafe(path, LARGEST_TABLE)
         if reason:
             return f"its predictions {path.name} must not be read: {reason}"
+    if plain.exists() and packed.exists():
+        return f"it has two tables of predictions, {plain.name} and {packed.name}; keep one"
     return ""
 
 

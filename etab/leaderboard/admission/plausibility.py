@@ -21,6 +21,10 @@ from etab.types import Array, FloatArray, IntArray, Kind
 
 # Correlation of residuals above which predictions count as copied.
 COPY_CORRELATION = 0.9999
+# Share of rows with exactly the same prediction above which predictions count as copied.
+COPIED_SHARE = 0.5
+# Anchored value of predicted numbers below which they are of another unit, or of other rows.
+_OTHER_UNIT = -1.0
 # Smallest number of rows that is compared.
 _FEWEST_ROWS = 10
 
@@ -76,6 +80,11 @@ def _alone(entry: AdmittedEntry) -> Iterator[str]:
         yield (
             f"{result.metric} {result.value:.4g} is better than the reference of the task "
             f"({entry.task.high:g}): too good to be believed before it is computed again"
+        )
+    elif entry.table.kind is Kind.VALUE and anchored < _OTHER_UNIT:
+        yield (
+            f"{result.metric} {result.value:.4g} is far worse than that of one value for everybody "
+            f"({entry.task.low:g}): its predictions may have another unit, or belong to other rows"
         )
     yield from _other_identity(result)
     if result.provenance.get("dirty"):
@@ -160,15 +169,57 @@ def _copies(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[C
     residuals = np.stack([_residual(comparable[name], items) for name in names])
     if residuals.shape[1] < _FEWEST_ROWS:
         return
-    norms = np.linalg.norm(residuals, axis=1, keepdims=True)
-    scaled = residuals / np.where(norms > 0, norms, np.inf)
-    correlation = scaled @ scaled.T
+    correlation = _correlations(residuals)
+    vectors = np.stack([_vector(comparable[name], items) for name in names])
+    if comparable[names[0]].table.kind is Kind.VALUE:
+        # The same predictions on another scale differ from the truth in another way.
+        correlation = np.maximum(correlation, _correlations(vectors))
+    shares = _equal_shares(vectors)
     for i, j in np.argwhere(np.tril(correlation > COPY_CORRELATION, -1)).tolist():
+        shares.pop((i, j), None)
         if not _both_controls(names[i], names[j]):
             yield (
                 (names[i], code),
                 f"its predictions are those of {names[j]} (correlation {correlation[i, j]:.6f})",
             )
+    for (i, j), share in sorted(shares.items()):
+        is_constant = _is_constant(comparable[names[i]].table)
+        if not is_constant and not _both_controls(names[i], names[j]):
+            yield (
+                (names[i], code),
+                f"{share:.0%} of its predictions are those of {names[j]} to the last digit",
+            )
+
+
+def _correlations(vectors: FloatArray) -> FloatArray:
+    """Correlation of every pair of vectors (n, length): (n, n); 0 for a constant one."""
+    centred = vectors - vectors.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(centred, axis=1, keepdims=True)
+    scaled = centred / np.where(norms > 0, norms, np.inf)
+    return np.asarray(scaled @ scaled.T)
+
+
+def _equal_shares(vectors: FloatArray) -> dict[tuple[int, int], float]:
+    """Share of equal predictions of each pair (later, earlier) that shares more than half.
+
+    Pairs are compared only among vectors whose predictions are mostly found in others too, which
+    sorting shows for all of them at once.
+    """
+    order = np.argsort(vectors, axis=0, kind="stable")
+    ordered = np.take_along_axis(vectors, order, axis=0)
+    is_next = ordered[1:] == ordered[:-1]
+    in_others = np.zeros(vectors.shape, dtype=bool)
+    columns = np.broadcast_to(np.arange(vectors.shape[1]), is_next.shape)
+    in_others[order[1:][is_next], columns[is_next]] = True
+    in_others[order[:-1][is_next], columns[is_next]] = True
+    suspects = np.flatnonzero(in_others.mean(axis=1) > COPIED_SHARE).tolist()
+    shares: dict[tuple[int, int], float] = {}
+    for place, i in enumerate(suspects):
+        for j in suspects[:place]:
+            share = float((vectors[i] == vectors[j]).mean())
+            if share > COPIED_SHARE:
+                shares[i, j] = share
+    return shares
 
 
 def _both_controls(name: str, other: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -13,12 +14,13 @@ from etab.errors import EtabError, UndefinedError
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows, class_scores
 from etab.metrics.intervals import LEVEL, intervals_together
-from etab.metrics.uncertainty import ConfidenceInterval
+from etab.metrics.uncertainty import OVER_PATIENTS, ConfidenceInterval
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
 from etab.types import Array, IntArray, Kind
 
 _TOLERANCE = 1e-6
+_METRIC_NAME = re.compile(r"[A-Za-z0-9_]{1,60}")
 
 
 def contradictions(
@@ -111,6 +113,8 @@ def _counts(result: Result, table: Predictions) -> Iterator[str]:
 def _interval(result: Result, interval: ConfidenceInterval | UndefinedError) -> Iterator[str]:
     if result.level != LEVEL:
         yield f"its interval has level {result.level:g}; every interval on a board is of {LEVEL:g}"
+    if result.interval != OVER_PATIENTS:
+        yield f"its interval is {result.interval[:40]!a}; every interval is a {OVER_PATIENTS}"
     if isinstance(interval, UndefinedError):
         yield f"its predictions give no interval: {interval}"
     elif not (_equal(result.low, interval.low) and _equal(result.high, interval.high)):
@@ -130,6 +134,8 @@ def _metrics(
     if task.metric_2022 not in stated:
         yield f"it lacks {task.metric_2022}, which the score of 2022 reads"
     for name, value in stated.items():
+        if not _METRIC_NAME.fullmatch(name):
+            yield f"a metric is named {name[:40]!a}; wanted letters, digits and underscores"
         if name not in METRICS:
             continue
         computed = _value(name, rows)

@@ -156,8 +156,9 @@ def _reasons(result: Result) -> Iterator[str]:
             yield f"{name} holds a path of a machine: {text[:80]!a}; use a name"
             return
     notes = result.settings.get("notes", [])
-    long = isinstance(notes, Sequence) and any(len(str(note)) > _LONGEST_NOTE for note in notes)
-    if long or len(notes) > _MOST_NOTES:
+    if not isinstance(notes, list):
+        yield f"its notes are {str(notes)[:40]!a}; wanted a list of texts"
+    elif len(notes) > _MOST_NOTES or any(len(str(note)) > _LONGEST_NOTE for note in notes):
         yield f"its notes are more than {_MOST_NOTES}, or longer than {_LONGEST_NOTE} characters"
 
 

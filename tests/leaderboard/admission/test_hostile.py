@@ -101,6 +101,22 @@ def _of_other(code: str, other: str, noise: float = 0.0) -> Forgery:
     return forged
 
 
+def _most_of_other(folder: Path) -> None:
+    """Four of five predictions are another backbone's."""
+    _, other = load(folder, "b0-A4-C", "mobilenetv2")
+    copied = np.random.default_rng(0).random(len(other.items)) < 0.8
+    forge(
+        folder,
+        "b0-A4-C",
+        lambda c: c.update(score=np.where(copied, other.columns["score"], c["score"])),
+    )
+
+
+def _on_another_scale(folder: Path) -> None:
+    _, other = load(folder, "b0-A4-C", "mobilenetv2")
+    forge(folder, "b0-A4-C", lambda c: c.update(score=0.9 * other.columns["score"] + 5))
+
+
 def _best_of_rows(folder: Path) -> None:
     result, _ = load(folder, "b0-A4-C")
     tables = [load(folder, "b0-A4-C", name)[1] for name in HONEST]
@@ -360,6 +376,9 @@ FLAGGED: dict[str, tuple[Forgery, str]] = {
     "a copy under a new name": (_of_other("b0-A4-C", "mobilenetv2"), "those of mobilenetv2"),
     "a copy with noise": (_of_other("b0-A4-C", "mobilenetv2", 0.01), "those of mobilenetv2"),
     "the best of all, row by row": (_best_of_rows, "row by row"),
+    "another unit": (_columns("b0-A4-C", score=lambda c: c["score"] / 100), "another unit"),
+    "rows of another backbone": (_most_of_other, "% of its predictions are those of mobilenetv2"),
+    "a copy on another scale": (_on_another_scale, "those of mobilenetv2"),
     "another precision in one task": (_settings(precision="fp8"), "its precision"),
     "another picture size in one task": (_settings(size=512), "its size"),
     "a copy of etab with changes": (

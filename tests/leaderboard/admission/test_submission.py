@@ -51,6 +51,7 @@ def test_a_missing_task_is_named(folder: Path) -> None:
         ("settings", {"notes": ["see /Users/jane/data"]}, "settings.notes holds a path"),
         ("settings", {"notes": ["x" * 5000]}, "its notes are more than"),
         ("settings", {"notes": ["x"] * 100}, "its notes are more than"),
+        ("settings", {"notes": 5}, "its notes are '5'; wanted a list of texts"),
     ],
 )
 def test_what_only_the_published_board_refuses(

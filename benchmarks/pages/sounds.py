@@ -300,7 +300,7 @@ def beside() -> list[tuple[Result, str]]:
     for result in load_results(BENCHMARKS / "results_states"):
         rows.append((result, f"{result.protocol}, {result.n_patients} people only"))
     for result in load_results(BENCHMARKS / "results_states_full"):
-        rows.append((result, f"{result.protocol}, trained on all recordings of the training folds"))
+        rows.append((result, f"{result.protocol}, all {result.n_patients} people"))
     for result in load_results(BENCHMARKS / "results_finetune"):
         if TASKS[result.task].dataset == "circor":
             rows.append((result, _training_words(result)))

@@ -192,8 +192,8 @@ FAULTS = [
     Fault(
         "audio: rows in the order of the work",
         "etab/features/shards.py",
-        "if self.rows is not None:",
-        "if False:",
+        "if self.rows is not None and",
+        "if False and",
         IN_WINDOWS,
     ),
     Fault(
@@ -269,8 +269,8 @@ FAULTS = [
     Fault(
         "audio: half precision is taken for single",
         WINDOWS,
-        'if precision not in ("auto", "fp32"):',
-        'if precision not in ("auto", "fp32", "bf16"):',
+        'if precision not in (AUTO, FASTEST, "fp32"):',
+        'if precision not in (AUTO, FASTEST, "fp32", "bf16"):',
         IN_WINDOWS,
     ),
     Fault(

@@ -212,8 +212,8 @@ FAULTS = [
     Fault(
         "temporary files of living processes are removed",
         "etab/storage/litter.py",
-        ">= older_than",
-        ">= 0",
+        "now - int(older_than * 1e9)",
+        "now",
         _STOPPED,
     ),
     Fault(

@@ -35,7 +35,7 @@ from etab.datasets.own.description import read_description
 from etab.datasets.own.table import read_own_table
 from etab.errors import EtabError, EtabWarning
 from etab.features.entries import read_entry, write_entry
-from etab.features.series_files import BEAT, CollectedSeries, load_series
+from etab.features.series_files import BEAT, CollectedSeries, Layers, load_series
 from etab.readers.volume import read_volume
 from etab.results.folder import read_results
 from etab.results.masks import packed_masks, read_masks
@@ -331,11 +331,11 @@ def _series(name: str) -> Callable[[Path], Path]:
 
     def build(folder: Path) -> Path:
         record = Record("r", "p", "AV", fps=4000)
-        layers = {BEAT: np.ones((50, 4), np.float32), "map0": np.ones((50, 8), np.float16)}
+        layers: Layers = {BEAT: np.ones((50, 4), np.float32), "map0": np.ones((50, 8), np.float16)}
 
         def compute(part: Path) -> CollectedSeries:
             collected = CollectedSeries(part)
-            collected.add_all(iter([(record, dict(layers))]))
+            collected.add_all(iter([(record, layers)]))
             return collected
 
         write_entry(folder / "entry", compute, load_series)
@@ -354,7 +354,7 @@ def _read_series(path: Path) -> object:
     ]
 
 
-_TABLES = {
+_TABLES: dict[str, tuple[type[Any], tuple[str, ...]]] = {
     "bmdhs": (BmdhsSource, ("train.csv", "additional_metadata.csv")),
     "echorisk": (EchoRiskSource, ("manifest.csv",)),
     "mimic_echo": (

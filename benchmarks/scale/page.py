@@ -59,13 +59,19 @@ def kills(campaigns: Sequence[dict[str, Any]]) -> str:
                 at_work,
                 *[phases.get(name, 0) for name in PHASES],
                 one["plans"],
-                f"{one['lost_shards']} of {one['shards'] + one['lost_shards']}",
-                f"{one['lost_cells']} of {one['cells'] + one['lost_cells']}",
+                _lost(one, "shards"),
+                _lost(one, "cells"),
+                one.get("saving", "at once"),
                 len(one["faults"]),
             ]
         )
     header = ["executor", "SIGKILL of", "kills at work", *PHASES, "plans resumed"]
-    header += ["shards begun and lost", "cells begun and lost", "faults"]
+    header += [
+        "shards lost of those begun",
+        "cells lost of those begun",
+        "cells are saved",
+        "faults",
+    ]
     files = campaigns[0]["results"] if campaigns else 0
     entries = campaigns[0]["entries"] if campaigns else 0
     return f"""## Kills
@@ -78,10 +84,19 @@ times) and every table of predictions equals that of an undisturbed run byte for
 the cache is as it was written, every shard, entry and record was finished once, no claim and no
 unfinished file is left, and no kill lost more than one shard, or one cell at work and one on its way
 to the disk, of each process. What breaks one of these is a fault. Kills outside come before, between
-or after cells and features. {total} kills at work:
+or after cells and features. Where nothing was counted, the plan was an earlier one of 36 files.
+{total} kills at work:
 
 {table(header, rows)}
 """
+
+
+def _lost(campaign: dict[str, Any], work: str) -> str:
+    """How much of the work that was begun a campaign lost."""
+    if work not in campaign:
+        return "not counted"
+    lost = campaign[f"lost_{work}"]
+    return f"{lost} of {campaign[work] + lost}"
 
 
 def overhead(measured: Sequence[dict[str, Any]]) -> str:

@@ -77,3 +77,29 @@ for i in range(2):
     status = process.wait(timeout=60)
     assert status == (0 if number == 9 else -signal.SIGKILL)
     assert sorted(path.name for path in tmp_path.iterdir() if not path.suffix) == written
+
+
+def test_what_is_finished_is_noted_once(tmp_path: Path) -> None:
+    """Also by a worker process, which imports the file by itself and with the main program."""
+    code = """
+import os, sys
+import benchmarks.scale.at_writes.sitecustomize
+with open(sys.argv[1] + "/a.part", "w"):
+    pass
+os.mkdir(sys.argv[1] + "/b.part")
+os.replace(sys.argv[1] + "/a.part", sys.argv[1] + "/a")
+"""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    paths = [str(Path(sitecustomize.__file__).parent), str(Path(page.__file__).parents[2])]
+    subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        check=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            sitecustomize.COUNTS: str(tmp_path / "notes"),
+            sitecustomize.FOLDER: str(folder),
+        },
+    )
+    assert (tmp_path / "notes").read_text().splitlines() == [f"{folder}/b.part", f"{folder}/a"]

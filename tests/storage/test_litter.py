@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from etab.features.entries import remove_litter
-from etab.storage import claims
 from etab.storage.litter import remove_temporary_files
 
 REMOVERS = [remove_temporary_files, remove_litter]
@@ -55,6 +54,6 @@ def test_a_read_only_folder_is_left_as_it_is(
         raise OSError(errno.EROFS, "Read-only file system")
 
     file = _part(tmp_path, age=2 * 86400.0)
-    monkeypatch.setattr(claims.Path, "touch", refuse)
+    monkeypatch.setattr(Path, "touch", refuse)
     assert remove(tmp_path) == []
     assert file.exists()

@@ -265,7 +265,7 @@ def _view(word: str) -> str:
     """Return the canonical view of a label: that of its first word; Doppler is "other".
 
     Example:
-        >>> _view("A4C"), _view("PSAX-AV"), _view("Doppler_A4C"), _view("Subcostal")
+        >>> _view("A4C"), _view("PSAX-AV"), _view("A4C-Doppler"), _view("Subcostal")
         ('A4C', 'PSAX', 'other', 'other')
     """
     words = [part for part in _SEPARATORS.split(word.lower()) if part]

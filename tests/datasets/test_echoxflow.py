@@ -82,8 +82,8 @@ def test_contours_belong_to_the_nearest_frame(tree: Path) -> None:
     record = next(r for r in source.records() if r.id == "exam0002-strain_2ch")
     assert source.annotated(record, source.card.target("LV_seg")) == (0, 3, 4, 6)
     times = np.arange(5) / 10
-    assert _matched(times, np.array([0.04, 0.01, 0.26, 0.31, 0.46, np.nan])) == [
-        (0, 1),
+    assert _matched(times, np.array([0.01, 0.04, 0.26, 0.31, 0.46, np.nan])) == [
+        (0, 0),
         (3, 3),
     ]
     assert _matched(np.zeros(1), np.array([7.0])) == [(0, 0)]

@@ -35,7 +35,7 @@ def change(root: Path, reader: str, **values: object) -> str:
     """Change the curve of a reader's first picture; return its name."""
     path = root / "labels" / f"{reader}.json"
     entries = json.loads(path.read_text())
-    name = min(entries)
+    name: str = min(entries)
     entries[name]["labels"][CURVE].update(values)
     path.write_text(json.dumps(entries))
     return name

@@ -79,8 +79,8 @@ FAULTS = [
     Fault(
         "means are taken off twice",
         "etab/heads/masks/moments.py",
-        "dsyr(-n, mean,",
-        "dsyr(-2 * n, mean,",
+        "        -n,\n        mean,",
+        "        -2 * n,\n        mean,",
         (MOMENTS,),
     ),
     Fault(
@@ -93,8 +93,8 @@ FAULTS = [
     Fault(
         "half of the moments are counted once",
         "etab/heads/masks/moments.py",
-        "w, scipy.linalg.blas.dsymm(1.0, submatrix(whole, index).T, w, lower=1))",
-        "w, submatrix(whole, index) @ w)",
+        "w, scipy.linalg.blas.dsymm(1.0, submatrix(whole, index).T, w, lower=1)\n",
+        "w, submatrix(whole, index) @ w\n",
         (MOMENTS,),
     ),
     Fault(

@@ -36,7 +36,7 @@ class PairedTest:
     high: float
 
 
-TRAINING_OF_VALUE = 0.05
+TRAINING_OF_VALUE = 0.12
 """How much a training patient moves a value, as a share of what a test patient moves it by."""
 TRAINING_OF_DIFFERENCE = 0.3
 """The same of the difference of two backbones, whose noise of test patients partly cancels."""
@@ -74,10 +74,10 @@ class FoldDesign:
             52, 2003): nothing is known of it.
 
         Example:
-            >>> FoldDesign(n_fold=5, repeats=5, test_share=0.25).training_factor(0.05)
-            1.0625
-            >>> FoldDesign(n_fold=1, repeats=1, test_share=0.25).training_factor(0.05)
-            1.0125
+            >>> FoldDesign(n_fold=5, repeats=5, test_share=0.25).training_factor(0.12)
+            1.15
+            >>> FoldDesign(n_fold=1, repeats=1, test_share=0.25).training_factor(0.12)
+            1.03
         """
         if not self.alike:
             share = 1.0
@@ -104,7 +104,7 @@ class Precision:
         >>> people = np.array([[0.3, -0.3, 0.1, -0.1]])
         >>> one = Precision(people, FoldDesign(n_fold=1, repeats=1, test_share=1.0), 4)
         >>> round(one.patient_variance, 3), round(one.encoder_variance, 3)
-        (0.2, 0.21)
+        (0.2, 0.224)
     """
 
     people: FloatArray

@@ -174,7 +174,7 @@ def _copies(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[C
     if comparable[names[0]].table.kind is Kind.VALUE:
         # The same predictions on another scale differ from the truth in another way.
         correlation = np.maximum(correlation, _correlations(vectors))
-    shares = _equal_shares(vectors)
+    shares = _equal_shares(np.stack([_without_repeated(vector) for vector in vectors]))
     for i, j in np.argwhere(np.tril(correlation > COPY_CORRELATION, -1)).tolist():
         shares.pop((i, j), None)
         if not _both_controls(names[i], names[j]):
@@ -197,6 +197,16 @@ def _correlations(vectors: FloatArray) -> FloatArray:
     norms = np.linalg.norm(centred, axis=1, keepdims=True)
     scaled = centred / np.where(norms > 0, norms, np.inf)
     return np.asarray(scaled @ scaled.T)
+
+
+def _without_repeated(vector: FloatArray) -> FloatArray:
+    """The vector with NaN for each value that it holds more than once.
+
+    Probes that learn nothing from some folds predict the share of the classes there, and honest
+    backbones then agree to the last digit. NaN equals nothing.
+    """
+    _, value, count = np.unique(vector, return_inverse=True, return_counts=True)
+    return np.where(count[value] > 1, np.nan, vector)
 
 
 def _equal_shares(vectors: FloatArray) -> dict[tuple[int, int], float]:

@@ -48,7 +48,10 @@ def test_lists(what: str) -> None:
         (("list", "backbone"), "Did you mean 'backbones'"),
         (("run", "--backbones", "mobilenet_v2"), "Did you mean 'mobilenetv2'"),
         (("run", "--tasks", "a0-A4-Cc", "--backbones", "pixel_pca"), "Did you mean 'a0-A4-C'"),
-        (("run", "--precision", "fp8", "--backbones", "mobilenetv2"), "Known: auto, fp32, bf16"),
+        (
+            ("run", "--precision", "fp8", "--backbones", "mobilenetv2"),
+            "Known: auto, fastest, fp32, bf16",
+        ),
         (("leaderboard", "nowhere"), "holds no result files"),
         (("data", "check", "camus", "--root", "nowhere"), "nowhere"),
         (("data", "phantom", "x", "--patients", "2"), "greater than or equal to 10"),

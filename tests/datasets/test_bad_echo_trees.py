@@ -286,7 +286,12 @@ def test_damaged_tracings(echo: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "target", "options", "message"),
     [
-        ("camsu", "EF", {}, "No dataset is called 'camsu'. Did you mean 'camus'? Known: camus,"),
+        (
+            "camsu",
+            "EF",
+            {},
+            "No dataset is called 'camsu'. Did you mean 'camus'? Known: bmdhs, camus,",
+        ),
         ("unit", "EF", {}, "No dataset is called 'unit'."),
         (
             "camus",

@@ -16,6 +16,8 @@ from etab.datasets.own.table import read_own_table
 from etab.errors import LayoutError, UnknownNameError, UnsupportedOptionError
 from etab.phantom.sound_files import wav_bytes
 
+pytestmark = pytest.mark.usefixtures("forget_own_data")
+
 FOLDERS = {
     "yaseen": ("N_New_3", "AS_New_3", "MR_New_3", "MS_New_3", "MVP_New_3"),
     "zchsound": ("NORMAL", "ASD", "VSD", "PDA", "PFO"),

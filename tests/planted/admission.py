@@ -91,6 +91,13 @@ FAULTS = [
         _marked("rows of another backbone"),
     ),
     Fault(
+        "constants of a fold count as copies",
+        PLAUSIBLE,
+        "return np.where(count[value] > 1, np.nan, vector)",
+        "return vector",
+        ("tests/leaderboard/admission/test_copies.py::test_the_constant_of_a_fold_is_no_copy",),
+    ),
+    Fault(
         "a copy on another scale",
         PLAUSIBLE,
         "correlation = np.maximum(correlation, _correlations(vectors))",

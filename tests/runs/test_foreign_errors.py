@@ -141,9 +141,9 @@ def test_an_unknown_precision_is_refused_before_any_work(
     from etab.finetuning import plan as tuning
 
     settings = Settings(root=camus, results=tmp_path, precision=precision)
-    with pytest.raises(UnsupportedOptionError, match="Known: auto, fp32, bf16"):
+    with pytest.raises(UnsupportedOptionError, match="Known: auto, fastest, fp32, bf16"):
         next(cells.trainings(tuning.plan("a0-A4-C", ["mobilenetv2"]), settings))
-    with pytest.raises(UnsupportedOptionError, match="Known: auto, fp32, bf16"):
+    with pytest.raises(UnsupportedOptionError, match="Known: auto, fastest, fp32, bf16"):
         etab.evaluate("image_stats", tasks="b0-A4-C", root=camus, precision=precision)
 
 

@@ -198,7 +198,7 @@ def test_clashes_are_said_before_anything_is_read() -> None:
     with pytest.raises(
         IncompatibleError, match=r"No task is called.*Also: No backbone.*Also: .*No head"
     ):
-        Run("a0-A4-X", "pixel_pcb", head="rigde").check()
+        Run("a0-A4-Q", "pixel_pcb", head="rigde").check()
     with pytest.raises(UnknownNameError, match="Did you mean 'pixel_pca'"):
         plan("camus", ["pixel_pcaa"])
     with pytest.raises(IncompatibleError, match="No protocol"):

@@ -78,7 +78,7 @@ def test_codes_are_taken_apart() -> None:
     [
         ("LV", "is not a task code"),
         ("a0-A9-C", "No view code is called 'A9'"),
-        ("a0-A4-X", "No dataset code"),
+        ("a0-A4-Q", "No dataset code"),
         ("g0-A4-C", "is not"),
     ],
 )

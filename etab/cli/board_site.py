@@ -210,7 +210,7 @@ def _computed(
 def _groups_of_datasets(
     board: Board, folder: Path, root: Path | None, made: Path
 ) -> dict[str, PatientGroups]:
-    """The groups of the patients of each dataset; without a phantom that cannot be found or made."""
+    """The groups of the patients of each dataset, without phantoms that cannot be made again."""
     from etab.runs.subgroups import groups_of_source, patient_groups
     from etab.site.phantom_data import phantom_source
 

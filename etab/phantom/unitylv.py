@@ -81,7 +81,7 @@ def _draw_reader(rng: np.random.Generator) -> _Reader:
 
 
 def _curve(shape: Shape, reader: _Reader, rng: np.random.Generator) -> dict[str, str]:
-    """Draw the outline of a reader, from one hinge of the mitral valve over the apex to the other."""
+    """Draw the outline of a reader, from hinge to hinge of the mitral valve over the apex."""
     turn = np.linspace(-1.0, 1.0, _POINTS)
     share = 1 - (1 - np.abs(turn)) ** 2
     across = np.sign(turn) * shape.width * profile(share)

@@ -206,7 +206,7 @@ def _group_facts(
 def _training_factors(
     codes: Sequence[str], rows: Sequence[str], noises: Noises, share: float
 ) -> list[list[float | None]]:
-    """What the training draw multiplies a variance by, by backbone and task; None without a cell."""
+    """Factor of the training draw on a variance, by backbone and task; None without a cell."""
     factors: list[list[float | None]] = []
     for backbone in rows:
         of_backbone = noises[backbone]

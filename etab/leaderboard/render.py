@@ -203,6 +203,8 @@ def board_csv(board: Board) -> str:
     for row in board.rows:
         for code in board.suite.tasks:
             cell = row.cells.get(code)
+            # A task may count by a protocol of its own, whatever that of the board is.
+            protocol = board.suite.protocols.get(code, board.protocol)
             writer.writerow(
                 [
                     spreadsheet_text(row.backbone),
@@ -212,7 +214,7 @@ def board_csv(board: Board) -> str:
                     TASKS[code].metric,
                     *_values(cell, row.encoder_intervals.get(code)),
                     board.phantom,
-                    board.protocol,
+                    protocol,
                     board.seed,
                     spreadsheet_text(sensitivity_words(row.sensitivities.get(code, ()))),
                 ]

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from benchmarks import board_numpy
-from tests.commands import etab
+from tests.commands import ROOT, etab
 from tests.leaderboard.admission.folders import CAMUS_TASKS, camus_folder
 
 
@@ -45,6 +45,28 @@ def test_a_board_is_what_numpy_alone_computes(
         csv.writer(file).writerows(lines)
     assert board_numpy.main(arguments) == 1
     assert "1 different" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_task_by_a_protocol_of_its_own_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """f0 counts with one database left out, on a board of five divisions into folds."""
+    board = tmp_path / "board.csv"
+    suite = ROOT / "configs" / "suites" / "sounds.toml"
+    results = ROOT / "benchmarks" / "results_sounds"
+    etab("leaderboard", results, "--suite", "sounds", "--csv", board)
+    with board.open(newline="") as file:
+        protocols = {(line["task"], line["protocol"]) for line in csv.DictReader(file)}
+    assert ("f0-PH-N", "lodo") in protocols
+    assert ("e0-AL-D", "cv5x5") in protocols
+    assert board_numpy.main([str(results), str(suite), str(board)]) == 0
+    assert "0 different" in capsys.readouterr().out
+
+
+def test_other_numbers_of_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert board_numpy.main(["results"]) == 2
+    assert "usage" in capsys.readouterr().err
 
 
 def test_the_script_shares_no_code_with_etab() -> None:

@@ -11,6 +11,13 @@ RESULTS, BOARD, PAGE = (
 
 FAULTS = [
     Fault(
+        "the table names the protocol of the board for every task",
+        "etab/leaderboard/render.py",
+        "protocol = board.suite.protocols.get(code, board.protocol)",
+        "protocol = board.protocol",
+        ("tests/benchmarks/test_board_numpy.py::test_a_task_by_a_protocol_of_its_own_says_so",),
+    ),
+    Fault(
         "an overwritten result",
         "etab/results/record.py",
         "        if differ:\n",

@@ -27,7 +27,7 @@ from etab.types import Features, Kind
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 ANSWERED = (Kind.BINARY, Kind.CLASSES, Kind.VALUE)
 CODES = [task.code for task in TASKS.values() if task.kind in ANSWERED]
-PATIENTS = {"cinc2016": 60, "circor": 60, "tmed": 60}
+PATIENTS = {"bmdhs": 60, "cinc2016": 60, "circor": 60, "tmed": 60}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,8 @@ def test_knowing_nothing_is_worth_the_anchor(code: str, data_of: Callable[[str],
         try:
             values = {name: METRICS[name].value(rows) for name in ("auroc", "balanced_accuracy")}
         except UndefinedError:
-            assert protocol == "official"
+            # A small test part may lack a class, and the phantom of MIMIC-IV-ECHO lacks two views.
+            assert protocol == "official" or code == "c2-AL-M"
             continue
         assert values["auroc"] == pytest.approx(0.5, abs=1e-9), protocol
         _check_decided(task, table)

@@ -22,10 +22,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from etab.datasets.base import SOURCES, Card, SoundSource
+from etab.datasets.base import SOURCES, Card
 from etab.datasets.paths import find_folder
+from etab.datasets.wav_files import WavSource
 from etab.errors import CorruptFileError, LayoutError
-from etab.readers.audio import WavInfo, read_wav, wav_info
+from etab.readers.audio import read_wav
 from etab.readers.table import is_blank, parse_whole, read_table
 from etab.storage.listing import visible
 from etab.types import Answer, FloatArray, Kind, Record, Target
@@ -107,7 +108,7 @@ _CARD = Card(
 
 
 @SOURCES.register("bmdhs")
-class BmdhsSource(SoundSource):
+class BmdhsSource(WavSource):
     """BMD-HS as published, from the folder that holds ``train/`` and ``train.csv``.
 
     Example:
@@ -134,17 +135,6 @@ class BmdhsSource(SoundSource):
         self._renamed: dict[str, str] = {}
         self._stray: list[str] = []
         self._repeated: tuple[str, ...] = ()
-        self._phantom: bool | None = None
-
-    @property
-    def phantom(self) -> bool:
-        """Whether the marker file or the INFO chunk of a recording marks the tree as a phantom."""
-        if self._phantom is None:
-            marked = (self.root / "PHANTOM").is_file()
-            self._phantom = marked or any(
-                "phantom" in self._info(record).text.lower() for record in self.records()
-            )
-        return self._phantom
 
     def records(self) -> Sequence[Record]:
         """List the recordings of every person, in the order of ``train.csv``.
@@ -183,14 +173,6 @@ class BmdhsSource(SoundSource):
             CorruptFileError: The file cannot be read, or has another rate.
         """
         return read_wav(self.root / record.files["audio"], rate=BMDHS_RATE)
-
-    def n_samples(self, record: Record) -> int:
-        """Count the samples, from the header of the audio file.
-
-        Args:
-            record: A recording of this source.
-        """
-        return self._info(record).n
 
     def answers(
         self,
@@ -256,9 +238,6 @@ class BmdhsSource(SoundSource):
             f"{file}.wav is read as {name}, which {_TABLE} lists"
             for name, file in sorted(self._renamed.items())
         )
-
-    def _info(self, record: Record) -> WavInfo:
-        return wav_info(self.root / record.files["audio"])
 
     def _match_files(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Find the files that have another name than their row, and those of nobody.

@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from etab.datasets.base import SOURCES, Card, SoundSource
+from etab.datasets.base import SOURCES, Card
 from etab.datasets.cinc2016_layout import (
     Appendix,
     Reference,
@@ -26,8 +26,9 @@ from etab.datasets.cinc2016_layout import (
     read_withdrawn,
 )
 from etab.datasets.cinc2016_states import CINC2016_RATE, read_state_ans
+from etab.datasets.wav_files import WavSource
 from etab.errors import CorruptFileError, DataNotFoundError, EtabWarning, LayoutError
-from etab.readers.audio import WavInfo, read_wav, wav_info
+from etab.readers.audio import read_wav, wav_info
 from etab.readers.physionet import check_header, read_dat, read_wfdb_header
 from etab.sounds.states import STATES, Interval, heart_rate, states_at
 from etab.storage.listing import visible
@@ -81,7 +82,7 @@ _CARD = Card(
 
 
 @SOURCES.register("cinc2016")
-class Cinc2016Source(SoundSource):
+class Cinc2016Source(WavSource):
     """PhysioNet/CinC Challenge 2016 as published, from the folder that holds ``training-a/``."""
 
     card: ClassVar[Card] = _CARD
@@ -97,17 +98,6 @@ class Cinc2016Source(SoundSource):
         self._records: tuple[Record, ...] | None = None
         self._notes: tuple[str, ...] = ()
         self._gone: frozenset[str] = frozenset()
-        self._phantom: bool | None = None
-
-    @property
-    def phantom(self) -> bool:
-        """Whether the marker file or the INFO chunk of a recording marks the tree as a phantom."""
-        if self._phantom is None:
-            marked = (self.root / "PHANTOM").is_file()
-            self._phantom = marked or any(
-                "phantom" in self._info(r).text.lower() for r in self.records()
-            )
-        return self._phantom
 
     def records(self) -> Sequence[Record]:
         """List every recording once, by name.
@@ -162,14 +152,6 @@ class Cinc2016Source(SoundSource):
             header = self.root / record.files["header"]
             check_header(header, read_wfdb_header(header), wav_info(path), path)
         return read_wav(path, rate=CINC2016_RATE)
-
-    def n_samples(self, record: Record) -> int:
-        """Count the samples, from the header of the audio file.
-
-        Args:
-            record: A recording of this source.
-        """
-        return self._info(record).n
 
     def ecg(self, record: Record) -> FloatArray | None:
         """Read the ECG, which most recordings of database a have.
@@ -295,9 +277,6 @@ class Cinc2016Source(SoundSource):
     @staticmethod
     def _of_e(records: Sequence[Record]) -> int:
         return sum(record.meta["database"] == "e" for record in records)
-
-    def _info(self, record: Record) -> WavInfo:
-        return wav_info(self.root / record.files["audio"])
 
     def _parts(self) -> list[str]:
         return [f"training-{x}" for x in DATABASES if (self.root / f"training-{x}").is_dir()]

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from etab.datasets.base import SOURCES, Card, Fault, SoundSource
+from etab.datasets.base import SOURCES, Card, Fault
 from etab.datasets.circor_layout import (
     ATTRIBUTES,
     CIRCOR_PLACES,
@@ -26,8 +26,9 @@ from etab.datasets.circor_layout import (
     rows_by_patient,
     unreadable_remarks,
 )
+from etab.datasets.wav_files import WavSource
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
-from etab.readers.audio import WavInfo, read_wav, wav_info
+from etab.readers.audio import read_wav, wav_info
 from etab.readers.physionet import check_header, read_wfdb_header
 from etab.readers.table import read_table, same_cell
 from etab.sounds.states import MURMUR, OUTCOME, STATES, Interval, heart_rate, states_at
@@ -93,7 +94,7 @@ _CARD = Card(
 
 
 @SOURCES.register("circor")
-class CircorSource(SoundSource):
+class CircorSource(WavSource):
     """CirCor DigiScope as published, from the folder that holds ``training_data/``."""
 
     card: ClassVar[Card] = _CARD
@@ -108,18 +109,7 @@ class CircorSource(SoundSource):
         root, self.folder = _find(Path(root))
         super().__init__(root)
         self._records: tuple[Record, ...] | None = None
-        self._phantom: bool | None = None
         self._unreadable: tuple[str, ...] = ()
-
-    @property
-    def phantom(self) -> bool:
-        """Whether the marker file or the INFO chunk of a recording marks the tree as a phantom."""
-        if self._phantom is None:
-            marked = (self.root / "PHANTOM").is_file() or (self.folder / "PHANTOM").is_file()
-            self._phantom = marked or any(
-                "phantom" in self._info(r).text.lower() for r in self.records()
-            )
-        return self._phantom
 
     def records(self) -> Sequence[Record]:
         """List every recording of every .txt, by patient id.
@@ -162,14 +152,6 @@ class CircorSource(SoundSource):
             path,
         )
         return read_wav(path, rate=CIRCOR_RATE)
-
-    def n_samples(self, record: Record) -> int:
-        """Count the samples, from the header of the audio file.
-
-        Args:
-            record: A recording of this source.
-        """
-        return self._info(record).n
 
     def intervals(self, record: Record) -> tuple[Interval, ...]:
         """Read the annotated intervals; published state 0 means unannotated and is left out.
@@ -243,8 +225,8 @@ class CircorSource(SoundSource):
         """The person of each id: there is no official split, and folds are folds of people."""
         return {record.meta["id"]: record.patient for record in self.records()}
 
-    def _info(self, record: Record) -> WavInfo:
-        return wav_info(self.root / record.files["audio"])
+    def _marked_folders(self) -> tuple[Path, ...]:
+        return (self.root, self.folder)
 
     def _of(self, patient: Patient, person: str) -> list[Record]:
         """The records of one .txt."""

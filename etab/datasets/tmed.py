@@ -30,7 +30,7 @@ from etab.errors import (
     SplitError,
     UnsupportedOptionError,
 )
-from etab.readers.still import read_still, still_info
+from etab.readers.still import is_phantom_picture, read_still
 from etab.readers.table import Row, is_blank, read_table, same_cell
 from etab.splits import SPLIT_PARTS, check_leaks
 from etab.storage.listing import visible_names
@@ -165,7 +165,7 @@ class TmedSource(Source):
         if self._phantom is None:
             images = (self.root / record.files["still"] for record in self.records())
             self._phantom = (self.root / "PHANTOM").is_file() or any(
-                "phantom" in " ".join(still_info(path).text.values()).lower() for path in images
+                is_phantom_picture(path) for path in images
             )
         return self._phantom
 

@@ -11,7 +11,6 @@ patient, as in the authors' own split.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -29,9 +28,9 @@ from etab.errors import (
     SplitError,
     UnsupportedOptionError,
 )
-from etab.readers.still import read_still, still_info
+from etab.readers.still import is_phantom_picture, read_still, still_info
 from etab.readers.table import read_table
-from etab.readers.text import read_text
+from etab.readers.text import read_json
 from etab.splits import check_leaks
 from etab.storage.listing import visible_files
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
@@ -147,7 +146,7 @@ class UnitySource(Source):
         if self._phantom is None:
             has_marker = (self.root / "PHANTOM").is_file()
             pictures = (self.root / record.files["still"] for record in self.records())
-            self._phantom = has_marker or any(_is_marked(path) for path in pictures)
+            self._phantom = has_marker or any(is_phantom_picture(path) for path in pictures)
         return self._phantom
 
     def records(self) -> Sequence[Record]:
@@ -332,11 +331,6 @@ class UnitySource(Source):
             )
 
 
-def _is_marked(picture: Path) -> bool:
-    """Whether a text chunk of a picture marks it as a phantom."""
-    return "phantom" in " ".join(still_info(picture).text.values()).lower()
-
-
 def _find(root: Path) -> Path:
     """Find the folder of the labels at or near ``root``."""
     near = [root]
@@ -359,11 +353,7 @@ def _labels(path: Path) -> dict[str, dict[str, Any]]:
         LayoutError: The file is missing.
         CorruptFileError: The file has another form than published.
     """
-    text = read_text(path)
-    try:
-        entries = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{path} is not JSON: {error}. Download it again.") from error
+    entries = read_json(path)
     good = isinstance(entries, dict) and all(
         isinstance(v, dict) and isinstance(v.get("labels"), dict) for v in entries.values()
     )

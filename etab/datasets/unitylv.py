@@ -14,7 +14,6 @@ to the consensus of the others: the human ceiling of the tasks a0.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -26,9 +25,9 @@ from etab.datasets.base import SOURCES, Card, Fault, Source
 from etab.datasets.paths import find_folder
 from etab.datasets.traced import filled, phase_answers
 from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
-from etab.readers.still import read_still, still_info
+from etab.readers.still import is_phantom_picture, read_still, still_info
 from etab.readers.table import parse_number
-from etab.readers.text import read_text
+from etab.readers.text import read_json
 from etab.storage.listing import visible, visible_files
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
@@ -105,7 +104,7 @@ class UnityLvSource(Source):
         if self._phantom is None:
             marked = (self.root / "PHANTOM").is_file()
             pictures = [path for record in self.records() for path in self._paths(record)]
-            self._phantom = marked or any(_is_marked(path) for path in pictures)
+            self._phantom = marked or any(is_phantom_picture(path) for path in pictures)
         return self._phantom
 
     @property
@@ -310,10 +309,7 @@ def consensus(masks: Sequence[Array]) -> Array:
 
 def _outlines(path: Path) -> dict[str, FloatArray]:
     """Read the control points (n, 2), x and y, of a reader by picture."""
-    try:
-        entries = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{path} is not JSON: {error}. Download it again.") from error
+    entries = read_json(path)
     if not isinstance(entries, dict):
         raise CorruptFileError(
             f'{path} is not of the form {{picture: {{"labels": ...}}}}. Download it again.'
@@ -372,11 +368,6 @@ def _mask(points: FloatArray, shape: tuple[int, int]) -> Array:
     along = np.linspace(0.0, distances[-1], _POINTS_OF_OUTLINE)
     curve = CubicSpline(distances, distinct)(along)
     return filled(curve[:, 0], curve[:, 1], shape)
-
-
-def _is_marked(picture: Path) -> bool:
-    """Whether a text chunk of a picture marks it as a phantom."""
-    return "phantom" in " ".join(still_info(picture).text.values()).lower()
 
 
 def _find(root: Path) -> Path:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from etab.datasets.base import SoundSource
 from etab.echo.surface import mask_from_scores
 from etab.errors import SplitError, UndefinedError, UnsupportedOptionError
 from etab.finetuning.plan import THRESHOLDS, Tuning
@@ -139,6 +138,7 @@ class TuningWork:
             UndefinedError: The test patients are too few for an interval.
         """
         from etab.finetuning.examples import rows_of_tasks
+        from etab.finetuning.tables import joined_table
 
         data = data or Data(settings)
         tasks = tuning.rows
@@ -159,7 +159,7 @@ class TuningWork:
             items=items,
             patients=joined.patients,
             parts=joined.parts,
-            table=_table(tuning, data, rows, joined, items),
+            table=joined_table(tuning, data, rows, joined, items),
             splits=splits,
             before=before,
         )
@@ -466,32 +466,6 @@ class TuningWork:
                 for of_row, row in zip(scores, test, strict=True)
             ]
         return scores[:, 1] if task.kind is Kind.BINARY else scores
-
-
-def _table(
-    tuning: Tuning, data: Data, rows: Mapping[str, Rows], joined: Rows, items: Mapping[str, int]
-) -> FrameTable | SoundTable:
-    """Read the frames or sounds of the rows, and join them to the answers of all tasks.
-
-    Args:
-        tuning: The plan of the training.
-        data: The data of the plan.
-        rows: The rows of each task, by its code.
-        joined: The rows of all tasks.
-        items: The row in the table of each item.
-    """
-    tasks = tuning.rows
-    source = data.source(tasks[0].dataset)
-    if isinstance(source, SoundSource):
-        from etab.finetuning.sounds import sound_table
-
-        record_of = {record.id: record for record in source.records()}
-        records = [record_of[name] for name in joined.records]
-        return sound_table(source, records, np.asarray(joined.answers), tuning.side)
-    from etab.finetuning.examples import frames_of, table_of
-
-    frames = frames_of(source, data.keys(tasks[0]), list(joined.frames), tuning.side)
-    return table_of(tasks, rows, items, frames, tuning.side)
 
 
 def _means(scores: FloatArray, owners: IntArray) -> FloatArray:

@@ -127,3 +127,15 @@ def _chunks(
         if head[4:] == b"IEND":
             return
         offset += 12 + length
+
+
+def is_phantom_picture(path: Path) -> bool:
+    """Whether a text chunk of a picture marks it as a phantom.
+
+    Args:
+        path: A picture.
+
+    Raises:
+        CorruptFileError: The picture cannot be read.
+    """
+    return "phantom" in " ".join(still_info(path).text.values()).lower()

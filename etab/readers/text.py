@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from etab.errors import CorruptFileError, LayoutError
 from etab.readers.regular import require_regular
@@ -32,3 +34,24 @@ def read_text(path: Path, hint: str = "Restore it as published.") -> str:
     except OSError as error:
         reason = error.strerror or error
         raise CorruptFileError(f"{path} cannot be read: {reason}. {hint}") from error
+
+
+def read_json(path: Path, hint: str = "Download it again.") -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+        hint: What to do where it cannot be read; the last sentence of the error.
+
+    Returns:
+        Its content.
+
+    Raises:
+        LayoutError: There is no such file.
+        CorruptFileError: It is no JSON, or cannot be read.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CorruptFileError(f"{path} is not JSON: {error}. {hint}") from error

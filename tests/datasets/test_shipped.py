@@ -109,3 +109,22 @@ def test_notes_that_are_no_sentences_are_refused(notes: str, tmp_path: Path) -> 
     path.write_text(f'name = "a"\ntable = "a.csv"\nnotes = {notes}\n[labels.x]\nkind = "value"\n')
     with pytest.raises(LayoutError, match="notes is"):
         read_description(path)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_what_is_not_finished_leaves_no_file(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A description without its table would be in the way of the next attempt."""
+    root = tree(tmp_path, "yaseen")
+    before = sorted(root.rglob("*"))
+
+    def stopped(*_: object) -> str:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr("etab.datasets.own.shipped._with_notes", stopped)
+        with pytest.raises(error):
+            write_shipped("yaseen", root)
+    assert sorted(root.rglob("*")) == before
+    write_shipped("yaseen", root)

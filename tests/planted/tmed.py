@@ -104,9 +104,9 @@ FAULTS = [
     Fault("tmed: unlabelled rows slip in", SOURCE, "or (listed and not part)", "", TESTS),
     Fault(
         "tmed: the text of images is not looked at",
-        SOURCE,
-        '"phantom" in " ".join',
-        '"made" in " ".join',
+        "etab/readers/still.py",
+        'return "phantom" in',
+        'return "made" in',
         TASKS,
     ),
     Fault(

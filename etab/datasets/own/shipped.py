@@ -75,11 +75,13 @@ def write_shipped(name: str, folder: Path) -> Draft:
     try:
         label = read_description(target).labels[0]
         listing = _listing(folder, label.classes)
-    except Exception:
-        target.unlink()
+        write_atomically(table, _csv(listing.classes, label.column))
+        write_atomically(target, _with_notes(text, listing.notes))
+    except BaseException:
+        # A description that was not finished would be in the way of the next attempt.
+        target.unlink(missing_ok=True)
+        table.unlink(missing_ok=True)
         raise
-    write_atomically(table, _csv(listing.classes, label.column))
-    write_atomically(target, _with_notes(text, listing.notes))
     n = len(listing.classes)
     steps = (*listing.notes, f"etab data check {target}", f"etab run --data {target}")
     return Draft(target, table, n, n, steps)

@@ -10,12 +10,13 @@ import numpy as np
 
 from etab.phantom.anatomy import Heart, draw_heart
 from etab.phantom.objects import SIDE, ObjectNames, apical_frames, on_screen, write_object
-from etab.phantom.parasternal import draw_long_axis
-from etab.phantom.sector import draw_scanner, frame
+from etab.phantom.parasternal import ThreeChamber, draw_long_axis, draw_short_axis
+from etab.phantom.sector import Scannable, draw_scanner, frame
 from etab.phantom.trees import NOTICE, beat_contractions, write_table
 from etab.types import Array
 
-_VIEWS = ("A4C", "A2C", "PLAX", "Subcostal")
+# Labels as ECHOVIEW words them; "PSAX-AV" is a short axis, and no label is an object without a view.
+_LABELS = ("A4C", "A2C", "PLAX", "Subcostal", "", "A3C", "PSAX-AV")
 _TIME = "2150-01-01 10:00:00"
 _FRAMES = 6
 
@@ -92,7 +93,7 @@ def _write_study(
 ) -> None:
     """Write the objects of a study (subject, study) and its rows of the tables."""
     subject, study = numbers
-    for number, view in enumerate((*_VIEWS, "")):
+    for number, view in enumerate(_LABELS):
         path = f"files/p{subject[:2]}/p{subject}/s{study}/{study}_{number + 1:04d}.dcm"
         frames = _frames(heart, view or "A4C", rng)
         write_object(root / path, frames, ObjectNames(subject, int(study), number + 1))
@@ -110,10 +111,18 @@ def _frames(heart: Heart, view: str, rng: np.random.Generator) -> Sequence[Array
     if view in ("A2C", "A4C"):
         return apical_frames(heart, view, rng, _FRAMES)
     scanner = draw_scanner(rng)
+    contractions = beat_contractions(_FRAMES, _FRAMES, 0)
+    shapes: Sequence[Scannable]
+    if view == "A3C":
+        shapes = [ThreeChamber(heart.shape(0, contraction)) for contraction in contractions]
+    elif view == "PSAX-AV":
+        shapes = draw_short_axis(rng, heart.ef, contractions)
+    else:
+        shapes = draw_long_axis(rng, contractions)
     frames = []
-    for shape in draw_long_axis(rng, beat_contractions(_FRAMES, _FRAMES, 0)):
+    for shape in shapes:
         picture = frame(shape, scanner, SIDE, rng)
-        frames.append(on_screen(picture if view == "PLAX" else picture[::-1]))
+        frames.append(on_screen(picture[::-1] if view == "Subcostal" else picture))
     return frames
 
 

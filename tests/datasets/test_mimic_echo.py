@@ -47,6 +47,9 @@ def test_what_the_tables_say(tree: Path) -> None:
     views = [records[f"94106240_000{n}"].view for n in range(1, 5)]
     assert views == ["A4C", "A2C", "PLAX", "other"]
     assert "94106240_0005" not in records, "ECHOVIEW has no label of it"
+    classes = source.card.target("view").classes
+    assert {record.view for record in records.values()} == set(classes), "each view has cines"
+    assert records["94106240_0007"].meta["label"] == "PSAX-AV"
     one = records["94106240_0001"]
     assert (one.patient, one.meta["study"], one.meta["label"]) == ("p10000032", "s94106240", "A4C")
     ef, plane = source.card.target("EF"), source.card.target("EF_A4C")
@@ -147,7 +150,7 @@ def test_studies_are_there_whole_or_not_at_all(copy: Path) -> None:
     shutil.rmtree(folder)
     part = MimicEchoSource(copy)
     assert "p10000032" not in {record.patient for record in part.records()}
-    assert "2 studies with 6 objects" in " ".join(part.remarks())
+    assert "2 studies with 8 objects" in " ".join(part.remarks())
     shutil.rmtree(copy / "files")
     with pytest.raises(LayoutError, match=r"the first one, .* is missing, and so are all others"):
         MimicEchoSource(copy).records()
@@ -158,7 +161,7 @@ def test_without_tables_of_labels_every_view_is_unknown(copy: Path) -> None:
         (copy / name).unlink()
     source = MimicEchoSource(copy)
     assert {record.view for record in source.records()} == {"unknown"}
-    assert len(source.records()) == 5 * (PATIENTS + 1)
+    assert len(source.records()) == 7 * (PATIENTS + 1)
     assert "echoview.csv is absent: what it tells is unknown here" in source.remarks()
 
 

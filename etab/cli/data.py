@@ -122,18 +122,24 @@ def data_init(
 
 @app.command("fetch")
 def data_fetch(
-    name: Annotated[str, typer.Argument(help="Name of a dataset that is free: circor, cinc2016.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a dataset that is free: circor, cinc2016, circor_hf, echoxflow, echoxflow-demo."
+        ),
+    ],
     folder: Annotated[Path, typer.Argument(help="Folder that the release is written to.")] = Path(),
     attempts: Annotated[
         int, typer.Option(min=1, help="How often files that failed are tried.")
     ] = 5,
 ) -> None:
-    """Download a dataset that is free, and verify the sha256 of each file.
+    """Download a dataset that is free, and verify the checksum of each file.
 
     The same command goes on where it was stopped. For datasets that need a signature, it says
     where to get them.
     """
-    from etab.datasets.fetch import fetch_data
+    from etab.datasets.fetch import RELEASES, fetch_data
 
     release = fetch_data(name, folder, attempts=attempts, report=lambda text: say(text, error=True))
-    say(f"{name} is in {release}. Check it: etab data check {name} --root {release}")
+    dataset = RELEASES[name].dataset
+    say(f"{name} is in {release}. Check it: etab data check {dataset} --root {release}")

@@ -1,8 +1,6 @@
-"""Faults of fetching: data that need a signature are tried."""
+"""Faults of fetching: wrong bytes that are kept, names of files outside, errors of the disk."""
 
 from tests.faults import Fault
-
-_FILE = "etab/datasets/fetch.py"
 
 
 def _tests(name: str) -> tuple[str, ...]:
@@ -11,10 +9,24 @@ def _tests(name: str) -> tuple[str, ...]:
 
 FAULTS = [
     Fault(
-        "fetch: data that need a signature are tried",
-        _FILE,
-        "    if name not in PROJECTS:\n",
+        "fetch: an error of the network is one of the disk",
+        "etab/datasets/fetch_errors.py",
+        "    if not is_plain or isinstance(error, _NETWORK):\n",
+        "    if not isinstance(error, OSError):\n",
+        _tests("test_errors_of_the_network_are_none_of_the_disk"),
+    ),
+    Fault(
+        "fetch: a data set without a source has no answer",
+        "etab/datasets/fetch.py",
+        "    if name in ELSEWHERE:\n",
         "    if False:\n",
-        _tests("test_data_that_need_a_signature_are_not_fetched"),
+        _tests("test_every_data_set_answers"),
+    ),
+    Fault(
+        "fetch: files of the hub are believed by their size",
+        "etab/datasets/fetch_hub.py",
+        "        return _digest(path, hashlib.sha256()) == str(item.lfs.sha256)\n",
+        "        return True\n",
+        _tests("test_what_is_not_complete_never_has_the_name_of_a_release"),
     ),
 ]

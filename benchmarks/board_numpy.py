@@ -1,20 +1,22 @@
-"""Scores, intervals and ranks of a board computed again with numpy alone: no code of etab is used.
+"""A board computed again with numpy alone: no code of etab is used.
 
-``etab leaderboard RESULTS --suite SUITE --csv BOARD.csv`` writes a board;
-``python -m benchmarks.board_numpy RESULTS SUITE.toml BOARD.csv`` computes it again from the records
-and predictions of its cells: ETAB, etab-p, both intervals of the score, the interval of each value
-for its encoder, and the ranks. A number that differs by more than 1e-9 is printed; the exit status is
-then 1. Values and their intervals over patients are those of ``benchmarks/rescore_numpy.py``.
+``etab leaderboard RESULTS --suite SUITE --numbers BOARD.json`` writes every number of a board;
+``python -m benchmarks.board_numpy RESULTS SUITE.toml BOARD.json [VARIANTS ...]`` computes all of them
+again from the records and predictions of its cells: values with both intervals, ETAB, etab-p, etab2022,
+means of categories, intervals, ranks, P(row above column), intervals of differences, what the board can
+tell apart, reliabilities and shares of noise, and how far a cell depends on fold seed, head and precision
+(from the folders that were given with ``--variants``). A number that differs by more than 1e-9 is
+printed; the exit status is then 1. ``benchmarks/rescore_numpy.py`` does the same for records, and
+``benchmarks/readouts_numpy.py`` for clinical read-outs.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -22,7 +24,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.rescore_numpy import DRAWS, TOLERANCE, Array, Table, draws, read_table
+from benchmarks.rescore_numpy import (
+    DRAWS,
+    Array,
+    Table,
+    differs,
+    draws,
+    interval,
+    read_table,
+    value,
+)
 
 # How much a training patient moves a value, a difference, and more with one division into folds.
 OF_VALUE = 0.12
@@ -84,17 +95,31 @@ def two_sided(t: float, degrees: float) -> float:
     return incomplete_beta(degrees / (degrees + t * t), degrees / 2, 0.5)
 
 
-def half_width(variance: float, degrees: float) -> float:
-    """Half width of a 95 % interval by Student's t, whose quantile is found by bisection."""
+def quantile(p: float, degrees: float) -> float:
+    """The t of Student's distribution whose two-sided p is this, by bisection."""
     low = 0.0
     high = 1e6
     for _ in range(200):
         middle = (low + high) / 2
-        if two_sided(middle, degrees) > 0.05:
+        if two_sided(middle, degrees) > p:
             low = middle
         else:
             high = middle
-    return high * math.sqrt(variance)
+    return high
+
+
+def half_width(variance: float, degrees: float) -> float:
+    """Half width of a 95 % interval by Student's t."""
+    return quantile(0.05, degrees) * math.sqrt(variance)
+
+
+def ratio(difference: float, variance: float) -> float:
+    """A difference in standard errors; 0 for no difference, infinite for one without variance."""
+    if difference == 0:
+        return 0.0
+    if variance == 0:
+        return math.copysign(math.inf, difference)
+    return difference / math.sqrt(variance)
 
 
 def moved(metric: str, table: Table) -> tuple[list[str], Array]:
@@ -131,20 +156,19 @@ def training_factors(record: Mapping[str, Any], table: Table) -> tuple[float, fl
     return 1 + parts[0] * n_fold * share, 1 + parts[1] * n_fold * share
 
 
-def read_cells(
-    folder: Path, lines: Sequence[Mapping[str, str]], seed: int
-) -> dict[str, dict[str, Cell]]:
+def read_cells(folder: Path, board: Mapping[str, Any]) -> dict[str, dict[str, Cell]]:
     """The cells of the ranked rows of a board, by backbone and task."""
-    wanted = {(line["backbone"], line["task"], line["protocol"]) for line in lines}
+    wanted = {
+        (row["backbone"], code, cell["protocol"], cell["head"])
+        for row in board["rows"]
+        if row["rank_low"]
+        for code, cell in row["cells"].items()
+    }
     cells: dict[str, dict[str, Cell]] = {}
     for path in sorted(folder.rglob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        key = (record["backbone"], record["task"], record["protocol"])
-        if key not in wanted or record["seed"] != seed:
-            continue
-        # Of several heads, the row of the board says whose value it shows.
-        line = next(x for x in lines if (x["backbone"], x["task"], x["protocol"]) == key)
-        if abs(float(line["value"]) - record["value"]) > TOLERANCE:
+        key = (record["backbone"], record["task"], record["protocol"], record["head"])
+        if key not in wanted or record["seed"] != board["seed"]:
             continue
         _, table = read_table(path.with_suffix(".csv"))
         names, moves = moved(record["metric"], table)
@@ -217,6 +241,127 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
+class Scores:
+    """Weighted means of anchored values of n backbones, with the noise of their differences."""
+
+    def __init__(
+        self, cells: Mapping[str, Mapping[str, Cell]], shares: Mapping[str, float]
+    ) -> None:
+        """Compute the points and what each patient moves them by."""
+        self.cells = cells
+        self.shares = shares
+        self.names = list(cells)
+        first = next(iter(cells.values()))
+        self.members = groups({code: first[code] for code in shares})
+        self.degrees = min(len(first[code].names) for code in shares) - 1
+        self.points = {name: score(own, shares) for name, own in cells.items()}
+        self.moves = {name: self._moves(own) for name, own in cells.items()}
+        self.apart = self._told_apart()
+
+    def _moves(self, own: Mapping[str, Cell]) -> dict[tuple[str, str], Array]:
+        return {key: mixed(own, self.shares, codes) for key, codes in self.members.items()}
+
+    def factors(self, name: str, which: int) -> dict[tuple[str, str], float]:
+        """What the training draw multiplies variances of each group by."""
+        own = self.cells[name]
+        return {
+            key: max(own[code].factors[which] for code in codes)
+            for key, codes in self.members.items()
+        }
+
+    def encoder_half(self, name: str) -> float:
+        """Half width of the interval of a score for its encoder."""
+        return half_width(variance(self.moves[name], self.factors(name, 0)), self.degrees)
+
+    def of_pair(self, one: str, other: str) -> tuple[float, float]:
+        """The difference of two scores, and its variance for encoders."""
+        moves = {key: self.moves[one][key] - self.moves[other][key] for key in self.members}
+        difference = self.points[one] - self.points[other]
+        return difference, variance(moves, self.factors(one, 1))
+
+    def probe_half(self, one: str, other: str) -> float:
+        """Half width of the difference of two scores for these probes on new patients."""
+        moves = {
+            key: (self.moves[one][key] - self.moves[other][key]).mean(axis=0, keepdims=True)
+            for key in self.members
+        }
+        return half_width(variance(moves, dict.fromkeys(self.members, 1.0)), self.degrees)
+
+    def above(self, one: str, other: str) -> float:
+        """P(one above other)."""
+        t = ratio(*self.of_pair(one, other))
+        tail = two_sided(abs(t), self.degrees) / 2
+        return tail if t < 0 else 1 - tail
+
+    def digest(self, name: str) -> str:
+        """Digest of the weights of a backbone."""
+        return str(next(iter(self.cells[name].values())).record["weights_sha256"])
+
+    def _told_apart(self) -> dict[tuple[str, str], bool]:
+        """Verdict of each pair of other weights, by Holm over one entry for each weights."""
+        first: dict[str, str] = {}
+        for name in self.names:
+            first.setdefault(self.digest(name), name)
+        p = {}
+        for one, other in combinations(self.names, 2):
+            p[one, other] = two_sided(abs(ratio(*self.of_pair(one, other))), self.degrees)
+        verdicts = {}
+        for one, other in p:
+            pair = (self.digest(one), self.digest(other))
+            if pair[0] == pair[1]:
+                continue
+            # Both stand in the family for the first entries with their weights.
+            stand_in = {pair[0]: one, pair[1]: other}
+            family = [stand_in.get(digest, name) for digest, name in first.items()]
+            family.sort(key=self.names.index)
+            tests = list(combinations(family, 2))
+            corrected = holm([p[test] for test in tests])
+            verdicts[one, other] = corrected[tests.index((one, other))] < 0.05
+        return verdicts
+
+    def beats(self, one: str, other: str) -> bool:
+        """Whether one is told apart from other and above it."""
+        apart = self.apart.get((one, other), self.apart.get((other, one), False))
+        return apart and self.points[one] > self.points[other]
+
+    def separation(self) -> dict[str, float | None]:
+        """What the differences can tell apart."""
+        if not self.apart:
+            return dict.fromkeys(("smallest", "largest_tie", "found")) | {
+                "pairs": 0,
+                "told_apart": 0,
+            }
+        gaps = {pair: abs(self.of_pair(*pair)[0]) for pair in self.apart}
+        variances = [self.of_pair(*pair)[1] for pair in self.apart]
+        family = len({self.digest(name) for name in self.names})
+        strictest = quantile(0.05 / (family * (family - 1) / 2), self.degrees)
+        steps = strictest + quantile(0.4, self.degrees)
+        found = [gap for pair, gap in gaps.items() if self.apart[pair]]
+        tied = [gap for pair, gap in gaps.items() if not self.apart[pair]]
+        return {
+            "pairs": len(gaps),
+            "told_apart": len(found),
+            "smallest": min(found, default=None),
+            "largest_tie": max(tied, default=None),
+            "found": steps * math.sqrt(float(np.median(variances))),
+        }
+
+    def by_patient(self) -> dict[str, Array]:
+        """What backbones differ by, by dataset: (backbones, patients) around their mean."""
+        total: dict[str, Array] = {}
+        for key in self.members:
+            moves = np.stack([self.moves[name][key].mean(axis=0) for name in self.names])
+            total[key[0]] = total.get(key[0], 0) + moves - moves.mean(axis=0)
+        return total
+
+
+def shared_noise(one: Scores, other: Scores) -> float:
+    """Covariance over patients of two means, for what backbones differ by."""
+    others = other.by_patient()
+    total = sum(float((moves * others[key]).sum()) for key, moves in one.by_patient().items())
+    return total / (len(one.names) - 1)
+
+
 class Ranking:
     """The scores of the ranked rows of a board, with their intervals and ranks."""
 
@@ -226,49 +371,35 @@ class Ranking:
         """Compute everything."""
         self.cells = cells
         self.shares = shares_of(suite, suite.get("task_weights", {}))
+        self.has_precise = bool(suite.get("precision_weights"))
         self.precise = shares_of(suite, suite.get("precision_weights", {}))
         self.seed = seed
-        first = next(iter(cells.values()))
-        self.members = groups({code: first[code] for code in suite["tasks"]})
-        self.degrees = min(len(first[code].names) for code in suite["tasks"]) - 1
-        self.moves = {name: self._moves(own) for name, own in cells.items()}
-        self.points = {name: score(own, self.shares) for name, own in cells.items()}
-        self.ranks = self._ranks()
+        self.scores = Scores(cells, self.shares)
         self.resampled = self._resampled()
 
-    def _moves(self, own: Mapping[str, Cell]) -> dict[tuple[str, str], Array]:
-        return {key: mixed(own, self.shares, codes) for key, codes in self.members.items()}
+    def rank(self, name: str) -> tuple[int, int]:
+        """Best and worst rank."""
+        names = self.scores.names
+        losses = sum(self.scores.beats(other, name) for other in names)
+        wins = sum(self.scores.beats(name, other) for other in names)
+        return 1 + losses, len(names) - wins
 
-    def _factors(self, own: Mapping[str, Cell], which: int) -> dict[tuple[str, str], float]:
+    def within(self, codes: Sequence[str]) -> dict[str, float]:
+        """Shares of some tasks among themselves."""
+        total = sum(self.shares[code] for code in codes)
+        return {code: self.shares[code] / total for code in codes}
+
+    def reliability(self, codes: Sequence[str]) -> dict[str, Any]:
+        """Cronbach's alpha over patients of the mean of some tasks, and its share of the noise."""
+        own = Scores(self.cells, self.within(codes))
+        spread = float(np.var(list(own.points.values()), ddof=1))
+        share = sum(self.shares[code] for code in codes)
+        noise = shared_noise(own, self.scores) / shared_noise(self.scores, self.scores)
         return {
-            key: max(own[code].factors[which] for code in codes)
-            for key, codes in self.members.items()
+            "reliability": 1 - shared_noise(own, own) / spread if spread > 0 else None,
+            "noise_share": share * noise,
+            "separation": own.separation(),
         }
-
-    def encoder_interval(self, name: str) -> tuple[float, float]:
-        """The interval of a score for its encoder."""
-        of_score = variance(self.moves[name], self._factors(self.cells[name], 0))
-        half = half_width(of_score, self.degrees)
-        return self.points[name] - half, self.points[name] + half
-
-    def _ranks(self) -> dict[str, tuple[int, int]]:
-        names = list(self.points)
-        pairs = list(combinations(names, 2))
-        p = []
-        for one, other in pairs:
-            moves = {key: self.moves[one][key] - self.moves[other][key] for key in self.members}
-            of_pair = variance(moves, self._factors(self.cells[one], 1))
-            p.append(
-                two_sided((self.points[one] - self.points[other]) / of_pair**0.5, self.degrees)
-            )
-        losses = dict.fromkeys(names, 0)
-        wins = dict.fromkeys(names, 0)
-        for (one, other), corrected in zip(pairs, holm(p), strict=True):
-            if corrected < 0.05:
-                is_above = self.points[one] > self.points[other]
-                wins[one if is_above else other] += 1
-                losses[other if is_above else one] += 1
-        return {name: (1 + losses[name], len(names) - wins[name]) for name in names}
 
     def _resampled(self) -> dict[str, tuple[float, float]]:
         """The interval of each score over resamples of patients."""
@@ -296,54 +427,182 @@ class Ranking:
         return intervals
 
 
-def numbers(ranking: Ranking, line: Mapping[str, str]) -> dict[str, float]:
-    """What a line of the board must hold."""
-    name = line["backbone"]
-    cell = ranking.cells[name][line["task"]]
-    spread = cell.factors[0] * float(np.square(cell.moves).sum()) / len(cell.moves)
-    half = half_width(spread, len(cell.names) - 1)
-    low, high = ranking.resampled[name]
-    encoder_low, encoder_high = ranking.encoder_interval(name)
-    return {
-        "rank_low": ranking.ranks[name][0],
-        "rank_high": ranking.ranks[name][1],
-        "etab": ranking.points[name],
-        "etab_low": low,
-        "etab_high": high,
-        "etab_p": score(ranking.cells[name], ranking.precise),
-        "etab_encoder_low": encoder_low,
-        "etab_encoder_high": encoder_high,
-        "encoder_low": cell.record["value"] - half,
-        "encoder_high": cell.record["value"] + half,
+def raw2022(cell: Cell) -> float:
+    """The raw metric of 2022: Jaccard, R2 in [0, 1], AUROC, or the metric of heart states."""
+    if cell.table.kind == "states":
+        return float(cell.record["value"])
+    if cell.table.kind == "value":
+        return min(max(value("r2", cell.table) or 0.0, 0.0), 1.0)
+    if cell.table.kind == "mask":
+        return value("jaccard", cell.table) or 0.0
+    by_database = cell.record["metric"] == "macro_macc"
+    return value("macro_auroc" if by_database else "auroc", cell.table) or 0.0
+
+
+def is_variant(record: Mapping[str, Any], other: Mapping[str, Any], changed: str) -> bool:
+    """Whether two results of one cell differ in one choice alone."""
+
+    def facts(of: Mapping[str, Any]) -> dict[str, Any]:
+        settings = of["settings"]
+        names = ("task", "task_version", "backbone", "protocol", "metric", "weights_sha256")
+        return {
+            **{name: of[name] for name in names},
+            "head": of["head"],
+            "seed": of["seed"],
+            "data": of["data_digest"],
+            "precision": settings.get("precision"),
+            **{name: settings.get(name) for name in ("size", "interpolation", "fit", "aggregate")},
+        }
+
+    ours, theirs = facts(record), facts(other)
+    return [name for name in ours if ours[name] != theirs[name]] == [changed]
+
+
+def dependence(cell: Cell, others: Sequence[tuple[dict[str, Any], Table]]) -> dict[str, Any]:
+    """How far a cell depends on the seed of its folds, its head and its precision."""
+    metric = cell.record["metric"]
+    found: dict[str, Any] = {"fold seed": None, "head": None, "precision": None}
+    by_seed = {
+        cell.record["seed"] + int(repeat): value(metric, cell.table.part(rows))
+        for repeat, rows in of_repeats(cell.table)
     }
+    for record, table in others:
+        if is_variant(cell.record, record, "seed"):
+            for repeat, rows in of_repeats(table):
+                by_seed[record["seed"] + int(repeat)] = value(metric, table.part(rows))
+    if cell.record["protocol"].startswith("cv") and len(by_seed) > 1:
+        found["fold seed"] = float(np.std(list(by_seed.values()), ddof=1))
+    for choice in ("head", "precision"):
+        differences = [
+            (value(metric, table) or 0.0) - cell.record["value"]
+            for record, table in others
+            if is_variant(cell.record, record, choice)
+        ]
+        if differences:
+            found[choice] = max(differences, key=abs)
+    return found
+
+
+def of_repeats(table: Table) -> Iterator[tuple[str, Array]]:
+    """The rows of each division into folds."""
+    for repeat in sorted(set(table.repeats.tolist()), key=int):
+        yield repeat, table.repeats == repeat
+
+
+def read_others(
+    folders: Sequence[Path], cells: Mapping[str, Mapping[str, Cell]]
+) -> dict[tuple[str, str], list[tuple[dict[str, Any], Table]]]:
+    """Results of the same backbones and tasks that are no cells of the board."""
+    ranked = {id(cell): cell.record for own in cells.values() for cell in own.values()}
+    others: dict[tuple[str, str], list[tuple[dict[str, Any], Table]]] = {}
+    for folder in folders:
+        for path in sorted(folder.rglob("*.json")):
+            record = json.loads(path.read_text(encoding="utf-8"))
+            key = (record["backbone"], record["task"])
+            if record["task"] not in cells.get(record["backbone"], {}):
+                continue
+            if record in ranked.values():
+                continue
+            choices = ("seed", "head", "precision")
+            of_board = cells[key[0]][key[1]].record
+            if any(is_variant(of_board, record, choice) for choice in choices):
+                others.setdefault(key, []).append((record, read_table(path.with_suffix(".csv"))[1]))
+    return others
+
+
+def row_numbers(
+    ranking: Ranking, name: str, others: Mapping[Any, Any]
+) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every number of the row of a backbone, each with its place in the row."""
+    own = ranking.cells[name]
+    point = ranking.scores.points[name]
+    half = ranking.scores.encoder_half(name)
+    yield ("rank_low",), ranking.rank(name)[0]
+    yield ("rank_high",), ranking.rank(name)[1]
+    yield ("etab",), point
+    yield ("low",), ranking.resampled[name][0]
+    yield ("high",), ranking.resampled[name][1]
+    yield ("encoder_low",), point - half
+    yield ("encoder_high",), point + half
+    yield ("etab_p",), score(own, ranking.precise) if ranking.has_precise else None
+    yield ("etab2022",), sum(share * raw2022(own[c]) for c, share in ranking.shares.items())
+    for letter in sorted({code[0] for code in ranking.shares}):
+        codes = [code for code in ranking.shares if code[0] == letter]
+        yield ("categories", letter), score(own, ranking.within(codes))
+    for code in ranking.shares:
+        cell = own[code]
+        spread = cell.factors[0] * float(np.square(cell.moves).sum()) / len(cell.moves)
+        half = half_width(spread, len(cell.names) - 1)
+        computed = value(cell.record["metric"], cell.table) or 0.0
+        low, high = interval(cell.record, cell.table)
+        yield ("cells", code, "value"), computed
+        yield ("cells", code, "low"), float(low)
+        yield ("cells", code, "high"), float(high)
+        yield ("cells", code, "encoder_low"), computed - half
+        yield ("cells", code, "encoder_high"), computed + half
+        yield ("cells", code, "anchored"), (computed - cell.record["anchor_low"]) / cell.range
+        yield ("cells", code, "patients"), len(cell.names)
+        for choice, number in dependence(cell, others.get((name, code), [])).items():
+            yield ("cells", code, "depends_on", choice), number
+
+
+def numbers(ranking: Ranking, others: Mapping[Any, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every number of a board, each with its place in the JSON."""
+    scores = ranking.scores
+    for i, one in enumerate(scores.names):
+        for place, number in row_numbers(ranking, one, others):
+            yield ("rows", i, *place), number
+        for j, other in enumerate(scores.names):
+            yield ("p_better", i, j), scores.above(one, other)
+            yield ("told_apart", i, j), scores.beats(one, other)
+            yield ("probe_half", i, j), scores.probe_half(one, other)
+            pair = half_width(scores.of_pair(one, other)[1], scores.degrees)
+            yield ("encoder_half", i, j), pair
+    for name, number in scores.separation().items():
+        yield ("separation", name), number
+    codes = list(ranking.shares)
+    for name in [*sorted({code[0] for code in codes}), *codes]:
+        members = [code for code in codes if code == name or code[0] == name]
+        for key, known in ranking.reliability(members).items():
+            if key == "separation":
+                for part, number in known.items():
+                    yield ("reliability", name, key, part), number
+            else:
+                yield ("reliability", name, key), known
+
+
+def at(board: Any, place: Sequence[Any]) -> Any:
+    """The number at a place of the JSON."""
+    for key in place:
+        board = board[key]
+    return board
 
 
 def main(arguments: Sequence[str]) -> int:
     """Compute a board again and print what differs."""
-    if len(arguments) != 3:
-        sys.stderr.write("usage: python -m benchmarks.board_numpy RESULTS SUITE.toml BOARD.csv\n")
+    if len(arguments) < 3:
+        sys.stderr.write(
+            "usage: python -m benchmarks.board_numpy RESULTS SUITE.toml BOARD.json [VARIANTS ...]\n"
+        )
         return 2
-    folder, suite_path, board = arguments
-    suite = tomllib.loads(Path(suite_path).read_text(encoding="utf-8"))
-    with Path(board).open(newline="", encoding="utf-8") as file:
-        lines = [line for line in csv.DictReader(file) if line["rank_low"]]
-    lines = [line for line in lines if line["task"] in suite["tasks"]]
-    seed = int(lines[0]["seed"])
-    ranking = Ranking(read_cells(Path(folder), lines, seed), suite, seed)
+    folder, suite_path, path, *variants = map(Path, arguments)
+    suite = tomllib.loads(suite_path.read_text(encoding="utf-8"))
+    board = json.loads(path.read_text(encoding="utf-8"))
+    cells = read_cells(folder, board)
+    cells = {name: cells[name] for name in board["ranked"]}
+    others = read_others([folder, *variants], cells)
     compared = 0
     different = 0
     largest = 0.0
-    for line in lines:
-        for column, computed in numbers(ranking, line).items():
-            if column == "etab_p" and not line[column]:
-                continue  # a suite without frozen weights
-            compared += 1
-            gap = abs(float(line[column]) - computed)
-            largest = max(largest, gap)
-            if gap > TOLERANCE:
-                different += 1
-                where = f"{line['backbone']} {line['task']} {column}"
-                sys.stdout.write(f"{where} is {line[column]}, computed {computed}\n")
+    for place, computed in numbers(Ranking(cells, suite, board["seed"]), others):
+        stored = at(board, place)
+        compared += 1
+        if differs(stored, computed):
+            different += 1
+            where = " ".join(map(str, place))
+            sys.stdout.write(f"{where} is {stored}, computed {computed}\n")
+        elif stored is not None:
+            largest = max(largest, abs(stored - computed))
     sys.stdout.write(
         f"{compared} numbers, {different} different; largest difference {largest:.1e}\n"
     )

@@ -229,39 +229,52 @@ def _groups_of_datasets(
     return groups
 
 
-def write_board(
-    board: Board,
-    markdown: Path | None,
-    csv: Path | None,
-    html: Path | None,
-    holders: Holders,
-    extras: SiteExtras,
-) -> None:
+@dataclass(frozen=True)
+class BoardFiles:
+    """The files that a board is written to; None for none.
+
+    Attributes:
+        markdown: File for Markdown.
+        csv: File for CSV.
+        html: Folder for a site, or a file for one page.
+        numbers: File for every number without rounding, as JSON.
+    """
+
+    markdown: Path | None
+    csv: Path | None
+    html: Path | None
+    numbers: Path | None
+
+
+def write_board(board: Board, files: BoardFiles, holders: Holders, extras: SiteExtras) -> None:
     """Write a board to the files that the options name.
 
     Args:
         board: The board.
-        markdown: File for Markdown.
-        csv: File for CSV.
-        html: Folder for a site, or a file for one page.
+        files: The files.
         holders: Names of the folders that hold each backbone.
         extras: What a site shows beyond the board.
     """
-    if markdown is None and csv is None and html is None:
+    if files == BoardFiles(None, None, None, None):
         return
     from etab import datasets
+    from etab.leaderboard.numbers import board_json
     from etab.leaderboard.page import board_page
     from etab.leaderboard.render import board_csv, board_markdown
     from etab.site.write import write_site
     from etab.storage.atomic import write_atomically
 
     cards = datasets.cards()
-    if markdown is not None:
-        write_atomically(markdown, board_markdown(board, cards))
-        say(f"wrote {markdown}")
-    if csv is not None:
-        write_atomically(csv, board_csv(board))
-        say(f"wrote {csv}")
+    if files.markdown is not None:
+        write_atomically(files.markdown, board_markdown(board, cards))
+        say(f"wrote {files.markdown}")
+    if files.csv is not None:
+        write_atomically(files.csv, board_csv(board))
+        say(f"wrote {files.csv}")
+    if files.numbers is not None:
+        write_atomically(files.numbers, board_json(board))
+        say(f"wrote {files.numbers}")
+    html = files.html
     if html is not None and not is_site(html):
         write_atomically(html, board_page(board, cards))
         say(f"wrote {html}")

@@ -63,6 +63,13 @@ def leaderboard_command(
             "self-contained page."
         ),
     ] = None,
+    numbers: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write every number of the board to this file as JSON, without rounding: also "
+            "P(row above column), reliabilities and intervals of differences."
+        ),
+    ] = None,
     with_examples: Annotated[
         bool,
         typer.Option(
@@ -124,7 +131,7 @@ def leaderboard_command(
     that has not changed since it was checked is shown again without computing it.
     """
     from etab.cli import show
-    from etab.cli.board_site import refuse_without_site, site_extras, write_board
+    from etab.cli.board_site import BoardFiles, refuse_without_site, site_extras, write_board
     from etab.cli.words import protocol_in_results
     from etab.tasks.own import use_results
 
@@ -157,6 +164,7 @@ def leaderboard_command(
             _refuse_idle(
                 {
                     "--html": html is not None,
+                    "--numbers": numbers is not None,
                     "--task-weight": bool(task_weight),
                     "--category-weight": bool(category_weight),
                     "--with-seen": with_seen,
@@ -170,7 +178,7 @@ def leaderboard_command(
             return
         board = _with_folders(board, holders)
         extras = site_extras(board, folder, html, with_examples, root, subgroups)
-        write_board(board, markdown, csv, html, holders, extras)
+        write_board(board, BoardFiles(markdown, csv, html, numbers), holders, extras)
         show.board(board)
         _show_phantoms(board, folders if with_published else ())
         if tasks is not None or board.suite.name in {description.name for description in own}:

@@ -9,9 +9,12 @@ from etab.leaderboard.board import BoardRow, Reliability, Separation
 from etab.leaderboard.suites import Suite
 from etab.results import Result
 from etab.storage.text import printable
+from etab.tasks.menu import TASKS
 
 _NAMED_RECORDINGS = 3
 _NAMED_FILES = 5
+# An anchored value that is nearer to 0 than this is at the lower anchor: anchors are rounded.
+_AT_THE_ANCHOR = 0.005
 
 
 def incomplete(cells: Sequence[Result]) -> list[str]:
@@ -125,6 +128,7 @@ def board_notes(
         *_uncounted_tasks(suite, shares),
         *_notes_of_results(cells),
         *_database_alone(rows, protocol),
+        *_beside_anchors(rows),
     ]
     return [printable(note) for note in notes]
 
@@ -219,5 +223,22 @@ def _database_alone(rows: Sequence[BoardRow], protocol: str) -> list[str]:
                 notes.append(
                     f"{code} ({protocol}), pooled over databases: database_only has AUROC "
                     f"{cell.metrics['auroc']:.3f} and MAcc {cell.metrics['macc']:.3f}."
+                )
+    return notes
+
+
+def _beside_anchors(rows: Sequence[BoardRow]) -> list[str]:
+    """Name the tasks on which the control without any knowledge is not at the lower anchor."""
+    notes: list[str] = []
+    for row in rows:
+        if row.backbone != "constant":
+            continue
+        for code, cell in row.cells.items():
+            task = TASKS[code]
+            anchored = task.anchored(cell.value)
+            if abs(anchored) > _AT_THE_ANCHOR:
+                notes.append(
+                    f"On {code}, constant has an anchored value of {anchored:.3f} and not 0. The "
+                    f"anchor is: {task.anchors.low_source}."
                 )
     return notes

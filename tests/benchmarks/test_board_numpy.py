@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import json
 import re
 from pathlib import Path
 
@@ -23,45 +23,62 @@ def test_the_tail_of_student_is_that_of_scipy(degrees: float, t: float) -> None:
     assert half == pytest.approx(2 * stats.t.ppf(0.975, degrees), rel=1e-12)
 
 
-@pytest.mark.slow
-def test_a_board_is_what_numpy_alone_computes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def _board(tmp_path: Path) -> list[str]:
+    """Arguments of the script for a board of four backbones."""
     results = tmp_path / "results"
     camus_folder(results)
     suite = tmp_path / "few.toml"
     codes = ", ".join(f'"{code}"' for code in CAMUS_TASKS)
     suite.write_text(f'name = "few"\nversion = 1\ntasks = [{codes}]\n')
-    board = tmp_path / "board.csv"
-    etab("leaderboard", results, "--suite", suite, "--protocol", "cv5", "--csv", board)
-    arguments = [str(results), str(suite), str(board)]
-    assert board_numpy.main(arguments) == 0
-    assert "0 different" in capsys.readouterr().out
-    with board.open(newline="") as file:
-        lines = list(csv.reader(file))
-    column = lines[0].index("etab_encoder_low")
-    lines[1][column] = str(float(lines[1][column]) + 1e-6)
-    with board.open("w", newline="") as file:
-        csv.writer(file).writerows(lines)
-    assert board_numpy.main(arguments) == 1
-    assert "1 different" in capsys.readouterr().out
+    board = tmp_path / "board.json"
+    options = ("--suite", suite, "--protocol", "cv5", "--numbers", board)
+    etab("leaderboard", results, *options)
+    return [str(results), str(suite), str(board)]
 
 
 @pytest.mark.slow
-def test_a_task_by_a_protocol_of_its_own_says_so(
+def test_a_board_is_what_numpy_alone_computes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = _board(tmp_path)
+    assert board_numpy.main(arguments) == 0
+    assert " 0 different" in capsys.readouterr().out
+    path = Path(arguments[2])
+    board = json.loads(path.read_text())
+    forged = (
+        ("rows", 0, "encoder_low"),
+        ("rows", 1, "etab2022"),
+        ("rows", 2, "categories", "a"),
+        ("p_better", 0, 1),
+        ("probe_half", 1, 0),
+        ("separation", "found"),
+        ("reliability", "b0-A4-C", "noise_share"),
+    )
+    for place in forged:
+        holder = board_numpy.at(board, place[:-1])
+        holder[place[-1]] += 1e-6
+    path.write_text(json.dumps(board))
+    assert board_numpy.main(arguments) == 1
+    told = capsys.readouterr().out
+    assert f"{len(forged)} different" in told
+    for place in forged:
+        assert " ".join(map(str, place)) in told
+
+
+@pytest.mark.slow
+def test_a_task_by_a_protocol_of_its_own_is_computed_by_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """f0 counts with one database left out, on a board of five divisions into folds."""
-    board = tmp_path / "board.csv"
+    board = tmp_path / "board.json"
     suite = ROOT / "configs" / "suites" / "sounds.toml"
-    results = ROOT / "benchmarks" / "results_sounds"
-    etab("leaderboard", results, "--suite", "sounds", "--csv", board)
-    with board.open(newline="") as file:
-        protocols = {(line["task"], line["protocol"]) for line in csv.DictReader(file)}
-    assert ("f0-PH-N", "lodo") in protocols
-    assert ("e0-AL-D", "cv5x5") in protocols
+    results = ROOT / "benchmarks" / "results_sounds_full"
+    etab("leaderboard", results, "--suite", "sounds", "--numbers", board)
+    cells = json.loads(board.read_text())["rows"][0]["cells"]
+    assert cells["f0-PH-N"]["protocol"] == "lodo"
+    assert cells["e0-AL-D"]["protocol"] == "cv5x5"
     assert board_numpy.main([str(results), str(suite), str(board)]) == 0
-    assert "0 different" in capsys.readouterr().out
+    assert " 0 different" in capsys.readouterr().out
 
 
 def test_other_numbers_of_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

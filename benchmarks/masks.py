@@ -7,6 +7,9 @@ test frames. Penalty, pooling and threshold are chosen inside the training patie
 thread for a cell alone: sampling the maps, fitting and predicting, but not reading features. Cells are kept in
 ``benchmarks/masks.json`` as they are done, so that a run goes on where it was interrupted; cells of an earlier version of a
 head are run again. The table is written to ``benchmarks/masks.md``.
+
+``--results benchmarks/results,benchmarks/results_heads`` fits nothing: it reads Dice and choices from stored results, where
+these are of the version that a head has now, and adds the cells by ``cv5x5``. Their seconds stay those that were measured.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import numpy as np
 from etab import backbones, datasets, heads
 from etab.cli.cache import default_cache
 from etab.features.frames import annotated_frames, frame_features, row_features, task_rows
+from etab.results import load_results
 from etab.splits import row_splits
 from etab.storage.machine import limit_threads
 from etab.tasks.menu import TASKS
@@ -41,7 +45,9 @@ PRETRAINED = (
 BACKBONES = (*PRETRAINED, *(f"random/{name}" for name in PRETRAINED), "pixel_pca", "image_stats")
 STRUCTURES = {"a0": "LV", "a2": "MY", "a1": "LA"}
 VIEWS = ("A2", "A4")
+REPEATED = "cv5x5"
 Cell = dict[str, Any]
+Seed = int | str | None  # a fold seed, REPEATED, or the authors' split
 
 
 def mean_dice(masks: Sequence[Array], truth: Sequence[Array]) -> float:
@@ -105,6 +111,51 @@ def cells(
             }
 
 
+def stored_cells(folders: Sequence[Path]) -> Iterator[Cell]:
+    """Cells of both heads among stored results: the authors' split, and five divisions into folds.
+
+    Args:
+        folders: Folders of results.
+    """
+    seeds = {"official": None, REPEATED: REPEATED}
+    for folder in folders:
+        for result in load_results(folder):
+            code, _, rest = result.task.partition("-")
+            is_wanted = code in STRUCTURES and result.protocol in seeds and result.seed == 0
+            if is_wanted and result.head in (OLD, NEW):
+                yield {
+                    "backbone": result.backbone,
+                    "view": rest.split("-")[0],
+                    "structure": STRUCTURES[code],
+                    "seed": seeds[result.protocol],
+                    "head": result.head,
+                    "version": result.settings["head_version"],
+                    "dice": result.value,
+                    "seconds": None,
+                    "choices": [{"penalty": fold["choice"]["penalty"]} for fold in result.folds],
+                }
+
+
+def with_stored(found: Sequence[Cell], folders: Sequence[Path]) -> list[Cell]:
+    """Replace cells by those of stored results; the seconds that were measured stay.
+
+    Cells of earlier versions, and those that one head alone has, are left out.
+    """
+    names = ("backbone", "view", "structure", "seed", "head")
+    merged = {tuple(cell[name] for name in names): cell for cell in found}
+    for cell in stored_cells(folders):
+        if not is_current(cell):
+            continue
+        key = tuple(cell[name] for name in names)
+        measured = merged.get(key)
+        if measured is not None and measured["seconds"] is not None:
+            cell["seconds"] = measured["seconds"]
+            cell["timed_version"] = measured.get("timed_version", measured["version"])
+        merged[key] = cell
+    both = Table([cell for cell in merged.values() if is_current(cell)])
+    return [cell for key, cell in merged.items() if is_current(cell) and both.has_both(*key[:4])]
+
+
 def is_current(cell: Cell) -> bool:
     """Whether a cell is of the version that its head has now."""
     return bool(cell["version"] == heads.HEADS[cell["head"]].version)
@@ -130,22 +181,26 @@ class Table:
             (c["backbone"], c["view"], c["structure"], c["seed"], c["head"]): c for c in found
         }
 
-    def dice(self, backbone: str, view: str, structure: str, seed: int | None, head: str) -> float:
+    def has_both(self, backbone: str, view: str, structure: str, seed: Seed) -> bool:
+        """Whether both heads have a cell."""
+        return all((backbone, view, structure, seed, head) in self.cells for head in (OLD, NEW))
+
+    def dice(self, backbone: str, view: str, structure: str, seed: Seed, head: str) -> float:
         """Dice of a cell, NaN where it was not run."""
         cell = self.cells.get((backbone, view, structure, seed, head))
         return float(cell["dice"]) if cell else float("nan")
 
-    def gains(self, backbone: str, seed: int | None) -> list[float]:
+    def gains(self, backbone: str, seed: Seed) -> list[float]:
         """New minus old of every structure and view."""
         keys = [(backbone, view, s, seed) for view in VIEWS for s in STRUCTURES.values()]
         return [self.dice(*key, NEW) - self.dice(*key, OLD) for key in keys]
 
-    def names(self, seed: int | None) -> list[str]:
+    def names(self, seed: Seed) -> list[str]:
         """Backbones with cells of a fold seed, in the order of the board."""
         there = {key[0] for key in self.cells if key[3] == seed}
         return [name for name in BACKBONES if name in there]
 
-    def seconds(self, backbone: str, seed: int | None, head: str) -> float:
+    def seconds(self, backbone: str, seed: Seed, head: str) -> float:
         """Mean seconds of the cells that were timed."""
         timed = [
             c["seconds"]
@@ -154,7 +209,7 @@ class Table:
         ]
         return float(np.mean(timed)) if timed else float("nan")
 
-    def lines(self, seed: int | None) -> Iterator[str]:
+    def lines(self, seed: Seed) -> Iterator[str]:
         """The rows of a Markdown table."""
         columns = [f"{s} {view}C" for view in VIEWS for s in STRUCTURES.values()]
         yield f"| backbone | {' | '.join(columns)} | mean gain | seconds |"
@@ -170,6 +225,8 @@ class Table:
             old_time = self.seconds(name, seed, OLD)
             new_time = self.seconds(name, seed, NEW)
             spent = f"{old_time:.1f} to {new_time:.1f} ({new_time / old_time:.2f})"
+            if np.isnan(old_time + new_time):
+                spent = "-"
             yield f"| {name} | {' | '.join(entries)} | {gain:+.4f} | {spent} |"
 
     def edges(self) -> str:
@@ -208,14 +265,23 @@ def versions(found: Sequence[Cell]) -> str:
         now = heads.HEADS[head].version
         if measured and measured != [now]:
             text += f" (now {now}; run the command again for it)"
+        timed = {
+            cell.get("timed_version", cell["version"]) for cell in found if _is_timed(cell, head)
+        }
+        if timed - set(measured):
+            text += f" (seconds: {' and '.join(map(str, sorted(timed)))})"
         words.append(text)
     return f"Versions of the heads: {', '.join(words)}."
+
+
+def _is_timed(cell: Cell, head: str) -> bool:
+    return cell["head"] == head and cell["seconds"] is not None
 
 
 def markdown(found: Sequence[Cell]) -> str:
     """The page: the authors' split, then each fold seed."""
     table = Table(found)
-    seeds = sorted({c["seed"] for c in found if c["seed"] is not None})
+    seeds = sorted({c["seed"] for c in found if isinstance(c["seed"], int)})
     out = [
         "# Linear masks: least squares against likelihood",
         "",
@@ -228,13 +294,16 @@ def markdown(found: Sequence[Cell]) -> str:
     ]
     for seed in seeds:
         out += ["", f"## Five folds of patients, fold seed {seed}", "", *table.lines(seed)]
-    gains = [g for name in table.names(None) for g in table.gains(name, None)]
-    if gains:
-        out += [
-            "",
-            f"Mean gain of {len(gains)} cells of the authors' split: {np.nanmean(gains):+.4f}; "
-            f"{sum(g > 0 for g in gains)} gain.",
-        ]
+    if table.names(REPEATED):
+        out += ["", f"## Five divisions into five folds ({REPEATED})", "", *table.lines(REPEATED)]
+    for seed, words in ((None, "the authors' split"), (REPEATED, REPEATED)):
+        gains = [g for name in table.names(seed) for g in table.gains(name, seed)]
+        if gains:
+            out += [
+                "",
+                f"Mean gain of {np.isfinite(gains).sum()} cells of {words}: "
+                f"{np.nanmean(gains):+.4f}; {sum(g > 0 for g in gains)} gain.",
+            ]
     out += ["", table.edges(), versions(found)]
     return "\n".join(out) + "\n"
 
@@ -252,10 +321,18 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeated", default="", help="backbones for five folds of patients")
     parser.add_argument("--seeds", default="0,1", help="fold seeds of --repeated")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of masks.json and masks.md")
+    parser.add_argument(
+        "--results", default="", help="folders of results to read cells from, and fit nothing"
+    )
     asked = parser.parse_args(words)
     limit_threads()
     store = asked.out / "masks.json"
     found: list[Cell] = json.loads(store.read_text()) if store.exists() else []
+    if asked.results:
+        found = with_stored(found, [Path(folder) for folder in asked.results.split(",")])
+        store.write_text(json.dumps(found, indent=1) + "\n")
+        (asked.out / "masks.md").write_text(markdown(found))
+        return 0
     wanted: list[tuple[str, int | None]] = [(n, None) for n in asked.backbones.split(",") if n]
     seeds = [int(s) for s in asked.seeds.split(",")]
     wanted += [(n, seed) for n in asked.repeated.split(",") if n for seed in seeds]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from benchmarks import masks, probes
 from etab import heads
 from etab.tasks.menu import TASKS
+from tests.commands import ROOT
 
 NOW = {name: heads.HEADS[name].version for name in (masks.OLD, masks.NEW)}
 
@@ -79,3 +81,26 @@ def test_a_view_that_was_interrupted_is_not_finished() -> None:
     assert masks.finished(stored, "image_stats", "A2", None)
     assert not masks.finished(stored[:-1], "image_stats", "A2", None)
     assert not masks.finished(stored, "image_stats", "A2", 0)
+
+
+def test_stored_results_replace_cells_of_an_earlier_version(tmp_path: Path) -> None:
+    older = NOW[masks.NEW] - 1
+    measured = cell("LV", masks.NEW, backbone="mobilenetv2", version=older, seconds=2.5)
+    stale = cell("LV", masks.NEW, backbone="mobilenetv2", version=older, seed=0)
+    (tmp_path / "masks.json").write_text(json.dumps([measured, stale]))
+    published = ROOT / "benchmarks" / "results"
+    results = tmp_path / "results"
+    for head in NOW:
+        for suffix in (".json", ".csv"):
+            name = f"camus/a0-A2-C/mobilenetv2/official-{head}-s0{suffix}"
+            (results / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(published / name, results / name)
+    masks.main(["--results", str(results), "--out", str(tmp_path)])
+    found = json.loads((tmp_path / "masks.json").read_text())
+    assert {(each["head"], each["version"], each["seed"]) for each in found} == {
+        (head, version, None) for head, version in NOW.items()
+    }
+    assert {each["seconds"] for each in found} == {None, 2.5}
+    page = (tmp_path / "masks.md").read_text()
+    assert "0.835 to 0.859" in page
+    assert f"(seconds: {older})" in page

@@ -40,6 +40,14 @@ OF_VALUE = 0.12
 OF_DIFFERENCE = 0.3
 OF_ONE_DIVISION = 0.15
 
+# The lowest and the highest value of metrics that are no shares of 1: no interval goes beyond.
+LIMITS = {
+    **dict.fromkeys(("mae", "rmse", "hd95", "msd", "cost"), (0.0, math.inf)),
+    **dict.fromkeys(("bias", "loa_low", "loa_high"), (-math.inf, math.inf)),
+    "r2": (-math.inf, 1.0),
+    "pearson_r": (-1.0, 1.0),
+}
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -538,8 +546,9 @@ def row_numbers(
         yield ("cells", code, "value"), computed
         yield ("cells", code, "low"), float(low)
         yield ("cells", code, "high"), float(high)
-        yield ("cells", code, "encoder_low"), computed - half
-        yield ("cells", code, "encoder_high"), computed + half
+        lowest, highest = LIMITS.get(cell.record["metric"], (0.0, 1.0))
+        yield ("cells", code, "encoder_low"), max(computed - half, lowest)
+        yield ("cells", code, "encoder_high"), min(computed + half, highest)
         yield ("cells", code, "anchored"), (computed - cell.record["anchor_low"]) / cell.range
         yield ("cells", code, "patients"), len(cell.names)
         for choice, number in dependence(cell, others.get((name, code), [])).items():

@@ -416,13 +416,18 @@ def _ranked_row(
 def _encoder_intervals(
     contest: _Contest, backbone: str, noises: Mapping[str, Noise]
 ) -> dict[str, tuple[float, float]]:
-    """95 % interval of the value of each task over patients and training draws, in its own unit."""
+    """95 % interval of the value of each task over patients and training draws, in its own unit.
+
+    Student's interval is symmetric: near a limit of the metric, as for an AUROC of 0.99, it would go
+    beyond, and ends there. No rank and no score depends on it.
+    """
     intervals: dict[str, tuple[float, float]] = {}
     for code, noise in noises.items():
         task = contest.tasks[code]
         value = contest.cells[backbone][code].value
         half = noise.half_width * abs(task.high - task.low)
-        intervals[code] = (value - half, value + half)
+        lowest, highest = METRICS[task.metric].limits
+        intervals[code] = (max(value - half, lowest), min(value + half, highest))
     return intervals
 
 

@@ -127,6 +127,19 @@ class Metric:
         kind = self._kind(columns, kind)
         return self.value(ScoredRows(kind, columns, patients, folds, repeats))
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The lowest and the highest value that the metric can take; infinite where it has none.
+
+        Example:
+            >>> from etab.metrics import METRICS
+            >>> METRICS["auroc"].limits, METRICS["mae"].limits, METRICS["bias"].limits
+            ((0.0, 1.0), (0.0, inf), (-inf, inf))
+        """
+        if self.better == 0:
+            return (-np.inf, np.inf)
+        return (min(self.best, self.worst), max(self.best, self.worst))
+
     def value(self, rows: ScoredRows) -> float:
         """Compute the metric of rows with folds and repeats.
 

@@ -283,13 +283,26 @@ def _pages(board: Board, facts: Mapping[str, Any]) -> Files:
     }
     inner = {"board": facts, "root": "../"}
     for task in facts["tasks"]:
-        page = environment.get_template("task.html").render(**inner, page="task", task=task)
+        rows, missing = _rows_of_task(task, facts["rows"])
+        page = environment.get_template("task.html").render(
+            **inner, page="task", task=task, rows=rows, missing=missing
+        )
         files[f"task/{task['file']}.html"] = page
     template = environment.get_template("backbone.html")
     for row in facts["rows"]:
         page = template.render(**inner, page="backbone", row=row)
         files[f"backbone/{row['file']}.html"] = page
     return files
+
+
+def _rows_of_task(
+    task: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """Rows with a result of a task, the best value first, and rows without one."""
+    code = task["code"]
+    known = [row for row in rows if code in row["cells"]]
+    known.sort(key=lambda row: -task["better"] * row["cells"][code][0])
+    return known, [row for row in rows if code not in row["cells"]]
 
 
 def _shown(value: Any) -> Any:

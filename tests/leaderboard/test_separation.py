@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import board_numpy
 from etab import datasets
 from etab.errors import UnsupportedOptionError
 from etab.leaderboard.board import Board, BoardRow
@@ -19,6 +20,7 @@ from etab.leaderboard.pairs import compare
 from etab.leaderboard.ranking import rank
 from etab.leaderboard.render import board_csv, board_markdown
 from etab.leaderboard.suites import Suite, suite_named
+from etab.metrics import METRICS
 from etab.metrics.inference import FoldDesign, Precision
 from etab.results import Predictions, Result
 from etab.tasks.menu import TASKS
@@ -158,6 +160,24 @@ def test_an_encoder_is_less_certain_than_its_probes(board: Board) -> None:
         for j in range(len(board.rows)):
             if i != j:
                 assert board.encoder_half[i][j] > 1.2 * board.probe_half[i][j] > 0
+
+
+def test_no_interval_of_a_value_leaves_the_range_of_its_metric(tmp_path: Path) -> None:
+    """Near the best value, and near the worst one, Student's interval ends at the limit."""
+    skills = {"nearly_perfect": 0.9995, "good": 0.9, "far_below_chance": -0.99}
+    board = board_of(tmp_path, made.board(tmp_path, skills, n=40))
+    touched = 0
+    for row in board.rows:
+        for code, (low, high) in row.encoder_intervals.items():
+            lowest, highest = METRICS[TASKS[code].metric].limits
+            assert lowest <= low <= row.cells[code].value <= high <= highest
+            touched += (low == lowest) + (high == highest)
+    assert touched > 0
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_limits_of_the_second_computation_are_those_of_the_metrics(name: str) -> None:
+    assert board_numpy.LIMITS.get(name, (0.0, 1.0)) == METRICS[name].limits
 
 
 def test_the_board_says_what_it_can_separate(board: Board) -> None:

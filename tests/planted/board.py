@@ -18,6 +18,16 @@ FAULTS = [
         ("tests/benchmarks/test_board_numpy.py::test_a_task_by_a_protocol_of_its_own_says_so",),
     ),
     Fault(
+        "an interval of a value beyond the range of its metric",
+        "etab/leaderboard/ranking.py",
+        "lowest, highest = METRICS[task.metric].limits",
+        "lowest, highest = -math.inf, math.inf",
+        (
+            "tests/leaderboard/test_separation.py::"
+            "test_no_interval_of_a_value_leaves_the_range_of_its_metric",
+        ),
+    ),
+    Fault(
         "an overwritten result",
         "etab/results/record.py",
         "        if differ:\n",

@@ -45,4 +45,5 @@ document.addEventListener("DOMContentLoaded", () => {
     const texts = [ETAB.short(details.words[cell.head]), ETAB.short(details.words[cell.depends_on], 400), other];
     line.append(...texts.map(text => el("td", {}, el("bdi", {}, text))));
   }
+  ETAB.labelled(document.getElementById("cells").parentElement);
 });

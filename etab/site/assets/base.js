@@ -55,6 +55,24 @@
   // Rows that set a reference and are no candidates: controls and random twins.
   ETAB.isReference = row => row.kind === "control" || row.kind === "random twin";
 
+  // On a narrow screen each row of a plain table is a list: its cells state their columns, and
+  // roles keep it a table for a screen reader.
+  const ROLES = { TABLE: "table", THEAD: "rowgroup", TBODY: "rowgroup", TR: "row", TD: "cell" };
+  ETAB.labelled = table => {
+    const heads = [...(table.tHead?.rows[0]?.cells ?? [])].map(head => head.textContent);
+    for (const part of [table, ...table.querySelectorAll("thead, tbody, tr, td")]) part.setAttribute("role", ROLES[part.tagName]);
+    for (const head of table.querySelectorAll("th")) head.setAttribute("role", head.scope === "col" ? "columnheader" : "rowheader");
+    for (const row of table.querySelectorAll("tbody tr")) [...row.cells].forEach((cell, k) => { if (heads[k]) cell.dataset.label = heads[k]; });
+  };
+
+  // A table that goes on beyond its edge fades out there.
+  ETAB.fadeEdge = wrap => {
+    const mark = () => wrap.classList.toggle("goes-on", wrap.scrollLeft + wrap.clientWidth < wrap.scrollWidth - 1);
+    wrap.addEventListener("scroll", mark, { passive: true });
+    const watch = new ResizeObserver(mark);
+    for (const watched of [wrap, ...wrap.children]) watch.observe(watched);
+  };
+
   // Arrays come as float16 in base64, with a scale.
   let halves = null;
   const halfTable = () => {
@@ -127,6 +145,8 @@
       applyTheme();
       document.dispatchEvent(new CustomEvent("etab-theme"));
     };
+    for (const table of document.querySelectorAll("table.plain")) ETAB.labelled(table);
+    for (const wrap of document.querySelectorAll(".wrap")) ETAB.fadeEdge(wrap);
     // One open sheet at a time; Escape and a click elsewhere close it.
     const drops = [...document.querySelectorAll("details.drop")];
     document.addEventListener("click", event => {

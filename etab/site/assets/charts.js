@@ -18,10 +18,18 @@
     pen.font = `${size}px ${getComputedStyle(document.body).fontFamily}`;
     return pen.measureText(text).width;
   };
-  const nameRoom = (rows, width) => Math.min(width * 0.4, 10 + d3.max(rows, row => widthOf(ETAB.short(row.name, 34))));
-  // As much of a name as fits on the left of a picture.
+  // Names stand on the left of their lines; on a narrow screen, long ones stand above them.
+  const LONGEST = 60;
+  const ABOVE = 14;
+  const nameRoom = (rows, width) => {
+    const widest = 10 + d3.max(rows, row => widthOf(ETAB.short(row.name, LONGEST)));
+    const above = width < 560 && widest > width * 0.4;
+    return { above, left: above ? 0 : Math.min(width * 0.4, widest), more: above ? ABOVE : 0, width };
+  };
+  const writeNames = (lines, { above, left, width }, middle = 0) => lines.append("text").attr("x", above ? 2 : left).attr("y", above ? middle - ABOVE : middle).attr("text-anchor", above ? "start" : "end").attr("dy", ".35em").attr("class", row => row.quiet ? "small" : "name").text(row => fitting(row.name, above ? width - 4 : left));
+  // As much of a name as there is room for.
   const fitting = (name, left) => {
-    let most = 34;
+    let most = LONGEST;
     while (most > 4 && widthOf(ETAB.short(name, most)) > left - 2) most -= 1;
     return ETAB.short(name, most);
   };
@@ -42,8 +50,9 @@
   // small circles {x, title} beside them.
   charts.intervals = (holder, rows, options) => {
     const width = room(holder);
-    const left = nameRoom(rows, width);
-    const step = rows.length > 60 ? 14 : 22;
+    const place = nameRoom(rows, width);
+    const { left, more } = place;
+    const step = (rows.length > 60 ? 14 : 22) + more;
     const height = rows.length * step + 54;
     const svg = canvas(holder, width, height, options.label, options.caption);
     const ends = rows.flatMap(row => [row.outerLow ?? row.low, row.outerHigh ?? row.high, row.value, ...(row.dots ?? []).map(dot => dot.x), ...(options.include ?? [])]).filter(Number.isFinite);
@@ -53,8 +62,8 @@
       svg.append("line").attr("class", `reference ${cls}`).attr("x1", x(value)).attr("x2", x(value)).attr("y1", 8).attr("y2", height - 40).append("title").text(name);
     }
     axisName(svg, options.axis, left, width, height - 6);
-    const lines = svg.selectAll("g.row").data(rows).join("g").attr("class", row => row.quiet ? "quietmark" : null).attr("transform", (_, i) => `translate(0,${8 + step / 2 + i * step})`);
-    lines.append("text").attr("x", left).attr("text-anchor", "end").attr("dy", ".35em").attr("class", row => row.quiet ? "small" : null).text(row => fitting(row.name, left));
+    const lines = svg.selectAll("g.row").data(rows).join("g").attr("class", row => row.quiet ? "quietmark" : null).attr("transform", (_, i) => `translate(0,${8 + (step + more) / 2 + i * step})`);
+    writeNames(lines, place);
     const stroke = (cls, low, high) => lines.filter(row => Number.isFinite(low(row))).append("line").attr("class", cls).attr("x1", row => x(low(row))).attr("x2", row => x(high(row)));
     stroke("reach", row => row.outerLow, row => row.outerHigh);
     stroke("whisker", row => row.low, row => row.high);
@@ -68,15 +77,16 @@
   // Rank intervals: rows {name, low, high, quiet}.
   charts.ranks = (holder, rows, n) => {
     const width = room(holder);
-    const left = nameRoom(rows, width);
-    const step = rows.length > 60 ? 14 : 22;
+    const place = nameRoom(rows, width);
+    const { left, more } = place;
+    const step = (rows.length > 60 ? 14 : 22) + more;
     const height = rows.length * step + 54;
     const svg = canvas(holder, width, height, "Rank intervals", "From the best to the worst rank that the differences allow. Two backbones whose bars overlap may still be told apart from each other: the win matrix shows each pair.");
     const x = d3.scaleLinear([1, Math.max(2, n)], [left + 18, width - 20]);
     axis(svg, x, 8, height - 40, Math.min(n, 14), d3.format("d"));
     svg.append("text").attr("class", "label").attr("x", (left + width) / 2).attr("y", height - 6).attr("text-anchor", "middle").text("rank");
-    const lines = svg.selectAll("g.row").data(rows).join("g").attr("class", row => row.quiet ? "quietmark" : null).attr("transform", (_, i) => `translate(0,${8 + step / 2 + i * step})`);
-    lines.append("text").attr("x", left).attr("text-anchor", "end").attr("dy", ".35em").text(row => fitting(row.name, left));
+    const lines = svg.selectAll("g.row").data(rows).join("g").attr("class", row => row.quiet ? "quietmark" : null).attr("transform", (_, i) => `translate(0,${8 + (step + more) / 2 + i * step})`);
+    writeNames(lines, place);
     lines.append("line").attr("class", "whisker").attr("x1", row => x(row.low) - 4).attr("x2", row => x(row.high) + 4);
     lines.append("title").text(row => `${ETAB.short(row.name)}: rank ${row.low} to ${row.high}`);
   };
@@ -211,10 +221,15 @@
     }
     for (const line of lines) {
       svg.append("line").attr("class", `reference ${line.cls ?? "twin"}`).attr("x1", 58).attr("x2", width - 20).attr("y1", y(line.y)).attr("y2", y(line.y));
-      svg.append("text").attr("class", "small").attr("x", width - 22).attr("y", y(line.y) - 4).attr("text-anchor", "end").text(`${line.name} ${ETAB.number(line.y)}`);
     }
     const marks = svg.selectAll("circle.thing").data(points).join("circle").attr("class", p => `thing ${p.cls ?? ""}`).attr("r", points.length > 400 ? 2.5 : 3.5).attr("cx", p => x(p.x)).attr("cy", p => y(p.y));
     marks.append("title").text(p => `${ETAB.short(p.name, 80)}: ${ETAB.number(p.x)}, ${ETAB.number(p.y)}`);
+    // Words stand on top of the dots, and no two on each other.
+    let former = Infinity;
+    for (const line of [...lines].sort((a, b) => a.y - b.y)) {
+      former = Math.min(y(line.y) - 4, former - 13);
+      svg.append("text").attr("class", "small").attr("x", width - 22).attr("y", former).attr("text-anchor", "end").text(`${line.name} ${ETAB.number(line.y)}`);
+    }
     return { svg, x, y };
   };
   charts.scatter = scatter;
@@ -265,8 +280,9 @@
   // Rows {name, parts: [{value, low, high, n} or null]}: a line for each part of each row.
   charts.groups = (holder, rows, names, options) => {
     const width = room(holder);
-    const left = nameRoom(rows, width);
-    const step = 12 * names.length + 12;
+    const place = nameRoom(rows, width);
+    const { left, more } = place;
+    const step = 12 * names.length + 12 + more;
     const height = rows.length * step + 54;
     const svg = canvas(holder, width, height, options.label, options.caption);
     const parts = rows.flatMap(row => row.parts).filter(part => part?.value != null);
@@ -275,8 +291,8 @@
     axisName(svg, options.axis, left, width, height - 6);
     const lines = svg.selectAll("g.row").data(rows).join("g").attr("transform", (_, i) => `translate(0,${8 + i * step})`);
     lines.append("line").attr("class", "axis").attr("x1", 0).attr("x2", width).attr("y1", 0).attr("y2", 0);
-    lines.append("text").attr("x", left).attr("y", step / 2).attr("text-anchor", "end").attr("dy", ".35em").text(row => fitting(row.name, left));
-    const marks = lines.selectAll("g.part").data(row => row.parts.map((part, k) => ({ ...part, k, row: row.name })).filter(part => part.value != null)).join("g").attr("class", "part").attr("transform", part => `translate(0,${12 + part.k * 12})`);
+    writeNames(lines, place, place.above ? ABOVE + 9 : step / 2);
+    const marks = lines.selectAll("g.part").data(row => row.parts.map((part, k) => ({ ...part, k, row: row.name })).filter(part => part.value != null)).join("g").attr("class", "part").attr("transform", part => `translate(0,${12 + more + part.k * 12})`);
     marks.each(function paint(part) { this.style.setProperty("--series", `var(--c${part.k % 8})`); });
     marks.filter(part => Number.isFinite(part.low)).append("line").attr("class", "seriesline").attr("x1", part => x(part.low)).attr("x2", part => x(part.high));
     marks.append("circle").attr("class", "seriesdot").attr("r", 4).attr("cx", part => x(part.value));

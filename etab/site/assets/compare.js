@@ -19,12 +19,12 @@ addEventListener("load", () => {
 
   // Two-sided p from the table of Student's t.
   const rankings = new Map(); // by task, for all rows: another pair needs no new one
-  const pairOf = (key, shares, a, b) => {
-    if (!rankings.has(key)) rankings.set(key, ranker.rank(shares));
+  const pairOf = (key, shares, a, b, withSeen) => {
+    if (!rankings.has(key)) rankings.set(key, ranker.rank(shares, withSeen));
     const ranking = rankings.get(key);
     const i = ranking.order.indexOf(a);
     const j = ranking.order.indexOf(b);
-    return i < 0 || j < 0 ? null : { ...ETAB.pair(ranking, i, j), n: ranking.n };
+    return i < 0 || j < 0 ? null : { ...ETAB.pair(ranking, i, j), points: [i, j].map(k => ranking.points[ranking.index[k]]) };
   };
   const pWords = p => p < 0.0001 ? "< 0.0001" : p.toFixed(4);
   const twoSided = pair => Math.min(1, 2 * Math.min(pair.p, 1 - pair.p));
@@ -34,31 +34,69 @@ addEventListener("load", () => {
     sorted.forEach((item, k) => { most = Math.max(most, Math.min(1, item.p2 * (sorted.length - k))); item.corrected = most; });
   };
 
+  const pText = p => p > 0.9995 ? "> 0.999" : p < 0.0005 ? "< 0.001" : p.toFixed(3);
+  const verdictOf = (a, b, total) => {
+    if (a === b) return "Choose two different backbones.";
+    if (!total) return "At least one of the two has no score on this board; tasks that both have are below.";
+    const [better, other] = total.difference > 0 ? [a, b] : [b, a];
+    const verdict = total.apart ? `${ETAB.short(better)} is better than ${ETAB.short(other)} on this board` : `${ETAB.short(a)} and ${ETAB.short(b)} are not told apart on this board`;
+    return `${verdict}, after Holm over all of its pairs. ETAB, first minus second: ${total.difference.toFixed(3)} ± ${total.encoder.toFixed(3)} (95 %, encoders), ± ${total.probe.toFixed(3)} (these probes). P(first above second) ${pText(total.p)}.`;
+  };
+
+  // Means of the score that a pair is compared in: the whole, the parts, the categories.
+  const PARTS = { echo: "abcd", "heart sounds": "ef" };
+  const within = letters => Object.fromEntries(board.tasks.map(task => [task.code, letters.includes(task.letter) ? task.share : 0]));
+  const means = [
+    ["ETAB", Object.keys(board.categories).join("")],
+    ...board.parts.map(part => [`ETAB of ${part}`, PARTS[part]]),
+    ...(Object.keys(board.categories).length > 1 ? Object.entries(board.categories).map(([letter, name]) => [name, letter]) : []),
+  ].map(([name, letters]) => [name, within(letters)]);
+
+  // Lines of a table with a test each; Holm covers the lines of the table.
+  const tested = lines => {
+    const known = lines.filter(line => line.pair).map(line => ({ ...line, p2: twoSided(line.pair) }));
+    holm(known);
+    return known;
+  };
+  const testCells = ({ pair, p2, corrected }) => [
+    el("td", { class: corrected < 0.05 ? "strong" : null }, pair.difference.toFixed(3)), ...[pair.encoder.toFixed(3), pair.probe.toFixed(3), pWords(p2), pWords(corrected)].map(text => el("td", {}, text)),
+  ];
+  const TESTS = ["Anchored difference", "± 95 %, encoders", "± 95 %, these probes", "p", "p, Holm"];
+  const fill = (id, heads, left, lines) => {
+    const table = document.getElementById(id);
+    table.replaceChildren(
+      el("thead", {}, el("tr", {}, ...heads.map((text, i) => el("th", { scope: "col", class: i < left ? "l" : null }, text)))),
+      el("tbody", {}, ...lines.map(cells => el("tr", {}, ...cells))));
+    ETAB.labelled(table);
+  };
+
   const draw = () => {
     const [a, b] = selects.map(select => select.value);
+    const rows = [a, b].map(name => board.rows.find(row => row.backbone === name));
+    // A row that saw a test has no score; on single tasks it is compared, with a mark.
+    const withSeen = rows.some(row => row.marks.seen.length);
+    const pairOn = (key, shares) => a === b ? null : pairOf(key, shares, a, b);
+    const pairOnTask = task => a === b ? null : pairOf(`${task.code} ${withSeen}`, Object.fromEntries(board.tasks.map(other => [other.code, other === task ? 1 : 0])), a, b, withSeen || undefined);
     const shares = Object.fromEntries(board.tasks.map(task => [task.code, task.share]));
-    const verdict = document.getElementById("verdict");
-    const total = a === b ? null : pairOf("board", shares, a, b);
-    if (a === b) verdict.textContent = "Choose two different backbones.";
-    else if (!total) verdict.textContent = "At least one of the two has no score on this board; tasks that both have are below.";
-    else verdict.textContent = `${ETAB.short(a)} minus ${ETAB.short(b)}: ETAB ${total.difference.toFixed(3)} ± ${total.encoder.toFixed(3)} (95 %, encoders), ± ${total.probe.toFixed(3)} (these probes). P(first above second) ${total.p > 0.9995 ? "> 0.999" : total.p < 0.0005 ? "< 0.001" : total.p.toFixed(3)}. ${total.apart ? "Told apart" : "Not told apart"} on the board, after Holm over all of its pairs.`;
-    const items = a === b ? [] : board.tasks.map(task => {
-      const only = Object.fromEntries(board.tasks.map(other => [other.code, other === task ? 1 : 0]));
-      const pair = pairOf(task.code, only, a, b);
-      return pair && { task, pair, p2: twoSided(pair) };
-    }).filter(Boolean);
-    holm(items);
-    const value = (name, task) => ETAB.number(board.rows.find(row => row.backbone === name).cells[task.code]?.[0]);
-    document.getElementById("by-task").replaceChildren(
-      el("thead", {}, el("tr", {}, ...["Task", "Metric", "First", "Second", "Anchored difference", "± 95 %, encoders", "± 95 %, these probes", "p", "p, Holm"].map((text, i) => el("th", { scope: "col", class: i < 2 ? "l" : null }, text)))),
-      el("tbody", {}, ...items.map(({ task, pair, p2, corrected }) => el("tr", {},
-        el("th", { scope: "row", class: "l" }, el("a", { href: ETAB.page("task", task.file) }, task.code), ` ${task.title}`), el("td", { class: "l" }, `${task.metric_title} ${task.better > 0 ? "↑" : "↓"}`),
-        el("td", {}, value(a, task)), el("td", {}, value(b, task)), el("td", { class: corrected < 0.05 ? "strong" : null }, pair.difference.toFixed(3)), el("td", {}, pair.encoder.toFixed(3)), el("td", {}, pair.probe.toFixed(3)), el("td", {}, pWords(p2)), el("td", {}, pWords(corrected))))));
+    document.getElementById("verdict").textContent = verdictOf(a, b, pairOn("ETAB", shares));
+    const parts = tested(means.filter(([, part]) => Object.values(part).some(share => share > 0)).map(([name, part]) => {
+      const total = Object.values(part).reduce((sum, share) => sum + share, 0);
+      return { name, pair: pairOn(name, Object.fromEntries(Object.entries(part).map(([code, share]) => [code, share / total]))) };
+    }));
+    fill("by-part", ["Score", "First", "Second", ...TESTS], 1, parts.map(line => [
+      el("th", { scope: "row", class: "l" }, line.name), ...line.pair.points.map(value => el("td", {}, ETAB.number(value))), ...testCells(line)]));
+    const items = tested(board.tasks.map(task => ({ task, pair: pairOnTask(task) })));
+    const overlap = task => rows.some(row => row.marks.seen.includes(task.code)) ? el("span", { class: "mark loud", title: "One of the two was pretrained on this test data" }, "overlap") : null;
+    fill("by-task", ["Task", "Metric", "First", "Second", ...TESTS], 2, items.map(line => [
+      el("th", { scope: "row", class: "l" }, el("a", { href: ETAB.page("task", line.task.file) }, line.task.code), ` ${ETAB.clean(line.task.title)}`, overlap(line.task)),
+      el("td", { class: "l" }, `${line.task.metric_title} ${line.task.better > 0 ? "↑" : "↓"}`),
+      ...rows.map(row => el("td", {}, ETAB.number(row.cells[line.task.code]?.[0]))), ...testCells(line)]));
+    for (const [id, lines] of [["part", parts], ["task", items]]) document.getElementById(`by-${id}-all`).hidden = !lines.length;
     const holder = document.getElementById("differences");
+    holder.hidden = !items.length;
     if (items.length) ETAB.charts.intervals(holder, items.map(({ task, pair }) => ({ name: `${task.code} ${task.title}`, value: pair.difference, low: pair.difference - pair.probe, high: pair.difference + pair.probe, outerLow: pair.difference - pair.encoder, outerHigh: pair.difference + pair.encoder })), {
       label: "Anchored differences by task", axis: "anchored difference: the first is better on the right", include: [0], lines: [["no difference", 0, "twin"]], caption: "Thick: 95 % of these probes on new patients. Thin: of the encoders, with new training patients too.",
     });
-    else holder.replaceChildren();
     ETAB.showAgreement(a, b);
   };
   for (const select of selects) select.onchange = () => {

@@ -97,6 +97,7 @@ document.addEventListener("DOMContentLoaded", () => {
       state.picked = on ? [...state.picked.filter(name => name !== row.backbone), row.backbone].slice(-2) : state.picked.filter(name => name !== row.backbone);
       for (const built of table.built.entries()) built[1].line.querySelector(".pick").checked = state.picked.includes(built[0]);
       count();
+      writeLater();
       return;
     }
     refresh();
@@ -161,7 +162,10 @@ document.addEventListener("DOMContentLoaded", () => {
     if (changed.length) kept.set("columns", changed.join(","));
     const weights = ETAB.weightsText(state.weights, defaults);
     if (weights) kept.set("weights", weights);
+    for (const name of state.picked) kept.append("pick", name);
+    if (state.all) kept.set("rows", "all");
     if (state.picture) kept.set("picture", state.picture);
+    ETAB.keepPicture?.(kept);
     const text = kept.toString();
     const current = location.hash.slice(1);
     if (text === current || (!text && !current.includes("="))) return;
@@ -181,6 +185,8 @@ document.addEventListener("DOMContentLoaded", () => {
       else if (/^[+ ]/.test(change)) state.columns.add(change.slice(1));
     }
     state.weights = ETAB.weightsFrom(kept.get("weights") ?? "", defaults);
+    state.picked = kept.getAll("pick").filter(name => board.rows.some(row => row.backbone === name)).slice(-2);
+    state.all = kept.get("rows") === "all";
     state.picture = kept.get("picture") ?? "";
   };
   const splitLast = text => [text.slice(0, text.lastIndexOf(".")), text.slice(text.lastIndexOf(".") + 1)];
@@ -195,10 +201,12 @@ document.addEventListener("DOMContentLoaded", () => {
       licence: [...new Set(board.rows.map(row => row.card.licence || "not stated"))].sort(),
     };
     for (const [key, values] of Object.entries(options)) {
+      if (state[key] && !values.includes(state[key])) values.push(state[key]); // of a link to another board
       byId(`f-${key}`).replaceChildren(el("option", { value: "" }, "all"), ...values.map(value => el("option", { value }, ETAB.short(value, 40))));
     }
     byId("f-size").replaceChildren(el("option", { value: "" }, "any"), ...SIZES.map(([value, label]) => el("option", { value }, label)));
     for (const key of FILTERS) byId(`f-${key}`).value = state[key];
+    if (byId("f-size").value !== state.size) { state.size = ""; byId("f-size").value = ""; }
     columnChooser();
     ETAB.buildSliders(byId("weight-list"), board, state.weights, reweigh);
   };
@@ -243,6 +251,7 @@ document.addEventListener("DOMContentLoaded", () => {
     fillControls();
     ETAB.rerank();
     refresh(true);
+    ETAB.readPicture?.();
   };
 
   byId("q").oninput = event => { state.q = event.target.value; refresh(); };
@@ -267,6 +276,7 @@ document.addEventListener("DOMContentLoaded", () => {
   addEventListener("hashchange", () => { if (location.hash.includes("=")) all(); });
   ETAB.state = state;
   ETAB.setPicture = key => { state.picture = key; write(); };
+  ETAB.writeAddress = write;
   exports();
   legend();
   all();

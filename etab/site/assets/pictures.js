@@ -15,6 +15,14 @@ document.addEventListener("DOMContentLoaded", () => {
   const best = kind => d3.max(board.rows.filter(row => row.kind === kind && row.now.etab != null), row => row.now.etab);
   const lines = () => [["best control", best("control"), "control"], ["best random twin", best("random twin"), "twin"]].filter(line => Number.isFinite(line[1]));
 
+  // What is chosen within the pictures; the address keeps it.
+  const curveTasks = [...new Set(board.curves.map(point => point.task))];
+  const groupTasks = board.tasks.filter(task => task.subgroups);
+  const first = { cost: "params", curve: curveTasks[0] ?? "", choice: board.robustness[0] ?? "", group: groupTasks[0]?.code ?? "", factor: "" };
+  const chosen = { ...first };
+  const choose = (name, value) => { chosen[name] = value; ETAB.writeAddress(); };
+  ETAB.keepPicture = kept => { for (const name in chosen) if (chosen[name] !== first[name]) kept.set(name, chosen[name]); };
+
   const PICTURES = {
     scores: ["Scores", rows => ETAB.charts.intervals(holder, byPlace(rows).map(row => ({ name: row.backbone, value: row.now.etab, low: row.now.low, high: row.now.high, outerLow: row.now.encoder_low, outerHigh: row.now.encoder_high, quiet: isQuiet(row) })), { label: "ETAB with intervals", axis: "ETAB", lines: lines(), caption: "Thick: 95 % interval of these probes on new patients. Thin: of this encoder, with new training patients too. Dotted line: best control; dashed line: best random twin." })],
     ranks: ["Rank intervals", rows => { const shown = byPlace(rows); ETAB.charts.ranks(holder, shown.map(row => ({ name: row.backbone, low: row.now.rank_low, high: row.now.rank_high, quiet: isQuiet(row) })), board.rows.filter(row => row.now.place != null).length); }],
@@ -30,29 +38,28 @@ document.addEventListener("DOMContentLoaded", () => {
     gmacs: { name: "Multiply-adds", axis: "GMACs: giga multiply-adds of one input", words: value => `${value} G multiply-adds`, note: " Multiply-adds are counted for one input of the size that each card states." },
     per_second: { name: "Throughput", axis: "inputs a second", words: value => `${value} inputs a second`, fast: true, note: ` Measured on: ${machine}.` },
   };
-  let cost = "params";
   const drawCost = rows => {
-    const chosen = COSTS[cost];
+    const { cost } = chosen;
+    const costs = COSTS[cost];
     const ranked = byPlace(rows);
     const points = ranked.filter(row => row.card[cost] > 0).map(row => ({ name: row.backbone, x: row.card[cost], y: row.now.etab, low: row.now.encoder_low, high: row.now.encoder_high, quiet: isQuiet(row) }));
     const left = ranked.length - points.length;
     ETAB.charts.size(holder, points, {
-      label: `ETAB against ${chosen.axis}`, x: chosen.axis, words: chosen.words, fast: chosen.fast, format: cost === "params" ? "~s" : "~g",
-      caption: `Vertical lines: 95 % of this encoder. Dashed: the front of the best score ${chosen.fast ? "at this speed or above" : "at this cost or below"}.${chosen.note ?? ""}${left ? ` Left out, because it is 0 or not known: ${left} of ${ranked.length} rows.` : ""}`,
+      label: `ETAB against ${costs.axis}`, x: costs.axis, words: costs.words, fast: costs.fast, format: cost === "params" ? "~s" : "~g",
+      caption: `Vertical lines: 95 % of this encoder. Dashed: the front of the best score ${costs.fast ? "at this speed or above" : "at this cost or below"}.${costs.note ?? ""}${left ? ` Left out, because it is 0 or not known: ${left} of ${ranked.length} rows.` : ""}`,
     });
-    const buttons = Object.entries(COSTS).filter(([key]) => board.rows.some(row => row.card[key] > 0)).map(([key, { name }]) => el("button", { type: "button", "aria-pressed": String(key === cost), onclick: () => { cost = key; draw(); holder.querySelector("[aria-pressed=true]").focus(); } }, name));
+    const buttons = Object.entries(COSTS).filter(([key]) => board.rows.some(row => row.card[key] > 0)).map(([key, { name }]) => el("button", { type: "button", "aria-pressed": String(key === cost), onclick: () => { choose("cost", key); draw(); holder.querySelector("[aria-pressed=true]").focus(); } }, name));
     if (buttons.length > 1) holder.prepend(el("div", { class: "controls", role: "group", "aria-label": "Cost" }, ...buttons));
   };
 
   // Label efficiency, for folders with results of few labelled patients: one task at a time.
-  const curveTasks = [...new Set(board.curves.map(point => point.task))];
-  let curveTask = curveTasks[0];
   const drawCurves = rows => {
+    const curveTask = chosen.curve;
     const visible = new Set(rows.map(row => row.backbone));
     const ofTask = board.curves.filter(point => point.task === curveTask && visible.has(point.backbone));
     const series = d3.groups(ofTask, point => point.backbone).map(([name, points]) => ({ name, points: points.map(p => ({ ...p, x: p.rows })).sort((a, b) => a.x - b.x) }));
     const select = el("select", { "aria-label": "Task" }, ...curveTasks.map(code => el("option", { value: code, selected: code === curveTask }, code)));
-    select.onchange = () => { curveTask = select.value; draw(); };
+    select.onchange = () => { choose("curve", select.value); draw(); holder.querySelector("select").focus(); };
     if (series.length) ETAB.charts.curves(holder, series, { label: `${curveTask}: label efficiency`, y: ofTask[0].metric, caption: "Value over the number of training rows, the mean over draws of the labelled patients; bands: 95 %, over draws and test patients." });
     else holder.replaceChildren(el("p", { class: "note" }, "No visible row has results with few labelled patients."));
     holder.prepend(el("div", { class: "controls" }, select));
@@ -61,7 +68,6 @@ document.addEventListener("DOMContentLoaded", () => {
 
   // Robustness: one choice at a time, of those that the results tell something about.
   const CHOICES = { "fold seed": "Fold seed", head: "Head", precision: "Precision", data: "Release of the data" };
-  let choice = board.robustness[0];
   const chooser = (label, keys, current, name, choose) => el("div", { class: "controls", role: "group", "aria-label": label }, ...keys.map(key => el("button", { type: "button", "aria-pressed": String(key === current), onclick: () => choose(key) }, name(key))));
   const refocus = () => holder.querySelector("[aria-pressed=true]")?.focus();
 
@@ -92,7 +98,7 @@ document.addEventListener("DOMContentLoaded", () => {
       return { name: row.backbone, value: d3.mean(dots, dot => dot.x), low: NaN, high: NaN, quiet: isQuiet(row), dots };
     });
     ETAB.charts.intervals(holder, lines, {
-      label: `Change of values with another choice: ${CHOICES[choice]}`, axis: "change of the anchored value: higher on the right", include: [0], lines: [["as on the board", 0, "twin"]],
+      label: `Change of values with another choice: ${CHOICES[chosen.choice]}`, axis: "change of the anchored value: higher on the right", include: [0], lines: [["as on the board", 0, "twin"]],
       caption: "Each circle: a task for which the results hold another result of the same backbone that differs in this choice alone; of several, the one farthest away. Tick: the mean of the circles. Dashed line: the values of the board. Point at a circle to see its task.",
     });
   };
@@ -100,24 +106,21 @@ document.addEventListener("DOMContentLoaded", () => {
     const facts = await ETAB.load("robustness");
     if (current !== "robustness") return;
     const ranked = byPlace(rows);
-    if (choice === "fold seed") drawFoldSeed(ranked, facts[choice]);
-    else drawOther(ranked, facts[choice]);
-    if (board.robustness.length > 1) holder.prepend(chooser("Choice", board.robustness, choice, key => CHOICES[key], async key => { choice = key; await draw(); refocus(); }));
+    if (chosen.choice === "fold seed") drawFoldSeed(ranked, facts[chosen.choice]);
+    else drawOther(ranked, facts[chosen.choice]);
+    if (board.robustness.length > 1) holder.prepend(chooser("Choice", board.robustness, chosen.choice, key => CHOICES[key], async key => { choose("choice", key); await draw(); refocus(); }));
   };
   if (board.robustness.length) PICTURES.robustness = ["Robustness", drawRobustness];
 
   // Subgroups: one task and one fact of the patients at a time.
-  const groupTasks = board.tasks.filter(task => task.subgroups);
-  let groupTask = groupTasks[0];
-  let factor = "";
   const MOST_GROUPED = 12;
   const drawGroups = async rows => {
-    const task = groupTask;
+    const task = groupTasks.find(one => one.code === chosen.group);
     const data = await ETAB.load(`subgroups/${task.file}`);
-    if (current !== "subgroups" || task !== groupTask) return;
+    if (current !== "subgroups" || task.code !== chosen.group) return;
     const factorOf = name => name.slice(0, name.indexOf(": "));
     const factors = [...new Set(data.groups.map(factorOf))];
-    if (!factors.includes(factor)) factor = factors[0];
+    const factor = factors.includes(chosen.factor) ? chosen.factor : factors[0];
     const places = d3.range(data.groups.length).filter(k => factorOf(data.groups[k]) === factor);
     const names = places.map(k => data.groups[k].slice(factor.length + 2));
     const known = byPlace(rows).filter(row => data.rows[row.backbone]);
@@ -129,36 +132,39 @@ document.addEventListener("DOMContentLoaded", () => {
     });
     else holder.replaceChildren(el("p", { class: "note" }, "No visible row has subgroups of this task."));
     const select = el("select", {}, ...groupTasks.map(one => el("option", { value: one.code, selected: one === task }, `${one.code} ${one.title}`)));
-    select.onchange = async () => { groupTask = groupTasks.find(one => one.code === select.value); await draw(); holder.querySelector("select").focus(); };
-    holder.prepend(el("div", { class: "controls" }, el("label", { class: "field grow" }, el("span", {}, "Task"), select)), chooser("Groups by", factors, factor, key => key, async key => { factor = key; await draw(); refocus(); }));
+    select.onchange = async () => { choose("group", select.value); await draw(); holder.querySelector("select").focus(); };
+    holder.prepend(el("div", { class: "controls" }, el("label", { class: "field grow" }, el("span", {}, "Task"), select)), chooser("Groups by", factors, factor, key => key, async key => { choose("factor", key); await draw(); refocus(); }));
   };
   if (groupTasks.length) PICTURES.subgroups = ["Subgroups", drawGroups];
 
   const tabs = document.getElementById("picture-tabs");
   let current = "scores";
-  const draw = () => {
+  const markTab = () => {
     for (const tab of tabs.children) {
       const on = tab.dataset.picture === current;
       tab.setAttribute("aria-selected", String(on));
       tab.tabIndex = on ? 0 : -1;
     }
     holder.setAttribute("aria-labelledby", `tab-${current}`);
+  };
+  const draw = () => {
+    markTab();
     const rows = ETAB.visibleRows();
     if (!rows.some(row => row.now.place != null)) holder.replaceChildren(el("p", { class: "note" }, "No ranked row is visible."));
     else return PICTURES[current][1](rows);
     return null;
   };
-  const choose = (key, focus) => {
+  const show = (key, focus) => {
     current = key;
     ETAB.setPicture(key === "scores" ? "" : key);
     draw();
     if (focus) document.getElementById(`tab-${key}`).focus();
   };
   const keys = Object.keys(PICTURES);
-  tabs.replaceChildren(...keys.map(key => el("button", { type: "button", role: "tab", id: `tab-${key}`, "data-picture": key, "aria-controls": "picture", "aria-selected": String(key === current), tabindex: key === current ? 0 : -1, onclick: () => choose(key) }, PICTURES[key][0])));
+  tabs.replaceChildren(...keys.map(key => el("button", { type: "button", role: "tab", id: `tab-${key}`, "data-picture": key, "aria-controls": "picture", "aria-selected": String(key === current), tabindex: key === current ? 0 : -1, onclick: () => show(key) }, PICTURES[key][0])));
   tabs.onkeydown = event => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (step) choose(keys[(keys.indexOf(current) + step + keys.length) % keys.length], true);
+    if (step) show(keys[(keys.indexOf(current) + step + keys.length) % keys.length], true);
   };
   // Pictures are drawn when they come into view, and after the change of view has settled.
   let timer = 0;
@@ -166,8 +172,19 @@ document.addEventListener("DOMContentLoaded", () => {
   const later = () => { clearTimeout(timer); if (inView) timer = setTimeout(draw, 120); };
   document.addEventListener("etab-view", later);
   addEventListener("resize", later);
+  ETAB.readPicture = () => {
+    const kept = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+    const known = { cost: Object.keys(COSTS), curve: curveTasks, choice: board.robustness, group: groupTasks.map(task => task.code) };
+    for (const name in first) {
+      const value = kept.get(name);
+      chosen[name] = value != null && (known[name]?.includes(value) ?? true) ? value : first[name];
+    }
+    current = Object.hasOwn(PICTURES, ETAB.state.picture) ? ETAB.state.picture : "scores";
+    markTab();
+    later();
+  };
+  ETAB.readPicture(); // before the address is written for the first time
   addEventListener("load", () => {
-    if (Object.hasOwn(PICTURES, ETAB.state.picture)) current = ETAB.state.picture;
     new IntersectionObserver(entries => { inView = entries[0].isIntersecting; if (inView) draw(); }, { rootMargin: "300px" }).observe(holder);
     addEventListener("beforeprint", draw);
   });

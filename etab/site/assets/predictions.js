@@ -27,9 +27,12 @@
     select.onchange = draw;
   };
 
-  const table = (holder, heads, lines) => holder.replaceChildren(
-    el("thead", {}, el("tr", {}, ...heads.map((head, i) => el("th", { scope: "col", class: i === 0 ? "l" : null }, head)))),
-    el("tbody", {}, ...lines.map(line => el("tr", {}, el("th", { scope: "row", class: "l" }, ETAB.name(line[0])), ...line.slice(1).map(value => el("td", {}, typeof value === "number" ? ETAB.number(value) : value))))));
+  const table = (holder, heads, lines) => {
+    holder.replaceChildren(
+      el("thead", {}, el("tr", {}, ...heads.map((head, i) => el("th", { scope: "col", class: i === 0 ? "l" : null }, head)))),
+      el("tbody", {}, ...lines.map(line => el("tr", {}, el("th", { scope: "row", class: "l" }, ETAB.name(line[0])), ...line.slice(1).map(value => el("td", {}, typeof value === "number" ? ETAB.number(value) : value))))));
+    ETAB.labelled(holder);
+  };
 
   const show = async (select, names, draw) => {
     const task = ETAB.data.board.tasks.find(one => one.code === select.value);

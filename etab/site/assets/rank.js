@@ -162,18 +162,19 @@
 
     // Rows that have every task of the score. Those pretrained on data of any test of the board
     // take no rank, as in Python, whatever the weight of that test.
-    complete(scored) {
+    // A comparison of two rows wants them as well.
+    complete(scored, withSeen) {
       const chosen = [];
       this.rows.forEach((row, i) => {
-        const isSeen = row.marks.seen.length > 0 && !this.withSeen;
+        const isSeen = row.marks.seen.length > 0 && !withSeen;
         if (!isSeen && scored.every(code => this.present.get(code)?.[i])) chosen.push(i);
       });
       return chosen;
     }
 
-    rank(shares) {
+    rank(shares, withSeen = this.withSeen) {
       const scored = this.board.tasks.map(task => task.code).filter(code => shares[code] > 0);
-      const chosen = this.complete(scored);
+      const chosen = this.complete(scored, withSeen);
       const scores = new Map(chosen.map(i => [i, scored.reduce((sum, code) => sum + shares[code] * this.anchored.get(code)[i], 0)]));
       chosen.sort((a, b) => scores.get(b) - scores.get(a) || compareNames(this.rows[a].backbone, this.rows[b].backbone));
       const points = Float64Array.from(chosen, i => scores.get(i));

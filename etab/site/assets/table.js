@@ -3,7 +3,8 @@
 (() => {
   const ETAB = window.ETAB;
   const el = ETAB.el;
-  const BAR = 168;
+  // Width of the picture of a score; on a narrow screen it fits beside name, rank and score.
+  const barWidth = () => innerWidth <= 640 ? 74 : 168;
 
   // Columns: key, label, group, value of a row for sorting, what a cell shows, +1 where high is good.
   ETAB.columns = (board, state) => {
@@ -99,6 +100,7 @@
       this.columns = this.visibleColumns();
       this.table.style.setProperty("--columns", String(this.columns.length + 2));
       this.built.clear();
+      this.bar = barWidth();
       this.head();
       this.release();
       this.update(rows);
@@ -302,13 +304,13 @@
       if (!built.bar) {
         const line = (cls, y1, y2) => el("line", { class: cls, y1, y2 });
         const parts = { reach: line("reach", 11, 11), whisker: line("whisker", 11, 11), dot: el("circle", { class: "dot", cy: 11, r: 4 }) };
-        const axis = [6, BAR - 6].map(x => el("line", { class: "axis", x1: x, x2: x, y1: 0, y2: 22 }));
+        const axis = [6, this.bar - 6].map(x => el("line", { class: "axis", x1: x, x2: x, y1: 0, y2: 22 }));
         const lines = this.references.map(([kind]) => line(`reference ${kind === "control" ? "control" : "twin"}`, 0, 22));
-        const svg = el("svg", { width: BAR, height: 22, viewBox: `0 0 ${BAR} 22`, role: "img" }, ...axis, ...lines, parts.reach, parts.whisker, parts.dot);
+        const svg = el("svg", { width: this.bar, height: 22, viewBox: `0 0 ${this.bar} 22`, role: "img" }, ...axis, ...lines, parts.reach, parts.whisker, parts.dot);
         built.bar = { ...parts, svg, lines };
         cell.replaceChildren(svg);
       }
-      const x = value => (6 + (value - this.low) / (this.high - this.low) * (BAR - 12)).toFixed(1);
+      const x = value => (6 + (value - this.low) / (this.high - this.low) * (this.bar - 12)).toFixed(1);
       const move = (line, a, b) => {
         line.setAttribute("x1", x(a));
         line.setAttribute("x2", x(b));
@@ -354,11 +356,15 @@
       const cells = [row => row.backbone, row => row.kind, row => row.now.rank_low, row => row.now.rank_high];
       const whole = new Set([2, 3]); // columns of whole numbers
       for (const column of this.columns) {
-        if (column.bar) {
-          heads.push("etab_low", "etab_high", "encoder_low", "encoder_high");
-          cells.push(row => row.now.low, row => row.now.high, row => row.now.encoder_low, row => row.now.encoder_high);
-        } else if (column.span) continue;
-        else {
+        // An interval that several columns show is exported once.
+        const ends = column.bar ? ["etab", "encoder"] : { probes: ["etab"], encoder: ["encoder"] }[column.key];
+        for (const end of ends ?? []) {
+          if (heads.includes(`${end}_low`)) continue;
+          const [low, high] = end === "etab" ? ["low", "high"] : ["encoder_low", "encoder_high"];
+          heads.push(`${end}_low`, `${end}_high`);
+          cells.push(row => row.now[low], row => row.now[high]);
+        }
+        if (!ends) {
           if (column.key === "params") whole.add(heads.length);
           heads.push(column.task ? `${column.key} ${column.small.replace(/ [↑↓]$/, "")}` : column.label);
           cells.push(column.of);

@@ -1,0 +1,206 @@
+"""Views of a site in a browser: addresses that keep them whole, exports of what is shown, narrow screens."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.site.conftest import open_board
+
+pytestmark = pytest.mark.slow
+
+_VIEW = """
+() => ({
+  rows: [...document.querySelectorAll('#table tbody:first-of-type tr')].map(row => row.innerText),
+  heads: [...document.querySelectorAll('#table thead th')].map(head => head.innerText),
+  sorted: [...document.querySelectorAll('#table [aria-sort]')].map(head => head.dataset.key),
+  filters: [...document.querySelectorAll('.tools select, #q')].map(one => one.value),
+  weights: [...document.querySelectorAll('#weight-list input')].map(one => one.value),
+  picked: [...document.querySelectorAll('.pick:checked')].map(one => one.ariaLabel),
+  tab: document.querySelector('#picture-tabs [aria-selected=true]').textContent,
+  pressed: [...document.querySelectorAll('#picture [aria-pressed=true]')].map(one => one.textContent),
+})
+"""
+
+
+def settled(page: Any) -> str:
+    """The address, once it has been written."""
+    page.wait_for_timeout(400)
+    return str(page.evaluate("location.hash"))
+
+
+def test_an_address_keeps_the_whole_view(page: Any, site: Path) -> None:
+    open_board(page, site)
+    page.select_option("#f-kind", "pretrained")
+    page.fill("#q", "n")
+    page.select_option("#values", "anchored")
+    page.click("#columns summary")
+    page.get_by_label("Family", exact=True).last.check()
+    page.get_by_label("Licence", exact=True).last.uncheck()
+    page.keyboard.press("Escape")
+    page.click("#table [data-key=backbone] button")
+    page.click("#weights summary")
+    page.locator("#weight-list input[type=range]").nth(1).press("Home")
+    page.keyboard.press("Escape")
+    for pick in page.locator(".pick").all()[:2]:
+        pick.check()
+    page.click("#tab-subgroups")
+    page.wait_for_selector("#picture .seriesdot")
+    page.locator("#picture").get_by_role("button", name="age", exact=True).click()
+    page.wait_for_function(
+        "document.querySelector('#picture [aria-pressed=true]').textContent === 'age'"
+    )
+    address = settled(page)
+    view = page.evaluate(_VIEW)
+    open_board(page, site, address)
+    page.locator("#picture").scroll_into_view_if_needed()
+    page.wait_for_selector("#picture .seriesdot")
+    assert page.evaluate(_VIEW) == view
+    assert settled(page) == address
+    assert len(view["picked"]) == 2
+    assert view["pressed"] == ["age"]
+    page.click("#reset")
+    assert settled(page) == ""
+    assert page.evaluate(_VIEW)["tab"] == "Scores"
+    page.evaluate("address => { location.hash = address }", address)  # a link within the page
+    page.wait_for_function(
+        "document.querySelector('#picture [aria-pressed=true]')?.textContent === 'age'"
+    )
+    assert page.evaluate(_VIEW) == view
+
+
+def test_an_address_of_another_board_shows_its_filter(page: Any, site: Path) -> None:
+    open_board(
+        page, site, "#family=no+such+family&size=7&pick=nobody&cost=x&sort=gone.up&picture=gone"
+    )
+    assert page.input_value("#f-family") == "no such family"
+    assert page.input_value("#f-size") == ""
+    assert "0 of" in page.inner_text("#count")
+    page.select_option("#f-family", "")
+    assert "0 of" not in page.inner_text("#count")
+
+
+def shown(page: Any) -> list[list[str]]:
+    """Names, and the texts of the cells of tasks, as the table shows them."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll('#table tbody:first-of-type tr')].map(row =>
+        [row.querySelector('.names a').textContent, ...[...row.cells].slice(-3).map(cell => cell.firstChild.textContent)])"""
+    )
+
+
+def exported(page: Any, ending: str) -> str:
+    with page.expect_download() as download:
+        page.click(f"[data-export={ending}]")
+    return Path(download.value.path()).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "address", ["", "#sort=b0-A4-C.up&values=anchored&kind=pretrained", "#weights=a:0"]
+)
+def test_exports_hold_what_is_shown(page: Any, site: Path, address: str) -> None:
+    open_board(page, site, address)
+    wanted = shown(page)
+    scores = page.locator("#table td.strong").all_inner_texts()
+    page.click("#export summary")
+    table = list(csv.DictReader(io.StringIO(exported(page, "csv"))))
+    objects = json.loads(exported(page, "json"))["rows"]
+    tasks = [head for head in table[0] if "-A" in head][-3:]
+    assert len(table) == len(objects) == len(wanted)
+    for line, item, (_, *cells), score in zip(table, objects, wanted, scores, strict=True):
+        for head, cell in zip(tasks, cells, strict=True):
+            value = item[head]
+            assert float(line[head]) == value
+            assert f"{value:.2f}" if abs(value) >= 2 else f"{value:.3f}" == cell
+        assert (score == "–") == (item["ETAB"] is None)
+        if item["ETAB"] is not None:
+            assert score == f"{item['ETAB']:.3f}"
+    rows = [line for line in exported(page, "md").splitlines() if line.startswith("| ")][2:]
+    assert [
+        row.split(" | ")[-3:] == [*cells[:2], f"{cells[2]} |"]
+        for row, (_, *cells) in zip(rows, wanted, strict=True)
+    ] == [True] * len(wanted)
+
+
+def test_an_interval_is_exported_by_any_column_that_shows_it(page: Any, site: Path) -> None:
+    heads = {}
+    for columns in ("", "-interval,+probes", "-interval,+encoder", "+probes,+encoder", "-interval"):
+        open_board(page, site, f"#columns={columns}" if columns else "")
+        page.click("#export summary")
+        heads[columns] = [
+            head
+            for head in exported(page, "csv").splitlines()[0].split(",")
+            if head.endswith(("_low", "_high"))
+        ][2:]
+    probes, encoder = ["etab_low", "etab_high"], ["encoder_low", "encoder_high"]
+    assert heads == {
+        "": probes + encoder,
+        "-interval,+probes": probes,
+        "-interval,+encoder": encoder,
+        "+probes,+encoder": probes + encoder,
+        "-interval": [],
+    }
+
+
+_BEYOND = """
+() => [...document.querySelectorAll('table.plain th, table.plain td, figure svg, h1, .chips li, dd, pre')]
+  .filter(one => one.checkVisibility() && !one.closest('thead'))
+  .filter(one => one.getBoundingClientRect().right > innerWidth + 1 && one.tagName !== 'svg' ||
+                 one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0 && one.tagName === 'TD')
+  .map(one => one.outerHTML.slice(0, 120))
+"""
+
+
+_ROLES = """
+() => [...new Set([...document.querySelectorAll('table.plain :is(tr, td, th)')]
+  .map(one => one.getAttribute('role')))].sort()
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["index.html", "compare.html", "task/b0-A4-C.html", "backbone/strong.html"]
+)
+def test_a_narrow_screen_shows_every_cell_of_a_plain_table(
+    page: Any, site: Path, name: str
+) -> None:
+    page.set_viewport_size({"width": 420, "height": 900})
+    page.goto((site / name).as_uri())
+    page.wait_for_load_state("load")
+    page.wait_for_timeout(300)
+    assert page.evaluate(_BEYOND) == []
+    labels = page.evaluate(
+        "() => [...document.querySelectorAll('table.plain tbody td')].filter(c => c.checkVisibility())"
+        ".map(c => getComputedStyle(c, '::before').content)"
+    )
+    assert labels
+    assert not {"none", "normal", '""'} & set(labels)
+    roles = page.evaluate(_ROLES)
+    assert roles == ["cell", "columnheader", "row", "rowheader"]
+
+
+@pytest.mark.parametrize("name", ["compare.html", "task/b0-A4-C.html", "backbone/strong.html"])
+def test_a_wide_screen_shows_every_column(page: Any, site: Path, name: str) -> None:
+    page.goto((site / name).as_uri())
+    page.wait_for_load_state("load")
+    page.wait_for_timeout(300)
+    assert page.locator(".wrap.goes-on").count() == 0
+
+
+def test_a_table_that_goes_on_says_so_at_its_edge(page: Any, site: Path) -> None:
+    page.set_viewport_size({"width": 420, "height": 900})
+    open_board(page, site)
+    wrap = page.locator(".wrap", has=page.locator("#table"))
+    page.wait_for_function(
+        "document.querySelector('#table').parentElement.classList.contains('goes-on')"
+    )
+    # Name, rank, score and its intervals are on the screen without a scroll.
+    bar = page.locator("#table tbody svg").first.bounding_box()
+    assert bar["x"] + bar["width"] <= 420
+    wrap.evaluate("wrap => { wrap.scrollLeft = wrap.scrollWidth }")
+    page.wait_for_function(
+        "!document.querySelector('#table').parentElement.classList.contains('goes-on')"
+    )

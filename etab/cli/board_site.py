@@ -94,9 +94,16 @@ def site_extras(
         root: Folder of the data of the pictures.
         subgroups: Folder of the data, or a file of subgroups.
 
+    In place of a folder, the description of a table of one's own may be given.
+
     Returns:
         Examples, curves and subgroups.
     """
+    from etab.tasks.own import folder_of_data
+
+    used = {cell.dataset for row in board.rows for cell in row.cells.values()}
+    root = None if root is None else folder_of_data(root, used)
+    subgroups = None if subgroups is None else folder_of_data(subgroups, used)
     examples = _examples(board, folder, html, with_examples, root)
     if html is None or not is_site(html):
         return SiteExtras()

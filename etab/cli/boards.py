@@ -81,15 +81,16 @@ def leaderboard_command(
     root: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the data for --with-examples. The site of a phantom board has clips "
-            "without this option, too."
+            help="Folder of the data for --with-examples, or the description of a table of one's "
+            "own. The site of a phantom board has clips without this option, too."
         ),
     ] = None,
     subgroups: Annotated[
         Path | None,
         typer.Option(
-            help="Add scores by sex, age, image quality, frame rate, place and database to the "
-            "site: the folder of the data, or the file data/subgroups.json of an earlier site."
+            help="Add scores by sex, age, pregnancy, image quality, frame rate, place and database "
+            "to the site, and by `subgroups` of a table of one's own: the folder of the data, "
+            "clinic.toml, or the file data/subgroups.json of an earlier site."
         ),
     ] = None,
     task_weight: Annotated[

@@ -30,8 +30,9 @@ def results_command(
     root: Annotated[
         Path | None,
         typer.Option(
-            help="With --clinical: folder of the data, for subgroups by sex, age, image quality, "
-            "frame rate, place and database."
+            help="With --clinical: folder of the data, or the description of a table of one's own, "
+            "for subgroups by sex, age, pregnancy, image quality, frame rate, place and database, "
+            "and by `subgroups` of the table."
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -110,7 +111,9 @@ def _subgroups(
 ) -> Iterator[tuple[Result, list[Readout]]]:
     """The metric of each cell in subgroups of its patients, and the worst of the large ones."""
     from etab.runs.subgroups import patient_groups, subgroups_of
+    from etab.tasks.own import folder_of_data
 
+    root = folder_of_data(root, {cell.dataset for cell in cells})
     for dataset in sorted({cell.dataset for cell in cells}):
         groups = patient_groups(dataset, root)
         for cell in cells:

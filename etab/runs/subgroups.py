@@ -14,7 +14,7 @@ import numpy as np
 from etab import datasets
 from etab.datasets.base import Source
 from etab.datasets.camus_layout import read_cfg
-from etab.errors import EtabError, ResultError
+from etab.errors import EtabError, ResultError, UnsupportedOptionError
 from etab.metrics.clinical import Readout, subgroups, worst_subgroup
 from etab.metrics.columns import ScoredRows
 from etab.results import Predictions, Result
@@ -30,7 +30,11 @@ RATES = (45.0, 60.0)
 PICTURE_FACTORS = ("image quality", "frame rate")
 """Facts of a recording, not of a patient: the two views of a patient can differ in them."""
 
+MOST_GROUPS = 12
+"""Groups that a column of one's own table may have: intervals of more of them tell nothing."""
+
 _SEXES = {"m": "men", "male": "men", "f": "women", "female": "women"}
+_PREGNANCY = {"true": "pregnant", "false": "not pregnant"}
 _PLACES = ("AV", "MV", "PV", "TV", "Phc")
 
 
@@ -73,7 +77,8 @@ def patient_groups(dataset: str, root: Path | None) -> PatientGroups:
         root: Folder of the data; None for the documented places.
 
     Returns:
-        Groups by sex, age, image quality, frame rate and database, as far as the data tell them.
+        Groups by sex, age, pregnancy, image quality, frame rate and database, and by the columns
+        that the description of an own table names, as far as the data tell them.
 
     Raises:
         EtabError: If the data cannot be used.
@@ -154,12 +159,22 @@ def subgroups_of(result: Result, folder: Path, groups: PatientGroups) -> Subgrou
 
 
 def _of_patients(source: Source) -> dict[str, dict[str, str]]:
-    """The groups of each patient by factor; factors with fewer than two groups are left out."""
+    """The groups of each patient by factor; factors with fewer than two groups are left out.
+
+    A patient whose recordings name several groups of an own table is in a group of its own, "A and
+    B".
+    """
     factors: dict[str, dict[str, str]] = {}
+    own: dict[str, dict[str, set[str]]] = {}
     for record in source.records():
         for factor, group in _facts(source, record).items():
             if group and factor not in PICTURE_FACTORS:
                 factors.setdefault(factor, {}).setdefault(record.patient, group)
+        for factor, group in _own_groups(record).items():
+            own.setdefault(factor, {}).setdefault(record.patient, set()).add(group)
+    for factor, groups_of in own.items():
+        factors[factor] = {name: " and ".join(sorted(groups)) for name, groups in groups_of.items()}
+        _refuse_many(factor, factors[factor])
     return {factor: group_of for factor, group_of in factors.items() if _divides(group_of)}
 
 
@@ -186,6 +201,31 @@ def _of_views(source: Source) -> dict[str, dict[str, dict[str, str]]]:
     return factors
 
 
+def _own_groups(record: Record) -> dict[str, str]:
+    """Groups by the columns of an own table; sexes and ages are worded as those of other data."""
+    groups: dict[str, str] = {}
+    for column, text in record.meta.get("subgroups", {}).items():
+        name = column.lower()
+        if name == "sex":
+            groups["sex"] = _SEXES.get(text.lower(), text)
+        elif name == "age":
+            groups["age"] = _age_group(text)
+        else:
+            groups[column] = text
+    return groups
+
+
+def _refuse_many(factor: str, group_of: Mapping[str, str]) -> None:
+    """Refuse a column whose cells are no groups, such as a weight or a date."""
+    count = len(set(group_of.values()))
+    if count > MOST_GROUPS:
+        raise UnsupportedOptionError(
+            f"The column {factor!r} divides the patients into {count} subgroups; wanted {MOST_GROUPS} "
+            'at most. Add a column with groups, such as "below 70 kg" and "70 kg or more", and '
+            "name it in `subgroups` of the description."
+        )
+
+
 def _divides(group_of: Mapping[str, str]) -> bool:
     return len(set(group_of.values())) > 1
 
@@ -197,6 +237,7 @@ def _facts(source: Source, record: Record) -> dict[str, str]:
     return {
         "sex": _SEXES.get(str(meta.get("sex", "")).lower(), ""),
         "age": _age_group(str(meta.get("age", ""))),
+        "pregnancy": _PREGNANCY.get(str(meta.get("pregnant", "")).lower(), ""),
         "image quality": quality if source.card.modality != "sound" else "",
         "frame rate": _rate_group(_frame_rate(source, record)),
         "database": str(meta.get("database", "")),
@@ -205,9 +246,13 @@ def _facts(source: Source, record: Record) -> dict[str, str]:
 
 def _age_group(age: str) -> str:
     """The group of an age in years, or the age group that the dataset names."""
-    if not age.isdigit():
+    try:
+        years = float(age)
+    except ValueError:
         return age.lower()
-    return f"{OLD} or more" if int(age) >= OLD else f"below {OLD}"
+    if not np.isfinite(years):
+        return ""
+    return f"{OLD} or more" if years >= OLD else f"below {OLD}"
 
 
 def _frame_rate(source: Source, record: Record) -> float | None:

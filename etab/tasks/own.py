@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
+from etab.datasets.base import SOURCES
 from etab.datasets.own.description import Description, Label, read_description
-from etab.datasets.own.source import label_remarks, own_source
+from etab.datasets.own.source import OwnRecordings, label_remarks, own_source
 from etab.datasets.own.table import read_own_table
 from etab.echo.clips import Sampling
 from etab.echo.views import VIEW_CODES
-from etab.errors import LayoutError
+from etab.errors import DataNotFoundError, EtabError, LayoutError
 from etab.metrics import METRICS
 from etab.registry import unknown
 from etab.storage.atomic import write_atomically
@@ -71,6 +73,48 @@ def use_results(folder: Path) -> list[Description]:
         The descriptions, by name.
     """
     return [use_own_data(path) for path in sorted(folder.glob(f"*/{DESCRIPTION}"))]
+
+
+def folder_of_data(where: Path, datasets: Collection[str]) -> Path:
+    """Find the data that results were made on; a table of one's own is registered where it lies.
+
+    Args:
+        where: Folder of data, or the description of a table such as ``clinic.toml``. The folder of
+            a table holds its description.
+        datasets: Names of the datasets of the results.
+
+    Returns:
+        The folder that recordings are read from.
+
+    Raises:
+        DataNotFoundError: If there is no description of a table that results were made on.
+        LayoutError: If the description cannot be used.
+    """
+    own = [name for name in datasets if issubclass(SOURCES[name], OwnRecordings)]
+    if not own or where.suffix == ".json":
+        return where
+    if where.is_file():
+        described = {read_description(where).name: where}
+    else:
+        described = _described(where)
+    for name in own:
+        if name in described:
+            return use_own_data(described[name]).folder
+    raise DataNotFoundError(
+        f"{where} is no description of {own[0]} and holds none. Name the file that "
+        "`etab run --data` was given, such as clinic.toml."
+    )
+
+
+def _described(folder: Path) -> dict[str, Path]:
+    """The descriptions in a folder, by the name of the data; other files are passed over."""
+    described: dict[str, Path] = {}
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            described[read_description(path).name] = path
+        except EtabError:
+            continue
+    return described
 
 
 def own_protocols(description: Description, n_fold: int = 5, *, few: bool = False) -> list[str]:

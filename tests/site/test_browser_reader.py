@@ -162,11 +162,11 @@ def test_exports_of_hostile_names_are_harmless(page: Any, hostile: Path) -> None
 
 
 def test_merged_folders_are_named_searched_and_shown_as_a_column(
-    page: Any, site_board: Board, site: Path, tmp_path: Path
+    page: Any, site_board: Board, tmp_path: Path
 ) -> None:
     holders = {row.backbone: ("mine",) for row in site_board.rows}
     holders["strong"] = ("mine", "theirs")
-    folder = site / "merged"
+    folder = tmp_path / "merged"
     write_site(replace(site_board), datasets.cards(), folder, folders=holders)
     open_board(page, folder)
     assert page.locator("#table thead [data-key=folder]").count() == 1

@@ -34,7 +34,18 @@ COLUMNS = (
 
 _INPUTS = ("answer", "ED", "ED+ES", "frame", "clip", "clips", "beats", "recording", "window")
 
-_KEYS = {"name", "title", "code", "sound", "table", "folder", "columns", "labels", "notes"}
+_KEYS = {
+    "name",
+    "title",
+    "code",
+    "sound",
+    "table",
+    "folder",
+    "columns",
+    "labels",
+    "notes",
+    "subgroups",
+}
 _KINDS = {
     "value": Kind.VALUE,
     "classes": Kind.CLASSES,
@@ -119,6 +130,7 @@ class Description:
         columns: Names of the columns that are called something else than in COLUMNS.
         labels: The labels, each of which makes a task.
         notes: Sentences that every result on the data carries.
+        subgroups: Columns that divide the patients into subgroups, such as "sex" or "scanner".
     """
 
     path: Path
@@ -131,6 +143,7 @@ class Description:
     columns: Mapping[str, str]
     labels: tuple[Label, ...]
     notes: tuple[str, ...] = ()
+    subgroups: tuple[str, ...] = ()
 
     def column(self, role: str) -> str:
         """Name of the column that holds one of COLUMNS."""
@@ -196,7 +209,8 @@ def read_description(path: Path) -> Description:
         folder=path.parent / Path(folder).expanduser(),
         columns=_columns(path, content.get("columns", {})),
         labels=_labels(path, content.get("labels")),
-        notes=_notes(path, content.get("notes", [])),
+        notes=_texts(path, "notes", content.get("notes", [])),
+        subgroups=_texts(path, "subgroups", content.get("subgroups", [])),
     )
 
 
@@ -208,12 +222,12 @@ def _text(path: Path, content: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def _notes(path: Path, sentences: Any) -> tuple[str, ...]:
-    """Read the sentences that results carry."""
-    is_list = isinstance(sentences, list)
-    if not is_list or not all(isinstance(item, str) and item.strip() for item in sentences):
-        raise LayoutError(f"{path}: notes is {sentences!r}; wanted a list of texts in quotes.")
-    return tuple(sentences)
+def _texts(path: Path, key: str, texts: Any) -> tuple[str, ...]:
+    """Read a list of texts: sentences that results carry, or names of columns."""
+    is_list = isinstance(texts, list)
+    if not is_list or not all(isinstance(item, str) and item.strip() for item in texts):
+        raise LayoutError(f"{path}: {key} is {texts!r}; wanted a list of texts in quotes.")
+    return tuple(texts)
 
 
 def _columns(path: Path, table: Any) -> dict[str, str]:

@@ -90,8 +90,9 @@ class OwnRecordings(Source):
         return self._records
 
     def _record(self, row: TableRow) -> Record:
+        meta = {**row.meta, "subgroups": row.subgroups} if row.subgroups else row.meta
         return Record(
-            row.id, row.patient, row.view, row.split, self._fps(row), dict(row.files), row.meta
+            row.id, row.patient, row.view, row.split, self._fps(row), dict(row.files), meta
         )
 
     def _fps(self, row: TableRow) -> float | None:

@@ -40,6 +40,7 @@ class TableRow:
         values: Numbers and class indexes by label.
         frames: Frames that a label describes, by label.
         meta: Study and group, where the table gives them.
+        subgroups: Groups of the patient, by the columns that the description names.
     """
 
     line: int
@@ -54,6 +55,7 @@ class TableRow:
     values: Mapping[str, float]
     frames: Mapping[str, tuple[int, ...]]
     meta: Mapping[str, Any] = field(default_factory=dict)
+    subgroups: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ def _cells(description: Description) -> TableCells:
         )
     cells = read_table_cells(table, description.column("file"))
     wanted = [description.column("file"), description.column("patient")]
-    wanted += list(description.columns.values())
+    wanted += [*description.columns.values(), *description.subgroups]
     roles = [description.column(role) for role in COLUMNS]
     wanted += [column for column in roles if column in cells.header]
     for label in description.labels:
@@ -242,6 +244,11 @@ def _row(description: Description, line: int, cells: Mapping[str, str]) -> Table
         values=values,
         frames=frames,
         meta=meta,
+        subgroups={
+            column: cells[column].strip()
+            for column in description.subgroups
+            if not is_blank(cells[column])
+        },
     )
 
 

@@ -61,6 +61,15 @@ _SINGLE = ("A2", "A3", "A4", "PL", "PS", "AV", "PV", "TV", "MV")
 
 _NAMED = tuple(view for view in (*CANONICAL, *PLACES) if view not in ("unknown", "PCG"))
 
+SIDE_BY_SIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "V2": ("A2C", "A4C"),
+        "V4": ("PLAX", "PSAX", "A2C", "A4C"),
+        "P4": ("AV", "PV", "TV", "MV"),
+    }
+)
+"""The codes of views, or places, that tasks lay side by side in one row."""
+
 # The views of the two letters of a task code.
 VIEW_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -69,6 +78,7 @@ VIEW_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "PX": ("PLAX", "PSAX"),
         "AL": _NAMED,
         "PH": ("Phc", "PCG"),
+        **SIDE_BY_SIDE,
     }
 )
 

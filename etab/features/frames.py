@@ -293,7 +293,9 @@ def shown_frames(source: Source, record: Record) -> list[int]:
         record: The recording.
     """
     card = source.card
-    targets = {t.target for t in TASKS.values() if t.dataset == card.name and t.inputs == "answer"}
+    targets = {
+        t.target for t in TASKS.values() if t.dataset == card.name and t.one_view.inputs == "answer"
+    }
     frames: set[int] = set()
     # An answer that cannot be read adds no frame here. A task that needs the answer raises when its
     # rows are built; the other tasks are not affected.

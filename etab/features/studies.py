@@ -1,193 +1,256 @@
-"""Several views of a patient as one row: the ED and the ES frame of every view side by side.
+"""Several views of a patient or a study as one row, side by side: a block of features for each view.
 
-A view that a patient does not have is masked. Its frame numbers are ``ABSENT_FRAME``, and the
-tokens of its frames are marked as absent. In its place, a head of pooled features reads the mean
-of the views that the patient does have. That mean uses no other patient.
+The rows of one view are those of another input: the ED and ES frame of a recording, the frame of an
+answer, the middle clip, or the windows of a sound. Recordings of one view are averaged.
+
+A view that a patient does not have is masked: its columns are ``ABSENT``. Attentive heads leave its
+tokens out. A head of pooled features reads the mean of the views that the patient does have in its
+place: a linear head then reads this mean, and how each view that is there differs from it. That
+mean uses no other patient, and whether a view was recorded is no feature. Each result tells how
+many rows lack a view.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from etab.backbones.base import BackboneCard
 from etab.datasets.base import Source
-from etab.errors import LayoutError, skippable
-from etab.features.base import register_input
-from etab.features.frames import FrameInput, record_rows
-from etab.features.store import FrameKey
+from etab.errors import LayoutError
+from etab.features.base import Embedding, Input, input_of, register_input
+from etab.features.store import FrameFeatures
+from etab.features.windows import sound_precision
 from etab.tasks.base import Task
-from etab.tasks.rows import Rows, stack
-from etab.types import Array, Features, FloatArray, IntArray, Record
-
-ABSENT_FRAME = -1
-"""Frame number of a view that a patient does not have."""
-
-_PHASES = 2
+from etab.tasks.rows import ABSENT, Rows, stack
+from etab.types import Features, FloatArray, IntArray
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    """One recording of a patient, with its frames and its reference value."""
+@register_input("views", "views:answer", "views:clip")
+class StudyInput(Input):
+    """The views of a patient or a study, each by the rows of another input."""
 
-    record: Record
-    frames: tuple[int, int]
-    value: float
+    def keys(self, task: Task, source: Source) -> Any:
+        """List the keys of the input of one view.
 
+        Args:
+            task: A task on the dataset.
+            source: The source of the recordings.
+        """
+        return input_of(task.one_view).keys(task.one_view, source)
 
-@register_input("views")
-class StudyInput(FrameInput):
-    """The ED and ES frames of every view of a patient."""
-
-    def rows(self, task: Task, source: Source, keys: Sequence[FrameKey]) -> Rows:
-        """Build a row for each patient with at least one view.
+    def rows(self, task: Task, source: Source, keys: Any) -> Rows:
+        """Build a row for each patient or study with at least one view.
 
         Args:
             task: The task.
             source: The source of the recordings.
-            keys: The frames, as ``keys`` lists them.
+            keys: The keys, as ``keys`` lists them.
         """
         self.check(task, source.card)
         return study_rows(task, source, keys)
 
-    def pick(self, features: Features, rows: Rows, *, maps: bool, sequences: bool) -> Features:
-        """Lay the pooled features of the frames of each patient side by side.
+    def embed(
+        self, task: Task, source: Source, keys: Any, card: BackboneCard, embedding: Embedding
+    ) -> FrameFeatures:
+        """Embed every key as the input of one view does.
 
         Args:
-            features: The features of all frames.
+            task: The task.
+            source: The source of the recordings.
+            keys: The keys.
+            card: The backbone.
+            embedding: Where and how to compute.
+        """
+        return input_of(task.one_view).embed(task.one_view, source, keys, card, embedding)
+
+    def pick(self, features: Features, rows: Rows, *, maps: bool, sequences: bool) -> Features:
+        """Lay the pooled features of the views of each row side by side.
+
+        Args:
+            features: The features of all keys.
             rows: The rows of the task.
-            maps: Not used: a row of several frames has no maps.
-            sequences: Not used: single frames have no sequences.
+            maps: Not used: a row of several views has no maps.
+            sequences: Not used: a row of several views has no sequence.
         """
         return study_features(features, rows)
 
+    def facts(self, task: Task, card: BackboneCard) -> dict[str, Any]:
+        """Describe the rows of one view, and that they lie side by side."""
+        facts = input_of(task.one_view).facts(task.one_view, card)
+        return {**facts, "rows": task.inputs} if "rows" in facts else facts
 
-def study_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
-    """Build the rows of a task on patients with several views.
+
+@register_input("views:recording")
+class PlacesInput(StudyInput):
+    """The places of auscultation of a patient, each by the windows of its recordings."""
+
+    def precision(self, precision: str, card: BackboneCard, device: str) -> str:
+        """Resolve a precision: fp32 for backbones of waveforms.
+
+        Args:
+            precision: "auto", "fp32" or "bf16".
+            card: The backbone.
+            device: "cpu", "cuda" or another device of torch.
+        """
+        return sound_precision(precision, card, device)
+
+
+@dataclass(slots=True)
+class _Unit:
+    """What one patient or study has: rows of the one-view task, by view."""
+
+    rows_of: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> list[int]:
+        """All rows, view by view."""
+        return [row for rows in self.rows_of.values() for row in rows]
+
+
+def study_rows(task: Task, source: Source, keys: Any) -> Rows:
+    """Build the rows of a task on several views.
 
     Args:
-        task: The task; its views give the order of the frames in a row.
+        task: The task; its views give the order of the blocks in a row.
         source: The data.
-        frames: The embedded frames: (record, frame number).
+        keys: What is embedded, as the input of one view lists it.
 
     Returns:
-        The rows. The columns of ``Rows.frames`` are the ED frames of all views, then their ES
-        frames; ``ABSENT_FRAME`` where a patient has no such view.
+        The rows, in the order of their units. Views without any recording have no block.
 
     Raises:
         LayoutError: The data hold no row at all.
     """
-    views_of, missing = _views_by_patient(task, source)
-    index = {(record.id, number): i for i, (record, number) in enumerate(frames)}
-    patients: list[str] = []
-    for patient, views in views_of.items():
-        values = sorted({view.value for view in views.values()})
-        if len(values) == 1:
-            patients.append(patient)
-            continue
-        listed = ", ".join(f"{value:g}" for value in values)
-        missing.append((patient, f"the views differ in {task.target}: {listed}"))
-    if not patients:
-        reason = missing[0][1] if missing else "no recording of these views"
+    single = input_of(task.one_view).rows(task.one_view, source, keys)
+    view_of = {record.id: record.view for record in source.records()}
+    units: dict[str, _Unit] = {}
+    for view in task.views:
+        for row, record in enumerate(single.records):
+            if view_of[record] == view:
+                unit = units.setdefault(single.units[row], _Unit())
+                unit.rows_of.setdefault(view, []).append(row)
+    missing = list(single.missing)
+    chosen: list[tuple[str, _Unit]] = []
+    for name in sorted(units):
+        reason = _contradiction(task, single, units[name])
+        if reason:
+            missing.append((name, reason))
+        else:
+            chosen.append((name, units[name]))
+    if not chosen:
         raise LayoutError(
             f"{source.root} has no row for {task.code} "
-            f"({task.target}, {', '.join(task.views)}): {reason}. "
+            f"({task.target}, {', '.join(task.views)}): {missing[-1][1]}. "
             f"Run `{source.check_command()}`."
         )
-    # The first view that a patient has stands for the row.
-    first = [next(iter(views_of[patient].values())) for patient in patients]
-    kind = source.card.target(task.target).kind
+    # The first recording that a unit has stands for the row.
+    first = [unit.rows[0] for _, unit in chosen]
+    views = tuple(view for view in task.views if any(view in unit.rows_of for _, unit in chosen))
+    phases = _columns_of(task, single)
+    frames, blocks = _laid_out([unit for _, unit in chosen], views, phases)
     return Rows(
-        items=tuple(_item(views_of[patient], patient) for patient in patients),
-        patients=np.array(patients),
-        parts=np.array([view.record.split for view in first]),
-        frames=np.array([_columns(task, views_of[patient], index) for patient in patients]),
-        answers=stack(kind, [view.value for view in first]),
-        spacing=(None,) * len(patients),
+        items=tuple(_item(single, name, unit) for name, unit in chosen),
+        patients=single.patients[first],
+        parts=single.parts[first],
+        frames=frames,
+        answers=stack(source.card.target(task.target).kind, [single.answers[row] for row in first]),
+        spacing=(None,) * len(chosen),
         missing=tuple(missing),
-        records=tuple(view.record.id for view in first),
-        units=tuple(patients),
+        records=tuple(single.records[row] for row in first),
+        units=tuple(name for name, _ in chosen),
+        groups=tuple(single.groups[row] for row in first) if single.groups else (),
+        extras={name: values[first] for name, values in single.extras.items()},
+        views=views,
+        blocks=blocks,
     )
 
 
-def _views_by_patient(
-    task: Task, source: Source
-) -> tuple[dict[str, dict[str, _View]], list[tuple[str, str]]]:
-    """Collect the complete views of each patient, in the order of the task, and what is missing.
-
-    Of two recordings of one view the first counts.
-    """
-    of_view: dict[str, dict[str, _View]] = {name: {} for name in task.views}
-    missing: list[tuple[str, str]] = []
-    for record in source.records():
-        if record.view not in of_view:
-            continue
-        with skippable():
-            rows = record_rows(task, source, record)
-        if not rows:
-            missing.append((record.id, f"no {task.target} or no ED/ES frame is given"))
-            continue
-        numbers, value = rows[0]
-        view = _View(record, (numbers[0], numbers[1]), value)
-        of_view[record.view].setdefault(record.patient, view)
-    patients = sorted({patient for views in of_view.values() for patient in views})
-    by_patient: dict[str, dict[str, _View]] = {}
-    for patient in patients:
-        by_patient[patient] = {
-            name: views[patient] for name, views in of_view.items() if patient in views
-        }
-    return by_patient, missing
+def _contradiction(task: Task, single: Rows, unit: _Unit) -> str:
+    """Why the recordings of a unit make no row; "" where they do."""
+    answers = sorted({float(single.answers[row]) for row in unit.rows})
+    if len(answers) > 1:
+        listed = ", ".join(f"{answer:g}" for answer in answers)
+        return f"the views differ in {task.target}: {listed}"
+    patients = sorted({str(single.patients[row]) for row in unit.rows})
+    if len(patients) > 1:
+        return f"the recordings are of several patients: {', '.join(patients)}"
+    return ""
 
 
-def _item(views: Mapping[str, _View], patient: str) -> str:
-    """Name a row by its patient and the frames of each view."""
-    parts = [f"{name}:{view.frames[0]}+{view.frames[1]}" for name, view in views.items()]
-    return f"{patient}#{','.join(parts)}"
+def _columns_of(task: Task, single: Rows) -> list[list[list[int]]]:
+    """The keys of each row of one view, for each phase: (phases, rows, keys)."""
+    if task.modality == "sound":
+        ranges = [list(range(row[0], row[-1] + 1)) for row in single.frames.tolist()]
+        return [ranges]
+    return [[[key] for key in column] for column in single.frames.T.tolist()]
 
 
-def _columns(
-    task: Task, views: Mapping[str, _View], index: Mapping[tuple[str, int], int]
-) -> list[int]:
-    """List the embedded frames of a patient: the ED frame of each view, then the ES frames."""
-    columns: list[int] = []
-    for phase in range(_PHASES):
-        for name in task.views:
-            if name in views:
-                view = views[name]
-                columns.append(index[view.record.id, view.frames[phase]])
-            else:
-                columns.append(ABSENT_FRAME)
-    return columns
+def _laid_out(
+    units: Sequence[_Unit], views: Sequence[str], phases: Sequence[Sequence[Sequence[int]]]
+) -> tuple[IntArray, tuple[int, ...]]:
+    """Lay the keys of each unit out in columns, and name the block of each column."""
+    parts: list[IntArray] = []
+    blocks: list[int] = []
+    for phase, keys_of in enumerate(phases):
+        for number, view in enumerate(views):
+            listed = [
+                [k for row in unit.rows_of.get(view, []) for k in keys_of[row]] for unit in units
+            ]
+            widest = max(len(keys) for keys in listed)
+            columns = np.full((len(units), widest), ABSENT)
+            for row, keys in enumerate(listed):
+                columns[row, : len(keys)] = keys
+            parts.append(columns)
+            blocks += [phase * len(views) + number] * widest
+    return np.concatenate(parts, axis=1), tuple(blocks)
+
+
+def _item(single: Rows, name: str, unit: _Unit) -> str:
+    """Name a row by its unit, and by the frames, or the number of recordings, of each view."""
+    parts: list[str] = []
+    for view, rows in unit.rows_of.items():
+        _, _, frames = single.items[rows[0]].partition("#")
+        if len(rows) > 1:
+            frames = f"{len(rows)} recordings"
+        parts.append(f"{view}:{frames}" if frames else view)
+    return f"{name}#{','.join(parts)}"
 
 
 def study_features(features: Features, rows: Rows) -> Features:
-    """Lay the pooled features of the frames of each row side by side.
+    """Lay the pooled features of the views of each row side by side.
 
     Args:
-        features: Features with one row for each frame.
+        features: Features with one row for each key.
         rows: The rows of a task, as from ``study_rows``.
 
     Returns:
-        Pooled features (n, 2 v d) of v views: the ED frames, then the ES frames. ``frames`` is 2,
-        since a head may add and subtract the two halves.
+        Pooled features (n, p v d) of v views and p phases: the ED frames, then the ES frames.
+        ``frames`` is p, since a head may add and subtract the phases.
     """
-    pooled = {
-        key: _side_by_side(np.asarray(values), rows.frames)
-        for key, values in features.pooled.items()
-    }
-    return Features(pooled=pooled, pca=features.pca, frames=_PHASES)
+    pooled = {key: _side_by_side(values, rows) for key, values in features.pooled.items()}
+    phases = (max(rows.blocks) + 1) // len(rows.views)
+    return Features(pooled=pooled, pca=features.pca, frames=phases)
 
 
-def _side_by_side(values: Array, frames: IntArray) -> FloatArray:
-    """Lay the features (n, d) of frames (rows, 2 v) side by side, (rows, 2 v d)."""
-    n_views = frames.shape[1] // _PHASES
-    blocks: list[FloatArray] = []
-    for phase in range(_PHASES):
-        numbers = frames[:, phase * n_views : (phase + 1) * n_views]
-        is_present = (numbers != ABSENT_FRAME)[..., None]
-        of_views = np.where(is_present, values[numbers], 0)
+def _side_by_side(values: Any, rows: Rows) -> FloatArray:
+    """Average the features (keys, d) of each block, and lay the blocks side by side."""
+    n_views = len(rows.views)
+    n_blocks = max(rows.blocks) + 1
+    means = np.zeros((len(rows.frames), n_blocks, values.shape[1]))
+    counts = np.zeros((len(rows.frames), n_blocks, 1), dtype=np.int64)
+    for keys, block in zip(rows.frames.T, rows.blocks, strict=True):
+        present = np.flatnonzero(keys != ABSENT)
+        means[present, block] += np.asarray(values[keys[present]])
+        counts[present, block] += 1
+    means /= np.maximum(counts, 1)
+    phases: list[FloatArray] = []
+    for start in range(0, n_blocks, n_views):
+        of_views = means[:, start : start + n_views]
+        is_present = counts[:, start : start + n_views] > 0
         mean = of_views.sum(axis=1, keepdims=True) / is_present.sum(axis=1, keepdims=True)
-        filled = np.where(is_present, of_views, mean).astype(values.dtype)
-        blocks.append(filled.reshape(len(frames), -1))
-    return np.concatenate(blocks, axis=1)
+        phases.append(np.where(is_present, of_views, mean).reshape(len(means), -1))
+    return np.concatenate(phases, axis=1).astype(values.dtype)

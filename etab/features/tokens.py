@@ -16,7 +16,7 @@ from etab.errors import UnsupportedOptionError
 from etab.features.base import input_of
 from etab.tasks.base import Task
 from etab.tasks.inputs import ROW_INPUTS
-from etab.tasks.rows import Rows
+from etab.tasks.rows import ABSENT, Rows
 from etab.types import Array, Features, FloatArray, IntArray
 
 _SPATIAL = ("mean", "cls", "moments", "vector")
@@ -76,6 +76,8 @@ def row_tokens(task: Task, features: Features, rows: Rows) -> Features:
         UnsupportedOptionError: The features hold nothing that tokens are made of.
     """
     row = ROW_INPUTS[task.inputs]
+    if row.several_views and (row.clip or row.modality == "sound"):
+        return Features({}, sequences=_view_tokens(_steps(features, row.clip), rows.frames))
     if row.clip:
         steps = input_of(task).pick(features, rows, maps=False, sequences=True).sequences
         return Features({}, sequences=steps)
@@ -89,11 +91,36 @@ def row_tokens(task: Task, features: Features, rows: Rows) -> Features:
     return Features({}, sequences={"last map": MapTokens(features.maps[-1], rows.frames)})
 
 
-def _window_tokens(features: Features, rows: Rows) -> dict[str, FloatArray]:
-    """The pooled features of the windows of each row, padded to the longest row."""
+def _pooled_last(features: Features) -> tuple[str, FloatArray]:
+    """The last pooled features (n, d) that are no statistics over time, and their name."""
     names = [name for name in features.pooled if name.split("/")[-1] in _SPATIAL]
     name = (names or list(features.pooled))[-1]
-    values = np.asarray(features.pooled[name], dtype=np.float32)
+    return name, np.asarray(features.pooled[name], dtype=np.float32)
+
+
+def _steps(features: Features, is_clip: bool) -> dict[str, FloatArray]:
+    """The steps (keys, T, d) of clips, or windows as clips of one step."""
+    if is_clip:
+        return {
+            name: np.asarray(steps, dtype=np.float32) for name, steps in features.sequences.items()
+        }
+    name, values = _pooled_last(features)
+    return {name: values[:, None]}
+
+
+def _view_tokens(steps: dict[str, FloatArray], frames: IntArray) -> dict[str, FloatArray]:
+    """The steps of everything in a row, view by view; NaN where there is none."""
+    tokens: dict[str, FloatArray] = {}
+    for name, values in steps.items():
+        of_rows = values[frames]
+        of_rows[frames == ABSENT] = np.nan
+        tokens[name] = of_rows.reshape(len(frames), -1, values.shape[2])
+    return tokens
+
+
+def _window_tokens(features: Features, rows: Rows) -> dict[str, FloatArray]:
+    """The pooled features of the windows of each row, padded to the longest row."""
+    name, values = _pooled_last(features)
     counts = rows.frames[:, -1] - rows.frames[:, 0] + 1
     tokens = np.full((len(counts), int(counts.max()), values.shape[1]), np.nan, dtype=np.float32)
     for i, first in enumerate(rows.frames[:, 0]):

@@ -22,7 +22,7 @@ from etab.tasks.menu import TASKS
 from etab.tasks.protocols import parse
 from etab.types import Record
 
-_STILLS = frozenset({"frame", "ED", "ED+ES", "views", "answer"})
+_STILLS = frozenset({"frame", "ED", "ED+ES", "answer"})
 
 
 def sift(source: Source, tasks: Sequence[Task] | None = None) -> Source:
@@ -124,8 +124,8 @@ def _read(source: Source, record: Record, tasks: Sequence[Task]) -> None:
     is_sound = isinstance(source, SoundSource)
     relevant = [task for task in tasks if is_sound or record.view in task.views]
     for task in {(task.target, task.inputs): task for task in relevant}.values():
-        if task.inputs in _STILLS:
-            record_rows(task, source, record)
+        if task.one_view.inputs in _STILLS:
+            record_rows(task.one_view, source, record)
         else:
             source.answers(record, source.card.target(task.target))
     if isinstance(source, SoundSource):
@@ -136,7 +136,7 @@ def _read(source: Source, record: Record, tasks: Sequence[Task]) -> None:
                 "its file."
             )
         return
-    shows_clips = any(task.inputs not in _STILLS for task in relevant)
+    shows_clips = any(task.one_view.inputs not in _STILLS for task in relevant)
     if not tasks or (shows_clips and not source.still(record)):
         source.frames(record)
     for position in shown_frames(source, record):

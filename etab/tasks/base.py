@@ -65,7 +65,8 @@ class Task:
         inputs: Kind of the rows, a key of ``etab.tasks.inputs.ROW_INPUTS``. "frame": every
             annotated ED or ES frame. "ED": the ED frame of a recording. "ED+ES": both frames of a
             recording, their features concatenated. "views": both frames of every view of a
-            patient, their features concatenated. "answer": every reference value, with its frame,
+            patient, their features concatenated; "views:answer", "views:clip" and
+            "views:recording" lay the rows of these inputs side by side, one block a view. "answer": every reference value, with its frame,
             or with the first frame if the value describes the whole recording. "clip", "clips"
             and "beats": clips that are cut by ``clip``: one from the middle of the
             recording, all of them, or one a beat with end-systole in its middle. Beats are
@@ -147,8 +148,19 @@ class Task:
 
         Tasks of one dataset and family share an entry of the feature cache.
         """
-        rows = f"{self.inputs}: {self.clip}" if self.clip else "annotated"
+        rows = f"{self.one_view.inputs}: {self.clip}" if self.clip else "annotated"
         return f"{rows}, fitted on {self.fit_on}" if self.fit_on else rows
+
+    @property
+    def one_view(self) -> Task:
+        """The task with a row for each recording, where its rows hold several views side by side.
+
+        It is the task itself otherwise.
+        """
+        one_view = ROW_INPUTS[self.inputs].of
+        if not one_view:
+            return self
+        return replace(self, inputs=one_view, unit=self.unit or "patient", aggregate="")
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -246,6 +258,11 @@ def crossed(menu: Registry[Task], code: str) -> Task:
             "pairs."
         )
     fitted, tested = (menu[f"{code[:6]}{letter}"] for letter in code[6:].split(">"))
+    if ROW_INPUTS[tested.inputs].several_views:
+        raise UnsupportedOptionError(
+            f"{code!r} is no cell: rows of {tested.code} are {ROW_INPUTS[tested.inputs].words}, and "
+            "two datasets hold different views. Cross the tasks on one view."
+        )
     differ = [name for name in _SAME if getattr(fitted, name) != getattr(tested, name)]
     if differ:
         differences = "; ".join(

@@ -7,6 +7,7 @@ Their version is 0: nothing has been measured on the data yet, and they are in n
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from etab.echo.clips import Sampling
 from etab.tasks.base import CHANCE, MASK_HEAD, PERFECT, POOLED_HEAD, Anchors, Task
@@ -62,6 +63,18 @@ def _echorisk() -> Iterable[Task]:
     )
     yield _of_exam("d3-AX-R", "LV dysfunction (GLS >= -16 %) of an examination", "dysfunction")
     yield _of_exam("d4-AX-R", "cardiotoxicity, from the first examination", "cardiotoxicity")
+
+
+def _side_by_side(task: Task) -> Task:
+    """Build the task on both apical views of an examination side by side; one may be absent."""
+    return replace(
+        task,
+        code=task.code.replace("-AX-", "-V2-"),
+        title=f"{task.title}, both views side by side",
+        inputs="views:clip",
+        aggregate="",
+        extra=True,
+    )
 
 
 def _mimic_echo() -> Iterable[Task]:
@@ -142,6 +155,8 @@ def _echoxflow() -> Iterable[Task]:
 
 def exam_tasks() -> Iterable[Task]:
     """Build the tasks on EchoRisk, MIMIC-IV-ECHO and EchoXFlow."""
-    yield from _echorisk()
+    of_exams = tuple(_echorisk())
+    yield from of_exams
+    yield from map(_side_by_side, of_exams)
     yield from _mimic_echo()
     yield from _echoxflow()

@@ -25,7 +25,8 @@ class RowInput:
         phases: Phases that the data must mark, in the order of the frames of a row: 0 is
             end-diastole, 1 is end-systole.
         clip: Whether the task must define how clips are cut (``Task.clip``).
-        several_views: Whether a row holds frames of several recordings of a patient.
+        of: The input of one view, for a row that holds several views side by side; "" where a row
+            holds one recording.
     """
 
     name: str
@@ -34,7 +35,12 @@ class RowInput:
     module: str
     phases: tuple[int, ...] = ()
     clip: bool = False
-    several_views: bool = False
+    of: str = ""
+
+    @property
+    def several_views(self) -> bool:
+        """Whether a row holds several views of a patient or a study."""
+        return bool(self.of)
 
 
 ROW_INPUTS: Registry[RowInput] = Registry("input of tasks")
@@ -51,7 +57,29 @@ for _row in (
         "image",
         "etab.features.studies",
         phases=(0, 1),
-        several_views=True,
+        of="ED+ES",
+    ),
+    RowInput(
+        "views:answer",
+        "the frame of every answer of a patient or study, by view",
+        "image",
+        "etab.features.studies",
+        of="answer",
+    ),
+    RowInput(
+        "views:clip",
+        "the middle clip of every recording of a patient or study, by view",
+        "image",
+        "etab.features.studies",
+        clip=True,
+        of="clip",
+    ),
+    RowInput(
+        "views:recording",
+        "every recording of a patient, by place of auscultation",
+        "sound",
+        "etab.features.studies",
+        of="recording",
     ),
     RowInput("answer", "the frame of every answer", "image", "etab.features.frames"),
     RowInput("clip", "the middle clip of a recording", "image", "etab.features.clips", clip=True),

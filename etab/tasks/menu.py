@@ -167,8 +167,26 @@ def _tmed() -> Iterable[Task]:
     )
     yield _still("d1-PX-T", "grade of aortic stenosis, PLAX and PSAX", "AS", parasternal, 3)
     yield _still("d2-PX-T", "any aortic stenosis, PLAX and PSAX", "any_AS", parasternal, 2)
-    yield _study("d1-AL-T", "grade of aortic stenosis of a study", "AS", 3)
-    yield _study("d2-AL-T", "any aortic stenosis of a study", "any_AS", 2)
+    grade = _study("d1-AL-T", "grade of aortic stenosis of a study", "AS", 3)
+    presence = _study("d2-AL-T", "any aortic stenosis of a study", "any_AS", 2)
+    yield from (grade, presence)
+    yield from map(_by_view, (grade, presence))
+
+
+def _by_view(task: Task) -> Task:
+    """Build the task on the four views of a study side by side, of which some may be absent.
+
+    It takes the views as the authors label them; the task on all stills learns to tell them.
+    """
+    return replace(
+        task,
+        code=task.code.replace("-AL-", "-V4-"),
+        title=f"{task.title}, four views side by side",
+        views=VIEW_CODES["V4"],
+        inputs="views:answer",
+        aggregate="",
+        extra=True,
+    )
 
 
 _UNMEASURED = "version 0, not measured: the data are not at hand"

@@ -10,7 +10,7 @@ from etab.datasets.own.description import Description, Label, read_description
 from etab.datasets.own.source import OwnRecordings, label_remarks, own_source
 from etab.datasets.own.table import read_own_table
 from etab.echo.clips import Sampling
-from etab.echo.views import VIEW_CODES
+from etab.echo.views import SIDE_BY_SIDE, VIEW_CODES
 from etab.errors import DataNotFoundError, EtabError, LayoutError
 from etab.metrics import METRICS
 from etab.registry import unknown
@@ -18,7 +18,7 @@ from etab.storage.atomic import write_atomically
 from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Anchors, Task
 from etab.tasks.codes import BOARD_REPEATS
-from etab.tasks.inputs import ROW_INPUTS
+from etab.tasks.inputs import ROW_INPUTS, RowInput
 from etab.tasks.menu import TASKS
 from etab.types import Kind
 
@@ -207,8 +207,9 @@ def _category(description: Description, label: Label) -> str:
 
 
 def _view_code(label: Label) -> str:
+    is_side_by_side = bool(label.input) and ROW_INPUTS[label.input].several_views
     for code, views in VIEW_CODES.items():
-        if views == label.views:
+        if views == label.views and (is_side_by_side or code not in SIDE_BY_SIDE):
             return code
     return "AL"
 
@@ -250,10 +251,27 @@ def _task(description: Description, label: Label, code: str) -> Task:
         inputs=inputs,
         anchors=Anchors(low, high, _YOURS, _YOURS),
         unit=_unit(description, label),
-        aggregate=label.aggregate or ("mean" if label.per else ""),
+        aggregate=_aggregate(description, label, row),
         protocols=("cv", "official", "lodo") if description.sound else ("cv", "official"),
         clip=clip,
     )
+
+
+def _aggregate(description: Description, label: Label, row: RowInput) -> str:
+    """The rule that combines rows; none where a row holds every view of what is scored."""
+    if not row.several_views:
+        return label.aggregate or ("mean" if label.per else "")
+    if label.aggregate:
+        raise LayoutError(
+            f"{description.path}, [labels.{label.name}]: with input = {row.name!r} there is one row "
+            f"for each {label.per or 'patient'}; leave aggregate = {label.aggregate!r} out."
+        )
+    if label.per == "recording":
+        raise LayoutError(
+            f"{description.path}, [labels.{label.name}]: with input = {row.name!r} a row holds "
+            'several recordings; per is "patient" or "study".'
+        )
+    return ""
 
 
 def _unit(description: Description, label: Label) -> str:

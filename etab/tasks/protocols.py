@@ -39,7 +39,7 @@ from etab.splits import INNER_FOLDS, folds, row_splits
 from etab.tasks.base import Task
 from etab.tasks.codes import BOARD_REPEATS
 from etab.tasks.lists import PREFIX, list_key, list_notes, list_splits
-from etab.tasks.rows import Rows, undefined_note
+from etab.tasks.rows import Rows, absent_note, undefined_note
 from etab.tasks.strata import strata_of
 from etab.types import Array, IntArray, Kind, RowSplit
 
@@ -483,7 +483,7 @@ def remarks(task: Task, name: str, rows: Rows) -> tuple[str, ...]:
         name: The name of the protocol, as in results.
         rows: The rows of the task."""
     undefined = undefined_note(task.code, rows.missing)
-    notes = (undefined,) if undefined else ()
+    notes = tuple(note for note in (undefined, absent_note(task.code, rows)) if note)
     listed = parse(name).listed
     if listed:
         return (*notes, *list_notes(listed, rows))

@@ -12,6 +12,9 @@ from etab.types import Array, FloatArray, Kind
 
 _NAMED = 10
 
+ABSENT = -1
+"""Index in ``Rows.frames`` of what a row does not have, such as a view of a patient."""
+
 EMPTY_MASK = "the authors' mask is empty, so that no metric of masks exists"
 """Why a row is left out of a task on masks."""
 
@@ -24,7 +27,9 @@ class Rows:
         items: Id of each row ("patient0001_4CH#0").
         patients: (n,) patient of each row.
         parts: (n,) part of the authors' split that the patient belongs to.
-        frames: (n, k) indexes into the list of annotated frames; k is 2 for "ED+ES", else 1.
+        frames: (n, k) indexes into the list of annotated frames; k is 2 for "ED+ES", else 1. With
+            ``views``, indexes of everything that is embedded of each view, ``ABSENT`` where there
+            is no more.
         answers: (n,) numbers, or a list of n boolean masks.
         spacing: (row, column) pixel spacing in mm of each row, or None where it is unknown.
         missing: (id, reason) of each recording without a row.
@@ -34,6 +39,9 @@ class Rows:
         places: Auscultation place of each row; empty for data without places.
         groups: Database of each row; empty for data without databases.
         extras: Further columns (n,) that the metrics of the task need, by name.
+        views: The v views that a row holds side by side; empty where it holds one recording.
+        blocks: (k,) the block of each column of ``frames``, from 0 to v times the phases: of one
+            phase, the blocks of all views follow one another. Empty without ``views``.
     """
 
     items: tuple[str, ...]
@@ -48,6 +56,8 @@ class Rows:
     places: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     extras: Mapping[str, FloatArray] = field(default_factory=dict)
+    views: tuple[str, ...] = ()
+    blocks: tuple[int, ...] = ()
 
     @property
     def n_patients(self) -> int:
@@ -90,6 +100,33 @@ def undefined_note(code: str, missing: Iterable[tuple[str, str]]) -> str:
     plural = "row is" if len(names) == 1 else "rows are"
     return (
         f"{code}: {len(names)} {plural} left out, {EMPTY_MASK}: {', '.join(names[:_NAMED])}{more}."
+    )
+
+
+def absent_note(code: str, rows: Rows) -> str:
+    """Count the rows of a task that lack a view.
+
+    Args:
+        code: Code of the task.
+        rows: The rows of the task.
+
+    Returns:
+        Two sentences, or "" if no row lacks a view.
+    """
+    if not rows.views:
+        return ""
+    blocks = np.asarray(rows.blocks)
+    is_absent = np.stack(
+        [(rows.frames[:, blocks == i] == ABSENT).all(axis=1) for i in range(len(rows.views))]
+    )
+    lacking = int(is_absent.any(axis=0).sum())
+    if not lacking:
+        return ""
+    counts = zip(rows.views, is_absent.sum(axis=1).tolist(), strict=True)
+    listed = ", ".join(f"{view} {count}" for view, count in counts if count)
+    return (
+        f"{code}: {lacking} of {len(rows.items)} rows lack a view ({listed}). Attentive heads mask "
+        "it; heads on pooled features read the mean of the views that the row has in its place."
     )
 
 

@@ -115,7 +115,7 @@ def sound_tasks() -> Iterable[Task]:
         aggregate="mean",
         protocols=("lodo", "cv"),
     )
-    yield _sound(
+    murmur = _sound(
         "f1-AL-D",
         "murmur present, unknown or absent",
         "murmur",
@@ -129,7 +129,7 @@ def sound_tasks() -> Iterable[Task]:
         unit="patient",
         aggregate="recordings",
     )
-    yield _sound(
+    outcome = _sound(
         "f2-AL-D",
         "outcome of the examination",
         "outcome",
@@ -143,8 +143,11 @@ def sound_tasks() -> Iterable[Task]:
         unit="patient",
         aggregate="recordings",
     )
+    yield murmur
+    yield outcome
     yield from _parquet_tasks()
     yield from _valve_tasks()
+    yield from map(_by_place, (murmur, outcome))
     # Beside the boards: a murmur is of a patient there, and many places of theirs have none.
     at_place = _sound(
         "f3-AL-D",
@@ -159,6 +162,22 @@ def sound_tasks() -> Iterable[Task]:
         (CHANCE, PERFECT),
     )
     yield replace(at_place, extra=True)
+
+
+def _by_place(task: Task) -> Task:
+    """Build the task on the four places of CirCor side by side, of which some may be absent.
+
+    Labels, metric and anchors are those of the task on all recordings. It is beside the boards.
+    """
+    return replace(
+        task,
+        code=task.code.replace("-AL-", "-P4-"),
+        title=f"{task.title}, four places side by side",
+        views=_PLACES[:4],
+        inputs="views:recording",
+        aggregate="",
+        extra=True,
+    )
 
 
 def _valve_tasks() -> Iterable[Task]:

@@ -32,7 +32,21 @@ COLUMNS = (
 )
 """What a column of the table can hold, beside labels."""
 
-_INPUTS = ("answer", "ED", "ED+ES", "frame", "clip", "clips", "beats", "recording", "window")
+_INPUTS = (
+    "answer",
+    "ED",
+    "ED+ES",
+    "frame",
+    "clip",
+    "clips",
+    "beats",
+    "recording",
+    "window",
+    "views",
+    "views:answer",
+    "views:clip",
+    "views:recording",
+)
 
 _KEYS = {
     "name",

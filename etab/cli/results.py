@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etab.cli.options import JsonOption
+from etab.cli.words import say
 
 if TYPE_CHECKING:
     from etab.metrics.clinical import Readout
@@ -52,9 +53,9 @@ def results_command(
         raise DataNotFoundError(f"{results} holds no result files. Pass the folder of a run.")
     if files.problems:
         total = len(files.problems) + len(files.results)
-        typer.echo(
+        say(
             f"{len(files.problems)} of {total} files are left out. The first: {files.problems[0]}",
-            err=True,
+            error=True,
         )
     cells = sorted(files.results, key=cell_order)
     if not clinical and not as_json:

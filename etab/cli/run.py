@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -195,12 +196,12 @@ def run_command(
     )
     _keep(own, results, replace=True)
     for message in lacking([run.row.dataset for run in runs], root):
-        typer.echo(message, err=True)
+        say(message, error=True)
     say(done.said())
     cells = sorted([*done.before, *done.ran], key=cell_order)
     if cells:
         show.cell_table(cells)
-        say(f"Rank them with: etab leaderboard {results}")
+        say(f"Rank them with: etab leaderboard {shlex.quote(str(results))}")
     raise typer.Exit(1 if done.failures else 0)
 
 

@@ -52,8 +52,8 @@ def table(
     """
     from etab.storage.text import printable
 
-    title = printable(title)
-    rows = [[printable(cell) for cell in row] for row in rows]
+    title = _shortened(printable(title))
+    rows = [[_shortened(printable(cell)) for cell in row] for row in rows]
     console = Console()
     if wide or not console.is_terminal:
         _lines(title, header, rows)
@@ -67,6 +67,11 @@ def table(
             _columns(console, title, names, cells, widths)
             return
     _paragraphs(console, title, header, rows)
+
+
+def _shortened(text: str) -> str:
+    """A text that a terminal can show: a name of thousands of letters would fill it."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _columns(
@@ -96,6 +101,7 @@ def _lines(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 _BORDER = 3  # a line and a space on each side of a cell
+_LONGEST = 300  # letters of a cell
 
 
 def _widths(header: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
@@ -209,14 +215,17 @@ def watch(total: int) -> Iterator[Callable[[Event], None]]:
 
 
 def _show(progress: Progress, cells: TaskID, lines: dict[str, Any], event: Event) -> None:
+    from etab.storage.text import printable
+
+    name = escape(_shortened(printable(event.backbone)))
     if event.kind == "frames":
         if event.backbone not in lines:
-            lines[event.backbone] = progress.add_task(f"{event.backbone} frames", total=event.total)
+            lines[event.backbone] = progress.add_task(f"{name} frames", total=event.total)
         progress.update(lines[event.backbone], completed=event.done)
         if event.done >= event.total:
             progress.remove_task(lines.pop(event.backbone))
     elif event.kind == "cell":
         progress.advance(cells)
     else:
-        progress.console.print(f"[red]{escape(event.backbone)}[/] failed")
+        progress.console.print(f"[red]{name}[/] failed")
         progress.advance(cells, event.runs)

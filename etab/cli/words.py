@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 from etab.errors import UnknownNameError
+from etab.storage.text import printable
 
 
 def say(text: str, *, error: bool = False) -> None:
-    """Print a text to standard output, or to standard error."""
+    """Print a text to standard output, or to standard error.
+
+    Names come from files: signs in them that would change what a terminal shows are replaced. Lines
+    and tabs stay.
+    """
     stream = sys.stderr if error else sys.stdout
-    # Names come from files; a lone surrogate in one cannot be printed as it is.
-    stream.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+    whole = text.encode("utf-8", "backslashreplace").decode()
+    parts = re.split(r"([\n\t])", whole)
+    shown = [part if part in ("\n", "\t") else printable(part) for part in parts]
+    stream.write("".join(shown) + "\n")
 
 
 def words(text: str | None) -> list[str] | None:

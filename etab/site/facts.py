@@ -14,6 +14,7 @@ from etab.leaderboard.summary import Cards, data_notices
 from etab.results import Result
 from etab.site.cards import card_facts
 from etab.site.published import published_rows
+from etab.storage.text import printable
 
 # Facts of a row in ``board_facts`` that the table needs; the rest is on the page of the backbone.
 _OF_ROW = (
@@ -70,6 +71,7 @@ def site_facts(
     facts["tasks"] = [
         {
             **task,
+            "title": printable(task["title"]),
             **_task_marks(task["code"], board),
             "protocols": _protocols(task["code"], board),
             "data": _notices_of_task(task["code"], board, cards),

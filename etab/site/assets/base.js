@@ -6,7 +6,11 @@
   const SVG = "http://www.w3.org/2000/svg";
   const SVG_TAGS = new Set(["svg", "g", "line", "rect", "circle", "path", "text", "title", "polyline", "polygon"]);
 
-  // Text reaches the page as text nodes and attributes only, so that no name can become markup.
+  // Attributes that a reader sees or hears.
+  const SHOWN = new Set(["title", "aria-label", "alt"]);
+
+  // Text reaches the page as text nodes and attributes only, so that no name can become markup,
+  // and without signs that change the text around them.
   // Styles go through the object model, because the policy of the page forbids style attributes.
   ETAB.el = (tag, attributes, ...children) => {
     const isSvg = SVG_TAGS.has(tag);
@@ -15,9 +19,9 @@
       if (value == null || value === false) continue;
       if (name.startsWith("on")) element[name] = value;
       else if (name === "vars") for (const [key, v] of Object.entries(value)) element.style.setProperty(`--${key}`, v);
-      else element.setAttribute(name, value === true ? "" : value);
+      else element.setAttribute(name, value === true ? "" : SHOWN.has(name) ? ETAB.clean(value) : value);
     }
-    element.append(...children.filter(child => child != null && child !== false));
+    element.append(...children.filter(child => child != null && child !== false).map(child => child instanceof Node ? child : ETAB.clean(child)));
     return element;
   };
 

@@ -5,6 +5,7 @@ The files are validated first: a prediction for each examination, none twice, no
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ Exam = tuple[str, str]
 _KEYS = ("patient_id", "timepoint")
 _LISTED = 5
 _WORDS = {"true": 1.0, "false": 0.0}
+_INFINITE = ("inf", "-inf", "+inf", "infinity", "-infinity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +141,63 @@ def evaluate_echorisk(predictions: Path, truth: Path, task: int) -> EntryRisk:
         if not path.is_file():
             raise DataNotFoundError(f"{path} is not a file. Pass the CSV with the {words}.")
     cells_of_truth = _read(truth, chosen.truth, CorruptFileError)
+    _require_form(predictions, chosen.predicted)
     cells = _read(predictions, chosen.predicted, EntryError)
     absent = [exam for exam in cells_of_truth if exam not in cells]
     expected = _values(truth, cells_of_truth, chosen, CorruptFileError, is_truth=True)
     counted = {exam: cells[exam] for exam in cells_of_truth if exam in cells}
     _refuse(predictions, "examinations have no prediction", absent, EntryError)
+    cells = _without_words(cells)
+    counted = {exam: cells[exam] for exam in counted}
+    texts = [exam for exam, text in cells.items() if exam not in counted and _is_text(text)]
+    _refuse(
+        predictions, f"further examinations have a {chosen.predicted} in words", texts, EntryError
+    )
     values = _values(predictions, counted, chosen, EntryError, is_truth=False)
     scores = dict(chosen.score(expected, values))
     scores["n"] = len(expected)
     if chosen.is_binary:
         scores["n_positive"] = int(expected.sum())
     return EntryRisk(task, scores, len(cells) - len(counted))
+
+
+def _require_form(path: Path, column: str) -> None:
+    """Refuse a form of an entry that etab could read and the official scorer refuses.
+
+    Raises:
+        EntryError: The header is not separated by commas or has blanks around a name, or an
+            examination has blanks around its keys.
+    """
+    wanted = (*_KEYS, column)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            names = reader.fieldnames or ()
+            absent = [name for name in wanted if name not in names]
+            keys = () if absent else [(row[_KEYS[0]] or "", row[_KEYS[1]] or "") for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise EntryError(f"{path} is no CSV in UTF-8: {error}. Write it again.") from error
+    if absent:
+        header = ",".join(names)[:80]
+        raise EntryError(
+            f"{path} has no column {absent[0]!r} for the official scorer: its first line is "
+            f"{header!r}; wanted {','.join(wanted)}, separated by commas, without blanks."
+        )
+    blanks = [exam for exam in keys if any(key != key.strip() for key in exam)]
+    _refuse(path, "examinations have blanks around a patient_id or timepoint", blanks, EntryError)
+
+
+def _without_words(cells: Mapping[Exam, str]) -> dict[Exam, str]:
+    """Replace true and false by 1 and 0 where every prediction is one of them."""
+    words = {exam: _WORDS.get(text.casefold()) for exam, text in cells.items()}
+    if None in words.values():
+        return dict(cells)
+    return {exam: f"{value:g}" for exam, value in words.items()}
+
+
+def _is_text(text: str) -> bool:
+    """Whether a cell is neither blank nor a number."""
+    return not is_blank(text) and parse_number(text) is None and text.casefold() not in _INFINITE
 
 
 def _read(
@@ -167,7 +215,7 @@ def _read(
     twice: list[Exam] = []
     for row in rows:
         exam = (plain_identifier(row["patient_id"]), row["timepoint"])
-        if "" in exam:
+        if "" in exam and error is not EntryError:
             raise error(f"{path} has a row without a patient_id or a timepoint. Complete it.")
         if exam in cells:
             twice.append(exam)

@@ -5,10 +5,10 @@ Every sample (4 kHz in ``original``) has a state from 1 to 4. The sound is in th
 of a WAV file, which scipy decodes. ``processed`` holds the same stretches after a band-pass and
 wavelet shrinkage (``etab.sounds.denoise``).
 
-The column ``recording_label`` disagrees with the official labels and is not used. Labels and people
-come from the official ``training_data.csv`` of CirCor 1.0.3, which belongs beside the files.
-Without that table the files serve heart states and heart rates only, and each id counts as a
-person.
+Labels of murmur and outcome, and people, come from the official ``training_data.csv`` of CirCor 1.0.3,
+which belongs beside the files. Without it the files serve heart states, heart rates and their own
+column ``recording_label``, which disagrees with the official labels; the people behind the ids are
+then those of etab's list of CirCor 1.0.3 (``configs/splits/circor.toml``).
 """
 
 from __future__ import annotations
@@ -32,22 +32,24 @@ from etab.datasets.circor_layout import (
     rows_by_patient,
     unreadable_remarks,
 )
+from etab.datasets.integrity.canonical import load as canonical_split
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
 from etab.readers.audio import WavInfo, decode_wav, scan_wav
 from etab.readers.parquet import ParquetFile
 from etab.readers.table import read_table
 from etab.sounds.states import Interval, heart_rate, states_at
 from etab.storage.listing import visible
-from etab.types import Answer, Array, FloatArray, Record, Target
+from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
 _TABLE = "training_data.csv"
 _WITHOUT_TABLE = (
-    f"{_TABLE} is not beside the files: there are no labels of murmur and outcome, and ids that "
-    "the table joins (70 pairs of 942 ids) count as two people."
+    f"{_TABLE} is not beside the files: there are no official labels of murmur and outcome. The "
+    "people behind the ids are those of etab's list of CirCor 1.0.3."
 )
 _SOUND = "recording"
+_OWN_LABEL = "recording_label"
 _STATES = "heart_state_labels"
-_COLUMNS = ("filename", _SOUND, "recording_label", _STATES)
+_COLUMNS = ("filename", _SOUND, _OWN_LABEL, _STATES)
 _PLACES_OF_FILES = ("data", ".", "default/{part}")
 _SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
 # 13918_AV, 13918_AV.wav; a further stretch of a recording is 39456_PV.wav_1.
@@ -64,6 +66,15 @@ def _card(name: str, title: str, code: str) -> Card:
         name=name,
         title=title,
         code=code,
+        targets=(
+            *CircorSource.card.targets,
+            Target(
+                _OWN_LABEL,
+                Kind.BINARY,
+                classes=("normal", "abnormal"),
+                description="label of the files' own, which disagrees with the official ones",
+            ),
+        ),
         counts={"recordings": 3363},
         access=(
             f"Parquet files of the Hugging Face hub, with {_TABLE} of PhysioNet: "
@@ -113,7 +124,7 @@ class CircorParquetSource(SoundSource):
         """
         marked = (self.root / "PHANTOM").is_file()
         marked = marked or any("phantom" in file.marks.lower() for file in self._opened())
-        return marked or "phantom" in self._info(self.records()[0]).text.lower()
+        return marked or "phantom" in self._info_of_first().text.lower()
 
     def records(self) -> Sequence[Record]:
         """List every row, in the order of the files.
@@ -124,13 +135,12 @@ class CircorParquetSource(SoundSource):
         """
         if self._records is None:
             patients = self._table() if self.has_table else {}
-            second_ids = {name: p.facts.get("Additional ID", "nan") for name, p in patients.items()}
-            people = persons(second_ids)
+            people = self._people(patients)
             records: list[Record] = []
             rows_of_stem: dict[str, int] = {}
             odd = {"outcome": 0, "murmur": 0}
             for position, name, label in self._rows():
-                record = self._record(position, name, patients, people, rows_of_stem)
+                record = self._record(position, name, patients, people, rows_of_stem, label)
                 odd["outcome"] += label != int(record.meta.get("outcome") == "Abnormal")
                 odd["murmur"] += label != int(record.meta.get("murmur") == "Present")
                 records.append(record)
@@ -225,10 +235,12 @@ class CircorParquetSource(SoundSource):
                 return (Answer(states_at(intervals, self.n_samples(record), self._rate())),)
             beats = heart_rate(intervals)
             return () if beats is None else (Answer(beats),)
+        if target.name == _OWN_LABEL:
+            return (Answer(self._own_label(record)),)
         if not self.has_table:
             raise LayoutError(
                 f"{self.root / _TABLE} is missing: {target.name} comes from it. Copy {_TABLE} of "
-                "CirCor 1.0.3 there; the files alone hold heart states and heart rates."
+                f"CirCor 1.0.3 there; the files alone hold heart states, heart rates and {_OWN_LABEL}."
             )
         value = label_of(record, self.card.target(target.name))
         return () if value is None else (Answer(value),)
@@ -276,8 +288,8 @@ class CircorParquetSource(SoundSource):
         out = []
         for f, file in enumerate(self._opened()):
             for g in range(len(file.groups)):
-                table = file.read(g, ["filename", "recording_label"]).to_pydict()
-                pairs = zip(table["filename"], table["recording_label"], strict=True)
+                table = file.read(g, ["filename", _OWN_LABEL]).to_pydict()
+                pairs = zip(table["filename"], table[_OWN_LABEL], strict=True)
                 out += [((f, g, i), str(name), label) for i, (name, label) in enumerate(pairs)]
         return out
 
@@ -288,6 +300,7 @@ class CircorParquetSource(SoundSource):
         patients: Mapping[str, Patient],
         people: Mapping[str, str],
         rows_of_stem: dict[str, int],
+        label: object,
     ) -> Record:
         match = _NAME.match(Path(name).name)
         where = self.root / self.paths[position[0]]
@@ -307,6 +320,7 @@ class CircorParquetSource(SoundSource):
         meta = {
             "id": patient,
             **facts,
+            _OWN_LABEL: label,
             "at": position,
         }
         return Record(
@@ -318,6 +332,22 @@ class CircorParquetSource(SoundSource):
             {"rows": self.paths[position[0]]},
             meta,
         )
+
+    def _own_label(self, record: Record) -> int:
+        """The label of a row by the files' own column."""
+        label = record.meta[_OWN_LABEL]
+        if label not in (0, 1):
+            raise CorruptFileError(
+                f"{self._where(record)} has the {_OWN_LABEL} {label!r}; wanted 0 for normal or 1 for "
+                "abnormal. Download it again."
+            )
+        return int(label)
+
+    def _people(self, patients: Mapping[str, Patient]) -> Mapping[str, str]:
+        """The person behind each id: by the official table, or by etab's list where it is absent."""
+        if not self.has_table:
+            return {} if self.phantom else canonical_split("circor").places
+        return persons({name: p.facts.get("Additional ID", "nan") for name, p in patients.items()})
 
     def _table(self) -> dict[str, Patient]:
         path = self.root / _TABLE
@@ -358,6 +388,12 @@ class CircorParquetSource(SoundSource):
         data = self._sound(record)
         return scan_wav(self._where(record), BytesIO(data), len(data))
 
+    def _info_of_first(self) -> WavInfo:
+        """The header of the first sound."""
+        where = f"{self.root / self.paths[0]}, the first row"
+        data = _wav_bytes(self._cell_at((0, 0, 0), _SOUND), where)
+        return scan_wav(where, BytesIO(data), len(data))
+
     def _where(self, record: Record) -> str:
         return f"{self.root / record.files['rows']}, row {record.id}"
 
@@ -383,9 +419,7 @@ class CircorProcessedSource(CircorParquetSource):
     def _rate(self) -> int:
         """Samples a second of the first row."""
         if self._rate_of_first is None:
-            where = f"{self.root / self.paths[0]}, the first row"
-            data = _wav_bytes(self._cell_at((0, 0, 0), _SOUND), where)
-            self._rate_of_first = scan_wav(where, BytesIO(data), len(data)).rate
+            self._rate_of_first = self._info_of_first().rate
         return self._rate_of_first
 
 

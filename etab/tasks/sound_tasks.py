@@ -145,7 +145,7 @@ def sound_tasks() -> Iterable[Task]:
     )
     yield murmur
     yield outcome
-    yield from _parquet_tasks()
+    yield from _parquet_tasks(murmur)
     yield from _valve_tasks()
     yield from map(_by_place, (murmur, outcome))
     # Beside the boards: a murmur is of a patient there, and many places of theirs have none.
@@ -234,8 +234,12 @@ def _of_valves(
     )
 
 
-def _parquet_tasks() -> Iterable[Task]:
-    """Build the tasks on CirCor as Parquet files: stretches of recordings, version 0."""
+def _parquet_tasks(murmur: Task) -> Iterable[Task]:
+    """Build the tasks on CirCor as Parquet files: stretches of recordings, version 0.
+
+    The files alone give heart states, heart rates and their own label; ``murmur`` needs PhysioNet's
+    table beside them.
+    """
     again = "anchors of {}, whose rows are whole recordings; version 0"
     states = _sound(
         "e0-AL-D",
@@ -262,6 +266,20 @@ def _parquet_tasks() -> Iterable[Task]:
         0.0,
         (again.format("e1-AL-D"), PERFECT),
     )
-    for task in (states, rate):
-        code = task.code.replace("-D", "-H")
-        yield replace(task, code=code, dataset="circor_hf", version=0)
+    own_label = _sound(
+        "f0-AL-D",
+        "normal or abnormal by the files' own label, of annotated stretches",
+        "recording_label",
+        Kind.BINARY,
+        "auroc",
+        "auroc",
+        POOLED_HEAD,
+        0.5,
+        1.0,
+        (f"{CHANCE}; version 0", PERFECT),
+    )
+    of_stretches = replace(murmur, title=f"{murmur.title}, from annotated stretches")
+    for letter, dataset in (("H", "circor_hf"), ("G", "circor_hf_processed")):
+        for task in (states, rate, own_label, of_stretches):
+            code = task.code.replace("-D", f"-{letter}")
+            yield replace(task, code=code, dataset=dataset, version=0)

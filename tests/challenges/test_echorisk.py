@@ -79,7 +79,12 @@ TRUTH = "patient_id,timepoint,lvef\nA,T1,50\nA,T2,45\nB,T1,60\n"
         ("A,T1,50\nA,T2,45\nB,T1,60\nA,T1,50\n", "1 examinations are there twice: A T1"),
         ("A,T1,50\nA,T2,nan\nB,T1,100.5\n", "2 examinations have a lvef_pred that is not"),
         ("A,T1,-1\nA,T2,5\nB,T1,inf\n", "a number from 0 to 100: A T1, B T1"),
-        (",T1,50\n", "a row without a patient_id or a timepoint"),
+        (",T1,50\n", "3 examinations have no prediction: A T1"),
+        ("A ,T1,50\nA,T2,45\nB,T1,60\n", "blanks around a patient_id or timepoint: A  T1"),
+        (
+            "A,T1,50\nA,T2,45\nB,T1,60\nC,T1,high\n",
+            "further examinations have a lvef_pred in words",
+        ),
         ("", "holds no examination"),
     ],
 )
@@ -88,6 +93,30 @@ def test_entries_that_are_refused(tmp_path: Path, predictions: str, words: str) 
     (tmp_path / "t.csv").write_text(TRUTH)
     with pytest.raises(EntryError, match=re.escape(words)):
         evaluate_echorisk(tmp_path / "p.csv", tmp_path / "t.csv", 1)
+
+
+@pytest.mark.parametrize("head", [HEAD.replace(",", ";"), HEAD.replace(",", ", "), HEAD.upper()])
+def test_a_header_that_the_official_scorer_refuses(tmp_path: Path, head: str) -> None:
+    separator = ";" if ";" in head else ","
+    rows = "A,T1,50\nA,T2,45\nB,T1,60\n".replace(",", separator)
+    (tmp_path / "p.csv").write_text(head + rows)
+    (tmp_path / "t.csv").write_text(TRUTH)
+    with pytest.raises(EntryError, match="wanted patient_id,timepoint,lvef_pred, separated by com"):
+        evaluate_echorisk(tmp_path / "p.csv", tmp_path / "t.csv", 1)
+
+
+def test_answers_in_words_and_rows_without_a_key(tmp_path: Path) -> None:
+    """As the official scorer: true and false throughout are 1 and 0, a row of nobody is extra."""
+    truth = "patient_id,timepoint,lv_dysfunction\nA,T1,0\nB,T1,1\n"
+    (tmp_path / "t.csv").write_text(truth)
+    head = "patient_id,timepoint,dysfunction_pred\n"
+    (tmp_path / "p.csv").write_text(f"{head}A,T1,False\nB,T1,TRUE\n")
+    assert evaluate_echorisk(tmp_path / "p.csv", tmp_path / "t.csv", 2).scores["auroc"] == 1
+    (tmp_path / "p.csv").write_text(f"{head}A,T1,.2\nB,T1,.3\n,T1,.5\n")
+    assert evaluate_echorisk(tmp_path / "p.csv", tmp_path / "t.csv", 2).extra == 1
+    (tmp_path / "p.csv").write_text(f"{head}A,T1,0.2\nB,T1,TRUE\n")
+    with pytest.raises(EntryError, match="that is not a number from 0 to 1: B T1"):
+        evaluate_echorisk(tmp_path / "p.csv", tmp_path / "t.csv", 2)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from etab import phantom
 from etab.datasets.circor import CircorSource
 from etab.datasets.circor_parquet import CircorParquetSource, CircorProcessedSource
 from etab.datasets.dataset import Dataset
+from etab.datasets.integrity.canonical import load as canonical_split
 from etab.errors import (
     CorruptFileError,
     DataNotFoundError,
@@ -24,6 +26,8 @@ from etab.errors import (
 from etab.phantom.sound_files import wav_bytes
 from etab.phantom.sound_parquet import convert_circor
 from etab.readers.audio import decode_wav
+from etab.runs.execute import execute
+from etab.runs.run import Settings, plan
 from etab.sounds.denoise import causal_band, processed, shrink
 from etab.tasks.menu import find
 from etab.testing.datasets import check_dataset
@@ -214,12 +218,46 @@ def test_without_the_official_table_states_are_served(tree: Path, made: Path) ->
     (expected,) = whole.answers(whole.records()[0], states)
     (answer,) = alone.answers(first, states)
     assert (answer.value == expected.value).all()
-    assert first.patient == first.meta["id"]
-    assert "count as two people" in alone.notes()[1]
+    assert first.patient == first.meta["id"], "phantom ids are in no list of people"
+    assert "no official labels of murmur and outcome" in alone.notes()[1]
+    (label,) = alone.answers(first, alone.card.target("recording_label"))
+    assert label.value == first.meta["recording_label"]
     assert alone.shared_files() == ()
     with pytest.raises(LayoutError, match=r"training_data\.csv is missing: murmur comes from it"):
         alone.answers(first, alone.card.target("murmur"))
-    assert {task.code for task in find("circor_hf")} >= {"e0-AL-H", "e1-AL-H"}
+    for letter, name in (("H", "circor_hf"), ("G", "circor_hf_processed")):
+        codes = {task.code for task in find(name)}
+        assert codes == {f"{task}-AL-{letter}" for task in ("e0", "e1", "f0", "f1")}
+
+
+def test_people_are_joined_without_the_official_table(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "training_data.csv").unlink()
+    ids = sorted({record.meta["id"] for record in CircorParquetSource(tree).records()})
+    listed = replace(canonical_split("circor"), places={ids[0]: "one", ids[1]: "one"})
+    monkeypatch.setattr("etab.datasets.circor_parquet.canonical_split", lambda _: listed)
+    monkeypatch.setattr(CircorParquetSource, "phantom", False)
+    people = {r.meta["id"]: r.patient for r in CircorParquetSource(tree).records()}
+    assert (people[ids[0]], people[ids[1]], people[ids[2]]) == ("one", "one", ids[2])
+
+
+@pytest.mark.slow
+def test_runs_without_the_official_table(phantom_tree: Callable[..., Path], tmp_path: Path) -> None:
+    tree = shutil.copytree(phantom_tree(["circor_hf"], 24) / "circor_hf", tmp_path / "circor_hf")
+    (tree / "training_data.csv").unlink()
+    settings = Settings(root=tree, results=tmp_path / "results")
+    (result,) = execute(plan("f0-AL-H", ["mel_stats"], protocols=("cv",), n_fold=2), settings)
+    assert 0 <= result.value <= 1
+    with pytest.raises(LayoutError, match=r"training_data\.csv is missing: murmur comes from it"):
+        list(execute(plan("f1-AL-H", ["mel_stats"], protocols=("cv",), n_fold=2), settings))
+
+
+def test_a_label_that_is_none_is_named(tree: Path) -> None:
+    changed(tree, lambda c: c["recording_label"].__setitem__(0, 7))
+    source = CircorParquetSource(tree)
+    with pytest.raises(CorruptFileError, match="recording_label 7; wanted 0 for normal or 1"):
+        source.answers(source.records()[0], source.card.target("recording_label"))
 
 
 def test_folders_that_are_none(tree: Path, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ _T = TypeVar("_T")
 
 # A longer list of known names is not printed: only the nearest ones are.
 _LISTED = 40
+# Characters of an unknown name that a message shows.
+_LONGEST_SHOWN = 200
 _NEAREST = 5
 # Similarity from which a name is suggested; below it, names have little in common.
 _SIMILAR = 0.6
@@ -35,7 +37,7 @@ def unknown(
         The error. It lists all names, or the nearest ones where there are more than 40.
     """
     names = sorted(known)
-    close = nearest(str(name), names)
+    close = nearest(str(name)[:_LONGEST_SHOWN], names)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     if len(names) <= _LISTED:
         listed = f" Known: {', '.join(names) or 'none'}."
@@ -43,7 +45,10 @@ def unknown(
         similar = f" Similar: {', '.join(close)}." if len(close) > 1 else ""
         command = f"; `{listing}` lists them" if listing else ""
         listed = f"{similar} There are {len(names)}{command}."
-    return UnknownNameError(f"No {what} is called {name!r}.{hint}{listed}")
+    shown = repr(name)
+    if len(shown) > _LONGEST_SHOWN:
+        shown = f"{shown[:_LONGEST_SHOWN]}..."
+    return UnknownNameError(f"No {what} is called {shown}.{hint}{listed}")
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = _SIMILAR) -> list[str]:

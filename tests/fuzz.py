@@ -42,6 +42,7 @@ from etab.results.masks import packed_masks, read_masks
 from etab.types import Record
 from tests import made
 from tests.damage import Subject, everything_of, limits
+from tests.fuzz_structure import restructured
 from tests.trees import camus
 
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -116,7 +117,7 @@ CHANGES = (_flip_bits, _put_number, _put_word, _cut, _lose, _repeat, _move)
 
 
 def damaged(raw: bytes, subject: str, number: int, seed: int) -> bytes:
-    """Change a sound file at random, one to four times.
+    """Change a sound file: half of the inputs at random, half by their format where it is known.
 
     Args:
         raw: Its content.
@@ -125,12 +126,16 @@ def damaged(raw: bytes, subject: str, number: int, seed: int) -> bytes:
         seed: The seed of all inputs.
     """
     rng = np.random.default_rng([seed, number, *subject.encode()])
-    data = bytearray(raw)
-    for _ in range(int(rng.integers(1, 5))):
-        if data:
-            change = CHANGES[int(rng.integers(len(CHANGES)))]
-            data = change(data, rng)
-    return bytes(data)
+
+    def change(part: bytes) -> bytes:
+        data = bytearray(part)
+        for _ in range(int(rng.integers(1, 5))):
+            if data:
+                data = CHANGES[int(rng.integers(len(CHANGES)))](data, rng)
+        return bytes(data)
+
+    by_structure = restructured(raw, rng, change) if rng.random() < 0.5 else None
+    return change(raw) if by_structure is None else by_structure
 
 
 def read_damaged(subject: Subject, path: Path, raw: bytes | None) -> str:
@@ -392,10 +397,11 @@ BROUGHT = [
 
 def subjects() -> list[Subject]:
     """List every kind of file that the tests know to build and read."""
+    from tests import fuzz_brought
     from tests.readers import test_damaged_files, test_damaged_sounds_and_tables
 
     shared = [*test_damaged_files.SUBJECTS, *test_damaged_sounds_and_tables.SUBJECTS]
-    return [*shared, *BROUGHT]
+    return [*shared, *BROUGHT, *fuzz_brought.BROUGHT]
 
 
 def main() -> int:

@@ -36,6 +36,7 @@ from etab.challenges.scoring import (
 from etab.challenges.unpack import fingerprint, unpack_entry
 from etab.datasets.cinc2016_layout import Reference
 from etab.errors import EntryError, EtabError, LayoutError
+from etab.files import read_file
 from etab.readers.audio import wav_info
 from etab.storage.atomic import write_atomically
 
@@ -373,7 +374,7 @@ def _read_answer(path: Path, name: str, ended: Ended) -> AnsweredRecord:
     try:
         answers = read_answers(path)
     except EtabError:
-        beginning = path.read_text(errors="replace")[:80]
+        beginning = read_file(path, _LARGEST_ANSWER).decode("utf-8", "replace")[:80]
         return AnsweredRecord(None, ended.seconds, f"wrote {beginning!r}, which is no answer")
     if list(answers) != [name]:
         others = ", ".join(list(answers)[:5]) or "nothing"

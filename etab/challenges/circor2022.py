@@ -26,6 +26,7 @@ from etab.challenges.scoring import Entry2022, evaluate_circor2022, read_output
 from etab.challenges.unpack import fingerprint, unpack_entry
 from etab.datasets.circor import CircorSource
 from etab.errors import EntryError, SplitError, UnsupportedOptionError
+from etab.readers.text import read_text
 from etab.splits import folds
 from etab.types import Record
 
@@ -328,7 +329,7 @@ def _copy_patients(
             for role in roles:
                 path = source.root / record.files[role]
                 shutil.copyfile(path, folder / path.name)
-        text = (source.root / records[0].files["patient"]).read_text(encoding="utf-8")
+        text = read_text(source.root / records[0].files["patient"])
         lines = text.splitlines(keepends=True)
         if hidden:
             lines = [line for line in lines if not line.startswith(_ANSWER_LINES)]

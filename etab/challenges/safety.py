@@ -9,6 +9,7 @@ from typing import Any
 
 from etab.challenges.sandbox import BUBBLEWRAP, NONE
 from etab.errors import EntryError, UnsupportedOptionError
+from etab.files import read_json_file
 from etab.storage.atomic import write_atomically
 
 WARNING = (
@@ -87,8 +88,8 @@ def resume_at(out: Path, facts: Mapping[str, Any]) -> None:
 
 def _differing_facts(path: Path, facts: Mapping[str, Any]) -> list[str]:
     try:
-        recorded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        recorded = read_json_file(path)
+    except (OSError, ValueError) as error:
         raise EntryError(
             f"{path} cannot be read: {error}. Choose another folder with --out."
         ) from error

@@ -22,6 +22,7 @@ from etab.errors import (
     LayoutError,
     UnsupportedOptionError,
 )
+from etab.files import read_text_file
 from etab.metrics.challenge2022 import Score2022, challenge2022
 from etab.metrics.cinc2016 import (
     TRAINING_2016,
@@ -50,6 +51,8 @@ _FLAGS = {
 }
 # Number of names that a message lists.
 _LISTED = 5
+# Characters of a cell that a message shows.
+_SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +177,7 @@ def read_answers(path: Path) -> dict[str, int]:
         name = row[0]
         value = parse_whole(row[1]) if len(row) == 2 else None
         if value not in (1, -1, 0):
-            no_answers.append(f"line {number}: {','.join(row)!r}")
+            no_answers.append(f"line {number}: {','.join(row)[:_SHOWN]!r}")
         elif name in answers:
             twice.append(name)
         else:
@@ -355,8 +358,8 @@ def read_output(path: Path) -> tuple[str, dict[str, tuple[bool, float]]]:
             not 0 or 1, or a score is not a finite number.
     """
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
+        lines = [line for line in read_text_file(path).splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
         raise EntryError(f"{path} is not text: {error}.") from error
     cells = [[cell.strip().strip("\"'") for cell in line.split(",")] for line in lines]
     if len(lines) != 4 or not lines[0].startswith("#") or len({len(row) for row in cells[1:]}) != 1:
@@ -368,14 +371,14 @@ def read_output(path: Path) -> tuple[str, dict[str, tuple[bool, float]]]:
     named = [classes.get(name.casefold(), "") for name in cells[1]]
     if "" in named or sorted(named) != sorted(classes.values()):
         raise EntryError(
-            f"{path} answers {', '.join(cells[1])}; wanted each of "
+            f"{path} answers {', '.join(cells[1])[: 4 * _SHOWN]}; wanted each of "
             f"{', '.join(classes.values())} once."
         )
     answers: dict[str, tuple[bool, float]] = {}
     for name, chosen, score in zip(named, cells[2], cells[3], strict=True):
         flag = _FLAGS.get(chosen.lower(), parse_whole(chosen))
         if flag not in (0, 1):
-            raise EntryError(f"{path}: {name} is {chosen!r}; wanted 0 or 1.")
+            raise EntryError(f"{path}: {name} is {chosen[:_SHOWN]!r}; wanted 0 or 1.")
         answers[name] = (flag == 1, _finite(path, name, score))
     return lines[0].replace("#", "").strip(), answers
 
@@ -460,7 +463,9 @@ def _table(
 def _finite(path: Path, name: str, text: str) -> float:
     value = parse_number(text)
     if value is None:
-        raise EntryError(f"{path}: the score of {name} is {text!r}; wanted a finite number.")
+        raise EntryError(
+            f"{path}: the score of {name} is {text[:_SHOWN]!r}; wanted a finite number."
+        )
     return value
 
 
@@ -472,7 +477,8 @@ def _refuse(where: Path, faults: Mapping[str, Iterable[str]]) -> None:
         if not listed:
             continue
         more = f", and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
-        sentences.append(f"{len(listed)} {what}: {', '.join(listed[:_LISTED])}{more}")
+        shown = ", ".join(name[: 2 * _SHOWN] for name in listed[:_LISTED])
+        sentences.append(f"{len(listed)} {what}: {shown}{more}")
     if sentences:
         raise EntryError(
             f"{where} is not scored. {'. '.join(sentences)}. Correct the entry; no row is dropped."

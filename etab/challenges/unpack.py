@@ -25,7 +25,7 @@ MOST_BYTES = 1 << 30
 MOST_FILES = 20_000
 _CHUNK = 1 << 20
 _SUFFIXES = (".zip", ".tar.gz", ".tgz")
-# What zipfile and tarfile raise for damaged archives.
+# What zipfile and tarfile raise for damaged archives and for names that no file can have.
 _BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -35,6 +35,8 @@ _BROKEN = (
     ValueError,
     gzip.BadGzipFile,
     RecursionError,
+    OSError,
+    MemoryError,
 )
 
 

@@ -212,7 +212,7 @@ def _memory(folder: Path, choice: _Choice) -> BoardMemory:
 
     choices = asdict(choice)
     if choice.suite is not None and Path(choice.suite).is_file():
-        choices["text of the suite"] = Path(choice.suite).read_text(encoding="utf-8")
+        choices["text of the suite"] = Path(choice.suite).read_bytes().hex()
     return BoardMemory(default_cache(), folder, choices)
 
 

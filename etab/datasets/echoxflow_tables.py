@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from etab.datasets.objects import object_path
 from etab.echo.beamspace import SectorGeometry
 from etab.errors import CorruptFileError
 from etab.readers.table import parse_whole, read_table
-from etab.readers.text import read_text
+from etab.readers.text import read_json
 
 CATALOGUE = "croissant.json"
 FOLDS = ("splits.csv", "five_fold_split.csv")
@@ -87,7 +86,7 @@ def read_catalogue(path: Path) -> Catalogue:
         CorruptFileError: It is no such catalogue, or a recording is there twice.
     """
     try:
-        whole = json.loads(read_text(path))
+        whole = read_json(path, _HINT)
         sets = {str(part["@id"]): part["data"] for part in whole["recordSet"] if "data" in part}
         rows = sets["recordings"]
     except (ValueError, KeyError, TypeError) as error:
@@ -119,13 +118,15 @@ def _recording(path: Path, row: Any) -> StoredRecording:
             raise CorruptFileError(f"{path}: a recording has no {name}. {_HINT}")
         texts.append(text.strip())
     recording, exam, store = texts
-    lists = [fields.get(f"recordings/{name}") or () for name in ("content_types", "array_paths")]
+    lists = [fields.get(f"recordings/{name}") for name in ("content_types", "array_paths")]
+    if not all(isinstance(each, list | None) for each in lists):
+        raise CorruptFileError(f"{path}: content_types or array_paths is no list. {_HINT}")
     return StoredRecording(
         recording,
         exam,
         object_path(path, recording, store),
-        tuple(map(str, lists[0])),
-        tuple(map(str, lists[1])),
+        tuple(map(str, lists[0] or ())),
+        tuple(map(str, lists[1] or ())),
     )
 
 

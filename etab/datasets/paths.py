@@ -15,12 +15,12 @@ skipped.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from etab.datasets.base import SOURCES
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
+from etab.files import read_toml_file
 from etab.registry import unknown
 from etab.storage.listing import visible
 
@@ -107,8 +107,8 @@ def _listed(name: str, env: Mapping[str, str]) -> tuple[Path, Path] | None:
             )
         return None
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = read_toml_file(file)
+    except (OSError, ValueError) as error:
         raise CorruptFileError(
             f"{file} is not TOML: {error}. Write lines such as camus_dir = '/data/CAMUS'."
         ) from error

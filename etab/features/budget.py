@@ -14,6 +14,7 @@ from pathlib import Path
 
 from etab.errors import UnsupportedOptionError
 from etab.features.entries import SHARDS
+from etab.files import read_json_file
 
 _UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
@@ -100,7 +101,7 @@ def _is_shard(folder: Path) -> bool:
 def _seconds(path: Path) -> float | None:
     """Read how long it took to compute what a file describes; None if it does not say."""
     try:
-        return float(json.loads(path.read_text())["seconds"])
+        return float(read_json_file(path)["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

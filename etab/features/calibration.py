@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from etab.backbones.base import BackboneCard
+from etab.files import read_json_file
 from etab.precisions import refuse_backend
 from etab.storage.atomic import write_atomically
 from etab.storage.machine import allowed_cores, processor
@@ -103,7 +104,7 @@ def stored_calibrations() -> list[Calibration]:
 def _read(path: Path) -> Calibration | None:
     """Read a measurement; None if there is none, or it is damaged and has to be made again."""
     try:
-        content = Calibration(**json.loads(path.read_text()))
+        content = Calibration(**read_json_file(path))
     except (OSError, ValueError, TypeError):
         return None
     return content if content.precision in content.seconds else None

@@ -30,6 +30,7 @@ from etab.errors import (
 from etab.features.layout import in_c_order, npy_header, write_pooled
 from etab.features.lazy import StoredMap
 from etab.features.overlap import OneBehind
+from etab.files import read_json_file
 from etab.storage.claims import file_system_time, remove_abandoned
 from etab.storage.litter import remove_temporary_files
 from etab.storage.memory import Spill
@@ -452,9 +453,7 @@ def _entry_digest(entry: Mapping[str, Any]) -> str:
 
 
 def _verified(folder: Path, load: Load) -> Features:
-    if not (folder / "entry.json").is_file():
-        raise ValueError("entry.json is not an ordinary file")
-    entry = json.loads((folder / "entry.json").read_text())
+    entry = read_json_file(folder / "entry.json")
     names = {path.name for path in folder.iterdir()} - {"entry.json"}
     if set(entry["files"]) != names or entry.get("sha256") != _entry_digest(entry):
         raise ValueError("entry.json has changed, or a file was added or removed")

@@ -16,6 +16,7 @@ import xxhash
 from etab.errors import CorruptFileError, StorageError
 from etab.features.entries import entry_damage, read_entry
 from etab.features.layout import Layout, StoredArray, arrays_of, layout_of
+from etab.files import read_json_file
 from etab.storage.atomic import write_atomically
 from etab.types import IntArray
 
@@ -60,7 +61,7 @@ class MergedFiles:
         features = read_entry(shard)
         if features is None:
             return
-        seconds = json.loads((shard / "entry.json").read_text())["seconds"]
+        seconds = read_json_file(shard / "entry.json")["seconds"]
         layout = self._prepared(layout_of(features, n))
         digests: dict[str, str] = {}
         for name, values in arrays_of(features).items():
@@ -79,7 +80,7 @@ class MergedFiles:
     def layout(self) -> Layout | None:
         """The layout of the files; None if any file is absent or has another size."""
         try:
-            layout = _layout_from(json.loads((self.folder / "layout.json").read_text()))
+            layout = _layout_from(read_json_file(self.folder / "layout.json"))
             sizes = {name: (self.whole / name).stat().st_size for name in layout.headers}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -103,7 +104,7 @@ class MergedFiles:
         """
         layout = self.layout()
         try:
-            facts = json.loads(note.read_text())
+            facts = read_json_file(note)
             rows = np.array(facts["rows"], dtype=np.int64)
             seconds = float(facts["seconds"])
             digests = dict(facts["digests"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from etab.errors import CorruptFileError
+from etab.files import read_json_file
 from etab.types import Array, Features, Record
 
 # Name under which the envelopes of a recording stand among its layers.
@@ -85,7 +85,7 @@ def join_series(parts: Sequence[Path], folder: Path) -> dict[str, Any]:
     Raises:
         CorruptFileError: The entries hold different layers.
     """
-    entries = [json.loads((part / "entry.json").read_text()) for part in parts]
+    entries = [read_json_file(part / "entry.json") for part in parts]
     series = entries[0]["series"]
     for part, entry in zip(parts, entries, strict=True):
         if entry["series"] != series:

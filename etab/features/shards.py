@@ -47,6 +47,7 @@ from etab.features.entries import (
     write_entry,
 )
 from etab.features.merged import MergedFiles
+from etab.files import read_json_file
 from etab.storage.claims import claimed
 from etab.types import IntArray
 
@@ -281,7 +282,7 @@ class UnfinishedEntry:
             shutil.rmtree(self._files.whole, ignore_errors=True)  # of a process that was killed
             self._files.whole.mkdir()
             folders = [self._shard(*rows) for rows in self.shards.ranges]
-            seconds = [json.loads((one / "entry.json").read_text())["seconds"] for one in folders]
+            seconds = [read_json_file(one / "entry.json")["seconds"] for one in folders]
             entry = seal_entry(self._files.whole, join(folders, self._files.whole), sum(seconds))
             put_in_place(self._files.whole, self.target, self.shards.load)
         self.remove()

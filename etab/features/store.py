@@ -29,6 +29,7 @@ from etab.features.entries import (
     write_entry,
 )
 from etab.features.shards import Shards, UnfinishedEntry
+from etab.files import read_json_file
 from etab.precisions import AUTO, FASTEST, NAMED, parts, refuse_backend
 from etab.storage.atomic import write_atomically
 from etab.storage.claims import claimed
@@ -457,7 +458,7 @@ def _digest_file(card: BackboneCard, cache: Path) -> Path:
 
 def _digests(card: BackboneCard, cache: Path) -> dict[str, str]:
     try:
-        digests = json.loads(_digest_file(card, cache).read_text())
+        digests = read_json_file(_digest_file(card, cache))
     except (OSError, ValueError):
         return {}
     return digests if isinstance(digests, dict) else {}

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from etab.errors import StorageError
+from etab.files import read_file
 from etab.leaderboard.board import Board
 from etab.storage import resources
 from etab.storage.atomic import write_atomically
@@ -72,7 +73,7 @@ class BoardMemory:
             return None
         path = self._folder / (self._digest + _SUFFIX)
         try:
-            content = path.read_bytes()
+            content = read_file(path)
             os.utime(path)
         except OSError:
             return None

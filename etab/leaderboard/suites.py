@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from etab.errors import DataNotFoundError, UnsupportedOptionError
+from etab.files import parse_toml, read_text_file
 from etab.registry import unknown
 from etab.storage import resources
 from etab.tasks.base import Task
@@ -87,11 +87,11 @@ class Suite:
             UnsupportedOptionError: If the text is not TOML, or a value is not what its key needs.
         """
         try:
-            content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+            content = parse_toml(text)
+        except ValueError as error:
             raise UnsupportedOptionError(f"{name} is not TOML: {error}.") from error
         for key in sorted(set(content) - _SUITE_KEYS):
-            raise unknown("key of a suite", key, _SUITE_KEYS)
+            raise unknown(f"key of {name}", key, _SUITE_KEYS)
         _check_suite(content, name)
         suite = cls(**{**content, "tasks": tuple(content["tasks"])})
         suite.weights({}, {})  # raises where a weight cannot be used
@@ -225,5 +225,9 @@ def suite_named(name: str) -> Suite:
             raise DataNotFoundError(
                 f"There is no suite file {path}. A packaged suite goes by its name, e.g. camus."
             )
-        return Suite.from_toml(path.read_text())
+        try:
+            text = read_text_file(path)
+        except (OSError, ValueError) as error:
+            raise UnsupportedOptionError(f"The suite {path} cannot be read: {error}.") from error
+        return Suite.from_toml(text, str(path))
     return Suite.from_toml(resources.text(f"configs/suites/{name}.toml"))

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from etab.errors import CorruptFileError
+from etab.files import open_regular, read_file
 
 _Fact = TypeVar("_Fact")
 
@@ -104,7 +105,7 @@ def is_dicom(path: Path) -> bool:
     there is no preamble.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             first = file.read(_PREAMBLE_BYTES + len(_MARK))
     except OSError:
         return False
@@ -122,7 +123,7 @@ def _dcmread(path: Path, *, pixels: bool) -> Any:
     if first[_PREAMBLE_BYTES:] == _MARK:
         return dcmread(path, stop_before_pixels=not pixels)
     if first.startswith(_MARK):
-        with_preamble = BytesIO(bytes(_PREAMBLE_BYTES) + path.read_bytes())
+        with_preamble = BytesIO(bytes(_PREAMBLE_BYTES) + read_file(path))
         return dcmread(with_preamble, stop_before_pixels=not pixels)
     return dcmread(path, stop_before_pixels=not pixels, force=True)
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from etab.errors import CorruptFileError, EtabError
+from etab.files import read_file
 from etab.readers.regular import require_regular
 from etab.types import Array
 
@@ -92,7 +93,7 @@ def _bytes(path: Path) -> bytes:
         size = require_regular(path)
         if size > LARGEST_MAT:
             raise _DamagedError(f"it has {size} bytes, more than {LARGEST_MAT}")
-        return path.read_bytes()
+        return read_file(path, LARGEST_MAT)
     except EtabError:
         raise
     except OSError as error:

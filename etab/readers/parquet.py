@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from etab.errors import CorruptFileError, MissingPackageError
+from etab.files import is_bomb
 from etab.readers.regular import require_regular
+
+# Arrow raises these; its own errors are kinds of them, but for a few.
+_READING = (OSError, ValueError, KeyError, MemoryError, NotImplementedError)
+# Bytes of a value in memory, at least.
+_FEWEST_BYTES = 4
 
 
 class ParquetFile:
@@ -42,7 +48,7 @@ class ParquetFile:
         with _open(self.path) as file:
             try:
                 table = file.read_row_group(group, columns=list(columns))
-            except (OSError, ValueError, KeyError) as error:
+            except _READING as error:
                 raise CorruptFileError(
                     f"{self.path} cannot be read: {error}. Download it again."
                 ) from error
@@ -63,6 +69,27 @@ def _open(path: Path) -> Any:
         ) from error
     require_regular(path)
     try:
-        return pyarrow.parquet.ParquetFile(path)
-    except (OSError, pyarrow.lib.ArrowException) as error:
+        file = pyarrow.parquet.ParquetFile(path)
+        claimed = claimed_bytes(file.metadata)
+    except (*_READING, pyarrow.lib.ArrowException) as error:
         raise CorruptFileError(f"{path} is no Parquet file: {error}. Download it again.") from error
+    if is_bomb(claimed, path.stat().st_size):
+        file.close()
+        raise CorruptFileError(
+            f"{path} claims to unpack to {claimed:,} bytes and has {path.stat().st_size:,}. Download "
+            "it again."
+        )
+    return file
+
+
+def claimed_bytes(metadata: Any) -> int:
+    """Bytes that a Parquet file unpacks to by its own account, without those of long texts.
+
+    Args:
+        metadata: The footer, as pyarrow reads it.
+    """
+    claimed = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            claimed += max(column.total_uncompressed_size, _FEWEST_BYTES * column.num_values)
+    return claimed

@@ -12,8 +12,12 @@ from typing import Any
 import numpy as np
 
 from etab.errors import CorruptFileError
+from etab.files import read_text_file
 from etab.readers.audio import WavInfo, filled_size
 from etab.types import FloatArray
+
+# A header has a line for each signal and a few comments.
+_LARGEST_HEADER = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,8 @@ def read_wfdb_header(path: Path) -> Header:
     """
     filled_size(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
+        lines = read_text_file(path, _LARGEST_HEADER).splitlines()
+    except (OSError, ValueError) as error:
         raise CorruptFileError(f"{path} is not text: {error}. Download it again.") from error
     comments = tuple(line.lstrip("# ").strip() for line in lines if line.startswith("#"))
     rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]

@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from etab.errors import CorruptFileError, LayoutError
+from etab.files import open_regular, read_file
 from etab.readers.regular import require_regular
 from etab.types import Array
 
-_MAX_SIDE = 4096
+LARGEST_SIDE = 4096
+"""Largest side in pixels of a picture that is decoded."""
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEAD_BYTES = 1024
 
@@ -37,11 +40,8 @@ def read_still(path: Path) -> Array:
     """
     import cv2
 
-    raw = _bytes(path, None)
+    raw = whole_png(path)
     info = _info(path, raw)
-    kinds = [kind for kind, _ in _chunks(path, raw)]
-    if kinds[-1] != b"IEND":
-        raise _corrupt(path, "it ends early")
     if info.bits > 8:
         raise _corrupt(path, f"it has {info.bits} bits a channel; wanted 8")
     decoded = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_GRAYSCALE)
@@ -54,6 +54,19 @@ def read_still(path: Path) -> Array:
     return np.asarray(decoded, dtype=np.uint8)
 
 
+def whole_png(path: Path) -> bytes:
+    """Read the bytes of a PNG of which every chunk is as it was written; raises as ``read_still``.
+
+    Pixels have any number of bits, as those of masks do.
+    """
+    raw = _bytes(path, None)
+    _info(path, raw)
+    kinds = [kind for kind, _ in _chunks(path, raw)]
+    if kinds[-1] != b"IEND":
+        raise _corrupt(path, "it ends early")
+    return raw
+
+
 def still_info(path: Path) -> StillInfo:
     """Read the header and the text before the pixels (the first kilobyte of a PNG); raises as
     ``read_still``.
@@ -64,8 +77,10 @@ def still_info(path: Path) -> StillInfo:
 def _bytes(path: Path, n: int | None) -> bytes:
     require_regular(path)
     try:
-        with path.open("rb") as file:
-            return file.read() if n is None else file.read(n)
+        if n is None:
+            return read_file(path)
+        with open_regular(path) as file:
+            return file.read(n)
     except FileNotFoundError as error:
         raise LayoutError(f"{path} is missing. Restore it as published.") from error
     except OSError as error:
@@ -94,10 +109,10 @@ def _info(path: Path, raw: bytes) -> StillInfo:
             break
     if size is None:
         raise _corrupt(path, "it ends early")
-    if not (1 <= size[0] <= _MAX_SIDE and 1 <= size[1] <= _MAX_SIDE):
+    if not (1 <= size[0] <= LARGEST_SIDE and 1 <= size[1] <= LARGEST_SIDE):
         raise _corrupt(
             path,
-            f"its header claims {size[1]} x {size[0]} pixels; a still has 1 to {_MAX_SIDE} a side",
+            f"its header claims {size[1]} x {size[0]} pixels; a still has 1 to {LARGEST_SIDE} a side",
         )
     return StillInfo(*size, text)
 

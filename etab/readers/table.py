@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etab.errors import CorruptFileError
+from etab.files import read_file
 from etab.readers.regular import require_regular
 
 Row = dict[str, str]
@@ -266,7 +267,7 @@ def _text(path: Path, hint: str, *, lossy: bool = False) -> str:
     """Decode a file: UTF-16 where it begins with that byte-order mark, else UTF-8."""
     require_regular(path)
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise CorruptFileError(f"{path} is not a table: {error}. {hint}") from error
     if data.startswith(_WORKBOOKS):

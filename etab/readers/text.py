@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from etab.errors import CorruptFileError, LayoutError
+from etab.files import read_json_file, read_text_file
 from etab.readers.regular import require_regular
 
 
@@ -26,7 +26,7 @@ def read_text(path: Path, hint: str = "Restore it as published.") -> str:
     """
     require_regular(path, hint)
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text_file(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise LayoutError(f"{path} is missing. {hint}") from error
     except UnicodeDecodeError as error:
@@ -50,8 +50,13 @@ def read_json(path: Path, hint: str = "Download it again.") -> Any:
         LayoutError: There is no such file.
         CorruptFileError: It is no JSON, or cannot be read.
     """
-    text = read_text(path)
+    require_regular(path, hint)
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return read_json_file(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise LayoutError(f"{path} is missing. {hint}") from error
+    except ValueError as error:
         raise CorruptFileError(f"{path} is not JSON: {error}. {hint}") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise CorruptFileError(f"{path} cannot be read: {reason}. {hint}") from error

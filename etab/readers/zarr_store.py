@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from etab.errors import CorruptFileError, EtabError, LayoutError, MissingPackageError
+from etab.files import is_bomb
+from etab.readers.regular import require_regular
 from etab.types import Array
 
 _Value = TypeVar("_Value")
@@ -46,6 +49,10 @@ class ZarrStore:
             ) from error
         if not path.exists():
             raise LayoutError(f"{path} is missing. Restore it, or leave out its recording.")
+        if path.is_dir():
+            self._require_files(path.iterdir())
+        else:
+            require_regular(path)
 
         def opened() -> Any:
             if path.is_dir():
@@ -72,6 +79,7 @@ class ZarrStore:
         Raises:
             CorruptFileError: There is no such array.
         """
+        self._require_files((self.path / name).glob("*.json"))
         return self._guarded(name, lambda: tuple(int(n) for n in self._group[name].shape))
 
     def array(self, name: str, sha256: str = "") -> Array:
@@ -84,6 +92,7 @@ class ZarrStore:
         Raises:
             CorruptFileError: There is no such array, a chunk is damaged, or the digest differs.
         """
+        self._require_plausible(name)
         values = self._guarded(name, lambda: np.ascontiguousarray(self._group[name][:]))
         if sha256 and hashlib.sha256(values.tobytes()).hexdigest() != sha256.lower():
             raise CorruptFileError(
@@ -91,6 +100,33 @@ class ZarrStore:
                 "chunk is damaged or absent. Download the recording again."
             )
         return values
+
+    def _require_files(self, paths: Iterable[Path]) -> None:
+        """Refuse links out of the store, pipes and devices: zarr would follow them."""
+        inside = self.path.resolve()
+        for path in paths:
+            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                raise CorruptFileError(f"{path} is a link that leads out of its store.")
+            if not path.is_file() and not path.is_dir():
+                raise CorruptFileError(f"{path} is no ordinary file. Download the recording again.")
+
+    def _require_plausible(self, name: str) -> None:
+        """Refuse an array that would take far more memory than is stored of it.
+
+        Chunks that are absent read as the fill value, so that a header of a few bytes can claim any
+        shape.
+        """
+        held = list((self.path / name).rglob("*")) if self.path.is_dir() else [self.path]
+        self._require_files(held)
+        array = self._guarded(name, lambda: self._group[name])
+        shapes = [array.shape, array.chunks, array.shards or ()]
+        claimed = max(math.prod(map(int, shape)) for shape in shapes) * int(array.dtype.itemsize)
+        stored = sum(file.stat().st_size for file in held if file.is_file())
+        if is_bomb(claimed, stored):
+            raise CorruptFileError(
+                f"{self.path}: the array {name} claims {claimed:,} bytes, and {stored:,} are stored "
+                "of it. Download the recording again."
+            )
 
     def _guarded(self, what: str, read: Callable[[], _Value]) -> _Value:
         """What zarr and its codecs raise becomes an error that names the store and the array."""

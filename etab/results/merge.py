@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from etab.errors import DataNotFoundError, ResultError
+from etab.files import read_json_file
 from etab.results.folder import read_results
 from etab.results.record import Result
 from etab.storage.listing import is_hidden
@@ -132,8 +132,8 @@ def _is_same(one: Path, other: Path) -> bool:
 def _facts(path: Path) -> Mapping[str, object]:
     """What makes two records the same: everything but when and where they were computed."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json_file(path)
+    except (OSError, ValueError):
         return {}
     if path.suffix != ".json" or not isinstance(content, dict):
         return {}

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from etab.errors import ResultError
+from etab.files import read_text_file
 from etab.results.masks import sample_rows
 from etab.results.predictions import Predictions
 from etab.types import Array
@@ -125,7 +126,7 @@ def read_kept_states(path: Path) -> Mapping[tuple[str, int], Array]:
         raise ResultError(f"{path.name} is larger than {LARGEST_STATES >> 20} MiB.")
     kept: dict[tuple[str, int], Array] = {}
     try:
-        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+        lines = list(csv.reader(io.StringIO(read_text_file(path, LARGEST_STATES))))
         if lines[:1] != [_HEADER]:
             raise ValueError(f"its first line is not {','.join(_HEADER)}")
         for item, repeat, runs in lines[1:]:

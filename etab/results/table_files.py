@@ -11,6 +11,7 @@ import gzip
 import zlib
 from pathlib import Path
 
+from etab.files import read_file
 from etab.storage.atomic import write_atomically
 
 _LARGEST = 256 << 20
@@ -38,11 +39,7 @@ def read_regular(path: Path) -> bytes:
     Raises:
         OSError: For a pipe, a device, a folder, a file that cannot be read, or a larger file.
     """
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is not a regular file")
-    if path.stat().st_size > _LARGEST:
-        raise OSError(errno.EFBIG, f"it is larger than {_LARGEST >> 20} MiB")
-    return path.read_bytes()
+    return read_file(path, _LARGEST)
 
 
 def read_table_bytes(path: Path) -> bytes:

@@ -19,6 +19,7 @@ from etab.errors import (
     UndefinedError,
     WeightsError,
 )
+from etab.files import read_json_file, record_of
 from etab.runs.failures import describe_failure
 from etab.runs.record import path_of_run
 from etab.runs.run import Run, Settings, is_named
@@ -28,6 +29,8 @@ MOST_ATTEMPTS = 3
 """Attempts after which a cell is not tried again."""
 
 _FOLDER = ".failed"
+# A record is a few lines of text.
+_LARGEST_RECORD = 1 << 20
 _CERTAIN = (UndefinedError, SplitError)
 _ABSENT = (MissingPackageError, WeightsError, DataNotFoundError, LayoutError)
 _MEMORY = ("MemoryError", "OutOfMemoryError")
@@ -211,6 +214,6 @@ def _digest(facts: Mapping[str, Any]) -> str:
 
 def _read(path: Path) -> FailedCell | None:
     try:
-        return FailedCell(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        return record_of(FailedCell, read_json_file(path, _LARGEST_RECORD))
+    except (OSError, ValueError):
         return None

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from etab.errors import StorageError
+from etab.files import read_file
 from etab.runs.failures import describe_failure, is_interruption
 from etab.runs.meters import Meter
 from etab.runs.run import Run, Settings
@@ -36,6 +37,7 @@ LARGEST = 4 << 20
 BUDGET = 100 << 20
 """Size in bytes of all logs of a folder of results, above which the oldest are removed."""
 
+_LARGEST_NUMBER = 1e18  # a second or a byte of a log beyond it is damage
 _YOUNG = 86400.0  # age in s up to which no log is removed
 _NAMES: dict[int, str] = {}  # the name of the log of this process, by the number of the process
 
@@ -198,7 +200,7 @@ def read_lines(results: Path, log: Path | None = None) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     for path in paths:
         with contextlib.suppress(OSError):  # it was removed or renamed just now
-            lines += _parsed(path.read_text(encoding="utf-8", errors="replace"))
+            lines += _parsed(read_file(path).decode("utf-8", "replace"))
     return sorted(lines, key=lambda line: str(line.get("time")))
 
 
@@ -238,14 +240,20 @@ def last_hour(lines: Sequence[Mapping[str, Any]]) -> Activity:
         if line.get("event") == "cell_ended" and str(line.get("time", "")) >= since
     ]
     finished = [line for line in cells if line.get("outcome") == "finished"]
-    seconds = [float(line.get("seconds", 0.0)) for line in finished]
+    seconds = [_number(line.get("seconds")) for line in finished]
     return Activity(
         finished=len(finished),
         failed=sum(line.get("outcome") == "failed" for line in cells),
-        processes=len({(line.get("host"), line.get("pid")) for line in cells}),
+        processes=len({f"{line.get('host')} {line.get('pid')}" for line in cells}),
         seconds=statistics.median(seconds) if seconds else 0.0,
-        peak_memory=max((int(line.get("peak_memory", 0)) for line in cells), default=0),
+        peak_memory=max((int(_number(line.get("peak_memory"))) for line in cells), default=0),
     )
+
+
+def _number(value: Any) -> float:
+    """A number of a log, which anybody may have written; 0 for what is none."""
+    is_number = isinstance(value, int | float) and abs(value) < _LARGEST_NUMBER
+    return float(value) if is_number else 0.0
 
 
 def _parsed(text: str) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,8 @@ import json
 import time
 from pathlib import Path
 
+from etab.files import read_json_file
+
 FOLDER = ".progress"
 """Folder of these files, in a folder of results."""
 
@@ -52,7 +54,7 @@ class FrameProgress:
     def read(self) -> tuple[int, int] | None:
         """Return the rows done and the rows in all; None while nothing is known."""
         try:
-            done, total = json.loads(self.path.read_text())
+            done, total = read_json_file(self.path)
             return int(done), int(total)
         except (OSError, ValueError, TypeError):
             return None  # it is absent, or being written

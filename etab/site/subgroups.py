@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from etab.errors import DataNotFoundError, ResultError
+from etab.files import read_json_file
 from etab.leaderboard.board import Board
 from etab.metrics.clinical import Readout
 from etab.storage.text import printable
@@ -103,10 +104,10 @@ def read_subgroups(path: Path, board: Board) -> tuple[dict[tuple[str, str], list
         ResultError: If it is no such file, or damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
     except OSError as error:
         raise DataNotFoundError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError):
+    except ValueError:
         content = None
     digests = {
         (row.backbone, code): cell.predictions_sha256

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from etab.errors import UnsupportedOptionError
+from etab.files import read_json_file
 from etab.leaderboard.board import Board
 from etab.leaderboard.curves import CurvePoint
 from etab.leaderboard.page import board_facts
@@ -103,8 +104,8 @@ def _former_files(folder: Path) -> set[str]:
     if not folder.is_dir() or all(entry.suffix == ".part" for entry in folder.iterdir()):
         return set()
     try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        marker = read_json_file(folder / MARKER)
+    except (OSError, ValueError):
         marker = None
     if not isinstance(marker, dict) or marker.get("made_by") != MADE_BY:
         raise UnsupportedOptionError(

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from etab.errors import StorageError
+from etab.files import read_json_file, record_of
 
 HEARTBEAT = 10.0
 """Seconds between two touches of a claim."""
@@ -31,6 +32,8 @@ STALE = 60.0
 WATCHED = 15.0
 """Seconds for which an old claim must stay untouched before it is taken over."""
 
+# A claim is a line of text.
+_LARGEST_CLAIM = 1 << 16
 _PROC = Path("/proc")
 _BOOT = _PROC / "sys/kernel/random/boot_id"
 
@@ -193,9 +196,8 @@ def read_claim(path: Path) -> Holder | None:
         The process; None if there is no claim, or its file is not complete.
     """
     try:
-        found = json.loads(path.read_text())
-        return Holder(**found)
-    except (OSError, ValueError, TypeError):
+        return record_of(Holder, read_json_file(path, _LARGEST_CLAIM))
+    except (OSError, ValueError):
         return None
 
 

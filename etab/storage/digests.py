@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from etab.errors import CorruptFileError
+from etab.files import open_regular
 from etab.storage.machine import allowed_cores
 
 ABSENT = "absent"
@@ -28,7 +29,7 @@ def file_sha256(path: Path) -> str:
     """
     h = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while block := file.read(_BLOCK):
                 h.update(block)
     except (FileNotFoundError, NotADirectoryError):

@@ -32,7 +32,9 @@ from typing import Any
 import numpy as np
 
 from etab.errors import CorruptFileError, DataNotFoundError, SplitError
+from etab.files import read_json_file
 from etab.readers.table import plain_identifier, read_lines, read_table
+from etab.readers.text import read_text
 from etab.splits import SPLIT_PARTS, inner_parts
 from etab.storage import resources
 from etab.tasks.rows import Rows
@@ -48,6 +50,8 @@ _KEY = re.compile(r"[A-Za-z0-9_.-]+@[0-9a-f]{12}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 _TEXT_FILE = re.compile(r"(.*?)_(training|validation|testing)\.txt")
 _NAMED = 5
+# Characters of a name or a cell that a message shows.
+_SHOWN = 80
 _FOLD_COLUMNS = ("exam_id", "five_fold_split")
 _PART_OF_WORD = {
     "training": "train",
@@ -153,7 +157,7 @@ def _from_folder(path: Path) -> list[ListedFold]:
     for file in sorted(path.iterdir(), key=_number_in_name):
         match = _TEXT_FILE.fullmatch(file.name)
         if match is not None:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
+            lines = read_text(file).splitlines()
             part = _PART_OF_WORD[match[2]]
             parts_of.setdefault(match[1], {})[part] = [line for line in lines if line.strip()]
     if not parts_of:
@@ -172,7 +176,7 @@ def _number_in_name(file: Path) -> tuple[int, str]:
 
 def _from_json(path: Path) -> list[ListedFold]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = read_json_file(path)
     except (ValueError, OSError) as error:
         raise CorruptFileError(f"{path} is no JSON file: {error}. Write it again.") from error
     folds = content.get("folds") if isinstance(content, dict) else None
@@ -204,7 +208,7 @@ def _from_csv(path: Path) -> list[ListedFold]:
         part = _PART_OF_WORD.get(row["part"].strip().lower())
         if part is None:
             raise CorruptFileError(
-                f"{path}, line {line}: part is {row['part']!r}; wanted train, val or test."
+                f"{path}, line {line}: part is {row['part'][:_SHOWN]!r}; wanted train, val or test."
             )
         fold = row.get("fold", "").strip() or "list"
         parts_of.setdefault(fold, {}).setdefault(part, []).append(row["id"])
@@ -247,12 +251,14 @@ def _check(path: Path, fold: ListedFold) -> None:
     """Refuse a fold without training or test ids, and an id in two of its parts."""
     for part in ("train", "test"):
         if not fold.parts[part]:
-            raise SplitError(f"{path}: the fold {fold.name} has no {part} ids. Add its list.")
+            raise SplitError(
+                f"{path}: the fold {fold.name[:_SHOWN]} has no {part} ids. Add its list."
+            )
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         both = sorted(fold.parts[first] & fold.parts[second])
         if both:
             raise SplitError(
-                f"{path}: {_named(both)} lie in {first} and in {second} of the fold {fold.name}. "
+                f"{path}: {_named(both)} lie in {first} and in {second} of the fold {fold.name[:_SHOWN]}. "
                 "Keep each id in one part."
             )
 

@@ -12,6 +12,7 @@ from etab.datasets.own.table import read_own_table
 from etab.echo.clips import Sampling
 from etab.echo.views import SIDE_BY_SIDE, VIEW_CODES
 from etab.errors import DataNotFoundError, EtabError, LayoutError
+from etab.files import read_text_file
 from etab.metrics import METRICS
 from etab.registry import unknown
 from etab.storage.atomic import write_atomically
@@ -163,7 +164,7 @@ def keep_description(description: Description, results: Path, *, replace: bool =
     """
     path = results / description.name / DESCRIPTION
     if replace or not path.exists():
-        write_atomically(path, description.path.read_text(encoding="utf-8-sig"))
+        write_atomically(path, read_text_file(description.path))
 
 
 def own_tasks(description: Description) -> list[Task]:

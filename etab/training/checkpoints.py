@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etab.errors import CorruptFileError, StorageError, UnsupportedOptionError, WeightsError
+from etab.files import read_file, read_json_file
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 CHECKPOINT_SCHEMA = 1
+# Bytes of the tensors of a training: networks here have up to some hundred million weights.
+_LARGEST_TENSORS = 16 << 30
 
 
 @dataclass(slots=True)
@@ -224,11 +227,12 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
     Raises:
         CorruptFileError: If a file is missing, damaged, or of another schema.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
-        state = json.loads((folder / "state.json").read_text())
-        blob = (folder / str(state["tensors"])).read_bytes()
+        state = read_json_file(folder / "state.json")
+        blob = read_file(folder / Path(str(state["tensors"])).name, _LARGEST_TENSORS)
         is_current = state["schema"] == CHECKPOINT_SCHEMA
         is_intact = hashlib.sha256(blob).hexdigest() == state["sha256"]
         if not is_current or not is_intact:
@@ -237,8 +241,8 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
             )
         Progress(**state["progress"])
         return state, load(blob)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CorruptFileError(
-            f"The checkpoint in {folder} cannot be read ({error}). Remove the folder to train from "
+            f"The checkpoint in {folder} cannot be read ({str(error)[:200]}). Remove the folder to train from "
             "the start."
         ) from error

@@ -304,8 +304,8 @@ FAULTS = [
     ),
     Fault(
         "a pipe among results is waited for",
-        "etab/results/table_files.py",
-        "if path.exists() and not path.is_file():",
+        "etab/files.py",
+        "if not stat.S_ISREG(os.fstat(number).st_mode):",
         "if False:",
         RESULTS,
     ),

@@ -13,7 +13,45 @@ PICTURES = "etab/datasets/pictures.py"
 HEADER = "etab/readers/dicom_header.py"
 OBJECT, SECTOR, SOURCE = "etab/readers/dicom.py", "etab/echo/sector.py", "etab/datasets/dicom.py"
 
+FILES = ("tests/test_files.py",)
+BOMBS = ("tests/readers/test_bombs.py",)
+
 FAULTS = [
+    Fault(
+        "a file of any size is read as a whole",
+        "etab/files.py",
+        "if size > largest:",
+        "if False:",
+        FILES,
+    ),
+    Fault(
+        "a packed file may claim any size",
+        "etab/files.py",
+        "return unpacked > max(_ALWAYS_UNPACKED, _LARGEST_FACTOR * stored)",
+        "return False",
+        (*FILES, *BOMBS),
+    ),
+    Fault(
+        "a picture is decoded at the size that it claims",
+        "etab/datasets/own/files.py",
+        "if not all(1 <= side <= LARGEST_SIDE for side in size):",
+        "if False:",
+        BOMBS,
+    ),
+    Fault(
+        "half a mask is a mask",
+        "etab/datasets/own/files.py",
+        'whole_png(path) if suffix_of(path) == ".png" else',
+        'read_file(path) if suffix_of(path) == ".png" else',
+        BOMBS,
+    ),
+    Fault(
+        "a store of arrays may lead out",
+        "etab/readers/zarr_store.py",
+        "self._require_files(held)",
+        "",
+        BOMBS,
+    ),
     Fault(
         "the index is read one frame late",
         AVI,

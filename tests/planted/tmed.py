@@ -147,8 +147,8 @@ FAULTS = [
     Fault(
         "png: any size is decoded",
         STILL,
-        "    if not (1 <= size[0] <= _MAX_SIDE",
-        "    if False and not (1 <= size[0] <= _MAX_SIDE",
+        "    if not (1 <= size[0] <= LARGEST_SIDE",
+        "    if False and not (1 <= size[0] <= LARGEST_SIDE",
         PICTURES,
     ),
     Fault(

@@ -6,13 +6,13 @@ Code that a repository brings is never executed: every call passes ``trust_remot
 from __future__ import annotations
 
 import importlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from etab.backbones.hub.families import FAMILIES, REFUSED, Family
 from etab.errors import UnsupportedOptionError, WeightsError
+from etab.files import read_json_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def fetched(model: str, maker: Any, **options: Any) -> Any:
     """
     try:
         return maker.from_pretrained(model, trust_remote_code=False, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+    except Exception as error:  # it raises anything for a hostile configuration
         raise WeightsError(
             f"transformers/{model} could not be fetched or read: {_first_line(error)}. With "
             "network access it is fetched once and kept. Without it, name a folder "
@@ -137,7 +137,7 @@ class _ConfigFile:
 def _json(file: Path) -> dict[str, Any]:
     """Read a JSON file of a model folder."""
     try:
-        values = json.loads(file.read_text())
+        values = read_json_file(file)
     except FileNotFoundError as error:
         raise WeightsError(
             f"{file.parent} has no {file.name}: it is no folder of a transformers model. "

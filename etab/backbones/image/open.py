@@ -6,7 +6,6 @@ file.
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from etab.backbones.base import IMAGENET, UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.weights import index as weights
 from etab.backbones.weights.fit import Fitted, find_weights, head_keys, load_file
 from etab.errors import UnsupportedOptionError, WeightsError
+from etab.files import read_json_file
 from etab.registry import unknown
 
 if TYPE_CHECKING:
@@ -359,7 +359,7 @@ def _refuse_saved_folder(name: str, path: str) -> None:
     if not config.is_file():
         return
     try:
-        content = json.loads(config.read_text(encoding="utf-8"))
+        content = read_json_file(config)
     except (OSError, ValueError):
         return
     if isinstance(content, dict) and "model_type" in content:

@@ -25,6 +25,8 @@ import numpy as np
 from etab.backbones.base import UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.weights.index import sha256_of
 from etab.errors import CorruptFileError, MissingPackageError, UnsupportedOptionError, WeightsError
+from etab.files import is_bomb
+from etab.readers.parquet import claimed_bytes
 from etab.readers.regular import require_regular
 from etab.types import Array, Features
 
@@ -213,9 +215,21 @@ def _npz(file: Path) -> tuple[list[str], dict[str, Any]]:
             raise CorruptFileError(f"{file} is one array; wanted an npz file with keys and layers.")
         if _KEYS not in content.files:
             raise _without_keys(file, f"array {_KEYS!r}")
+        archive: Any = content.zip
+        _require_plausible(file, sum(member.file_size for member in archive.infolist()))
         keys = [_key(key) for key in content[_KEYS].ravel()]
         layers = {name: content[name] for name in content.files if name != _KEYS}
     return keys, layers
+
+
+def _require_plausible(file: Path, claimed: int) -> None:
+    """Refuse a packed file that would take far more memory than it has bytes."""
+    size = file.stat().st_size
+    if is_bomb(claimed, size):
+        raise CorruptFileError(
+            f"{file} would unpack to {claimed:,} bytes, and has {size:,}. Write it again, with "
+            "numbers as float32."
+        )
 
 
 def _safetensors(file: Path) -> tuple[list[str], dict[str, Any]]:
@@ -251,6 +265,7 @@ def _parquet(file: Path) -> tuple[list[str], dict[str, Any]]:
         raise MissingPackageError(
             f'{file} needs pyarrow: pip install "etab-bench[parquet]".'
         ) from error
+    _require_plausible(file, claimed_bytes(parquet.read_metadata(file)))
     table = parquet.read_table(file)
     if _KEY_COLUMN not in table.column_names:
         raise _without_keys(file, f"column {_KEY_COLUMN!r}")

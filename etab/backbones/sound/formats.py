@@ -14,7 +14,7 @@ import numpy as np
 
 from etab.backbones.weights import containers
 from etab.backbones.weights.formats import required
-from etab.backbones.weights.index import load_state
+from etab.backbones.weights.index import load_state, reading_weights
 from etab.errors import WeightsError
 from etab.types import Array
 
@@ -211,15 +211,16 @@ def read_sound_weights(
     Raises:
         WeightsError: A file cannot be read, is missing, or is of another network.
     """
-    if net == "speech_embedding":
-        return speech_embedding(path)
-    if net == "silero_vad":
-        return silero(path)
-    if net in ("musicnn", "music_vgg"):
-        if beside is None:
-            raise WeightsError(f"{path} is half a checkpoint: its index is missing.")
-        checkpoint = containers.tf_checkpoint(beside, path)
-        renamed = musicnn(checkpoint) if net == "musicnn" else music_vgg(checkpoint)
-        return _tensors(renamed)
-    state = load_state(path)
-    return crepe(state) if net == "crepe" else resemblyzer(state)
+    with reading_weights(path):
+        if net == "speech_embedding":
+            return speech_embedding(path)
+        if net == "silero_vad":
+            return silero(path)
+        if net in ("musicnn", "music_vgg"):
+            if beside is None:
+                raise WeightsError(f"{path} is half a checkpoint: its index is missing.")
+            checkpoint = containers.tf_checkpoint(beside, path)
+            renamed = musicnn(checkpoint) if net == "musicnn" else music_vgg(checkpoint)
+            return _tensors(renamed)
+        state = load_state(path)
+        return crepe(state) if net == "crepe" else resemblyzer(state)

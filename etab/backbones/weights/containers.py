@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from etab.errors import WeightsError
+from etab.files import read_file
 from etab.types import Array, IntArray
 
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
@@ -123,8 +124,8 @@ def tf_checkpoint(index: Path, data: Path) -> dict[str, Array]:
     Raises:
         WeightsError: The files are not such a checkpoint, or do not belong together.
     """
-    table = index.read_bytes()
-    tensors = data.read_bytes()
+    table = read_file(index)
+    tensors = read_file(data)
     out: dict[str, Array] = {}
     try:
         if table[-8:] != _TABLE_MAGIC:
@@ -266,7 +267,7 @@ def tflite(path: Path) -> LiteGraph:
     Raises:
         WeightsError: The file is not a TFLite file.
     """
-    data = path.read_bytes()
+    data = read_file(path)
     try:
         if data[4:8] != b"TFL3":
             raise WeightsError("its mark is missing")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from etab.backbones.base import IMAGENET
-from etab.backbones.weights.index import load_state
+from etab.backbones.weights.index import load_state, reading_weights
 from etab.errors import WeightsError
 
 # The optional package that reads each format of checkpoints/index.toml.
@@ -257,8 +257,9 @@ def read_weights(path: Path, kind: str) -> dict[str, Any]:
     Raises:
         WeightsError: The file cannot be read, or its reader is not installed.
     """
-    if kind == "onnx":
-        return vits14_onnx(path)
-    if kind == "keras-h5":
-        return vgg16_keras(path)
-    return load_state(path)
+    with reading_weights(path):
+        if kind == "onnx":
+            return vits14_onnx(path)
+        if kind == "keras-h5":
+            return vgg16_keras(path)
+        return load_state(path)

@@ -13,7 +13,7 @@ import tempfile
 import tomllib
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -284,6 +284,27 @@ def read_file(path: Path, *, trust: bool = False) -> Any:
                 f"{path.stat().st_size} bytes. Download or copy the weights again."
             ) from error
         raise WeightsError(f"{path} cannot be read as weights: {_first_line(error)}.") from error
+
+
+@contextlib.contextmanager
+def reading_weights(path: Path) -> Iterator[None]:
+    """Make a WeightsError of whatever a library raises for a damaged file of weights.
+
+    Args:
+        path: The file.
+
+    Raises:
+        WeightsError: If the block raises anything but an error of etab.
+    """
+    try:
+        yield
+    except EtabError:
+        raise
+    except Exception as error:  # every library has errors of its own for a damaged file
+        raise WeightsError(
+            f"{path} cannot be read as weights: {type(error).__name__}: {_first_line(error)}. "
+            "Delete it to fetch it again."
+        ) from error
 
 
 def _code_named(error: Exception) -> str:

@@ -26,6 +26,7 @@ from etab.datasets.integrity.fingerprints import (
     unit_rows,
 )
 from etab.errors import CorruptFileError, LayoutError, StorageError
+from etab.files import read_json_file
 from etab.storage.atomic import slug, write_atomically
 from etab.types import Array, FloatArray, Record
 
@@ -201,7 +202,7 @@ def known_alike(source: Source, digest: str, cache: Path | None) -> tuple[Alike,
     # Not .json: a cache may lie inside a folder of results, whose records end in .json.
     path = cache / "alike" / f"{slug(source.card.name)}-{digest}-v{FINGERPRINT_VERSION}.pairs"
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json_file(path)
         return tuple(Alike(**pair) for pair in stored)
     except (OSError, ValueError, TypeError):
         pairs = alike_recordings(source)

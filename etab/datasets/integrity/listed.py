@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from etab.errors import CorruptFileError, EtabError, LayoutError
+from etab.files import read_text_file
 from etab.readers.text import read_text
 from etab.storage.digests import ABSENT, file_sha256
 from etab.storage.listing import visible, visible_files
@@ -197,10 +198,8 @@ def _record_lists(root: Path) -> list[Path]:
 
 def _lines(table: Path, lists: Lists) -> list[str]:
     try:
-        names = [
-            line.strip() for line in table.read_text(encoding="utf-8").splitlines() if line.strip()
-        ]
-    except (OSError, UnicodeDecodeError) as error:
+        names = [line.strip() for line in read_text_file(table).splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
         lists.altered.append(f"{table} cannot be read: {error}")
         return []
     return [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from etab.echo.views import canonical
 from etab.errors import DataNotFoundError, LayoutError, UnknownNameError
+from etab.files import read_toml_file
 from etab.registry import unknown
 from etab.types import Kind
 
@@ -193,8 +193,8 @@ def read_description(path: Path) -> Description:
             f"There is no file {path}. `etab data init FOLDER` writes one for a folder of files."
         )
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = read_toml_file(path)
+    except (OSError, ValueError) as error:
         raise LayoutError(f"{path} is not TOML: {error}.") from error
     for key in sorted(set(content) - _KEYS):
         raise unknown(f"key of {path}", key, _KEYS)

@@ -9,9 +9,12 @@ import numpy as np
 
 from etab.echo.sector import sector
 from etab.errors import CorruptFileError, LayoutError, MissingPackageError, UnsupportedOptionError
+from etab.files import read_file
 from etab.readers.audio import read_wav, wav_info
+from etab.readers.codestream import picture_size
 from etab.readers.dicom import dicom_info, read_dicom
-from etab.readers.still import read_still, still_info
+from etab.readers.regular import require_regular
+from etab.readers.still import LARGEST_SIDE, read_still, whole_png
 from etab.readers.video import read_video, video_info
 from etab.readers.volume import grey, labels, read_volume, volume_info
 from etab.types import Array, FloatArray, IntArray
@@ -22,6 +25,9 @@ VIDEOS = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".wmv")
 DICOM = (".dcm", ".dicom", ".ima")
 SOUNDS = (".wav", ".flac")
 PICTURES = (*_STILLS, *VOLUMES, *VIDEOS, *DICOM)
+
+# Samples of a packed sound beyond which it is not unpacked: seven hours at 4 kHz.
+_LONGEST_SOUND = 100_000_000
 
 # Frames that the ultrasound sector of a DICOM file is found from.
 _LOOKED_AT = 12
@@ -145,22 +151,47 @@ def _read_picture(path: Path) -> Array:
     """Read a JPEG, TIFF or BMP picture as grey (h, w) uint8."""
     import cv2
 
-    _require(path)
-    raw = path.read_bytes()
+    raw = _raw_picture(path)
     if suffix_of(path) in (".jpg", ".jpeg") and b"\xff\xd9" not in raw[-64:]:
         raise CorruptFileError(f"{path} is not a whole JPEG picture: it ends early.")
-    picture = None
-    if raw:
-        picture = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
-    if picture is None:
-        raise CorruptFileError(f"{path} cannot be read as a picture. Write it again.")
+    picture = _decoded(path, raw, cv2.IMREAD_UNCHANGED)
     if picture.dtype != np.uint8:
         raise CorruptFileError(
             f"{path} has {8 * picture.dtype.itemsize} bits a pixel; wanted 8. Scale it to 0 to 255."
         )
     if picture.ndim == 3:
-        picture = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_GRAYSCALE)
+        picture = _decoded(path, raw, cv2.IMREAD_GRAYSCALE)
     return np.asarray(picture, dtype=np.uint8)
+
+
+def _raw_picture(path: Path) -> bytes:
+    """Read the bytes of a picture, and check the size that it claims before a codec believes it."""
+    require_regular(path, "Restore it, or drop its row from the table.")
+    try:
+        raw = read_file(path)
+    except OSError as error:
+        raise CorruptFileError(f"{path} cannot be read: {error.strerror}.") from error
+    size = picture_size(raw)
+    if size is None:
+        raise CorruptFileError(f"{path} cannot be read as a picture. Write it again.")
+    if not all(1 <= side <= LARGEST_SIDE for side in size):
+        raise CorruptFileError(
+            f"{path} claims {size[1]} x {size[0]} pixels; a picture has 1 to {LARGEST_SIDE} a side."
+        )
+    return raw
+
+
+def _decoded(path: Path, raw: bytes, flags: int) -> Array:
+    """Decode a picture whose claimed size was checked."""
+    import cv2
+
+    try:
+        picture = cv2.imdecode(np.frombuffer(raw, np.uint8), flags)
+    except cv2.error:
+        picture = None
+    if picture is None:
+        raise CorruptFileError(f"{path} cannot be read as a picture. Write it again.")
+    return np.asarray(picture)
 
 
 def read_mask(path: Path, pixel: int | None) -> Array:
@@ -191,12 +222,8 @@ def read_mask(path: Path, pixel: int | None) -> Array:
 def _mask_picture(path: Path) -> IntArray:
     import cv2
 
-    _require(path)
-    if suffix_of(path) == ".png":
-        still_info(path)  # raises where the file is no whole PNG
-    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if values is None:
-        raise CorruptFileError(f"{path} cannot be read as a mask. Write it again.")
+    raw = whole_png(path) if suffix_of(path) == ".png" else _raw_picture(path)
+    values = _decoded(path, raw, cv2.IMREAD_UNCHANGED)
     if values.ndim == 3:
         colours = values[..., :3]
         if not (colours == colours[..., :1]).all():
@@ -254,9 +281,15 @@ def _read_flac(path: Path) -> tuple[FloatArray, int]:
             resampler = av.AudioResampler(format="flt", layout="mono")
             rate = int(stream.codec_context.sample_rate)
             parts = []
+            n = 0
             for frame in container.decode(stream):
                 parts += [part.to_ndarray().ravel() for part in resampler.resample(frame)]
-    except (av.FFmpegError, IndexError, OSError) as error:
+                n += frame.samples
+                if n > _LONGEST_SOUND:
+                    raise CorruptFileError(
+                        f"{path} holds more than {_LONGEST_SOUND:,} samples. Cut it into parts."
+                    )
+    except (av.FFmpegError, IndexError, OSError, MemoryError) as error:
         raise CorruptFileError(f"{path} is no whole FLAC file: {error}.") from error
     if not parts:
         raise CorruptFileError(f"{path} holds no sound.")

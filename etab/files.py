@@ -1,0 +1,228 @@
+"""Reading whole files of strangers: ordinary files alone, up to a size, and two kinds of error.
+
+Every function here raises OSError where a file cannot be read and ValueError where its content is not
+what was wanted, and nothing else, however hostile the file is. A pipe is not waited for, a device is
+not read, and the check and the reading are of one open file, so that nothing can be exchanged between
+them.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import tomllib
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
+
+_Record = TypeVar("_Record")
+
+LARGEST = 256 << 20
+"""Largest size in bytes of a file that is read as a whole."""
+
+_ALWAYS_UNPACKED = 64 << 20
+_LARGEST_FACTOR = 200
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open an ordinary file for reading; links are followed.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The open file.
+
+    Raises:
+        OSError: There is no such file, it cannot be read, or it is a folder, a pipe or a device.
+    """
+    try:
+        number = os.open(path, os.O_RDONLY | _NO_WAITING | _BINARY)
+    except ValueError as error:  # a name with a NUL or a lone surrogate
+        raise OSError(errno.EINVAL, f"no file can have this name ({error})") from error
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return os.fdopen(number, "rb")
+
+
+def read_file(path: Path, largest: int = LARGEST) -> bytes:
+    """Read an ordinary file as a whole.
+
+    Args:
+        path: The file. What is added to it meanwhile is not read.
+        largest: Largest size in bytes.
+
+    Returns:
+        Its content.
+
+    Raises:
+        OSError: As for ``open_regular``, or the file is larger.
+
+    Example:
+        >>> read_file(Path("/dev/zero"))
+        Traceback (most recent call last):
+            ...
+        OSError: [Errno 22] it is not a regular file
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > largest:
+            raise OSError(errno.EFBIG, f"it is larger than {_shown(largest)}")
+        return file.read(size)
+
+
+def read_text_file(path: Path, largest: int = LARGEST) -> str:
+    """Read text in UTF-8, with or without a byte order mark; line ends become ``\\n``.
+
+    Args:
+        path: The file.
+        largest: Largest size in bytes.
+
+    Returns:
+        Its text.
+
+    Raises:
+        OSError: As for ``read_file``.
+        ValueError: The file is no text in UTF-8.
+    """
+    text = read_file(path, largest).decode("utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_json_file(path: Path, largest: int = LARGEST) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+        largest: Largest size in bytes.
+
+    Returns:
+        Its content, of any type.
+
+    Raises:
+        OSError: As for ``read_file``.
+        ValueError: The file is no JSON, or nested too deeply.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "a.json"
+        ...     _ = path.write_text("[" * 100_000)
+        ...     read_json_file(path)
+        Traceback (most recent call last):
+            ...
+        ValueError: it is nested too deeply
+    """
+    return _parsed(json.loads, read_text_file(path, largest))
+
+
+def read_toml_file(path: Path, largest: int = LARGEST) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Args:
+        path: The file.
+        largest: Largest size in bytes.
+
+    Returns:
+        Its table.
+
+    Raises:
+        OSError: As for ``read_file``.
+        ValueError: The file is no TOML, or nested too deeply.
+    """
+    return parse_toml(read_text_file(path, largest))
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML; every fault of the text is a ValueError.
+
+    Args:
+        text: The text.
+
+    Returns:
+        Its table.
+
+    Raises:
+        ValueError: The text is no TOML, or nested too deeply.
+
+    Example:
+        >>> parse_toml("a = 1")
+        {'a': 1}
+    """
+    table: dict[str, Any] = _parsed(tomllib.loads, text)
+    return table
+
+
+def record_of(kind: type[_Record], found: Any) -> _Record:
+    """Make a flat dataclass of what a JSON file holds.
+
+    Args:
+        kind: A dataclass whose fields are ``str``, ``int`` or ``float``.
+        found: Content of the file.
+
+    Returns:
+        The dataclass.
+
+    Raises:
+        ValueError: The content is no object, lacks a field, has another one, or a value is of
+            another type.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Note:
+        ...     pid: int
+        >>> record_of(Note, {"pid": "5"})
+        Traceback (most recent call last):
+            ...
+        ValueError: 'pid' is '5'; wanted int
+    """
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds {type(found).__name__}; wanted an object")
+    types = {field.name: field.type for field in fields(cast(Any, kind))}
+    for name, value in found.items():
+        wanted = types.get(name)
+        name_of_type = type(value).__name__
+        if name_of_type != wanted and (name_of_type, wanted) != ("int", "float"):
+            shown = repr(value)[:80]
+            raise ValueError(f"{str(name)[:80]!r} is {shown}; wanted {wanted or 'no such field'}")
+    try:
+        return kind(**found)
+    except TypeError as error:
+        raise ValueError(f"a field is absent: {error}") from error
+
+
+def is_bomb(unpacked: int, stored: int) -> bool:
+    """Whether a packed file claims to unpack to far more than real data ever do.
+
+    Up to 64 MiB is unpacked from any file; beyond that, at most 200 times what is stored. Pictures
+    of hearts shrink to a tenth, tables to a fiftieth.
+
+    Args:
+        unpacked: Bytes that it claims to unpack to.
+        stored: Bytes that it has.
+
+    Example:
+        >>> is_bomb(1 << 40, 4000), is_bomb(1 << 32, 1 << 28)
+        (True, False)
+    """
+    return unpacked > max(_ALWAYS_UNPACKED, _LARGEST_FACTOR * stored)
+
+
+def _shown(n_bytes: int) -> str:
+    return f"{n_bytes >> 20} MiB" if n_bytes >= 1 << 20 else f"{n_bytes >> 10} KiB"
+
+
+def _parsed(parse: Callable[[str], Any], text: str) -> Any:
+    try:
+        return parse(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except MemoryError as error:
+        raise ValueError("it takes more memory than there is") from error

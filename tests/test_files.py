@@ -1,0 +1,197 @@
+"""Files of strangers are read by ``etab.files`` and the readers: nothing else opens them whole."""
+
+from __future__ import annotations
+
+import ast
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from etab.files import (
+    is_bomb,
+    open_regular,
+    parse_toml,
+    read_file,
+    read_json_file,
+    read_text_file,
+    read_toml_file,
+)
+
+PACKAGE = Path(__file__).resolve().parents[1] / "etab"
+
+# Modules that read files of the system or of the package, or what was checked before, and what.
+OWN = {
+    "backbones/own/onnx_file.py": "a network that was run already",
+    "backbones/sound/birdnet.py": "a file of an installed package",
+    "challenges/cinc2016.py": "sounds whose headers were read",
+    "challenges/limits.py": "/proc",
+    "challenges/unpack.py": "files that were just unpacked, within their limits",
+    "cli/boards.py": "a suite, for a digest",
+    "datasets/bmdhs.py": "sounds that were read",
+    "datasets/integrity/canonical.py": "a file of the package",
+    "datasets/integrity/listed.py": "small files, by their size",
+    "features/store.py": "/proc",
+    "leaderboard/page.py": "a file of the package",
+    "leaderboard/remembered.py": "regular files, up to a size",
+    "results/merge.py": "records and tables that were read",
+    "runs/meters.py": "/proc and /sys",
+    "site/published.py": "a file of the package",
+    "site/write.py": "files of the package",
+    "storage/claims.py": "/proc",
+    "storage/content.py": "a module of the user's, which runs anyway",
+    "storage/machine.py": "/proc and /sys",
+    "storage/resources.py": "files of the package",
+    "testing/datasets.py": "files of phantoms",
+    "backbones/weights/index.py": "a file of the package",
+}
+WHOLE = ("read_text", "read_bytes")
+
+
+def _modules() -> list[Path]:
+    places = ("phantom", "legacy", "files.py")
+    return [
+        path
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.relative_to(PACKAGE).parts[0] not in places
+    ]
+
+
+def _is_raw_reading(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    owner = node.func.value
+    is_toml = isinstance(owner, ast.Name) and owner.id == "tomllib"
+    return node.func.attr in WHOLE or (is_toml and node.func.attr in ("load", "loads"))
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_are_read_whole_through_one_door(path: Path) -> None:
+    if str(path.relative_to(PACKAGE)) in OWN:
+        return
+    lines = [node.lineno for node in ast.walk(ast.parse(path.read_text())) if _is_raw_reading(node)]
+    assert not lines, f"{path.name}, lines {lines}: read it with etab.files, which has limits"
+
+
+def test_the_list_of_modules_is_current() -> None:
+    for name in OWN:
+        tree = ast.walk(ast.parse((PACKAGE / name).read_text()))
+        assert any(_is_raw_reading(node) for node in tree), f"{name} reads nothing by itself"
+
+
+# --- whatever a path leads to, there are two kinds of error ---
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _circle(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def _sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(10 << 30)
+
+
+def _nothing(path: Path) -> None:
+    assert not path.exists()
+
+
+READERS = (open_regular, read_file, read_text_file, read_json_file, read_toml_file)
+
+
+@pytest.mark.parametrize("make", [_pipe, _device, _folder, _circle, _sparse, _nothing])
+@pytest.mark.parametrize("read", READERS)
+def test_what_is_no_small_file_is_an_os_error(make, read, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    make(tmp_path / "a")
+    if make is _sparse and read is open_regular:
+        return
+    with pytest.raises(OSError, match=r"regular|No such file|symbolic links|larger than 256 MiB"):
+        read(tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\udc80" + "\ud800", "x" * 5000])
+def test_a_name_that_no_file_has_is_an_os_error(name: str) -> None:
+    with pytest.raises(OSError, match=r"no file can have|too long"):
+        read_file(Path(name))
+
+
+_FAULTS = "nested too deeply|Exceeds the limit|decode|Expecting|Invalid|Expected|Unclosed"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "1" * 5000, "\udcff", "", "{"])
+def test_content_that_is_none_is_a_value_error(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ValueError, match=_FAULTS):
+        read_json_file(path)
+    if text:
+        path.write_bytes(b"a = " + text.encode("utf-8", "surrogateescape"))
+        with pytest.raises(ValueError, match=_FAULTS):
+            read_toml_file(path)
+
+
+def test_deep_toml_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="nested too deeply"):
+        parse_toml("a = " + "[" * 50_000)
+
+
+def test_a_file_that_becomes_a_pipe_is_never_waited_for(tmp_path: Path) -> None:
+    """The check and the reading are of one open file: what is exchanged meanwhile is not read."""
+    path = tmp_path / "a"
+    stop = threading.Event()
+
+    def exchange() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            other = tmp_path / f"{number}"
+            if number % 2:
+                os.mkfifo(other)
+            else:
+                other.write_text("sound")
+            other.replace(path)
+
+    path.write_text("sound")
+    refusals: set[str | None] = set()
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    try:
+        for _ in range(300):
+            try:
+                content = read_file(path)
+            except OSError as error:
+                refusals.add(error.strerror)
+            else:
+                assert content == b"sound"
+    finally:
+        stop.set()
+        thread.join()
+    assert refusals <= {"it is not a regular file"}
+
+
+def test_what_grows_while_it_is_read_ends(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"a" * 100)
+    with open_regular(path) as file:
+        path.write_bytes(b"a" * 1000)
+        assert len(file.read(100)) == 100
+    with pytest.raises(OSError, match="larger than 0 KiB"):
+        read_file(path, 999)
+
+
+def test_packed_data_of_hearts_are_no_bombs() -> None:
+    assert not is_bomb(10 << 30, 1 << 30)  # features, packed to a tenth
+    assert not is_bomb(60 << 20, 100)
+    assert is_bomb(65 << 20, 100)

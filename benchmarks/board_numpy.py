@@ -479,7 +479,7 @@ def dependence(cell: Cell, others: Sequence[tuple[dict[str, Any], Table]]) -> di
             for repeat, rows in of_repeats(table):
                 by_seed[record["seed"] + int(repeat)] = value(metric, table.part(rows))
     if cell.record["protocol"].startswith("cv") and len(by_seed) > 1:
-        found["fold seed"] = float(np.std(list(by_seed.values()), ddof=1))
+        found["fold seed"] = float(np.std(np.array(list(by_seed.values()), dtype=float), ddof=1))
     for choice in ("head", "precision"):
         differences = [
             (value(metric, table) or 0.0) - cell.record["value"]

@@ -265,8 +265,8 @@ def versions(found: Sequence[Cell]) -> str:
         now = heads.HEADS[head].version
         if measured and measured != [now]:
             text += f" (now {now}; run the command again for it)"
-        timed = {
-            cell.get("timed_version", cell["version"]) for cell in found if _is_timed(cell, head)
+        timed: set[int] = {
+            cell.get("timed_version") or cell["version"] for cell in found if _is_timed(cell, head)
         }
         if timed - set(measured):
             text += f" (seconds: {' and '.join(map(str, sorted(timed)))})"
@@ -281,7 +281,7 @@ def _is_timed(cell: Cell, head: str) -> bool:
 def markdown(found: Sequence[Cell]) -> str:
     """The page: the authors' split, then each fold seed."""
     table = Table(found)
-    seeds = sorted({c["seed"] for c in found if isinstance(c["seed"], int)})
+    seeds: list[int] = sorted({c["seed"] for c in found if isinstance(c["seed"], int)})
     out = [
         "# Linear masks: least squares against likelihood",
         "",
@@ -296,8 +296,9 @@ def markdown(found: Sequence[Cell]) -> str:
         out += ["", f"## Five folds of patients, fold seed {seed}", "", *table.lines(seed)]
     if table.names(REPEATED):
         out += ["", f"## Five divisions into five folds ({REPEATED})", "", *table.lines(REPEATED)]
-    for seed, words in ((None, "the authors' split"), (REPEATED, REPEATED)):
-        gains = [g for name in table.names(seed) for g in table.gains(name, seed)]
+    kinds: dict[Seed, str] = {None: "the authors' split", REPEATED: REPEATED}
+    for kind, words in kinds.items():
+        gains = [g for name in table.names(kind) for g in table.gains(name, kind)]
         if gains:
             out += [
                 "",

@@ -129,12 +129,12 @@ def section(code: str, lines: Sequence[Line]) -> list[str]:
     for kind in ("pretrained", "random twin", "control"):
         of_kind = [line for line in lines if kind_of(line.backbone, []) == kind]
         if of_kind:
-            change = np.mean([line.test.difference for line in of_kind])
+            mean = np.mean([line.test.difference for line in of_kind])
             held_out = np.mean([line.held_out for line in of_kind])
             spread = [np.mean([_spread(values) for values in pair]) for pair in _pairs(of_kind)]
             out.append(
                 f"| mean of {len(of_kind)}: {kind} | SD {spread[0]:.{digits + 1}f} | "
-                f"SD {spread[1]:.{digits + 1}f} | {change:+.{digits}f} | {held_out:+.{digits}f} |"
+                f"SD {spread[1]:.{digits + 1}f} | {mean:+.{digits}f} | {held_out:+.{digits}f} |"
             )
     return out
 

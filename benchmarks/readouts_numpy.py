@@ -308,7 +308,7 @@ def subgroups(
         if np.isnan(value):
             found[f"{title}: {group}"] = (None, None, None, len(people))
             continue
-        rng = np.random.default_rng([record["seed"], 0])
+        rng = np.random.default_rng([int(str(record["seed"])), 0])
         counts = rng.multinomial(len(people), np.full(len(people), 1 / len(people)), size=DRAWS)
         values = [
             draws(metric, part, counts[start : start + CHUNK, index].astype(float))

@@ -46,6 +46,9 @@ def _in_words(reproduction: Reproduction) -> str:
         f"  computed  {computed.metric} {computed.value:.10g}, predictions "
         f"{computed.predictions_sha256[:12]}",
     ]
+    if reproduction.others:
+        stated = ", ".join(reproduction.others)
+        return "\n".join([*lines, f"  NOT reproduced: {stated} of the record came out otherwise"])
     if reproduction.identical:
         return "\n".join([*lines, "  reproduced: every prediction is equal"])
     if reproduction.rows_differ is not None:

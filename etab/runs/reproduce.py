@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from etab import __version__
+from etab import __version__, heads
 from etab.errors import EtabError, ResultError
+from etab.leaderboard.admission.ranges import out_of_range
+from etab.leaderboard.admission.record import contradictions, wrong_intervals
 from etab.results import Predictions, Result
 from etab.results.table_files import read_table_bytes, table_path
 from etab.runs.executors import Event, serial
 from etab.runs.provenance import provenance
-from etab.runs.run import Run, Settings
+from etab.runs.run import RUNS_VERSION, Run, Settings
 
 _TOLERANCE = 0.25
 """Share of the half width of a result's 95 % interval by which another machine may differ."""
+
+# Facts of a record that no machine changes, and numbers that the same machine computes again.
+_FACTS = ("phantom", "n_train", "n_train_patients", "n_test", "n_patients", "missing", "bad")
+_NUMBERS = ("value", "low", "high")
+_FEWEST_FOLDS = 2
+_MOST_FOLDS = 50
 
 # Facts of a machine that may change the last digits of a sum.
 _MACHINE = ("processor", "python", "torch", "numpy", "scipy", "device")
@@ -36,12 +46,14 @@ class Reproduction:
             result. If so, every prediction must be equal.
         rows_differ: Number of rows whose predictions differ; None where the stored predictions are
             not at hand.
+        others: Names of what the record states and the computed one does not.
     """
 
     stored: Result
     computed: Result
     same_machine: bool
     rows_differ: int | None
+    others: tuple[str, ...] = ()
 
     @property
     def identical(self) -> bool:
@@ -55,12 +67,17 @@ class Reproduction:
 
     @property
     def allowed(self) -> float:
-        """The largest difference that counts as the same result on another machine."""
-        return _TOLERANCE * (self.stored.high - self.stored.low) / 2
+        """The largest difference that counts as the same result on another machine.
+
+        The interval is the one computed here: a record could state any.
+        """
+        return _TOLERANCE * (self.computed.high - self.computed.low) / 2
 
     @property
     def reproduced(self) -> bool:
         """Whether the stored result came out again."""
+        if self.others:
+            return False
         if self.identical:
             return True
         return not self.same_machine and abs(self.difference) <= self.allowed
@@ -85,13 +102,17 @@ def reproduce(
         The stored and the computed result.
 
     Raises:
-        ResultError: If the file is no result, is of a fine-tuned backbone, or its data or weights
-            are not those that are here.
+        ResultError: If the file is no result, is of a fine-tuned backbone, its data, weights or
+            versions are not those that are here, or its predictions contradict it.
         UnknownNameError: If this installation has no backbone, task or head of that name.
         EtabError: If the data or the backbone cannot be used.
     """
     stored = Result.load(path)
     run = _run_of(stored)
+    _refuse_other_versions(stored, run)
+    beside = _predictions_beside(stored, path)
+    if beside is not None:
+        _refuse_contradictions(stored, beside, run)
     with tempfile.TemporaryDirectory(prefix="etab-reproduce-") as folder:
         settings = Settings(
             root=root,
@@ -110,7 +131,10 @@ def reproduce(
         table = computed.predictions(Path(folder))
     _refuse_other_inputs(stored, computed)
     machine = {**provenance(__version__), **computed.provenance}
-    return Reproduction(stored, computed, _same_machine(stored, machine), _differ(path, table))
+    same_machine = _same_machine(stored, machine)
+    differ = None if beside is None else _differ(beside, table)
+    others = tuple(_other_statements(stored, computed, same_machine))
+    return Reproduction(stored, computed, same_machine, differ, others)
 
 
 def _run_of(stored: Result) -> Run:
@@ -127,13 +151,77 @@ def _run_of(stored: Result) -> Run:
         head=stored.head,
         protocol=stored.protocol,
         seed=stored.seed,
-        n_fold=int(stored.settings.get("n_fold", 5)),
+        n_fold=_n_fold(stored),
         decide=None if decide is None else str(decide),
     )
     if aggregate is not None and aggregate != run.row.aggregate:
         run = replace(run, aggregate=str(aggregate))
     run.check()
     return run
+
+
+def _n_fold(stored: Result) -> int:
+    n_fold = stored.settings.get("n_fold", 5)
+    is_number = isinstance(n_fold, int) and not isinstance(n_fold, bool)
+    if not is_number or not _FEWEST_FOLDS <= n_fold <= _MOST_FOLDS:
+        raise ResultError(
+            f"{stored.task} with {stored.backbone}: n_fold is {str(n_fold)[:40]!r}; wanted a number "
+            f"from {_FEWEST_FOLDS} to {_MOST_FOLDS}."
+        )
+    return int(n_fold)
+
+
+def _refuse_other_versions(stored: Result, run: Run) -> None:
+    """Another version of task, head or run is another question, whatever comes out."""
+    task = run.row
+    here = {
+        "task_version": (stored.task_version, task.version),
+        "metric": (stored.metric, task.metric),
+        "dataset": (stored.dataset, task.dataset),
+        "anchor_low": (stored.anchor_low, task.low),
+        "anchor_high": (stored.anchor_high, task.high),
+        "head_version": (stored.settings.get("head_version"), heads.head(run.head_name).version),
+        "runs_version": (stored.settings.get("runs_version"), RUNS_VERSION),
+    }
+    for name, (before, now) in here.items():
+        if before == now:
+            continue
+        raise ResultError(
+            f"{stored.task} with {stored.backbone}: {name} is {str(before)[:40]} in the result and "
+            f"{now} here. Only the same version can reproduce it: install the etab that made it."
+        )
+
+
+def _predictions_beside(stored: Result, path: Path) -> Predictions | None:
+    """The stored predictions; None where they are not at hand."""
+    table = table_path(path)
+    if not table.exists():
+        return None
+    try:
+        data = read_table_bytes(table)
+        text = data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultError(
+            f"{table} cannot be read as predictions: {error}. Restore it, or move it away."
+        ) from error
+    if hashlib.sha256(data).hexdigest() != stored.predictions_sha256:
+        raise ResultError(
+            f"{table} is not the table its record was made from (sha256 differs). Restore it, or "
+            "move it away to compare the record alone."
+        )
+    return Predictions.from_csv(text, str(table))
+
+
+def _refuse_contradictions(stored: Result, table: Predictions, run: Run) -> None:
+    """A record that its own predictions contradict is none that could come out again."""
+    wrong = out_of_range(table)
+    reasons = [wrong] if wrong else contradictions(stored, table, run.row)
+    reasons = reasons or wrong_intervals([(stored, table)])[0]
+    if reasons:
+        raise ResultError(
+            f"{stored.task} with {stored.backbone}: its predictions contradict it, so nothing was "
+            f"computed: {'; '.join(reasons[:3])}."
+        )
 
 
 def _collect(event: Event, failures: list[str]) -> None:
@@ -157,12 +245,51 @@ def _same_machine(stored: Result, machine: Mapping[str, Any]) -> bool:
     return all(stored.provenance.get(name) == machine.get(name) for name in _MACHINE)
 
 
-def _differ(path: Path, computed: Predictions) -> int | None:
+def _other_statements(stored: Result, computed: Result, same_machine: bool) -> Iterator[str]:
+    """Names of what a record states and the computed one does not.
+
+    On another machine the ends of the interval may differ as the value may, and values of folds
+    and further metrics are not compared.
+    """
+    for name in _FACTS:
+        if getattr(stored, name) != getattr(computed, name):
+            yield name
+    if not same_machine:
+        allowed = _TOLERANCE * (computed.high - computed.low) / 2
+        for name in ("low", "high"):
+            # Written so that a number that is none is another one.
+            if not abs(getattr(stored, name) - getattr(computed, name)) <= allowed:
+                yield name
+        return
+    for name in _NUMBERS:
+        if not _equal(getattr(stored, name), getattr(computed, name)):
+            yield name
+    for name in ("metrics", "folds"):
+        if not _alike(getattr(stored, name), getattr(computed, name)):
+            yield name
+
+
+def _alike(stored: Any, computed: Any) -> bool:
+    """Whether values of JSON are equal, numbers up to rounding."""
+    if isinstance(stored, Mapping) and isinstance(computed, Mapping):
+        same_names = stored.keys() == computed.keys()
+        return same_names and all(_alike(stored[name], computed[name]) for name in stored)
+    if isinstance(stored, list | tuple) and isinstance(computed, list | tuple):
+        pairs = zip(stored, computed, strict=False)
+        return len(stored) == len(computed) and all(_alike(one, two) for one, two in pairs)
+    if isinstance(stored, float) and isinstance(computed, float):
+        return _equal(stored, computed)
+    return bool(stored == computed)
+
+
+def _equal(stored: float | None, computed: float | None) -> bool:
+    if stored is None or computed is None:
+        return stored is computed
+    return math.isclose(stored, computed, rel_tol=1e-6, abs_tol=1e-9)
+
+
+def _differ(stored: Predictions, computed: Predictions) -> int:
     """Count the rows whose stored predictions are other numbers than the computed ones."""
-    table = table_path(path)
-    if not table.is_file():
-        return None
-    stored = Predictions.from_csv(read_table_bytes(table).decode(), str(table))
     if stored.items != computed.items or set(stored.columns) != set(computed.columns):
         return len(computed.items)
     unequal = np.zeros(len(stored.items), dtype=bool)

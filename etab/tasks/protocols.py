@@ -47,7 +47,7 @@ _ENDING = (
     r"(?:-(\d+(?:\.\d+)?)(pct|shot)-d(\d+))?"
     r"(?:-(finetune|partial[1-9]\d*|head(?=-from:))(?:-from:([a-f]\d-[A-Z][A-Z0-9]-[A-Z]))?)?"
 )
-_NAME = re.compile(rf"(official|lodo|cv\d*(?:x[1-9]\d*)?|{PREFIX}.+?){_ENDING}")
+_NAME = re.compile(rf"(official|lodo|cv\d{{0,5}}(?:x[1-9]\d{{0,2}})?|{PREFIX}.+?){_ENDING}")
 _CROSS = re.compile(r"cv(\d*)(?:x(\d+))?")
 # Smallest number of patients (of a class) in a draw.
 _NEEDED = 2
@@ -304,7 +304,7 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
             )
     raise IncompatibleError(
         f"No protocol is called {text!r}. Known: official, cv (or cv5, cv10, ...), cv5x5 (five "
-        "folds five times; 2 times or more), lodo (leave one database out), lists:FILE (folds that "
+        "folds five times; 2 to 999 times), lodo (leave one database out), lists:FILE (folds that "
         "a file names), and with few labelled "
         "patients official-10pct-d0 (10 %, first draw) or cv5-5shot-d0 (5 of each class; 2 or "
         "more). Each but cv5x5 may end in -finetune or -partial2, or in -finetune-from:a0-A4-C, "

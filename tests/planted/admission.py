@@ -263,5 +263,33 @@ FAULTS = [
         "True",
         REPRODUCE,
     ),
+    Fault(
+        "a digest alone reproduces a result",
+        AGAIN,
+        "        if self.others:\n            return False\n",
+        "",
+        REPRODUCE,
+    ),
+    Fault(
+        "a record states how far it may be missed",
+        AGAIN,
+        "return _TOLERANCE * (self.computed.high - self.computed.low) / 2",
+        "return _TOLERANCE * (self.stored.high - self.stored.low) / 2",
+        REPRODUCE,
+    ),
+    Fault(
+        "predictions may contradict the record that is computed again",
+        AGAIN,
+        "    if reasons:\n        raise ResultError(",
+        "    if False:\n        raise ResultError(",
+        REPRODUCE,
+    ),
+    Fault(
+        "other versions reproduce a result",
+        AGAIN,
+        "        if before == now:",
+        "        if True:",
+        REPRODUCE,
+    ),
     Fault("other data reproduce a result", AGAIN, "if before != now:", "if False:", REPRODUCE),
 ]

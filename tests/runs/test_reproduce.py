@@ -29,12 +29,20 @@ def stored(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def edited(stored: Path, tmp_path: Path, **changes: Any) -> Path:
+def edited(stored: Path, tmp_path: Path, *, table: str | None = None, **changes: Any) -> Path:
+    """The record with other fields, beside its predictions or those that are given."""
+    path = alone(stored, tmp_path, **changes)
+    text = stored.with_suffix(".csv").read_text() if table is None else table
+    path.with_suffix(".csv").write_text(text)
+    return path
+
+
+def alone(stored: Path, tmp_path: Path, **changes: Any) -> Path:
+    """The record with other fields, without predictions beside it."""
     record = json.loads(stored.read_text())
     record.update(changes)
     path = tmp_path / stored.name
     path.write_text(json.dumps(record))
-    path.with_suffix(".csv").write_text(stored.with_suffix(".csv").read_text())
     return path
 
 
@@ -55,9 +63,10 @@ def test_the_same_machine_gives_the_same_bytes(stored: Path, root: Path) -> None
 def test_other_predictions_on_the_same_machine_are_not_the_same_result(
     stored: Path, tmp_path: Path, root: Path
 ) -> None:
-    path = edited(stored, tmp_path, predictions_sha256="0" * 64)
+    path = alone(stored, tmp_path, predictions_sha256="0" * 64)
     reproduction = reproduce(path, root=root)
     assert reproduction.same_machine
+    assert reproduction.rows_differ is None
     assert not reproduction.reproduced
 
 
@@ -67,7 +76,7 @@ def test_another_machine_may_differ_by_a_quarter_of_the_half_width(
 ) -> None:
     record = json.loads(stored.read_text())
     half_width = (record["high"] - record["low"]) / 2
-    path = edited(
+    path = alone(
         stored,
         tmp_path,
         value=record["value"] + share * half_width,
@@ -101,11 +110,98 @@ def test_what_cannot_be_computed_again_is_named(
         reproduce(edited(stored, tmp_path, **changes), root=tmp_path)
 
 
+def _settings(stored: Path, **changes: Any) -> dict[str, Any]:
+    return {"settings": {**json.loads(stored.read_text())["settings"], **changes}}
+
+
+CONTRADICTED = {
+    "a better value": ({"value": 0.1}, "it says mae 0.1"),
+    "a better metric": ({"metrics": {"mae": 0.1, "r2": 0.9}}, "contradict it"),
+    "a wide interval": ({"low": -1e9, "high": 1e9}, "its interval is"),
+    "more patients": ({"n_patients": 5000}, "n_patients is 5000"),
+    "no patients in a fold": ({"folds": []}, "it lists the folds none"),
+    "another version of the task": ({"task_version": 99}, "task_version is 99 in the result"),
+    "another metric": ({"metric": "rmse"}, "metric is rmse in the result"),
+    "another dataset": ({"dataset": "echonet"}, "dataset is echonet in the result"),
+    "other anchors": ({"anchor_low": 99.0}, "anchor_low is 99.0 in the result"),
+    "a protocol of years": ({"protocol": "cv5x100000000"}, "No protocol is called"),
+    "folds of years": ({"protocol": "cv999999999"}, "No protocol is called"),
+}
+
+
+@pytest.mark.parametrize("kind", CONTRADICTED)
+def test_nothing_is_computed_for_a_record_that_cannot_be_true(
+    kind: str, stored: Path, tmp_path: Path
+) -> None:
+    """The digest of the predictions is the honest one: it alone must not make a record true."""
+    changes, words = CONTRADICTED[kind]
+    with pytest.raises(EtabError, match=words):
+        reproduce(edited(stored, tmp_path, **changes), root=tmp_path / "no data are needed")
+
+
+@pytest.mark.parametrize("name", ["head_version", "runs_version"])
+def test_another_version_is_another_question(name: str, stored: Path, tmp_path: Path) -> None:
+    changes = _settings(stored, **{name: 99})
+    with pytest.raises(ResultError, match=f"{name} is 99 in the result"):
+        reproduce(edited(stored, tmp_path, **changes), root=tmp_path)
+
+
+@pytest.mark.parametrize("n_fold", ["abc", [1], None, True, 1e308, 1, 10**9])
+def test_numbers_of_folds_that_are_none(n_fold: object, stored: Path, tmp_path: Path) -> None:
+    changes = _settings(stored, n_fold=n_fold)
+    with pytest.raises(ResultError, match="wanted a number from 2 to 50"):
+        reproduce(edited(stored, tmp_path, **changes), root=tmp_path)
+
+
+@pytest.mark.parametrize("table", ["", "kind,item\n", "\x00", "kind,item,patient,fold,score\n"])
+def test_other_predictions_beside_the_record_are_refused(
+    table: str, stored: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ResultError, match="not the table its record was made from"):
+        reproduce(edited(stored, tmp_path, table=table), root=tmp_path)
+
+
+def _choices_forgotten(stored: Path) -> dict[str, Any]:
+    folds = json.loads(stored.read_text())["folds"]
+    return {"folds": [{**fold, "choice": {}} for fold in folds]}
+
+
+def _of_another_machine(stored: Path) -> dict[str, Any]:
+    """An interval so wide that any value would be as good as the one computed here."""
+    return {
+        "value": 0.1,
+        "low": -1e9,
+        "high": 1e9,
+        "provenance": elsewhere(stored),
+        "predictions_sha256": "0" * 64,
+    }
+
+
+STATED = {
+    "value": lambda stored: {"value": 0.1},
+    "low": _of_another_machine,
+    "folds": _choices_forgotten,
+    "n_train": lambda stored: {"n_train": 999},
+    "phantom": lambda stored: {"phantom": False},
+    "missing": lambda stored: {"missing": [["patient0001", "no ES"]]},
+}
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_what_a_record_states_must_come_out_too(
+    name: str, stored: Path, tmp_path: Path, root: Path
+) -> None:
+    reproduction = reproduce(alone(stored, tmp_path, **STATED[name](stored)), root=root)
+    assert name in reproduction.others
+    assert reproduction.allowed < 100
+    assert not reproduction.reproduced
+
+
 def test_the_command_says_what_came_out(stored: Path, tmp_path: Path, root: Path) -> None:
     again = CliRunner().invoke(app, ["reproduce", str(stored), "--root", str(root)])
     assert again.exit_code == 0
     assert again.output.splitlines()[-1] == "  reproduced: every prediction is equal"
-    forged = edited(stored, tmp_path, predictions_sha256="0" * 64)
+    forged = alone(stored, tmp_path, predictions_sha256="0" * 64)
     other = CliRunner().invoke(app, ["reproduce", str(forged), "--root", str(root)])
     assert other.exit_code == 1
     assert "NOT reproduced" in other.output

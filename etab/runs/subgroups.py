@@ -134,7 +134,7 @@ def subgroups_of(result: Result, folder: Path, groups: PatientGroups) -> Subgrou
     if groups.digest != result.data_digest:
         raise ResultError(
             f"{result.task} with {result.backbone} was computed on other data than those at hand: "
-            "their digests differ. Name the folder of its data with --root."
+            "their digests differ. Name the folder of the data that it was computed on."
         )
     table = result.predictions(folder)
     rows = ScoredRows.of(table)

@@ -10,6 +10,7 @@ import pytest
 
 from etab import datasets
 from etab.leaderboard.board import Board
+from etab.metrics.clinical import worst_subgroup
 from etab.site.write import write_site
 from tests.site.conftest import made_subgroups, open_board
 from tests.site.hostile import HOSTILE, hostile_board, is_harmless
@@ -50,7 +51,9 @@ def test_every_picture_is_drawn_and_axe_finds_nothing(
     page.context.close()
 
 
-def test_subgroups_are_chosen_by_task_and_fact(page: Any, site: Path) -> None:
+def test_subgroups_are_chosen_by_task_and_fact(
+    page: Any, site: Path, site_board: Board
+) -> None:
     open_board(page, site, "#picture=subgroups")
     page.locator("#picture").scroll_into_view_if_needed()
     page.wait_for_selector("#picture .seriesdot")
@@ -59,6 +62,10 @@ def test_subgroups_are_chosen_by_task_and_fact(page: Any, site: Path) -> None:
     )  # the row without a rank is left out
     assert "men, 55 patients" in page.inner_text("#picture .key")
     page.get_by_role("button", name="age", exact=True).click()
+    cells = page.locator("#worst-groups tbody tr").first.locator("td").all_inner_texts()
+    worst = worst_subgroup("mae", made_subgroups(site_board)["strong", "b0-A4-C"])
+    assert worst is not None
+    assert cells == [worst.name, "7.00", "6.00 to 8.00", "55"]  # the worse ones have fewer than 50
     page.wait_for_function("() => document.querySelectorAll('#picture .seriesdot').length === 10")
     assert page.locator("#picture .seriesline").count() == 0
 

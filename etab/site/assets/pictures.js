@@ -114,6 +114,23 @@ document.addEventListener("DOMContentLoaded", () => {
 
   // Subgroups: one task and one fact of the patients at a time.
   const MOST_GROUPED = 12;
+  const FEWEST_PEOPLE = 50; // in a group that is named as the worst, as in etab.metrics.clinical
+  // The worst large group of each row, over all facts; small groups are extreme by chance.
+  const worstGroups = (task, data, rows) => rows.map(row => {
+    const parts = data.rows[row.backbone].map((part, k) => part && { name: data.groups[k], value: part[0], low: part[1], high: part[2], n: part[3] });
+    const large = parts.filter(part => part && part.value != null && part.n >= FEWEST_PEOPLE);
+    return { row, worst: d3.least(large, part => task.better * part.value) };
+  }).filter(line => line.worst);
+  const worstTable = lines => {
+    const heads = ["Backbone", "Group", "Value", "95 %, all groups together", "Patients"];
+    const table = el("table", { class: "plain", id: "worst-groups" },
+      el("caption", { class: "l" }, `The worst group of each backbone, among groups of ${FEWEST_PEOPLE} patients or more`),
+      el("thead", {}, el("tr", {}, ...heads.map((head, k) => el("th", { scope: "col", class: k < 2 ? "l" : null }, head)))),
+      el("tbody", {}, ...lines.map(({ row, worst }) => el("tr", {}, el("th", { scope: "row", class: "l" }, ETAB.name(row.backbone)), el("td", { class: "l" }, ETAB.name(worst.name)),
+        ...[ETAB.number(worst.value), ETAB.interval(worst.low, worst.high), String(worst.n)].map(text => el("td", {}, text))))));
+    ETAB.labelled(table);
+    return table;
+  };
   const drawGroups = async rows => {
     const task = groupTasks.find(one => one.code === chosen.group);
     const data = await ETAB.load(`subgroups/${task.file}`);
@@ -131,6 +148,9 @@ document.addEventListener("DOMContentLoaded", () => {
       caption: `${task.title[0].toUpperCase()}${task.title.slice(1)} by ${factor}. The intervals of all ${data.groups.length} groups of a backbone hold together in 95 % of cases (Bonferroni); small groups have wide ones.${known.length > listed.length ? ` The first ${listed.length} of ${known.length} rows.` : ""}`,
     });
     else holder.replaceChildren(el("p", { class: "note" }, "No visible row has subgroups of this task."));
+    const worst = worstGroups(task, data, known.slice(0, MOST_GROUPED));
+    if (worst.length) holder.append(worstTable(worst));
+    else if (listed.length) holder.append(el("p", { class: "note" }, `No group has ${FEWEST_PEOPLE} patients or more, so no worst group is named.`));
     const select = el("select", {}, ...groupTasks.map(one => el("option", { value: one.code, selected: one === task }, `${one.code} ${one.title}`)));
     select.onchange = async () => { choose("group", select.value); await draw(); holder.querySelector("select").focus(); };
     holder.prepend(el("div", { class: "controls" }, el("label", { class: "field grow" }, el("span", {}, "Task"), select)), chooser("Groups by", factors, factor, key => key, async key => { choose("factor", key); await draw(); refocus(); }));

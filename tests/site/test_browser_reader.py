@@ -51,9 +51,7 @@ def test_every_picture_is_drawn_and_axe_finds_nothing(
     page.context.close()
 
 
-def test_subgroups_are_chosen_by_task_and_fact(
-    page: Any, site: Path, site_board: Board
-) -> None:
+def test_subgroups_are_chosen_by_task_and_fact(page: Any, site: Path, site_board: Board) -> None:
     open_board(page, site, "#picture=subgroups")
     page.locator("#picture").scroll_into_view_if_needed()
     page.wait_for_selector("#picture .seriesdot")

@@ -94,6 +94,8 @@ def _card(backbone: Any, size: int | None, fit: str, name: str, version: str) ->
             )
         card = backbone if isinstance(backbone, BackboneCard) else backbones.card(backbone)
         return backbones.sized(card, size, fit)
+    if name:
+        backbones.require_own_name(name)
     own = getattr(backbone, "__name__", type(backbone).__name__)
     card = backbones.from_callable(
         name or f"callable/{own}", backbone, size=size or 224, version=version

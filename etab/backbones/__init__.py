@@ -8,8 +8,8 @@ from dataclasses import replace
 from etab.backbones.base import Backbone, BackboneCard
 from etab.backbones.image import echonet
 from etab.backbones.image import named as _image  # noqa: F401  (registers)
-from etab.backbones.own.installed import installed, installed_card
-from etab.backbones.registered import BACKBONES, Entry, register
+from etab.backbones.own.installed import hidden_by, installed, installed_card
+from etab.backbones.registered import BACKBONES, LIBRARIES, Entry, register, require_own_name
 from etab.backbones.sizes import sized, split_size
 from etab.backbones.sound import named as _sound  # noqa: F401  (registers)
 from etab.backbones.sound import records as _records  # noqa: F401  (registers)
@@ -25,14 +25,18 @@ __all__ = [
     "card",
     "cards",
     "from_callable",
+    "hidden",
     "installed",
     "names",
     "optional",
     "register",
+    "require_own_name",
     "sized",
     "video",
 ]
 
+# Names that etab itself brings; packages may register others later.
+_OF_ETAB = frozenset(BACKBONES)
 _FORMS = (
     "timm/<model>",
     "torchvision/<model>",
@@ -71,6 +75,17 @@ def names(modality: str | None = None) -> list[str]:
             if entry.group == group and entry.listed:
                 listed.append(name)
     return listed
+
+
+def hidden() -> dict[str, str]:
+    """Find the backbones of installed packages that have the name of a backbone of etab.
+
+    They are not used.
+
+    Returns:
+        A sentence for each, by name.
+    """
+    return hidden_by(_OF_ETAB)
 
 
 def optional() -> list[str]:
@@ -231,17 +246,23 @@ def _twin(made: BackboneCard, base: str, seed: int | None) -> BackboneCard:
 
 
 # How the card of an unregistered backbone is made, by the prefix of its name.
-_MAKERS: Mapping[str, Callable[[str, int | None], BackboneCard]] = {
-    "timm/": _of_timm,
-    "hf-hub:": _of_timm,
-    "torchvision/": _of_torchvision,
-    "local:": _of_file,
-    "torchaudio/": _of_sound,
-    "transformers/": _of_transformers,
-    "vectors:": _of_vectors,
-    "open_clip/": _of_open_clip,
-    "onnx:": _of_onnx,
-}
+_MAKERS: Mapping[str, Callable[[str, int | None], BackboneCard]] = dict(
+    zip(
+        LIBRARIES,
+        (
+            _of_timm,
+            _of_timm,
+            _of_torchvision,
+            _of_file,
+            _of_sound,
+            _of_transformers,
+            _of_vectors,
+            _of_open_clip,
+            _of_onnx,
+        ),
+        strict=True,
+    )
+)
 
 
 def from_callable(

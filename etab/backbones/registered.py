@@ -18,6 +18,7 @@ from functools import partial
 from etab.backbones.base import Backbone, BackboneCard
 from etab.errors import UnsupportedOptionError
 from etab.registry import Registry
+from etab.results.names import wrong_name
 
 CardMaker = Callable[[str, "int | None"], BackboneCard]
 Loader = Callable[[BackboneCard], Backbone]
@@ -42,6 +43,45 @@ class Entry:
 
 
 BACKBONES: Registry[Entry] = Registry("backbone")
+
+LIBRARIES = (
+    "timm/",
+    "hf-hub:",
+    "torchvision/",
+    "local:",
+    "torchaudio/",
+    "transformers/",
+    "vectors:",
+    "open_clip/",
+    "onnx:",
+)
+"""How the names of backbones begin that are named by a library or a file instead."""
+
+
+def require_own_name(name: object) -> None:
+    """Check the name that a user gives to a backbone of their own.
+
+    Args:
+        name: The name, or "random/<name>" for its random twin.
+
+    Raises:
+        UnsupportedOptionError: The name cannot stand on a board, or is that of another backbone.
+
+    Example:
+        >>> require_own_name("my_encoder")
+    """
+    if not isinstance(name, str):
+        raise UnsupportedOptionError(
+            f"The name of a backbone is {name!r}, {type(name).__name__}; wanted a text."
+        )
+    problem = wrong_name(name)
+    if problem:
+        raise UnsupportedOptionError(f"{problem[0].upper()}{problem[1:]}.")
+    own = name.removeprefix("random/")
+    if own in BACKBONES or own.startswith(LIBRARIES):
+        raise UnsupportedOptionError(
+            f"{name} is the name of another backbone. Choose a name of your own."
+        )
 
 
 def register(card: BackboneCard, *, listed: bool = True) -> Callable[[Loader], Loader]:

@@ -45,4 +45,5 @@ def backbone_command(
         reads = f"clips: {loaded.clip}"
     elif loaded.rate:
         reads = f"sound at {loaded.rate} Hz"
-    say(f"{card.name} meets the contract. It reads {reads}; layers: {', '.join(loaded.layers)}.")
+    layers = f"; layers: {', '.join(loaded.layers)}" if loaded.layers else ""
+    say(f"{card.name} meets the contract. It reads {reads}{layers}.")

@@ -189,6 +189,8 @@ def examine() -> list[SystemFinding]:
         The lines of the report, in the order in which they are shown.
     """
     cards, faults = backbones.cards(backbones.names())
+    faults |= backbones.cards(backbones.installed())[1]
+    faults |= backbones.hidden()
     return [
         *_packages(),
         _device(),

@@ -122,7 +122,8 @@ def backbones_table() -> ListTable:
             )
             for c in cards
         ]
-        + [(name, f"cannot be used: {fault}", *[""] * 6) for name, fault in faults.items()],
+        + [(name, f"cannot be used: {fault}", *[""] * 6) for name, fault in faults.items()]
+        + [(name, sentence, *[""] * 6) for name, sentence in backbones.hidden().items()],
     )
 
 

@@ -92,15 +92,15 @@ def _rows(vectors: SuppliedVectors, wanted: Sequence[str], source: Source) -> li
     missing = list(dict.fromkeys(name for name in names if name not in vectors.rows))
     if missing:
         raise IncompatibleError(
-            f"vectors:{vectors.file} lacks {len(missing)} of {len(set(names))} keys of "
+            f"{vectors.file} lacks {len(missing)} of {len(set(names))} keys of "
             f"{source.card.name}: {named(missing)}. Its keys are like "
-            f"{named(list(vectors.rows)[:1]) or 'nothing'}. `etab vectors keys --tasks ... --out "
+            f"{named(list(vectors.rows)[:1]) or 'none: it has no rows'}. `etab vectors keys --tasks ... --out "
             "keys.csv` lists what is needed."
         )
     extra = _unknown(vectors, wanted, source)
     if extra:
         raise IncompatibleError(
-            f"vectors:{vectors.file} holds {len(extra)} keys that {source.card.name} does not "
+            f"{vectors.file} holds {len(extra)} keys that {source.card.name} does not "
             f"have: {named(extra)}. Remove them, or check how the recordings are named."
         )
     return [vectors.rows[name] for name in names]

@@ -15,13 +15,14 @@ import numpy as np
 
 from etab.errors import EtabError
 from etab.leaderboard.admission.canonical import canonical_release
-from etab.leaderboard.admission.files import NAME, record_files, wrong_name
+from etab.leaderboard.admission.files import record_files
 from etab.leaderboard.board import BoardRow, Sensitivity
 from etab.leaderboard.comparable import SAME_FIELDS, SAME_SETTINGS, Cells, Tables
 from etab.leaderboard.suites import Suite
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.results import Result
+from etab.results.names import NAME, wrong_name
 from etab.storage.text import printable
 from etab.tasks.protocols import parse
 

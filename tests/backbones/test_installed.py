@@ -115,6 +115,21 @@ def test_names_of_packages_are_listed_without_importing_them(on_path: Path) -> N
     assert backbones.card("image_stats").source == "etab"
 
 
+def test_a_name_of_etab_is_kept_and_the_package_is_told(on_path: Path) -> None:
+    from etab.cli.listing import backbones_table
+
+    assert list(backbones.hidden()) == ["image_stats"]
+    assert (
+        "etab_made_encoders 1.0 brings a backbone of this name, which is not used"
+        in (backbones.hidden()["image_stats"])
+    )
+    try:
+        cells = [cell for row in backbones_table().rows for cell in row]
+    finally:
+        backbones.BACKBONES.remove("my_registered")
+    assert backbones.hidden()["image_stats"] in cells
+
+
 @pytest.mark.parametrize(
     ("name", "match"),
     [

@@ -192,7 +192,7 @@ def test_files_that_are_no_vectors_are_refused(tmp_path: Path) -> None:
         backbones.card("random/vectors:table.npz")
     junk = tmp_path / "junk.npz"
     junk.write_bytes(b"hello")
-    with pytest.raises(CorruptFileError, match=r"cannot be read as \.npz"):
+    with pytest.raises(CorruptFileError, match="begins with b'hello'; wanted an npz file"):
         read_vectors(junk)
     np.savez(tmp_path / "nokeys.npz", vector=np.zeros((2, 2)))
     with pytest.raises(CorruptFileError, match="vectors without keys cannot be matched"):
@@ -256,6 +256,27 @@ BAD_FILES: dict[str, tuple[str, Callable[[Any, Any, Path], Any], str]] = {
         lambda names, x, file: _lists(file, names, [None, *map(list, x[1:])]),
         "1 rows of the column 'v' have no vector or an empty number, first row 1",
     ),
+    "a label beside vectors": (
+        ".parquet",
+        lambda names, x, file: _lists(file, names, list(map(list, x)), EF=[50.0] * len(names)),
+        r"columns of single numbers \(EF\) beside the column of vectors 'v'",
+    ),
+    "the index of a data frame beside vectors": (
+        ".parquet",
+        lambda names, x, file: _lists(file, names, list(map(list, x)), index=[3, 1, 2, 0, 4]),
+        r"columns of single numbers \(__index_level_0__\)",
+    ),
+    "a key is missing": (
+        ".parquet",
+        lambda names, x, file: _lists(file, [*names[:3], None, " "], list(map(list, x))),
+        "2 rows have no key, first row 4",
+    ),
+    "a text": (
+        ".npz",
+        lambda names, x, file: file.write_text("hello"),
+        r"begins with b'hello'; wanted an npz file",
+    ),
+    "nothing": (".npz", lambda names, x, file: file.touch(), "is an empty file; wanted an npz"),
 }
 
 
@@ -276,10 +297,12 @@ def _wide(file: Path, names: list[str], values: Array, **more: list[Any]) -> Non
     pandas.DataFrame({"key": names, **columns, **more}).to_parquet(file)
 
 
-def _lists(file: Path, names: list[str], rows: list[Any]) -> None:
+def _lists(
+    file: Path, names: list[Any], rows: list[Any], index: list[int] | None = None, **more: Any
+) -> None:
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
-    pandas.DataFrame({"key": names, "v": rows}).to_parquet(file)
+    pandas.DataFrame({"key": names, "v": rows, **more}, index=index).to_parquet(file)
 
 
 @pytest.mark.parametrize("case", BAD_FILES)

@@ -12,11 +12,14 @@ import numpy as np
 from etab.backbones import identity
 from etab.backbones.base import UNKNOWN_DATA, BackboneCard, Course
 from etab.backbones.own.inputs import Clip, Frames, InputKind, Sound
+from etab.backbones.registered import require_own_name
 from etab.errors import EtabError, UnsupportedOptionError
 from etab.types import Features
 
 # Layers over time that a head of states chooses among: at most three.
 _TIMED = 3
+# Characters of the message of an error of the function.
+_LONGEST = 300
 # Parts of sound that go through the function at once.
 _PARTS = 32
 
@@ -210,6 +213,8 @@ def _device_of(function: object, device: str) -> str:
 
 def _trial(backbone: FunctionBackbone, device: str) -> tuple[Mapping[str, Any], Features]:
     """Call a function with two rows: its layers, and their features."""
+    from etab.backbones.own.output import require_rows_alone
+
     layers: dict[str, Any] = {}
     call = backbone.layers
 
@@ -221,14 +226,18 @@ def _trial(backbone: FunctionBackbone, device: str) -> tuple[Mapping[str, Any], 
     backbone.layers = remember  # type: ignore[method-assign]
     try:
         features = backbone(x)
+        alone = backbone(x[:1])
     except EtabError:
         raise
     except Exception as error:
+        reason = (str(error).strip().splitlines() or ["no message"])[0][:_LONGEST].rstrip(".")
         raise UnsupportedOptionError(
             f"{backbone.name}: the function failed with a trial input "
-            f"({backbone.kind!r}, two rows on {device}): {type(error).__name__}: {error}. "
-            'If it works on another device, pass device="cuda".'
+            f"({backbone.kind!r}, two rows on {device}): {type(error).__name__}: {reason}. "
+            "Put a network into eval mode (network.eval()). If it works on another device, pass "
+            'device="cuda".'
         ) from error
+    require_rows_alone(features, alone, backbone.name)
     return layers, features
 
 
@@ -248,7 +257,8 @@ def backbone(
 ) -> BackboneCard:
     """Make a backbone of any Python function or torch module.
 
-    The function is called once with two rows of noise to learn which layers it gives. A torch
+    The function is called with two rows of noise to learn which layers it gives, and with the first
+    of them alone, which must give the same values. A torch
     module is put into eval mode. What the function receives is described by its input: ``Frames``
     (n, 3, size, size), ``Clip`` (n, frames, 3, size, size) or ``Sound`` (n, samples), all float32.
     It returns an array with a row for each row of its input, or a dict of such arrays by layer:
@@ -273,7 +283,9 @@ def backbone(
         The card, to be passed wherever a backbone is named.
 
     Raises:
-        UnsupportedOptionError: The function cannot be called, fails, or returns something else.
+        UnsupportedOptionError: The function cannot be called, fails, returns something else, or
+            gives a row other values in another batch; or the name cannot stand on a board or is
+            that of another backbone.
         UndefinedError: The function returns NaN or infinity.
 
     Example:
@@ -284,7 +296,20 @@ def backbone(
         ('brightness', ('out',))
     """
     kind = Frames() if input is None else input
+    if name != "":
+        require_own_name(name)
     label = _named_function(function, name)
+    if isinstance(function, type):
+        raise UnsupportedOptionError(
+            f"{label} is the class {function.__name__} itself; pass an object: "
+            f"{function.__name__}(...)."
+        )
+    if not isinstance(version, str):
+        raise UnsupportedOptionError(f"{label}: version is {version!r}; wanted a text.")
+    if isinstance(pretrained_on, str):
+        raise UnsupportedOptionError(
+            f"{label}: pretrained_on is {pretrained_on!r}; wanted a list: [{pretrained_on!r}]."
+        )
     if not isinstance(kind, InputKind):
         raise UnsupportedOptionError(
             f"{label}: input is {kind!r}; wanted etab.Frames(...), etab.Clip(...) or "

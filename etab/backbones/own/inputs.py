@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
 from etab.backbones.video.contract import ClipContract
@@ -35,10 +36,14 @@ def _require_count(what: str, value: object) -> None:
 
 
 def _require_positive(what: str, value: object) -> None:
-    is_positive = False
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        is_positive = math.isfinite(value) and value > 0
+    is_positive = _is_number(value) and value > 0  # type: ignore[operator]
     _require(is_positive, what, "a number above 0", value)
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a finite number, and no bool."""
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
+    return is_real and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def _require_channels(owner: str, mean: object, std: object) -> None:
@@ -46,6 +51,8 @@ def _require_channels(owner: str, mean: object, std: object) -> None:
     for what, values in (("mean", mean), ("std", std)):
         is_triple = isinstance(values, tuple | list) and len(values) == 3
         _require(is_triple, f"{owner}({what}=)", "three numbers, one a channel", values)
+        for value in values:  # type: ignore[attr-defined]
+            _require(_is_number(value), f"A number of {owner}({what}=)", "a finite number", value)
     for value in std:  # type: ignore[attr-defined]
         _require_positive(f"A number of {owner}(std=)", value)
 

@@ -12,6 +12,7 @@ first used.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib.metadata import EntryPoint, entry_points
 
 from etab.backbones.base import BackboneCard
@@ -32,6 +33,23 @@ def installed() -> list[str]:
     """
     names = {point.name for point in entry_points(group=GROUP)}
     return sorted(name for name in names if name not in BACKBONES)
+
+
+def hidden_by(names: Collection[str]) -> dict[str, str]:
+    """Find the entry points that are not used, because another backbone has their name.
+
+    Args:
+        names: Names of the backbones that etab itself brings.
+
+    Returns:
+        A sentence for each such entry point, by its name.
+    """
+    return {
+        point.name: f"{_package(point)} brings a backbone of this name, which is not used: the "
+        "name is that of a backbone of etab. Rename its entry point."
+        for point in entry_points(group=GROUP)
+        if point.name in names
+    }
 
 
 def installed_card(name: str) -> BackboneCard | None:

@@ -15,6 +15,8 @@ from etab.types import Features
 
 # Largest absolute value of a stored feature map; float16 ends at 65,504.
 _LARGEST = 6e4
+# Difference between two computations of a row, as a part of its largest value: bf16 rounds to 0.4 %.
+_ROUNDING = 0.05
 # Number of axes of an output, by the input: vectors (n, d), steps (n, t, d), maps (n, c, h, w).
 _AXES = {"Frames": (2, 4), "Clip": (2, 3), "Sound": (2, 3)}
 _WANTED = {
@@ -59,9 +61,12 @@ def _checked(values: object, n: int, what: str, kind: InputKind) -> Tensor:
     input_name = type(kind).__name__
     wanted = _WANTED[input_name].format(n=n)
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
-        values = torch.from_numpy(np.ascontiguousarray(values))
-    if not isinstance(values, Tensor) or values.is_complex():
+        with np.errstate(over="ignore"):  # what is too large becomes infinity, and is refused below
+            values = torch.from_numpy(np.ascontiguousarray(values, np.float32))
+    if not isinstance(values, Tensor) or values.is_complex() or values.layout != torch.strided:
         dtype = f" of {values.dtype}" if hasattr(values, "dtype") else ""
+        if isinstance(values, Tensor) and values.layout != torch.strided:
+            dtype = f" with the layout {values.layout}"
         raise UnsupportedOptionError(
             f"{what}: the function returned {type(values).__name__}{dtype}; wanted a torch tensor "
             f"or a numpy array of real numbers, {wanted}, or a dict of these by layer."
@@ -148,6 +153,31 @@ def features_of(layers: Mapping[str, Tensor], kind: InputKind) -> Features:
             maps.append(values.clamp(-_LARGEST, _LARGEST).half())
     maps.sort(key=lambda grid: grid.shape[2], reverse=True)
     return Features(pooled, tuple(maps), sequences=sequences)
+
+
+def require_rows_alone(whole: Features, alone: Features, name: str) -> None:
+    """Check that a row has the features that it has in a batch.
+
+    Args:
+        whole: Features of a batch.
+        alone: Features of the first row of the batch, computed alone.
+        name: Name of the backbone, for the error.
+
+    Raises:
+        UnsupportedOptionError: The features differ by more than rounding.
+    """
+    pairs = [(key, whole.pooled[key][:1], alone.pooled[key]) for key in whole.pooled]
+    for key, first, single in pairs:
+        largest = max(float(first.abs().max()), float(single.abs().max()), 1e-6)
+        difference = float((first - single).abs().max())
+        if difference > _ROUNDING * largest:
+            layer = key.partition("/")[0]
+            raise UnsupportedOptionError(
+                f"{name}, layer {layer!r}: the function gives one row other values alone than in a "
+                f"batch of {len(whole)} (difference {difference:.2g}, largest value "
+                f"{largest:.2g}). Each row must be computed from that row alone, and the same each "
+                "time: put the network into eval mode (network.eval()), and use no random numbers."
+            )
 
 
 def strides_of(layers: Mapping[str, Tensor], kind: InputKind) -> tuple[int, ...]:

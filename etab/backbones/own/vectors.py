@@ -68,7 +68,8 @@ class SuppliedVectors:
             UnsupportedOptionError: Always.
         """
         raise UnsupportedOptionError(
-            f"vectors:{self.file} holds vectors of known keys and cannot embed anything else."
+            f"vectors:{self.file} holds vectors of known keys and cannot embed anything else. "
+            f"`etab run --backbones vectors:{self.file}` looks them up."
         )
 
 
@@ -155,6 +156,11 @@ def read_vectors(file: Path) -> SuppliedVectors:
 
 
 def _require_single_keys(file: Path, keys: Sequence[str]) -> None:
+    blank = [row for row, key in enumerate(keys, start=1) if not key]
+    if blank:
+        raise CorruptFileError(
+            f"{file}: {len(blank)} rows have no key, first row {blank[0]}. Give each row its key."
+        )
     twice = [key for key, count in Counter(keys).items() if count > 1]
     if twice:
         raise CorruptFileError(
@@ -204,12 +210,22 @@ def _without_keys(file: Path, where: str) -> CorruptFileError:
 
 def _key(value: Any) -> str:
     """A key as text without spaces around it."""
+    if value is None:
+        return ""
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     return text.strip()
 
 
 def _npz(file: Path) -> tuple[list[str], dict[str, Any]]:
     with file.open("rb") as handle:
+        begin = handle.read(6)
+        if not begin.startswith((b"PK", b"\x93NUMPY")):
+            came = f"a file that begins with {begin!r}" if begin else "an empty file"
+            raise CorruptFileError(
+                f"{file} is {came}; wanted an npz file, as numpy.savez(FILE, keys=..., vectors=...) "
+                "writes it."
+            )
+        handle.seek(0)
         content = np.load(handle, allow_pickle=False)
         if not isinstance(content, np.lib.npyio.NpzFile):
             raise CorruptFileError(f"{file} is one array; wanted an npz file with keys and layers.")
@@ -280,6 +296,12 @@ def _parquet(file: Path) -> tuple[list[str], dict[str, Any]]:
             layers[name] = _matrix(file, name, column.to_pylist())
         else:
             numbers[name] = column.to_numpy()
+    if numbers and layers:
+        raise CorruptFileError(
+            f"{file}: there are columns of single numbers ({named(list(numbers))}) beside the "
+            f"column of vectors {next(iter(layers))!r}, as labels and row numbers are. Keep "
+            f"{_KEY_COLUMN!r} and the columns of vectors."
+        )
     if numbers:
         _require_one_kind(file, numbers)
         layers["vector"] = np.stack(list(numbers.values()), axis=1).astype(np.float64)

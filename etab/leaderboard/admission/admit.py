@@ -15,7 +15,7 @@ from etab.leaderboard.admission.canonical import (
     other_rows,
     rows_digest,
 )
-from etab.leaderboard.admission.files import record_files, wrong_name
+from etab.leaderboard.admission.files import record_files
 from etab.leaderboard.admission.findings import Finding, Verdict
 from etab.leaderboard.admission.masks import other_masks
 from etab.leaderboard.admission.plausibility import AdmittedEntry, implausible
@@ -24,6 +24,7 @@ from etab.leaderboard.admission.record import contradictions, wrong_intervals
 from etab.leaderboard.suites import Tasks
 from etab.precisions import FORMATS, NAMED
 from etab.results import Predictions, Result
+from etab.results.names import wrong_name
 from etab.tasks.base import Task
 
 # Facts that the results of one task must share, in the record itself and in its settings.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,9 +14,6 @@ LARGEST_RECORD = 4 << 20
 LARGEST_TABLE = 64 << 20
 DEEPEST = 8
 _MOST_RESULTS = 100_000
-
-NAME = re.compile(r"[A-Za-z0-9._/:@+-]{1,80}")
-NAME_IN_WORDS = "1 to 80 of the characters A-Z a-z 0-9 . _ / : @ + -"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,27 +98,4 @@ def _unsafe_table(record: Path) -> str:
             return f"its predictions {path.name} must not be read: {reason}"
     if plain.exists() and packed.exists():
         return f"it has two tables of predictions, {plain.name} and {packed.name}; keep one"
-    return ""
-
-
-def wrong_name(name: str) -> str:
-    """Why a board cannot show the name of a backbone; empty where it can.
-
-    A name stands in tables, links and terminals, and people tell backbones apart by it.
-
-    Args:
-        name: The name in a result.
-
-    Returns:
-        The reason, with the name as Python's ``ascii`` writes it.
-
-    Example:
-        >>> wrong_name("random/mobilenetv2")
-        ''
-    """
-    if not NAME.fullmatch(name):
-        shown = ascii(name if len(name) <= 80 else f"{name[:77]}...")
-        return f"the name of the backbone is {shown}; wanted {NAME_IN_WORDS}"
-    if any(part in ("", ".", "..") for part in name.split("/")):
-        return f"the name of the backbone is {name!r}; no part of it may be empty, '.' or '..'"
     return ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import Any
 
-from etab.leaderboard.admission.files import NAME
 from etab.results import SCHEMA, Result
+from etab.results.names import NAME
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NUMBERS = {

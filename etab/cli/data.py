@@ -96,6 +96,14 @@ def data_init(
         Path | None,
         typer.Option(help="The description to write. [default: FOLDER/<name of the folder>.toml]"),
     ] = None,
+    sound: Annotated[
+        bool | None,
+        typer.Option(
+            "--sound/--no-sound",
+            help="Describe the sounds, or the pictures and clips, of a folder that holds both. "
+            "[default: the kind with more files]",
+        ),
+    ] = None,
     known_as: Annotated[
         str | None,
         typer.Option("--as", help="A public set that etab describes: yaseen, zchsound."),
@@ -111,8 +119,12 @@ def data_init(
     from etab.errors import UnsupportedOptionError
 
     if known_as is None:
-        say(write_draft(folder, out).render())
+        say(write_draft(folder, out, sound=sound).render())
         return
+    if sound is not None:
+        raise UnsupportedOptionError(
+            f"--as {known_as} knows the kind of its files; leave --sound out."
+        )
     if out is not None:
         raise UnsupportedOptionError(
             f"--as {known_as} writes {folder / known_as}.toml; leave --out out."

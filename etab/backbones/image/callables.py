@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from etab.backbones import identity
 from etab.backbones.base import BackboneCard
+from etab.backbones.own.inputs import Frames
 from etab.errors import UnsupportedOptionError
 from etab.types import Features
-
-# Largest absolute value of a stored feature map; float16 ends at 65,504.
-_LARGEST = 6e4
 
 
 class CallableBackbone:
@@ -39,6 +37,7 @@ class CallableBackbone:
         self.name = name
         self.function = function
         self.device = device
+        self._is_tried = False
         self._digest, reason = identity.named_by(function, version)
         self.nameless = f"{name} is not cached and not resumed: {reason}" if reason else ""
 
@@ -66,8 +65,18 @@ class CallableBackbone:
     def __call__(self, x: Any) -> Features:
         """Compute the features of uint8 frames (n, s, s).
 
-        The function gets them as (n, 3, s, s) in [0, 1] and normalises them itself.
+        The function gets them as (n, 3, s, s) in [0, 1] and normalises them itself. With the first
+        batch, its first row is computed alone, too, which must give the same values.
         """
+        features = self._computed(x)
+        if not self._is_tried and len(x) > 1:
+            from etab.backbones.own.output import require_rows_alone
+
+            require_rows_alone(features, self._computed(x[:1]), self.name)
+            self._is_tried = True
+        return features
+
+    def _computed(self, x: Any) -> Features:
         import torch
 
         f = (x.to(torch.float32) / 255)[:, None].expand(-1, 3, -1, -1).contiguous()
@@ -79,7 +88,8 @@ def as_features(output: Any, n: int, name: str) -> Features:
     """Convert the output of a user's function to features.
 
     Args:
-        output: Tensor (n, d) or (n, c, h, w), a list of these, fine to coarse, or ``Features``.
+        output: Array (n, d) or (n, c, h, w), a list of these, fine to coarse, a dict of these by
+            layer, or ``Features``.
         n: Number of frames.
         name: Name of the function in errors.
 
@@ -89,29 +99,18 @@ def as_features(output: Any, n: int, name: str) -> Features:
 
     Raises:
         UnsupportedOptionError: An output has another type or shape.
+        UndefinedError: An output holds NaN or infinity.
     """
-    import torch
+    from etab.backbones.own.output import features_of, layers_of
 
     if isinstance(output, Features):
         return output
-    parts = list(output) if isinstance(output, (list, tuple)) else [output]
-    pooled: dict[str, Any] = {}
-    maps = []
-    for i, part in enumerate(parts):
-        if not isinstance(part, torch.Tensor) or part.ndim not in (2, 4) or len(part) != n:
-            got = tuple(part.shape) if isinstance(part, torch.Tensor) else type(part).__name__
-            raise UnsupportedOptionError(
-                f"{name} returned {got} for {n} frames; wanted (n, d), (n, c, h, w), "
-                "or a list of those, fine to coarse."
-            )
-        wide = part.float()
-        if part.ndim == 2:
-            pooled[f"out{i}/vector"] = wide
-            continue
-        pooled[f"out{i}/mean"] = wide.mean((2, 3))
-        pooled[f"out{i}/grid4"] = torch.nn.functional.adaptive_avg_pool2d(wide, 4).flatten(1)
-        maps.append(wide.clamp(-_LARGEST, _LARGEST).half())
-    return Features(pooled, tuple(maps))
+    layers = output
+    if not isinstance(output, Mapping):
+        parts = output if isinstance(output, list | tuple) else [output]
+        layers = {f"out{i}": part for i, part in enumerate(parts)}
+    kind = Frames()
+    return features_of(layers_of(layers, n, name, kind), kind)
 
 
 def callable_card(

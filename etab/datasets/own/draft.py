@@ -6,13 +6,21 @@ import csv
 import io
 import json
 import re
+import shlex
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from etab.datasets.own.files import PICTURES, SOUNDS, suffix_of
-from etab.echo.views import aliases
+from etab.datasets.own.files import (
+    PICTURES,
+    SOUNDS,
+    form_of,
+    mask_values,
+    name_without_suffix,
+)
+from etab.datasets.own.guess import Told, told_by_names, without_masks
 from etab.errors import DataNotFoundError, EtabError, LayoutError, UnsupportedOptionError
 from etab.readers.table import is_blank, parse_number, read_rows
 from etab.storage.atomic import write_atomically
@@ -20,9 +28,10 @@ from etab.storage.listing import visible_files
 
 _TABLES = (".csv", ".tsv", ".txt")
 _TOLD = (".csv", ".xlsx", ".xls", ".parquet", ".pq")  # tables that people keep labels in
-_MOST_TOLD = 5
+_MOST_TOLD = 8
 _FEW_CLASSES = 8
 _LEAST_NUMBERS = 10
+_READ_MASKS = 3  # masks that the structures are told from
 # Names of columns in other tables, by what they hold.
 _ROLES = {
     "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "case", "mrn"),
@@ -36,7 +45,25 @@ _ROLES = {
 }
 
 
-_Table = tuple[Path, dict[str, str], list[str], list[list[str]]]
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table of recordings, found or made.
+
+    Attributes:
+        path: The file.
+        columns: Columns by role.
+        header: Names of the columns.
+        rows: Cells of each row.
+        is_new: Whether the file has to be written.
+        remarks: Sentences on what has to be checked.
+    """
+
+    path: Path
+    columns: Mapping[str, str]
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    is_new: bool = False
+    remarks: Sequence[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +90,17 @@ class Draft:
         return "\n".join([head, "Next:", *[f"  {step}" for step in self.steps]])
 
 
-def write_draft(folder: Path, out: Path | None = None) -> Draft:
+def write_draft(folder: Path, out: Path | None = None, *, sound: bool | None = None) -> Draft:
     """Describe a folder of recordings as well as names and tables tell.
 
-    A table in the folder whose column names files of the folder is used as it is. Otherwise a table
-    is written: patients are told from folders or from the beginning of names, views from words in
-    names.
+    A table in the folder whose column names files of the folder is used as it is. One that names
+    them without their folders or suffixes is copied, with a column of files. Otherwise a table is
+    written from the names: patients, views, parts of the split, classes and masks.
 
     Args:
         folder: The folder of recordings.
         out: The description to write; None for a file in the folder that is called like it.
+        sound: Whether the sounds of the folder are described; None for the commonest kind of file.
 
     Returns:
         What was written.
@@ -84,62 +112,85 @@ def write_draft(folder: Path, out: Path | None = None) -> Draft:
     """
     if not folder.is_dir():
         raise DataNotFoundError(f"{folder} is not a folder. Name the folder of your recordings.")
-    name = re.sub(r"[^a-z0-9_]+", "_", folder.resolve().name.lower()).strip("_") or "mine"
-    name = name if name[0].isalpha() else f"d_{name}"
-    target = out or folder / f"{name[:31]}.toml"
+    name = _name_of(folder)
+    target = out or folder / f"{name}.toml"
     if target.exists():
         raise UnsupportedOptionError(f"{target} is there already. Move it away, or choose --out.")
     names = [path.relative_to(folder).as_posix() for path in visible_files(folder)]
-    sound, recordings = _recordings(folder, names)
-    table, unused = _table_of(folder, names, recordings)
+    is_sound, files, left_out = _recordings(folder, names, sound)
+    recordings, masks = (files, {}) if is_sound else without_masks(files)
+    told = told_by_names(recordings)
+    table, unused = _table_of(folder, names, recordings, told, target.with_suffix(".csv"))
     if table is None:
-        path = target.with_suffix(".csv")
-        if path.exists():
-            raise UnsupportedOptionError(f"{path} is there already. Move it away.")
-        header, rows = _named(recordings)
-        write_atomically(path, _csv_text(header, rows))
-        columns = {"file": "file"}
-    else:
-        path, columns, header, rows = table
-    lines = _description(name[:31], path, folder, target, sound, header, rows, columns)
+        table = _named(target.with_suffix(".csv"), recordings, masks, told)
+    if table.is_new:
+        if table.path.exists():
+            raise UnsupportedOptionError(f"{table.path} is there already. Move it away.")
+        write_atomically(table.path, _csv_text(table.header, table.rows))
+    lines = _description(name, table, folder, target, is_sound)
     write_atomically(target, "\n".join(lines) + "\n")
-    patients = {row[header.index(_patient_column(header, columns))] for row in rows}
-    return Draft(target, path, len(rows), len(patients), _steps(target, lines, unused))
+    patient = table.header.index(_patient_column(table.header, table.columns))
+    patients = {row[patient] for row in table.rows}
+    remarks = [*unused, *left_out, *table.remarks]
+    return Draft(target, table.path, len(table.rows), len(patients), _steps(target, lines, remarks))
 
 
-def _recordings(folder: Path, names: Sequence[str]) -> tuple[bool, list[str]]:
-    """Whether the folder is of sounds, and its recordings: files of the commonest family."""
-    families = {True: SOUNDS, False: PICTURES}
-    by_family = {
-        sound: [name for name in names if suffix_of(Path(name)) in suffixes]
-        for sound, suffixes in families.items()
-    }
-    sound = len(by_family[True]) > len(by_family[False])
-    recordings = by_family[sound]
+def _name_of(folder: Path) -> str:
+    """A name for the data: that of the folder, in small letters without accents."""
+    plain = unicodedata.normalize("NFKD", folder.resolve().name)
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    name = re.sub(r"[^a-z0-9_]+", "_", plain.lower()).strip("_") or "mine"
+    return (name if name[0].isalpha() else f"d_{name}")[:31]
+
+
+def _recordings(
+    folder: Path, names: Sequence[str], sound: bool | None
+) -> tuple[bool, list[str], list[str]]:
+    """The recordings of a folder: files of the commonest family, or of the one that is asked for.
+
+    Returns:
+        Whether they are sounds, their names, and a sentence on the files of the other family.
+    """
+    form = {name: form_of(folder / name) for name in names}
+    sounds = [name for name in names if form[name] in SOUNDS]
+    pictures = [name for name in names if form[name] in PICTURES]
+    is_sound = len(sounds) > len(pictures) if sound is None else sound
+    recordings, others = (sounds, pictures) if is_sound else (pictures, sounds)
     if not recordings:
-        wanted = ", ".join((*PICTURES, *SOUNDS))
+        kinds = {None: (*PICTURES, *SOUNDS), True: SOUNDS, False: PICTURES}
         raise LayoutError(
-            f"{folder} holds no recording: none of its {len(names)} files ends with {wanted}."
+            f"{folder} holds no recording: none of its {len(names)} files ends with "
+            f"{', '.join(kinds[sound])}, or is a DICOM file. Name the folder of your recordings."
         )
-    return sound, recordings
+    if not others:
+        return is_sound, recordings, []
+    word, option = ("pictures and clips", "--no-sound") if is_sound else ("sounds", "--sound")
+    command = f"etab data init {shlex.quote(str(folder))} {option} --out FILE.toml"
+    left_out = f"{len(others)} {word} are not in the table; describe them, too: {command}"
+    return is_sound, recordings, [left_out]
 
 
 def _table_of(
-    folder: Path, names: Sequence[str], recordings: Sequence[str]
+    folder: Path, names: Sequence[str], recordings: Sequence[str], told: Told, new: Path
 ) -> tuple[_Table | None, list[str]]:
     """A table of the folder that lists its recordings, and why other tables are not used.
 
+    Args:
+        folder: The folder.
+        names: Its files.
+        recordings: Its recordings.
+        told: What names tell of the recordings.
+        new: Where a copy with a column of files would be written.
+
     Returns:
-        Path, columns by role, header and rows of the table, or None; and a sentence for each table
-        that is not used.
+        The table, or None; and a sentence for each table that is not used.
     """
-    known = set(recordings)
     unused: list[str] = []
-    for name in names:
+    for name in sorted(names, key=lambda name: (name.count("/"), name)):
         suffix = Path(name).suffix.lower()
-        if suffix not in (*_TABLES, *_TOLD) or "/" in name:
+        if suffix not in (*_TABLES, *_TOLD):
             continue
-        table = _used(folder / name, known)
+        table = _used(folder / name, recordings, told, new)
         if not isinstance(table, str):
             return table, unused
         if suffix in _TOLD:
@@ -147,7 +198,7 @@ def _table_of(
     return None, unused
 
 
-def _used(path: Path, known: set[str]) -> _Table | str:
+def _used(path: Path, recordings: Sequence[str], told: Told, new: Path) -> _Table | str:
     """A table of recordings, or a sentence that says why the file is none."""
     if path.suffix.lower() in (".parquet", ".pq"):
         return f'write table = "{path.name}" in the description if it lists the recordings'
@@ -159,13 +210,63 @@ def _used(path: Path, known: set[str]) -> _Table | str:
         return "it has no rows"
     header = lines[0]
     rows = [row for row in lines[1:] if len(row) == len(header)]
-    column = _file_column(header, rows, known)
+    has_patients = _patient_column(header, {}) in header
+    column = _file_column(header, rows, set(recordings))
+    if column is not None and has_patients:
+        return _Table(path, {"file": column, **_roles(header)}, header, rows)
+    keys = _short_names(recordings)
+    column = _file_column(header, rows, set(keys))
     if column is None:
-        example = sorted(known)[0]
-        return f"no column holds names of the recordings, written as {example!r}"
-    if _patient_column(header, {}) not in header:
-        return f"no column is called {', '.join(_ROLES['patient'])}; rename the one of the patients"
-    return path, {"file": column, **_roles(header)}, header, rows
+        return f"no column holds names of the recordings, such as {min(recordings)!r}"
+    return _copied(path, header, rows, column, keys, recordings, told, new)
+
+
+def _short_names(recordings: Sequence[str]) -> dict[str, str]:
+    """The recording that each shorter name means: without folders, suffix, or both."""
+    meant: dict[str, set[str]] = {}
+    for recording in recordings:
+        last = recording.rpartition("/")[2]
+        for short in (recording, last, name_without_suffix(recording), name_without_suffix(last)):
+            meant.setdefault(short, set()).add(recording)
+    return {short: min(found) for short, found in meant.items() if len(found) == 1}
+
+
+def _copied(
+    path: Path,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    column: str,
+    keys: Mapping[str, str],
+    recordings: Sequence[str],
+    told: Told,
+    new: Path,
+) -> _Table:
+    """A copy of a table with a column of files, and patients where it has none."""
+    names = list(recordings)
+    place = header.index(column)
+    remarks = [f"{path.name} was copied to {new.name}, with a column of files"]
+    has_patients = _patient_column(header, {}) in header
+    added = ["file"] if has_patients else ["file", "patient"]
+    kept = [i for i, name in enumerate(header) if i != place and name != "file"]
+    listed: list[list[str]] = []
+    for row in rows:
+        file = keys.get(row[place], "")
+        if file:
+            patient = [] if has_patients else [told.patients[names.index(file)]]
+            listed.append([file, *patient, *(row[i] for i in kept)])
+    if not has_patients:
+        remarks += [
+            f"{path.name} has no column called {', '.join(_ROLES['patient'][:3])}, ...; patients "
+            "were told from names",
+            *told.remarks,
+        ]
+    if len(listed) < len(rows):
+        remarks.append(f"{len(rows) - len(listed)} rows of {path.name} name no recording")
+    absent = len(set(recordings) - {row[0] for row in listed})
+    if absent:
+        remarks.append(f"{absent} of {len(recordings)} recordings are not in {path.name}")
+    columns = [*added, *(header[i] for i in kept)]
+    return _Table(new, {"file": "file", **_roles(columns)}, columns, listed, True, remarks)
 
 
 def _file_column(
@@ -194,24 +295,21 @@ def _patient_column(header: Sequence[str], columns: Mapping[str, str]) -> str:
     return _roles(header).get("patient", "patient")
 
 
-def _named(recordings: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    """A table of what names tell: file, patient and view."""
-    tops = {name.split("/")[0] for name in recordings if "/" in name}
-    by_folder = len(tops) > 1
-    rows = []
-    for name in recordings:
-        stem = Path(name).name.removesuffix(suffix_of(Path(name)))
-        patient = name.split("/")[0] if by_folder and "/" in name else re.split(r"[_\-. ]", stem)[0]
-        rows.append([name, patient, _view_in(stem), ""])
-    return ["file", "patient", "view", "label"], rows
-
-
-def _view_in(stem: str) -> str:
-    known = aliases()
-    for word in re.split(r"[_\-. ]", stem.upper()):
-        if word in known:
-            return known[word]
-    return ""
+def _named(path: Path, recordings: Sequence[str], masks: Mapping[str, str], told: Told) -> _Table:
+    """A table of what names tell."""
+    blank = ("",) * len(recordings)
+    columns = {
+        "file": tuple(recordings),
+        "patient": told.patients,
+        "view": told.views,
+        "label": told.classes or blank,
+    }
+    if told.splits:
+        columns["split"] = told.splits
+    if masks:
+        columns["mask"] = tuple(masks.get(name, "") for name in recordings)
+    rows = [list(cells) for cells in zip(*columns.values(), strict=True)]
+    return _Table(path, {"file": "file"}, list(columns), rows, True, list(told.remarks))
 
 
 def _csv_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -222,18 +320,11 @@ def _csv_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return text.getvalue()
 
 
-def _description(
-    name: str,
-    table: Path,
-    folder: Path,
-    target: Path,
-    sound: bool,
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    columns: Mapping[str, str],
-) -> list[str]:
+def _description(name: str, table: _Table, folder: Path, target: Path, sound: bool) -> list[str]:
     """The lines of the description."""
-    lines = [f"name = {json.dumps(name)}", f"table = {json.dumps(_relative(table, target))}"]
+    header, columns = table.header, table.columns
+    relative = _relative(table.path, target)
+    lines = [f"name = {json.dumps(name)}", f"table = {json.dumps(relative, ensure_ascii=False)}"]
     if folder.resolve() != target.parent.resolve():
         lines.append(f"folder = {json.dumps(_relative(folder, target))}")
     if sound:
@@ -249,9 +340,14 @@ def _description(
         named: dict[str, str] = dict(renamed)
         named.update(phases)
         lines += [f"{role} = {json.dumps(column)}" for role, column in named.items()]
+    taken = {*columns.values(), _patient_column(header, columns)}
+    taken |= {"split"} if table.is_new else set()
     for index, column in enumerate(header):
-        if column not in columns.values() and column != _patient_column(header, columns):
-            lines += _label_lines(column, [row[index] for row in rows])
+        cells = [row[index] for row in table.rows]
+        if column == "mask" and table.is_new:
+            lines += _mask_lines([folder / cell for cell in cells if cell])
+        elif column not in taken:
+            lines += _label_lines(column, cells)
     return lines
 
 
@@ -282,18 +378,36 @@ def _label_lines(column: str, cells: Sequence[str]) -> list[str]:
     return []
 
 
-def _steps(target: Path, lines: Sequence[str], unused: Sequence[str]) -> tuple[str, ...]:
-    steps = list(unused[:_MOST_TOLD])
-    if len(unused) > _MOST_TOLD:
-        steps.append(f"{len(unused) - _MOST_TOLD} more tables are not used")
+def _mask_lines(masks: Sequence[Path]) -> list[str]:
+    """The section of each structure of masks, by the values of the first ones."""
+    values: set[int] = set()
+    for path in masks[:_READ_MASKS]:
+        try:
+            values |= set(mask_values(path))
+        except EtabError:
+            continue  # `etab data check` tells what is wrong with it
+    if len(values) < 2:
+        return ["", "[labels.mask]", 'kind = "mask"']
+    lines: list[str] = []
+    for value in sorted(values)[:_FEW_CLASSES]:
+        lines += ["", f"[labels.mask{value}]", 'kind = "mask"', 'column = "mask"']
+        lines += [f"pixel = {value}"]
+    return lines
+
+
+def _steps(target: Path, lines: Sequence[str], remarks: Sequence[str]) -> tuple[str, ...]:
+    steps = list(remarks[:_MOST_TOLD])
+    if len(remarks) > _MOST_TOLD:
+        steps.append(f"{len(remarks) - _MOST_TOLD} more tables are not used")
     if not any(line.startswith("[labels") for line in lines):
         steps.append(
             "fill the column label of the table, and describe it: [labels.label] with "
             'kind = "value", or kind = "classes" and classes = ["no", "yes"]'
         )
+    quoted = shlex.quote(str(target))
     return (
         *steps,
         "correct patients and views where names told them wrongly",
-        f"etab data check {target}",
-        f"etab run --data {target}",
+        f"etab data check {quoted}",
+        f"etab run --data {quoted}",
     )

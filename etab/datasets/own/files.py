@@ -13,6 +13,7 @@ from etab.files import read_file
 from etab.readers.audio import read_wav, wav_info
 from etab.readers.codestream import picture_size
 from etab.readers.dicom import dicom_info, read_dicom
+from etab.readers.dicom_header import is_dicom
 from etab.readers.regular import require_regular
 from etab.readers.still import LARGEST_SIDE, read_still, whole_png
 from etab.readers.video import read_video, video_info
@@ -24,6 +25,8 @@ VOLUMES = (".nii", ".nii.gz", ".mhd")
 VIDEOS = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".wmv")
 DICOM = (".dcm", ".dicom", ".ima")
 SOUNDS = (".wav", ".flac")
+# Suffixes of files that lie beside recordings.
+_OTHER = (".csv", ".tsv", ".txt", ".json", ".toml", ".xlsx", ".xls", ".md", ".pdf", ".parquet")
 PICTURES = (*_STILLS, *VOLUMES, *VIDEOS, *DICOM)
 
 # Samples of a packed sound beyond which it is not unpacked: seven hours at 4 kHz.
@@ -44,6 +47,36 @@ def suffix_of(path: Path) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
 
+def name_without_suffix(name: str) -> str:
+    """A name without the suffix that decides how the file is read.
+
+    Example:
+        >>> name_without_suffix("a/b.nii.gz"), name_without_suffix("1.2.840.7")
+        ('a/b', '1.2.840.7')
+    """
+    suffix = suffix_of(Path(name))
+    return name[: -len(suffix)] if suffix in (*PICTURES, *SOUNDS) else name
+
+
+def form_of(path: Path) -> str:
+    """The suffix that decides how a file is read: of its name, or ".dcm" of its content.
+
+    Scanners and archives export DICOM files without a suffix, or called by an identifier such as
+    "1.2.840.7".
+
+    Args:
+        path: The file.
+
+    Returns:
+        The suffix as ``suffix_of``; ".dcm" for a DICOM file whose suffix is none that etab reads.
+        The index of a medium (DICOMDIR) is no recording.
+    """
+    suffix = suffix_of(path)
+    if suffix in (*PICTURES, *SOUNDS) or path.name.upper() == "DICOMDIR":
+        return suffix
+    return ".dcm" if suffix not in _OTHER and is_dicom(path) else suffix
+
+
 def frame_count(path: Path) -> int:
     """Count the frames of a picture or clip, from its header.
 
@@ -57,7 +90,7 @@ def frame_count(path: Path) -> int:
         LayoutError: The file is absent, or its suffix is none of PICTURES.
         CorruptFileError: The file is damaged.
     """
-    suffix = suffix_of(path)
+    suffix = form_of(path)
     if suffix in _STILLS:
         _require(path)
         return 1
@@ -72,7 +105,7 @@ def frame_count(path: Path) -> int:
 
 def file_fps(path: Path) -> float | None:
     """Frames a second that the header of a clip gives; None where it gives none."""
-    suffix = suffix_of(path)
+    suffix = form_of(path)
     if suffix in VIDEOS:
         return video_info(path).fps or None
     if suffix in DICOM:
@@ -82,7 +115,7 @@ def file_fps(path: Path) -> float | None:
 
 def file_spacing(path: Path) -> tuple[float, float] | None:
     """Pixel spacing (row, column) in mm that a header gives; None where it gives none."""
-    suffix = suffix_of(path)
+    suffix = form_of(path)
     if suffix in VOLUMES:
         return volume_info(path).spacing
     if suffix in DICOM:
@@ -107,7 +140,7 @@ def read_frames(path: Path, at: Sequence[int] | None = None) -> Array:
         CorruptFileError: The file is damaged, or its numbers are no grey levels.
         UnsupportedOptionError: A frame does not exist.
     """
-    suffix = suffix_of(path)
+    suffix = form_of(path)
     if suffix in VIDEOS:
         return read_video(path, at)
     if suffix in DICOM:
@@ -194,6 +227,20 @@ def _decoded(path: Path, raw: bytes, flags: int) -> Array:
     return np.asarray(picture)
 
 
+def mask_values(path: Path) -> list[int]:
+    """The values above 0 of a mask, in order.
+
+    Args:
+        path: A mask, as for ``read_mask``.
+
+    Raises:
+        LayoutError: The file is absent, or no mask by its suffix.
+        CorruptFileError: The file is damaged, or holds other numbers than whole ones.
+    """
+    values = np.unique(_whole_numbers(path))
+    return [int(value) for value in values if value > 0]
+
+
 def read_mask(path: Path, pixel: int | None) -> Array:
     """Read masks of one structure.
 
@@ -209,14 +256,18 @@ def read_mask(path: Path, pixel: int | None) -> Array:
         LayoutError: The file is absent, or of another kind.
         CorruptFileError: The file is damaged, or a pixel has several values.
     """
-    suffix = suffix_of(path)
-    if suffix in VOLUMES:
-        values: IntArray = labels(path, read_volume(path).data, 255)
-    elif suffix in (".png", ".tif", ".tiff", ".bmp"):
-        values = _mask_picture(path)
-    else:
-        raise _unread(path, (".png", ".tif", ".bmp", *VOLUMES))
+    values = _whole_numbers(path)
     return np.asarray(values > 0 if pixel is None else values == pixel)
+
+
+def _whole_numbers(path: Path) -> IntArray:
+    """Read the numbers of masks (k, h, w)."""
+    suffix = form_of(path)
+    if suffix in VOLUMES:
+        return labels(path, read_volume(path).data, 255)
+    if suffix in (".png", ".tif", ".tiff", ".bmp"):
+        return _mask_picture(path)
+    raise _unread(path, (".png", ".tif", ".bmp", *VOLUMES))
 
 
 def _mask_picture(path: Path) -> IntArray:
@@ -248,7 +299,7 @@ def read_sound(path: Path) -> tuple[FloatArray, int]:
         CorruptFileError: The file is damaged, or has several channels.
         MissingPackageError: A FLAC file without PyAV.
     """
-    suffix = suffix_of(path)
+    suffix = form_of(path)
     if suffix == ".wav":
         return read_wav(path)
     if suffix == ".flac":

@@ -10,7 +10,7 @@ from typing import Any
 
 from etab.datasets.own.cells import TableCells, read_table_cells
 from etab.datasets.own.description import COLUMNS, Description, Label
-from etab.datasets.own.files import DICOM, PICTURES, SOUNDS, suffix_of
+from etab.datasets.own.files import DICOM, PICTURES, SOUNDS, form_of, name_without_suffix
 from etab.datasets.own.notes import NearNames, spoiled_name, table_notes
 from etab.echo.views import canonical
 from etab.errors import LayoutError, UnknownNameError
@@ -18,7 +18,9 @@ from etab.readers.table import is_blank, parse_number, parse_whole, plain_identi
 from etab.splits import SPLIT_PARTS
 from etab.types import Kind
 
-_SPLIT_WORDS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
+SPLIT_WORDS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
+"""Parts of the split that are written in another way."""
+
 _NAMED_ROWS = 20
 _SHOWN = 40  # characters of a cell in a message
 
@@ -216,7 +218,7 @@ def _row(description: Description, line: int, cells: Mapping[str, str]) -> Table
     if spoiled:
         raise _MisfitError("a spoiled patient id", f"the patient {patient} {spoiled}")
     files = _files(description, cells)
-    suffix = suffix_of(Path(files["file0"]))
+    suffix = form_of(description.folder / files["file0"])
     phases = _phases(description, cells)
     values: dict[str, float] = {}
     frames: dict[str, tuple[int, ...]] = {}
@@ -254,8 +256,7 @@ def _row(description: Description, line: int, cells: Mapping[str, str]) -> Table
 
 def _id_of(files: Mapping[str, str]) -> str:
     """The path of the first file without its suffix."""
-    name = files["file0"]
-    return name.removesuffix(suffix_of(Path(name)))
+    return name_without_suffix(files["file0"])
 
 
 def _files(description: Description, cells: Mapping[str, str]) -> dict[str, str]:
@@ -266,7 +267,7 @@ def _files(description: Description, cells: Mapping[str, str]) -> dict[str, str]
     suffixes = SOUNDS if description.sound else PICTURES
     for name in names:
         _check_file(description, name)
-        if suffix_of(Path(name)) not in suffixes:
+        if form_of(description.folder / name) not in suffixes:
             raise _MisfitError(
                 "a file of another kind", f"{name} is not one of {', '.join(suffixes)}."
             )
@@ -315,7 +316,7 @@ def _view(description: Description, cells: Mapping[str, str]) -> str:
 
 def _split(description: Description, cells: Mapping[str, str]) -> str:
     text = _cell(description, cells, "split").lower()
-    split = _SPLIT_WORDS.get(text, text)
+    split = SPLIT_WORDS.get(text, text)
     if split not in ("", *SPLIT_PARTS):
         raise _MisfitError(
             "an unknown part of the split", f"split is {text!r}; wanted {', '.join(SPLIT_PARTS)}."

@@ -1,0 +1,184 @@
+"""`etab data init` on folders as people have them: what names, folders and tables tell."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from scipy.io import wavfile
+
+from etab.datasets.own.check import check_own
+from etab.datasets.own.description import read_description
+from etab.datasets.own.draft import Draft, write_draft
+from etab.datasets.own.guess import told_by_names, without_masks
+from etab.errors import LayoutError
+from etab.types import Kind
+from tests import commands
+from tests.datasets.own_tables import film, write_clip
+
+SIDE = 32
+pytestmark = pytest.mark.usefixtures("forget_own_data")
+
+
+def picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (SIDE, SIDE), dtype=np.uint8)
+    path.write_bytes(cv2.imencode(path.suffix.lower(), pixels)[1].tobytes())
+
+
+def tree(folder: Path, names: Sequence[str]) -> Path:
+    for seed, name in enumerate(names):
+        picture(folder / name, seed)
+    return folder
+
+
+def table(draft: Draft) -> list[dict[str, str]]:
+    with draft.table.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def column(draft: Draft, name: str) -> list[str]:
+    return [row[name] for row in table(draft)]
+
+
+def fits(draft: Draft) -> bool:
+    """Whether every row of the draft can be used as it is."""
+    return check_own(read_description(draft.description)).ok
+
+
+def test_folders_of_classes_are_classes_and_not_patients(tmp_path: Path) -> None:
+    names = [f"{word}/{word}_{i}.png" for word in ("amyloid", "normal") for i in range(4)]
+    draft = write_draft(tree(tmp_path / "clinic", names))
+    assert draft.patients == 8
+    assert column(draft, "label") == ["amyloid"] * 4 + ["normal"] * 4
+    assert "the folders amyloid, normal were taken for classes" in draft.render()
+    assert "each file counts as a patient of its own" in draft.render()
+    assert fits(draft)
+
+
+def test_folders_of_a_split_are_a_split(tmp_path: Path) -> None:
+    names = [
+        f"{part}/{word}/{word}{part}{i}.png"
+        for part in ("training", "test")
+        for word in ("AS", "N")
+        for i in range(3)
+    ]
+    draft = write_draft(tree(tmp_path / "clinic", names))
+    assert set(column(draft, "split")) == {"train", "test"}
+    assert set(column(draft, "label")) == {"AS", "N"}
+    assert draft.patients == 12
+    assert fits(draft)
+
+
+@pytest.mark.parametrize(
+    "mask", ["p{i}/p{i}_4CH_gt.png", "p{i}/p{i}_4CH_mask.png", "masks/p{i}/p{i}_4CH.png"]
+)
+def test_masks_are_no_recordings(mask: str, tmp_path: Path) -> None:
+    folder = tree(tmp_path / "clinic", [f"p{i}/p{i}_4CH.png" for i in range(4)])
+    for i in range(4):
+        path = folder / mask.format(i=i)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.zeros((SIDE, SIDE), np.uint8)
+        pixels[4:9, 4:9] = 1
+        pixels[20:25, 4:9] = 3
+        cv2.imwrite(str(path), pixels)
+    draft = write_draft(folder)
+    assert draft.recordings == draft.patients == 4
+    assert column(draft, "view") == ["A4C"] * 4
+    labels = read_description(draft.description).labels
+    assert [(label.kind, label.pixel) for label in labels] == [(Kind.MASK, 1), (Kind.MASK, 3)]
+    assert fits(draft)
+
+
+def test_a_table_of_names_without_folders_and_suffixes_is_copied(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "clinic", [f"Videos/0X{i:02}.png" for i in range(12)])
+    rows = "".join(f"0X{i:02};{50 + i},5;{'TRAIN' if i < 8 else 'TEST'}\r\n" for i in range(11))
+    (folder / "labels.csv").write_text(f"\ufeffFileName;EF;Split\r\n{rows}0X99;1;TEST\r\n")
+    draft = write_draft(folder)
+    assert draft.table.name == "clinic.csv"
+    assert column(draft, "file")[0] == "Videos/0X00.png"
+    assert column(draft, "EF")[0] == "50.5"
+    assert read_description(draft.description).column("split") == "Split"
+    for said in (
+        "labels.csv was copied to clinic.csv",
+        "1 rows of labels.csv name no recording",
+        "1 of 12 recordings are not in labels.csv",
+        "patients were told from names",
+    ):
+        assert said in draft.render()
+    assert fits(draft)
+
+
+def test_a_table_in_a_folder_below_is_found(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "clinic", [f"clips/c{i}.png" for i in range(12)])
+    (folder / "meta").mkdir()
+    rows = "".join(f"clips/c{i}.png,p{i // 2},{40 + i}\n" for i in range(12))
+    (folder / "meta" / "labels.csv").write_text(f"file,patient,EF\n{rows}")
+    draft = write_draft(folder)
+    assert (draft.table.name, draft.patients) == ("labels.csv", 6)
+    assert fits(draft)
+
+
+def test_sounds_beside_pictures_are_told_and_can_be_described(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "clinic", [f"p{i}/echo.png" for i in range(4)])
+    for i in range(3):
+        samples = np.full(4000, 100 + i, np.int16)
+        wavfile.write(folder / f"p{i}" / "heart.wav", 2000, samples)
+    assert "3 sounds are not in the table" in write_draft(folder).render()
+    done = commands.etab("data", "init", folder, "--sound", "--out", folder / "sounds.toml")
+    assert done.returncode == 0, done.stderr
+    assert "3 recordings of 3 patients" in done.stdout
+    assert "4 pictures and clips are not in the table" in done.stdout
+    with pytest.raises(LayoutError, match=r"none of its 4 files ends with \.wav"):
+        write_draft(tree(tmp_path / "echo", [f"p{i}.png" for i in range(4)]), sound=True)
+
+
+def test_objects_of_a_scanner_without_suffix_are_recordings(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    folder = tmp_path / "export"
+    for i in range(3):
+        path = folder / "DICOM" / f"PA{i}" / "ST0" / f"1.2.840.{i}"
+        path.parent.mkdir(parents=True)
+        write_clip(path.with_name("x.dcm"), film(i, 3))
+        path.with_name("x.dcm").rename(path)
+    (folder / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    draft = write_draft(folder)
+    assert draft.recordings == draft.patients == 3
+    assert column(draft, "file")[0] == "DICOM/PA0/ST0/1.2.840.0"
+    labels = '[labels.label]\nkind = "value"\n'
+    draft.description.write_text(draft.description.read_text() + labels)
+    draft.table.write_text(draft.table.read_text().replace(",,\n", ",,7\n"))
+    assert fits(draft)
+
+
+def test_commands_can_be_copied_where_a_path_has_spaces(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "Übung Herz", ["p1.png", "p2.png"])
+    draft = write_draft(folder)
+    assert draft.description.name == "ubung_herz.toml"
+    assert f"etab data check '{draft.description}'" in draft.render()
+
+
+@pytest.mark.parametrize(
+    ("names", "patients"),
+    [
+        (["IMG_0.png", "IMG_1.png"], ("IMG_0", "IMG_1")),
+        (["patient_001_A4C.png", "patient_001_2CH.png"], ("patient_001", "patient_001")),
+        (["A4C_p1.png", "A4C_p2.png"], ("p1", "p2")),
+        (["a/x.png", "b/x.png"], ("a", "b")),
+        (["all/p1/A4C/x.png", "all/p2/A4C/x.png"], ("p1", "p2")),
+        (["1.2.840.1.dcm", "1.2.840.2.dcm"], ("1.2.840.1", "1.2.840.2")),
+        (["frames/p1.png", "images/p2.png"], ("p1", "p2")),
+    ],
+)
+def test_patients_are_told_from_names(names: list[str], patients: tuple[str, ...]) -> None:
+    told = told_by_names(names)
+    assert told.patients == patients
+
+
+def test_a_mask_without_its_picture_is_a_recording() -> None:
+    names = ["p1_gt.png", "p2.png", "p2_gt.png"]
+    assert without_masks(names) == (["p1_gt.png", "p2.png"], {"p2.png": "p2_gt.png"})

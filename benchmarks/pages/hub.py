@@ -63,10 +63,11 @@ def page(tiny: Any) -> str:
     lines.append("|" + "---|" * 6)
     lines += ["| " + " | ".join(row) + " |" for row in rows(tiny)]
     others = sorted(set(FAMILIES) - {*tiny.PICTURES, *tiny.CLIPS, *tiny.SOUNDS})
-    lines.append(
-        f"\nRead in the same ways, without a tiny model in the tests: {', '.join(others)}.\n"
-    )
-    lines.append("Not read:\n")
+    if others:
+        lines.append(
+            f"\nRead in the same ways, without a tiny model in the tests: {', '.join(others)}."
+        )
+    lines.append("\nNot read:\n")
     lines += [f"* `{kind}`: {reason}." for kind, reason in REFUSED.items()]
     return "\n".join(lines) + "\n"
 

@@ -105,6 +105,26 @@ PICTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "MetaClip2",
         {"text_config": _TEXT, "vision_config": _VISION, "projection_dim": 8},
     ),
+    "altclip": (
+        "AltCLIP",
+        {
+            "text_config": {**_TEXT, "project_dim": 8},
+            "vision_config": _VISION,
+            "projection_dim": 8,
+        },
+    ),
+    "chinese_clip": (
+        "ChineseCLIP",
+        {"text_config": _TEXT, "vision_config": _VISION, "projection_dim": 8},
+    ),
+    "blip": (
+        "Blip",
+        {
+            "text_config": {**_TEXT, "encoder_hidden_size": 16},
+            "vision_config": {**_VISION, "initializer_range": 0.02},
+            "projection_dim": 8,
+        },
+    ),
 }
 CLIPS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "videomae": (
@@ -144,6 +164,11 @@ SOUNDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "hubert": ("Hubert", _WAVES),
     "wavlm": ("WavLM", _WAVES),
     "sew": ("SEW", {**_WAVES, "squeeze_factor": 2}),
+    "sew-d": (
+        "SEWD",
+        {**_WAVES, "squeeze_factor": 2, "position_buckets": 8, "max_position_embeddings": 64},
+    ),
+    "unispeech": ("UniSpeech", _WAVES),
     "data2vec-audio": ("Data2VecAudio", {**_WAVES, "conv_pos_kernel_size": 3}),
     "unispeech-sat": ("UniSpeechSat", _WAVES),
     "audio-spectrogram-transformer": (
@@ -189,6 +214,20 @@ SOUNDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "projection_dim": 8,
         },
     ),
+    "clap_audio_model": (
+        "ClapAudio",
+        {
+            "spec_size": 64,
+            "num_mel_bins": 16,
+            "patch_embeds_hidden_size": 8,
+            "depths": [1, 1, 1],
+            "num_attention_heads": [2, 2, 2],
+            "window_size": 2,
+            "hidden_size": 32,
+            "patch_size": 4,
+            "patch_stride": [4, 4],
+        },
+    ),
     "encodec": (
         "Encodec",
         {
@@ -217,6 +256,7 @@ def _extractor(kind: str, library: Any) -> Any:
         ),
         "encodec": lambda: library.EncodecFeatureExtractor(sampling_rate=24_000),
     }
+    makers["clap_audio_model"] = makers["clap"]
     if kind in makers:
         return makers[kind]()
     return library.Wav2Vec2FeatureExtractor(sampling_rate=16_000, do_normalize=True)
@@ -251,7 +291,10 @@ def write(kind: str, folder: Path) -> Path:
     target = folder / kind
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        model = transformers.AutoModel.from_config(config)
+        if kind == "clap_audio_model":
+            model = transformers.ClapAudioModel(config)
+        else:
+            model = transformers.AutoModel.from_config(config)
         # Initial weights of 0.02 leave the features of two inputs almost alike.
         with torch.no_grad():
             for parameter in model.parameters():

@@ -27,8 +27,13 @@ _FILTERS = {
 }
 # Entries of a configuration or a processor that decide no feature.
 _NO_FACTS = frozenset({"transformers_version", "_name_or_path", "name_or_path", "_commit_hash"})
+# Version of how hidden states are read. 2: the deepest layer of Swin, Swin V2, FocalNet, AST and CLAP
+# is the output of the model, after its last normalisation, as that of every other family.
+_READING = 2
 # About how many native frames a clip spans where its name gives no period.
 _SPAN = 32
+# Digits of the shortest name of a commit; a number of fewer digits is a rate or a period.
+_SHORTEST_COMMIT = 7
 # Tensors that may be absent from a checkpoint: their output is not used.
 _UNUSED = (
     "pooler",
@@ -44,8 +49,9 @@ def transformers_card(name: str, seed: int | None = None) -> BackboneCard:
     """Make the card of a model of transformers, without reading weights.
 
     Args:
-        name: "transformers/<owner>/<model>" or "transformers/<folder>". "@<number>" at its end is
-            the rate in Hz of a model of sound, or the period of a model of clips.
+        name: "transformers/<owner>/<model>" or "transformers/<folder>". "@<revision>" after a
+            model of the hub is a branch, a tag or a commit. "@<number>" at the end is the rate in
+            Hz of a model of sound, or the period of a model of clips.
         seed: Seed of a random twin; None for pretrained weights.
 
     Returns:
@@ -57,12 +63,7 @@ def transformers_card(name: str, seed: int | None = None) -> BackboneCard:
         WeightsError: The library is not installed, the model cannot be fetched, or the folder
             lacks a configuration or a processor.
     """
-    model, separator, number = name.removeprefix("transformers/").partition("@")
-    if separator and not number.isdigit():
-        raise UnsupportedOptionError(
-            f"{name}: the text after @ must be a rate in Hz, as in transformers/laion/clap@48000, "
-            "or the period of a clip in frames, as in transformers/MCG-NJU/videomae-base@2."
-        )
+    model, number = _model_and_number(name)
     described = describe(model)
     draft = BackboneCard(
         name=name,
@@ -80,14 +81,34 @@ def transformers_card(name: str, seed: int | None = None) -> BackboneCard:
         "clip": _clip_facts,
         "sound": _sound_facts,
     }
-    facts = makers[described.family.modality](described, int(number) if separator else None)
+    facts = makers[described.family.modality](described, number)
     card = replace(draft, **facts)
     return replace(card, load=partial(load, model, seed, card))
 
 
+def _model_and_number(name: str) -> tuple[str, int | None]:
+    """Split a name from the rate or the period that it ends with; a revision stays."""
+    model = name.removeprefix("transformers/")
+    if Path(model).is_dir():
+        return model, None
+    stem, _, last = model.rpartition("@")
+    number = None
+    if stem and last.isdigit() and len(last) < _SHORTEST_COMMIT:
+        model = stem
+        number = int(last)
+    place, _, revision = model.partition("@")
+    if "@" in model and (Path(place).is_dir() or not revision):
+        raise UnsupportedOptionError(
+            f"{name}: the text after @ must be a rate in Hz, as in transformers/laion/clap@48000, "
+            "the period of a clip in frames, as in transformers/MCG-NJU/videomae-base@2, or the "
+            "revision of a model of the hub, as in transformers/facebook/dinov2-small@main."
+        )
+    return model, number
+
+
 def _version(described: Described) -> int:
     """Digest the configuration and the processor, which decide features beside the weights."""
-    facts = [_plain(described.config), _plain(described.processor)]
+    facts = [_plain(described.config), _plain(described.processor), _READING]
     text = json.dumps(facts, sort_keys=True, default=str)
     return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)
 
@@ -256,15 +277,14 @@ def _network(described: Described, seed: int | None) -> Any:
     """Build the whole model in float32, and check that every weight was in the file."""
     import torch
 
-    library = transformers_library()
+    maker = getattr(transformers_library(), described.family.model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed or 0)
         if seed is not None:
-            network = library.AutoModel.from_config(described.config, trust_remote_code=False)
-            return network.float()
+            return _random(maker, described.config).float()
         network, info = fetched(
             described.model,
-            library.AutoModel,
+            maker,
             use_safetensors=True,
             output_loading_info=True,
         )
@@ -279,6 +299,13 @@ def _network(described: Described, seed: int | None) -> Any:
             f"the file ({shown}, ...), so that they would be random. Save the whole model."
         )
     return network.float()
+
+
+def _random(maker: Any, config: Any) -> Any:
+    """Build a network of random weights by an auto class, or by a class of its own."""
+    if hasattr(maker, "from_config"):
+        return maker.from_config(config, trust_remote_code=False)
+    return maker(config)
 
 
 def _tower(described: Described, network: Any) -> Any:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
+from etab.backbones.hub.access import ASK, asks_for_access
 from etab.backbones.hub.families import FAMILIES, REFUSED, Family
 from etab.errors import UnsupportedOptionError, WeightsError
 from etab.files import read_json_file
@@ -20,7 +23,7 @@ class Described:
     """What configuration and processor say of a model.
 
     Attributes:
-        model: Name on the hub, or a folder.
+        model: Name on the hub, with "@<revision>" or without, or a folder.
         kind: ``model_type`` of the configuration.
         family: How the family is read.
         config: The configuration.
@@ -38,7 +41,7 @@ def describe(model: str) -> Described:
     """Read the configuration and the processor of a model.
 
     Args:
-        model: Name on the hub, or a folder.
+        model: Name on the hub, with "@<revision>" or without, or a folder.
 
     Returns:
         The description.
@@ -83,7 +86,7 @@ def fetched(model: str, maker: Any, **options: Any) -> Any:
     """Call ``from_pretrained`` without ever executing code of the repository.
 
     Args:
-        model: Name on the hub, or a folder.
+        model: Name on the hub, with "@<revision>" or without, or a folder.
         maker: A class of transformers.
         options: Further options of ``from_pretrained``.
 
@@ -93,14 +96,48 @@ def fetched(model: str, maker: Any, **options: Any) -> Any:
     Raises:
         WeightsError: The files cannot be fetched or read.
     """
+    place, revision = _revision(model)
+    if revision:
+        options["revision"] = revision
     try:
-        return maker.from_pretrained(model, trust_remote_code=False, **options)
+        return maker.from_pretrained(place, trust_remote_code=False, **options)
     except Exception as error:  # it raises anything for a hostile configuration
+        reason = _first_line(error).rstrip(".")
         raise WeightsError(
-            f"transformers/{model} could not be fetched or read: {_first_line(error)}. With "
-            "network access it is fetched once and kept. Without it, name a folder "
-            "(transformers/<folder>) or use a named backbone (`etab list backbones`)."
+            f"transformers/{model} could not be fetched or read: {reason}. {_next_step(error)}"
         ) from error
+
+
+def _revision(model: str) -> tuple[str, str]:
+    """Split "<owner>/<model>@<revision>"; a folder has no revision."""
+    if Path(model).is_dir():
+        return model, ""
+    place, _, revision = model.partition("@")
+    return place, revision
+
+
+def _next_step(error: Exception) -> str:
+    """What to do about a model that cannot be fetched or read."""
+    words = str(error).lower()
+    if isinstance(error, SafetensorError):
+        return (
+            "The file of weights is cut, or is something else, such as a pointer of Git LFS: "
+            "fetch it again."
+        )
+    if asks_for_access(error):
+        return ASK
+    if "file named model.safetensors" in words:
+        return (
+            "Weights are read as safetensors only, never as a pickle (pytorch_model.bin), which "
+            "could run code: load the model where you trust it, write it with "
+            "save_pretrained(folder), and name transformers/<folder>."
+        )
+    if "does not appear to have a file named" in words or "no such file" in words:
+        return "The model is incomplete without this file: fetch or save it again."
+    return (
+        "With network access it is fetched once and kept. Without it, name a folder "
+        "(transformers/<folder>) or use a named backbone (`etab list backbones`)."
+    )
 
 
 def _model_type(model: str) -> str:
@@ -127,10 +164,12 @@ class _ConfigFile:
     def __init__(self, transformers: Any) -> None:
         self._transformers = transformers
 
-    def from_pretrained(self, model: str, trust_remote_code: bool) -> dict[str, Any]:
+    def from_pretrained(
+        self, model: str, trust_remote_code: bool, revision: str | None = None
+    ) -> dict[str, Any]:
         """Fetch the configuration; nothing is built, so that no code can run."""
         base = self._transformers.PretrainedConfig
-        config: dict[str, Any] = base.get_config_dict(model)[0]
+        config: dict[str, Any] = base.get_config_dict(model, revision=revision)[0]
         return config
 
 

@@ -19,6 +19,7 @@ class Family:
         tower: Attribute of the part that is used; "" for the whole model.
         form: How sounds are read: a key of ``etab.backbones.hub.sounds.FORMS``; "" otherwise.
         order: Order of the tokens of clips: "thw" with time outermost, "hwt" with time innermost.
+        model: The class of the library that is loaded.
     """
 
     modality: str
@@ -26,6 +27,7 @@ class Family:
     tower: str = ""
     form: str = ""
     order: str = "thw"
+    model: str = "AutoModel"
 
 
 _PICTURES: Mapping[str, str] = {
@@ -91,7 +93,12 @@ _SOUNDS: Mapping[str, Family] = {
         tower="audio_model",
         form="clap",
     ),
-    "clap_audio_model": Family("sound", "CLAP, audio tower", form="clap"),
+    "clap_audio_model": Family(
+        "sound",
+        "CLAP, audio tower alone",
+        form="clap",
+        model="ClapAudioModel",
+    ),
     "encodec": Family("sound", "EnCodec, encoder", form="encodec"),
 }
 

@@ -20,6 +20,26 @@ _FINEST = 8
 _LAYERS = 3
 
 
+def normalised_last(state: Tensor, last: Tensor) -> Tensor:
+    """Take the output of a model in place of its deepest state, which it is before a normalisation.
+
+    Args:
+        state: The deepest hidden state: tokens (n, t, c), or a map (n, c, h, w).
+        last: The output of the model.
+
+    Returns:
+        The output in the form of the state. The state itself if the output has other places, as
+        that of a network that changes its steps after its last layer.
+    """
+    if last.shape == state.shape:
+        return last
+    if last.ndim == 3 and state.ndim == 4:
+        of_places = last.transpose(1, 2)
+        if of_places.shape == state.flatten(2).shape:
+            return of_places.reshape(state.shape)
+    return state
+
+
 class PictureStates(nn.Module):
     """The hidden states of a model of pictures, as maps.
 
@@ -58,9 +78,7 @@ class PictureStates(nn.Module):
                 "transformers. Wrap it in a function: etab.backbone(function, input=...)."
             )
         states = list(states)
-        last = output.last_hidden_state
-        if last.shape == states[-1].shape:
-            states[-1] = last  # the state after the final normalisation
+        states[-1] = normalised_last(states[-1], output.last_hidden_state)
         return [self._as_map(state) for state in states]
 
     def _options(self, x: Tensor) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from etab.backbones.base import Backbone, BackboneCard
 from etab.backbones.hub.described import Described
+from etab.backbones.hub.pictures import normalised_last
 from etab.backbones.sound.named import SoundBackbone
 from etab.backbones.sound.open import TransformersNetwork, quarters
 from etab.backbones.sound.parts import (
@@ -38,6 +39,8 @@ class Steps:
         longest: Samples that the model reads at most; 0 without a limit.
         valid: Number of steps of a window of some samples.
         split: Turns a state (n, ...) into steps (n, t, d).
+        last: Takes the deepest state and the output of the model, and returns the output in the
+            form of a state.
     """
 
     hop: float
@@ -45,6 +48,7 @@ class Steps:
     longest: int
     valid: Callable[[int], int]
     split: Callable[[Tensor], Tensor]
+    last: Callable[[Tensor, Tensor], Tensor] = normalised_last
 
 
 class SpectrogramNetwork(nn.Module):
@@ -90,10 +94,9 @@ class SpectrogramNetwork(nn.Module):
                 inputs[name] = inputs[name].float()
         output = self.network(**inputs, output_hidden_states=True)
         count = self.steps.valid(len(part))
-        states = []
-        for state in output.hidden_states:
-            states.append(self.steps.split(state)[:, :count])
-        return quarters(states)
+        hidden = list(output.hidden_states)
+        hidden[-1] = self.steps.last(hidden[-1], output.last_hidden_state)
+        return quarters([self.steps.split(state)[:, :count] for state in hidden])
 
     def forward(self, x: Tensor) -> list[tuple[str, Tensor]]:
         """Compute four layers of windows (n, samples), each on its own."""
@@ -220,7 +223,11 @@ def _clap_steps(described: Described) -> Steps:
     def split(state: Tensor) -> Tensor:
         return state.flatten(2).transpose(1, 2)
 
-    return Steps(0.0, 0.0, longest, lambda samples: 1 << 30, split)
+    def last(state: Tensor, output: Tensor) -> Tensor:
+        # The output holds the places of the deepest state in another order, which no pooling sees.
+        return output.reshape(state.shape)
+
+    return Steps(0.0, 0.0, longest, lambda samples: 1 << 30, split, last)
 
 
 def _same(state: Tensor) -> Tensor:

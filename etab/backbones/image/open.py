@@ -6,6 +6,7 @@ file.
 
 from __future__ import annotations
 
+import pickle
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -14,7 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from etab.backbones.base import IMAGENET, UNKNOWN_DATA, Backbone, BackboneCard
+from etab.backbones.hub.access import ASK, asks_for_access
 from etab.backbones.weights import index as weights
 from etab.backbones.weights.fit import Fitted, find_weights, head_keys, load_file
 from etab.errors import UnsupportedOptionError, WeightsError
@@ -51,8 +55,7 @@ def _hub_config(name: str) -> Mapping[str, Any]:
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise WeightsError(
             f"The configuration of {name} could not be fetched from the hub: {_first_line(error)}. "
-            "With network access it is fetched once and kept. Without it, use a named backbone "
-            "(`etab list backbones`) or local:<file>@timm/<model>."
+            f"{_next_step(error)}"
         ) from error
     return dict(config)
 
@@ -106,16 +109,36 @@ def _create_timm(model: str, pretrained: bool) -> Any:
 
     try:
         return timm.create_model(model, pretrained=pretrained, num_classes=0)
-    except (OSError, RuntimeError, ValueError) as error:
+    except SafetensorError as error:
+        raise WeightsError(
+            f"The weights of {model} cannot be read: {_first_line(error)}. The file is cut, or is "
+            "something else, such as a pointer of Git LFS: fetch it again."
+        ) from error
+    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        if "weights_only" in str(error):
+            raise WeightsError(
+                f"The weights of {model} are a pickle that would run code, and are not loaded: "
+                "write them as safetensors where you trust them, and name "
+                "local:<file>@timm/<model>."
+            ) from error
         raise WeightsError(
             f"The weights of {model} could not be fetched from the hub: {_first_line(error)}. "
-            "With network access they are fetched once and kept. Without it, use a named backbone "
-            "(`etab list backbones`) or local:<file>@timm/<model>."
+            f"{_next_step(error)}"
         ) from error
 
 
+def _next_step(error: Exception) -> str:
+    """What to do about a model that cannot be fetched."""
+    if asks_for_access(error):
+        return ASK
+    return (
+        "With network access it is fetched once and kept. Without it, use a named backbone "
+        "(`etab list backbones`) or local:<file>@timm/<model>."
+    )
+
+
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160].rstrip(".")
 
 
 def _load_timm(

@@ -102,3 +102,29 @@ def test_the_command_merges_folders_and_names_them(two: tuple[Path, Path], tmp_p
     twice = etab("leaderboard", two[0], two[0], "--tasks", CODE)
     assert twice.returncode != 0
     assert "named twice" in twice.stderr
+
+
+def test_a_folder_without_results_is_told(two: tuple[Path, Path], tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    site = tmp_path / "site"
+    ended = etab("leaderboard", *two, empty, "--tasks", CODE, "--html", site)
+    assert ended.returncode == 0, ended.stderr
+    assert f"{empty} holds no results." in ended.stderr
+    ended = etab("leaderboard", empty, "--html", site)
+    assert ended.returncode == 2
+    assert f"No result files in {empty}" in ended.stderr
+
+
+def test_a_name_of_two_networks_is_set_aside_where_its_file_lies(
+    two: tuple[Path, Path], tmp_path: Path
+) -> None:
+    one, other = two
+    made.save(other, "b1-A4-C", "first", 0.9, weights_sha256="f" * 64)
+    tasks = f"{CODE},b1-A4-C"
+    board = tmp_path / "board.md"
+    ended = etab("leaderboard", one, other, "--tasks", tasks, "--markdown", board)
+    assert ended.returncode == 0, ended.stderr
+    (note,) = [line for line in board.read_text().splitlines() if "SET ASIDE" in line]
+    assert str(one) in note or str(other) in note
+    assert "etab-board-" not in note

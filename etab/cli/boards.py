@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -162,6 +163,7 @@ def leaderboard_command(
             if memory is not None and board is not None:
                 memory.keep(board)
         if board is None:
+            _refuse_empty(folder, folders)
             _refuse_idle(
                 {
                     "--html": html is not None,
@@ -177,7 +179,7 @@ def leaderboard_command(
             )
             _plain_table(folder, folders[0], protocol, seed, markdown, csv)
             return
-        board = _with_folders(board, holders)
+        board = _with_folders(board, holders, folder, folders)
         extras = site_extras(board, folder, html, with_examples, root, subgroups)
         write_board(board, BoardFiles(markdown, csv, html, numbers), holders, extras)
         show.board(board)
@@ -392,16 +394,44 @@ def _show_phantoms(board: Board, folders: Sequence[Path]) -> None:
         show.cell_table(cells, "(not ranked with results of patients)")
 
 
-def _with_folders(board: Board, holders: Holders) -> Board:
+def _refuse_empty(folder: Path, folders: Sequence[Path]) -> None:
+    """Refuse folders that hold nothing to rank or to list."""
+    from etab.errors import DataNotFoundError
+    from etab.results import read_results
+
+    files = read_results(folder)
+    if not files.results and not files.problems:
+        listed = " and ".join(str(one) for one in folders)
+        raise DataNotFoundError(f"No result files in {listed}. Name the folder of an `etab run`.")
+
+
+def _with_folders(board: Board, holders: Holders, joined: Path, folders: Sequence[Path]) -> Board:
     """The board with a first note that names its folders, where there are several."""
+    from etab.results.merge import folder_names
+
     if not holders:
         return board
+    names = {name for of_backbone in holders.values() for name in of_backbone}
+    for folder, name in folder_names(folders).items():
+        if name not in names:
+            say(f"{folder} holds no results.", error=True)
     counts: dict[str, int] = {}
     for row in board.rows:
         for name in holders.get(row.backbone, ()):
             counts[name] = counts.get(name, 0) + 1
     listed = ", ".join(f"{name} ({count} of the backbones)" for name, count in counts.items())
-    return replace(board, notes=(f"Merged from the folders {listed}.", *board.notes))
+    notes = [_own_paths(note, joined, folders) for note in board.notes]
+    return replace(board, notes=(f"Merged from the folders {listed}.", *notes))
+
+
+def _own_paths(note: str, joined: Path, folders: Sequence[Path]) -> str:
+    """A note that names files where they lie, not in the folder that the results were joined in."""
+
+    def named(match: re.Match[str]) -> str:
+        holders = [folder / match[1] for folder in folders if (folder / match[1]).exists()]
+        return str(holders[0]) if holders else match[1]
+
+    return re.sub(rf"{re.escape(str(joined))}/(\S+)", named, note)
 
 
 def curve_command(

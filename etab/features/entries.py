@@ -99,13 +99,15 @@ class Batches:
             part: The features of the batch.
             maps: Whether to append its feature maps too.
         """
+        from etab.backbones.maps import stored_map
+
         k = len(part)
         for name, values in part.pooled.items():
             block = values.cpu().numpy().astype(np.float32)
             whole = self.pooled.setdefault(name, np.empty((self.n, block.shape[1]), np.float32))
             whole[self.at : self.at + k] = block
         for name, values in part.sequences.items():
-            block = values.cpu().float().clamp(-6e4, 6e4).numpy().astype(np.float16)
+            block = stored_map(values.cpu()).numpy()
             stored = self.sequences.setdefault(
                 name, np.empty((self.n, *block.shape[1:]), np.float16)
             )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from etab.backbones.maps import LARGEST
 from etab.errors import UnsupportedOptionError
 from etab.finetuning.body import Body, train_last_blocks
 from etab.heads.masks import networks
@@ -25,8 +26,6 @@ from etab.types import Kind
 
 FINER = 2
 """Points of a predicted mask of the board for each point of the decoder's grid."""
-
-_LARGEST_HALF = 6e4  # just below the largest number in half precision, 65504
 
 
 class VectorHead(nn.Module):
@@ -380,7 +379,7 @@ class Network(nn.Module):
 
 def _rounded_to_half(features: Tensor) -> Tensor:
     """Round features to half precision, and return them in single precision."""
-    limited = features.clamp(-_LARGEST_HALF, _LARGEST_HALF)
+    limited = features.clamp(-LARGEST, LARGEST)
     return limited.half().float()
 
 

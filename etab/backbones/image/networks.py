@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from etab.backbones.base import BackboneCard
 from etab.backbones.image.backends import Graph, compiled, folded
+from etab.backbones.maps import map_means, stored_map
 from etab.backbones.weights.index import digest
 from etab.errors import UnsupportedOptionError
 from etab.precisions import parts
@@ -20,9 +21,6 @@ from etab.types import Features
 
 # Maps normalised frames (n, 3, h, w) to (layer, map (n, c, h, w), class token (n, c) or None).
 Taps = Callable[[Tensor], "list[tuple[str, Tensor, Tensor | None]]"]
-
-# Largest absolute value of a stored feature map; float16 ends at 65,504.
-_LARGEST = 6e4
 
 # End of the names of feature maps among the outputs of a network.
 _MAP = "/map"
@@ -220,12 +218,10 @@ class TorchBackbone:
         """Compute all features by name in plain torch; the names of maps end with ``_MAP``."""
         outputs: dict[str, Tensor] = {}
         for layer, grid, token in self.taps(self.normalised(x)):
-            wide = grid.float()
             if token is not None:
                 outputs[f"{layer}/cls"] = token.float()
-            outputs[f"{layer}/mean"] = wide.mean(dim=(2, 3))
-            outputs[f"{layer}/grid4"] = nn.functional.adaptive_avg_pool2d(wide, 4).flatten(1)
-            outputs[f"{layer}{_MAP}"] = wide.clamp(-_LARGEST, _LARGEST).to(torch.float16)
+            outputs[f"{layer}/mean"], outputs[f"{layer}/grid4"] = map_means(grid)
+            outputs[f"{layer}{_MAP}"] = stored_map(grid)
         return outputs
 
     def _columns(self, x: Tensor) -> dict[str, Tensor]:

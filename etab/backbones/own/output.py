@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from etab.backbones.maps import map_means, stored_map
 from etab.backbones.own.inputs import Clip, Frames, InputKind
 from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.types import Features
 
-# Largest absolute value of a stored feature map; float16 ends at 65,504.
-_LARGEST = 6e4
 # Difference between two computations of a row, as a part of its largest value: bf16 rounds to 0.4 %.
 _ROUNDING = 0.05
 # Number of axes of an output, by the input: vectors (n, d), steps (n, t, d), maps (n, c, h, w).
@@ -147,10 +146,8 @@ def features_of(layers: Mapping[str, Tensor], kind: InputKind) -> Features:
             if isinstance(kind, Clip):
                 sequences = {layer: values}
         else:
-            pooled[f"{layer}/mean"] = values.mean((2, 3))
-            grid = torch.nn.functional.adaptive_avg_pool2d(values, 4)
-            pooled[f"{layer}/grid4"] = grid.flatten(1)
-            maps.append(values.clamp(-_LARGEST, _LARGEST).half())
+            pooled[f"{layer}/mean"], pooled[f"{layer}/grid4"] = map_means(values)
+            maps.append(stored_map(values))
     maps.sort(key=lambda grid: grid.shape[2], reverse=True)
     return Features(pooled, tuple(maps), sequences=sequences)
 

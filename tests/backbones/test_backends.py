@@ -115,6 +115,34 @@ def test_a_smaller_batch_is_filled_up_and_a_larger_one_compiled_again() -> None:
     assert shapes[-1] == (2, 3, 3)
 
 
+def test_features_stay_when_a_backend_writes_to_the_same_memory_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def make(module: nn.Module, example: Tensor) -> backends.Compute:
+        kept: list[Tensor] = []
+
+        def compute(x: Tensor) -> list[Tensor]:
+            for i, output in enumerate(module(x)):
+                if i == len(kept):
+                    kept.append(torch.empty_like(output))
+                kept[i].copy_(output)
+            return kept
+
+        return compute
+
+    monkeypatch.setitem(backends._MAKERS, "fused", lambda number: make)  # type: ignore[index]
+
+    def with_token(x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
+        rows = backbone().taps(x)
+        return [(layer, grid, grid[:, :, 0, 0]) for layer, grid, _ in rows]
+
+    ours = TorchBackbone(backbone().card, network(), with_token).to("cpu", "fp32-fused")
+    plain = TorchBackbone(backbone().card, network(), with_token)
+    first = ours(frames(3))
+    ours(255 - frames(3))
+    assert equal(first, plain(frames(3)), 0)
+
+
 @pytest.mark.parametrize(
     ("precision", "package"),
     [

@@ -53,4 +53,18 @@ FAULTS = [
             "test_a_precision_with_a_backend_is_ranked_only_where_it_is_named",
         ),
     ),
+    Fault(
+        "class tokens share the memory of a backend",
+        _NETWORKS,
+        "token.to(torch.float32, copy=True)",
+        "token.to(torch.float32)",
+        (f"{_FILE}::test_features_stay_when_a_backend_writes_to_the_same_memory_again",),
+    ),
+    Fault(
+        "maps beyond half precision are infinite",
+        "etab/backbones/maps.py",
+        "grid.to(torch.float16).clamp(-LARGEST, LARGEST)",
+        "grid.to(torch.float16)",
+        ("tests/backbones/test_maps.py::test_a_stored_map_is_limited_and_in_memory_of_its_own",),
+    ),
 ]

@@ -113,7 +113,7 @@ class Graph:
                 compiled for.
 
         Returns:
-            The outputs, in memory of their own.
+            The outputs. The next call may write to the same memory.
         """
         n = len(x)
         if self._shape[1:] != tuple(x.shape[1:]) or n > self._shape[0]:
@@ -148,7 +148,7 @@ def _openvino(number: str) -> Callable[[nn.Module, Tensor], Compute]:
         compiled = core.compile_model(model, "CPU", options)
 
         def compute(x: Tensor) -> list[Tensor]:
-            outputs = compiled(x.contiguous().numpy())
+            outputs = compiled(x.contiguous().numpy(), share_outputs=True)
             return [torch.from_numpy(outputs[i]) for i in range(len(compiled.outputs))]
 
         return compute
@@ -191,8 +191,7 @@ def _compile(number: str) -> Callable[[nn.Module, Tensor], Compute]:
         def compute(x: Tensor) -> list[Tensor]:
             with torch.no_grad():
                 outputs = compiled(x)
-            # The memory of a CUDA graph is written again by the next call.
-            return [output.clone() for output in outputs] if on_gpu else list(outputs)
+            return list(outputs)
 
         return compute
 

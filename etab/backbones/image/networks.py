@@ -22,9 +22,6 @@ from etab.types import Features
 # Maps normalised frames (n, 3, h, w) to (layer, map (n, c, h, w), class token (n, c) or None).
 Taps = Callable[[Tensor], "list[tuple[str, Tensor, Tensor | None]]"]
 
-# End of the names of feature maps among the outputs of a network.
-_MAP = "/map"
-
 # Largest difference that folding batch-norms may make, as a share of the largest output.
 _FOLDED = 1e-3
 
@@ -57,12 +54,9 @@ class TorchBackbone:
         self._digest = digest(network.state_dict())
         self._shift = torch.tensor(card.mean).view(1, -1, 1, 1)
         self._scale = torch.tensor(card.std).view(1, -1, 1, 1)
-        self._functions: dict[str, Callable[[Tensor], dict[str, Tensor]]] = {
-            "features": self._features,
-            "columns": self._columns,
-        }
-        self._graphs: dict[str, Graph] = {}
-        self._names: dict[str, list[str]] = {}
+        # The layers computed by the backend of the precision, and whether each has a class token.
+        self._graph: Graph | None = None
+        self._layers: list[tuple[str, bool]] = []
 
     def digest(self) -> str:
         """Return the sha256 of the loaded weights."""
@@ -149,12 +143,12 @@ class TorchBackbone:
 
     @torch.inference_mode()
     def _compile(self, number: str, backend: str, device: str) -> None:
-        """Give every kind of output to a backend; a call on one empty frame names the outputs."""
+        """Give the layers to a backend; a call on one empty frame names them."""
         frame = torch.zeros(1, self.card.size, self.card.size, dtype=torch.uint8, device=device)
-        for kind, function in self._functions.items():
-            module = _Outputs(self.network, function).eval()
-            self._graphs[kind] = compiled(module, number, backend, device)
-            self._names[kind] = list(function(frame))
+        rows = self.taps(self.normalised(frame))
+        self._layers = [(layer, token is not None) for layer, _, token in rows]
+        module = _Layers(self.network, lambda x: self.taps(self.normalised(x))).eval()
+        self._graph = compiled(module, number, backend, device)
 
     @torch.no_grad()
     def _fold(self) -> None:
@@ -194,6 +188,16 @@ class TorchBackbone:
         dtype = getattr(self, "_dtype", torch.float32)
         return f.to(dtype).contiguous(memory_format=torch.channels_last)
 
+    def _tapped(self, x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
+        """Compute the layers of uint8 frames, in plain torch or by the backend of the precision."""
+        if self._graph is None:
+            return self.taps(self.normalised(x))
+        values = iter(self._graph(x))
+        rows: list[tuple[str, Tensor, Tensor | None]] = []
+        for layer, has_token in self._layers:
+            rows.append((layer, next(values), next(values) if has_token else None))
+        return rows
+
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> Features:
         """Compute the features of uint8 frames (n, s, s).
@@ -202,33 +206,15 @@ class TorchBackbone:
             Each layer pooled over its map ("<layer>/mean"), over 4 x 4 cells ("<layer>/grid4"),
             and its class token where there is one ("<layer>/cls"); the maps in float16.
         """
-        outputs = self._outputs("features", x)
-        maps = [outputs.pop(name) for name in list(outputs) if name.endswith(_MAP)]
-        return Features(outputs, tuple(maps))
-
-    def _outputs(self, kind: str, x: Tensor) -> dict[str, Tensor]:
-        """Compute outputs by name, in plain torch or by the backend of the precision."""
-        function = self._functions[kind]
-        if kind not in self._graphs:
-            return function(x)
-        values = self._graphs[kind](x)
-        return dict(zip(self._names[kind], values, strict=True))
-
-    def _features(self, x: Tensor) -> dict[str, Tensor]:
-        """Compute all features by name in plain torch; the names of maps end with ``_MAP``."""
-        outputs: dict[str, Tensor] = {}
-        for layer, grid, token in self.taps(self.normalised(x)):
+        pooled: dict[str, Tensor] = {}
+        maps: list[Tensor] = []
+        for layer, grid, token in self._tapped(x):
             if token is not None:
-                outputs[f"{layer}/cls"] = token.float()
-            outputs[f"{layer}/mean"], outputs[f"{layer}/grid4"] = map_means(grid)
-            outputs[f"{layer}{_MAP}"] = stored_map(grid)
-        return outputs
-
-    def _columns(self, x: Tensor) -> dict[str, Tensor]:
-        averaged = {}
-        for layer, grid, _ in self.taps(self.normalised(x)):
-            averaged[layer] = grid.float().mean(dim=2).transpose(1, 2)
-        return averaged
+                # A copy: a backend writes the next class tokens to the same memory.
+                pooled[f"{layer}/cls"] = token.to(torch.float32, copy=True)
+            pooled[f"{layer}/mean"], pooled[f"{layer}/grid4"] = map_means(grid)
+            maps.append(stored_map(grid))
+        return Features(pooled, tuple(maps))
 
     @torch.inference_mode()
     def columns(self, x: Tensor) -> dict[str, Tensor]:
@@ -240,24 +226,32 @@ class TorchBackbone:
         Returns:
             Tensors (n, columns, channels) by layer.
         """
-        return self._outputs("columns", x)
+        return {
+            layer: grid.float().mean(dim=2).transpose(1, 2) for layer, grid, _ in self._tapped(x)
+        }
 
 
-class _Outputs(nn.Module):
-    """What a backend compiles: a network, and the function that calls it.
+class _Layers(nn.Module):
+    """What a backend compiles: a network, and the function that taps its layers.
 
     Args:
         network: The network.
-        function: Maps uint8 frames (n, s, s) to the outputs by name, through the network.
+        taps: Maps uint8 frames (n, s, s) to (layer, feature map, class token or None), through the
+            network.
     """
 
-    def __init__(self, network: nn.Module, function: Callable[[Tensor], dict[str, Tensor]]) -> None:
+    def __init__(self, network: nn.Module, taps: Taps) -> None:
         super().__init__()
         self.network = network
-        self.function = function
+        self.taps = taps
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.function(x).values())
+        outputs: list[Tensor] = []
+        for _, grid, token in self.taps(x):
+            outputs.append(grid)
+            if token is not None:
+                outputs.append(token)
+        return tuple(outputs)
 
 
 def _deepest_stride(network: Any, size: int, grids: Sequence[int]) -> int:

@@ -1,0 +1,41 @@
+"""Means of feature maps and their storage: the same in parts as in one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from etab.backbones.maps import LARGEST, map_means, stored_map
+
+
+def grids(sides: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(5, 3, *sides, generator=generator).mul(100).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("sides", [(8, 8), (7, 5), (1, 2)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_means_are_those_of_one_copy_in_float32(
+    sides: tuple[int, int], dtype: torch.dtype, layout: torch.memory_format
+) -> None:
+    grid = grids(sides, dtype).contiguous(memory_format=layout)
+    mean, cells = map_means(grid)
+    wide = grid.float()
+    assert torch.equal(mean, wide.mean((2, 3)))
+    assert torch.equal(cells, adaptive_avg_pool2d(wide, 4).flatten(1))
+    assert mean.dtype == cells.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_stored_map_is_limited_and_in_memory_of_its_own(dtype: torch.dtype) -> None:
+    values = torch.tensor([0.0, 1.5, -1e9, 1e9, 6.2e4, float("inf"), float("nan")]).to(dtype)
+    stored = stored_map(values)
+    assert stored.dtype == torch.float16
+    assert torch.equal(
+        stored.nan_to_num(7), values.float().clamp(-LARGEST, LARGEST).half().nan_to_num(7)
+    )
+    values.zero_()
+    assert stored[1] == 1.5

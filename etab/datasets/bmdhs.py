@@ -233,11 +233,21 @@ class BmdhsSource(WavSource):
 
     def remarks(self) -> Sequence[str]:
         """The files that are read under the name of their row."""
-        self.records()
-        return tuple(
+        people = {record.patient for record in self.records()}
+        remarks = [
             f"{file}.wav is read as {name}, which {_TABLE} lists"
             for name, file in sorted(self._renamed.items())
-        )
+        ]
+        if not (self.root / _FACTS).is_file():
+            return (*remarks, f"{_FACTS} is absent: age, sex, smoking and home are unknown")
+        described = set(self._facts())
+        for words, names in (
+            (f"people have no row in {_FACTS}", people - described),
+            (f"rows of {_FACTS} are of nobody in {_TABLE}", described - people),
+        ):
+            if names:
+                remarks.append(f"{len(names)} {words}, first {min(names)}")
+        return tuple(remarks)
 
     def _match_files(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Find the files that have another name than their row, and those of nobody.

@@ -21,7 +21,7 @@ from etab.datasets.base import SOURCES, Card
 from etab.datasets.objects import OBJECT, ObjectSource, check_objects, check_once, object_path
 from etab.datasets.paths import find_folder
 from etab.datasets.traced import number_between
-from etab.errors import CorruptFileError
+from etab.errors import CorruptFileError, LayoutError
 from etab.readers.table import is_blank, plain_identifier, read_table
 from etab.splits import check_leaks
 from etab.types import Answer, Kind, Record, Target
@@ -95,6 +95,7 @@ class EchoRiskSource(ObjectSource):
         """
         super().__init__(_find(Path(root)))
         self._manifests = _manifests(self.root)
+        _require_manifests(self.root, self._manifests)
         self._records: tuple[Record, ...] | None = None
         self._without_video: list[str] = []
 
@@ -193,6 +194,8 @@ class EchoRiskSource(ObjectSource):
                 name = f"{exam}_{view}"
                 patient = plain_identifier(row["patient_id"])
                 yield Record(name, patient, view, split, None, {OBJECT: path}, meta)
+        if not exams:
+            raise CorruptFileError(f"{table} lists no examination. Restore it as published.")
         check_once(table, exams_of_video)
         if self.faults is None:
             check_objects(table, self.root, list(exams_of_video))
@@ -215,6 +218,17 @@ def _manifests(root: Path) -> tuple[tuple[str, str], ...]:
     if (root / MANIFEST).is_file():
         return (("", ""),)
     return tuple((part, f"{part}/") for part in _PARTS if (root / part / MANIFEST).is_file())
+
+
+def _require_manifests(root: Path, manifests: Sequence[tuple[str, str]]) -> None:
+    """Refuse a folder in which a part has cines and no manifest: the part would be lost."""
+    for part in _PARTS:
+        has_videos = (root / part / "videos").is_dir()
+        if has_videos and not any(folder == f"{part}/" for _, folder in manifests):
+            raise LayoutError(
+                f"{root / part / MANIFEST} is missing, and {root / part / 'videos'} is there. "
+                "Restore it as published, or move the part away."
+            )
 
 
 def _exam(table: Path, row: Mapping[str, str]) -> tuple[str, dict[str, object]]:

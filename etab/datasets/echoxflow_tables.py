@@ -85,15 +85,18 @@ def read_catalogue(path: Path) -> Catalogue:
         LayoutError: The file is absent.
         CorruptFileError: It is no such catalogue, or a recording is there twice.
     """
-    try:
-        whole = read_json(path, _HINT)
-        sets = {str(part["@id"]): part["data"] for part in whole["recordSet"] if "data" in part}
-        rows = sets["recordings"]
-    except (ValueError, KeyError, TypeError) as error:
+    whole = read_json(path, _HINT)
+    parts = whole.get("recordSet") if isinstance(whole, dict) else None
+    sets = {
+        str(part.get("@id")): part["data"]
+        for part in (parts if isinstance(parts, list) else [])
+        if isinstance(part, dict) and isinstance(part.get("data"), list)
+    }
+    rows = sets.get("recordings")
+    if rows is None:
         raise CorruptFileError(
-            f"{path} is no catalogue of EchoXFlow: wanted a recordSet 'recordings' with data "
-            f"({type(error).__name__}: {str(error)[:80]}). {_HINT}"
-        ) from error
+            f"{path} is no catalogue of EchoXFlow: wanted a recordSet 'recordings' with data. {_HINT}"
+        )
     recordings: dict[str, StoredRecording] = {}
     for row in rows:
         item = _recording(path, row)

@@ -81,6 +81,23 @@ def test_the_quirks_of_the_release_are_read_and_told(tree: Path) -> None:
     assert report.ok, report.render()
 
 
+def test_a_table_without_rows_is_not_ok(copy: Path) -> None:
+    table = copy / "train.csv"
+    table.write_text(table.read_text().splitlines()[0] + "\n")
+    report = check("bmdhs", copy)
+    assert not report.ok
+    assert "lists no recording: train.csv may be empty" in report.render()
+
+
+def test_facts_that_are_missing_are_told(copy: Path) -> None:
+    rewrite(copy, "patient_005", "patient_905", "additional_metadata.csv")
+    told = " ".join(BmdhsSource(copy).remarks())
+    assert "1 people have no row in additional_metadata.csv, first patient_005" in told
+    assert "1 rows of additional_metadata.csv are of nobody in train.csv, first patient_905" in told
+    (copy / "additional_metadata.csv").unlink()
+    assert "additional_metadata.csv is absent: age" in " ".join(BmdhsSource(copy).remarks())
+
+
 def test_a_repaired_recording_is_listed(copy: Path) -> None:
     shutil.copy(copy / "train" / "MD_001_sit_Mit.wav", copy / "train" / "MD_001_sit_Pul.wav")
     source = BmdhsSource(copy)

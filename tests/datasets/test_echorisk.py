@@ -66,6 +66,20 @@ def test_what_the_manifests_say(tree: Path) -> None:
     assert "no cine of either view, first ECHORISK_0004_T1" in report.render()
 
 
+def test_a_part_is_never_lost(copy: Path) -> None:
+    """Its manifest is missing, or lists nothing: an error, and never the other parts alone."""
+    manifest = copy / "val" / "manifest.csv"
+    text = manifest.read_text()
+    manifest.write_text(text.splitlines()[0] + "\n")
+    with pytest.raises(CorruptFileError, match=r"val/manifest\.csv lists no examination"):
+        EchoRiskSource(copy).records()
+    manifest.unlink()
+    with pytest.raises(LayoutError, match=r"val/manifest\.csv is missing, and .*videos is there"):
+        EchoRiskSource(copy)
+    shutil.rmtree(copy / "val")
+    assert {record.split for record in EchoRiskSource(copy).records()} == {"train", "test"}
+
+
 def test_one_manifest_without_parts(tree: Path) -> None:
     assert {record.split for record in EchoRiskSource(tree / "train").records()} == {""}
 

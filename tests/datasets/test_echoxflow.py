@@ -124,6 +124,32 @@ def test_a_lost_or_altered_chunk_is_named(copy: Path) -> None:
     assert any("2ch_contour is not the published one" in row for row in report.corrupt)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 100_000,
+        "[]",
+        "3",
+        '{"recordSet": null}',
+        '{"recordSet": [3]}',
+        '{"recordSet": [{"@id": "recordings", "data": 3}]}',
+        '{"recordSet": [{"@id": ["recordings"], "data": []}]}',
+        '{"recordSet": [{"@id": "recordings", "data": [null]}]}',
+    ],
+)
+def test_a_catalogue_of_another_form_is_refused(copy: Path, content: str) -> None:
+    (copy / "croissant.json").write_text(content)
+    with pytest.raises(CorruptFileError, match=r"croissant\.json"):
+        EchoXFlowSource(copy).records()
+
+
+@pytest.mark.parametrize("value", [3, "x", True, {}])
+def test_lists_of_the_catalogue_that_are_none(copy: Path, value: object) -> None:
+    changed(copy, lambda rows: rows[0].update({"recordings/array_paths": value}))
+    with pytest.raises(CorruptFileError, match="content_types or array_paths is no list"):
+        EchoXFlowSource(copy).records()
+
+
 def digest_of(root: Path, recording: str, array: str) -> str:
     sets = json.loads((root / "croissant.json").read_text())["recordSet"]
     for row in sets[1]["data"]:
@@ -185,7 +211,7 @@ def test_a_faulty_catalogue_is_named(
 @pytest.mark.parametrize("text", ["{", "[]", '{"recordSet": [{"@id": "arrays", "data": []}]}'])
 def test_a_file_that_is_no_catalogue(copy: Path, text: str) -> None:
     (copy / "croissant.json").write_text(text)
-    with pytest.raises(CorruptFileError, match="is no catalogue of EchoXFlow"):
+    with pytest.raises(CorruptFileError, match=r"is no catalogue of EchoXFlow|is not JSON"):
         EchoXFlowSource(copy).records()
 
 

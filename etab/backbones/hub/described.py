@@ -182,7 +182,7 @@ def _json(file: Path) -> dict[str, Any]:
             f"{file.parent} has no {file.name}: it is no folder of a transformers model. "
             "Save the model and its processor there (save_pretrained)."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{file} cannot be read as JSON: {_first_line(error)}.") from error
     if not isinstance(values, dict):
         raise WeightsError(f"{file} holds {type(values).__name__}; wanted an object.")

@@ -269,7 +269,7 @@ def _safetensors(file: Path) -> tuple[list[str], dict[str, Any]]:
 def _json_list(text: str) -> list[Any] | None:
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return content if isinstance(content, list) else None
 

@@ -174,7 +174,13 @@ def _listed(report: FolderReport, kind: type[Source]) -> tuple[Source | None, Se
     """Open the source and list its recordings; on failure, note the reason in the report."""
     try:
         source = kind(Path(report.root))
-        return source, source.records()
+        records = source.records()
+        if not records:
+            tables = ", ".join(source.shared_files()) or "its files"
+            raise LayoutError(
+                f"{source.root} lists no recording: {tables} may be empty. Restore it as published."
+            )
+        return source, records
     except EtabError as error:
         report.stopped = str(error)
         if isinstance(error, LayoutError) and error.missing:

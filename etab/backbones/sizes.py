@@ -69,6 +69,8 @@ def sized(card: BackboneCard, size: int | None = None, fit: str = SQUASH) -> Bac
     """
     if fit not in FITS:
         raise UnknownNameError(f"No fit is called {fit!r}: {', '.join(FITS)}.")
+    if size is None and fit == SQUASH:
+        return card  # nothing is asked for; its name may have a size and a fit
     if size is None:
         size = card.size
     if size == card.size and fit == card.fit:

@@ -70,6 +70,13 @@ def test_a_size_is_refused_before_anything_is_loaded(name: str, reason: str) -> 
         backbones.card(name)
 
 
+def test_a_name_with_a_fit_is_taken_as_it_is() -> None:
+    card = backbones.card("image_stats@112+letterbox")
+    assert backbones.sized(card) is card
+    with pytest.raises(UnsupportedOptionError, match="has a size already"):
+        backbones.sized(card, None, "crop")
+
+
 def test_a_function_declares_its_own_size() -> None:
     card = etab.backbone(lambda x: x.mean((2, 3)), name="mean", input=etab.Frames(size=64))
     with pytest.raises(UnsupportedOptionError, match=r"Frames\(size=448\)"):

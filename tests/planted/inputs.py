@@ -7,6 +7,20 @@ _STUDIES = ("tests/features/test_studies.py",)
 
 FAULTS = [
     Fault(
+        "maps of a letterbox are not mapped back to the picture",
+        "etab/features/frames.py",
+        "wrapped = prepared if card.fit == SQUASH else OnFrames(prepared, reading.boxes())",
+        "wrapped = prepared",
+        ("tests/features/test_letterbox.py",),
+    ),
+    Fault(
+        "evaluate refuses a name with a fit",
+        "etab/backbones/sizes.py",
+        "if size is None and fit == SQUASH:",
+        "if False:",
+        ("tests/backbones/test_sizes.py",),
+    ),
+    Fault(
         "a task takes any word as its inputs",
         "etab/tasks/base.py",
         "row = ROW_INPUTS[self.inputs]\n        if row.clip",

@@ -17,13 +17,12 @@ import csv
 import hashlib
 import io
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from etab.challenges.limits import Ended, Limits, run_limited
+from etab.challenges.limits import Ended, Limits, remove_all, run_limited, scratch_folder
 from etab.challenges.safety import require_trust, resume_at, sandbox_note
 from etab.challenges.sandbox import NONE, sandbox_name
 from etab.challenges.scoring import (
@@ -178,11 +177,11 @@ def run_cinc2016(
     labels, quality = read_references(data / part)
     sounds = {name: _sound(data, part, name) for name in sorted(labels)}
     with (
-        tempfile.TemporaryDirectory(prefix="etab-entry-") as scratch,
-        tempfile.TemporaryDirectory(prefix="etab-ready-") as ready,
+        scratch_folder("etab-entry-") as scratch,
+        scratch_folder("etab-ready-") as ready,
     ):
         sandbox = sandbox_name(use_sandbox)
-        work = _Work(Path(scratch) / "work", Path(ready) / "work", sandbox, (data, out))
+        work = _Work(scratch / "work", ready / "work", sandbox, (data, out))
         work.home.mkdir(parents=True)
         base = unpack_entry(entry, work.base)
         shipped = check_form(entry, base)
@@ -305,17 +304,18 @@ class _Work:
         return self.folder / "home"
 
     def keep(self) -> None:
-        """Copy the folder as it is now."""
-        shutil.copytree(self.folder, self.ready, symlinks=True)
+        """Copy the folder as it is now; raises EntryError where it holds pipes or the like."""
+        try:
+            shutil.copytree(self.folder, self.ready, symlinks=True)
+        except (OSError, RecursionError) as error:
+            raise EntryError(
+                "setup.sh left what cannot be copied for each record: "
+                f"{str(error)[:200]}. Change the entry so that it leaves plain files."
+            ) from error
 
     def restore(self) -> None:
         """Restore the folder as it was copied; raises EntryError where files cannot be removed."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        if self.folder.exists():
-            raise EntryError(
-                f"The entry left files in {self.folder} that cannot be removed. Change the entry "
-                "so that it leaves plain files."
-            )
+        remove_all(self.folder)
         shutil.copytree(self.ready, self.folder, symlinks=True)
 
 

@@ -11,15 +11,15 @@ and 50 GB of disk.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from etab.challenges.limits import Limits, run_limited
+from etab.challenges.limits import Limits, remove_all, run_limited, scratch_folder
 from etab.challenges.safety import require_trust, resume_at, sandbox_note
 from etab.challenges.sandbox import NONE, sandbox_name
 from etab.challenges.scoring import Entry2022, evaluate_circor2022, read_output
@@ -168,8 +168,8 @@ def run_circor2022(
     known = _Cohort.read(data)
     test = _Cohort.read(hold_out) if hold_out else known
     parts = _hold_out(known, test) if hold_out else _people_folds(known.patients, n_fold, seed)
-    with tempfile.TemporaryDirectory(prefix="etab-entry-") as scratch:
-        base = _unpack_checked(entry, Path(scratch) / "entry")
+    with scratch_folder("etab-entry-") as scratch:
+        base = _unpack_checked(entry, scratch / "entry")
         sha256 = fingerprint(base)
         sandbox = sandbox_name(use_sandbox)
         facts = {
@@ -268,11 +268,7 @@ def _run_fold(
     A fold has a scratch folder of its own, apart from the unpacked entry, so that nothing is kept
     between folds.
     """
-    with tempfile.TemporaryDirectory(
-        prefix="etab-fold-",
-        ignore_cleanup_errors=True,
-    ) as scratch:
-        work = Path(scratch)
+    with scratch_folder("etab-fold-") as work:
         model = work / "model"
         outputs = work / "outputs"
         training_data = work / "training_data"
@@ -283,7 +279,9 @@ def _run_fold(
         shutil.copytree(job.base, work / "entry", symlinks=True)
         _call(job, "train_model.py", [training_data, model], job.train, work)
         # The test data are laid out only now, so that training never sees them.
-        shutil.rmtree(training_data)
+        remove_all(training_data)
+        if os.path.lexists(test_data):
+            raise EntryError("train_model.py made a folder test_data beside its own. Change it.")
         _copy_patients(test.source, test.part(test_ids), test_data, hidden=True)
         _call(job, "run_model.py", [model, test_data, outputs], job.run, work)
         _copy_checked_outputs(outputs, test_ids, out / "outputs")
@@ -308,6 +306,10 @@ def _call(
     )
     if ended.why:
         raise EntryError(f"{script} {ended.explain()}")
+    # A link in the place of a folder would lead what is copied next to any place of the machine.
+    for folder in folders:
+        if folder.is_symlink() or not folder.is_dir():
+            raise EntryError(f"{script} removed the folder {folder.name}, or put a link there.")
 
 
 def _copy_patients(

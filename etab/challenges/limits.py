@@ -8,10 +8,12 @@ change and delete whatever they may, and use the network. No shell reads any of 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from etab.challenges.sandbox import NONE, sandboxed
-from etab.errors import UnsupportedOptionError
+from etab.errors import EntryError, UnsupportedOptionError
 
 _ENVIRONMENT = (
     "PATH",
@@ -37,13 +39,17 @@ _ENVIRONMENT = (
     "CUDA_VISIBLE_DEVICES",
     "OMP_NUM_THREADS",
 )
-# $1 and $2 are the limits of a file and of the memory of one process, in KiB.
-_WRAP = 'ulimit -c 0; ulimit -f "$1"; ulimit -d "$2"; shift 2; exec "$@"'
-# Seconds between two looks at time and memory, and between two looks at the disk.
+# $1 and $2 are the limits of a file and of the memory of one process, in KiB; $3 is that of all
+# processes and threads of the user, which systems do not apply to root.
+_WRAP = (
+    'ulimit -c 0; ulimit -f "$1"; ulimit -d "$2"; ulimit -u "$3" 2>/dev/null; shift 3; exec "$@"'
+)
+# Seconds between two looks at the number of processes, at time and memory, and at the disk.
+_COUNT_EVERY = 0.01
 _LOOK_EVERY = 0.05
 _DISK_LOOK_EVERY = 1.0
-# How often processes that are left are looked for and killed: each look may find new ones.
-_STOP_ROUNDS = 20
+# Seconds in which processes that are left are looked for and killed: each look may find new ones.
+_STOP_SECONDS = 5.0
 # Numbers of prctl(2) that make a process the parent of orphans below it.
 _SET_SUBREAPER = 36
 _GET_SUBREAPER = 37
@@ -52,6 +58,8 @@ _SIGNALLED = 128
 # Bytes of output that are kept, and seconds to wait for the last of it.
 _TAIL_BYTES = 4000
 _TAIL_SECONDS = 2.0
+# Bytes that a file or folder takes at least.
+_SMALLEST = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,7 @@ class Limits:
         memory: Memory in MiB, 16 or more: of all its processes together where there is /proc, and
             of each process everywhere.
         disk: Size in MiB, 1 or more, of a single file and of all that it writes into its folder.
+        processes: Number of processes at once, 1 or more, where there is /proc.
 
     Raises:
         UnsupportedOptionError: If a limit is too small for anything to run.
@@ -75,10 +84,11 @@ class Limits:
     seconds: float
     memory: int
     disk: int = 1024
+    processes: int = 500
 
     def __post_init__(self) -> None:
         """Refuse limits under which nothing can run."""
-        for name, least in (("seconds", 0.1), ("memory", 16), ("disk", 1)):
+        for name, least in (("seconds", 0.1), ("memory", 16), ("disk", 1), ("processes", 1)):
             value = getattr(self, name)
             if not value >= least:
                 raise UnsupportedOptionError(
@@ -150,8 +160,10 @@ def run_limited(
         "bash",
         str(limits.disk * 1024),
         str(limits.memory * 1024),
+        str(_n_tasks() + limits.processes),
         *command,
     ]
+    size_before = _size(watched)
     started = time.monotonic()
     with _adopting_orphans():
         before = frozenset(_processes())
@@ -167,10 +179,11 @@ def run_limited(
         family = _Family(child.pid, before)
         tail = _Tail(child.stdout)
         try:
-            why = _wait(child, family, watched, limits, started)
+            why = _wait(child, family, watched, limits, (started, size_before))
         finally:
-            _stop(child, family)
+            n_left = _stop(child, family)
             text = tail.close()
+    why = why or _left_behind(n_left, (folder, home, watched), limits, _size(watched) - size_before)
     status = child.returncode
     if sandbox != NONE and status > _SIGNALLED:
         status = _SIGNALLED - status
@@ -186,22 +199,36 @@ def _wait(
     family: _Family,
     folder: Path,
     limits: Limits,
-    started: float,
+    before: tuple[float, float],
 ) -> str:
-    """Wait for the end; return which limit was passed, or nothing."""
-    size_before = _size(folder)
-    last_disk_look = started
-    pause = _LOOK_EVERY / 10
+    """Wait for the end; return which limit was passed, or nothing.
+
+    ``before`` is the time of the start, and the size of the folder then.
+    """
+    started, size_before = before
+    last_look = last_disk_look = started
+    n_tasks_before = _n_tasks()
     while True:
         try:
-            child.wait(pause)
+            child.wait(_COUNT_EVERY)
             return ""
         except subprocess.TimeoutExpired:
-            pause = min(2 * pause, _LOOK_EVERY)
-        now = time.monotonic()
+            now = time.monotonic()
+        if _n_tasks() - n_tasks_before > limits.processes:
+            # Programs that start others without end are held, or looking at them would not end.
+            with _held(child):
+                if len(family.memory()) > limits.processes:
+                    _signal_group(child, signal.SIGKILL)
+                    return f"was stopped at more than {limits.processes} processes"
+        if now - last_look < _LOOK_EVERY:
+            continue
+        last_look = now
         if now - started > limits.seconds:
             return f"was stopped after {limits.seconds:g} s"
-        if sum(family.memory().values()) > limits.memory << 20:
+        memory = family.memory()
+        if len(memory) > limits.processes:
+            return f"was stopped at more than {limits.processes} processes"
+        if sum(memory.values()) > limits.memory << 20:
             return f"was stopped at more than {limits.memory} MiB of memory"
         if now - last_disk_look > _DISK_LOOK_EVERY:
             last_disk_look = now
@@ -209,20 +236,67 @@ def _wait(
                 return f"was stopped after writing more than {limits.disk} MiB"
 
 
-def _stop(child: subprocess.Popen[bytes], family: _Family) -> None:
-    """Kill every process that is left of a command, and wait for the child."""
+def _n_tasks() -> int:
+    """Number of processes and threads on the machine; 0 where it does not tell."""
+    try:
+        words = Path("/proc/loadavg").read_text(encoding="ascii").split()
+        return int(words[3].partition("/")[2])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+@contextmanager
+def _held(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Stop the group of a command inside the ``with`` block."""
+    _signal_group(child, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal_group(child, signal.SIGCONT)
+
+
+def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal to all processes of a command that have not left its group, at once."""
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    for _ in range(_STOP_ROUNDS):
-        left = family.memory()
-        if not left:
-            break
-        for pid in left:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        os.killpg(child.pid, number)
+
+
+def _stop(child: subprocess.Popen[bytes], family: _Family) -> int:
+    """Kill every process that is left of a command, and wait for the child.
+
+    All are stopped before the first is killed, so that none is left to start another one meanwhile.
+
+    Returns: The number of processes that could not be ended.
+    """
+    _signal_group(child, signal.SIGKILL)
+    end = time.monotonic() + _STOP_SECONDS
+    left = family.memory()
+    while left and time.monotonic() < end:
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in left:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, number)
         time.sleep(0.01)
+        left = family.memory()
     child.wait()
     family.bury()
+    return len(left)
+
+
+def _left_behind(n_left: int, folders: Sequence[Path], limits: Limits, grown: float) -> str:
+    """What a command that ended by itself has left that it must not leave; nothing where all is well.
+
+    A folder that was exchanged for a link would lead the next step, which runs outside any sandbox,
+    to any place of the machine.
+    """
+    if n_left:
+        return f"left {n_left} processes that cannot be ended"
+    for folder in folders:
+        if folder.is_symlink() or not folder.is_dir():
+            return f"removed its folder {folder.name}, or put a link in its place"
+    if grown > limits.disk << 20:
+        return f"wrote more than {limits.disk} MiB"
+    return ""
 
 
 def _signal_name(number: int) -> str:
@@ -317,15 +391,62 @@ def _adopting_orphans() -> Iterator[None]:
         prctl(_SET_SUBREAPER, before.value, 0, 0, 0)
 
 
-def _size(folder: Path) -> int:
-    """Bytes of all files below a folder; files that vanish meanwhile are not counted."""
+def _size(folder: Path) -> float:
+    """Bytes of all files below a folder; infinite where a folder cannot be looked into.
+
+    Files that vanish meanwhile are not counted. Each entry counts as 1 KiB at least, since it takes
+    room too. Folders may be nested so deeply that no path leads to them.
+    """
     total = 0
-    for path in folder.rglob("*"):
+    waiting = [os.fspath(folder)]
+    while waiting:
         try:
-            total += path.lstat().st_size
-        except OSError:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    total += max(entry.stat(follow_symlinks=False).st_size, _SMALLEST)
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+        except (FileNotFoundError, NotADirectoryError):
             continue
+        except OSError:
+            return math.inf
     return total
+
+
+def remove_all(folder: Path) -> None:
+    """Remove a folder that a program of somebody else has filled, however deep and protected it is.
+
+    Args:
+        folder: The folder; it may be absent.
+
+    Raises:
+        EntryError: Something cannot be removed.
+    """
+    if folder.is_symlink():
+        folder.unlink()
+    for words in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
+        if folder.exists():
+            subprocess.run([*words, "--", str(folder)], capture_output=True, check=False)
+    if folder.exists():
+        raise EntryError(
+            f"The entry left files in {folder} that cannot be removed. Change the entry so that it "
+            "leaves plain files."
+        )
+
+
+@contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """Make a temporary folder, and remove it at the end with whatever was put into it.
+
+    Args:
+        prefix: Beginning of its name.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield folder
+    finally:
+        with suppress(EntryError):
+            remove_all(folder)
 
 
 class _Tail:

@@ -16,7 +16,7 @@ import numpy as np
 from etab.errors import EtabError
 from etab.leaderboard.admission.canonical import canonical_release
 from etab.leaderboard.admission.files import record_files
-from etab.leaderboard.board import BoardRow, Sensitivity
+from etab.leaderboard.board import CONTROL, BoardRow, Sensitivity, kind_of
 from etab.leaderboard.comparable import SAME_FIELDS, SAME_SETTINGS, Cells, Tables
 from etab.leaderboard.suites import Suite
 from etab.metrics import METRICS
@@ -199,14 +199,7 @@ def _of_cell(
         _fold_seed(cell, table, by_choice.get(FOLD_SEED, [])),
         _farthest(HEAD, cell, {v.result.head: v.value for v in by_choice.get(HEAD, [])}),
         _layer(cell),
-        _farthest(
-            PRECISION,
-            cell,
-            {
-                str(v.result.settings.get("precision")): v.value
-                for v in by_choice.get(PRECISION, [])
-            },
-        ),
+        _precision(cell, by_choice.get(PRECISION, [])),
     ]
     if DATA in by_choice:
         values = {f"data:{v.result.data_digest[:8]}": v.value for v in by_choice[DATA]}
@@ -249,6 +242,14 @@ def _farthest(choice: str, cell: Result, value_of: Mapping[str, float]) -> Sensi
     difference = value_of[name] - cell.value
     sign = "+" if difference >= 0 else "-"
     return Sensitivity(choice, f"{_shown(name)} {sign}{_digits(abs(difference))}", difference)
+
+
+def _precision(cell: Result, variants: Sequence[Variant]) -> Sensitivity:
+    """The farthest other precision; a control has no network that a precision could change."""
+    if not variants and kind_of(cell.backbone, [cell]) == CONTROL:
+        return Sensitivity(PRECISION, "no network")
+    others = {str(v.result.settings.get("precision")): v.value for v in variants}
+    return _farthest(PRECISION, cell, others)
 
 
 def _layer(cell: Result) -> Sensitivity:

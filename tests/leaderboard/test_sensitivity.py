@@ -135,6 +135,19 @@ def test_what_is_known_of_layers(choices: list[dict[str, Any]], words: str, fold
     assert [one.words for one in of_cell[STRANGER, CODE] if one.choice == "layer"] == [words]
 
 
+@pytest.mark.parametrize(
+    ("backbone", "words"), [("pixel_pca", "no network"), ("vits14_saliency", "not known")]
+)
+def test_a_control_has_no_network_that_a_precision_could_change(
+    backbone: str, words: str, folder: Path
+) -> None:
+    result, table = load(folder, CODE)
+    cell = Result(**{**result._whole(), "backbone": backbone})
+    of_cell = sensitivities({backbone: {CODE: cell}}, {(backbone, CODE): table}, [])
+    found = [one.words for one in of_cell[backbone, CODE] if one.choice == "precision"]
+    assert found == [words]
+
+
 def test_another_precision_and_another_release_lie_in_folders_of_their_own(
     folder: Path, tmp_path: Path
 ) -> None:

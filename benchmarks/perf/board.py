@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from etab.metrics import evaluate_rows
+from etab.errors import UndefinedError
+from etab.metrics import METRICS, evaluate_rows
 from etab.metrics.columns import ScoredRows
-from etab.metrics.intervals import interval_of
+from etab.metrics.intervals import intervals_together
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
@@ -84,8 +85,7 @@ def write(folder: Path, backbones: int, tasks: list[Task], patients: int) -> Pat
     """
     for index, task in enumerate(tasks):
         truth = _truth(task, patients, np.random.default_rng(index))
-        for number in range(backbones):
-            _write_cell(folder / "results", task, f"made{number:03d}", truth, number)
+        _write_task(folder / "results", task, truth, backbones)
     codes = json.dumps([task.code for task in tasks])
     suite = folder / "made.toml"
     suite.write_text(f'name = "made"\nversion = 1\ntitle = "Made"\ntasks = {codes}\n')
@@ -98,27 +98,37 @@ def _truth(task: Task, n: int, rng: np.random.Generator) -> Array:
     return np.round(rng.normal(55, 12, n), 1)
 
 
-def _write_cell(folder: Path, task: Task, backbone: str, truth: Array, number: int) -> None:
+def _write_task(folder: Path, task: Task, truth: Array, backbones: int) -> None:
+    """Write the cells of one task; their intervals are computed together, as a board checks them."""
+    tables = [_made_table(task, truth, number) for number in range(backbones)]
+    metrics = [evaluate_rows(ScoredRows.of(table)) for table in tables]
+    values = [of_cell[task.metric] for of_cell in metrics]
+    cells = list(zip(values, tables, strict=True))
+    intervals = intervals_together(task.code, task.metric, 0, cells)
+    for number, table in enumerate(tables):
+        interval = intervals[number]
+        if isinstance(interval, UndefinedError):
+            raise interval
+        result = Result(
+            **_facts(task, f"made{number:03d}", len(truth)),
+            value=values[number],
+            low=interval.low,
+            high=interval.high,
+            metrics=metrics[number],
+            folds=list(_folds(task, ScoredRows.of(table))),
+            predictions_sha256=table.sha256(),
+        )
+        result.save(folder, table)
+
+
+def _made_table(task: Task, truth: Array, number: int) -> Predictions:
+    """Predictions of a backbone: its number decides its skill and its noise."""
     rng = np.random.default_rng([number, *task.code.encode()])
-    n = len(truth)
     skill = number % 17 / 17
     columns = _columns(task.kind, truth, skill, rng)
-    patients = tuple(f"patient{i:04d}" for i in range(n))
-    folds = tuple(f"fold{i % 5}" for i in range(n))
-    table = Predictions(task.kind, patients, patients, folds, columns)
-    rows = ScoredRows.of(table)
-    metrics = evaluate_rows(rows)
-    interval = interval_of(task.code, task.metric, 0, table)
-    result = Result(
-        **_facts(task, backbone, n),
-        value=metrics[task.metric],
-        low=interval.low,
-        high=interval.high,
-        metrics=metrics,
-        folds=list(_folds(task, rows)),
-        predictions_sha256=table.sha256(),
-    )
-    result.save(folder, table)
+    patients = tuple(f"patient{i:04d}" for i in range(len(truth)))
+    folds = tuple(f"fold{i % 5}" for i in range(len(truth)))
+    return Predictions(task.kind, patients, patients, folds, columns)
 
 
 def _columns(kind: Kind, truth: Array, skill: float, rng: np.random.Generator) -> dict[str, Array]:
@@ -164,7 +174,7 @@ def _facts(task: Task, backbone: str, n: int) -> dict[str, Any]:
 
 def _folds(task: Task, rows: ScoredRows) -> Iterator[dict[str, Any]]:
     for index, part in enumerate(rows.of_folds()):
-        value = evaluate_rows(rows.select(part)).get(task.metric)
+        value = METRICS[task.metric].value(rows.select(part))
         yield {"name": f"fold{index}", "value": value, "n_test": len(part), "choice": {}}
 
 

@@ -200,12 +200,12 @@ class Result:
             ResultError: If another result has this path, or the predictions are of another one.
             StorageError: If the disk refuses; the files that were there stay.
         """
-        if predictions.sha256() != self.predictions_sha256:
+        text = predictions.to_csv()
+        if hashlib.sha256(text.encode()).hexdigest() != self.predictions_sha256:
             raise ResultError(
                 f"{self.task} with {self.backbone}: these predictions are not those of the result."
             )
         path = self.path(folder)
-        text = predictions.to_csv()
         if path.exists():
             self._refuse_other(path)
             if not _holds(table_path(path), text):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -265,12 +264,13 @@ def refuse_other_rows(tables: Tables) -> None:
     Raises:
         ResultError: Naming the task, two backbones and the first row that differs.
     """
-    first: dict[str, tuple[str, dict[str, float]]] = {}
+    first: dict[str, tuple[str, Predictions]] = {}
     for (backbone, code), table in tables.items():
-        # Predictions of masks hold no truth; their rows are compared by name alone.
-        truth = table.columns.get("truth", np.zeros(len(table.items)))
-        rows: dict[str, Any] = dict(zip(table.items, truth.tolist(), strict=True))
-        other, wanted = first.setdefault(code, (backbone, rows))
+        other, of_other = first.setdefault(code, (backbone, table))
+        if _same_rows_in_order(table, of_other):
+            continue
+        rows = _truth_by_row(table)
+        wanted = _truth_by_row(of_other)
         if rows != wanted:
             every_row = sorted(rows.keys() | wanted.keys())
             odd = next(row for row in every_row if rows.get(row) != wanted.get(row))
@@ -279,3 +279,15 @@ def refuse_other_rows(tables: Tables) -> None:
                 f"answer the same rows; the first that differs is {odd}. Scores on different "
                 "patients do not compare: run both again on the same data."
             )
+
+
+def _truth_by_row(table: Predictions) -> dict[str, float]:
+    """The truth of each row by its name; 0 in tables of masks, which hold none."""
+    truth = table.columns.get("truth", np.zeros(len(table.items)))
+    return dict(zip(table.items, truth.tolist(), strict=True))
+
+
+def _same_rows_in_order(one: Predictions, other: Predictions) -> bool:
+    """Whether two tables have the same rows in the same order, with the same truth."""
+    truths = [table.columns.get("truth", np.zeros(0)) for table in (one, other)]
+    return one.items == other.items and np.array_equal(truths[0], truths[1])

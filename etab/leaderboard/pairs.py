@@ -12,7 +12,7 @@ import scipy
 
 from etab.leaderboard.board import Reliability, Separation
 from etab.leaderboard.noise import Noise, difference_patient_variances, difference_variances
-from etab.metrics.inference import half_widths, p_above, two_sided_p
+from etab.metrics.inference import deciding_p, half_widths, p_above
 from etab.metrics.uncertainty import holm
 from etab.types import Array, FloatArray
 
@@ -55,31 +55,57 @@ def compare(points: Sequence[float], noises: Sequence[Noise], digests: Sequence[
     Returns:
         The comparison.
     """
-    n = len(points)
-    if n == 0:
+    if not len(points):
         none = np.zeros((0, 0))
         return Comparison(none, none.astype(bool), none, none, NOTHING_TO_SEPARATE)
+    tests = _tests(points, noises, digests)
+    return Comparison(
+        p_better=p_above(tests.differences, tests.variances, tests.degrees),
+        beats=tests.apart & (tests.differences > 0),
+        encoder_half=half_widths(tests.variances, tests.degrees),
+        probe_half=half_widths(difference_patient_variances(noises), tests.degrees),
+        separation=_separation(tests, digests),
+    )
+
+
+def separation_of(
+    points: Sequence[float], noises: Sequence[Noise], digests: Sequence[str]
+) -> Separation:
+    """Compute the ``separation`` of ``compare`` alone; the arguments are the same."""
+    if not len(points):
+        return NOTHING_TO_SEPARATE
+    return _separation(_tests(points, noises, digests), digests)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tests:
+    """Differences (n, n) of all pairs, their variances, and which were told apart."""
+
+    differences: FloatArray
+    variances: FloatArray
+    degrees: float
+    apart: Array
+
+
+def _tests(points: Sequence[float], noises: Sequence[Noise], digests: Sequence[str]) -> _Tests:
+    """Test the difference of every pair."""
     values = np.asarray(points, dtype=np.float64)
     differences = values[:, None] - values[None, :]
     variances = difference_variances(noises)
     degrees = min(noise.degrees for noise in noises)
-    p = two_sided_p(differences, variances, degrees)
-    apart = _told_apart(p, digests)
-    beats = apart & (differences > 0)
-    family = len(set(digests))
-    tests = family * (family - 1) // 2
-    separation = _separation(differences, variances, degrees, apart, digests, tests)
-    return Comparison(
-        p_better=p_above(differences, variances, degrees),
-        beats=beats,
-        encoder_half=half_widths(variances, degrees),
-        probe_half=half_widths(difference_patient_variances(noises), degrees),
-        separation=separation,
-    )
+    # Both sides of the diagonal have the same p.
+    above = np.triu_indices(len(values), 1)
+    p = np.ones(differences.shape)
+    p[above] = deciding_p(differences[above], variances[above], degrees, ERROR)
+    p.T[above] = p[above]
+    return _Tests(differences, variances, degrees, _told_apart(p, digests))
 
 
 def _told_apart(p: FloatArray, digests: Sequence[str]) -> Array:
-    """(n, n) bool: pairs whose p, corrected by Holm over the family, is below the error."""
+    """(n, n) bool: pairs whose p, corrected by Holm over the family, is below the error.
+
+    Of p that Holm rejects or accepts in any family, ``p`` holds 0 and 1.
+    """
     first: dict[str, int] = {}
     for i, digest in enumerate(digests):
         first.setdefault(digest, i)
@@ -115,15 +141,10 @@ def _corrected(p: FloatArray, members: Sequence[int]) -> FloatArray:
 NOTHING_TO_SEPARATE = Separation(0, 0, math.nan, math.nan, math.nan)
 
 
-def _separation(
-    differences: FloatArray,
-    variances: FloatArray,
-    degrees: float,
-    apart: Array,
-    digests: Sequence[str],
-    tests: int,
-) -> Separation:
+def _separation(tests: _Tests, digests: Sequence[str]) -> Separation:
     """The differences that were and were not told apart, and the one that would be found."""
+    family = len(set(digests))
+    n_tests = family * (family - 1) // 2
     _, weights = np.unique(np.array(digests), return_inverse=True)
     rows, columns = np.triu_indices(len(digests), 1)
     tested = weights[rows] != weights[columns]
@@ -131,11 +152,11 @@ def _separation(
     columns = columns[tested]
     if not len(rows):
         return NOTHING_TO_SEPARATE
-    gaps = np.abs(differences[rows, columns])
-    verdicts = apart[rows, columns]
-    error = math.sqrt(float(np.median(variances[rows, columns])))
-    steps = scipy.special.stdtrit(degrees, 1 - ERROR / 2 / tests) + scipy.special.stdtrit(
-        degrees, POWER
+    gaps = np.abs(tests.differences[rows, columns])
+    verdicts = tests.apart[rows, columns]
+    error = math.sqrt(float(np.median(tests.variances[rows, columns])))
+    steps = scipy.special.stdtrit(tests.degrees, 1 - ERROR / 2 / n_tests) + scipy.special.stdtrit(
+        tests.degrees, POWER
     )
     return Separation(
         pairs=len(rows),
@@ -169,7 +190,7 @@ def reliability_of(
     Returns:
         The reliability.
     """
-    separation = compare(points, noises, digests).separation
+    separation = separation_of(points, noises, digests)
     if len(points) < 2:
         return Reliability(math.nan, math.nan, separation)
     own = _shared_noise(noises, noises)

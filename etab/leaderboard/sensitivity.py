@@ -211,6 +211,8 @@ def _fold_seed(cell: Result, table: ScoredRows, variants: Sequence[Variant]) -> 
     """Standard deviation of one seed, over the repeats of a cell and its results by other seeds."""
     if parse(cell.protocol).sort != "cv":
         return Sensitivity(FOLD_SEED, "no folds are drawn")
+    if not variants and len(table.of_repeats()) < 2:
+        return Sensitivity(FOLD_SEED, _UNKNOWN)
     by_seed = _by_fold_seed(cell.metric, cell.seed, table)
     for variant in variants:
         by_seed |= variant.by_fold_seed

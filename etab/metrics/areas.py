@@ -9,11 +9,11 @@ grows with the number of rows and not with that of pairs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from etab.metrics.forms import Form, Units, ratio, values_without_each
+from etab.metrics.forms import Form, Mean, Units, ratio, values_without_each
 from etab.types import Array, FloatArray, IntArray
 
 _BLOCK = 128  # rows whose weights are added up by one matrix product
@@ -143,6 +143,9 @@ def _positives_above(part: ComparedRows) -> FloatArray:
 
 def _pairs_of_units(part: ComparedRows) -> tuple[FloatArray, IntArray]:
     """Right pairs (p,) and all pairs (p,) of each positive row with negative rows of its unit."""
+    if int(np.bincount(part.unit).max(initial=0)) <= 1:
+        no_pairs = np.zeros(len(part.lower))
+        return no_pairs, no_pairs.astype(np.int64)
     _, level = np.unique(part.score, return_inverse=True)
     keys_of_unit = len(part.score) + 1
     key = part.unit * keys_of_unit + level
@@ -341,6 +344,26 @@ class AveragePrecision:
     def without_each(self) -> FloatArray:
         """Compute the area without each patient: (patients,)."""
         return values_without_each(self, self.n)
+
+
+def value_of_each_part(form: Form) -> list[float] | None:
+    """Compute the area of each part alone.
+
+    Args:
+        form: An area, or the mean of the areas of some classes.
+
+    Returns:
+        A value for each part, NaN where the part has none; None for any other form.
+    """
+    if isinstance(form, Pairs | AveragePrecision):
+        return [replace(form, parts=[part]).value() for part in form.parts]
+    if not isinstance(form, Mean):
+        return None
+    of_classes = [value_of_each_part(each) for each in form.forms]
+    known = [values for values in of_classes if values is not None]
+    if len(known) < len(of_classes):
+        return None
+    return form.mean([np.array(values) for values in known]).tolist()
 
 
 def areas(

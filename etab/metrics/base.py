@@ -154,9 +154,10 @@ class Metric:
                 0, 0.5 or NaN.
             UnsupportedOptionError: For a kind that the metric does not score.
         """
-        check_columns(self.name, rows.columns, rows.patients)
+        if not rows.checked or not len(rows):
+            check_columns(self.name, rows.columns, rows.patients)
         self._kind(rows.columns, rows.kind)
-        absent = sorted(self.needs - set(rows.columns))
+        absent = sorted(self.needs.difference(rows.columns))
         if absent:
             raise UndefinedError(
                 f"{self.name} needs the column {absent[0]!r}, which these predictions lack."

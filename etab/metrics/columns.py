@@ -42,6 +42,8 @@ class ScoredRows:
             from two fits and need not lie on one scale. None: all rows are of one fold.
         repeats: (n,) the number of the division into folds that each row belongs to. None: all
             rows belong to one division.
+        checked: Whether the columns are known to have n finite numbers each. Only rows of a table
+            of predictions are, since making the table checks it.
 
     Example:
         >>> import numpy as np
@@ -58,6 +60,7 @@ class ScoredRows:
     patients: Array
     folds: Array | None = None
     repeats: Array | None = None
+    checked: bool = False
 
     @classmethod
     def of(cls, table: Predictions) -> ScoredRows:
@@ -68,6 +71,7 @@ class ScoredRows:
             _array_of(table.patients),
             _codes_of(table.folds),
             _array_of(table.repeats),
+            checked=True,
         )
 
     def __len__(self) -> int:
@@ -94,7 +98,8 @@ class ScoredRows:
         columns = {name: values[rows] for name, values in self.columns.items()}
         folds = None if self.folds is None else taken(self.folds, rows)
         repeats = None if self.repeats is None else taken(self.repeats, rows)
-        return ScoredRows(self.kind, columns, taken(self.patients, rows), folds, repeats)
+        patients = taken(self.patients, rows)
+        return ScoredRows(self.kind, columns, patients, folds, repeats, self.checked)
 
     def of_repeats(self) -> list[IntArray]:
         """Indexes of the rows of each repeat, in the order of the repeats."""

@@ -71,6 +71,11 @@ class Units:
 
     def totals(self, columns: Sequence[Array]) -> FloatArray:
         """Add up columns (n,) over the rows of each unit: (units, columns)."""
+        if self.of_row is _row_numbers(self.n):
+            own = np.empty((self.n, len(columns)))
+            for place, column in enumerate(columns):
+                own[:, place] = column
+            return own
         parts = [
             np.bincount(self.of_row, weights=np.asarray(column, dtype=np.float64), minlength=self.n)
             for column in columns

@@ -15,7 +15,7 @@ from etab.metrics import uncertainty
 from etab.metrics.columns import ScoredRows
 from etab.metrics.shared import distinct
 from etab.results import Predictions
-from etab.types import FloatArray, IntArray
+from etab.types import IntArray
 
 BOOTSTRAPS = 2000
 LEVEL = 0.95
@@ -97,20 +97,12 @@ def intervals_together(
         except UndefinedError as error:
             intervals |= dict.fromkeys(numbers, error)
             continue
-        for number, draws in zip(numbers, of_tables, strict=True):
-            intervals[number] = _interval_or_reason(cells[number][0], draws)
-    return [intervals[number] for number in range(len(cells))]
-
-
-def _interval_or_reason(
-    value: float, draws: FloatArray
-) -> uncertainty.ConfidenceInterval | UndefinedError:
-    try:
-        return uncertainty.percentile_interval(
-            value, draws, level=LEVEL, method=uncertainty.OVER_PATIENTS
+        values = [cells[number][0] for number in numbers]
+        of_values = uncertainty.percentile_intervals(
+            values, np.stack(of_tables), level=LEVEL, method=uncertainty.OVER_PATIENTS
         )
-    except UndefinedError as error:
-        return error
+        intervals |= dict(zip(numbers, of_values, strict=True))
+    return [intervals[number] for number in range(len(cells))]
 
 
 @lru_cache(maxsize=64)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -68,10 +69,32 @@ def _value_of(form: Form, values: dict[int, FloatArray]) -> FloatArray:
 
 
 def _of_sums(forms: Sequence[Sums], weights: Array) -> dict[int, FloatArray]:
-    ends = np.cumsum([form.values.shape[1] for form in forms])
-    totals = weighted_totals(np.concatenate([form.values for form in forms], axis=1), weights)
-    parts = np.split(totals, ends[:-1])
-    return {id(form): form.from_totals(part) for form, part in zip(forms, parts, strict=True)}
+    # Columns of the truth alone are the same for many backbones: each is added up once.
+    distinct: dict[bytes, int] = {}
+    columns: list[Array] = []
+    places: list[list[int]] = []
+    for form in forms:
+        of_form = np.ascontiguousarray(form.values.T)
+        keys = [column.tobytes() for column in of_form]
+        for key, column in zip(keys, of_form, strict=True):
+            if distinct.setdefault(key, len(columns)) == len(columns):
+                columns.append(column)
+        places.append([distinct[key] for key in keys])
+    totals = weighted_totals(np.stack(columns, axis=1), weights)
+    return {id(form): form.from_totals(totals[at]) for form, at in zip(forms, places, strict=True)}
+
+
+_Rows = tuple[tuple[bytes, bytes], ...]
+"""For each part the sorted patients of its positive and of its negative rows, as bytes."""
+
+
+def _rows_of(form: Pairs) -> _Rows:
+    """What two forms have in common exactly where backbones have the same rows and truth."""
+    return tuple((_sorted(part.positives), _sorted(part.negatives)) for part in form.parts)
+
+
+def _sorted(patients: IntArray) -> bytes:
+    return np.sort(patients).astype(np.int64, copy=False).tobytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +114,13 @@ class _Layout:
     low: FloatArray
 
     @classmethod
-    def of(cls, parts: Sequence[ComparedRows], n: int) -> _Layout:
+    def of(cls, rows: _Rows, n: int) -> _Layout:
         """Count the rows of n patients in some parts."""
-        of_positives = [np.bincount(part.positives, minlength=n) for part in parts]
-        of_negatives = [np.bincount(part.negatives, minlength=n) for part in parts]
-        high = np.array(of_positives, dtype=np.float64).reshape(len(parts), n)
-        low = np.array(of_negatives, dtype=np.float64).reshape(len(parts), n)
+        high = np.array([_counted(positives, n) for positives, _ in rows]).reshape(len(rows), n)
+        low = np.array([_counted(negatives, n) for _, negatives in rows]).reshape(len(rows), n)
         positives = np.flatnonzero(high.any(axis=0))
         negatives = np.flatnonzero(low.any(axis=0))
         return cls(positives, negatives, high[:, positives], low[:, negatives])
-
-    @property
-    def key(self) -> tuple[bytes, ...]:
-        """What two layouts have in common exactly where they are equal."""
-        arrays = (self.positives, self.negatives, self.high, self.low)
-        return tuple(array.tobytes() for array in arrays)
 
     @property
     def n_counts(self) -> int:
@@ -128,15 +143,30 @@ class _Layout:
         of_negative[self.negatives] = np.arange(len(self.negatives))
         for part in parts:
             rank = np.arange(len(part.negatives))
-            twice = (rank < part.lower[:, None]).astype(np.float64)
-            twice += rank < part.upper[:, None]
             rows = of_positive[part.positives]
             columns = of_negative[part.negatives]
-            if _differ(rows) and _differ(columns):
+            alone = _differ(rows) and _differ(columns)
+            if alone and counts.shape == (len(rows), len(columns)):
+                # One row of each patient: where it stands is found without moving any pair.
+                place = np.empty(len(columns), dtype=np.int64)
+                place[columns] = rank
+                for below in (part.lower, part.upper):
+                    n_below = np.empty(len(rows), dtype=np.int64)
+                    n_below[rows] = below
+                    counts += place < n_below[:, None]
+                continue
+            twice = (rank < part.lower[:, None]).astype(np.float64)
+            twice += rank < part.upper[:, None]
+            if alone:
                 counts[rows[:, None], columns] += twice
             else:
                 np.add.at(counts, (rows[:, None], columns), twice)
         return counts
+
+
+def _counted(patients: bytes, n: int) -> FloatArray:
+    """How many rows each of n patients has: (n,)."""
+    return np.bincount(np.frombuffer(patients, dtype=np.int64), minlength=n).astype(np.float64)
 
 
 def _differ(numbers: IntArray) -> bool:
@@ -146,44 +176,52 @@ def _differ(numbers: IntArray) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Parts of an area whose pairs are added up in one matrix."""
+    """Parts of an area whose pairs are added up in one matrix.
 
-    parts: Sequence[ComparedRows]
+    Attributes:
+        parts: The parts, as a piece of all parts of the form.
+        layout: The layout of their rows.
+    """
+
+    parts: slice
     layout: _Layout
 
 
-def _blocks(form: Pairs) -> list[_Block]:
+@lru_cache(maxsize=64)
+def _blocks(rows: _Rows, n: int) -> list[_Block]:
     """All parts in one block, or each in its own where that takes much smaller matrices.
 
     The folds of one repeat have different patients, those of several repeats the same ones.
     """
-    whole = _Layout.of(form.parts, form.n)
+    whole = _Layout.of(rows, n)
     if 2 * whole.n_counts_of_parts > whole.n_counts:
-        return [_Block(form.parts, whole)]
-    return [_Block([part], _Layout.of([part], form.n)) for part in form.parts]
+        return [_Block(slice(None), whole)]
+    parts = [slice(number, number + 1) for number in range(len(rows))]
+    return [_Block(part, _Layout.of(rows[part], n)) for part in parts]
 
 
 def _of_pairs(forms: Sequence[Pairs], weights: Array) -> dict[int, FloatArray]:
-    groups: dict[tuple[tuple[bytes, ...], ...], list[tuple[Pairs, list[_Block]]]] = {}
+    groups: dict[tuple[_Rows, int], list[Pairs]] = {}
     for form in forms:
-        blocks = _blocks(form)
-        if sum(block.layout.n_counts for block in blocks) <= MOST_COUNTS:
-            key = tuple(block.layout.key for block in blocks)
-            groups.setdefault(key, []).append((form, blocks))
+        groups.setdefault((_rows_of(form), form.n), []).append(form)
     values: dict[int, FloatArray] = {}
-    for members in groups.values():
-        areas = _areas([blocks for _, blocks in members], members[0][0].n, weights)
-        values |= {id(form): area for (form, _), area in zip(members, areas, strict=True)}
+    for (rows, n), members in groups.items():
+        blocks = _blocks(rows, n)
+        if sum(block.layout.n_counts for block in blocks) <= MOST_COUNTS:
+            areas = _areas(members, blocks, weights)
+            values |= {id(form): area for form, area in zip(members, areas, strict=True)}
     return values
 
 
-def _areas(blocks_of: Sequence[list[_Block]], n: int, weights: Array) -> FloatArray:
-    """The areas of forms whose blocks have the same layouts: (forms, draws)."""
-    right = np.zeros((len(blocks_of), weights.shape[1]))
+def _areas(forms: Sequence[Pairs], blocks: Sequence[_Block], weights: Array) -> FloatArray:
+    """The areas of forms that have the same rows: (forms, draws)."""
+    right = np.zeros((len(forms), weights.shape[1]))
     pairs = np.zeros(weights.shape[1])
-    for number, block in enumerate(blocks_of[0]):
+    for block in blocks:
         layout = block.layout
-        counts = np.stack([layout.right_pairs(blocks[number].parts, n) for blocks in blocks_of])
+        of_forms = [layout.right_pairs(form.parts[block.parts], form.n) for form in forms]
+        counts = np.stack(of_forms)
+        exact_counts = _float32(counts)
         for start in range(0, weights.shape[1], _DRAWS_AT_ONCE):
             draws = slice(start, start + _DRAWS_AT_ONCE)
             high = weights[layout.positives, draws].astype(np.float64)
@@ -192,7 +230,7 @@ def _areas(blocks_of: Sequence[list[_Block]], n: int, weights: Array) -> FloatAr
             pairs[draws] += of_block
             if weights.dtype.kind == "u" and 2 * of_block.max(initial=0) < EXACT:
                 # Every sum is then a whole number that float32 holds exactly.
-                exact = (_float32(counts), _float32(high), _float32(low))
+                exact = (exact_counts, _float32(high), _float32(low))
                 right[:, draws] += _weighted_pairs(*exact)
             else:
                 right[:, draws] += _weighted_pairs(counts, high, low)

@@ -138,6 +138,31 @@ def percentile_interval(
     return ConfidenceInterval(float(value), float(low), float(high), method)
 
 
+def percentile_intervals(
+    values: Sequence[float], draws: FloatArray, *, level: float = 0.95, method: str
+) -> list[ConfidenceInterval | UndefinedError]:
+    """Compute ``percentile_interval`` for several values at once.
+
+    Args:
+        values: n values on all patients.
+        draws: (n, draws) resamples of each; the other arguments are those of one interval.
+
+    Returns:
+        The interval of each value, or why there is none.
+    """
+    if np.isfinite(draws).all():
+        lows, highs = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=1).tolist()
+        ends = zip(values, lows, highs, strict=True)
+        return [ConfidenceInterval(float(value), low, high, method) for value, low, high in ends]
+    intervals: list[ConfidenceInterval | UndefinedError] = []
+    for value, of_value in zip(values, draws, strict=True):
+        try:
+            intervals.append(percentile_interval(value, of_value, level=level, method=method))
+        except UndefinedError as error:
+            intervals.append(error)
+    return intervals
+
+
 def bootstrap(
     metric: str,
     kind: Kind,

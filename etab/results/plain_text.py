@@ -1,25 +1,22 @@
 """Fast reading of the text that ``Predictions.to_csv`` writes.
 
-Tables of one task begin with the same names in every row, whatever the backbone, so the names are
-read once. The numbers of all rows are read together. A text that differs in any way from what
+Tables of one task hold the same names and the same truth, whatever the backbone, so these are read
+once. A text that differs in any way from what
 ``to_csv`` writes (quotes, blanks, unequal rows, numbers such as ``nan``) is left to the general
 reader of CSV, which reads it or says what is wrong.
 """
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from etab.types import Array, FloatArray, IntArray
+from etab.types import FloatArray
 
-_COMMA = ord(",")
-_NEWLINE = ord("\n")
-_NUMBER = np.zeros(256, dtype=bool)
-_NUMBER[np.frombuffer(b"0123456789+-.eE", dtype=np.uint8)] = True
+_SIGNS_OF_NUMBERS = b"0123456789+-.eE,"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +25,7 @@ class PlainTable:
 
     Attributes:
         names: One tuple for each column of names, such as those of the items.
-        numbers: Name and values of each column of numbers.
+        numbers: Name and values of each column of numbers; the values are read-only.
     """
 
     names: tuple[tuple[str, ...], ...]
@@ -55,65 +52,53 @@ def plain_table(text: str, n_names: int) -> PlainTable | None:
     header, _, body = text.partition("\n")
     columns = header.split(",")
     is_plain = text.isascii() and not any(sign in text for sign in '"\r\0')
-    if not is_plain or not body.endswith("\n") or len(set(columns)) < len(columns):
+    if not is_plain or len(columns) <= n_names or len(set(columns)) < len(columns):
         return None
-    content = np.frombuffer(body.encode("ascii"), dtype=np.uint8)
-    ends = np.flatnonzero(content == _NEWLINE)
-    commas = _commas_of_rows(content, ends, len(columns) - 1)
-    if commas is None or len(columns) <= n_names:
+    by_column = _by_column(body, len(columns))
+    if by_column is None:
         return None
-    is_number = _between(len(content), commas[:, n_names - 1] + 1, ends + 1)
-    values = _values(content[is_number])
-    n_numbers = len(columns) - n_names
-    if values is None or len(values) != len(ends) * n_numbers:
-        return None
-    names = _names(content[~is_number].tobytes(), n_names)
-    by_column = np.ascontiguousarray(values.reshape(len(ends), n_numbers).T)
-    return PlainTable(names, dict(zip(columns[n_names:], by_column, strict=True)))
+    names = tuple(_names(",".join(column)) for column in by_column[:n_names])
+    numbers: dict[str, FloatArray] = {}
+    for name, column in zip(columns[n_names:], by_column[n_names:], strict=True):
+        values = _numbers(",".join(column))
+        if values is None:
+            return None
+        numbers[name] = values
+    return PlainTable(names, numbers)
 
 
-def _commas_of_rows(content: Array, ends: IntArray, n_commas: int) -> IntArray | None:
-    """Where the commas of each row are, (rows, n_commas); None where rows hold other numbers."""
-    places = np.flatnonzero(content == _COMMA)
-    if n_commas == 0 or len(places) != len(ends) * n_commas:
+def _by_column(body: str, n_columns: int) -> list[Sequence[str]] | None:
+    """The fields of each column; None where a row has more or fewer of them."""
+    # Each line break becomes a field, which stands in the same place of every row.
+    fields = body.replace("\n", ",\n,").split(",")
+    rest = fields.pop()
+    width = n_columns + 1
+    n_rows = len(fields) // width
+    is_even = not rest and n_rows > 0 and len(fields) == n_rows * width
+    if not is_even or body.count("\n") != n_rows or set(fields[n_columns::width]) != {"\n"}:
         return None
-    commas = places.reshape(len(ends), n_commas)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    if (commas[:, 0] < starts).any() or (commas[:, -1] > ends).any():
+    return [fields[column::width] for column in range(n_columns)]
+
+
+@lru_cache(maxsize=16)
+def _numbers(text: str) -> FloatArray | None:
+    """Numbers between commas; None where one is not plain and finite.
+
+    The column of the truth is read once for the tables of all backbones.
+    """
+    if text.encode("ascii").translate(None, _SIGNS_OF_NUMBERS):
         return None
-    return commas
-
-
-def _between(n: int, starts: IntArray, ends: IntArray) -> Array:
-    """Which of n bytes lie from a start to before the end of the same row: (n,) bool."""
-    steps = np.zeros(n + 1, dtype=np.int8)
-    steps[starts] = 1
-    steps[ends] -= 1
-    return np.cumsum(steps[:-1], dtype=np.int8).astype(bool)
-
-
-def _values(fields: Array) -> FloatArray | None:
-    """Numbers that a comma or the end of a line follows; None where one is not plain and finite."""
-    is_number = _NUMBER[fields]
-    separators = np.flatnonzero(~is_number)
-    is_separator = (fields == _COMMA) | (fields == _NEWLINE)
-    if not (is_number | is_separator).all() or (np.diff(separators, prepend=-1) == 1).any():
-        return None
-    joined = np.where(is_number, fields, _COMMA).astype(np.uint8)
     try:
-        with warnings.catch_warnings():
-            # Before numpy 2.3, a text that cannot be read to its end gave fewer numbers.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            values = np.fromstring(joined[:-1].tobytes().decode("ascii"), sep=",")
+        values = np.array(list(map(float, text.split(","))))
     except ValueError:
         return None
-    if len(values) != len(separators) or not np.isfinite(values).all():
+    if not np.isfinite(values).all():
         return None
+    values.setflags(write=False)
     return values
 
 
 @lru_cache(maxsize=256)
-def _names(text: bytes, n_names: int) -> tuple[tuple[str, ...], ...]:
-    """The columns of names, read once for the tables of all backbones."""
-    fields = text.decode("ascii").split(",")[:-1]
-    return tuple(tuple(fields[column::n_names]) for column in range(n_names))
+def _names(text: str) -> tuple[str, ...]:
+    """Names between commas, read once for the tables of all backbones."""
+    return tuple(text.split(","))

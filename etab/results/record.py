@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import InitVar, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ class Result:
         n_train_patients: Number of training patients, the mean over the splits, where ``n_train``
             counts other rows than the table of predictions, and other fits do not test the same
             patients. 0 elsewhere, and in records of older versions.
+        as_written: Whether the nested values come from JSON: they are then plain already.
 
     Raises:
         ResultError: If a field does not hold what it should; the message names it.
@@ -112,11 +113,13 @@ class Result:
     bad: Mapping[str, Any] = field(default_factory=dict)
     masks: Mapping[str, Any] = field(default_factory=dict)
     n_train_patients: int = 0
+    as_written: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, as_written: bool) -> None:
         """Make nested values plain JSON and check every field."""
-        for name in NESTED:
-            object.__setattr__(self, name, plain(getattr(self, name), name))
+        if not as_written:
+            for name in NESTED:
+                object.__setattr__(self, name, plain(getattr(self, name), name))
         for f in fields(self):
             refuse_field(f.name, str(f.type), getattr(self, f.name))
         if self.low > self.high:
@@ -165,8 +168,8 @@ class Result:
             seed: Seed of the run.
             head: Name of the head.
         """
-        of_backbone = folder / slug(dataset) / slug(task) / slug(backbone)
-        return of_backbone / f"{slug(protocol)}-{slug(head)}-s{seed}.json"
+        name = f"{slug(protocol)}-{slug(head)}-s{seed}.json"
+        return folder.joinpath(slug(dataset), slug(task), slug(backbone), name)
 
     def path(self, folder: Path) -> Path:
         """Path of this record in a folder of results."""
@@ -275,6 +278,7 @@ class Result:
         try:
             text = read_regular(path).decode("utf-8")
             found = json.loads(text, object_pairs_hook=_each_key_once)
+            is_plain = _is_finite(found)
         except (OSError, ValueError, RecursionError, MemoryError) as error:
             raise ResultError(
                 f"{path} cannot be read as a result: {error}. Move it away and run the cell again."
@@ -297,7 +301,7 @@ class Result:
                     f"{path} {words} {listed}; it is not a whole result of schema {SCHEMA}."
                 )
         try:
-            return cls(**found)
+            return cls(**found, as_written=is_plain)
         except ResultError as error:
             raise ResultError(f"{path}: {error}") from None
 
@@ -343,6 +347,15 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {twice[:40]!r} stands twice")
     return content
+
+
+def _is_finite(content: Any) -> bool:
+    """Whether all numbers of JSON are finite; NaN and Infinity are no JSON, and Python reads them."""
+    try:
+        json.dumps(content, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _write_once(path: Path, masks: Sequence[Array]) -> None:

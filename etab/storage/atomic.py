@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 
 from etab.errors import StorageError
@@ -16,6 +17,7 @@ _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 _LONGEST = 120
 
 
+@lru_cache(maxsize=4096)
 def slug(name: str) -> str:
     """A name as part of a path: every other byte becomes ``~`` and its code, so that no two names
     meet.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 from etab.echo.views import VIEW_CODES
@@ -122,6 +123,14 @@ def parse_code(text: str) -> Code:
         >>> parse_code("b0-A4-E").dataset
         'echonet'
     """
+    from etab.datasets import SOURCES  # deferred: boards import the menu without datasets
+
+    return _parsed(text, tuple(SOURCES))
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str, _datasets: tuple[str, ...]) -> Code:
+    """``parse_code``, once for each text until a dataset is added or removed."""
     match = _CODE.match(text)
     if not match:
         raise UnknownNameError(

@@ -177,7 +177,7 @@ FAULTS = [
     _fault(
         "echo tables gain metrics",
         "etab/metrics/base.py",
-        "absent = sorted(self.needs - set(rows.columns))",
+        "absent = sorted(self.needs.difference(rows.columns))",
         "absent = []\n        columns = {'answer': rows['truth'], **rows.columns}\n"
         "        rows = ScoredRows(rows.kind, columns, rows.patients, rows.folds, rows.repeats)",
         f"{TASKS}::test_metrics_of_sounds_leave_echo_alone",

@@ -9,8 +9,8 @@ FAULTS = [
     Fault(
         "together: rows of another truth share a layout",
         FILE,
-        "key = tuple(block.layout.key for block in blocks)",
-        "key = tuple(() for block in blocks)",
+        "groups.setdefault((_rows_of(form), form.n), [])",
+        "groups.setdefault((_rows_of(forms[0]), form.n), [])",
         TESTS,
     ),
     Fault(
@@ -30,8 +30,8 @@ FAULTS = [
     Fault(
         "together: rows of one patient overwrite each other",
         FILE,
-        "if _differ(rows) and _differ(columns):",
-        "if True:",
+        "alone = _differ(rows) and _differ(columns)",
+        "alone = True",
         TESTS,
     ),
     Fault(

@@ -40,9 +40,9 @@ def record_files(folder: Path) -> RecordFiles:
     """
     records: list[Path] = []
     refused: dict[Path, str] = {}
-    for path in _json_paths(folder):
+    for path, depth in _json_paths(folder):
         reason = unsafe(path, LARGEST_RECORD) or _unsafe_table(path)
-        if not reason and len(path.relative_to(folder).parts) > DEEPEST:
+        if not reason and depth > DEEPEST:
             reason = f"it lies more than {DEEPEST} folders deep; results lie 4 deep"
         if not reason and len(records) >= _MOST_RESULTS:
             reason = f"the folder holds more than {_MOST_RESULTS} results; split it"
@@ -53,14 +53,20 @@ def record_files(folder: Path) -> RecordFiles:
     return RecordFiles(tuple(records), refused)
 
 
-def _json_paths(folder: Path) -> Iterator[Path]:
-    """Every visible path below a folder that ends in .json, sorted, whatever kind of file it is."""
-    for parent, folders, files in os.walk(folder, followlinks=False):
+def _json_paths(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Every visible path below a folder that ends in .json, sorted, whatever kind of file it is.
+
+    With each path comes how deep it lies: 1 for a file of the folder itself.
+    """
+    for place, folders, files in os.walk(folder, followlinks=False):
         folders.sort()
+        parent = Path(place)
+        above = parent.relative_to(folder)
+        if is_hidden(above):
+            continue
         for name in sorted([*files, *folders]):
-            path = Path(parent) / name
-            if name.endswith(".json") and not is_hidden(path.relative_to(folder)):
-                yield path
+            if name.endswith(".json") and not is_hidden(name):
+                yield parent / name, len(above.parts) + 1
 
 
 def unsafe(path: Path, largest: int) -> str:
@@ -77,6 +83,10 @@ def unsafe(path: Path, largest: int) -> str:
         status = path.lstat()
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
+    return _unsafe_status(status, largest)
+
+
+def _unsafe_status(status: os.stat_result, largest: int) -> str:
     if stat.S_ISLNK(status.st_mode):
         return "it is a link; results are regular files, so copy the file that it points to"
     if not stat.S_ISREG(status.st_mode):
@@ -88,14 +98,17 @@ def unsafe(path: Path, largest: int) -> str:
 
 def _unsafe_table(record: Path) -> str:
     """Why the predictions beside a record must not be read; empty where they may, or are absent."""
-    plain = record.with_suffix(".csv")
-    packed = record.with_suffix(".csv.gz")
-    for path in (plain, packed):
-        if not path.is_symlink() and not path.exists():
+    present: list[str] = []
+    for suffix in (".csv", ".csv.gz"):
+        path = record.with_suffix(suffix)
+        try:
+            status = path.lstat()
+        except OSError:
             continue  # reading the result says that its predictions are missing
-        reason = unsafe(path, LARGEST_TABLE)
+        reason = _unsafe_status(status, LARGEST_TABLE)
         if reason:
             return f"its predictions {path.name} must not be read: {reason}"
-    if plain.exists() and packed.exists():
-        return f"it has two tables of predictions, {plain.name} and {packed.name}; keep one"
+        present.append(path.name)
+    if len(present) > 1:
+        return f"it has two tables of predictions, {present[0]} and {present[1]}; keep one"
     return ""

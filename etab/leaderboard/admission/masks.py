@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,9 @@ def kept_masks(result: Result, folder: Path) -> Keep:
     Returns:
         "all" where the masks of every row are there, whatever lies beside them.
     """
+    record = result.path(folder)
     for keep in _KEPT:
-        if _is_there(masks_path(result.path(folder), keep)):
+        if _is_there(masks_path(record, keep)):
             return keep
     return "none"
 
@@ -103,7 +105,7 @@ def _other_file(
 
 
 def _is_there(path: Path) -> bool:
-    return path.exists() or path.is_symlink()
+    return os.path.lexists(path)
 
 
 def _other_sample(result: Result, table: Predictions) -> str:

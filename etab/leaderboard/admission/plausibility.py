@@ -17,7 +17,7 @@ from etab.leaderboard.admission.ranges import FACT_COLUMNS
 from etab.metrics import METRICS
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
-from etab.types import Array, FloatArray, IntArray, Kind
+from etab.types import FloatArray, IntArray, Kind
 
 # Correlation of residuals above which predictions count as copied.
 COPY_CORRELATION = 0.9999
@@ -132,16 +132,11 @@ def _prediction_columns(table: Predictions) -> list[FloatArray]:
     return [column for name, column in table.columns.items() if name not in others]
 
 
-def _vector(entry: AdmittedEntry, items: Array) -> FloatArray:
+def _vector(entry: AdmittedEntry, items: tuple[str, ...]) -> FloatArray:
     """The predictions of an entry as one vector, in the order of ``items``."""
-    order = _order(entry.table, items)
+    order = _order_of(entry.table.items, items)
     columns = [column[order] for column in _prediction_columns(entry.table)]
     return np.concatenate(columns)
-
-
-def _order(table: Predictions, items: Array) -> IntArray:
-    """The index of the row of each item."""
-    return _order_of(table.items, tuple(items.tolist()))
 
 
 @lru_cache(maxsize=64)
@@ -155,8 +150,13 @@ def _same_rows(entries: Mapping[str, AdmittedEntry]) -> dict[str, AdmittedEntry]
     """Entries with the rows of the first one; others cannot be compared row by row."""
     if not entries:
         return {}
-    first = set(next(iter(entries.values())).table.items)
-    return {name: e for name, e in entries.items() if set(e.table.items) == first}
+    first = next(iter(entries.values())).table.items
+    names = set(first)
+    return {
+        name: entry
+        for name, entry in entries.items()
+        if entry.table.items is first or set(entry.table.items) == names
+    }
 
 
 def _copies(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[Cell, str]]:
@@ -165,7 +165,7 @@ def _copies(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[C
     names = sorted(comparable)
     if len(names) < 2:
         return
-    items = np.array(sorted(comparable[names[0]].table.items))
+    items = tuple(sorted(comparable[names[0]].table.items))
     residuals = np.stack([_residual(comparable[name], items) for name in names])
     if residuals.shape[1] < _FEWEST_ROWS:
         return
@@ -238,12 +238,12 @@ def _both_controls(name: str, other: str) -> bool:
     return all(one in known and known[one].kind == "control" for one in (name, other))
 
 
-def _residual(entry: AdmittedEntry, items: Array) -> FloatArray:
+def _residual(entry: AdmittedEntry, items: tuple[str, ...]) -> FloatArray:
     """Predictions minus the truth and the mean, which all good backbones share."""
     vector = _vector(entry, items)
     truth = entry.table.columns.get("truth")
     if truth is not None and entry.table.kind is Kind.VALUE:
-        vector = vector - truth[_order(entry.table, items)]
+        vector = vector - truth[_order_of(entry.table.items, items)]
     return np.asarray(vector - vector.mean())
 
 
@@ -253,27 +253,29 @@ def _best_of_all(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tu
     if len(comparable) < 3:
         return
     names = sorted(comparable)
-    items = np.array(sorted(comparable[names[0]].table.items))
+    items = tuple(sorted(comparable[names[0]].table.items))
     losses = np.stack([_row_losses(comparable[name], items) for name in names])
+    if losses.shape[1] < _FEWEST_ROWS:
+        return
+    best, second = np.partition(losses, 1, axis=0)[:2]
     for i, name in enumerate(names):
-        others = np.delete(losses, i, axis=0)
-        best_of_others = others.min(axis=0)
+        best_of_others = np.where(losses[i] == best, second, best)
         never_worse = losses[i] <= best_of_others + 1e-9
-        is_equal = np.isclose(others, losses[i], rtol=0, atol=1e-9)
-        copied = is_equal.any(axis=0)
-        if losses.shape[1] < _FEWEST_ROWS:
+        if never_worse.mean() <= 0.95:
             continue
-        if never_worse.mean() > 0.95 and copied.mean() > 0.95:
+        others = np.delete(losses, i, axis=0)
+        copied = np.isclose(others, losses[i], rtol=0, atol=1e-9).any(axis=0)
+        if copied.mean() > 0.95:
             yield (
                 (name, code),
                 "row by row it is the best of the other backbones' predictions",
             )
 
 
-def _row_losses(entry: AdmittedEntry, items: Array) -> FloatArray:
+def _row_losses(entry: AdmittedEntry, items: tuple[str, ...]) -> FloatArray:
     """A loss for each row, smaller where the prediction is better."""
     table = entry.table
-    order = _order(table, items)
+    order = _order_of(table.items, items)
     columns = {name: column[order] for name, column in table.columns.items()}
     if table.kind is Kind.MASK:
         return np.asarray(1 - columns["dice"])

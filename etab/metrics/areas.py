@@ -355,15 +355,19 @@ def value_of_each_part(form: Form) -> list[float] | None:
     Returns:
         A value for each part, NaN where the part has none; None for any other form.
     """
-    if isinstance(form, Pairs | AveragePrecision):
-        return [replace(form, parts=[part]).value() for part in form.parts]
+    if isinstance(form, Pairs):
+        return [Pairs([part], form.n).value() for part in form.parts]
+    if isinstance(form, AveragePrecision):
+        ranked = [replace(form, parts=[part]) for part in form.parts]
+        return [of_part.value() for of_part in ranked]
     if not isinstance(form, Mean):
         return None
     of_classes = [value_of_each_part(each) for each in form.forms]
     known = [values for values in of_classes if values is not None]
     if len(known) < len(of_classes):
         return None
-    return form.mean([np.array(values) for values in known]).tolist()
+    means: list[float] = form.mean([np.array(values) for values in known]).tolist()
+    return means
 
 
 def areas(

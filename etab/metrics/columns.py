@@ -15,7 +15,7 @@ columns.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -60,7 +60,7 @@ class ScoredRows:
     patients: Array
     folds: Array | None = None
     repeats: Array | None = None
-    checked: bool = False
+    checked: bool = field(default=False, kw_only=True)
 
     @classmethod
     def of(cls, table: Predictions) -> ScoredRows:
@@ -99,7 +99,7 @@ class ScoredRows:
         folds = None if self.folds is None else taken(self.folds, rows)
         repeats = None if self.repeats is None else taken(self.repeats, rows)
         patients = taken(self.patients, rows)
-        return ScoredRows(self.kind, columns, patients, folds, repeats, self.checked)
+        return ScoredRows(self.kind, columns, patients, folds, repeats, checked=self.checked)
 
     def of_repeats(self) -> list[IntArray]:
         """Indexes of the rows of each repeat, in the order of the repeats."""

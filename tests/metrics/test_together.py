@@ -42,19 +42,20 @@ def test_tables_together_have_the_values_of_each(
 
 @pytest.mark.parametrize("n_parts", [1, 5])
 @pytest.mark.parametrize("largest", [1, 255])
-def test_areas_together_are_exact(n_parts: int, largest: int) -> None:
+@pytest.mark.parametrize("rows_of_each", [1, 2])
+def test_areas_together_are_exact(n_parts: int, largest: int, rows_of_each: int) -> None:
     """Weights of 255 make more pairs than float32 counts exactly; parts differ in their truth."""
     rng = np.random.default_rng(0)
     n = 400
-    people = np.arange(n) // 2
+    people = np.arange(n) // rows_of_each
     parts = frozen(people % n_parts)
     forms = []
     for number in range(4):
         truth = (np.arange(n) % (3 + number // 2) == 0).astype(np.float64)
         score = np.round(truth + rng.normal(0, 1.5, n), 2)
         rows = ScoredRows(Kind.BINARY, {"truth": truth, "score": score}, people, parts)
-        forms.append(METRICS["auroc"].prepared(rows, Units(people, n // 2)))
-    counts = rng.integers(0, largest + 1, (n // 2, 30)).astype(np.uint8)
+        forms.append(METRICS["auroc"].prepared(rows, Units(people, n // rows_of_each)))
+    counts = rng.integers(0, largest + 1, (n // rows_of_each, 30)).astype(np.uint8)
     for form, values in zip(forms, draws_together(forms, counts), strict=True):
         assert values == pytest.approx(form.draws(counts.astype(np.float64)), abs=1e-14)
 

@@ -6,6 +6,7 @@ INFERENCE = ("tests/metrics/test_inference.py",)
 COVERAGE = ("tests/benchmarks/test_coverage.py",)
 SEPARATION = ("tests/leaderboard/test_separation.py",)
 MODULE = "etab/metrics/inference.py"
+SPEED = ("tests/leaderboard/test_board_speed_paths.py",)
 PAIRS = "etab/leaderboard/pairs.py"
 
 FAULTS = [
@@ -108,6 +109,27 @@ FAULTS = [
         "values = holm(p[rows, columns].tolist())",
         "values = p[rows, columns]",
         SEPARATION,
+    ),
+    Fault(
+        "p values that decide are taken for small ones",
+        MODULE,
+        "between = (sizes >= never) & (sizes <= always)",
+        "between = sizes < never\n    p[sizes >= never] = 0.0",
+        SPEED,
+    ),
+    Fault(
+        "an area of one fold is that of all",
+        "etab/metrics/areas.py",
+        "return [Pairs([part], form.n).value() for part in form.parts]",
+        "return [form.value() for _ in form.parts]",
+        SPEED,
+    ),
+    Fault(
+        "numbers that JSON does not have are plain",
+        "etab/results/record.py",
+        "        json.dumps(content, allow_nan=False)\n",
+        "        json.dumps(content)\n",
+        SPEED,
     ),
     Fault(
         "copies of an entry are further tests",

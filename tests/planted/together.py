@@ -35,6 +35,13 @@ FAULTS = [
         TESTS,
     ),
     Fault(
+        "together: ties of patients with one row are right",
+        FILE,
+        "for below in (part.lower, part.upper):",
+        "for below in (part.lower, part.lower):",
+        TESTS,
+    ),
+    Fault(
         "shared: facts of arrays that change are kept",
         "etab/metrics/shared.py",
         "return not array.flags.writeable and array.base is None",

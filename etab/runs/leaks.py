@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from etab.backbones.base import BackboneCard
-from etab.datasets.base import Source
+from etab.datasets.base import SOURCES, Source
 from etab.datasets.integrity.alike import Alike
 from etab.errors import SplitError
 from etab.leaderboard.seen import SEEN
@@ -49,20 +49,36 @@ def seen_notes(source: Source, card: BackboneCard) -> tuple[str, ...]:
 
     Args:
         source: The tested dataset. circor_hf and other forms of a release are that release.
-        card: The card of the backbone.
+        card: The card of the backbone. Its data are compared by the name of the release or its
+            title, whatever their case and punctuation.
 
     Returns:
         A sentence for the result; empty where the card lists none of the data.
     """
     dataset = source.card.name
-    release = release_of(dataset)
-    seen = sorted({dataset, release, source.canonical()} & set(card.pretraining_sets))
+    release = SOURCES[release_of(dataset)].card if release_of(dataset) in SOURCES else source.card
+    titles = {_plain(source.card.title), _plain(release.title)}
+    tested = {*_forms(dataset), _plain(source.canonical()), *titles} - {""}
+    seen = [name for name in card.pretraining_sets if _forms(name) & tested]
     if not seen:
         return ()
     return (
         f"{SEEN}: the card of {card.name} lists {seen[0]} among the data of its "
         "pretraining, so that test recordings may have been seen. Not to be compared with others.",
     )
+
+
+def _forms(name: str) -> set[str]:
+    """The name of a dataset, and that of its release where etab reads the dataset."""
+    names = {_plain(name)}
+    if name in SOURCES:
+        names.add(_plain(release_of(name)))
+    return names
+
+
+def _plain(name: str) -> str:
+    """A name without case and punctuation: cards write "CAMUS" or "EchoNet-Dynamic"."""
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def within(records: Sequence[str], alike: Sequence[Alike]) -> list[Alike]:

@@ -143,6 +143,13 @@ FAULTS = [
         SEEN,
     ),
     Fault(
+        "leaks: data are known by the name in etab alone",
+        "etab/runs/leaks.py",
+        "if _forms(name) & tested]",
+        "if name in (dataset, release_of(dataset))]",
+        SEEN,
+    ),
+    Fault(
         "leaks: a random twin lists the pretraining of its original",
         "etab/backbones/image/named.py",
         "            pretraining_sets=(),\n",

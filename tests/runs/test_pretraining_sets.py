@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import etab
 from etab import backbones
 from etab.datasets.base import SOURCES
+from etab.errors import UnsupportedOptionError
 from etab.leaderboard.ranking import rank_folder
 from etab.leaderboard.suites import Suite
 from etab.runs.execute import execute
@@ -83,3 +86,34 @@ def test_every_form_of_a_release_counts(dataset: str) -> None:
     card = backbones.card("image_stats")
     assert len(seen_notes(source, replace(card, pretraining_sets=("circor",)))) == 1
     assert seen_notes(source, replace(card, pretraining_sets=("cinc2016", "echonet"))) == ()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "listed"),
+    [
+        ("camus", "CAMUS"),
+        ("echonet", "EchoNet-Dynamic"),
+        ("circor", "circor_hf"),
+        ("circor_hf", "CirCor DigiScope"),
+    ],
+)
+def test_data_are_known_by_their_title_too(
+    dataset: str, listed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = SOURCES[dataset].__new__(SOURCES[dataset])
+    monkeypatch.setattr(type(source), "canonical", lambda _: "")
+    card = replace(backbones.card("image_stats"), pretraining_sets=("imagenet-1k", listed))
+    (note,) = seen_notes(source, card)
+    assert f"lists {listed} among" in note
+
+
+def test_another_release_of_the_same_place_is_not_taken_for_the_data() -> None:
+    source = SOURCES["mimic_echo"].__new__(SOURCES["mimic_echo"])
+    card = replace(backbones.card("image_stats"), pretraining_sets=("mimic_cxr",))
+    assert seen_notes(source, card) == ()
+
+
+@pytest.mark.parametrize("listed", [5, "", " "])
+def test_what_is_no_name_of_data_is_refused(listed: Any) -> None:
+    with pytest.raises(UnsupportedOptionError, match="wanted names of data sets"):
+        etab.backbone(lambda x: x.mean((2, 3)), name="mine", pretrained_on=[listed])

@@ -310,6 +310,12 @@ def backbone(
         raise UnsupportedOptionError(
             f"{label}: pretrained_on is {pretrained_on!r}; wanted a list: [{pretrained_on!r}]."
         )
+    for data in pretrained_on:
+        if not isinstance(data, str) or not data.strip():
+            raise UnsupportedOptionError(
+                f"{label}: pretrained_on lists {data!r}; wanted names of data sets, such as "
+                "'camus' or 'imagenet-1k', or 'unknown'."
+            )
     if not isinstance(kind, InputKind):
         raise UnsupportedOptionError(
             f"{label}: input is {kind!r}; wanted etab.Frames(...), etab.Clip(...) or "

@@ -18,7 +18,8 @@ _HEAD = f"""# Models of transformers
 
 `transformers/<owner>/<model>` or `transformers/<folder>` names a model of the families below. Size, normalisation,
 interpolation and sampling rate are those of the processor that is saved with the model. Pictures and frames are resized to
-the square without a crop, so that the whole sector stays in view. `@<number>` after the name is the period of a clip in
+the square without a crop, so that the whole sector stays in view. `@<revision>` after a model of the hub pins a branch, a tag or
+a commit. `@<number>` at the end of the name is the period of a clip in
 frames (by default, a clip spans about 32 native frames), or repeats the rate of a model of sound. Code of a repository is
 never executed; a model that needs it, or is of another family, can be wrapped in a function (`etab.backbone`).
 

@@ -149,6 +149,11 @@ def _six_digits_each(values: Mapping[str, float] | None) -> dict[str, float | No
     return {name: _six_digits(value) for name, value in values.items()}
 
 
+def _known(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that etab has computed again; a number that nobody can check is not shown."""
+    return {name: value for name, value in metrics.items() if name in METRICS}
+
+
 def _cell_facts(cell: Result, row: BoardRow) -> dict[str, Any]:
     encoder = row.encoder_intervals.get(cell.task)
     return {
@@ -156,7 +161,7 @@ def _cell_facts(cell: Result, row: BoardRow) -> dict[str, Any]:
         "low": _six_digits(cell.low),
         "high": _six_digits(cell.high),
         "anchored": _six_digits(TASKS[cell.task].anchored(cell.value)),
-        "metrics": _six_digits_each(cell.metrics),
+        "metrics": _six_digits_each(_known(cell.metrics)),
         "encoder": None if encoder is None else [_six_digits(end) for end in encoder],
         "patients": cell.n_patients,
         "rows": cell.n_test,

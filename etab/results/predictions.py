@@ -195,6 +195,12 @@ class Predictions:
                 f"{name} is not a prediction table: it must begin with kind,item,patient,fold and "
                 "hold rows."
             )
+        twice = [column for column in rows[0] if rows[0].count(column) > 1]
+        if twice:
+            raise ResultError(
+                f"{name} has two columns {twice[0][:40]!a}; only one of them can be the predictions. "
+                "Move it away and run its cell again."
+            )
         repeats: tuple[int, ...] = ()
         first = len(_FIRST_COLUMNS)
         try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from etab.datasets import cards
 from etab.leaderboard import Suite, rank
+from etab.leaderboard.page import board_facts
 from etab.results import load_results
 
 SOUNDS = Path(__file__).resolve().parents[2] / "benchmarks" / "results_sounds"
@@ -26,3 +29,17 @@ def test_a_constant_that_is_not_at_the_anchor_is_explained() -> None:
 
 def test_a_constant_at_the_anchor_needs_no_words() -> None:
     assert _notes("f0-PH-N") == []
+
+
+def test_a_metric_that_nobody_can_check_is_not_shown() -> None:
+    held = [
+        replace(result, metrics={**result.metrics, "super_score": 1e9})
+        for result in load_results(SOUNDS)
+        if result.backbone in ("constant", "demographics")
+    ]
+    suite = Suite(name="one", version=1, tasks=("f0-PH-N",))
+    facts = board_facts(rank(held, suite, folder=SOUNDS, draws=20), cards())
+    for row in facts["rows"]:
+        metrics = row["cells"]["f0-PH-N"]["metrics"]
+        assert "macro_macc" in metrics
+        assert "super_score" not in metrics

@@ -326,7 +326,7 @@ def test_a_suite_is_read_from_toml() -> None:
 @pytest.mark.parametrize(
     ("text", "error", "said"),
     [
-        (GOOD + "colour = 1\n", UnknownNameError, "No key of a suite is called 'colour'"),
+        (GOOD + "colour = 1\n", UnknownNameError, "No key of this suite is called 'colour'"),
         (GOOD.replace("b0-A4-C", "b0-A4-Z"), UnknownNameError, "No task is called 'b0-A4-Z'"),
         (GOOD.replace("b0-A4-C", "a0-A4-C"), UnsupportedOptionError, "lists a0-A4-C twice"),
         ('version = 1\ntasks = ["a0-A4-C"]\n', UnsupportedOptionError, "name is None"),

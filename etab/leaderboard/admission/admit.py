@@ -120,6 +120,12 @@ def _read(path: Path, folder: Path) -> Result:
     name = wrong_name(result.backbone)
     if name:
         raise ResultError(f"{name}. Give the backbone another name and run its cells again")
+    known = _in_other_letters(result.backbone)
+    if known:
+        raise ResultError(
+            f"the name of the backbone is {result.backbone}, which differs from the published {known} "
+            "in capital letters alone. Give the backbone another name and run its cells again"
+        )
     if result.path(folder) != path:
         raise ResultError(
             f"it holds {result.task} with {result.backbone}, which belongs at "
@@ -127,6 +133,15 @@ def _read(path: Path, folder: Path) -> Result:
             "file"
         )
     return result
+
+
+def _in_other_letters(name: str) -> str:
+    """The published backbone that a name equals but for capital letters; empty where there is none."""
+    known = known_backbones()
+    if name in known:
+        return ""
+    alike = [other for other in known if other.casefold() == name.casefold()]
+    return alike[0] if alike else ""
 
 
 def _checked(result: Result, task: Task, folder: Path) -> AdmittedEntry:

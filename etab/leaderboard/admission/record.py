@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from etab.errors import EtabError, UndefinedError
+from etab.leaderboard.admission.stated import wrong_statements
 from etab.metrics import METRICS
 from etab.metrics.areas import value_of_each_part
 from etab.metrics.columns import ScoredRows, class_scores
@@ -45,6 +46,7 @@ def contradictions(
     return [
         *_task(result, table, task),
         *_identity(result),
+        *wrong_statements(result, table),
         *_counts(result, table),
         *_metrics(result, table, task),
         *_folds(result, table),

@@ -30,8 +30,6 @@ _PATH = re.compile(
     r"(?:^|[\s'\"=:@(])"
     r"(?:/(?:home|Users|root|mnt|data|scratch|tmp|work|var|opt|etc)/|[A-Za-z]:\\|\\\\)"
 )
-_LONGEST_NOTE = 1000
-_MOST_NOTES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +153,6 @@ def _reasons(result: Result) -> Iterator[str]:
         if _PATH.search(text):
             yield f"{name} holds a path of a machine: {text[:80]!a}; use a name"
             return
-    notes = result.settings.get("notes", [])
-    if not isinstance(notes, list):
-        yield f"its notes are {str(notes)[:40]!a}; wanted a list of texts"
-    elif len(notes) > _MOST_NOTES or any(len(str(note)) > _LONGEST_NOTE for note in notes):
-        yield f"its notes are more than {_MOST_NOTES}, or longer than {_LONGEST_NOTE} characters"
 
 
 def _lacking_masks(result: Result, folder: Path) -> Iterator[str]:

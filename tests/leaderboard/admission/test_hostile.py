@@ -323,6 +323,7 @@ REFUSED: dict[str, Forgery] = {
     "a picture as a name": _name("![x](http://beacon)"),
     "a zero byte in the name": _name("model\x00"),
     "an empty name": lambda f: edit(stranger(f), backbone=""),
+    "a published name in other letters": _name("MobileNetV2"),
     "a twin of nobody": _name("random/none"),
     "a twin of nobody, all tasks": lambda f: [
         renamed(f, "random/none", code) for code in CAMUS_TASKS

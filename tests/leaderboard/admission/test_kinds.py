@@ -17,6 +17,7 @@ from etab.tasks.menu import TASKS
 from tests.commands import etab
 from tests.leaderboard.admission import folders
 from tests.leaderboard.admission.folders import CAMUS_TASKS, HONEST, edit, stranger
+from tests.leaderboard.admission.more_kinds import MORE
 
 CODE = "b0-A4-C"
 Change = Callable[[Path], object]
@@ -147,6 +148,8 @@ KINDS: dict[str, tuple[Change, str]] = {
     "a link to itself": (_link_to_itself, "it is a link"),
 }
 
+KINDS |= MORE
+
 
 def name_of(kind: str) -> str:
     return f"kind{sorted(KINDS).index(kind)}"
@@ -189,7 +192,7 @@ def test_honest_results_stand_beside_all_kinds(admission: Admission) -> None:
         assert tasks == set(CAMUS_TASKS)
     strange = {result.backbone for result in admission.results} - {*HONEST, folders.STRANGER}
     assert strange == set()
-    assert len(KINDS) >= 40
+    assert len(KINDS) >= 90
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence, Set
 from importlib import resources
@@ -356,11 +357,21 @@ def _static_rows(board: Board) -> list[tuple[str, ...]]:
 
 
 def _citation(board: Board, facts: Mapping[str, Any]) -> str:
-    """What to cite: the board as of its versions and data."""
+    """What to cite: the board as of its versions, data and results."""
     versions = ", ".join(facts["origins"].get("etab", [])) or "not stated"
     digests = ", ".join(facts["origins"].get("data digest", []))
     return (
         f"{board.title}. etab {versions}, suite {board.suite.name} version {board.suite.version}, "
         f"protocol {board.protocol}, seed {board.seed}, {len(board.rows)} backbones. "
-        f"Data: {digests}."
+        f"Data: {digests}. Results: {_results_digest(board)}."
     )
+
+
+def _results_digest(board: Board) -> str:
+    """The first digits of a digest of all predictions of the board: another board has another one."""
+    cells = [
+        (row.backbone, code, cell.predictions_sha256)
+        for row in board.rows
+        for code, cell in row.cells.items()
+    ]
+    return hashlib.sha256(json.dumps(sorted(cells)).encode()).hexdigest()[:12]

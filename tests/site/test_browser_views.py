@@ -53,7 +53,7 @@ def test_an_address_keeps_the_whole_view(page: Any, site: Path) -> None:
     page.wait_for_selector("#picture .seriesdot")
     page.locator("#picture").get_by_role("button", name="age", exact=True).click()
     page.wait_for_function(
-        "document.querySelector('#picture [aria-pressed=true]').textContent === 'age'"
+        "() => document.querySelector('#picture [aria-pressed=true]').textContent === 'age'"
     )
     address = settled(page)
     view = page.evaluate(_VIEW)
@@ -69,7 +69,7 @@ def test_an_address_keeps_the_whole_view(page: Any, site: Path) -> None:
     assert page.evaluate(_VIEW)["tab"] == "Scores"
     page.evaluate("address => { location.hash = address }", address)  # a link within the page
     page.wait_for_function(
-        "document.querySelector('#picture [aria-pressed=true]')?.textContent === 'age'"
+        "() => document.querySelector('#picture [aria-pressed=true]')?.textContent === 'age'"
     )
     assert page.evaluate(_VIEW) == view
 
@@ -195,12 +195,12 @@ def test_a_table_that_goes_on_says_so_at_its_edge(page: Any, site: Path) -> None
     open_board(page, site)
     wrap = page.locator(".wrap", has=page.locator("#table"))
     page.wait_for_function(
-        "document.querySelector('#table').parentElement.classList.contains('goes-on')"
+        "() => document.querySelector('#table').parentElement.classList.contains('goes-on')"
     )
     # Name, rank, score and its intervals are on the screen without a scroll.
     bar = page.locator("#table tbody svg").first.bounding_box()
     assert bar["x"] + bar["width"] <= 420
     wrap.evaluate("wrap => { wrap.scrollLeft = wrap.scrollWidth }")
     page.wait_for_function(
-        "!document.querySelector('#table').parentElement.classList.contains('goes-on')"
+        "() => !document.querySelector('#table').parentElement.classList.contains('goes-on')"
     )

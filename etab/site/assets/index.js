@@ -258,12 +258,13 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const key of FILTERS) byId(`f-${key}`).onchange = event => { state[key] = event.target.value; refresh(); };
   byId("values").onchange = event => { state.values = event.target.value; refresh(true); };
   byId("reset").onclick = () => { history.replaceState(null, "", location.pathname + location.search); all(); };
-  byId("link").onclick = async event => {
-    const button = event.target;
-    write();
-    try { await navigator.clipboard.writeText(location.href); button.textContent = "Copied"; } catch { button.textContent = "Copy it from the address bar"; }
-    setTimeout(() => { button.textContent = "Copy link"; }, 1800);
+  const copy = async (button, text, otherwise) => {
+    const label = button.textContent;
+    try { await navigator.clipboard.writeText(text); button.textContent = "Copied"; } catch { button.textContent = otherwise; }
+    setTimeout(() => { button.textContent = label; }, 1800);
   };
+  byId("link").onclick = event => { write(); copy(event.target, location.href, "Copy it from the address bar"); };
+  document.querySelector("[data-copy=citation]").onclick = event => copy(event.target, byId("citation").textContent, "Copy it from the box above");
   const showAll = () => { state.all = true; refresh(true); };
   byId("more").firstElementChild.onclick = showAll;
   let narrow = innerWidth;

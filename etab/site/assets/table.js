@@ -134,7 +134,7 @@
       const sorter = column => {
         const active = this.state.sort === column.key;
         const direction = this.state.direction === "down" ? "descending" : "ascending";
-        const button = el("button", { type: "button", title: column.title, onclick: () => this.sortBy(column) }, column.label, column.small ? el("small", {}, column.small) : null);
+        const button = el("button", { type: "button", title: column.title, onclick: () => this.sortBy(column) }, column.label, column.task ? el("small", { class: "what" }, ETAB.short(column.task.title, 60)) : null, column.small ? el("small", {}, column.small) : null);
         const mark = column.task?.separates === false ? el("span", { class: "mark", title: "This task tells no two backbones of the board apart." }, "separates nothing") : null;
         return el("th", { scope: "col", class: `${column.text || column.bar ? "l" : ""} ${column.bar ? "bar" : ""} ${column.first ? "first" : ""}`, "data-key": column.key, "aria-sort": active ? direction : null }, button, mark);
       };

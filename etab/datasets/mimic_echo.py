@@ -137,6 +137,7 @@ class MimicEchoSource(ObjectSource):
             single_plane = read_single_plane(self.root / LVVOL, listed)
             measured = read_measured(self.root / STUDIES, self.root / MEASURED)
             self._counts.notes += measured.notes
+            self._note_empty({VIEWS: views, LVVOL: single_plane, MEASURED: measured.values})
             is_labelled = bool(views or single_plane)
             records = []
             for item in self._present(listed):
@@ -202,6 +203,12 @@ class MimicEchoSource(ObjectSource):
             if not (self.root / name).is_file():
                 remarks.append(f"{name} is absent: what it tells is unknown here")
         return remarks
+
+    def _note_empty(self, tables: Mapping[str, Collection[str]]) -> None:
+        """Note the tables that are there and tell nothing of any object or study."""
+        for name, told in tables.items():
+            if (self.root / name).is_file() and not told:
+                self._counts.notes.append(f"{name} tells nothing of any study: it may be empty")
 
     def _present(self, objects: Mapping[str, ListedObject]) -> list[ListedObject]:
         """Select the objects of the studies that are there, in the order of the record list.

@@ -42,6 +42,8 @@ _POINTS_OF_OUTLINE = 200
 _NAME = re.compile(r"^(\d\d-[0-9a-f]{64})-(\d{4})\.png$")
 _WANTED = "the folder that contains labels/ (a JSON file a reader) and the pictures"
 
+_READERS = 11
+
 _CARD = Card(
     name="unitylv",
     title="UnityLV-MultiX",
@@ -64,7 +66,7 @@ _CARD = Card(
     licence="CC BY-NC-SA 4.0",
     citation="UWL Centre for Translational Healthcare Research: UnityLV-MultiX",
     access="free download at thrive-centre.com/datasets/UnityLV-MultiX",
-    counts={"patients": 100, "recordings": 100},
+    counts={"patients": 100, "recordings": 100, "readers": _READERS},
 )
 
 
@@ -252,7 +254,18 @@ class UnityLvSource(Source):
 
     def shared_files(self) -> Sequence[str]:
         """Name the labels of the readers."""
-        return [f"labels/{path.name}" for path in visible(self.root / "labels", "*.json")]
+        return [f"labels/{path.name}" for path in self._label_files()]
+
+    def tally(self) -> Mapping[str, int]:
+        """Count the readers: the reference is what more than half of them include."""
+        return {"readers": len(self.readers)}
+
+    def notes(self) -> Sequence[str]:
+        """That readers are missing, because the reference is then another one."""
+        n = len(self.readers)
+        if n == _READERS:
+            return ()
+        return (f"The reference is the consensus of {n} readers, and {_READERS} were published.",)
 
     def remarks(self) -> Sequence[str]:
         """Count frames that not every reader outlined."""
@@ -260,16 +273,21 @@ class UnityLvSource(Source):
         partial = [
             name for name, curves in self._curves.items() if len(curves) < len(self._readers)
         ]
-        facts = [f"{len(self._readers)} readers"]
+        facts = []
         if partial:
             facts.append(
                 f"{len(partial)} frames are not outlined by every reader, first {min(partial)}"
             )
         return facts
 
+    def _label_files(self) -> list[Path]:
+        """The files of the readers; their suffix may be in upper case."""
+        files = visible(self.root / "labels", "*")
+        return [path for path in files if path.suffix.lower() == ".json" and path.is_file()]
+
     def _read_labels(self) -> None:
         """Read the outlines of every reader by picture."""
-        paths = visible(self.root / "labels", "*.json")
+        paths = self._label_files()
         self._readers = tuple(sorted(path.stem for path in paths))
         self._curves = {}
         for path in sorted(paths):

@@ -46,6 +46,18 @@ def test_contract(tree: Path) -> None:
     check_dataset(UnityLvSource, tree)
 
 
+def test_readers_that_are_missing_are_told(tree: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tree, tmp_path / "unitylv")
+    first, second = sorted((copy / "labels").glob("*.json"))[:2]
+    first.rename(first.with_suffix(".JSON"))
+    assert UnityLvSource(copy).notes() == ()
+    second.unlink()
+    source = UnityLvSource(copy)
+    assert source.tally() == {"readers": 10}
+    assert source.published()["readers"] == 11
+    assert "consensus of 10 readers, and 11 were published" in source.notes()[0]
+
+
 def test_two_frames_a_clip_and_eleven_readers(tree: Path) -> None:
     source = UnityLvSource(tree)
     assert len(source.records()) == PATIENTS

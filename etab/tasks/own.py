@@ -7,7 +7,8 @@ from pathlib import Path
 
 from etab.datasets.base import SOURCES
 from etab.datasets.own.description import Description, Label, read_description
-from etab.datasets.own.source import OwnRecordings, label_remarks, own_source
+from etab.datasets.own.remarks import label_remarks
+from etab.datasets.own.source import OwnRecordings, own_source
 from etab.datasets.own.table import read_own_table
 from etab.echo.clips import Sampling
 from etab.echo.views import SIDE_BY_SIDE, VIEW_CODES

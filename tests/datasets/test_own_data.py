@@ -356,6 +356,52 @@ def test_a_metric_that_does_not_fit_is_refused(metric: str, tmp_path: Path) -> N
         use_own_data(path)
 
 
+_SICK = '[labels.sick]\nkind = "classes"\nclasses = ["no", "yes"]\n'
+
+
+def test_constant_values_and_fractions_of_percentages_are_told(tmp_path: Path) -> None:
+    rows = [{**row, "EF": 50, "GLS": 0.1 + i / 100} for i, row in enumerate(pictures(tmp_path))]
+    write_table(tmp_path, rows)
+    labels = '[labels.EF]\nkind = "value"\n[labels.GLS]\nkind = "value"\nunit = "%"\n'
+    remarks = " ".join(check_own(read_description(describe(tmp_path, labels))).remarks)
+    assert "EF: every row has the value 50" in remarks
+    assert "GLS: the unit is %, and every value is between 0.1 and 0.49; multiply them" in remarks
+
+
+def test_absolute_paths_inside_the_folder_are_relative_ones(tmp_path: Path) -> None:
+    rows = pictures(tmp_path / "real")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for i, row in enumerate(rows):
+        row["file"] = str(tmp_path / ("real", "link")[i % 2] / row["file"])
+    write_table(tmp_path / "real", rows)
+    description = read_description(describe(tmp_path / "real", _SICK))
+    assert read_own_table(description).rows[0].id == "p000"
+    through_link = read_description(tmp_path / "link" / "clinic.toml")
+    for table in (read_own_table(description), read_own_table(through_link)):
+        assert all(row.files["file0"] == f"{row.patient}.png" for row in table.rows)
+    assert len(read_own_table(through_link).rows) == len(rows)
+    outside = read_own_table(description).problems[0].text
+    assert "write paths relative to the folder, or name the folder of all files" in outside
+
+
+def test_a_folder_that_was_moved_is_told_once(tmp_path: Path) -> None:
+    write_table(tmp_path, pictures(tmp_path, patients=3))
+    with pytest.raises(LayoutError, match=r"names the folder /nowhere, which is not there"):
+        read_own_table(read_description(describe(tmp_path, _SICK, folder="/nowhere")))
+
+
+def test_classes_may_be_written_in_another_case(tmp_path: Path) -> None:
+    rows = pictures(tmp_path, patients=4)
+    for row in rows:
+        row["sick"] = row["sick"].upper()
+    write_table(tmp_path, rows)
+    found = read_own_table(read_description(describe(tmp_path, _SICK)))
+    assert [row.values["sick"] for row in found.rows] == [0, 1, 0, 1]
+    two = '[labels.sick]\nkind = "classes"\nclasses = ["No", "no", "yes"]\n'
+    unclear = read_own_table(read_description(describe(tmp_path, two)))
+    assert [row.values["sick"] for row in unclear.rows] == [2, 2]
+
+
 def test_columns_that_are_absent_are_named(tmp_path: Path) -> None:
     write_table(tmp_path, pictures(tmp_path))
     path = describe(tmp_path, '[labels.GLS]\nkind = "value"\n')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +20,7 @@ from etab.datasets.own.files import (
     read_sound,
     sound_facts,
 )
+from etab.datasets.own.remarks import label_remarks
 from etab.datasets.own.table import OwnTable, TableRow, read_own_table
 from etab.echo.views import CANONICAL, PLACES
 from etab.errors import SKIP, CorruptFileError, LayoutError, UnsupportedOptionError
@@ -29,7 +29,6 @@ from etab.storage.digests import combine
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
 _PHASES = "ES/ED"
-_PATIENTS_OF_CLASS = 2
 
 
 class OwnRecordings(Source):
@@ -386,47 +385,6 @@ class OwnSounds(OwnRecordings, SoundSource):
     def spacing(self, record: Record) -> tuple[float, float] | None:
         """A sound has no pixels."""
         return None
-
-
-def label_remarks(description: Description, rows: Sequence[TableRow]) -> list[str]:
-    """Describe what makes a label hard to score, though every row of it fits.
-
-    Args:
-        description: The description.
-        rows: The rows that fit.
-
-    Returns:
-        A sentence for each class with fewer than two patients, for each label without any value,
-        and for each label whose recordings are of several views.
-    """
-    remarks: list[str] = []
-    for label in description.labels:
-        if label.kind in (Kind.MASK, Kind.STATES):
-            labelled = [row for row in rows if f"{label.name}/0" in row.files]
-        else:
-            labelled = [row for row in rows if label.name in row.values]
-        if not labelled:
-            remarks.append(f"{label.name}: no row has a value.")
-            continue
-        if label.kind in (Kind.BINARY, Kind.CLASSES):
-            remarks += _rare_classes(label, labelled)
-        views = Counter(row.view for row in labelled)
-        if len(views) > 1 and label.name != "view":
-            counts = ", ".join(f"{view} {n}" for view, n in views.most_common())
-            remarks.append(f"{label.name}: recordings of several views are one task ({counts}).")
-    return remarks
-
-
-def _rare_classes(label: Label, labelled: Sequence[TableRow]) -> list[str]:
-    remarks = []
-    for index, name in enumerate(label.classes):
-        patients = {row.patient for row in labelled if row.values[label.name] == index}
-        if len(patients) < _PATIENTS_OF_CLASS:
-            remarks.append(
-                f"{label.name}: the class {name!r} has {len(patients)} patients; it takes two to "
-                "train on one and test on another."
-            )
-    return remarks
 
 
 def own_card(description: Description) -> Card:

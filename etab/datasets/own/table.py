@@ -177,6 +177,11 @@ def _cells(description: Description) -> TableCells:
         raise LayoutError(
             f"{description.path} names the table {table}, which is not there. Correct table = ..."
         )
+    if not description.folder.is_dir():
+        raise LayoutError(
+            f"{description.path} names the folder {description.folder}, which is not there. Correct "
+            "folder = ..., or leave it out where the files lie beside the description."
+        )
     cells = read_table_cells(table, description.column("file"))
     wanted = [description.column("file"), description.column("patient")]
     wanted += [*description.columns.values(), *description.subgroups]
@@ -261,7 +266,8 @@ def _id_of(files: Mapping[str, str]) -> str:
 
 def _files(description: Description, cells: Mapping[str, str]) -> dict[str, str]:
     """The files of a recording by role; every one of them exists."""
-    names = [_plain_path(name) for name in _several(_cell(description, cells, "file"))]
+    listed = _several(_cell(description, cells, "file"))
+    names = [_plain_path(description, name) for name in listed]
     if not names:
         raise _MisfitError("no file", "the file is missing.")
     suffixes = SOUNDS if description.sound else PICTURES
@@ -276,9 +282,15 @@ def _files(description: Description, cells: Mapping[str, str]) -> dict[str, str]
     return {f"file{number}": name for number, name in enumerate(names)}
 
 
-def _plain_path(name: str) -> str:
-    """A path without "./" and "//", so that one file has one name."""
-    return PurePosixPath(name).as_posix()
+def _plain_path(description: Description, name: str) -> str:
+    """A path relative to the folder, without "./" and "//", so that one file has one name."""
+    path = PurePosixPath(name)
+    if path.is_absolute():
+        folder = description.folder
+        for parent in (folder.absolute(), folder.resolve()):
+            if path.is_relative_to(parent.as_posix()):
+                return path.relative_to(parent.as_posix()).as_posix()
+    return path.as_posix()
 
 
 def _several(text: str) -> list[str]:
@@ -290,7 +302,9 @@ def _check_file(description: Description, name: str) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise _MisfitError(
-            "a file outside the folder", f"{name} is not inside {description.folder}."
+            "a file outside the folder",
+            f"{name} is not inside {description.folder}; write paths relative to the folder, or "
+            f"name the folder of all files: folder = ... in {description.path.name}.",
         )
     try:
         is_there = (description.folder / name).is_file()
@@ -388,7 +402,7 @@ def _read_label(
     elif label.kind in (Kind.BINARY, Kind.CLASSES):
         values[label.name] = _class_index(label, text)
     else:
-        names = [_plain_path(name) for name in _several(text)]
+        names = [_plain_path(description, name) for name in _several(text)]
         for number, name in enumerate(names):
             _check_file(description, name)
             files[f"{label.name}/{number}"] = name
@@ -441,6 +455,9 @@ def _class_index(label: Label, text: str) -> int:
     for index, name in enumerate(label.classes):
         if plain in (name, plain_identifier(name)):
             return index
+    folded = [name.casefold() for name in label.classes]
+    if folded.count(plain.casefold()) == 1:
+        return folded.index(plain.casefold())
     raise _MisfitError(
         f"an unknown class of {label.name}",
         f"{label.name} is {text!r}; wanted one of {', '.join(label.classes)}.",

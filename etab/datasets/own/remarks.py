@@ -1,0 +1,74 @@
+"""What is not wrong with the labels of a table and should be known: rare classes, mixed views."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from etab.datasets.own.description import Description, Label
+from etab.datasets.own.table import TableRow
+from etab.types import Kind
+
+_PATIENTS_OF_CLASS = 2
+# Values from which a pattern among them is told.
+_LEAST_VALUES = 3
+
+
+def label_remarks(description: Description, rows: Sequence[TableRow]) -> list[str]:
+    """Describe what makes a label hard to score, though every row of it fits.
+
+    Args:
+        description: The description.
+        rows: The rows that fit.
+
+    Returns:
+        A sentence for each class with fewer than two patients, for each label without any value,
+        with one value alone or with fractions in place of percentages, and for each label whose
+        recordings are of several views.
+    """
+    remarks: list[str] = []
+    for label in description.labels:
+        if label.kind in (Kind.MASK, Kind.STATES):
+            labelled = [row for row in rows if f"{label.name}/0" in row.files]
+        else:
+            labelled = [row for row in rows if label.name in row.values]
+        if not labelled:
+            remarks.append(f"{label.name}: no row has a value.")
+            continue
+        if label.kind in (Kind.BINARY, Kind.CLASSES):
+            remarks += _rare_classes(label, labelled)
+        if label.kind is Kind.VALUE:
+            remarks += _odd_values(label, [row.values[label.name] for row in labelled])
+        views = Counter(row.view for row in labelled)
+        if len(views) > 1 and label.name != "view":
+            counts = ", ".join(f"{view} {n}" for view, n in views.most_common())
+            remarks.append(f"{label.name}: recordings of several views are one task ({counts}).")
+    return remarks
+
+
+def _rare_classes(label: Label, labelled: Sequence[TableRow]) -> list[str]:
+    remarks = []
+    for index, name in enumerate(label.classes):
+        patients = {row.patient for row in labelled if row.values[label.name] == index}
+        if len(patients) < _PATIENTS_OF_CLASS:
+            remarks.append(
+                f"{label.name}: the class {name!r} has {len(patients)} patients; it takes two to "
+                "train on one and test on another."
+            )
+    return remarks
+
+
+def _odd_values(label: Label, values: Sequence[float]) -> list[str]:
+    if len(values) < _LEAST_VALUES:
+        return []
+    lowest, highest = min(values), max(values)
+    if lowest == highest:
+        return [
+            f"{label.name}: every row has the value {lowest:g}, so that nothing can be learned."
+        ]
+    if label.unit == "%" and lowest >= 0 and highest <= 1:
+        return [
+            f"{label.name}: the unit is %, and every value is between {lowest:g} and {highest:g}; "
+            "multiply them by 100 if they are fractions."
+        ]
+    return []

@@ -58,7 +58,7 @@ def folds(
     if n_fold < 2 or n_fold > len(unique):
         raise SplitError(
             f"{len(unique)} patients cannot make {n_fold} folds; "
-            f"choose n_fold from 2 to {len(unique)}."
+            f"choose 2 to {len(unique)} folds, such as --protocol cv{len(unique)}."
         )
     members: dict[Any, list[str]] = {}
     for patient in unique:

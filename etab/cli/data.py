@@ -34,8 +34,9 @@ def data_phantom(
     from etab import phantom
     from etab.cli import show
 
+    names = phantom.NAMES if data == "all" else words(data) or []
+    phantom.require_names(names)  # a name that is none is told before there is a bar
     with show.bar("phantom patients") as progress:
-        names = phantom.NAMES if data == "all" else words(data) or []
         phantom.write(folder, patients=patients, seed=seed, progress=progress, names=names)
     say(f"{patients} phantom patients in {folder}. Use them with: export ETAB_DATA={folder}")
 

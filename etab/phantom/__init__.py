@@ -7,14 +7,14 @@ tree has a marker file, and each file a mark in its metadata.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from etab.errors import StorageError, UnsupportedOptionError
 from etab.registry import unknown
 from etab.storage.listing import visible
 
-__all__ = ["BY_NAME", "NAMES", "write", "write_sounds"]
+__all__ = ["BY_NAME", "NAMES", "require_names", "write", "write_sounds"]
 
 NAMES = (
     "camus",
@@ -73,9 +73,7 @@ def write(
         ['PHANTOM', 'database_nifti', 'database_split']
     """
     writers = _writers(patients, seed, size)
-    for name in names:
-        if name not in writers:
-            raise unknown("phantom tree", name, writers)
+    require_names(names)
     if patients < _FEWEST:
         raise UnsupportedOptionError(
             f"A phantom cohort needs at least {_FEWEST} patients for its splits; got {patients}."
@@ -98,6 +96,21 @@ def write(
             f"{folder} could not be written: {error.strerror}. Free some space, or choose another "
             "folder."
         ) from error
+
+
+def require_names(names: Iterable[str]) -> None:
+    """Check names of phantom trees.
+
+    Args:
+        names: Names of ``NAMES``, or of ``BY_NAME``.
+
+    Raises:
+        UnknownNameError: There is no such tree; the error suggests a similar one.
+    """
+    known = (*NAMES, *BY_NAME)
+    for name in names:
+        if name not in known:
+            raise unknown("phantom tree", name, known)
 
 
 def _writers(

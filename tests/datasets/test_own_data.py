@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from scipy.io import wavfile
 from typer.testing import CliRunner
 from typer.testing import Result as Ran
 
@@ -366,6 +367,31 @@ def test_constant_values_and_fractions_of_percentages_are_told(tmp_path: Path) -
     remarks = " ".join(check_own(read_description(describe(tmp_path, labels))).remarks)
     assert "EF: every row has the value 50" in remarks
     assert "GLS: the unit is %, and every value is between 0.1 and 0.49; multiply them" in remarks
+
+
+def test_masks_without_their_structure_are_told(tmp_path: Path) -> None:
+    rows = pictures(tmp_path, patients=3)
+    for i, row in enumerate(rows):
+        row["LV"] = f"m{i}.png"
+        cv2.imwrite(str(tmp_path / row["LV"]), np.full((32, 32), min(i, 1), np.uint8))
+    write_table(tmp_path, rows)
+    for pixel, count in (("", "1 of 3 masks have no pixel above 0"), ("pixel = 7", "3 of 3 masks")):
+        labels = f'[labels.LV]\nkind = "mask"\n{pixel}\n'
+        remarks = check_own(read_description(describe(tmp_path, labels))).remarks
+        assert any(count in remark for remark in remarks)
+
+
+def test_states_of_a_longer_recording_are_refused(tmp_path: Path) -> None:
+    for name, end in (("a", 5.5), ("b", 60)):
+        samples = np.random.default_rng(ord(name)).normal(0, 2000, 10000).astype(np.int16)
+        wavfile.write(tmp_path / f"{name}.wav", 2000, samples)
+        (tmp_path / f"{name}.tsv").write_text(f"0\t0.2\t1\n0.2\t{end}\t2\n")
+    rows = [{"file": f"{n}.wav", "patient": n, "states": f"{n}.tsv"} for n in "ab"]
+    write_table(tmp_path, rows)
+    path = describe(tmp_path, '[labels.states]\nkind = "states"\n', sound=True)
+    (problem,) = check_own(read_description(path)).problems
+    assert problem.line == 3
+    assert "its states end at 60 s, and the recording b lasts 5 s" in problem.text
 
 
 def test_absolute_paths_inside_the_folder_are_relative_ones(tmp_path: Path) -> None:

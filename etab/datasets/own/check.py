@@ -9,11 +9,11 @@ from typing import Any
 from etab.datasets.base import SoundSource, Source
 from etab.datasets.integrity.alike import Fingerprints, alike_note, compared_frames, unlisted
 from etab.datasets.own.description import Description
-from etab.datasets.own.remarks import label_remarks
+from etab.datasets.own.remarks import empty_mask_remarks, label_remarks
 from etab.datasets.own.source import own_source
 from etab.datasets.own.table import OwnTable, RowProblem, read_own_table
 from etab.errors import CorruptFileError, EtabError
-from etab.types import Record
+from etab.types import Kind, Record
 
 _Progress = Callable[[int, int], None]
 
@@ -85,7 +85,9 @@ def check_own(
     notes = list(table.notes)
     if not quick and table.rows:
         prints = Fingerprints(description.sound)
-        problems += _unreadable(source, table, prints, progress)
+        masks: dict[str, list[bool]] = {}
+        problems += _unreadable(source, table, prints, masks, progress)
+        notes += empty_mask_remarks(description, masks)
         problems += _copies(table, prints)
         pairs = [] if source.phantom else [pair for pair in prints.pairs() if not pair.exact]
         notes += alike_note(unlisted(source, pairs))
@@ -120,7 +122,11 @@ def _copies(table: OwnTable, prints: Fingerprints) -> list[RowProblem]:
 
 
 def _unreadable(
-    source: Source, table: OwnTable, prints: Fingerprints, progress: _Progress | None
+    source: Source,
+    table: OwnTable,
+    prints: Fingerprints,
+    masks: dict[str, list[bool]],
+    progress: _Progress | None,
 ) -> list[RowProblem]:
     """Read every file, note the rows whose files cannot be read, and take fingerprints."""
     problems: list[RowProblem] = []
@@ -128,7 +134,7 @@ def _unreadable(
     records = source.records()
     for done, record in enumerate(records, start=1):
         try:
-            _read(source, record, prints)
+            _read(source, record, prints, masks)
         except EtabError as error:
             problems.append(
                 RowProblem(
@@ -146,8 +152,10 @@ def _unreadable(
     return problems
 
 
-def _read(source: Source, record: Record, prints: Fingerprints) -> None:
-    """Read the frames or samples of a recording, and all of its labels."""
+def _read(
+    source: Source, record: Record, prints: Fingerprints, masks: dict[str, list[bool]]
+) -> None:
+    """Read the frames or samples of a recording, and all of its labels; note which masks are empty."""
     if isinstance(source, SoundSource):
         samples, rate = source.wave(record)
         prints.add(record, samples, rate)
@@ -155,7 +163,11 @@ def _read(source: Source, record: Record, prints: Fingerprints) -> None:
         pictures = source.frames(record)
         prints.add(record, pictures[compared_frames(source, record)])
     for target in source.card.targets:
-        frames = [answer.at for answer in source.answers(record, target)]
+        answers = source.answers(record, target)
+        frames = [answer.at for answer in answers]
+        if target.kind is Kind.MASK:
+            empty = [not answer.value.any() for answer in answers]
+            masks.setdefault(target.name, []).extend(empty)
         if not isinstance(source, SoundSource):
             _refuse_absent_frames(source, record, target.name, frames)
 

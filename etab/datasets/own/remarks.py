@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from etab.datasets.own.description import Description, Label
 from etab.datasets.own.table import TableRow
@@ -72,3 +72,25 @@ def _odd_values(label: Label, values: Sequence[float]) -> list[str]:
             "multiply them by 100 if they are fractions."
         ]
     return []
+
+
+def empty_mask_remarks(description: Description, masks: Mapping[str, Sequence[bool]]) -> list[str]:
+    """Describe labels with masks in which the structure is nowhere.
+
+    Args:
+        description: The description.
+        masks: Whether each mask of a label is empty, by the name of the label.
+
+    Returns:
+        A sentence for each label with an empty mask.
+    """
+    remarks = []
+    for label in description.labels:
+        empty = masks.get(label.name, ())
+        if any(empty):
+            value = "above 0" if label.pixel is None else f"with the value {label.pixel}"
+            remarks.append(
+                f"{label.name}: {sum(empty)} of {len(empty)} masks have no pixel {value}. Check "
+                "pixel = ... where the structure is in the picture."
+            )
+    return remarks

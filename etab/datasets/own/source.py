@@ -29,6 +29,8 @@ from etab.storage.digests import combine
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
 _PHASES = "ES/ED"
+# Seconds by which states may end after their recording; rounding of published ones is below.
+_BEYOND_SECONDS = 1.0
 
 
 class OwnRecordings(Source):
@@ -376,7 +378,14 @@ class OwnSounds(OwnRecordings, SoundSource):
         if not paths:
             return ()
         n, rate = sound_facts(self._paths(record)[0])
-        return (Answer(states_at(read_states(paths[0]), n, rate)),)
+        intervals = read_states(paths[0])
+        end = max((interval[1] for interval in intervals), default=0.0)
+        if end > n / rate + _BEYOND_SECONDS:
+            raise CorruptFileError(
+                f"{paths[0]}: its states end at {end:g} s, and the recording {record.id} lasts "
+                f"{n / rate:g} s. Name the states of this recording, with times in seconds."
+            )
+        return (Answer(states_at(intervals, n, rate)),)
 
     def still(self, record: Record) -> bool:
         """A sound is never a picture."""

@@ -75,11 +75,15 @@ def _network(encoder: str) -> str:
 def _check_name(name: str, word: str) -> None:
     from etab import backbones
     from etab.errors import UnsupportedOptionError
+    from etab.results.names import wrong_name
 
     if name.startswith("random/"):
         raise UnsupportedOptionError(
             f"{word!r}: {name} is the name of another backbone, a random twin. Choose a name of your own."
         )
+    problem = wrong_name(name)
+    if problem:
+        raise UnsupportedOptionError(f"{word!r}: {problem}.")
     try:
         backbones.require_own_name(name)
     except UnsupportedOptionError as error:

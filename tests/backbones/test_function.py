@@ -339,7 +339,8 @@ def test_rounding_of_half_precision_is_no_other_value() -> None:
         ({"name": "random/pixel_pca"}, "name of another backbone"),
         ({"name": "timm/resnet18"}, "name of another backbone"),
         ({"name": "vectors:mine.npz"}, "name of another backbone"),
-        ({"name": "two words"}, "wanted 1 to 80 of the characters"),
+        ({"name": " mine "}, "wanted 1 to 80 of the characters.*single spaces between words"),
+        ({"name": "two  spaces"}, "wanted 1 to 80 of the characters"),
         ({"name": "<script>"}, "wanted 1 to 80 of the characters"),
         ({"name": "a\nb"}, "wanted 1 to 80 of the characters"),
         ({"name": "a,b"}, "wanted 1 to 80 of the characters"),
@@ -355,6 +356,11 @@ def test_a_name_that_cannot_stand_on_a_board_is_refused(change: Any, match: str)
     words = {"name": "mine", "input": etab.Frames(size=16), **change}
     with pytest.raises(UnsupportedOptionError, match=match):
         etab.backbone(rows, **words)
+
+
+@pytest.mark.parametrize("name", ["my encoder", "random/my encoder", "net:v2", "a/b+c@64"])
+def test_a_name_that_a_board_can_show_is_taken(name: str) -> None:
+    assert etab.backbone(rows, name=name, input=etab.Frames(size=16)).name == name
 
 
 def test_the_random_twin_of_an_own_backbone_has_a_name() -> None:

@@ -275,6 +275,16 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   addEventListener("beforeprint", () => { if (table.left) showAll(); });
   addEventListener("hashchange", () => { if (location.hash.includes("=")) all(); });
+  // Pictures are drawn on the way to a heading, and move it: it is reached by a second step.
+  const reach = () => {
+    const target = location.hash.includes("=") ? null : document.getElementById(location.hash.slice(1));
+    if (!target) return;
+    const { top } = target.getBoundingClientRect();
+    if (top < 0 || top > innerHeight - 60) target.scrollIntoView();
+  };
+  const reachLater = () => addEventListener("scrollend", () => setTimeout(reach, 200), { once: true });
+  addEventListener("hashchange", reachLater);
+  if (location.hash) addEventListener("load", () => { reachLater(); setTimeout(reach, 600); });
   ETAB.state = state;
   ETAB.setPicture = key => { state.picture = key; write(); };
   ETAB.writeAddress = write;

@@ -126,7 +126,15 @@ def study_rows(task: Task, source: Source, keys: Any) -> Rows:
         LayoutError: The data hold no row at all.
     """
     single = input_of(task.one_view).rows(task.one_view, source, keys)
-    view_of = {record.id: record.view for record in source.records()}
+    records = source.records()
+    is_named = any("study" in record.meta for record in records)
+    if task.unit == "study" and not is_named and task.modality != "sound":
+        raise LayoutError(
+            f"{task.code} has a row for each study, and {source.root} names no study, so that every "
+            "recording would be one. Name the column of studies, or take patients as rows "
+            '(per = "patient").'
+        )
+    view_of = {record.id: record.view for record in records}
     units: dict[str, _Unit] = {}
     for view in task.views:
         for row, record in enumerate(single.records):

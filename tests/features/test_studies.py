@@ -15,7 +15,7 @@ import pytest
 import etab
 from etab import datasets, heads
 from etab.datasets.base import Source
-from etab.errors import IncompatibleError, LayoutError, UnsupportedOptionError
+from etab.errors import EtabError, IncompatibleError, LayoutError, UnsupportedOptionError
 from etab.features.base import input_of
 from etab.features.tokens import row_tokens
 from etab.finetuning.plan import not_tunable
@@ -302,6 +302,13 @@ def test_a_table_of_ones_own_lays_its_views_side_by_side(tmp_path: Path) -> None
     rows = input_of(task).rows(task, source, input_of(task).keys(task, source))
     assert len(rows.items) == own_tables.PATIENTS
     assert absent_note(task.code, rows).startswith("b0-V2-Z: 14 of 40 rows lack a view (A2C 14).")
+
+
+@pytest.mark.usefixtures("forget_own_data")
+def test_rows_of_studies_need_studies(tmp_path: Path) -> None:
+    path = two_views(tmp_path / "data", per="study")
+    with pytest.raises(EtabError, match=r"names no study.*Name the column of studies"):
+        etab.evaluate("image_stats", data=path, protocol="cv3")
 
 
 @pytest.mark.usefixtures("forget_own_data")

@@ -292,9 +292,35 @@ def _pages(board: Board, facts: Mapping[str, Any]) -> Files:
         files[f"task/{task['file']}.html"] = page
     template = environment.get_template("backbone.html")
     for row in facts["rows"]:
-        page = template.render(**inner, page="backbone", row=row)
+        page = template.render(
+            **inner,
+            page="backbone",
+            row=row,
+            of_pictures=notices_of(row["examples"], facts["tasks"]),
+            of_sounds=notices_of(row["sounds"], facts["tasks"]),
+        )
         files[f"backbone/{row['file']}.html"] = page
     return files
+
+
+def notices_of(
+    examples: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, str]]:
+    """List the datasets that examples are of, each once.
+
+    Args:
+        examples: Facts of clips or sounds, with the code of their ``task``.
+        tasks: Facts of the tasks, with the notices of their ``data``.
+
+    Returns:
+        Title, licence and citation of each dataset.
+    """
+    codes = {example["task"] for example in examples}
+    notices: list[Mapping[str, str]] = []
+    for task in tasks:
+        if task["code"] in codes:
+            notices += [notice for notice in task["data"] if notice not in notices]
+    return notices
 
 
 def _rows_of_task(

@@ -22,7 +22,7 @@ from etab.runs.tables import state_scores
 from etab.site.examples import PREDICTED_COLOUR, TRUE_COLOUR, Example, draw_examples
 from etab.site.phantom_data import phantom_source
 from etab.site.sound_examples import draw_sounds
-from etab.site.write import site_files
+from etab.site.write import notices_of, site_files
 from etab.tasks.menu import TASKS
 from etab.types import Kind
 from tests import made
@@ -257,3 +257,14 @@ def test_examples_need_a_site(
     refused = etab("leaderboard", with_masks[1], "--tasks", CODE, *options)
     assert refused.returncode != 0
     assert "give --html FOLDER" in " ".join(refused.stderr.split())
+
+
+def test_only_the_datasets_of_the_examples_are_named() -> None:
+    one, other = {"title": "one"}, {"title": "other"}
+    tasks = [
+        {"code": "e0-AL-D", "data": [one]},
+        {"code": "e1-AL-D", "data": [one]},
+        {"code": "f0-PH-N", "data": [other]},
+    ]
+    assert notices_of([{"task": "e0-AL-D"}, {"task": "e1-AL-D"}], tasks) == [one]
+    assert notices_of([], tasks) == []

@@ -371,7 +371,7 @@ BROUGHT = [
         "suite",
         _text("suite.toml", _SUITE),
         lambda path: suite_named(str(path)).tasks,
-        names=("the suite mine",),
+        names=("the suite mine", "The weight of"),
     ),
     Subject("paths", _text("paths.toml", 'camus_dir = "/data/CAMUS"\n'), _read_paths),
     Subject("claim", _text("c", _CLAIM), lambda path: read_claim(path) is None),

@@ -35,6 +35,7 @@ class Embedding:
         batch_size: Rows or frames that are embedded at once; None is the default of the device.
         progress: Called with (rows done, rows in all).
         data_digest: sha256 of the data; None computes it.
+        maps: Whether feature maps are computed and stored; False where no head reads them.
     """
 
     cache: Path | None = None
@@ -43,6 +44,7 @@ class Embedding:
     batch_size: int | None = None
     progress: OnRows | None = None
     data_digest: str | None = None
+    maps: bool = True
 
 
 class Input(ABC):

@@ -134,6 +134,7 @@ def frame_features(
     batch_size: int | None = None,
     progress: OnRows | None = None,
     maps: bool = True,
+    left_out: bool = False,
     data_digest: str | None = None,
     over: Over | None = None,
 ) -> FrameFeatures:
@@ -148,7 +149,9 @@ def frame_features(
         precision: "auto", or one of ``etab.precisions.NAMED``.
         batch_size: Frames that are embedded at once; None is 32 on a processor, else 128.
         progress: Called with (rows done, rows in all).
-        maps: Whether feature maps are stored.
+        maps: Whether the features have feature maps.
+        left_out: Whether their maps are not needed. They are then neither computed nor stored, and
+            an entry that has them is read. The key of the features stays the same.
         data_digest: sha256 of the data; None computes it.
         over: How to embed several frames as one row; None makes each frame a row.
 
@@ -180,7 +183,13 @@ def frame_features(
                 batches = part.batches(source, card.size, n, card.interpolation, card.fit)
             told = progress_of_part(progress, first, total)
             return embed_batches(
-                wrapped, batches, last - first, folder, device=device, progress=told, maps=maps
+                wrapped,
+                batches,
+                last - first,
+                folder,
+                device=device,
+                progress=told,
+                maps=maps and not left_out,
             )
 
         return embed
@@ -188,11 +197,21 @@ def frame_features(
     sizes = [min(n, total - first) for first in range(0, total, n)]
     if over is not None:
         sizes = [len(group) for group in over.groups(n)]
-    keys = EntryKeys((maps,), tuple(f"{record.id}\0{at}\0" for record, at in frames))
+    text = tuple(f"{record.id}\0{at}\0" for record, at in frames)
+    whole = EntryKeys((maps,), text)
     digest = data_digest or source.digest()
     shards = Shards(shard_edges(sizes, n), prepare)
     store = FeatureStore(cache)
-    return store.get(card, facts, keys, shards.compute, data_digest=digest, shards=shards)
+    is_less = maps and left_out
+    return store.get(
+        card,
+        facts,
+        EntryKeys((False,), text) if is_less else whole,
+        shards.compute,
+        data_digest=digest,
+        shards=shards,
+        fuller=whole if is_less else None,
+    )
 
 
 @register_input("frame", "ED", "ED+ES", "answer")
@@ -234,7 +253,7 @@ class FrameInput(Input):
         card: BackboneCard,
         embedding: Embedding,
     ) -> FrameFeatures:
-        """Embed every frame, with feature maps if the dataset has masks.
+        """Embed every frame, with feature maps if the dataset has masks and a head reads them.
 
         Args:
             task: The task.
@@ -254,6 +273,7 @@ class FrameInput(Input):
             batch_size=embedding.batch_size,
             progress=embedding.progress,
             maps=has_masks,
+            left_out=not embedding.maps,
             data_digest=embedding.data_digest,
         )
 

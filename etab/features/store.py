@@ -247,6 +247,7 @@ class FeatureStore:
         data_digest: str,
         load: Load = load_batches,
         shards: Shards | None = None,
+        fuller: EntryKeys | None = None,
     ) -> FrameFeatures:
         """Read an entry from the cache, or compute and store it.
 
@@ -261,6 +262,8 @@ class FeatureStore:
             load: Reads the files of an entry.
             shards: How the rows are divided, so that several processes compute them and a process
                 that is killed loses one shard. None computes the entry in one piece.
+            fuller: Keys of an entry that holds the same features and more. It is read where it is
+                there, and its key is that of the features either way.
 
         Returns:
             The features, with their key and whether they came from the cache.
@@ -273,19 +276,27 @@ class FeatureStore:
         started = time.perf_counter()
 
         def result(features: Features, weights: str, from_cache: bool) -> FrameFeatures:
-            key = keys.digest(facts, weights, data_digest)
+            key = (fuller or keys).digest(facts, weights, data_digest)
             seconds = time.perf_counter() - started
             return FrameFeatures(features, key, weights, data_digest, facts, from_cache, seconds)
 
         def folder_of(weights: str) -> Path | None:
             return self._folder(card, keys.digest(facts, weights, data_digest))
 
+        def read(weights: str) -> Features | None:
+            found = None
+            if fuller is not None:
+                found = read_entry(
+                    self._folder(card, fuller.digest(facts, weights, data_digest)), load
+                )
+            return read_entry(folder_of(weights), load) if found is None else found
+
         known = _known_digest(card, self.cache)
         features = None
         looked_at = None
         if known is not None:
             looked_at = _stamp(folder_of(known))
-            features = read_entry(folder_of(known), load)
+            features = read(known)
             if features is not None:
                 return result(features, known, True)
         backbone = card.load()
@@ -298,7 +309,7 @@ class FeatureStore:
         # An entry under the known digest was looked up above.
         if weights != known:
             looked_at = _stamp(folder)
-            features = read_entry(folder, load)
+            features = read(weights)
         if features is not None:
             return result(features, weights, True)
         if shards is not None and len(shards.ranges) > 1:

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from etab import __version__
+from etab import __version__, heads
 from etab.backbones.base import BackboneCard
 from etab.backbones.identity import difference
 from etab.backbones.own.vectors import FAMILY as SUPPLIED
@@ -31,6 +31,7 @@ from etab.runs.failed_cells import (
     record_failure,
     recorded_failure,
 )
+from etab.runs.failures import is_interruption
 from etab.runs.record import path_of_run, stored_result
 from etab.runs.run import Failed, OnCell, Run, Settings
 from etab.runs.run_log import cell_facts, logged, note_failure
@@ -248,7 +249,9 @@ def _shared_work(
         return _group_work(waiting, settings, data, progress, failed)
     except StorageError:
         raise  # nothing can be recorded where the disk refuses
-    except Exception as error:
+    except BaseException as error:
+        if is_interruption(error):
+            raise
         if failed is not None:
             _record_all(waiting, settings, data, error)
         raise
@@ -303,9 +306,10 @@ def _group_work(
     task = waiting[0].row
     card = waiting[0].backbone_card
     report = (lambda done, total: progress(card.name, done, total)) if progress else None
+    maps = any(heads.head(run.head_name).needs_maps for run in waiting)
 
     def embed() -> FrameFeatures:
-        parts = [_embedded(code, card, settings, data, report) for code in task.parts]
+        parts = [_embedded(code, card, settings, data, report, maps) for code in task.parts]
         return cross.joined_features(parts) if task.fit_on else parts[0]
 
     for run in waiting:
@@ -319,7 +323,7 @@ def _wait() -> None:
     time.sleep(WAIT)
 
 
-def _record_all(runs: list[Run], settings: Settings, data: Data, error: Exception) -> None:
+def _record_all(runs: list[Run], settings: Settings, data: Data, error: BaseException) -> None:
     kind, words = describe_kind(error)
     for run in runs:
         record_failure(run, settings, facts_of_cell(run, settings, data), kind, words)
@@ -376,9 +380,10 @@ class _GroupWork:
         end = held.enter_context(logged(self.settings, "cell", **cell_facts(run)))
         try:
             result, predictions = self._computed(run, memo)
-        except Exception as error:
+        except BaseException as error:
             # Nothing can be saved where the disk refuses: that ends the whole group.
-            if self.failed is None or isinstance(error, StorageError):
+            is_of_all = is_interruption(error) or isinstance(error, StorageError)
+            if self.failed is None or is_of_all:
                 raise
             note_failure(end, error)
             facts = facts_of_cell(run, self.settings, self.data)
@@ -421,9 +426,10 @@ def _embedded(
     settings: Settings,
     data: Data,
     report: Callable[[int, int], None] | None,
+    maps: bool,
 ) -> FrameFeatures:
     """Features of everything that the family of this row of the menu shows: annotated frames,
-    clips, or windows.
+    clips, or windows; with feature maps where ``maps``.
     """
     task = TASKS[code]
     embedding = Embedding(
@@ -433,6 +439,7 @@ def _embedded(
         batch_size=settings.batch_size,
         progress=report,
         data_digest=data.digest(task.dataset),
+        maps=maps,
     )
     source = data.source(task.dataset)
     if card.modality == SUPPLIED:

@@ -237,7 +237,7 @@ def _watched(group: list[Run], settings: Settings, data: Data, tell: Listener) -
 
     ended = 0  # cells that are finished, or were reported as failed
 
-    def failed(run: Run, error: Exception) -> None:
+    def failed(run: Run, error: BaseException) -> None:
         nonlocal ended
         ended += 1
         words = f"{run.task} ({run.protocol_name}): {describe_failure(error)}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from etab.errors import EtabError
+from etab.storage.text import printable
 
 _LONGEST = 600  # characters; torch lists every key of a state_dict that does not fit
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x1f\x7f]")  # of terminals
@@ -101,7 +102,7 @@ def _text(error: BaseException) -> str:
     """The text of an exception on one line, however the exception makes it."""
     try:
         words = str(error).split()
-        text = _COLOURS.sub("", " ".join(words))
+        text = printable(_COLOURS.sub("", " ".join(words)))
     except Exception:  # a faulty __str__ must not hide the type
         return "its message cannot be read"
     if len(text) > _LONGEST:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from etab import heads
 from etab.backbones.base import BackboneCard
 from etab.errors import ResultError
 from etab.features.base import Embedding, input_of
@@ -166,7 +167,7 @@ def _need(
         if group not in counts:
             counts[group] = [len(data.keys(TASKS[code])) for code in run.row.parts]
     if rate is None and measure:
-        rate = _measured(cells[0], card, settings, data)
+        rate = _measured(cells, card, settings, data)
     stored = {entry.rows for entry in entries}
     rows = [n for parts in counts.values() for n in parts]
     n_new = sum(n for n in rows if n not in stored)
@@ -212,9 +213,9 @@ def _rate(entries: Sequence[CachedEntry]) -> _Rate | None:
     return _Rate(seconds, entries[0].size / rows, entries[0].pooled / rows)
 
 
-def _measured(run: Run, card: BackboneCard, settings: Settings, data: Data) -> _Rate | None:
+def _measured(cells: list[Run], card: BackboneCard, settings: Settings, data: Data) -> _Rate | None:
     """Embed a few rows with a backbone; None where that fails, which a run will report."""
-    task = TASKS[run.row.parts[0]]
+    task = TASKS[cells[0].row.parts[0]]
     embedding = Embedding(
         cache=None,
         device=settings.device,
@@ -222,6 +223,7 @@ def _measured(run: Run, card: BackboneCard, settings: Settings, data: Data) -> _
         batch_size=settings.batch_size,
         progress=None,
         data_digest=data.digest(task.dataset),
+        maps=any(heads.head(run.head_name).needs_maps for run in cells),
     )
     try:
         keys = data.keys(task)[:_SAMPLE]

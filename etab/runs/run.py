@@ -67,7 +67,7 @@ RUNS_VERSION = 1
 OnCell = Callable[[str, int, int], None]
 
 
-Failed = Callable[["Run", Exception], None]
+Failed = Callable[["Run", BaseException], None]
 
 
 @dataclass(frozen=True, slots=True)

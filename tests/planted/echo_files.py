@@ -46,7 +46,7 @@ FAULTS = [
     Fault(
         "control characters of an error reach the terminal",
         "etab/runs/failures.py",
-        'text = _COLOURS.sub("", " ".join(words))',
+        'text = printable(_COLOURS.sub("", " ".join(words)))',
         'text = " ".join(words)',
         (
             "tests/runs/test_foreign_errors.py"

@@ -15,8 +15,30 @@ OBJECT, SECTOR, SOURCE = "etab/readers/dicom.py", "etab/echo/sector.py", "etab/d
 
 FILES = ("tests/test_files.py",)
 BOMBS = ("tests/readers/test_bombs.py",)
+MAPS = ("tests/features/test_maps_asked_for.py",)
 
 FAULTS = [
+    Fault(
+        "maps are stored where no head reads them",
+        "etab/runs/execute.py",
+        "maps = any(heads.head(run.head_name).needs_maps for run in waiting)",
+        "maps = True",
+        MAPS,
+    ),
+    Fault(
+        "features with maps are computed again without them",
+        "etab/features/store.py",
+        "if fuller is not None:",
+        "if False:",
+        MAPS,
+    ),
+    Fault(
+        "an exit of a cell is not recorded",
+        "etab/runs/execute.py",
+        "except BaseException as error:\n            # Nothing",
+        "except Exception as error:\n            # Nothing",
+        MAPS,
+    ),
     Fault(
         "a file of any size is read as a whole",
         "etab/files.py",

@@ -153,7 +153,7 @@ FAULTS = [
     Fault(
         "a cell that fails ends the others",
         "etab/runs/execute.py",
-        "        except Exception as error:\n            # Nothing",
+        "        except BaseException as error:\n            # Nothing",
         "        except ValueError as error:\n            # Nothing",
         _SHARED,
     ),

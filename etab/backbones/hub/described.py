@@ -148,7 +148,7 @@ def _model_type(model: str) -> str:
     else:
         library = transformers_library()
         values = fetched(model, _ConfigFile(library))
-    kind = str(values.get("model_type", ""))
+    kind = str(values.get("model_type", ""))[:80]
     if kind not in FAMILIES and "auto_map" in values:
         raise UnsupportedOptionError(
             f"transformers/{model} needs code of its own repository (auto_map in config.json), "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import json
 import re
 from functools import cache
@@ -167,3 +168,24 @@ def test_readme_names_the_order_of_places() -> None:
     ]
     assert order == sorted(order)
     assert paths.__doc__
+
+
+def test_titles_of_the_contents_tell_pages_apart() -> None:
+    titles: dict[str, str] = {}
+    text = (ROOT / "docs" / "index.md").read_text()
+    entries = re.findall(r"^(?:(.+) <)?((?:\.\./)?[\w/.]+)>?$", text, re.MULTILINE)
+    pages = [(title, (ROOT / "docs" / f"{name}.md").resolve()) for title, name in entries]
+    for title, page in pages:
+        if page.is_file():
+            shown = title or page.read_text().splitlines()[0].lstrip("# ")
+            assert titles.setdefault(shown, str(page)) == str(page), shown
+    assert len(titles) > 30
+
+
+def test_modules_that_pages_run_exist() -> None:
+    named = set()
+    for page in [ROOT / "README.md", *PAGES, *(ROOT / "benchmarks").glob("*.md")]:
+        named |= set(re.findall(r"python -m ((?:benchmarks|etab)(?:\.\w+)*)", page.read_text()))
+    assert len(named) > 20
+    for name in named:
+        assert importlib.util.find_spec(name) is not None, name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import json
 import math
@@ -95,8 +97,20 @@ def board_page(board: Board, cards: Cards) -> str:
         data = data.replace(sign, f"\\u{ord(sign):04x}")
     title = html.escape(printable(board.title))
     inserts = {"TITLE": title, "STATIC": _static_table(board), "DATA": data}
+    inserts |= {f"{name.upper()}_HASH": _hash_of(template, name) for name in ("style", "script")}
     # One pass over the template, so that text which is put in is never searched for a mark itself.
-    return re.sub(r"\{\{(TITLE|STATIC|DATA)\}\}", lambda match: inserts[match[1]], template)
+    return re.sub(
+        r"\{\{(TITLE|STATIC|DATA|STYLE_HASH|SCRIPT_HASH)\}\}",
+        lambda match: inserts[match[1]],
+        template,
+    )
+
+
+def _hash_of(template: str, name: str) -> str:
+    """The hash by which the policy of the page allows its one style sheet or script, and no other."""
+    text = template.partition(f"<{name}>")[2].partition(f"</{name}>")[0]
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 def _printable_each(facts: Any) -> Any:

@@ -35,7 +35,7 @@ def map_means(grid: Tensor) -> tuple[Tensor, Tensor]:
     """
     if grid.dtype == torch.float32 or grid.device.type != "cpu" or torch.compiler.is_compiling():
         return _means(grid.float())
-    parts = [_means(few.float()) for few in grid.split(_FRAMES)]
+    parts = [_means(few.float()) for few in torch.split(grid, _FRAMES)]
     means, cells = zip(*parts, strict=True)
     return torch.cat(means), torch.cat(cells)
 

@@ -25,6 +25,7 @@ def board_numbers(board: Board) -> dict[str, Any]:
         ``reliability`` has the letters of the categories and the codes of the tasks.
 
     Example:
+        >>> from pathlib import Path
         >>> from etab.leaderboard import rank_folder
         >>> from etab.leaderboard.suites import Suite
         >>> suite = Suite(name="ef", version=1, tasks=("b0-A4-C",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -73,7 +74,11 @@ def test_a_task_by_a_protocol_of_its_own_is_computed_by_it(
     board = tmp_path / "board.json"
     suite = ROOT / "configs" / "suites" / "sounds.toml"
     results = ROOT / "benchmarks" / "results_sounds_full"
-    etab("leaderboard", results, "--suite", "sounds", "--numbers", board)
+    lines = tmp_path / "board.csv"
+    etab("leaderboard", results, "--suite", "sounds", "--numbers", board, "--csv", lines)
+    with lines.open(newline="") as stream:
+        named = {row["task"]: row["protocol"] for row in csv.DictReader(stream)}
+    assert (named["f0-PH-N"], named["e0-AL-D"]) == ("lodo", "cv5x5")
     cells = json.loads(board.read_text())["rows"][0]["cells"]
     assert cells["f0-PH-N"]["protocol"] == "lodo"
     assert cells["e0-AL-D"]["protocol"] == "cv5x5"

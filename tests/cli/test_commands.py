@@ -52,7 +52,7 @@ def test_lists(what: str) -> None:
             ("run", "--precision", "fp8", "--backbones", "mobilenetv2"),
             "Known: auto, fastest, fp32, bf16",
         ),
-        (("leaderboard", "nowhere"), "holds no result files"),
+        (("leaderboard", "nowhere"), "No result files in nowhere"),
         (("data", "check", "camus", "--root", "nowhere"), "nowhere"),
         (("data", "phantom", "x", "--patients", "2"), "greater than or equal to 10"),
     ],

@@ -36,14 +36,14 @@ FAULTS = [
     ),
     Fault(
         "a name that steers a terminal",
-        FILES,
-        "NAME.fullmatch(name)",
-        "name",
+        "etab/results/names.py",
+        "if not NAME.fullmatch(name):",
+        "if not name:",
         _refused("an escape sequence in the name"),
     ),
     Fault(
         "a name that climbs",
-        FILES,
+        "etab/results/names.py",
         'in ("", ".", "..")',
         'in ("",)',
         _refused("a name that climbs"),

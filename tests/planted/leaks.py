@@ -159,8 +159,8 @@ FAULTS = [
     Fault(
         "leaks: another form of a release does not count",
         "etab/runs/leaks.py",
-        "{dataset, release, source.canonical()}",
-        "{dataset, source.canonical()}",
+        "tested = {*_forms(dataset), _plain(source.canonical()), *titles}",
+        "tested = {_plain(dataset), _plain(source.canonical()), *titles}",
         SEEN,
     ),
     Fault(

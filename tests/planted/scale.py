@@ -24,7 +24,7 @@ FAULTS = [
     Fault(
         "skip-bad: masks are not looked at",
         "etab/runs/skip_bad.py",
-        "            record_rows(task, source, record)",
+        "            record_rows(task.one_view, source, record)",
         "            pass",
         ONE,
     ),

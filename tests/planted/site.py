@@ -75,7 +75,7 @@ FAULTS = [
     Fault(
         "rows that have seen a test are ranked once it weighs nothing",
         "etab/site/assets/rank.js",
-        "const isSeen = row.marks.seen.length > 0 && !this.withSeen;",
+        "const isSeen = row.marks.seen.length > 0 && !withSeen;",
         "const isSeen = row.marks.seen.some(code => scored.includes(code));",
         BROWSER,
     ),

@@ -17,8 +17,8 @@ FAULTS = [
     Fault(
         "undefined: rows left out have no name",
         "etab/tasks/protocols.py",
-        "notes = (undefined,) if undefined else ()",
-        "notes = ()",
+        "for note in (undefined, absent_note(task.code, rows)) if note",
+        "for note in (absent_note(task.code, rows),) if note",
         ONE,
     ),
     Fault(

@@ -284,7 +284,7 @@ def test_the_order_of_files_does_not_matter(done: Settings) -> None:
 def test_a_suite_of_unknown_tasks_or_keys_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="No task"):
         Suite.from_toml('name="x"\nversion=1\ntasks=["a0-A4-Q"]')
-    with pytest.raises(UnknownNameError, match="key of a suite"):
+    with pytest.raises(UnknownNameError, match="No key of this suite is called 'weight'"):
         Suite.from_toml('name="x"\nversion=1\ntasks=["a0-A4-C"]\nweight=3')
     with pytest.raises(UnknownNameError, match="Did you mean 'camus'"):
         suite_named("camuz")

@@ -5,14 +5,33 @@ Every message names the thing, what was wanted, what came instead, and the next 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 SKIP = "To go on without the recordings that cannot be read: --skip-bad (in Python: skip_bad=True)."
 
 
+# A run of characters without a space that no reader needs whole: the content of a damaged file.
+_ENDLESS = re.compile(r"\S{400,}")
+
+
+def _shown(message: object) -> object:
+    """A message whose longest words are cut in the middle."""
+    if not isinstance(message, str):
+        return message
+    return _ENDLESS.sub(lambda word: f"{word[0][:200]}...{word[0][-100:]}", message)
+
+
 class EtabError(Exception):
-    """Base of every error that etab raises on purpose. Any other exception is a bug."""
+    """Base of every error that etab raises on purpose. Any other exception is a bug.
+
+    Args:
+        args: The message; words of 400 or more characters are cut in the middle.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_shown(message) for message in args))
 
 
 class UnknownNameError(EtabError, LookupError):

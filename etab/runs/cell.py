@@ -25,6 +25,7 @@ from etab.heads.base import FoldFit, Head, Memo
 from etab.metrics.columns import ScoredRows
 from etab.metrics.intervals import BOOTSTRAPS
 from etab.results import Predictions, Result
+from etab.results.notes import bounded_notes
 from etab.runs import cross, leaks, studies, thresholds
 from etab.runs.added import added_code
 from etab.runs.data import Data
@@ -253,7 +254,7 @@ class _Work:
             *alike_note(alike),
             *remarks(run.row, run.protocol_name, self.rows),
         ]
-        return {**facts, "n_fold": run.n_fold, **({"notes": notes} if notes else {})}
+        return {**facts, "n_fold": run.n_fold, **({"notes": bounded_notes(notes)} if notes else {})}
 
 
 def target_of(task: Task) -> Target:

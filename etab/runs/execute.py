@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from etab import __version__, heads
+from etab import __version__
 from etab.backbones.base import BackboneCard
 from etab.backbones.identity import difference
 from etab.backbones.own.vectors import FAMILY as SUPPLIED
@@ -33,7 +33,7 @@ from etab.runs.failed_cells import (
 )
 from etab.runs.failures import is_interruption
 from etab.runs.record import path_of_run, stored_result
-from etab.runs.run import Failed, OnCell, Run, Settings
+from etab.runs.run import Failed, OnCell, Run, Settings, reads_maps
 from etab.runs.run_log import cell_facts, logged, note_failure
 from etab.runs.saver import Saver
 from etab.storage.claims import claimed
@@ -306,7 +306,7 @@ def _group_work(
     task = waiting[0].row
     card = waiting[0].backbone_card
     report = (lambda done, total: progress(card.name, done, total)) if progress else None
-    maps = any(heads.head(run.head_name).needs_maps for run in waiting)
+    maps = any(reads_maps(run) for run in waiting)
 
     def embed() -> FrameFeatures:
         parts = [_embedded(code, card, settings, data, report, maps) for code in task.parts]

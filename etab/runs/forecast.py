@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from etab import heads
 from etab.backbones.base import BackboneCard
 from etab.errors import ResultError
 from etab.features.base import Embedding, input_of
@@ -25,7 +24,7 @@ from etab.results.folder import read_results
 from etab.runs.data import Data
 from etab.runs.execute import claim_path, facts_of_cell, feature_group, finished
 from etab.runs.failed_cells import recorded_failure
-from etab.runs.run import Run, Settings
+from etab.runs.run import Run, Settings, reads_maps
 from etab.storage.claims import read_claim
 from etab.tasks.menu import TASKS
 from etab.types import Features
@@ -223,7 +222,7 @@ def _measured(cells: list[Run], card: BackboneCard, settings: Settings, data: Da
         batch_size=settings.batch_size,
         progress=None,
         data_digest=data.digest(task.dataset),
-        maps=any(heads.head(run.head_name).needs_maps for run in cells),
+        maps=any(reads_maps(run) for run in cells),
     )
     try:
         keys = data.keys(task)[:_SAMPLE]

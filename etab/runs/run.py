@@ -213,6 +213,16 @@ class Run:
             raise IncompatibleError(f"{self.task} with {self.backbone}: " + " Also: ".join(clashes))
 
 
+def reads_maps(run: Run) -> bool:
+    """Whether the head of a cell reads feature maps: itself, or as the tokens of pictures."""
+    return _reads_maps(heads.head(run.head_name), run.row)
+
+
+def _reads_maps(head: Head, task: Task) -> bool:
+    of_pictures = task.clip is None and task.modality == "image"
+    return head.needs_maps or (head.needs_tokens and of_pictures)
+
+
 def _clashes_of_decision(task: Task, decide: str | None) -> list[str]:
     """Why scores of a task cannot be turned into classes in this way; empty where they can."""
     if decide is None:
@@ -248,10 +258,7 @@ def _clashes(task: Task, card: BackboneCard, head: Head, name: str) -> Iterator[
             f"the head {head.name!r} cannot answer {task.target} ({task.kind}); these can: "
             f"{', '.join(fits)}."
         )
-    if head.needs_maps and not card.strides:
-        yield f"the head {head.name!r} needs feature maps and {card.name} has none."
-    reads_maps = head.needs_tokens and task.clip is None and task.modality == "image"
-    if reads_maps and not card.strides:
+    if not card.strides and _reads_maps(head, task):
         yield f"the head {head.name!r} needs feature maps and {card.name} has none."
     if card.clip is not None and task.clip is None:
         yield f"{card.name} embeds clips and the rows of {task.code} are none."

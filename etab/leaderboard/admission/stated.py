@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from etab.results import Predictions, Result
+from etab.results.notes import LONGEST_NOTE, MOST_NOTES
 
-LONGEST_NOTE = 1000
-MOST_NOTES = 20
 _MOST_METRICS = 100
 _LARGEST_NUMBER = 100_000
 _NUMBERS = ("head_version", "runs_version", "backbone_version", "size", "n_fold")

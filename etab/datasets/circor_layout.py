@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -167,7 +168,7 @@ def read_patient(path: Path) -> Patient:
     if (
         len(head) != 3
         or head[0] != path.stem
-        or not head[1].isdigit()
+        or not re.fullmatch("[0-9]{1,6}", head[1])
         or head[2] != str(CIRCOR_RATE)
     ):
         raise CorruptFileError(

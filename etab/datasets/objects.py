@@ -197,6 +197,13 @@ def object_path(
     return path.as_posix()
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for a file
+        return False
+
+
 def check_objects(table: Path, root: Path, names: Sequence[str]) -> None:
     """Check that all listed objects exist.
 
@@ -208,7 +215,7 @@ def check_objects(table: Path, root: Path, names: Sequence[str]) -> None:
     Raises:
         LayoutError: Objects are missing; the message names the first one.
     """
-    absent = [name for name in names if not (root / name).is_file()]
+    absent = [name for name in names if not _is_file(root / name)]
     if absent:
         raise LayoutError.of(
             f"{root / absent[0]} is missing, with {len(absent) - 1} more objects that "

@@ -105,7 +105,11 @@ class ZarrStore:
         """Refuse links out of the store, pipes and devices: zarr would follow them."""
         inside = self.path.resolve()
         for path in paths:
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            try:
+                leads_out = path.is_symlink() and not path.resolve().is_relative_to(inside)
+            except (OSError, RuntimeError) as error:  # pathlib's words for links in a circle
+                raise CorruptFileError(f"{path} is a link that leads nowhere: {error}.") from error
+            if leads_out:
                 raise CorruptFileError(f"{path} is a link that leads out of its store.")
             if not path.is_file() and not path.is_dir():
                 raise CorruptFileError(f"{path} is no ordinary file. Download the recording again.")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -335,7 +336,10 @@ def _refuse_header(
     """Read the header of an array, and refuse one of another type, order or shape."""
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError(f"{name} has another version of the format than 1.0")
-    stated, fortran, kind = np.lib.format.read_array_header_1_0(stream)
+    try:
+        stated, fortran, kind = np.lib.format.read_array_header_1_0(stream)
+    except (SyntaxError, tokenize.TokenError) as error:
+        raise ValueError(f"{name} has a header that is none: {error}") from error
     wanted = np.dtype(dtype)
     is_turned = fortran and len(shape) > 1
     if kind != wanted or is_turned or stated != shape:

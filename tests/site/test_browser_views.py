@@ -68,6 +68,7 @@ def test_an_address_keeps_the_whole_view(page: Any, site: Path) -> None:
     assert settled(page) == ""
     assert page.evaluate(_VIEW)["tab"] == "Scores"
     page.evaluate("address => { location.hash = address }", address)  # a link within the page
+    page.locator("#picture").scroll_into_view_if_needed()  # a picture is drawn when it is seen
     page.wait_for_function(
         "() => document.querySelector('#picture [aria-pressed=true]')?.textContent === 'age'"
     )

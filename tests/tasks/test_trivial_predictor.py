@@ -26,7 +26,9 @@ from etab.types import Features, Kind
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 ANSWERED = (Kind.BINARY, Kind.CLASSES, Kind.VALUE)
-CODES = [task.code for task in TASKS.values() if task.kind in ANSWERED]
+# Another release of a data set has no made data of its own, and few made people for every class.
+MADE = [task for task in TASKS.values() if not task.dataset.startswith("circor_hf")]
+CODES = [task.code for task in MADE if task.kind in ANSWERED]
 PATIENTS = {"bmdhs": 60, "cinc2016": 60, "circor": 60, "tmed": 60}
 
 
@@ -90,7 +92,7 @@ def test_knowing_nothing_is_worth_the_anchor(code: str, data_of: Callable[[str],
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", [t.code for t in TASKS.values() if t.kind is Kind.STATES])
+@pytest.mark.parametrize("code", [t.code for t in MADE if t.kind is Kind.STATES])
 def test_the_commonest_state_for_every_moment_is_worth_the_anchor(
     code: str, data_of: Callable[[str], Data]
 ) -> None:

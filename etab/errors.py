@@ -13,7 +13,7 @@ SKIP = "To go on without the recordings that cannot be read: --skip-bad (in Pyth
 
 
 # A run of characters without a space that no reader needs whole: the content of a damaged file.
-_ENDLESS = re.compile(r"\S{400,}")
+_ENDLESS = re.compile("[^ ]{400,}")
 
 
 def _shown(message: object) -> object:

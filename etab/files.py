@@ -77,6 +77,19 @@ def read_file(path: Path, largest: int = LARGEST) -> bytes:
         return file.read(size)
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file exists; False, too, where no file could have such a name.
+
+    Example:
+        >>> is_file(Path("n" * 5000))
+        False
+    """
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def read_text_file(path: Path, largest: int = LARGEST) -> str:
     """Read text in UTF-8, with or without a byte order mark; line ends become ``\\n``.
 

@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -204,7 +205,8 @@ def _zip(raw: bytes, rng: np.random.Generator, change: Bytes) -> bytes | None:
         inner = restructured(data, rng, change) if rng.random() < 0.5 else None
         members[i] = info, change(data) if inner is None else inner
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
+    with zipfile.ZipFile(out, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # two members of one name are wanted
         for info, data in members:
             kind = zipfile.ZIP_DEFLATED if len(data) > 1 << 20 else info.compress_type
             archive.writestr(info, data, compress_type=kind)

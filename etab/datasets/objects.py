@@ -12,6 +12,7 @@ import numpy as np
 from etab.datasets.base import Fault, Source
 from etab.echo.sector import Sector, sector
 from etab.errors import CorruptFileError, LayoutError
+from etab.files import is_file
 from etab.readers.dicom import DicomInfo, Region, dicom_info, read_dicom
 from etab.types import Array, Record
 
@@ -197,13 +198,6 @@ def object_path(
     return path.as_posix()
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long for a file
-        return False
-
-
 def check_objects(table: Path, root: Path, names: Sequence[str]) -> None:
     """Check that all listed objects exist.
 
@@ -215,7 +209,7 @@ def check_objects(table: Path, root: Path, names: Sequence[str]) -> None:
     Raises:
         LayoutError: Objects are missing; the message names the first one.
     """
-    absent = [name for name in names if not _is_file(root / name)]
+    absent = [name for name in names if not is_file(root / name)]
     if absent:
         raise LayoutError.of(
             f"{root / absent[0]} is missing, with {len(absent) - 1} more objects that "

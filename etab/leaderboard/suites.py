@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from etab.errors import DataNotFoundError, UnsupportedOptionError
+from etab.errors import DataNotFoundError, UnknownNameError, UnsupportedOptionError
 from etab.files import parse_toml, read_text_file
 from etab.registry import unknown
 from etab.storage import resources
@@ -92,10 +92,13 @@ class Suite:
             raise UnsupportedOptionError(f"{name} is not TOML: {error}.") from error
         for key in sorted(set(content) - _SUITE_KEYS):
             raise unknown(f"key of {name}", key, _SUITE_KEYS)
-        _check_suite(content, name)
-        suite = cls(**{**content, "tasks": tuple(content["tasks"])})
-        suite.weights({}, {})  # raises where a weight cannot be used
-        suite.precision_shares()
+        try:
+            _check_suite(content, name)
+            suite = cls(**{**content, "tasks": tuple(content["tasks"])})
+            suite.weights({}, {})  # raises where a weight cannot be used
+            suite.precision_shares()
+        except UnknownNameError as error:
+            raise UnknownNameError(f"In {name}: {error}") from error
         return suite
 
     def weights(self, tasks: Mapping[str, float], categories: Mapping[str, float]) -> FloatArray:

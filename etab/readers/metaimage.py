@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from etab.errors import LayoutError
+from etab.files import is_file
 from etab.readers.geometry import (
     MAX_VOLUME_BYTES,
     Orientation,
@@ -202,7 +203,7 @@ def _pixel_file(path: Path, name: str) -> Path:
             "Write them into one file.",
         )
     pixels = path.parent / posix
-    if not pixels.is_file():
+    if not is_file(pixels):
         raise LayoutError(f"{pixels} is missing; {path.name} keeps its pixels there. Restore it.")
     # A link inside the folder may still lead out of it.
     homes = (path.parent.resolve(), path.resolve().parent)

@@ -48,6 +48,7 @@ class ParquetFile:
         with _open(self.path) as file:
             try:
                 table = file.read_row_group(group, columns=list(columns))
+                table.validate(full=True)  # texts that are no UTF-8 among them
             except _READING as error:
                 raise CorruptFileError(
                     f"{self.path} cannot be read: {error}. Download it again."

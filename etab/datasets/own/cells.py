@@ -149,7 +149,8 @@ def _parquet_cells(table: Path) -> TableCells:
 
     try:
         content = pyarrow.parquet.read_table(table)
-    except (OSError, pyarrow.ArrowException) as error:
+        stored = [column.to_pylist() for column in content.columns]
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise CorruptFileError(f"{table} cannot be read: {error}. Write it again.") from error
     nested = {
         column.name: str(column.type)
@@ -157,7 +158,7 @@ def _parquet_cells(table: Path) -> TableCells:
         if pyarrow.types.is_nested(column.type)
     }
     names = list(content.column_names)
-    columns = [[_text(value) for value in column.to_pylist()] for column in content.columns]
+    columns = [[_text(value) for value in values] for values in stored]
     rows = [
         CellRow(line, dict(zip(names, values, strict=True)))
         for line, values in enumerate(zip(*columns, strict=True), start=2)

@@ -151,7 +151,8 @@ def test_what_is_no_file_is_named(
     subject: Subject, name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if (subject.name, name) in SLOW_TO_REFUSE:
-        request.applymarker(pytest.mark.xfail(reason="known"))
+        # Not strict: a fast machine may end in time.
+        request.applymarker(pytest.mark.xfail(reason="known", strict=False))
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_read_special, args=(subject, name, tmp_path, sender))

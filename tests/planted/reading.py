@@ -21,7 +21,7 @@ FAULTS = [
     Fault(
         "maps are stored where no head reads them",
         "etab/runs/execute.py",
-        "maps = any(heads.head(run.head_name).needs_maps for run in waiting)",
+        "maps = any(reads_maps(run) for run in waiting)",
         "maps = True",
         MAPS,
     ),

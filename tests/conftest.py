@@ -117,9 +117,8 @@ def phantom_tree(
     return tree
 
 
-@pytest.fixture
-def forget_own_data() -> Iterator[None]:
-    """Tests of other files list every task and dataset: remove those that a test registers."""
+def _without_own_data() -> Iterator[None]:
+    """Remove the tasks and sources that are registered while the caller runs."""
     from etab.datasets.base import SOURCES
     from etab.tasks.menu import TASKS
 
@@ -130,6 +129,18 @@ def forget_own_data() -> Iterator[None]:
         TASKS.remove(code)
     for name in set(SOURCES) - sources:
         SOURCES.remove(name)
+
+
+@pytest.fixture
+def forget_own_data() -> Iterator[None]:
+    """Other tests of the file list every task and dataset: remove those that a test registers."""
+    yield from _without_own_data()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_own_data_of_a_file() -> Iterator[None]:
+    """Which tests ran before in the same process must not change what a beginning of a code means."""
+    yield from _without_own_data()
 
 
 @pytest.fixture(autouse=True)

@@ -183,4 +183,14 @@ FAULTS = [
         "        if False:\n",
         "test_shards_with_other_layers_are_refused",
     ),
+    Fault(
+        "series: training frames are put in the basis without their mean taken off",
+        PROBE,
+        "np.asarray(centred @ turn",
+        "np.asarray(stacked @ turn",
+        (
+            "tests/heads/test_emissions.py::"
+            "test_training_frames_come_in_the_basis_that_was_fitted_to_them",
+        ),
+    ),
 ]

@@ -4,6 +4,7 @@ logistic regression.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -319,8 +320,15 @@ def logistic_path(
 
 
 def probabilities(logits: FloatArray) -> FloatArray:
-    """Turn logits (..., c) into probabilities: sigmoid for c = 1, softmax otherwise."""
+    """Turn logits (..., c) into probabilities: sigmoid for c = 1, softmax otherwise.
+
+    Classes are few: numpy takes a third of the time where it goes through all rows of a class at
+    once instead of the classes of each row.
+    """
     if logits.shape[-1] == 1:
         return np.asarray(0.5 * (1 + np.tanh(logits / 2)))
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
+    highest = functools.reduce(np.maximum, np.moveaxis(logits, -1, 0))
+    shifted = np.exp(logits - highest[..., None])
+    total = functools.reduce(np.add, np.moveaxis(shifted, -1, 0))
+    shifted /= total[..., None]
+    return np.asarray(shifted)

@@ -115,12 +115,16 @@ class FrameBasis:
     turn: FloatArray
 
     @classmethod
-    def fit(cls, x: FloatArray, components: int = COMPONENTS) -> FrameBasis:
+    def fit(cls, x: FloatArray, components: int = COMPONENTS) -> tuple[FrameBasis, FloatArray]:
         """Fit the basis to training frames; constant columns have no effect.
 
         Args:
             x: (n, around, d) training frames.
             components: Largest number of principal axes of one frame.
+
+        Returns:
+            The basis, and the training frames in it (n, r) float32, as calling the basis with them
+            would compute again.
         """
         middle = x[:, len(AROUND) // 2].astype(np.float64)
         mean = middle.mean(axis=0)
@@ -132,8 +136,10 @@ class FrameBasis:
         axes = _axes(z, components, 1e-9)
         stacked = _stacked(x, mean, scale, axes).astype(np.float64)
         shift = stacked.mean(axis=0)
-        turn = _axes(stacked - shift, stacked.shape[1], _THIN, whiten=True)
-        return cls(mean, scale, axes, shift, turn)
+        centred = stacked - shift
+        turn = _axes(centred, centred.shape[1], _THIN, whiten=True)
+        in_basis = np.asarray(centred @ turn, dtype=np.float32)
+        return cls(mean, scale, axes, shift, turn), in_basis
 
     def __call__(self, x: FloatArray) -> FloatArray:
         """Frames (n, around, d) in the basis, (n, r) float32."""
@@ -204,7 +210,18 @@ class Emission:
         Returns:
             (n, 4).
         """
-        logits = self.basis(x) @ self.weights + self.intercept
+        return self.log_probability_in_basis(self.basis(x))
+
+    def log_probability_in_basis(self, z: FloatArray) -> FloatArray:
+        """Compute the log-probabilities of the states of frames that are in the basis already.
+
+        Args:
+            z: (n, r) frames in the basis of the probe.
+
+        Returns:
+            (n, 4).
+        """
+        logits = z @ self.weights + self.intercept
         logits -= logits.max(axis=1, keepdims=True)
         sums = np.exp(logits).sum(axis=1, keepdims=True)
         return np.asarray(logits - np.log(sums))
@@ -250,8 +267,7 @@ def fit_emissions(
             "each."
         )
     prior = np.log(counts / counts.sum())
-    basis = FrameBasis.fit(frames.x)
-    z = basis(frames.x)
+    basis, z = FrameBasis.fit(frames.x)
     if z.shape[1] == 0:
         return [Emission(basis, np.zeros((0, STATE_COUNT)), prior, prior) for _ in penalties]
     weights, intercepts = logistic_path(
@@ -267,13 +283,17 @@ def fit_emissions(
 
 
 def _losses(fits: Sequence[Emission], held: AnnotatedFrames) -> FloatArray:
-    """Mean log-loss (probes,) on frames that the probes were not fitted on; 0 without frames."""
+    """Mean log-loss (probes,) on frames that the probes were not fitted on; 0 without frames.
+
+    The probes are those of one call of ``fit_emissions``, which share their basis.
+    """
     n = len(held.y)
     if not n:
         return np.zeros(len(fits))
+    z = fits[0].basis(held.x)
     losses = []
     for probe in fits:
-        log_p = probe.log_probability(held.x)
+        log_p = probe.log_probability_in_basis(z)
         of_answers = log_p[np.arange(n), held.y]
         losses.append(-of_answers.mean())
     return np.array(losses)

@@ -1,0 +1,49 @@
+"""Probes of frames: what is computed once for several probes is what each would compute alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from etab.heads.pooled.linalg import probabilities
+from etab.heads.states.emissions import (
+    AROUND,
+    EMISSION_PENALTIES,
+    AnnotatedFrames,
+    FrameBasis,
+    _losses,
+    fit_emissions,
+)
+
+
+def frames(seed: int, n: int = 120, d: int = 5) -> AnnotatedFrames:
+    rng = np.random.default_rng(seed)
+    states = np.arange(n) % 4
+    x = rng.normal(2.0, 1.0, (n, len(AROUND), d)) + 0.5 * states[:, None, None]
+    return AnnotatedFrames(x.astype(np.float32), states, np.zeros(n, dtype=np.int64))
+
+
+def test_training_frames_come_in_the_basis_that_was_fitted_to_them() -> None:
+    x = frames(0).x
+    basis, z = FrameBasis.fit(x)
+    assert np.array_equal(z, basis(x))
+    assert z.mean(axis=0) == pytest.approx(np.zeros(z.shape[1]), abs=1e-5)
+
+
+def test_probes_share_their_basis_and_each_has_its_own_loss() -> None:
+    fits = fit_emissions(frames(1), EMISSION_PENALTIES)
+    held = frames(2)
+    alone = [-p.log_probability(held.x)[np.arange(len(held.y)), held.y].mean() for p in fits]
+    assert _losses(fits, held).tolist() == alone
+    assert len(set(alone)) == len(EMISSION_PENALTIES)
+
+
+@pytest.mark.parametrize("shape", [(50, 3), (20, 3, 4), (7, 2, 9)])
+def test_probabilities_are_those_of_a_sum_over_classes(shape: tuple[int, ...]) -> None:
+    logits = np.random.default_rng(3).normal(0, 30, shape)
+    known = logits.copy()
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    assert probabilities(logits) == pytest.approx(
+        shifted / shifted.sum(axis=-1, keepdims=True), abs=1e-15
+    )
+    assert np.array_equal(logits, known)  # the argument is left as it was

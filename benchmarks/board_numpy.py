@@ -28,7 +28,7 @@ from benchmarks.rescore_numpy import (
     DRAWS,
     Array,
     Table,
-    differs,
+    Tally,
     draws,
     interval,
     read_table,
@@ -587,6 +587,20 @@ def at(board: Any, place: Sequence[Any]) -> Any:
     return board
 
 
+def compare_board(
+    folder: Path, suite_path: Path, path: Path, variants: Sequence[Path], tally: Tally
+) -> None:
+    """Compute the board of a folder again, and compare it with the one that etab wrote."""
+    suite = tomllib.loads(suite_path.read_text(encoding="utf-8"))
+    board = json.loads(path.read_text(encoding="utf-8"))
+    cells = read_cells(folder, board)
+    cells = {name: cells[name] for name in board["ranked"]}
+    others = read_others([folder, *variants], cells)
+    tally.records += 1
+    for place, computed in numbers(Ranking(cells, suite, board["seed"]), others):
+        tally.compare(" ".join(map(str, place)), at(board, place), computed)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Compute a board again and print what differs."""
     if len(arguments) < 3:
@@ -595,27 +609,10 @@ def main(arguments: Sequence[str]) -> int:
         )
         return 2
     folder, suite_path, path, *variants = map(Path, arguments)
-    suite = tomllib.loads(suite_path.read_text(encoding="utf-8"))
-    board = json.loads(path.read_text(encoding="utf-8"))
-    cells = read_cells(folder, board)
-    cells = {name: cells[name] for name in board["ranked"]}
-    others = read_others([folder, *variants], cells)
-    compared = 0
-    different = 0
-    largest = 0.0
-    for place, computed in numbers(Ranking(cells, suite, board["seed"]), others):
-        stored = at(board, place)
-        compared += 1
-        if differs(stored, computed):
-            different += 1
-            where = " ".join(map(str, place))
-            sys.stdout.write(f"{where} is {stored}, computed {computed}\n")
-        elif stored is not None:
-            largest = max(largest, abs(stored - computed))
-    sys.stdout.write(
-        f"{compared} numbers, {different} different; largest difference {largest:.1e}\n"
-    )
-    return 1 if different else 0
+    tally = Tally()
+    compare_board(folder, suite_path, path, variants, tally)
+    sys.stdout.write(tally.words())
+    return tally.status()
 
 
 if __name__ == "__main__":

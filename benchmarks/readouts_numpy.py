@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +22,9 @@ from benchmarks.rescore_numpy import (
     METRICS,
     Array,
     Table,
+    Tally,
     by_patient,
     deviations,
-    differs,
     divide,
     draws,
     error,
@@ -35,6 +36,7 @@ from benchmarks.rescore_numpy import (
 CHUNK = 250
 CLASS_TASKS = ("b0", "b6", "b7", "b8")  # tasks whose values are ejection fractions
 SMALLEST_GROUP = 50
+LEAST_SPREAD = 1e-6  # log-odds with a smaller standard deviation are alike
 
 Function = Callable[[Table, Array], Array]
 Number = tuple[float | None, float | None, float | None, int]
@@ -109,31 +111,38 @@ def brier_of_classes(table: Table, weights: Array) -> Array:
 
 
 def fitted(table: Table, weights: Array, with_slope: bool) -> Array:
-    """A logistic regression on the log-odds: its slope, or its intercept with the slope at 1."""
+    """A logistic regression on the log-odds: its slope, or its intercept with the slope at 1.
+
+    Newton's method with steps of at most 1, for all draws together. The slope does not exist where
+    the log-odds of a draw are all alike.
+    """
     p = np.clip(table["score"], 1e-6, 1 - 1e-6)
     odds = np.log(p / (1 - p))
-    design = np.stack([np.ones_like(odds), odds], axis=1)
-    truth = table["truth"]
     found = np.full(len(weights), np.nan)
-    for i, weight in enumerate(weights):
-        beta = np.array([0.0, 1.0])
-        free = np.array([True, with_slope])
-        for _ in range(25):
-            answer = 1 / (1 + np.exp(-(design @ beta)))
-            gradient = design.T @ (weight * (truth - answer))
-            curvature = (design * (weight * answer * (1 - answer))[:, None]).T @ design
-            step = np.zeros(2)
-            try:
-                step[free] = np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
-            except np.linalg.LinAlgError:
-                step[free] = np.nan
-            step = np.clip(step, -1, 1)
-            beta = beta + step
-            if np.abs(step).max() < 1e-13:
-                break
-        which = 1 if with_slope else 0
-        if abs(step[which]) < 1e-6:
-            found[i] = beta[which]
+    beta = np.tile([0.0, 1.0], (len(weights), 1))
+    going = np.arange(len(weights))
+    if with_slope:
+        centred = (weights * deviations(odds, weights) ** 2).sum(axis=1)
+        spread = divide(centred, weights.sum(axis=1))
+        going = going[np.sqrt(spread) > LEAST_SPREAD]
+    for _ in range(25):
+        answer = 1 / (1 + np.exp(-(beta[going, :1] + beta[going, 1:] * odds)))
+        wrong = weights[going] * (table["truth"] - answer)
+        curvature = weights[going] * answer * (1 - answer)
+        step = np.zeros((len(going), 2))
+        if with_slope:
+            # The log-odds are centred, so that both steps follow one after the other.
+            around = deviations(odds, curvature)
+            step[:, 1] = divide((wrong * around).sum(axis=1), (curvature * around**2).sum(axis=1))
+            step[:, 0] = -mean(odds, curvature) * step[:, 1]
+        step[:, 0] += divide(wrong.sum(axis=1), curvature.sum(axis=1))
+        step = np.clip(step, -1, 1)
+        beta[going] += step
+        last = step[:, 1 if with_slope else 0]
+        found[going] = np.where(np.abs(last) < 1e-6, beta[going, 1 if with_slope else 0], np.nan)
+        going = going[~(np.abs(step).max(axis=1) < 1e-10)]
+        if not len(going):
+            break
     return found
 
 
@@ -332,6 +341,35 @@ def subgroups(
         yield f"{metric}, worst group ({worst})", large[worst]
 
 
+def compare_readouts(
+    folder: Path, stored: dict[str, Any], camus: Path | None, tally: Tally
+) -> None:
+    """Compute the read-outs of every record of a folder again, and its subgroups with CAMUS."""
+    factors = facts_of_camus(camus) if camus else {}
+    left = set(stored)
+    for path in sorted(folder.rglob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        fields = ("task", "backbone", "protocol", "head")
+        cell = " ".join([*(record[name] for name in fields), f"s{record['seed']}"])
+        tally.records += 1
+        if cell not in left:
+            tally.report(f"{cell} has no read-outs, or those of another record")
+            continue
+        left.remove(cell)
+        items, table = read_table(path.with_suffix(".csv"))
+        computed = dict(readouts(record["task"], table, record["seed"]))
+        if factors:
+            computed |= dict(subgroups(record, items, table, factors))
+        shown = {row["name"]: row for row in stored[cell]}
+        for name in sorted(shown.keys() ^ computed.keys()):
+            tally.report(f"{cell}: {name} is on one side alone")
+        for name in sorted(shown.keys() & computed.keys()):
+            for key, number in zip(("value", "low", "high", "n"), computed[name], strict=True):
+                tally.compare(f"{cell}: {name} {key}", shown[name][key], number)
+    for cell in sorted(left):
+        tally.report(f"{cell} has no record in {folder}")
+
+
 def main(arguments: Sequence[str]) -> int:
     """Compute the read-outs of a folder again and print what differs."""
     if len(arguments) not in (2, 3):
@@ -341,39 +379,10 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     folder, path, *roots = map(Path, arguments)
     stored = json.loads(path.read_text(encoding="utf-8"))
-    factors = facts_of_camus(roots[0]) if roots else {}
-    compared = 0
-    different = 0
-    largest = 0.0
-    for record_path in sorted(folder.rglob("*.json")):
-        record = json.loads(record_path.read_text(encoding="utf-8"))
-        fields = ("task", "backbone", "protocol", "head")
-        cell = " ".join([*(record[name] for name in fields), f"s{record['seed']}"])
-        if cell not in stored:
-            continue
-        items, table = read_table(record_path.with_suffix(".csv"))
-        computed = dict(readouts(record["task"], table, record["seed"]))
-        if factors:
-            computed |= dict(subgroups(record, items, table, factors))
-        shown = {row["name"]: row for row in stored.pop(cell)}
-        for name in sorted(shown.keys() ^ computed.keys()):
-            different += 1
-            sys.stdout.write(f"{cell}: {name} is on one side alone\n")
-        for name in shown.keys() & computed.keys():
-            for key, number in zip(("value", "low", "high", "n"), computed[name], strict=True):
-                compared += 1
-                if differs(shown[name][key], number):
-                    different += 1
-                    sys.stdout.write(f"{cell}: {name} {key} is {shown[name][key]}, {number}\n")
-                elif number is not None:
-                    largest = max(largest, abs(shown[name][key] - number))
-    for cell in stored:
-        different += 1
-        sys.stdout.write(f"{cell} has no record in {folder}\n")
-    sys.stdout.write(
-        f"{compared} numbers, {different} different; largest difference {largest:.1e}\n"
-    )
-    return 1 if different or not compared else 0
+    tally = Tally()
+    compare_readouts(folder, stored, roots[0] if roots else None, tally)
+    sys.stdout.write(tally.words())
+    return tally.status()
 
 
 if __name__ == "__main__":

@@ -394,31 +394,77 @@ def differs(stored: Any, computed: Any) -> bool:
     return not abs(stored - computed) <= TOLERANCE
 
 
+class Tally:
+    """How many stored numbers were compared with computed ones, how many differ, and by how much.
+
+    Attributes:
+        records: Records, boards or cells that the numbers are of.
+        compared: Numbers that were compared.
+        different: Numbers that differ, or that one side alone has.
+        largest: Largest difference of the numbers that do not differ.
+        unknown: Numbers that this script cannot compute, by name.
+    """
+
+    def __init__(self) -> None:
+        """Start at nothing."""
+        self.records = 0
+        self.compared = 0
+        self.different = 0
+        self.largest = 0.0
+        self.unknown: Counter[str] = Counter()
+
+    def compare(self, where: str, stored: Any, computed: Any) -> None:
+        """Compare a number, and print it where it differs."""
+        self.compared += 1
+        if differs(stored, computed):
+            self.report(f"{where} is {stored}, computed {computed}")
+        elif stored is not None:
+            self.largest = max(self.largest, abs(stored - computed))
+
+    def report(self, fault: str) -> None:
+        """Print a fault and count it as a difference."""
+        self.different += 1
+        sys.stdout.write(f"{fault}\n")
+
+    def words(self) -> str:
+        """The counts in a line."""
+        return (
+            f"{self.compared} numbers, {self.different} different; "
+            f"largest difference {self.largest:.1e}\n"
+        )
+
+    def status(self) -> int:
+        """0 where numbers were compared and none differs, else 1."""
+        return 1 if self.different or not self.compared else 0
+
+
+def compare_records(folder: Path, tally: Tally) -> None:
+    """Compute all records of a folder again."""
+    for path in sorted(folder.rglob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        items, table = read_table(path.with_suffix(".csv"))
+        tally.records += 1
+        for reason in other_masks(record, path):
+            tally.report(reason)
+        for name, stored, computed in numbers(record, items, table):
+            if computed == "not computed":
+                tally.unknown[name] += 1
+            else:
+                tally.compare(f"{path}: {name}", stored, computed)
+
+
 def main(folders: Sequence[str]) -> int:
     """Compute all records of the folders again and print what differs."""
-    counts: Counter[str] = Counter()
-    largest = 0.0
+    tally = Tally()
     for folder in folders:
-        for path in sorted(Path(folder).rglob("*.json")):
-            record = json.loads(path.read_text(encoding="utf-8"))
-            items, table = read_table(path.with_suffix(".csv"))
-            counts["records"] += 1
-            for reason in other_masks(record, path):
-                counts["different"] += 1
-                sys.stdout.write(f"{reason}\n")
-            for name, stored, computed in numbers(record, items, table):
-                if computed == "not computed":
-                    counts[f"not computed: {name}"] += 1
-                    continue
-                counts["numbers"] += 1
-                if differs(stored, computed):
-                    counts["different"] += 1
-                    sys.stdout.write(f"{path}: {name} is {stored}, computed {computed}\n")
-                elif stored is not None:
-                    largest = max(largest, abs(stored - computed))
-    summary = ", ".join(f"{count} {name}" for name, count in counts.items())
-    sys.stdout.write(f"{summary}; largest difference of the others {largest:.1e}\n")
-    return 1 if counts["different"] or not counts["records"] else 0
+        compare_records(Path(folder), tally)
+    counts = [f"{tally.records} records", f"{tally.compared} numbers"]
+    if tally.different:
+        counts.append(f"{tally.different} different")
+    counts += [f"{count} not computed: {name}" for name, count in tally.unknown.items()]
+    largest = f"largest difference of the others {tally.largest:.1e}"
+    sys.stdout.write(f"{', '.join(counts)}; {largest}\n")
+    return tally.status()
 
 
 if __name__ == "__main__":

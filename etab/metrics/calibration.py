@@ -19,6 +19,10 @@ _BINS = 10
 _STEPS = 25
 # A larger last step means that the likelihood has no maximum.
 _SETTLED = 1e-6
+# After a step below it, the next ones change no digit.
+_FINISHED = 1e-10
+# Log-odds with a smaller standard deviation are alike: what they differ by is rounding.
+_LEAST_SPREAD = 1e-6
 # Smallest distance of a probability from 0 and 1, so that its log-odds are finite.
 _CLOSEST = 1e-6
 
@@ -103,7 +107,7 @@ def calibration_error_of_classes(rows: ScoredRows, weights: FloatArray) -> Float
 def calibration_slope(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     """Slope of a logistic regression on the log-odds, below 1 for too extreme probabilities.
 
-    It does not exist where the log-odds separate the classes.
+    It does not exist where the log-odds separate the classes, or are all alike.
 
     Args:
         rows: The prediction table.
@@ -116,23 +120,33 @@ def calibration_slope(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     intercept = np.zeros(len(weights))
     slope = np.ones(len(weights))
     step = np.full(len(weights), np.inf)
+    moving = np.flatnonzero(_spread(odds, weights) > _LEAST_SPREAD)
     for _ in range(_STEPS):
-        predicted = intercept[:, None] + slope[:, None] * odds
-        p = scipy.special.expit(predicted)
-        missing = weights * (rows["truth"] - p)
-        variance = weights * p * (1 - p)
+        p = scipy.special.expit(intercept[moving, None] + slope[moving, None] * odds)
+        missing = weights[moving] * (rows["truth"] - p)
+        variance = weights[moving] * p * (1 - p)
         a = variance.sum(axis=1)
         b = variance @ odds
         c = variance @ np.square(odds)
         gradient_0 = missing.sum(axis=1)
         gradient_1 = missing @ odds
         determinant = a * c - b * b
-        step_0 = ratio(c * gradient_0 - b * gradient_1, determinant)
-        step_1 = ratio(a * gradient_1 - b * gradient_0, determinant)
-        intercept = intercept + _limited(step_0)
-        step = _limited(step_1)
-        slope = slope + step
+        step_0 = _limited(ratio(c * gradient_0 - b * gradient_1, determinant))
+        step_1 = _limited(ratio(a * gradient_1 - b * gradient_0, determinant))
+        intercept[moving] += step_0
+        slope[moving] += step_1
+        step[moving] = step_1
+        moving = moving[np.maximum(np.abs(step_0), np.abs(step_1)) > _FINISHED]
+        if not len(moving):
+            break
     return np.where(np.abs(step) < _SETTLED, slope, np.nan)
+
+
+def _spread(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """Standard deviation (draws,) of values (n,) under weights (draws, n)."""
+    centred = values - weighted_mean(values, weights)[:, None]
+    total = weights.sum(axis=1)
+    return np.asarray(np.sqrt(ratio((weights * np.square(centred)).sum(axis=1), total)))
 
 
 def calibration_intercept(rows: ScoredRows, weights: FloatArray) -> FloatArray:
@@ -150,12 +164,16 @@ def calibration_intercept(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     odds = _log_odds(rows["score"])
     intercept = np.zeros(len(weights))
     step = np.full(len(weights), np.inf)
+    moving = np.arange(len(weights))
     for _ in range(_STEPS):
-        p = scipy.special.expit(intercept[:, None] + odds)
-        variance = (weights * p * (1 - p)).sum(axis=1)
-        missing = weights * (rows["truth"] - p)
-        step = _limited(ratio(missing.sum(axis=1), variance))
-        intercept = intercept + step
+        p = scipy.special.expit(intercept[moving, None] + odds)
+        variance = (weights[moving] * p * (1 - p)).sum(axis=1)
+        missing = (weights[moving] * (rows["truth"] - p)).sum(axis=1)
+        step[moving] = _limited(ratio(missing, variance))
+        intercept[moving] += step[moving]
+        moving = moving[np.abs(step[moving]) > _FINISHED]
+        if not len(moving):
+            break
     return np.where(np.abs(step) < _SETTLED, intercept, np.nan)
 
 

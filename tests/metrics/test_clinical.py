@@ -11,7 +11,11 @@ from typer.testing import CliRunner
 from etab.cli.main import app
 from etab.errors import UnsupportedOptionError
 from etab.metrics import clinical
-from etab.metrics.calibration import reliability_curve
+from etab.metrics.calibration import (
+    calibration_intercept,
+    calibration_slope,
+    reliability_curve,
+)
 from etab.metrics.clinical import Readout, readouts, subgroups, worst_subgroup
 from etab.metrics.columns import ScoredRows
 from etab.results import load_results
@@ -168,6 +172,22 @@ def test_simultaneous_intervals_are_wider_and_small_groups_are_never_the_worst()
     assert worst is not None
     assert (worst.name, worst.n) == ("large", 280)
     assert worst_subgroup("mae", [together["small"]]) is None
+
+
+@pytest.mark.parametrize("p", [0.37, 0.61234, 1 / 3])
+@pytest.mark.parametrize("spread", [0.0, 1e-9])
+def test_probabilities_that_are_all_alike_have_no_calibration_slope(
+    p: float, spread: float
+) -> None:
+    """Rounding is no slope: neither of the rows nor of any resample."""
+    rng = np.random.default_rng(0)
+    truth = (rng.random(50) < 0.4).astype(float)
+    score = p + spread * rng.standard_normal(50)
+    columns = {"truth": truth, "score": score}
+    rows = ScoredRows(Kind.BINARY, columns, np.arange(50).astype(str))
+    weights = rng.multinomial(50, np.full(50, 0.02), size=200).astype(float)
+    assert np.isnan(calibration_slope(rows, weights)).all()
+    assert np.isfinite(calibration_intercept(rows, weights)).all()
 
 
 @pytest.mark.parametrize("n", [60, 500])

@@ -122,6 +122,13 @@ FAULTS = [
         CLINICAL,
     ),
     Fault(
+        "clinical: rounding of a constant probability has a calibration slope",
+        "etab/metrics/calibration.py",
+        "np.flatnonzero(_spread(odds, weights) > _LEAST_SPREAD)",
+        "np.arange(len(weights))",
+        CLINICAL,
+    ),
+    Fault(
         "rescore: intervals are not compared",
         "benchmarks/rescore_numpy.py",
         'yield "low", record["low"], float(low)',

@@ -102,7 +102,9 @@ def built(results: Path, suite: Path, folder: Path) -> tuple[float, float]:
     """
     options = ["leaderboard", str(results), "--suite", str(suite), "--protocol", PROTOCOL]
     command = [sys.executable, "-c", _BUILD, *options, "--recompute", "--html", str(folder)]
-    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    if run.returncode:
+        raise SystemExit(f"etab leaderboard ended with {run.returncode}:\n{run.stderr}")
     seconds, megabytes = run.stderr.strip().splitlines()[-1].split(",")
     return float(seconds), float(megabytes)
 

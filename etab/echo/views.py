@@ -28,6 +28,24 @@ _ALIASES = {
 }
 
 
+VIEW_TITLES = MappingProxyType(
+    {
+        "A2C": "apical two-chamber view",
+        "A3C": "apical three-chamber view",
+        "A4C": "apical four-chamber view",
+        "PLAX": "parasternal long-axis view",
+        "PSAX": "parasternal short-axis view",
+        "AV": "aortic area",
+        "PV": "pulmonary area",
+        "TV": "tricuspid area",
+        "MV": "mitral area",
+        "Phc": "another place on the chest",
+        "PCG": "place not stated",
+    }
+)
+"""Views and places of auscultation in words, by their canonical name."""
+
+
 def aliases() -> dict[str, str]:
     """Map every accepted name, in upper case, to its canonical name."""
     names = {}

@@ -66,8 +66,22 @@ def precise_words(row: BoardRow) -> str:
 
 
 def number_words(value: float) -> str:
-    """A value with three decimals; from 2 on, as for errors in % and distances in mm, with two."""
-    return f"{value:.2f}" if abs(value) >= 2 else f"{value:.3f}"
+    """Write a value with as many decimals as a reader needs.
+
+    Args:
+        value: Any value; results hold six digits of it.
+
+    Returns:
+        Three decimals; two from 2 on, as for errors in % and distances in mm; none from 1,000 on,
+        as for costs. A zero has no minus.
+
+    Example:
+        >>> number_words(0.8841), number_words(7.1523), number_words(11260.2), number_words(-0.0002)
+        ('0.884', '7.15', '11,260', '0.000')
+    """
+    size = abs(value)
+    text = f"{value:,.0f}" if size >= 999.5 else f"{value:.2f}" if size >= 2 else f"{value:.3f}"
+    return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text
 
 
 def value_words(cell: Result | None) -> str:

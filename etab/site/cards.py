@@ -67,7 +67,7 @@ def _facts(row: BoardRow) -> dict[str, Any]:
         "modality": "",
         "params": None,
         "dim": None,
-        "input": str(settings.get("size") or ""),  # size 0: a control without pictures
+        "input": _input(settings.get("size")),
         "pretraining": "",
         "sets": [],
         "licence": "",
@@ -91,6 +91,11 @@ def _facts(row: BoardRow) -> dict[str, Any]:
     if row.kind == RANDOM_TWIN:
         facts["pretraining"] = "none: random weights"
     return facts
+
+
+def _input(size: object) -> str:
+    """The side of the pictures in words; size 0 is that of a control without pictures."""
+    return f"{size} x {size} pixels" if isinstance(size, int) and size else str(size or "")
 
 
 def _settings(row: BoardRow) -> Mapping[str, Any]:

@@ -11,10 +11,13 @@ from etab.leaderboard.board import VECTORS, Board, BoardRow
 from etab.leaderboard.curves import CurvePoint
 from etab.leaderboard.seen import seen_tasks
 from etab.leaderboard.summary import Cards, data_notices
+from etab.metrics import METRICS
 from etab.results import Result
 from etab.site.cards import card_facts
 from etab.site.published import published_rows
 from etab.storage.text import printable
+from etab.tasks.menu import TASKS
+from etab.tasks.words import input_words, protocol_words, target_words
 
 # Facts of a row in ``board_facts`` that the table needs; the rest is on the page of the backbone.
 _OF_ROW = (
@@ -69,16 +72,10 @@ def site_facts(
     facts: dict[str, Any] = {name: of_page[name] for name in _OF_BOARD}
     known = card_facts(board)
     facts["tasks"] = [
-        {
-            **task,
-            "title": printable(task["title"]),
-            **_task_marks(task["code"], board),
-            "protocols": _protocols(task["code"], board),
-            "data": _notices_of_task(task["code"], board, cards),
-            "file": files[task["code"]],
-        }
+        {**_task_facts(task, board, cards), "file": files[task["code"]]}
         for task in of_page["tasks"]
     ]
+    facts["metric_titles"] = _metric_titles(board)
     facts["rows"] = [
         {
             **{name: plain[name] for name in _OF_ROW},
@@ -92,6 +89,31 @@ def site_facts(
     facts["weights"] = _default_weights(board)
     facts["published"] = published_rows(board)
     return facts
+
+
+def _task_facts(task: Mapping[str, Any], board: Board, cards: Cards) -> dict[str, Any]:
+    """What the table and the page of a task show of it."""
+    code = task["code"]
+    protocols = _protocols(code, board)
+    return {
+        **task,
+        "title": printable(task["title"]),
+        **_task_marks(code, board),
+        "protocols": protocols,
+        "protocol_words": [protocol_words(name) for name in protocols or [board.protocol]],
+        "asked": _asked(code, cards),
+        "data": _notices_of_task(code, board, cards),
+    }
+
+
+def _metric_titles(board: Board) -> dict[str, str]:
+    """Titles, with units, of the metrics that cells of the board have."""
+    names = {name for row in board.rows for cell in row.cells.values() for name in cell.metrics}
+    known = {name: METRICS[name] for name in sorted(names) if name in METRICS}
+    return {
+        name: f"{metric.title}, {metric.unit}" if metric.unit else metric.title
+        for name, metric in known.items()
+    }
 
 
 def _cell(cell: Mapping[str, Any]) -> list[float | None]:
@@ -124,6 +146,17 @@ def _protocols(code: str, board: Board) -> list[str]:
     """Protocols of the results of a task: some tasks count by another one than the board."""
     cells = [row.cells[code] for row in board.rows if code in row.cells]
     return sorted({cell.protocol for cell in cells})
+
+
+def _asked(code: str, cards: Cards) -> dict[str, str]:
+    """What a task predicts, and from what, in words."""
+    task = TASKS[code]
+    card = cards.get(task.dataset)
+    targets = {target.name: target for target in card.targets} if card else {}
+    return {
+        "target": printable(target_words(task, targets.get(task.target))),
+        "input": printable(input_words(task)),
+    }
 
 
 def _notices_of_task(code: str, board: Board, cards: Cards) -> list[dict[str, str]]:

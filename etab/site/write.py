@@ -271,6 +271,7 @@ def _pages(board: Board, facts: Mapping[str, Any]) -> Files:
     environment.filters["code"] = _with_code
     environment.filters["number"] = number_words
     environment.filters["arrow"] = arrow
+    environment.filters["digits"] = _three_digits
     shared = {"board": facts, "root": ""}
     index = environment.get_template("index.html")
     files: Files = {
@@ -339,11 +340,17 @@ def _shown(value: Any) -> Any:
     return printable(value) if is_plain else value
 
 
+def _three_digits(value: float) -> str:
+    """A size with three digits and no power of ten, such as 5,750 or 0.00113."""
+    return f"{float(f'{value:.3g}'):,.10g}"
+
+
 def _with_code(text: str) -> Markup:
-    """Text in which commands stand between backticks, as HTML."""
-    parts = text.split("`")
+    """Printable text in which commands stand between backticks, as HTML."""
+    plain = printable(text)
+    parts = plain.split("`")
     if len(parts) % 2 == 0:  # a backtick without its mate is a character like any other
-        return escape(text)
+        return escape(plain)
     marked = [
         Markup("<code>{}</code>").format(part) if k % 2 else escape(part)
         for k, part in enumerate(parts)

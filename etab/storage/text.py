@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-# A text that begins with one of these signs is a formula to a spreadsheet.
-_FORMULA = ("=", "+", "-", "@")
+import re
+
+# A text that begins with one of these signs is a formula to a spreadsheet. Where the language of the
+# computer separates cells by semicolons, the text after one is a cell, too.
+_FORMULA = re.compile(r"(^|;)(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 def printable(text: str) -> str:
@@ -38,11 +41,10 @@ def spreadsheet_text(text: str) -> str:
         The printable text, with an apostrophe before it where it would be a formula.
 
     Example:
-        >>> spreadsheet_text("=1+1"), spreadsheet_text("mobilenetv2")
-        ("'=1+1", 'mobilenetv2')
+        >>> spreadsheet_text("=1+1"), spreadsheet_text("a; +2"), spreadsheet_text("mobilenetv2")
+        ("'=1+1", "a;' +2", 'mobilenetv2')
     """
-    plain = printable(text)
-    return f"'{plain}" if plain.lstrip().startswith(_FORMULA) else plain
+    return _FORMULA.sub(r"\1'", printable(text))
 
 
 def markdown_text(text: str) -> str:
@@ -59,4 +61,5 @@ def markdown_text(text: str) -> str:
         '&lt;b> [a]\\\\(b)'
     """
     plain = printable(text.replace("\n", " "))
-    return plain.replace("<", "&lt;").replace("](", "]\\(")
+    # A backslash must not take the sense from a sign that is escaped after it.
+    return plain.replace("\\", "\\\\").replace("<", "&lt;").replace("](", "]\\(")

@@ -328,8 +328,22 @@ FAULTS = [
     Fault(
         "a name of a board is a formula in CSV",
         "etab/storage/text.py",
-        """return f"'{plain}" if plain.lstrip().startswith(_FORMULA) else plain""",
-        "return plain",
+        """return _FORMULA.sub(r"\1'", printable(text))""",
+        "return printable(text)",
+        HOSTILE,
+    ),
+    Fault(
+        "a text after a semicolon is a formula in CSV",
+        "etab/storage/text.py",
+        '"(^|;)',
+        '"(^)',
+        HOSTILE,
+    ),
+    Fault(
+        "a backslash before a bar opens a cell in Markdown",
+        "etab/storage/text.py",
+        '.replace("\\", "\\\\")',
+        "",
         HOSTILE,
     ),
     Fault(

@@ -89,8 +89,8 @@ FAULTS = [
     Fault(
         "names that a spreadsheet runs",
         "etab/site/assets/export.js",
-        'if (typeof value !== "number" && /^[\\s]*[=+\\-@]/.test(text)) text = `\'${text}`;',
-        "",
+        'if (typeof value !== "number") text = text.replace(',
+        "text.replace(",
         BROWSER,
     ),
     Fault(
@@ -232,6 +232,20 @@ FAULTS = [
         "if one.choice == choice and one.difference is not None:",
         "if one.difference is not None:",
         GROUPS,
+    ),
+    Fault(
+        "a name that is an option of the end of a row in LaTeX",
+        "etab/site/assets/export.js",
+        '"[": "{[}"',
+        '"[": "["',
+        READER,
+    ),
+    Fault(
+        "a page of a task that does not say what is asked",
+        "etab/site/facts.py",
+        "printable(target_words(task, targets.get(task.target)))",
+        "task.code",
+        SITE,
     ),
     Fault(
         "titles in exports as they are",

@@ -19,7 +19,7 @@ HOSTILE = {
     "long": "A" * 10_000,
     "emoji": "\U0001fac0❤️",
     "template": "{{DATA}} {% raw %} ${1}`",
-    "link": "[a](javascript:window.pwned=1) | b",
+    "link": "[a](javascript:window.pwned=1) \\| b;=1+1",
     "commands": "\\input{/etc/passwd} $x_1$ 100 % & #",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,9 @@ def test_exports_of_hostile_names_are_harmless(page: Any, hostile: Path) -> None
             assert "](javascript" not in text
         if ending == "tex":
             assert "\\input{" not in text
+            assert not re.search(r"\\\\\s*[\[*]", text)  # options of the end of a row
+        if ending == "csv":
+            assert not re.search(r"[;,\n]\s*[=+@]", text)
 
 
 def test_merged_folders_are_named_searched_and_shown_as_a_column(

@@ -183,6 +183,21 @@ def test_a_narrow_screen_shows_every_cell_of_a_plain_table(
     assert roles == ["cell", "columnheader", "row", "rowheader"]
 
 
+@pytest.mark.parametrize("picture", ["ranks", "difference", "wins", "subgroups"])
+def test_no_picture_goes_on_beyond_a_narrow_screen(page: Any, site: Path, picture: str) -> None:
+    page.set_viewport_size({"width": 420, "height": 900})
+    open_board(page, site, f"#picture={picture}")
+    page.evaluate("document.getElementById('picture').scrollIntoView()")
+    page.wait_for_selector(f"#picture[aria-labelledby=tab-{picture}] svg")
+    ends = page.evaluate("""() => {
+        const right = document.getElementById('picture').getBoundingClientRect().right;
+        return [...document.querySelectorAll('#picture :is(text, p, caption, td, th)')]
+            .map(one => one.getBoundingClientRect().right - right);
+    }""")
+    assert ends
+    assert max(ends) <= 0
+
+
 @pytest.mark.parametrize("name", ["compare.html", "task/b0-A4-C.html", "backbone/strong.html"])
 def test_a_wide_screen_shows_every_column(page: Any, site: Path, name: str) -> None:
     page.goto((site / name).as_uri())

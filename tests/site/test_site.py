@@ -239,6 +239,13 @@ def test_a_page_of_a_task_states_its_own_protocol_and_data(site_board: Board) ->
     tasks = site_facts(board, board_facts(board, cards), names, cards)["tasks"]
     assert [task["protocols"] for task in tasks] == [["official"], ["lodo", "official"]]
     assert all(len(task["data"]) == 1 for task in tasks)
+    left_out, official = tasks[1]["protocol_words"]
+    assert left_out.startswith("one database is left out at a time")
+    assert official == "the authors' own division of the patients"
+    assert tasks[0]["asked"] == {
+        "target": "the outline of the left ventricular cavity",
+        "input": "every ED or ES frame; apical four-chamber view (A4C)",
+    }
 
 
 @pytest.mark.parametrize("code", ["a0-A4-C", "b0-A4-C", "d0-A4-C"])

@@ -25,9 +25,12 @@
     return element;
   };
 
+  // As many decimals as etab.leaderboard.summary.number_words writes.
   ETAB.number = value => {
     if (value == null || !Number.isFinite(value)) return "–";
-    return Math.abs(value) >= 2 ? value.toFixed(2) : value.toFixed(3);
+    const size = Math.abs(value);
+    const text = size >= 999.5 ? Math.round(value).toLocaleString("en") : value.toFixed(size >= 2 ? 2 : 3);
+    return text.replace(/^-(?=[0.]+$)/, ""); // no minus before a zero
   };
   ETAB.interval = (low, high) => low == null ? "–" : `${ETAB.number(low)} to ${ETAB.number(high)}`;
   ETAB.params = count => {

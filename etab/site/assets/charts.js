@@ -121,28 +121,31 @@
   // Groups of neighbours that are not told apart, as bars over the axis of scores.
   charts.difference = (holder, ranking, names) => {
     const n = Math.min(names.length, 40);
-    const width = room(holder, 520);
+    const width = room(holder);
+    const isNarrow = width < 560;
     const groups = [];
     for (let i = 0; i < n; i++) {
       let end = i;
       while (end + 1 < n && d3.range(i, end + 1).every(k => !ETAB.pair(ranking, k, end + 1).apart)) end += 1;
       if (end > i && !groups.some(([, last]) => last >= end)) groups.push([i, end]);
     }
-    const half = Math.ceil(n / 2);
+    // On a narrow screen all names stand on the right, so that none is cut.
+    const half = isNarrow ? n : Math.ceil(n / 2);
     const top = 44 + groups.length * 11;
     const height = top + half * 19 + 20;
     const svg = canvas(holder, width, height, "Critical difference", `Scores on one axis; a bar joins backbones of which no two are told apart (pairwise tests with Holm, not Nemenyi).${names.length > n ? ` The first ${n} rows.` : ""}`);
-    const side = Math.min(width * 0.3, 220);
+    const side = isNarrow ? width * 0.55 : Math.min(width * 0.3, 220);
+    const left = isNarrow ? 0 : side;
     const points = Float64Array.from(ranking.index, i => ranking.points[i]);
-    const x = d3.scaleLinear(d3.extent(points.slice(0, n)), [side + 10, width - side - 10]).nice();
-    svg.append("g").attr("transform", "translate(0,26)").call(d3.axisTop(x).ticks(7).tickSize(5));
+    const x = d3.scaleLinear(d3.extent(points.slice(0, n)), [left + 10, width - side - 10]).nice();
+    svg.append("g").attr("transform", "translate(0,26)").call(d3.axisTop(x).ticks(isNarrow ? 2 : 7).tickSize(5));
     groups.forEach(([a, b], k) => svg.append("line").attr("class", "clique").attr("x1", x(points[a]) + 3).attr("x2", x(points[b]) - 3).attr("y1", 36 + k * 11).attr("y2", 36 + k * 11));
     for (let i = 0; i < n; i++) {
       const onRight = i < half;
       const y = top + (onRight ? i : n - 1 - i) * 19 + 8;
       const end = onRight ? width - side : side;
       svg.append("path").attr("class", "leader").attr("d", `M${x(points[i])},26V${y}H${end}`);
-      svg.append("text").attr("x", end + (onRight ? 6 : -6)).attr("y", y).attr("dy", ".35em").attr("text-anchor", onRight ? "start" : "end").text(ETAB.short(names[i], 28));
+      svg.append("text").attr("x", end + (onRight ? 6 : -6)).attr("y", y).attr("dy", ".35em").attr("text-anchor", onRight ? "start" : "end").text(ETAB.short(names[i], 28)).append("title").text(ETAB.short(names[i]));
     }
   };
 
@@ -211,7 +214,7 @@
     const ends = options.diagonal ? d3.extent([...points.map(p => p.x), ...ys]) : null;
     const x = d3.scaleLinear(ends ?? d3.extent(points, p => p.x), [58, width - 20]).nice();
     const y = d3.scaleLinear(ends ?? d3.extent(ys), [height - 46, 14]).nice();
-    svg.append("g").attr("transform", `translate(0,${height - 46})`).call(d3.axisBottom(x).ticks(6).tickSize(-height + 60));
+    svg.append("g").attr("transform", `translate(0,${height - 46})`).call(d3.axisBottom(x).ticks(6).tickSize(-height + 60).tickPadding(8));
     svg.append("g").attr("transform", "translate(58,0)").call(d3.axisLeft(y).ticks(7).tickSize(-width + 78));
     svg.append("text").attr("class", "label").attr("x", (width + 40) / 2).attr("y", height - 8).attr("text-anchor", "middle").text(options.x);
     svg.append("text").attr("class", "label").attr("transform", `translate(14,${(height - 32) / 2}) rotate(-90)`).attr("text-anchor", "middle").text(options.y);

@@ -40,7 +40,7 @@ addEventListener("load", () => {
     if (!total) return "At least one of the two has no score on this board; tasks that both have are below.";
     const [better, other] = total.difference > 0 ? [a, b] : [b, a];
     const verdict = total.apart ? `${ETAB.short(better)} is better than ${ETAB.short(other)} on this board` : `${ETAB.short(a)} and ${ETAB.short(b)} are not told apart on this board`;
-    return `${verdict}, after Holm over all of its pairs. ETAB, first minus second: ${total.difference.toFixed(3)} ± ${total.encoder.toFixed(3)} (95 %, encoders), ± ${total.probe.toFixed(3)} (these probes). P(first above second) ${pText(total.p)}.`;
+    return `${verdict}, after Holm over all of its pairs. ETAB of ${ETAB.short(a)} minus that of ${ETAB.short(b)}: ${ETAB.number(total.difference)} ± ${total.encoder.toFixed(3)} (95 %, encoders), ± ${total.probe.toFixed(3)} (these probes). The probability that ${ETAB.short(a)} is the better one is ${pText(total.p)}.`;
   };
 
   // Means of the score that a pair is compared in: the whole, the parts, the categories.
@@ -59,13 +59,13 @@ addEventListener("load", () => {
     return known;
   };
   const testCells = ({ pair, p2, corrected }) => [
-    el("td", { class: corrected < 0.05 ? "strong" : null }, pair.difference.toFixed(3)), ...[pair.encoder.toFixed(3), pair.probe.toFixed(3), pWords(p2), pWords(corrected)].map(text => el("td", {}, text)),
+    el("td", { class: corrected < 0.05 ? "strong" : null }, ETAB.number(pair.difference)), ...[pair.encoder.toFixed(3), pair.probe.toFixed(3), pWords(p2), pWords(corrected)].map(text => el("td", {}, text)),
   ];
   const TESTS = ["Anchored difference", "± 95 %, encoders", "± 95 %, these probes", "p", "p, Holm"];
   const fill = (id, heads, left, lines) => {
     const table = document.getElementById(id);
     table.replaceChildren(
-      el("thead", {}, el("tr", {}, ...heads.map((text, i) => el("th", { scope: "col", class: i < left ? "l" : null }, text)))),
+      el("thead", {}, el("tr", {}, ...heads.map((text, i) => el("th", { scope: "col", class: i < left ? "l" : null }, ETAB.name(text, 32))))),
       el("tbody", {}, ...lines.map(cells => el("tr", {}, ...cells))));
     ETAB.labelled(table);
   };
@@ -83,11 +83,11 @@ addEventListener("load", () => {
       const total = Object.values(part).reduce((sum, share) => sum + share, 0);
       return { name, pair: pairOn(name, Object.fromEntries(Object.entries(part).map(([code, share]) => [code, share / total]))) };
     }));
-    fill("by-part", ["Score", "First", "Second", ...TESTS], 1, parts.map(line => [
+    fill("by-part", ["Score", a, b, ...TESTS], 1, parts.map(line => [
       el("th", { scope: "row", class: "l" }, line.name), ...line.pair.points.map(value => el("td", {}, ETAB.number(value))), ...testCells(line)]));
     const items = tested(board.tasks.map(task => ({ task, pair: pairOnTask(task) })));
     const overlap = task => rows.some(row => row.marks.seen.includes(task.code)) ? el("span", { class: "mark loud", title: "One of the two was pretrained on this test data" }, "overlap") : null;
-    fill("by-task", ["Task", "Metric", "First", "Second", ...TESTS], 2, items.map(line => [
+    fill("by-task", ["Task", "Metric", a, b, ...TESTS], 2, items.map(line => [
       el("th", { scope: "row", class: "l" }, el("a", { href: ETAB.page("task", line.task.file) }, line.task.code), ` ${ETAB.clean(line.task.title)}`, overlap(line.task)),
       el("td", { class: "l" }, `${line.task.metric_title} ${line.task.better > 0 ? "↑" : "↓"}`),
       ...rows.map(row => el("td", {}, ETAB.number(row.cells[line.task.code]?.[0]))), ...testCells(line)]));
@@ -95,7 +95,7 @@ addEventListener("load", () => {
     const holder = document.getElementById("differences");
     holder.hidden = !items.length;
     if (items.length) ETAB.charts.intervals(holder, items.map(({ task, pair }) => ({ name: `${task.code} ${task.title}`, value: pair.difference, low: pair.difference - pair.probe, high: pair.difference + pair.probe, outerLow: pair.difference - pair.encoder, outerHigh: pair.difference + pair.encoder })), {
-      label: "Anchored differences by task", axis: "anchored difference: the first is better on the right", include: [0], lines: [["no difference", 0, "twin"]], caption: "Thick: 95 % of these probes on new patients. Thin: of the encoders, with new training patients too.",
+      label: "Anchored differences by task", axis: `anchored difference: ${ETAB.short(a, 40)} is better on the right`, include: [0], lines: [["no difference", 0, "twin"]], caption: "Thick: 95 % of these probes on new patients. Thin: of the encoders, with new training patients too.",
     });
     ETAB.showAgreement(a, b);
   };

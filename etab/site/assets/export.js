@@ -3,10 +3,10 @@
 (() => {
   const ETAB = window.ETAB;
 
-  // A spreadsheet would run a text that begins like a formula.
+  // A spreadsheet would run a text that begins like a formula, as in etab.storage.text.
   const csvCell = value => {
     let text = value == null ? "" : typeof value === "number" ? String(value) : ETAB.clean(value);
-    if (typeof value !== "number" && /^[\s]*[=+\-@]/.test(text)) text = `'${text}`;
+    if (typeof value !== "number") text = text.replace(/(^|;)(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20])/g, "$1'");
     return /[",\n\r;']/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   // Every line of a CSV file states whether its data are made and its weights are the board's.
@@ -32,8 +32,9 @@
     ...[heads.map(markdownText), heads.map(() => "---"), ...rows.map(row => row.map((value, k) => markdownText(show(value, whole.has(k)))))].map(row => `| ${row.join(" | ")} |`), "",
   ].join("\n");
 
-  const TEX = { "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%", "_": "\\_", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}" };
-  const texText = text => text.replace(/[\\{}$&#%_^~]/g, sign => TEX[sign]);
+  const TEX = { "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%", "_": "\\_", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", "[": "{[}", "]": "{]}", "*": "{*}", "\ufffd": "?" };
+  // After the end of a row, LaTeX would read [ and * as options of that end.
+  const texText = text => text.replace(/[\\{}$&#%_^~<>|[\]*\ufffd]/g, sign => TEX[sign]);
   const latex = ({ heads, rows, whole }, about) => [
     `\\begin{tabular}{l${"r".repeat(heads.length - 1)}}`,
     ...remarks(about).map(line => `\\multicolumn{${heads.length}}{l}{\\textbf{${texText(line)}}} \\\\`), "\\hline",

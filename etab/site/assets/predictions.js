@@ -29,7 +29,7 @@
 
   const table = (holder, heads, lines) => {
     holder.replaceChildren(
-      el("thead", {}, el("tr", {}, ...heads.map((head, i) => el("th", { scope: "col", class: i === 0 ? "l" : null }, head)))),
+      el("thead", {}, el("tr", {}, ...heads.map((head, i) => el("th", { scope: "col", class: i === 0 ? "l" : null }, el("bdi", {}, head))))),
       el("tbody", {}, ...lines.map(line => el("tr", {}, el("th", { scope: "row", class: "l" }, ETAB.name(line[0])), ...line.slice(1).map(value => el("td", {}, typeof value === "number" ? ETAB.number(value) : value))))));
     ETAB.labelled(holder);
   };
@@ -75,15 +75,16 @@
     draw();
   };
 
-  const twoBackbones = (holder, task, data, rows) => {
+  const twoBackbones = (holder, names, task, data, rows) => {
     const label = `${task.code}: predictions of both`;
+    const [first, second] = names.map(name => ETAB.short(name, 28));
     if (data.kind === "value") {
-      ETAB.charts.agreement(holder, rows.map(row => ({ a: row.values[0], b: row.values[1], name: row.name })), { label, x: "mean of both predictions", y: "first minus second", caption: "Bland and Altman: the difference of the two predictions over their mean. Dashed: bias. Dotted: limits of agreement, bias ± 1.96 standard deviations." });
+      ETAB.charts.agreement(holder, rows.map(row => ({ a: row.values[0], b: row.values[1], name: row.name })), { label, x: "mean of both predictions", y: `${first} minus ${second}`, caption: "Bland and Altman: the difference of the two predictions over their mean. Dashed: bias. Dotted: limits of agreement, bias ± 1.96 standard deviations." });
       return;
     }
     const isBinary = data.kind === "binary";
     const points = rows.map(row => ({ x: row.values[0], y: row.values[1], name: row.name, cls: isBinary && row.truth < 0.5 ? "other" : "" }));
-    ETAB.charts.scatter(holder, points, { label, x: `first: ${UNITS[data.kind]}`, y: `second: ${UNITS[data.kind]}`, diagonal: true, caption: isBinary ? "Each dot is a row: blue where the truth is the positive class, grey where it is the other. On the dashed line, both agree." : "Each dot is a frame. Above the dashed line, the second backbone overlaps the true mask better." });
+    ETAB.charts.scatter(holder, points, { label, x: `${UNITS[data.kind]}, ${first}`, y: `${UNITS[data.kind]}, ${second}`, diagonal: true, caption: isBinary ? "Each dot is a row: blue where the truth is the positive class, grey where it is the other. On the dashed line, both agree." : `Each dot is a frame. Above the dashed line, ${second} overlaps the true mask better.` });
   };
 
   ETAB.showAgreement = (a, b) => {
@@ -96,11 +97,11 @@
     const draw = () => show(select, [a, b], (task, data, rows) => {
       document.getElementById("agreement-note").hidden = Boolean(rows);
       if (!rows) return;
-      twoBackbones(document.getElementById("agreement-picture"), task, data, rows);
+      twoBackbones(document.getElementById("agreement-picture"), [a, b], task, data, rows);
       const apart = [...rows].sort((x, y) => Math.abs(y.values[0] - y.values[1]) - Math.abs(x.values[0] - x.values[1])).slice(0, 10);
-      table(document.getElementById("apart"), ["Row", ...truthHead(data), "First", "Second", "First minus second", "Closer"], apart.map(row => {
+      table(document.getElementById("apart"), ["Row", ...truthHead(data), ETAB.short(a, 28), ETAB.short(b, 28), "Difference", "Closer to the truth"], apart.map(row => {
         const gap = error(row, row.values[0]) - error(row, row.values[1]);
-        return [row.name, ...truthOf(row), ...row.values, row.values[0] - row.values[1], gap < 0 ? "first" : gap > 0 ? "second" : "both"];
+        return [row.name, ...truthOf(row), ...row.values, row.values[0] - row.values[1], gap < 0 ? ETAB.name(a, 28) : gap > 0 ? ETAB.name(b, 28) : "both"];
       }));
     });
     choices(select, tasks, draw);

@@ -64,6 +64,51 @@ def test_a_text_that_etab_does_not_write_is_left_to_the_general_reader(text: str
     assert plain_table(text, 4) is None
 
 
+def table_of(*rows: str, header: str = "kind,item,patient,fold,truth,dice,hd95\n") -> str:
+    return header + "".join(f"{line}\n" for line in rows)
+
+
+FIRST = ("mask,r1,p1,fold0,1,0.5,2", "mask,r2,p2,fold1,0,0.25,3")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("mask,r1,p1,fold0,1,0.75,4", "mask,r2,p2,fold1,0,1e-3,5"),
+        ("mask,r1,p1,fold0,1,0.75,4", "mask,r3,p2,fold1,0,0.5,5"),
+        ("mask,r1,p1,fold0,1,0.75,4", "mask,r2,p2,fold1,1,0.5,5"),
+        ("mask,r1,p1,fold0,1,0.75,4", "mask,r2,p2,fold1,0,0.5,5", "mask,r3,p3,fold0,0,1,1"),
+        ("mask,r1,p1,fold0,1,0.75,4",),
+        ("mask,r1,p1,fold0,10.75,4,4", "mask,r2,p2,fold1,0,0.5,5"),
+    ],
+)
+def test_what_an_earlier_table_begins_with_changes_no_table(other: tuple[str, ...]) -> None:
+    assert plain_table(table_of(*FIRST), 4) is not None
+    text = table_of(*other)
+    found = plain_table(text, 4)
+    assert found is not None
+    general = Predictions._from_any_csv(text, "this table")
+    assert found.names[1:] == (general.items, general.patients, general.folds)
+    assert list(found.numbers) == list(general.columns)
+    for name, values in general.columns.items():
+        assert found.numbers[name].tolist() == values.tolist()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("mask,r1,p1,fold0,1,0.75,4", "mask,r2,p2,fold1,0,0.5"),
+        ("mask,r1,p1,fold0,1,0.75,4,9", "mask,r2,p2,fold1,0,0.5"),
+        ("mask,r1,p1,fold0,1,0.75,4", "mask,r2,p2,fold1,0,0.5,nan"),
+        ("mask,r1,p1,fold0,1,0.75,4", "mask,r2,p2,fold1,0,,5"),
+        ("mask,r1,p1,fold0,1,0.75,4", "5"),
+    ],
+)
+def test_rows_that_begin_alike_are_checked_to_their_ends(other: tuple[str, ...]) -> None:
+    assert plain_table(table_of(*FIRST), 4) is not None
+    assert plain_table(table_of(*other), 4) is None
+
+
 @pytest.mark.parametrize("number", ["1_0", " 1", "1e3", "+2", ".5", "5."])
 def test_numbers_that_python_reads_stay_readable(number: str) -> None:
     assert Predictions.from_csv(HEADER + row(number)).columns["score"].tolist() == [float(number)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,11 +167,34 @@ def _separation(tests: _Tests, digests: Sequence[str]) -> Separation:
     )
 
 
+Moves = Mapping[str, FloatArray]
+"""By how much each patient moves each of n values, beyond what they share: (n, patients) by dataset."""
+
+
+def own_moves(noises: Sequence[Noise]) -> Moves:
+    """Take what patients move backbones by, each for itself.
+
+    Noise that all n backbones share is left out: it moves no difference.
+
+    Args:
+        noises: Noise of n means of the same tasks.
+
+    Returns:
+        (n, patients) by dataset.
+    """
+    of_backbones = [noise.by_patient() for noise in noises]
+    moves: dict[str, FloatArray] = {}
+    for dataset in of_backbones[0]:
+        of_dataset = np.stack([of_backbone[dataset] for of_backbone in of_backbones])
+        moves[dataset] = of_dataset - of_dataset.mean(axis=0)
+    return moves
+
+
 def reliability_of(
     points: Sequence[float],
     noises: Sequence[Noise],
     share: float,
-    totals: Sequence[Noise],
+    totals: Moves,
     digests: Sequence[str],
 ) -> Reliability:
     """Measure the reliability of a task or category on a board.
@@ -184,7 +207,7 @@ def reliability_of(
         points: Anchored means of n backbones.
         noises: Their noise.
         share: Weight of the mean in the score.
-        totals: Noise of the n scores.
+        totals: What patients move the n scores by, as ``own_moves`` takes it.
         digests: sha256 of the weights of each.
 
     Returns:
@@ -193,29 +216,23 @@ def reliability_of(
     separation = separation_of(points, noises, digests)
     if len(points) < 2:
         return Reliability(math.nan, math.nan, separation)
-    own = _shared_noise(noises, noises)
+    moves = own_moves(noises)
+    own = _shared_noise(moves, moves)
     total = _shared_noise(totals, totals)
     variance = float(np.var(points, ddof=1))
     return Reliability(
         reliability=1 - own / variance if variance > 0 else math.nan,
-        noise_share=share * _shared_noise(noises, totals) / total if total > 0 else math.nan,
+        noise_share=share * _shared_noise(moves, totals) / total if total > 0 else math.nan,
         separation=separation,
     )
 
 
-def _shared_noise(ones: Sequence[Noise], others: Sequence[Noise]) -> float:
-    """Covariance over patients of two means, for what backbones differ by.
-
-    Noise that all n backbones share is left out: it moves no difference.
-    """
-    one_moves = [noise.by_patient() for noise in ones]
-    other_moves = [noise.by_patient() for noise in others]
+def _shared_noise(ones: Moves, others: Moves) -> float:
+    """Covariance over patients of two means, for what backbones differ by."""
     total = 0.0
-    for dataset in one_moves[0]:
-        one = np.stack([moves[dataset] for moves in one_moves])
-        other = np.stack([moves[dataset] for moves in other_moves])
-        total += float(((one - one.mean(axis=0)) * (other - other.mean(axis=0))).sum())
-    return total / (len(ones) - 1)
+    for dataset, one in ones.items():
+        total += float((one * others[dataset]).sum())
+    return total / (len(one) - 1)
 
 
 def plain_matrix(matrix: Array) -> tuple[tuple[Any, ...], ...]:

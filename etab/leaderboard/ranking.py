@@ -23,7 +23,7 @@ from etab.leaderboard.comparable import (
 )
 from etab.leaderboard.noise import Noise, mixed, patient_orders, task_noises
 from etab.leaderboard.notes import board_notes, remarks_note, set_aside_note
-from etab.leaderboard.pairs import compare, plain_matrix, reliability_of
+from etab.leaderboard.pairs import compare, own_moves, plain_matrix, reliability_of
 from etab.leaderboard.resampled import resampled_scores
 from etab.leaderboard.seen import seen_note, unseen
 from etab.leaderboard.sensitivity import (
@@ -349,7 +349,7 @@ def _reliabilities(
     for code in contest.scored:
         members.setdefault(code[0], []).append(code)
     members |= {code: [code] for code in contest.scored}
-    of_scores = [totals[backbone] for backbone in order]
+    of_scores = own_moves([totals[backbone] for backbone in order])
     digests = contest.digests(order)
     reliabilities: dict[str, Reliability] = {}
     for name, codes in members.items():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from etab.metrics.forms import Form, Mean, Units, ratio, values_without_each
+from etab.metrics.whole_pairs import are_small, totals_of, twice_right
 from etab.types import Array, FloatArray, IntArray
 
 _BLOCK = 128  # rows whose weights are added up by one matrix product
@@ -183,6 +184,13 @@ class Pairs:
         right = np.zeros(weights.shape[1])
         pairs = np.zeros(weights.shape[1])
         for part in self.parts:
+            if are_small(weights):
+                of_negatives = totals_of(part.negatives, weights)
+                of_part = totals_of(part.positives, weights) * of_negatives
+                most = of_negatives.max(initial=0), of_part.max(initial=0)
+                right += twice_right([part], weights, *most)[0] / 2
+                pairs += of_part
+                continue
             for chunk, high, low in _weights_of_rows(part.positives, part.negatives, weights):
                 right[chunk] += _float64_sum(high * part.twice_below(low)) / 2
                 pairs[chunk] += _float64_sum(high) * _float64_sum(low)

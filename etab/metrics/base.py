@@ -56,6 +56,8 @@ class Metric:
         within_folds: Whether ``weighted`` compares scores of one fold alone and reads the folds of
             all repeats itself. False: it is computed for each repeat, and the mean is taken.
         form: ``form(rows, units)`` prepares the metric for many weightings of patients.
+        by_row: Whether ``form`` adds up numbers that a row and the number of rows of its patient
+            decide (``etab.metrics.forms.Sums``). Many tables are then computed like one long table.
 
     Raises:
         UnsupportedOptionError: Where several of ``function``, ``weighted`` and ``form`` are given,
@@ -83,6 +85,7 @@ class Metric:
     condition: str = ""
     within_folds: bool = False
     form: MakeForm | None = None
+    by_row: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a metric with several functions or with none."""
@@ -328,6 +331,7 @@ def metric_of_patients(
     reached: bool = True,
     condition: str = "",
     within_folds: bool = False,
+    by_row: bool = False,
 ) -> Callable[[MakeForm], Metric]:
     """Register the decorated form as a metric.
 
@@ -346,6 +350,7 @@ def metric_of_patients(
         reached: Whether the value of a perfect prediction is the same for all rows.
         condition: What rows must have for the metric to exist, for messages.
         within_folds: Whether the function compares only scores of one fold, see ``Metric``.
+        by_row: Whether the numbers that it adds up are of each row alone, see ``Metric``.
 
     Returns:
         A decorator. The name of the decorated function then stands for the ``Metric``.
@@ -365,6 +370,7 @@ def metric_of_patients(
             condition=condition,
             within_folds=within_folds,
             form=form,
+            by_row=by_row,
         )
         METRICS.add(name, item)
         return item

@@ -199,6 +199,7 @@ def decided(kind: Kind, columns: Columns) -> FloatArray:
     best=1.0,
     worst=0.0,
     condition=_EVERY_CLASS,
+    by_row=True,
 )
 def balanced_accuracy(rows: ScoredRows, units: Units) -> Form:
     """Mean recall over the classes, as ``decided`` decides them; each must have rows.

@@ -109,6 +109,7 @@ _MASKS = (Kind.MASK,)
     better=1,
     best=1.0,
     worst=0.0,
+    by_row=True,
 )
 def dice(rows: ScoredRows, units: Units) -> Form:
     """Dice overlap, the mean over patients of the mean over their frames.
@@ -127,6 +128,7 @@ def dice(rows: ScoredRows, units: Units) -> Form:
     better=1,
     best=1.0,
     worst=0.0,
+    by_row=True,
 )
 def jaccard(rows: ScoredRows, units: Units) -> Form:
     """Jaccard overlap, the mean over patients of the mean over their frames.
@@ -146,6 +148,7 @@ def jaccard(rows: ScoredRows, units: Units) -> Form:
     best=0.0,
     worst=np.inf,
     unit="mm",
+    by_row=True,
 )
 def hd95(rows: ScoredRows, units: Units) -> Form:
     """95th percentile Hausdorff distance, the mean over patients of the mean over frames.
@@ -165,6 +168,7 @@ def hd95(rows: ScoredRows, units: Units) -> Form:
     best=0.0,
     worst=np.inf,
     unit="mm",
+    by_row=True,
 )
 def msd(rows: ScoredRows, units: Units) -> Form:
     """Mean surface distance, the mean over patients of the mean over their frames.

@@ -78,6 +78,7 @@ class _Spread:
     better=-1,
     best=0.0,
     worst=np.inf,
+    by_row=True,
 )
 def mae(rows: ScoredRows, units: Units) -> Form:
     """Mean absolute error, in the target's unit.
@@ -96,6 +97,7 @@ def mae(rows: ScoredRows, units: Units) -> Form:
     better=-1,
     best=0.0,
     worst=np.inf,
+    by_row=True,
 )
 def rmse(rows: ScoredRows, units: Units) -> Form:
     """Root mean squared error, in the target's unit.
@@ -115,6 +117,7 @@ def rmse(rows: ScoredRows, units: Units) -> Form:
     better=0,
     best=0.0,
     worst=np.inf,
+    by_row=True,
 )
 def bias(rows: ScoredRows, units: Units) -> Form:
     """Mean of score minus truth (Bland and Altman, Lancet 1986).
@@ -148,6 +151,7 @@ def _limit(rows: ScoredRows, units: Units, sign: float) -> Form:
     best=0.0,
     worst=-np.inf,
     condition="two rows or more",
+    by_row=True,
 )
 def loa_low(rows: ScoredRows, units: Units) -> Form:
     """Bias minus 1.96 standard deviations of the errors (Bland and Altman, Lancet 1986).
@@ -167,6 +171,7 @@ def loa_low(rows: ScoredRows, units: Units) -> Form:
     best=0.0,
     worst=np.inf,
     condition="two rows or more",
+    by_row=True,
 )
 def loa_high(rows: ScoredRows, units: Units) -> Form:
     """Bias plus 1.96 standard deviations of the errors (Bland and Altman, Lancet 1986).
@@ -186,6 +191,7 @@ def loa_high(rows: ScoredRows, units: Units) -> Form:
     best=1.0,
     worst=-1.0,
     condition="a truth and scores that both vary",
+    by_row=True,
 )
 def pearson_r(rows: ScoredRows, units: Units) -> Form:
     """Pearson correlation of truth and score; it does not exist where either is constant.
@@ -216,6 +222,7 @@ def pearson_r(rows: ScoredRows, units: Units) -> Form:
     best=1.0,
     worst=-np.inf,
     condition="a truth that varies",
+    by_row=True,
 )
 def r2(rows: ScoredRows, units: Units) -> Form:
     """1 minus the residual over the total sum of squares; the truth must vary.

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,8 @@ class Result:
         if not as_written:
             for name in NESTED:
                 object.__setattr__(self, name, plain(getattr(self, name), name))
-        for f in fields(self):
-            refuse_field(f.name, str(f.type), getattr(self, f.name))
+        for name, kind in _fields_of(type(self)):
+            refuse_field(name, kind, getattr(self, name))
         if self.low > self.high:
             raise ResultError(f"low is {self.low:g} and high is {self.high:g}; wanted low <= high.")
 
@@ -290,7 +291,7 @@ class Result:
                 else type(found).__name__
             )
             raise ResultError(f"{path} has schema {came!r}; this version reads schema {SCHEMA}.")
-        names = {f.name for f in fields(cls)}
+        names = {name for name, _ in _fields_of(cls)}
         for words, wrong in (
             ("lacks", names - set(found) - set(_OPTIONAL)),
             ("has unknown", set(found) - names),
@@ -337,6 +338,12 @@ class Result:
                 f"{path} is no UTF-8 text: {error}. Move it away and run its cell again."
             ) from error
         return Predictions.from_csv(text, str(path))
+
+
+@lru_cache(maxsize=4)
+def _fields_of(kind: type[Result]) -> tuple[tuple[str, str], ...]:
+    """Name and annotation of each field of a record, listed once for all records."""
+    return tuple((field.name, str(field.type)) for field in fields(kind))
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

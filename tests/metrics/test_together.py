@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from etab.metrics import METRICS, together
+from etab.metrics import METRICS, by_table
+from etab.metrics.by_table import values_by_table
 from etab.metrics.columns import ScoredRows
 from etab.metrics.forms import Units
 from etab.metrics.shared import distinct, frozen, is_constant, once, positions, taken
@@ -60,13 +61,29 @@ def test_areas_together_are_exact(n_parts: int, largest: int, rows_of_each: int)
         assert values == pytest.approx(form.draws(counts.astype(np.float64)), abs=1e-14)
 
 
-def test_areas_of_many_patients_are_computed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = divided_rows(Kind.BINARY, 2, ties=True)
-    order = np.unique(rows.patients)
-    counts = resample_weights(len(order), 40, np.random.default_rng(1))
-    monkeypatch.setattr(together, "MOST_COUNTS", 3)
-    (values,) = weighted_together("auroc", [rows], order, counts)
-    assert values.tolist() == weighted("auroc", rows, order, counts).tolist()
+@pytest.mark.parametrize("name", sorted(name for name, item in METRICS.items() if item.by_row))
+@pytest.mark.parametrize(("repeats", "ties"), DIVIDED)
+def test_values_by_table_are_those_of_each_table_and_fold(
+    name: str, repeats: int, ties: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (kind,) = sorted(METRICS[name].kinds)[:1]
+    first = divided_rows(kind, repeats, ties=ties)
+    tables = [shifted(first, number) for number in range(5)]
+    monkeypatch.setattr(by_table, "_ROWS_AT_ONCE", 2 * len(first))
+    computed = values_by_table([name, "unknown"], tables)
+    for rows, values in zip(tables, computed, strict=True):
+        found = values[name]
+        assert found.whole == pytest.approx(METRICS[name].value(rows), rel=1e-9)
+        parts = rows.of_folds()
+        assert list(found.of_folds) == [part[0] for part in parts]
+        wanted = [METRICS[name].value(rows.select(part)) for part in parts]
+        assert list(found.of_folds.values()) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_values_by_table_leave_other_metrics_to_each_table() -> None:
+    rows = divided_rows(Kind.BINARY, 1, ties=False)
+    (values,) = values_by_table(["auroc", "mae", "balanced_accuracy"], [rows])
+    assert list(values) == ["balanced_accuracy"]
 
 
 def test_shared_facts_follow_the_array_and_not_its_name() -> None:

@@ -118,11 +118,10 @@ FAULTS = [
     Fault(
         "folds: the mean of folds, whatever their pairs",
         "etab/metrics/areas.py",
-        "                right[chunk] += _float64_sum(high * part.twice_below(low)) / 2\n"
-        "                pairs[chunk] += _float64_sum(high) * _float64_sum(low)\n",
-        "                of_part = _float64_sum(high) * _float64_sum(low)\n"
-        "                right[chunk] += _float64_sum(high * part.twice_below(low)) / 2 / np.maximum(of_part, 1e-9)\n"
-        "                pairs[chunk] += of_part > 0\n",
+        "                right += twice_right([part], weights, *most)[0] / 2\n"
+        "                pairs += of_part\n",
+        "                right += twice_right([part], weights, *most)[0] / 2 / np.maximum(of_part, 1e-9)\n"
+        "                pairs += of_part > 0\n",
         WITHIN,
     ),
     Fault(

@@ -4,6 +4,7 @@ from tests.faults import Fault
 
 TESTS = ("tests/metrics/test_together.py",)
 FILE = "etab/metrics/together.py"
+PAIRS = "etab/metrics/whole_pairs.py"
 
 FAULTS = [
     Fault(
@@ -15,30 +16,30 @@ FAULTS = [
     ),
     Fault(
         "together: ties are right",
-        FILE,
-        "twice += rank < part.upper[:, None]",
-        "twice += rank < part.lower[:, None]",
+        PAIRS,
+        "twice += below[upper, each]",
+        "twice += below[lower, each]",
         TESTS,
     ),
     Fault(
-        "together: float32 for any number of pairs",
-        FILE,
-        " and 2 * of_block.max(initial=0) < EXACT:",
-        ":",
+        "together: one byte for any number of pairs",
+        PAIRS,
+        "many = np.min_scalar_type(int(2 * most_pairs))",
+        "many = few",
         TESTS,
     ),
     Fault(
-        "together: rows of one patient overwrite each other",
-        FILE,
-        "alone = _differ(rows) and _differ(columns)",
-        "alone = True",
+        "by_table: the patients of two tables are the same people",
+        "etab/metrics/by_table.py",
+        "frozen((of_table + tables[:, None] * len(names)).ravel())",
+        "frozen((of_table + 0 * tables[:, None]).ravel())",
         TESTS,
     ),
     Fault(
-        "together: ties of patients with one row are right",
-        FILE,
-        "for below in (part.lower, part.upper):",
-        "for below in (part.lower, part.lower):",
+        "by_table: a repeat stands for all of them",
+        "etab/metrics/by_table.py",
+        "wholes = np.mean([whole for whole, _ in of_repeats], axis=0).tolist()",
+        "wholes = of_repeats[0][0].tolist()",
         TESTS,
     ),
     Fault(

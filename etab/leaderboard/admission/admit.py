@@ -20,7 +20,7 @@ from etab.leaderboard.admission.findings import Finding, Verdict
 from etab.leaderboard.admission.masks import other_masks
 from etab.leaderboard.admission.plausibility import AdmittedEntry, implausible
 from etab.leaderboard.admission.ranges import out_of_range
-from etab.leaderboard.admission.record import contradictions, wrong_intervals
+from etab.leaderboard.admission.record import contradictions, known_values, wrong_intervals
 from etab.leaderboard.suites import Tasks
 from etab.precisions import FORMATS, NAMED
 from etab.results import Predictions, Result
@@ -96,9 +96,10 @@ def admit(
             entries[path] = _checked(result, tasks[result.task], folder)
         except EtabError as error:
             reasons[path] = _without_path(str(error), path)
-    for path, reason in _of_wrong_intervals(entries).items():
-        entries.pop(path)
-        reasons[path] = reason
+    for check in (_of_wrong_statements, _of_wrong_intervals):
+        for path, reason in check(entries).items():
+            entries.pop(path)
+            reasons[path] = reason
     order = [*files.refused, *[path for path in files.records if path in reasons]]
     findings = [Finding(Verdict.REFUSED, path, "", "", reasons[path]) for path in order]
     other_heads = [entries.pop(path).result for path in _second_heads(entries)]
@@ -149,10 +150,28 @@ def _checked(result: Result, task: Task, folder: Path) -> AdmittedEntry:
     reasons = [reason for reason in (out_of_range(table), other_rows(result, table)) if reason]
     if not reasons:
         masks = other_masks(result, table, folder)
-        reasons = [masks] if masks else contradictions(result, table, task)
+        reasons = [masks] if masks else []
     if reasons:
         raise ResultError(_refusal(result, reasons))
     return AdmittedEntry(result, table, task)
+
+
+def _of_wrong_statements(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
+    """Results that state what does not follow from their predictions.
+
+    The metrics of all backbones of a task are computed together.
+    """
+    known = known_values([(entry.result, entry.table) for entry in entries.values()])
+    refused: dict[Path, str] = {}
+    for (path, entry), values in zip(entries.items(), known, strict=True):
+        try:
+            reasons = contradictions(entry.result, entry.table, entry.task, values)
+        except EtabError as error:
+            refused[path] = _without_path(str(error), path)
+            continue
+        if reasons:
+            refused[path] = _without_path(_refusal(entry.result, reasons), path)
+    return refused
 
 
 def _of_wrong_intervals(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:

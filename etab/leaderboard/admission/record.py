@@ -14,6 +14,7 @@ from etab.errors import EtabError, UndefinedError
 from etab.leaderboard.admission.stated import wrong_statements
 from etab.metrics import METRICS
 from etab.metrics.areas import value_of_each_part
+from etab.metrics.by_table import ValuesOfTable, values_by_table
 from etab.metrics.columns import ScoredRows, class_scores
 from etab.metrics.forms import Units
 from etab.metrics.intervals import LEVEL, intervals_together
@@ -26,10 +27,15 @@ _TOLERANCE = 1e-6
 _METRIC_NAME = re.compile(r"[A-Za-z0-9_]{1,60}")
 
 
+Known = Mapping[str, ValuesOfTable]
+"""Metrics of a table by name, computed together with those of other tables, up to rounding."""
+
+
 def contradictions(
     result: Result,
     table: Predictions,
     task: Task,
+    known: Known | None = None,
 ) -> list[str]:
     """List what a record states and its predictions or its task do not support.
 
@@ -39,20 +45,46 @@ def contradictions(
         result: The record.
         table: Its predictions.
         task: The task that the record names.
+        known: What ``known_values`` computed of the table; a value that differs from the stated one
+            is computed again from this table alone.
 
     Returns:
         One sentence for each statement that cannot be true; empty for an honest record.
     """
+    rows = ScoredRows.of(table)
+    values = {**_area_within_folds(result.metric, rows), **(known or {})}
     return [
         *_task(result, table, task),
         *_identity(result),
         *wrong_statements(result, table),
         *_counts(result, table),
-        *_metrics(result, table, task),
-        *_folds(result, table),
+        *_metrics(result, rows, task, values),
+        *_folds(result, table, rows, values),
         *_people_in_folds(table),
         *_decisions(result, table),
     ]
+
+
+def known_values(cells: Sequence[tuple[Result, Predictions]]) -> list[Known]:
+    """Compute the stated metrics of many records at once, those of the same rows together.
+
+    Args:
+        cells: Records with their predictions, whose columns are in their ranges.
+
+    Returns:
+        For each record the metrics that can be computed together, by name.
+    """
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for number, (result, table) in enumerate(cells):
+        truth = table.columns.get("truth", np.zeros(0)).tobytes()
+        rows = (table.kind, table.patients, table.folds, table.repeats, tuple(table.columns))
+        groups.setdefault((result.task, truth, *rows), []).append(number)
+    known: dict[int, Known] = {}
+    for numbers in groups.values():
+        names = {name for number in numbers for name in cells[number][0].metrics}
+        tables = [ScoredRows.of(cells[number][1]) for number in numbers]
+        known |= dict(zip(numbers, values_by_table(sorted(names), tables), strict=True))
+    return [known[number] for number in range(len(cells))]
 
 
 def wrong_intervals(cells: Sequence[tuple[Result, Predictions]]) -> list[list[str]]:
@@ -128,19 +160,14 @@ def _interval(result: Result, interval: ConfidenceInterval | UndefinedError) -> 
         )
 
 
-def _metrics(
-    result: Result,
-    table: Predictions,
-    task: Task,
-) -> Iterator[str]:
-    rows = ScoredRows.of(table)
+def _metrics(result: Result, rows: ScoredRows, task: Task, known: Known) -> Iterator[str]:
     stated = {**result.metrics, task.metric: result.value}
     if task.metric_2022 not in stated:
         yield f"it lacks {task.metric_2022}, which the score of 2022 reads"
     for name, value in stated.items():
         if not _METRIC_NAME.fullmatch(name):
             yield f"a metric is named {name[:40]!a}; wanted letters, digits and underscores"
-        if name not in METRICS:
+        if name not in METRICS or (name in known and _equal(value, known[name].whole)):
             continue
         computed = _value(name, rows)
         if computed is None or not _equal(value, computed):
@@ -152,7 +179,7 @@ def _fold_name(fold: Mapping[str, Any]) -> tuple[str, int]:
     return str(fold["name"]), int(fold.get("repeat", 0))
 
 
-def _folds(result: Result, table: Predictions) -> Iterator[str]:
+def _folds(result: Result, table: Predictions, rows: ScoredRows, known: Known) -> Iterator[str]:
     rows_of = _rows_by_fold(table.folds, table.repeats)
     tested = {fold: len(places) for fold, places in rows_of.items()}
     recorded = [_fold_name(fold) for fold in result.folds]
@@ -162,8 +189,7 @@ def _folds(result: Result, table: Predictions) -> Iterator[str]:
             f"{_listed(sorted(tested))}"
         )
         return
-    rows = ScoredRows.of(table)
-    values = _values_within_folds(result.metric, rows)
+    values = known[result.metric].of_folds if result.metric in known else {}
     for fold in result.folds:
         name, repeat = _fold_name(fold)
         n_rows = tested[name, repeat]
@@ -171,19 +197,19 @@ def _folds(result: Result, table: Predictions) -> Iterator[str]:
             yield f"{name} has n_test {fold['n_test']}; its predictions hold {n_rows} rows"
             continue
         of_fold = rows_of[name, repeat]
-        computed = (
-            values.get(int(of_fold[0])) if values else _value(result.metric, rows.select(of_fold))
-        )
         stated = fold["value"]
+        value = values.get(int(of_fold[0]))
+        if stated is not None and value is not None and _equal(stated, value):
+            continue
+        computed = _value(result.metric, rows.select(of_fold))
         if not _same(stated, computed):
             yield f"{name} has the value {stated}; its predictions give {computed}"
 
 
-def _values_within_folds(name: str, rows: ScoredRows) -> dict[int, float | None]:
-    """The value of each fold by the number of its first row, where one pass gives those of all.
+def _area_within_folds(name: str, rows: ScoredRows) -> dict[str, ValuesOfTable]:
+    """An area and its value in each fold, from one form: it compares the scores of one fold alone.
 
-    Areas compare the scores of one fold alone; their folds are therefore parts of one form. Empty
-    for other metrics.
+    Empty for other metrics.
     """
     if name not in METRICS or not METRICS[name].within_folds:
         return {}
@@ -195,8 +221,8 @@ def _values_within_folds(name: str, rows: ScoredRows) -> dict[int, float | None]
     if values is None:
         return {}
     first_rows = [int(part[0]) for part in rows.of_folds()]
-    found = zip(first_rows, values, strict=True)
-    return {first: None if math.isnan(value) else value for first, value in found}
+    of_folds = dict(zip(first_rows, values, strict=True))
+    return {name: ValuesOfTable(form.value(), of_folds)}
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,103 @@
+"""Numbers of pairs of rows in the right order under whole weights, in small whole numbers.
+
+How often a resample draws a patient is a small whole number, and so are the sums of such numbers over
+the rows of a fold: one or two bytes hold them, and a processor adds dozens of them at once. Nothing
+is rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+
+from etab.types import Array, FloatArray, IntArray
+
+_NUMBERS = 1 << 19  # sums that are held at once: they stay in the cache
+_FEWEST_DRAWS = 64
+
+
+class SortedRows(Protocol):
+    """Rows that are compared with each other, sorted by score: ``etab.metrics.areas.ComparedRows``."""
+
+    @property
+    def positives(self) -> IntArray:
+        """Units (p,) of the positive rows."""
+
+    @property
+    def negatives(self) -> IntArray:
+        """Units (m,) of the negative rows."""
+
+    @property
+    def lower(self) -> IntArray:
+        """Negative rows with a lower score than each of the positive rows (p,)."""
+
+    @property
+    def upper(self) -> IntArray:
+        """Negative rows with a lower or an equal score (p,)."""
+
+
+def are_small(weights: Array) -> bool:
+    """Whether weights are of the type of resamples, one byte each."""
+    return bool(weights.dtype == np.uint8)
+
+
+def totals_of(units: IntArray, weights: Array) -> FloatArray:
+    """Add up whole weights over rows.
+
+    Args:
+        units: (n,) the unit of each row.
+        weights: (units, draws).
+
+    Returns:
+        (draws,) sums.
+    """
+    return np.asarray(weights[units].sum(axis=0), dtype=np.float64)
+
+
+def twice_right(
+    parts: Sequence[SortedRows], weights: Array, most_negatives: float, most_pairs: float
+) -> FloatArray:
+    """Count the pairs of rows in the right order, twice, so that ties count one.
+
+    Args:
+        parts: One or more with the same numbers of positive and of negative rows.
+        weights: (units, draws), for which ``are_small`` holds.
+        most_negatives: The largest weight of the negative rows of a part in a draw.
+        most_pairs: The largest weight of all its pairs.
+
+    Returns:
+        (parts, draws) whole numbers.
+    """
+    few = np.min_scalar_type(int(2 * most_negatives))
+    many = np.min_scalar_type(int(2 * most_pairs))
+    positives = np.stack([part.positives for part in parts], axis=1)
+    negatives = np.stack([part.negatives for part in parts], axis=1)
+    lower = np.stack([part.lower for part in parts], axis=1)
+    upper = np.stack([part.upper for part in parts], axis=1)
+    has_ties = not np.array_equal(lower, upper)
+    each = np.arange(len(parts))
+    counts = np.zeros((len(parts), weights.shape[1]))
+    step = max(_NUMBERS // max(positives.size + negatives.size, 1), _FEWEST_DRAWS)
+    for start in range(0, weights.shape[1], step):
+        draws = slice(start, start + step)
+        below = _sums(np.take(weights[:, draws], negatives, axis=0), few)
+        twice = below[lower, each]
+        if has_ties:
+            twice += below[upper, each]
+        right = twice.astype(many)
+        right *= np.take(weights[:, draws], positives, axis=0)
+        counts[:, draws] = right.sum(axis=0, dtype=many)
+    return counts if has_ties else 2 * counts
+
+
+def _sums(weights: Array, kind: np.dtype[np.unsignedinteger]) -> Array:
+    """Sums of the first 0, 1, ..., m of some rows (m, parts, draws): (m + 1, parts, draws)."""
+    sums = np.zeros((len(weights) + 1, *weights.shape[1:]), dtype=kind)
+    sums[1:] = weights
+    for before, here in pairwise(sums):
+        # numpy adds whole rows many times faster than it accumulates along the first axis.
+        np.add(here, before, out=here)
+    return sums

@@ -23,6 +23,30 @@ def _shown(message: object) -> object:
     return _ENDLESS.sub(lambda word: f"{word[0][:200]}...{word[0][-100:]}", message)
 
 
+def reason_of(error: BaseException, longest: int = 300) -> str:
+    """The first line of a message of another library, for the middle of a sentence.
+
+    Args:
+        error: What the library raised.
+        longest: Characters that are shown. A longer line ends after its last whole sentence, or
+            after its last whole word and "[...]".
+
+    Returns:
+        The line, without a full stop at its end; the name of the error where it says nothing.
+
+    Example:
+        >>> reason_of(OSError("No such model. Please check your connection and try again."), 30)
+        'No such model'
+    """
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if len(line) > longest:
+        shown = line[:longest]
+        sentences, stop, _ = shown.rpartition(". ")
+        line = sentences if stop else f"{shown.rpartition(' ')[0] or shown} [...]"
+        return line
+    return line.rstrip(".")
+
+
 class EtabError(Exception):
     """Base of every error that etab raises on purpose. Any other exception is a bug.
 

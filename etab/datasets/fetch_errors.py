@@ -29,12 +29,6 @@ def is_of_storage(error: BaseException) -> bool:
     return getattr(error, "errno", None) is not None
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of a message, of at most 160 characters."""
-    lines = str(error).strip().splitlines()
-    return (lines or [type(error).__name__])[0][:_LONGEST]
-
-
 def failed_files(named: Sequence[tuple[str, str]]) -> str:
     """A sentence on files that failed, the first ones by name.
 

@@ -15,11 +15,10 @@ from typing import Any
 from etab.datasets.fetch_errors import (
     Unfinished,
     failed_files,
-    first_line,
     is_inside,
     is_of_storage,
 )
-from etab.errors import DataNotFoundError, MissingPackageError
+from etab.errors import DataNotFoundError, MissingPackageError, reason_of
 
 OFFICIAL = "https://huggingface.co"
 """Address of the hub."""
@@ -53,10 +52,10 @@ def attempt(project: str, version: str, place: Path, address: str) -> None:
     except Exception as error:
         if _is_refused(error):
             raise DataNotFoundError(
-                f"{address} refuses {project}: {first_line(error)}. If its page asks for it, accept "
+                f"{address} refuses {project}: {reason_of(error)}. If its page asks for it, accept "
                 "the terms there and sign in: hf auth login."
             ) from error
-        raise Unfinished(f"{project} at {address}: {first_line(error)}.") from error
+        raise Unfinished(f"{project} at {address}: {reason_of(error)}.") from error
     _require_inside(project, files)
     headers = hub.utils.build_hf_headers()
     failed = []
@@ -67,7 +66,7 @@ def attempt(project: str, version: str, place: Path, address: str) -> None:
         except Exception as error:
             if is_of_storage(error):
                 raise
-            failed.append((name, first_line(error)))
+            failed.append((name, reason_of(error)))
     if failed:
         raise Unfinished(failed_files(failed))
 

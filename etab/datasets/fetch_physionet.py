@@ -12,11 +12,10 @@ from typing import Any
 from etab.datasets.fetch_errors import (
     Unfinished,
     failed_files,
-    first_line,
     is_inside,
     is_of_storage,
 )
-from etab.errors import DataNotFoundError, MissingPackageError
+from etab.errors import DataNotFoundError, MissingPackageError, reason_of
 
 OFFICIAL = "https://physionet.org"
 """Address of PhysioNet."""
@@ -57,15 +56,15 @@ def attempt(project: str, version: str, place: Path, address: str) -> None:
         for _, reason in error.failures:
             if is_of_storage(reason):
                 raise reason from error
-        named = [(path, first_line(reason)) for path, reason in error.failures]
+        named = [(path, reason_of(reason)) for path, reason in error.failures]
         raise Unfinished(failed_files(named)) from error
     except OSError as error:
         if is_of_storage(error):
             raise
-        raise Unfinished(f"{address} does not answer: {first_line(error)}.") from error
+        raise Unfinished(f"{address} does not answer: {reason_of(error)}.") from error
     except Exception as error:  # the client's own errors: no such project, access denied
         raise DataNotFoundError(
-            f"{address} refuses {project} {version}: {first_line(error)}."
+            f"{address} refuses {project} {version}: {reason_of(error)}."
         ) from error
 
 
@@ -82,7 +81,7 @@ def _require_sums(project: str, version: str, address: str) -> None:
     try:
         response = requests.get(url, timeout=_SECONDS)
     except requests.RequestException as error:
-        raise Unfinished(f"{address} does not answer: {first_line(error)}.") from error
+        raise Unfinished(f"{address} does not answer: {reason_of(error)}.") from error
     if not response.ok:
         # The client asks next, and tells access denied from a project that is not there.
         return

@@ -145,6 +145,28 @@ def test_what_follows_an_at_sign_is_explained(hub: Hub, vit: Path) -> None:
             backbones.card(name)
 
 
+@pytest.mark.parametrize("name", ["transformers/some/vit", "hf-hub:some/resnet", "timm/resnet10t"])
+def test_a_hub_out_of_reach_is_asked_once(
+    hub: Hub,
+    vit: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+) -> None:
+    settings = huggingface_hub.constants
+    monkeypatch.setattr(settings, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(settings, "ENDPOINT", "http://127.0.0.1:1")
+    template = "http://127.0.0.1:1/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(settings, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    wanted = r"127.0.0.1:1 cannot be reached \(.*\), and the model is not in the cache .*/hub"
+    with pytest.raises(WeightsError, match=wanted):
+        backbones.card(name).load()
+    hub.put("some/vit", vit)
+    assert features("transformers/some/vit").shape[0] == 1
+    assert not settings.HF_HUB_OFFLINE
+    assert "Retrying" not in caplog.text
+
+
 class Evil:
     """A pickle that would write a file."""
 

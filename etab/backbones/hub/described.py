@@ -6,15 +6,16 @@ Code that a repository brings is never executed: every call passes ``trust_remot
 from __future__ import annotations
 
 import importlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
-from etab.backbones.hub.access import ASK, asks_for_access
+from etab.backbones.hub.access import ASK, asks_for_access, hub_or_cache
 from etab.backbones.hub.families import FAMILIES, REFUSED, Family
-from etab.errors import UnsupportedOptionError, WeightsError
+from etab.errors import UnsupportedOptionError, WeightsError, reason_of
 from etab.files import read_json_file
 
 
@@ -73,13 +74,9 @@ def transformers_library() -> Any:
         return importlib.import_module("transformers")
     except (ImportError, RuntimeError, OSError) as error:
         raise WeightsError(
-            f"transformers cannot be imported ({_first_line(error)}). Install the version that "
+            f"transformers cannot be imported ({reason_of(error)}). Install the version that "
             'matches your torch: pip install "etab-bench[transformers]".'
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def fetched(model: str, maker: Any, **options: Any) -> Any:
@@ -100,9 +97,10 @@ def fetched(model: str, maker: Any, **options: Any) -> Any:
     if revision:
         options["revision"] = revision
     try:
-        return maker.from_pretrained(place, trust_remote_code=False, **options)
+        with nullcontext() if Path(place).is_dir() else hub_or_cache():
+            return maker.from_pretrained(place, trust_remote_code=False, **options)
     except Exception as error:  # it raises anything for a hostile configuration
-        reason = _first_line(error).rstrip(".")
+        reason = reason_of(error)
         raise WeightsError(
             f"transformers/{model} could not be fetched or read: {reason}. {_next_step(error)}"
         ) from error
@@ -183,7 +181,7 @@ def _json(file: Path) -> dict[str, Any]:
             "Save the model and its processor there (save_pretrained)."
         ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{file} cannot be read as JSON: {_first_line(error)}.") from error
+        raise WeightsError(f"{file} cannot be read as JSON: {reason_of(error)}.") from error
     if not isinstance(values, dict):
         raise WeightsError(f"{file} holds {type(values).__name__}; wanted an object.")
     return values

@@ -10,6 +10,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from etab.backbones.base import IMAGENET, UNKNOWN_DATA, Backbone, BackboneCard
-from etab.backbones.hub.access import ASK, asks_for_access
+from etab.backbones.hub.access import ASK, asks_for_access, hub_or_cache
 from etab.backbones.weights import index as weights
 from etab.backbones.weights.fit import Fitted, find_weights, head_keys, load_file
-from etab.errors import UnsupportedOptionError, WeightsError
+from etab.errors import UnsupportedOptionError, WeightsError, reason_of
 from etab.files import read_json_file
 from etab.registry import unknown
 
@@ -51,10 +52,11 @@ def _hub_config(name: str) -> Mapping[str, Any]:
 
     _refuse_saved_folder(name, name.removeprefix("hf-hub:"))
     try:
-        config = load_model_config_from_hf(name.removeprefix("hf-hub:"))[0]
+        with hub_or_cache():
+            config = load_model_config_from_hf(name.removeprefix("hf-hub:"))[0]
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise WeightsError(
-            f"The configuration of {name} could not be fetched from the hub: {_first_line(error)}. "
+            f"The configuration of {name} could not be fetched from the hub: {reason_of(error)}. "
             f"{_next_step(error)}"
         ) from error
     return dict(config)
@@ -108,10 +110,11 @@ def _create_timm(model: str, pretrained: bool) -> Any:
     import timm
 
     try:
-        return timm.create_model(model, pretrained=pretrained, num_classes=0)
+        with hub_or_cache() if pretrained else nullcontext():
+            return timm.create_model(model, pretrained=pretrained, num_classes=0)
     except SafetensorError as error:
         raise WeightsError(
-            f"The weights of {model} cannot be read: {_first_line(error)}. The file is cut, or is "
+            f"The weights of {model} cannot be read: {reason_of(error)}. The file is cut, or is "
             "something else, such as a pointer of Git LFS: fetch it again."
         ) from error
     except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
@@ -122,7 +125,7 @@ def _create_timm(model: str, pretrained: bool) -> Any:
                 "local:<file>@timm/<model>."
             ) from error
         raise WeightsError(
-            f"The weights of {model} could not be fetched from the hub: {_first_line(error)}. "
+            f"The weights of {model} could not be fetched from the hub: {reason_of(error)}. "
             f"{_next_step(error)}"
         ) from error
 
@@ -135,10 +138,6 @@ def _next_step(error: Exception) -> str:
         "With network access it is fetched once and kept. Without it, use a named backbone "
         "(`etab list backbones`) or local:<file>@timm/<model>."
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160].rstrip(".")
 
 
 def _load_timm(
@@ -295,7 +294,7 @@ def _load_torchvision(
             network = models.get_model(model, weights=published)
         except (OSError, RuntimeError) as error:
             raise WeightsError(
-                f"The weights of {name} could not be fetched: {_first_line(error)}. Without "
+                f"The weights of {name} could not be fetched: {reason_of(error)}. Without "
                 "network access, use a named backbone (`etab list backbones`) or "
                 f"local:<file>@{name}."
             ) from error

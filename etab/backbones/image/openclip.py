@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from etab.backbones.base import UNKNOWN_DATA, Backbone, BackboneCard
+from etab.backbones.hub.access import hub_or_cache
 from etab.backbones.weights.index import sha256_of
-from etab.errors import MissingPackageError, UnknownNameError, UnsupportedOptionError, WeightsError
+from etab.errors import (
+    MissingPackageError,
+    UnknownNameError,
+    UnsupportedOptionError,
+    WeightsError,
+    reason_of,
+)
 from etab.registry import unknown
 
 # Mean and standard deviation of the pictures of CLIP, where the weights name no others.
@@ -111,16 +119,16 @@ def _load(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed or 0)
         try:
-            whole = library.create_model(
-                model,
-                pretrained=pretrained,
-                precision="fp32",
-            )
+            with nullcontext() if pretrained is None or Path(weights).is_file() else hub_or_cache():
+                whole = library.create_model(
+                    model,
+                    pretrained=pretrained,
+                    precision="fp32",
+                )
         except (OSError, RuntimeError, ValueError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
             raise WeightsError(
-                f"The weights of {card.name} could not be fetched or read: {reason}. With network "
-                f"access they are fetched once and kept; a local file is open_clip/{model}@<file>."
+                f"The weights of {card.name} could not be fetched or read: {reason_of(error)}. With "
+                f"network access they are fetched once and kept; a local file is open_clip/{model}@<file>."
             ) from error
     return _wrap(card, whole.visual)
 

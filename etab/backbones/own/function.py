@@ -13,7 +13,7 @@ from etab.backbones import identity
 from etab.backbones.base import UNKNOWN_DATA, BackboneCard, Course
 from etab.backbones.own.inputs import Clip, Frames, InputKind, Sound
 from etab.backbones.registered import require_own_name
-from etab.errors import EtabError, UnsupportedOptionError
+from etab.errors import EtabError, UnsupportedOptionError, reason_of
 from etab.types import Features
 
 # Layers over time that a head of states chooses among: at most three.
@@ -230,7 +230,7 @@ def _trial(backbone: FunctionBackbone, device: str) -> tuple[Mapping[str, Any], 
     except EtabError:
         raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or ["no message"])[0][:_LONGEST].rstrip(".")
+        reason = reason_of(error, _LONGEST)
         raise UnsupportedOptionError(
             f"{backbone.name}: the function failed with a trial input "
             f"({backbone.kind!r}, two rows on {device}): {type(error).__name__}: {reason}. "

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from etab.backbones.base import UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.sound.named import SoundBackbone
-from etab.errors import UnsupportedOptionError, WeightsError
+from etab.errors import UnsupportedOptionError, WeightsError, reason_of
 from etab.registry import unknown
 
 # Sampling rate in Hz of models that do not name one.
@@ -91,18 +91,14 @@ def _library(name: str) -> Any:
         return importlib.import_module(name)
     except (ImportError, RuntimeError, OSError) as error:
         raise WeightsError(
-            f"{name} cannot be imported ({_first_line(error)}). Install the version that matches "
+            f"{name} cannot be imported ({reason_of(error)}). Install the version that matches "
             'your torch: pip install "etab-bench[audio]".'
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-
-
 def _unavailable(name: str, error: Exception) -> WeightsError:
     return WeightsError(
-        f"{name} could not be fetched: {_first_line(error)}. With network access it is fetched "
+        f"{name} could not be fetched: {reason_of(error)}. With network access it is fetched "
         "once and kept. Without it, use a named backbone (`etab list backbones`)."
     )
 

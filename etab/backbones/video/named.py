@@ -20,7 +20,7 @@ from etab.backbones.video.contract import ClipContract
 from etab.backbones.video.published import PUBLISHED, ClipNetwork, build_mvit
 from etab.backbones.weights import fit
 from etab.backbones.weights import index as weights
-from etab.errors import UnsupportedOptionError, WeightsError
+from etab.errors import UnsupportedOptionError, WeightsError, reason_of
 
 _KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 _PREFIX = "torchvision/"
@@ -277,9 +277,8 @@ def _hub_state(name: str) -> Mapping[str, Any]:
     try:
         state: Mapping[str, Any] = published.get_state_dict()
     except (OSError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise WeightsError(
-            f"The weights of {name} could not be fetched: {reason}. Without network access, name "
+            f"The weights of {name} could not be fetched: {reason_of(error)}. Without network access, name "
             f"a file, local:<file>@{name}, or the random twin, random/{name}."
         ) from error
     return state

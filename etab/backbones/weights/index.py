@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from etab.backbones.weights.recognise import is_cut_archive, is_pickle, is_torchscript, not_weights
-from etab.errors import EtabError, StorageError, WeightsError
+from etab.errors import EtabError, StorageError, WeightsError, reason_of
 from etab.readers.regular import require_regular
 from etab.registry import unknown
 from etab.storage import resources
@@ -283,7 +283,7 @@ def read_file(path: Path, *, trust: bool = False) -> Any:
                 f"{path} was cut short or is damaged: its archive has no end after "
                 f"{path.stat().st_size} bytes. Download or copy the weights again."
             ) from error
-        raise WeightsError(f"{path} cannot be read as weights: {_first_line(error)}.") from error
+        raise WeightsError(f"{path} cannot be read as weights: {reason_of(error)}.") from error
 
 
 @contextlib.contextmanager
@@ -302,7 +302,7 @@ def reading_weights(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # every library has errors of its own for a damaged file
         raise WeightsError(
-            f"{path} cannot be read as weights: {type(error).__name__}: {_first_line(error)}. "
+            f"{path} cannot be read as weights: {type(error).__name__}: {reason_of(error)}. "
             "Delete it to fetch it again."
         ) from error
 
@@ -343,10 +343,6 @@ def _harmless() -> list[Any]:
         multiarray.multiarray.scalar,
         *numbers,
     ]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _state_in(content: Any, path: Path) -> dict[str, Any]:

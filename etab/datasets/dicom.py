@@ -31,6 +31,7 @@ from etab.types import Answer, Kind, Record, Target
 _UNKNOWN = "unknown"
 _NAMED = tuple(view for view in CANONICAL if view != _UNKNOWN)
 _LABELS = "labels.csv"
+_COLUMNS = ("file", "view", "patient", "split", "EF")
 _SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 _NAMED_FILES = 5
 
@@ -299,8 +300,12 @@ def _labels(
         path,
         ("file",),
         ragged=True,
-        hint="Write it again as CSV.",
+        hint=f"Its columns are {', '.join(_COLUMNS)}; all but file may be absent.",
     )
+    for name in rows[0] if rows else ():
+        meant = next((known for known in _COLUMNS if known.lower() == name.lower()), name)
+        if meant != name:
+            raise CorruptFileError(f"{path} has the column {name!r}; wanted {meant!r}. Rename it.")
     labels: dict[str, dict[str, str]] = {}
     for number, row in enumerate(rows, start=2):
         label = {key: "" if is_blank(value) else value for key, value in row.items()}

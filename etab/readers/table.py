@@ -304,13 +304,13 @@ def _first_line(text: str) -> str:
 
 
 def _delimiter_of_header(text: str, columns: Sequence[str]) -> str:
-    """Find the delimiter that gives the first line every wanted column; a comma if none does."""
+    """Find the delimiter that gives the first line every wanted column, or tells names apart."""
     first = _first_line(text)
     for delimiter in _DELIMITERS:
         names = {name.strip().strip('"') for name in first.split(delimiter)}
         if names.issuperset(columns):
             return delimiter
-    return ","
+    return _delimiter_of_cells(text)
 
 
 def _delimiter_of_cells(text: str) -> str:

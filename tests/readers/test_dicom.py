@@ -388,6 +388,21 @@ def test_labels_saved_by_other_programs(
     assert record.meta.get("EF") == ef
 
 
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("filename;ef", "has no column 'file'; it has 'filename, ef'. Its columns are file, view"),
+        ("file;ef", "has the column 'ef'; wanted 'EF'"),
+        ("File,EF", "has no column 'file'; it has 'File, EF'"),
+    ],
+)
+def test_labels_under_other_names_are_told(tmp_path: Path, header: str, message: str) -> None:
+    tree.save(tree.kind("mono"), tmp_path / "IM0")
+    (tmp_path / "labels.csv").write_text(f"{header}\n{header.replace('f', 'g')}\n")
+    with pytest.raises(CorruptFileError, match=message):
+        DicomSource(tmp_path).records()
+
+
 def test_folders_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match="nowhere is not a folder"):
         DicomSource(tmp_path / "nowhere")

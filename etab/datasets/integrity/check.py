@@ -113,7 +113,7 @@ class FolderReport:
 
 FAULTS: Mapping[str, str] = {
     "missing": "restore them as published",
-    "corrupt": "download these again",
+    "corrupt": "download these again, and mend those that you wrote yourself",
     "altered": "their checksums are not the published ones; download them again",
     "leaks": "scores would be of patients seen in training; restore the split files",
     "canonical": "restore the split files as published",

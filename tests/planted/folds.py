@@ -95,6 +95,13 @@ FAULTS = [
         REPEATED,
     ),
     Fault(
+        "trivial: the mean mask knows the masks that it is tested on",
+        "etab/heads/pooled/probes.py",
+        "                for i in split.train\n            ],\n            axis=0,",
+        "                for i in range(len(masks))\n            ],\n            axis=0,",
+        (f"{TRIVIAL[0]}::test_the_mean_mask_for_every_frame_is_worth_the_anchor",),
+    ),
+    Fault(
         "folds: AUROC is the pooled one",
         "etab/metrics/basic.py",
         "areas(Pairs, _one_against_the_others(rows), rows.of_folds(), units)",

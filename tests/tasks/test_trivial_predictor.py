@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from etab import heads
+from etab.datasets import SOURCES
 from etab.errors import SplitError, UndefinedError
 from etab.heads.base import Memo
 from etab.legacy.task_scores import task_score
@@ -22,7 +23,7 @@ from etab.runs.run import Run, Settings
 from etab.runs.tables import laid_out
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
-from etab.types import Features, Kind
+from etab.types import Array, Features, FloatArray, Kind
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 ANSWERED = (Kind.BINARY, Kind.CLASSES, Kind.VALUE)
@@ -40,6 +41,11 @@ def data_of(phantom_tree: Callable[..., Path]) -> Callable[[str], Data]:
         return Data(Settings(root=tree / dataset))
 
     return data
+
+
+@pytest.fixture(scope="module")
+def real_camus(real_data: Path) -> Data:
+    return Data(Settings(root=real_data / "camus"))
 
 
 def _tables(task: Task, data: Data) -> list[tuple[str, Predictions]]:
@@ -107,6 +113,93 @@ def test_the_commonest_state_for_every_moment_is_worth_the_anchor(
     value = METRICS[task.metric](columns, patients, task.kind)
     assert value == pytest.approx(task.low, abs=1e-12)
     assert task.anchored(value) == pytest.approx(0, abs=1e-12)
+
+
+def _overlap(n: int, size: int) -> FloatArray:
+    """(size, n): the share of each of n pixels in each of ``size`` cells of a line."""
+    edges = np.arange(size + 1) * n / size
+    ends = np.minimum(edges[1:, None], np.arange(1, n + 1))
+    return np.asarray(np.maximum(ends - np.maximum(edges[:-1, None], np.arange(n)), 0) * size / n)
+
+
+def _between(n: int, size: int) -> FloatArray:
+    """(n, size): how n pixels are interpolated between the centres of ``size`` cells."""
+    centres = np.clip((np.arange(n) + 0.5) * size / n - 0.5, 0, size - 1)
+    return np.asarray(np.maximum(1 - np.abs(centres[:, None] - np.arange(size)), 0))
+
+
+def _of_one_mask(guess: Array, truth: Array) -> float:
+    both = guess.sum() + truth.sum()
+    return float(2 * (guess & truth).sum() / both) if both else 1.0
+
+
+def _worth_of_the_mean_mask(
+    masks: Sequence[Array], table: Predictions, items: Sequence[str]
+) -> Array:
+    """Least and greatest Dice (2,) of the mean mask of the other folds, on 56 x 56 cells, at 0.5.
+
+    The two differ by pixels where just half of the training masks are.
+    """
+    place = {item: i for i, item in enumerate(items)}
+    on_cells = []
+    for mask in masks:
+        down, across = (_overlap(n, 56) for n in mask.shape)
+        on_cells.append(down @ mask @ across.T)
+    folds = np.array(table.folds)
+    repeats = np.array(table.repeats)
+    worth: dict[tuple[int, str], list[tuple[float, float]]] = {}
+    for fold, repeat in sorted(set(zip(table.folds, table.repeats, strict=True))):
+        others = np.flatnonzero((repeats == repeat) & (folds != fold))
+        mean = np.mean([on_cells[place[table.items[i]]] for i in others], axis=0)
+        for i in np.flatnonzero((repeats == repeat) & (folds == fold)):
+            truth = masks[place[table.items[i]]]
+            up, along = (_between(n, 56) for n in truth.shape)
+            guess = up @ mean @ along.T
+            ends = [_of_one_mask(guess >= level, truth) for level in (0.5 - 1e-5, 0.5 + 1e-5)]
+            worth.setdefault((repeat, table.patients[i]), []).append((min(ends), max(ends)))
+    return np.mean([np.mean(of_rows, axis=0) for of_rows in worth.values()], axis=0)
+
+
+MASKS = [task.code for task in MADE if task.kind is Kind.MASK]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", MASKS)
+def test_the_mean_mask_for_every_frame_is_worth_the_anchor(
+    code: str, data_of: Callable[[str], Data]
+) -> None:
+    """The anchor of a mask is the Dice of the mean mask of the other patients, whatever the frame."""
+    task = TASKS[code]
+    data = data_of(task.dataset)
+    rows = data.rows(task)
+    tables = {protocol: table for protocol, table in _tables(task, data) if protocol != "official"}
+    assert set(tables) == {"cv3", "cv3x2"}
+    for protocol, table in tables.items():
+        low, high = _worth_of_the_mean_mask(rows.answers, table, rows.items)
+        value = METRICS["dice"].value(ScoredRows.of(table))
+        assert low - 1e-7 <= value <= high + 1e-7, protocol  # tables hold seven digits
+        assert high - low < 0.05  # or the bounds would say little
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("code", [code for code in MASKS if code.endswith("-C")])
+def test_the_mean_mask_of_real_patients_has_the_anchor(code: str, real_camus: Data) -> None:
+    task = TASKS[code]
+    rows = real_camus.rows(task)
+    splits = cell._splits(Run(code, "image_stats", "trivial", "cv5"), rows)
+    target = SOURCES[task.dataset].card.target(task.target)
+    rng = np.random.default_rng(0)
+    fits = heads.head("trivial").cross_fit(
+        Features({}), rows.answers, rows.patients, splits, target, rng=rng
+    )
+    worth: dict[str, list[float]] = {}
+    for split, fit in zip(splits, fits, strict=True):
+        for i, guess in zip(split.test, fit.predictions, strict=True):
+            patient = str(rows.patients[i])
+            worth.setdefault(patient, []).append(_of_one_mask(guess, rows.answers[i]))
+    value = float(np.mean([np.mean(of_rows) for of_rows in worth.values()]))
+    assert value == pytest.approx(task.low, abs=5.1e-4)  # anchors are rounded to three digits
+    assert task.anchored(value) == pytest.approx(0, abs=2e-3)
 
 
 def _published_constants() -> list[tuple[str, Result]]:

@@ -21,6 +21,10 @@ def reproduce(
         Path | None, typer.Option(help="Folder for cached features. [default: none is used]")
     ] = None,
     device: DeviceOption = "cpu",
+    lists: Annotated[
+        Path | None,
+        typer.Option(help="File of the published folds that the result follows, if it follows any."),
+    ] = None,
 ) -> None:
     """Compute a result again and say whether the same numbers come out.
 
@@ -30,7 +34,7 @@ def reproduce(
     """
     from etab.runs.reproduce import reproduce as compute_again
 
-    reproduction = compute_again(result, root=root, cache=cache, device=device)
+    reproduction = compute_again(result, root=root, cache=cache, device=device, lists=lists)
     sys.stdout.write(_in_words(reproduction) + "\n")
     raise typer.Exit(0 if reproduction.reproduced else 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +13,10 @@ import numpy as np
 from etab.errors import ResultError
 
 SCHEMA = 1
+# A record names a list of folds by its key, with or without an ending; a file is none, so that no
+# record makes a reader open one.
+_LIST = "lists:"
+_LIST_KEY = re.compile(r"lists:[A-Za-z0-9_.-]+@[0-9a-f]{12}(-[A-Za-z0-9.:-]+)?")
 NESTED = ("metrics", "folds", "nested", "settings", "missing", "provenance", "bad", "masks")
 
 
@@ -134,6 +139,12 @@ def _named(value: Any) -> bool:
     return True
 
 
+def _protocol(value: Any) -> bool:
+    if not _named(value):
+        return False
+    return not value.startswith(_LIST) or _LIST_KEY.fullmatch(value) is not None
+
+
 Check = tuple[str, Callable[[Any], bool]]
 _BY_TYPE: Mapping[str, Check] = {
     "str": ("a string", lambda v: isinstance(v, str)),
@@ -145,9 +156,10 @@ _BY_TYPE: Mapping[str, Check] = {
 }
 _CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(
-        ("task", "backbone", "head", "protocol", "dataset", "metric"),
+        ("task", "backbone", "head", "dataset", "metric"),
         ("a name", _named),
     ),
+    "protocol": ("a name; a list of folds is named lists:NAME@ and 12 digits, no file", _protocol),
     "level": ("a level between 0 and 1", lambda v: _number(v) and 0 < v < 1),
     "folds": (
         "a list of {name, value, n_test, choice}, with or without repeat",

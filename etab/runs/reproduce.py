@@ -21,6 +21,7 @@ from etab.results.table_files import read_table_bytes, table_path
 from etab.runs.executors import Event, serial
 from etab.runs.provenance import provenance
 from etab.runs.run import RUNS_VERSION, Run, Settings
+from etab.tasks.lists import PREFIX, SHIPPED, list_key
 
 _TOLERANCE = 0.25
 """Share of the half width of a result's 95 % interval by which another machine may differ."""
@@ -30,6 +31,7 @@ _FACTS = ("phantom", "n_train", "n_train_patients", "n_test", "n_patients", "mis
 _NUMBERS = ("value", "low", "high")
 _FEWEST_FOLDS = 2
 _MOST_FOLDS = 50
+_LONGEST_NAME = 80
 
 # Facts of a machine that may change the last digits of a sum.
 _MACHINE = ("processor", "python", "torch", "numpy", "scipy", "device")
@@ -89,6 +91,7 @@ def reproduce(
     root: Path | None = None,
     cache: Path | None = None,
     device: str = "cpu",
+    lists: Path | None = None,
 ) -> Reproduction:
     """Compute the cell of a result file again.
 
@@ -97,6 +100,8 @@ def reproduce(
         root: Folder of the data; None for the documented places.
         cache: Folder to keep features in; None keeps none, so that everything is computed anew.
         device: Any device of torch.
+        lists: File or folder of the published folds that the result follows; None for a list that
+            travels with etab, or no list. Files that a record names are never opened.
 
     Returns:
         The stored and the computed result.
@@ -108,6 +113,7 @@ def reproduce(
         EtabError: If the data or the backbone cannot be used.
     """
     stored = Result.load(path)
+    _find_list(stored, lists)
     run = _run_of(stored)
     _refuse_other_versions(stored, run)
     beside = _predictions_beside(stored, path)
@@ -135,6 +141,28 @@ def reproduce(
     differ = None if beside is None else _differ(beside, table)
     others = tuple(_other_statements(stored, computed, same_machine))
     return Reproduction(stored, computed, same_machine, differ, others)
+
+
+def _find_list(stored: Result, lists: Path | None) -> None:
+    """Read the list of folds that the caller names, and refuse a result that follows another one."""
+    wanted = stored.protocol.removeprefix(PREFIX)
+    if wanted == stored.protocol:
+        if lists is not None:
+            raise ResultError(f"{stored.task} ({stored.protocol}) follows no list: leave --lists out.")
+        return
+    if lists is None:
+        if wanted.partition("@")[0] not in SHIPPED:
+            raise ResultError(
+                f"The folds of {stored.protocol[:_LONGEST_NAME]} are not at hand. Name their file by "
+                "--lists."
+            )
+        return
+    key = list_key(str(lists))
+    if wanted != key and not wanted.startswith(f"{key}-"):
+        raise ResultError(
+            f"{lists} is the list {key}; the result follows {wanted[:_LONGEST_NAME]}. Name its file by "
+            "--lists."
+        )
 
 
 def _run_of(stored: Result) -> Run:

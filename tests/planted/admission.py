@@ -320,4 +320,18 @@ FAULTS = [
         REPRODUCE,
     ),
     Fault("other data reproduce a result", AGAIN, "if before != now:", "if False:", REPRODUCE),
+    Fault(
+        "a record names a file as its list of folds",
+        "etab/results/fields.py",
+        "return not value.startswith(_LIST) or _LIST_KEY.fullmatch(value) is not None",
+        "return True",
+        (f"{REPRODUCE[0]}::test_a_file_that_a_record_names_as_a_list_is_not_opened",),
+    ),
+    Fault(
+        "a result by a list is compared with the folds of another",
+        AGAIN,
+        'if wanted != key and not wanted.startswith(f"{key}-"):',
+        "if False:",
+        (f"{REPRODUCE[0]}::test_a_result_by_a_list_is_computed_again_from_the_named_file",),
+    ),
 ]

@@ -14,6 +14,7 @@ import etab
 from etab.cli.main import app
 from etab.errors import EtabError, ResultError
 from etab.runs.reproduce import reproduce
+from etab.tasks.lists import _read
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +206,48 @@ def test_the_command_says_what_came_out(stored: Path, tmp_path: Path, root: Path
     other = CliRunner().invoke(app, ["reproduce", str(forged), "--root", str(root)])
     assert other.exit_code == 1
     assert "NOT reproduced" in other.output
+
+
+SECRET = "password: hunter2, and more"
+FILES = ["{file}", "{file}-10pct-d0", "{folder}", "../{name}", "~/{name}", "{name}", "{file}@0123456789ab"]
+
+
+@pytest.mark.parametrize("named", FILES)
+def test_a_file_that_a_record_names_as_a_list_is_not_opened(
+    named: str, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages about a damaged list quote its first line, which could be anybody's secret."""
+    secret = tmp_path / "secret.csv"
+    secret.write_text(f"{SECRET}\n")
+    monkeypatch.chdir(tmp_path)
+    name = named.format(file=secret, folder=tmp_path, name=secret.name)
+    with pytest.raises(ResultError, match="no file") as caught:
+        reproduce(alone(stored, tmp_path, protocol=f"lists:{name}"), root=tmp_path)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_result_by_a_list_is_computed_again_from_the_named_file(
+    root: Path, tmp_path: Path
+) -> None:
+    names = sorted({p.name for p in root.rglob("patient*") if p.is_dir()})
+    folds = tmp_path / "folds.csv"
+    rows = [f"{name},{'test' if i % 3 == 0 else 'train'}" for i, name in enumerate(names)]
+    folds.write_text("\n".join(["id,part", *rows]) + "\n")
+    results = tmp_path / "results"
+    etab.evaluate(
+        "image_stats", tasks="b0-A4-C", root=root, results=results, protocol=f"lists:{folds}"
+    )
+    (path,) = results.rglob("*.json")
+    _read.clear()
+    with pytest.raises(ResultError, match="Name their file by --lists"):
+        reproduce(path, root=root)
+    assert reproduce(path, root=root, lists=folds).reproduced
+    other = tmp_path / "other.csv"
+    other.write_text(folds.read_text().replace("test", "x", 1).replace("x", "train", 1))
+    with pytest.raises(ResultError, match="is the list other@"):
+        reproduce(path, root=root, lists=other)
+
+
+def test_a_list_for_a_result_that_follows_none_is_refused(stored: Path, root: Path) -> None:
+    with pytest.raises(ResultError, match="leave --lists out"):
+        reproduce(stored, root=root, lists=root)

@@ -23,7 +23,9 @@ def reproduce(
     device: DeviceOption = "cpu",
     lists: Annotated[
         Path | None,
-        typer.Option(help="File of the published folds that the result follows, if it follows any."),
+        typer.Option(
+            help="File of the published folds that the result follows, if it follows any."
+        ),
     ] = None,
 ) -> None:
     """Compute a result again and say whether the same numbers come out.

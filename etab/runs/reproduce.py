@@ -148,7 +148,9 @@ def _find_list(stored: Result, lists: Path | None) -> None:
     wanted = stored.protocol.removeprefix(PREFIX)
     if wanted == stored.protocol:
         if lists is not None:
-            raise ResultError(f"{stored.task} ({stored.protocol}) follows no list: leave --lists out.")
+            raise ResultError(
+                f"{stored.task} ({stored.protocol}) follows no list: leave --lists out."
+            )
         return
     if lists is None:
         if wanted.partition("@")[0] not in SHIPPED:

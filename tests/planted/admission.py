@@ -25,6 +25,7 @@ ADMIT = "etab/leaderboard/admission/admit.py"
 PLAUSIBLE = "etab/leaderboard/admission/plausibility.py"
 SUBMIT = "etab/leaderboard/admission/submission.py"
 AGAIN = "etab/runs/reproduce.py"
+REPEATED = ("tests/leaderboard/admission/test_repeated_copies.py",)
 
 FAULTS = [
     Fault(
@@ -100,8 +101,8 @@ FAULTS = [
     Fault(
         "a copy on another scale",
         PLAUSIBLE,
-        "correlation = np.maximum(correlation, _correlations(vectors))",
-        "pass",
+        "return np.maximum(correlation, _correlations(vectors))",
+        "return correlation",
         _marked("a copy on another scale"),
     ),
     Fault("dice above 1", RANGES, '_outside("dice", dice, 0, 1) or ', "", _refused("dice is 5")),
@@ -333,5 +334,89 @@ FAULTS = [
         'if wanted != key and not wanted.startswith(f"{key}-"):',
         "if False:",
         (f"{REPRODUCE[0]}::test_a_result_by_a_list_is_computed_again_from_the_named_file",),
+    ),
+    Fault(
+        "copies are compared in the order of the file",
+        PLAUSIBLE,
+        "rows = sorted(range(len(items)), key=lambda row: (items[row], repeats[row]))",
+        "rows = list(range(len(items)))",
+        REPEATED,
+    ),
+    Fault(
+        "the published backbone is marked for a copy of it",
+        PLAUSIBLE,
+        "    if not published[0] or all(published):\n",
+        "    if True:\n",
+        REPEATED,
+    ),
+    Fault(
+        "of two strangers with the same predictions one is marked",
+        PLAUSIBLE,
+        "    if not published[1] or all(published):\n",
+        "    if all(published):\n",
+        REPEATED,
+    ),
+    Fault(
+        "a copy with the divisions in another order",
+        PLAUSIBLE,
+        "correlation = np.maximum(_correlations(errors), _correlations(means))",
+        "correlation = _correlations(errors)",
+        REPEATED,
+    ),
+    Fault(
+        "one division into folds stands for all",
+        PLAUSIBLE,
+        "if equal > COPIED_SHARE or correlation.max() > _ONE_DIVISION:",
+        "if False:",
+        REPEATED,
+    ),
+    Fault(
+        "rounded predictions stand unmarked",
+        PLAUSIBLE,
+        "if table.kind is not Kind.MASK and _rounded_to(vector, _FEW_DIGITS):",
+        "if False:",
+        REPEATED,
+    ),
+    Fault(
+        "a mixture of published predictions stands unmarked",
+        PLAUSIBLE,
+        "if (rest @ rest) < _MIXED_REST * (centred @ centred):",
+        "if False:",
+        REPEATED,
+    ),
+    Fault(
+        "predictions of another task stand unmarked",
+        PLAUSIBLE,
+        "yield from _of_another_task(entries)",
+        "pass",
+        REPEATED,
+    ),
+    Fault(
+        "two names of one network stand unmarked",
+        PLAUSIBLE,
+        "yield from _two_names(entries)",
+        "pass",
+        REPEATED,
+    ),
+    Fault(
+        "a board lists every copy of a copy",
+        PLAUSIBLE,
+        'return ", ".join(names[:_MOST_NAMED]) + more',
+        'return ", ".join(names)',
+        REPEATED,
+    ),
+    Fault(
+        "a precision that nobody has",
+        "etab/leaderboard/admission/stated.py",
+        'if precision not in ("", None, *NAMED):',
+        "if False:",
+        (f"{KINDS}::test_each_kind_is_refused_with_its_reason[a precision that nobody has]",),
+    ),
+    Fault(
+        "more folds than the protocol has",
+        RECORD,
+        "        *_divisions(result, table, task),\n",
+        "",
+        (f"{KINDS}::test_each_kind_is_refused_with_its_reason[more folds than the protocol has]",),
     ),
 ]

@@ -209,7 +209,15 @@ def test_the_command_says_what_came_out(stored: Path, tmp_path: Path, root: Path
 
 
 SECRET = "password: hunter2, and more"
-FILES = ["{file}", "{file}-10pct-d0", "{folder}", "../{name}", "~/{name}", "{name}", "{file}@0123456789ab"]
+FILES = [
+    "{file}",
+    "{file}-10pct-d0",
+    "{folder}",
+    "../{name}",
+    "~/{name}",
+    "{name}",
+    "{file}@0123456789ab",
+]
 
 
 @pytest.mark.parametrize("named", FILES)

@@ -26,6 +26,7 @@ from etab.precisions import FORMATS, NAMED
 from etab.results import Predictions, Result
 from etab.results.names import wrong_name
 from etab.tasks.base import Task
+from etab.tasks.protocols import parse
 
 # Facts that the results of one task must share, in the record itself and in its settings.
 _SAME_FIELDS = ("phantom", "data_digest", "head", "n_train", "n_train_patients")
@@ -127,6 +128,13 @@ def _read(path: Path, folder: Path) -> Result:
             f"the name of the backbone is {result.backbone}, which differs from the published {known} "
             "in capital letters alone. Give the backbone another name and run its cells again"
         )
+    try:
+        parse(result.protocol)
+    except EtabError as error:
+        # The name itself is a stranger's text, which no board repeats.
+        raise ResultError(
+            "its protocol is none that etab has; wanted official, lodo, cv5, cv5x5, ..."
+        ) from error
     if result.path(folder) != path:
         raise ResultError(
             f"it holds {result.task} with {result.backbone}, which belongs at "

@@ -6,6 +6,8 @@ cell again, with ``etab reproduce``, gives proof.
 
 from __future__ import annotations
 
+import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,10 +21,20 @@ from etab.results import Predictions, Result
 from etab.tasks.base import Task
 from etab.types import FloatArray, IntArray, Kind
 
-# Correlation of residuals above which predictions count as copied.
-COPY_CORRELATION = 0.9999
+# Correlation above which predictions count as copied. The networks and controls of the published
+# boards reach .990 with each other, and a copy with noise of 4 % of its errors .999.
+COPY_CORRELATION = 0.999
 # Share of rows with exactly the same prediction above which predictions count as copied.
 COPIED_SHARE = 0.5
+# Correlation of the predictions of two divisions into folds above which they are of one division:
+# .9988 is the most on the published boards.
+_ONE_DIVISION = 0.99999
+# Digits of predictions that were rounded; a run writes seven.
+_FEW_DIGITS = 4
+# Share of the variance of predictions that no sum of published predictions explains.
+_MIXED_REST = 1e-4
+_MOST_NAMED = 3
+_COMPARED_PATIENTS = 64  # of each task, with those of other tasks
 # Anchored value of predicted numbers below which they are of another unit, or of other rows.
 _OTHER_UNIT = -1.0
 # Smallest number of rows that is compared.
@@ -54,7 +66,7 @@ def implausible(entries: Entries) -> Iterator[tuple[Cell, str]]:
         The cell and the reason, one pair for each remark.
     """
     for cell, entry in entries.items():
-        for reason in _alone(entry):
+        for reason in [*_alone(entry), *_odd_predictions(entry)]:
             yield cell, reason
     by_task: dict[str, dict[str, AdmittedEntry]] = {}
     for (backbone, code), entry in entries.items():
@@ -62,7 +74,10 @@ def implausible(entries: Entries) -> Iterator[tuple[Cell, str]]:
     for code in sorted(by_task):
         of_task = by_task[code]
         yield from _copies(code, of_task)
+        yield from _mixtures(code, of_task)
         yield from _best_of_all(code, of_task)
+    yield from _of_another_task(entries)
+    yield from _two_names(entries)
     yield from _mixed_settings(entries)
 
 
@@ -132,63 +147,153 @@ def _prediction_columns(table: Predictions) -> list[FloatArray]:
     return [column for name, column in table.columns.items() if name not in others]
 
 
-def _vector(entry: AdmittedEntry, items: tuple[str, ...]) -> FloatArray:
-    """The predictions of an entry as one vector, in the order of ``items``."""
-    order = _order_of(entry.table.items, items)
+def _vector(entry: AdmittedEntry, order: IntArray) -> FloatArray:
+    """The predictions of an entry as one vector, with its rows in this order."""
     columns = [column[order] for column in _prediction_columns(entry.table)]
     return np.concatenate(columns)
 
 
+def _order(entry: AdmittedEntry) -> IntArray:
+    """The rows of an entry by item and repeat, in whatever order its file holds them."""
+    return _order_of(entry.table.items, entry.table.repeats)
+
+
 @lru_cache(maxsize=64)
-def _order_of(items: tuple[str, ...], wanted: tuple[str, ...]) -> IntArray:
-    """The index of each wanted item, found once for the tables of all backbones."""
-    index = {item: i for i, item in enumerate(items)}
-    return np.array([index[item] for item in wanted])
+def _order_of(items: tuple[str, ...], repeats: tuple[int, ...]) -> IntArray:
+    """``_order``, found once for the tables of all backbones."""
+    rows = sorted(range(len(items)), key=lambda row: (items[row], repeats[row]))
+    return np.array(rows)
 
 
 def _same_rows(entries: Mapping[str, AdmittedEntry]) -> dict[str, AdmittedEntry]:
     """Entries with the rows of the first one; others cannot be compared row by row."""
     if not entries:
         return {}
-    first = next(iter(entries.values())).table.items
-    names = set(first)
+    first = next(iter(entries.values())).table
+    names = _names_of_rows(first.items, first.repeats)
     return {
         name: entry
         for name, entry in entries.items()
-        if entry.table.items is first or set(entry.table.items) == names
+        if _names_of_rows(entry.table.items, entry.table.repeats) == names
     }
 
 
+@lru_cache(maxsize=64)
+def _names_of_rows(items: tuple[str, ...], repeats: tuple[int, ...]) -> frozenset[tuple[str, int]]:
+    return frozenset(zip(items, repeats, strict=True))
+
+
 def _copies(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[Cell, str]]:
-    """Pairs whose predictions agree more closely than those of two networks do."""
+    """Backbones whose predictions agree more closely than those of two networks do.
+
+    The published backbone of a pair is the original. Of two others either can be the copy, so both
+    are marked.
+    """
     comparable = _same_rows(entries)
     names = sorted(comparable)
-    if len(names) < 2:
+    if len(names) < 2 or len(comparable[names[0]].table.items) < _FEWEST_ROWS:
         return
-    items = tuple(sorted(comparable[names[0]].table.items))
-    residuals = np.stack([_residual(comparable[name], items) for name in names])
-    if residuals.shape[1] < _FEWEST_ROWS:
-        return
-    correlation = _correlations(residuals)
-    vectors = np.stack([_vector(comparable[name], items) for name in names])
-    if comparable[names[0]].table.kind is Kind.VALUE:
-        # The same predictions on another scale differ from the truth in another way.
-        correlation = np.maximum(correlation, _correlations(vectors))
+    vectors = np.stack([_vector(entry, _order(entry)) for _, entry in sorted(comparable.items())])
+    correlation = _agreement([comparable[name] for name in names], vectors)
     shares = _equal_shares(np.stack([_without_repeated(vector) for vector in vectors]))
+    originals: dict[str, list[str]] = {}
     for i, j in np.argwhere(np.tril(correlation > COPY_CORRELATION, -1)).tolist():
         shares.pop((i, j), None)
-        if not _both_controls(names[i], names[j]):
-            yield (
-                (names[i], code),
-                f"its predictions are those of {names[j]} (correlation {correlation[i, j]:.6f})",
-            )
+        for name, other in _suspects(comparable, names[i], names[j]):
+            originals.setdefault(name, []).append(f"{other} (correlation {correlation[i, j]:.6f})")
+    for name, others in originals.items():
+        yield (name, code), f"its predictions are those of {_first(others)}"
     for (i, j), share in sorted(shares.items()):
-        is_constant = _is_constant(comparable[names[i]].table)
-        if not is_constant and not _both_controls(names[i], names[j]):
+        if _is_constant(comparable[names[i]].table):
+            continue
+        for name, other in _suspects(comparable, names[i], names[j]):
             yield (
-                (names[i], code),
-                f"{share:.0%} of its predictions are those of {names[j]} to the last digit",
+                (name, code),
+                f"{share:.0%} of its predictions are those of {other} to the last digit",
             )
+
+
+def _mixtures(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[Cell, str]]:
+    """Backbones whose predictions are a weighted sum of those of the published ones."""
+    comparable = _same_rows(entries)
+    published = [
+        entry
+        for entry in comparable.values()
+        if _is_published(entry.result) and not _is_constant(entry.table)
+    ]
+    strangers = [n for n, entry in sorted(comparable.items()) if not _is_published(entry.result)]
+    if len(published) < 2 or not strangers:
+        return
+    known = np.stack([_vector(entry, _order(entry)) for entry in published], axis=1)
+    if known.shape[0] < _FEWEST_ROWS * len(published):
+        return
+    basis = np.linalg.qr(known - known.mean(axis=0))[0]
+    for name in strangers:
+        vector = _vector(comparable[name], _order(comparable[name]))
+        centred = vector - vector.mean()
+        rest = centred - basis @ (basis.T @ centred)
+        if (rest @ rest) < _MIXED_REST * (centred @ centred):
+            yield (name, code), "its predictions are a mixture of those of the published backbones"
+
+
+def _first(names: list[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def _suspects(
+    entries: Mapping[str, AdmittedEntry], one: str, other: str
+) -> Iterator[tuple[str, str]]:
+    """Of two backbones with the same predictions: each that can be the copy, with the other one."""
+    if _both_controls(one, other):
+        return
+    published = [_is_published(entries[name].result) for name in (one, other)]
+    if not published[0] or all(published):
+        yield one, other
+    if not published[1] or all(published):
+        yield other, one
+
+
+def _is_published(result: Result) -> bool:
+    """Whether a result is of a published backbone, by its name and by its weights."""
+    known = known_backbones().get(result.backbone)
+    return known is not None and known.weights_sha256 == result.weights_sha256
+
+
+def _agreement(entries: list[AdmittedEntry], vectors: FloatArray) -> FloatArray:
+    """The largest correlation (n, n) of two backbones' predictions, in any of the forms of a copy.
+
+    Args:
+        entries: Results of one task.
+        vectors: Their predictions (n, length), by item and repeat.
+    """
+    first = entries[0].table
+    errors = np.stack(
+        [_errors(entry, vector) for entry, vector in zip(entries, vectors, strict=True)]
+    )
+    # The mean over divisions is the same whatever the order of the divisions.
+    means = errors.reshape(len(errors), -1, first.n_repeats).mean(axis=2)
+    correlation = np.maximum(_correlations(errors), _correlations(means))
+    if first.kind is Kind.VALUE:
+        # The same predictions on another scale differ from the truth in another way.
+        return np.maximum(correlation, _correlations(vectors))
+    if first.kind in (Kind.BINARY, Kind.CLASSES):
+        # Metrics read the order of scores alone.
+        return np.maximum(correlation, _correlations(_ranks(vectors)))
+    return correlation
+
+
+def _errors(entry: AdmittedEntry, vector: FloatArray) -> FloatArray:
+    """Predictions without the truth, which all good backbones share."""
+    if entry.table.kind is not Kind.VALUE:
+        return vector
+    return np.asarray(vector - entry.table.columns["truth"][_order(entry)])
+
+
+def _ranks(vectors: FloatArray) -> FloatArray:
+    """The rank of each number in its vector (n, length); equal numbers share the first rank."""
+    return np.stack([np.searchsorted(np.sort(vector), vector) for vector in vectors]).astype(float)
 
 
 def _correlations(vectors: FloatArray) -> FloatArray:
@@ -234,17 +339,7 @@ def _equal_shares(vectors: FloatArray) -> dict[tuple[int, int], float]:
 
 def _both_controls(name: str, other: str) -> bool:
     """Whether both are controls: they may agree where they cannot predict a task."""
-    known = known_backbones()
-    return all(one in known and known[one].kind == "control" for one in (name, other))
-
-
-def _residual(entry: AdmittedEntry, items: tuple[str, ...]) -> FloatArray:
-    """Predictions minus the truth and the mean, which all good backbones share."""
-    vector = _vector(entry, items)
-    truth = entry.table.columns.get("truth")
-    if truth is not None and entry.table.kind is Kind.VALUE:
-        vector = vector - truth[_order_of(entry.table.items, items)]
-    return np.asarray(vector - vector.mean())
+    return _is_known_control(name) and _is_known_control(other)
 
 
 def _best_of_all(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[Cell, str]]:
@@ -253,8 +348,7 @@ def _best_of_all(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tu
     if len(comparable) < 3:
         return
     names = sorted(comparable)
-    items = tuple(sorted(comparable[names[0]].table.items))
-    losses = np.stack([_row_losses(comparable[name], items) for name in names])
+    losses = np.stack([_row_losses(comparable[name]) for name in names])
     if losses.shape[1] < _FEWEST_ROWS:
         return
     best, second = np.partition(losses, 1, axis=0)[:2]
@@ -272,10 +366,10 @@ def _best_of_all(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tu
             )
 
 
-def _row_losses(entry: AdmittedEntry, items: tuple[str, ...]) -> FloatArray:
+def _row_losses(entry: AdmittedEntry) -> FloatArray:
     """A loss for each row, smaller where the prediction is better."""
     table = entry.table
-    order = _order_of(table.items, items)
+    order = _order(entry)
     columns = {name: column[order] for name, column in table.columns.items()}
     if table.kind is Kind.MASK:
         return np.asarray(1 - columns["dice"])
@@ -289,6 +383,94 @@ def _row_losses(entry: AdmittedEntry, items: tuple[str, ...]) -> FloatArray:
         return np.asarray(1 - of_truth)
     errors = columns["score"] - columns["truth"]
     return np.asarray(np.abs(errors))
+
+
+def _odd_predictions(entry: AdmittedEntry) -> Iterator[str]:
+    """Predictions that no run writes: of one division into folds for all, or rounded."""
+    table = entry.table
+    not_compared = table.kind is Kind.STATES or len(table.items) < _FEWEST_ROWS
+    if not_compared or _is_constant(table) or _is_known_control(entry.result.backbone):
+        return
+    vector = _vector(entry, _order(entry))
+    by_division = vector.reshape(-1, table.n_repeats).T
+    if table.n_repeats > 1:
+        correlation = _correlations(by_division)
+        np.fill_diagonal(correlation, 0)
+        equal = (by_division == by_division[0]).all(axis=0).mean()
+        if equal > COPIED_SHARE or correlation.max() > _ONE_DIVISION:
+            yield "its predictions are the same in two or more divisions into folds"
+    if table.kind is not Kind.MASK and _rounded_to(vector, _FEW_DIGITS):
+        yield (
+            f"none of its predictions has more than {_FEW_DIGITS} digits: they were rounded, or are "
+            "votes of a few neighbours"
+        )
+
+
+def _rounded_to(vector: FloatArray, digits: int) -> bool:
+    """Whether no number has more significant digits."""
+    sample = vector[:_FEWEST_ROWS].tolist()
+    pattern = f"%.{digits}g"
+    if any(float(pattern % number) != number for number in sample):
+        return False
+    return all(float(pattern % number) == number for number in vector.tolist())
+
+
+def _is_known_control(name: str) -> bool:
+    known = known_backbones()
+    return name in known and known[name].kind == "control"
+
+
+def _of_another_task(entries: Entries) -> Iterator[tuple[Cell, str]]:
+    """Cells whose predictions for the patients are those of another task, of any backbone.
+
+    A few patients of each task are compared, the same wherever tasks share them.
+    """
+    owner: dict[tuple[Kind, str, float], Cell] = {}
+    for cell in sorted(entries, key=lambda cell: (cell[1], cell[0])):
+        table = entries[cell].table
+        if table.kind is Kind.STATES or _is_constant(table) or _is_known_control(cell[0]):
+            continue
+        predictions = _prediction_columns(table)[0]
+        rows = _sampled_rows(table.patients, table.repeats)
+        values = [
+            (table.kind, patient, float(predictions[of_patient].mean()))
+            for patient, of_patient in rows.items()
+        ]
+        others = Counter(owner[value] for value in values if value in owner)
+        for value in values:
+            owner.setdefault(value, cell)
+        for (backbone, code), count in others.items():
+            if (
+                len(values) >= _FEWEST_ROWS
+                and code != cell[1]
+                and count > COPIED_SHARE * len(values)
+            ):
+                yield cell, f"its predictions are those of {backbone} for {code}"
+
+
+@lru_cache(maxsize=64)
+def _sampled_rows(patients: tuple[str, ...], repeats: tuple[int, ...]) -> Mapping[str, IntArray]:
+    """The rows of the first division of the patients whose names have the smallest checksums."""
+    rows: dict[str, list[int]] = {}
+    first = min(repeats)
+    for row, (patient, repeat) in enumerate(zip(patients, repeats, strict=True)):
+        if repeat == first:
+            rows.setdefault(patient, []).append(row)
+    chosen = sorted(rows, key=lambda patient: (zlib.crc32(patient.encode()), patient))
+    return {patient: np.array(rows[patient]) for patient in chosen[:_COMPARED_PATIENTS]}
+
+
+def _two_names(entries: Entries) -> Iterator[tuple[Cell, str]]:
+    """Backbones that state the weights of another one which is not published either."""
+    names_of: dict[str, set[str]] = {}
+    for (backbone, _), entry in entries.items():
+        names_of.setdefault(entry.result.weights_sha256, set()).add(backbone)
+    published = {known.weights_sha256 for known in known_backbones().values()}
+    for (backbone, code), entry in entries.items():
+        digest = entry.result.weights_sha256
+        others = sorted(names_of[digest] - {backbone})
+        if others and digest not in published and not entry.result.phantom:
+            yield (backbone, code), f"its weights are those of {_first(others)}"
 
 
 def _mixed_settings(entries: Entries) -> Iterator[tuple[Cell, str]]:

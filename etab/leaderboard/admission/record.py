@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -21,6 +22,7 @@ from etab.metrics.intervals import LEVEL, intervals_together
 from etab.metrics.uncertainty import OVER_PATIENTS, ConfidenceInterval
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
+from etab.tasks.protocols import parse
 from etab.types import Array, IntArray, Kind
 
 _TOLERANCE = 1e-6
@@ -60,6 +62,7 @@ def contradictions(
         *_counts(result, table),
         *_metrics(result, rows, task, values),
         *_folds(result, table, rows, values),
+        *_divisions(result, table, task),
         *_people_in_folds(table),
         *_decisions(result, table),
     ]
@@ -204,6 +207,24 @@ def _folds(result: Result, table: Predictions, rows: ScoredRows, known: Known) -
         computed = _value(result.metric, rows.select(of_fold))
         if not _same(stated, computed):
             yield f"{name} has the value {stated}; its predictions give {computed}"
+
+
+def _divisions(result: Result, table: Predictions, task: Task) -> Iterator[str]:
+    """A protocol says into how many folds patients are divided, and how often.
+
+    Phantoms are not checked: made tables of one division stand for the repeated folds of a board.
+    """
+    protocol = parse(result.protocol)
+    if protocol.sort != "cv" or task.fit_on or result.phantom:
+        return
+    tested = _rows_by_fold(table.folds, table.repeats)
+    of_repeat = Counter(repeat for _, repeat in tested)
+    # A fold without a row that can be scored is not in the table.
+    if len(of_repeat) != protocol.repeats or max(of_repeat.values()) > protocol.n_fold:
+        yield (
+            f"its protocol is {result.protocol}, and its predictions are of {len(of_repeat)} "
+            f"divisions into up to {max(of_repeat.values())} folds"
+        )
 
 
 def _area_within_folds(name: str, rows: ScoredRows) -> dict[str, ValuesOfTable]:

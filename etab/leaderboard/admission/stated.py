@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from etab.precisions import NAMED
 from etab.results import Predictions, Result
 from etab.results.notes import LONGEST_NOTE, MOST_NOTES
 
 _MOST_METRICS = 100
 _LARGEST_NUMBER = 100_000
 _NUMBERS = ("head_version", "runs_version", "backbone_version", "size", "n_fold")
-_WORDS = ("family", "interpolation", "precision")
+_WORDS = ("family", "interpolation")
 _WORD = re.compile(r"[A-Za-z0-9 ._-]{0,40}")
 
 
@@ -30,6 +31,9 @@ def wrong_statements(result: Result, table: Predictions) -> Iterator[str]:
         number = result.settings.get(name)
         if number is not None and not _is_number(number):
             yield f"its {name} is {_short(number)}; wanted a whole number up to {_LARGEST_NUMBER}"
+    precision = result.settings.get("precision", "")
+    if precision not in ("", None, *NAMED):
+        yield f"its precision is {_short(precision)}; etab computes in {', '.join(NAMED)}"
     for name in _WORDS:
         word = result.settings.get(name)
         if word is not None and not (isinstance(word, str) and _WORD.fullmatch(word)):

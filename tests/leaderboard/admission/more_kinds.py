@@ -26,6 +26,18 @@ def _settings(**changes: Any) -> Change:
     return lambda path: edit_nested(path, "settings", **changes)
 
 
+def _moved(protocol: str) -> Change:
+    """The record under another protocol, in the file of that protocol."""
+
+    def change(path: Path) -> None:
+        edit(path, protocol=protocol, data_digest="e" * 64)
+        for suffix in (".csv", ".json"):
+            file = path.with_suffix(suffix)
+            file.rename(file.with_name(file.name.replace("cv5-", f"{protocol}-")))
+
+    return change
+
+
 def _metrics(**changes: float) -> Change:
     return lambda path: edit_nested(path, "metrics", **changes)
 
@@ -113,6 +125,7 @@ MORE: dict[str, tuple[Change, str]] = {
     "notes without end": (_settings(notes=["a"] * 5000), "its notes are more than 20"),
     "a precision in a list": (_settings(precision=["bf16"]), "its precision is"),
     "a precision with markup": (_settings(precision="<b>fp32</b>"), "its precision is"),
+    "a precision that nobody has": (_settings(precision="tf32"), "its precision is 'tf32'"),
     "a size with markup": (_settings(size="224<script>"), "its size is"),
     "a size below zero": (_settings(size=-3), "its size is '-3'"),
     "a size beyond memory": (_settings(size=10**9), "its size is"),
@@ -178,7 +191,10 @@ MORE: dict[str, tuple[Change, str]] = {
     "phantom as a number": (_field(phantom=0), "phantom is 0"),
     "an anchor a billionth better": (_field(anchor_low=9.446 + 1e-9), "it is of version"),
     "training rows with a point": (_field(n_train=400.0), "n_train is 400.0"),
-    "a protocol in capitals": (_field(protocol="CV5"), "which belongs at"),
+    "a protocol in capitals": (_field(protocol="CV5"), "its protocol is none"),
+    "a protocol in other digits": (_field(protocol="cv05x5"), "which belongs at"),
+    "divisions that are not there": (_moved("cv5x5"), "its protocol is cv5x5"),
+    "more folds than the protocol has": (_moved("cv4"), "its protocol is cv4"),
     "a task in small letters": (_field(task="b0-a4-c"), "which belongs at"),
     "a dataset in capitals": (_field(dataset="CAMUS"), "which belongs at"),
 }

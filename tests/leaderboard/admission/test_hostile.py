@@ -380,7 +380,7 @@ FLAGGED: dict[str, tuple[Forgery, str]] = {
     "another unit": (_columns("b0-A4-C", score=lambda c: c["score"] / 100), "another unit"),
     "rows of another backbone": (_most_of_other, "% of its predictions are those of mobilenetv2"),
     "a copy on another scale": (_on_another_scale, "those of mobilenetv2"),
-    "another precision in one task": (_settings(precision="fp8"), "its precision"),
+    "another precision in one task": (_settings(precision="fp32"), "its precision"),
     "another picture size in one task": (_settings(size=512), "its size"),
     "a copy of etab with changes": (
         lambda f: edit_nested(stranger(f), "provenance", dirty=True),

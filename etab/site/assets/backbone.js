@@ -9,10 +9,11 @@ document.addEventListener("DOMContentLoaded", () => {
   const details = ETAB.data[`backbone/${file}`];
   const holder = document.getElementById("profile");
   const tasks = board.tasks.filter(task => row.cells[task.code]);
-  // What a profile is compared with: the candidates of the board, or all rows where there is none.
+  // What a profile is compared with: the candidates of the board, or all rows where there is no other.
   const candidates = board.rows.filter(one => !ETAB.isReference(one));
-  const compared = candidates.length ? candidates : board.rows;
-  const who = candidates.length === 0 ? "all rows" : candidates.some(one => one.kind !== "pretrained") ? "the pretrained backbones and supplied vectors" : "the pretrained backbones";
+  const isAlone = !candidates.some(one => one !== row);
+  const compared = isAlone ? board.rows : candidates;
+  const who = isAlone ? "all rows" : candidates.some(one => one.kind !== "pretrained") ? "the pretrained backbones and supplied vectors" : "the pretrained backbones";
   const median = code => d3.median(compared.filter(one => one.cells[code]), one => ETAB.anchored(board.tasks.find(task => task.code === code), one.cells[code][0]));
   const profile = tasks.map(task => {
     const middle = median(task.code);

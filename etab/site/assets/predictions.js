@@ -29,7 +29,7 @@
 
   const table = (holder, heads, lines) => {
     holder.replaceChildren(
-      el("thead", {}, el("tr", {}, ...heads.map((head, i) => el("th", { scope: "col", class: i === 0 ? "l" : null }, el("bdi", {}, head))))),
+      el("thead", {}, el("tr", {}, ...heads.map((head, i) => el("th", { scope: "col", class: i === 0 ? "l" : null }, ETAB.brokenName(head, 32))))),
       el("tbody", {}, ...lines.map(line => el("tr", {}, el("th", { scope: "row", class: "l" }, ETAB.name(line[0])), ...line.slice(1).map(value => el("td", {}, typeof value === "number" ? ETAB.number(value) : value))))));
     ETAB.labelled(holder);
   };
@@ -101,7 +101,7 @@
       const apart = [...rows].sort((x, y) => Math.abs(y.values[0] - y.values[1]) - Math.abs(x.values[0] - x.values[1])).slice(0, 10);
       table(document.getElementById("apart"), ["Row", ...truthHead(data), ETAB.short(a, 28), ETAB.short(b, 28), "Difference", "Closer to the truth"], apart.map(row => {
         const gap = error(row, row.values[0]) - error(row, row.values[1]);
-        return [row.name, ...truthOf(row), ...row.values, row.values[0] - row.values[1], gap < 0 ? ETAB.name(a, 28) : gap > 0 ? ETAB.name(b, 28) : "both"];
+        return [row.name, ...truthOf(row), ...row.values, row.values[0] - row.values[1], gap < 0 ? ETAB.brokenName(a, 28) : gap > 0 ? ETAB.brokenName(b, 28) : "both"];
       }));
     });
     choices(select, tasks, draw);

@@ -66,11 +66,7 @@ def set_aside_note(problems: Sequence[str], whole: str = "this board") -> list[s
     if not problems:
         return []
     files = "1 result file is" if len(problems) == 1 else f"{len(problems)} result files are"
-    return [
-        printable(
-            f"SET ASIDE: {files} not part of {whole}: {_listed(problems, _NAMED_FILES, ' Also: ')}"
-        )
-    ]
+    return [printable(f"SET ASIDE: {files} not part of {whole}: {_sentences(problems)}")]
 
 
 def remarks_note(remarks: Sequence[str]) -> list[str]:
@@ -84,7 +80,14 @@ def remarks_note(remarks: Sequence[str]) -> list[str]:
     """
     if not remarks:
         return []
-    return [printable(f"FLAGGED: {_listed(remarks, _NAMED_FILES, ' Also: ')}")]
+    return [printable(f"FLAGGED: {_sentences(remarks)}")]
+
+
+def _sentences(problems: Sequence[str]) -> str:
+    """The first problems, each as a sentence, and how many there are beyond them."""
+    named = [text if text.endswith(".") else f"{text}." for text in problems[:_NAMED_FILES]]
+    rest = len(problems) - _NAMED_FILES
+    return " Also: ".join(named) + (f" And {rest} more." if rest > 0 else "")
 
 
 def _listed(names: Sequence[str], most: int, separator: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from etab.datasets import cards
 from etab.leaderboard import Suite, rank
+from etab.leaderboard.notes import set_aside_note
 from etab.leaderboard.page import board_facts
 from etab.results import load_results
 
@@ -43,3 +44,10 @@ def test_a_metric_that_nobody_can_check_is_not_shown() -> None:
         metrics = row["cells"]["f0-PH-N"]["metrics"]
         assert "macro_macc" in metrics
         assert "super_score" not in metrics
+
+
+def test_files_that_are_set_aside_are_told_in_whole_sentences() -> None:
+    (note,) = set_aside_note([f"{k}.json: no result" for k in range(6)] + ["7.json: no."])
+    assert "1.json: no result. Also: 2.json: no result." in note
+    assert note.endswith("no result. And 2 more.")
+    assert "no.." not in set_aside_note(["7.json: no."])[0]

@@ -556,3 +556,6 @@ def test_only_tables_of_repeated_folds_are_compressed(
     assert compress_tables(tmp_path) == 1
     assert path.with_suffix(".csv").exists()
     assert read_table_bytes(table_path(repeated)).decode() == twice.to_csv()
+    assert compress_tables(tmp_path, every=True) == 1
+    assert not path.with_suffix(".csv").exists()
+    assert read_table_bytes(table_path(path)).decode() == table.to_csv()

@@ -70,11 +70,12 @@ def read_table_bytes(path: Path) -> bytes:
     return text
 
 
-def compress_tables(folder: Path) -> int:
+def compress_tables(folder: Path, *, every: bool = False) -> int:
     """Replace the tables of repeated folds in a folder of results by compressed ones.
 
     Args:
         folder: A folder of results.
+        every: Compress the tables of a single division, too.
 
     Returns:
         How many tables were compressed.
@@ -85,7 +86,8 @@ def compress_tables(folder: Path) -> int:
         if not plain.is_file():
             continue
         data = read_regular(plain)
-        if b",repeat," not in data.split(b"\n", 1)[0]:
+        is_repeated = b",repeat," in data.split(b"\n", 1)[0]
+        if not (every or is_repeated):
             continue
         write_atomically(record.with_suffix(".csv.gz"), gzip.compress(data, 9, mtime=0))
         plain.unlink()

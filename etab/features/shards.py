@@ -49,6 +49,7 @@ from etab.features.entries import (
 from etab.features.merged import MergedFiles
 from etab.files import read_json_file
 from etab.storage.claims import claimed
+from etab.storage.memory import freed_memory_kept
 from etab.types import IntArray
 
 SHARD = 2048
@@ -107,10 +108,24 @@ class Shards:
             backbone: The loaded backbone.
             folder: Where maps are written; None holds them in memory.
         """
-        collected = self.prepare(backbone)(folder, 0, self.edges[-1])
+        collected = self.embedding(backbone)(folder, 0, self.edges[-1])
         if self.rows is not None and isinstance(collected, Batches):
             collected.reorder(self.rows)
         return collected
+
+    def embedding(self, backbone: Any) -> EmbedRows:
+        """Return the function that embeds some of the rows, with the memory of each batch reused.
+
+        Args:
+            backbone: The loaded backbone.
+        """
+        embed = self.prepare(backbone)
+
+        def in_reused_memory(folder: Path | None, first: int, last: int) -> Computed:
+            with freed_memory_kept():
+                return embed(folder, first, last)
+
+        return in_reused_memory
 
     def targets(self, first: int, last: int) -> IntArray:
         """The rows of the entry that embedded rows belong to.

@@ -422,7 +422,7 @@ def _written_in_shards(
         The features, and whether other processes computed all of them.
     """
     unfinished = UnfinishedEntry(folder, shards)
-    embed = shards.prepare(backbone)
+    embed = shards.embedding(backbone)
     work = f"features {folder.parent.name}"
     is_elsewhere = True
 

@@ -13,6 +13,7 @@ import torch
 from etab import backbones
 from etab.backbones.sound import networks as sound_nets
 from etab.backbones.sound.front_end import MelPower
+from etab.backbones.sound.named import SoundBackbone
 from etab.errors import UnsupportedOptionError
 from etab.testing.backbones import check_backbone
 
@@ -234,3 +235,30 @@ def test_a_wave_of_another_type_is_refused() -> None:
             backbone(torch.zeros(4000))
     with pytest.raises(UnsupportedOptionError, match="fp32"):
         backbones.card("random/silero_vad").load().to("cpu", "bf16")  # type: ignore[attr-defined]
+
+
+class _Seen(torch.nn.Module):
+    """A network that remembers how many windows it was given at once."""
+
+    shortest = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def forward(self, x: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+        self.seen.append(len(x))
+        return [("samples", x[:, :, None]), ("last", x[:, -2:])]
+
+
+@pytest.mark.parametrize(("windows", "parts"), [(1, [1]), (7, [7]), (8, [4, 4]), (13, [4, 4, 5])])
+def test_windows_are_computed_a_few_at_a_time_and_never_alone(
+    windows: int, parts: list[int]
+) -> None:
+    network = _Seen()
+    backbone = SoundBackbone(backbones.card("silero_vad"), network)
+    x = torch.randn(windows, 50)
+    pooled = backbone(x).pooled
+    assert network.seen == parts
+    assert torch.equal(pooled["last/vector"], x[:, -2:])
+    assert torch.equal(pooled["samples/mean"], x.mean(1, keepdim=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -352,3 +353,31 @@ def test_a_read_only_cache_is_named_before_anything_is_computed(
     with pytest.raises(StorageError, match=r"Read-only file system.*name another"):
         _get(tmp_path, work, size=size)
     assert work.rows == []
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_every_batch_is_embedded_in_reused_memory(
+    is_cached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depth: list[int] = []
+    seen: list[int] = []
+
+    @contextlib.contextmanager
+    def kept() -> Iterator[None]:
+        depth.append(1)
+        yield
+        depth.pop()
+
+    monkeypatch.setattr(shards, "freed_memory_kept", kept)
+    work = Work()
+    read = work.batches
+
+    def watched(first: int, last: int) -> Iterator[Any]:
+        for batch in read(first, last):
+            seen.append(len(depth))
+            yield batch
+
+    monkeypatch.setattr(work, "batches", watched)
+    _get(tmp_path if is_cached else None, work)
+    assert seen == [1] * -(-N // BATCH)
+    assert not depth

@@ -321,4 +321,21 @@ FAULTS = [
         "            claim_and_log.close()\n            with claim_and_log:\n",
         ("tests/runs/test_saver.py::test_a_cell_is_claimed_until_it_is_saved",),
     ),
+    Fault(
+        "memory of batches is returned and filled again",
+        "etab/features/store.py",
+        "embed = shards.embedding(backbone)",
+        "embed = shards.prepare(backbone)",
+        ("tests/features/test_shards.py::test_every_batch_is_embedded_in_reused_memory",),
+    ),
+    Fault(
+        "a last window is computed alone, in other last bits",
+        "etab/backbones/sound/named.py",
+        "[_TOGETHER] * (parts - 1) + [n - _TOGETHER * (parts - 1)]",
+        "[_TOGETHER] * parts + [n - _TOGETHER * parts] * (n % _TOGETHER > 0)",
+        (
+            "tests/backbones/test_sound.py::"
+            "test_windows_are_computed_a_few_at_a_time_and_never_alone",
+        ),
+    ),
 ]

@@ -19,7 +19,7 @@ from etab.features.frames import row_features
 from etab.features.lazy import JoinedMap, PickedMap, StoredMap
 from etab.heads.masks.linear import LinearSeg
 from etab.heads.masks.logistic import MaskLogistic
-from etab.storage.memory import Spill
+from etab.storage.memory import Spill, freed_memory_kept
 from etab.testing.heads import made_features, made_splits, made_target
 from etab.types import Features, Kind
 
@@ -234,3 +234,40 @@ def test_maps_that_no_cache_keeps_are_bounded_too(monkeypatch: pytest.MonkeyPatc
     assert isinstance(found.maps[1], np.ndarray)
     assert np.array_equal(np.asarray(found.maps[0]), ROWS)
     assert np.array_equal(found.maps[1], ROWS[:, :1])
+
+
+def _faults_of_large_pieces() -> int:
+    """Pages that the system fills while 48 MB are allocated a second and a third time."""
+    import ctypes
+    import resource
+
+    glibc = ctypes.CDLL(None)
+    glibc.malloc.argtypes, glibc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    glibc.free.argtypes = [ctypes.c_void_p]
+
+    def use() -> None:
+        piece = glibc.malloc(48 << 20)
+        ctypes.memset(piece, 1, 48 << 20)
+        glibc.free(piece)
+
+    use()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    use()
+    use()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_memory_is_filled_once_for_all_batches_and_returned_afterwards() -> None:
+    alone = _faults_of_large_pieces()
+    with freed_memory_kept():
+        kept = _faults_of_large_pieces()
+        held = _resident()
+    after = _faults_of_large_pieces()
+    assert kept < alone / 10
+    assert after == pytest.approx(alone, rel=0.2)
+    assert held - _resident() > 5000, "pages of 4 kB, of a piece of 48 MB"

@@ -104,6 +104,9 @@ _CONTROLS: Mapping[str, str] = {
 # Sampling rates in Hz.
 _CONTROL_RATE = 2000
 _NETWORK_RATE = 16_000
+# Windows that a processor computes together. More are no faster, and need more memory; fewer change
+# the last bits of matrix products.
+_TOGETHER = 4
 # Fields of every card of a waveform: it has no image.
 _NO_IMAGE: Mapping[str, Any] = {
     "size": 0,
@@ -175,7 +178,8 @@ class SoundBackbone:
         missing = self.network.shortest - x.shape[1]
         with torch.inference_mode():
             filled = torch.nn.functional.pad(x, (0, missing)) if missing > 0 else x
-            return Features(pool(self.network(filled)))
+            parts = [pool(self.network(part)) for part in filled.split(_sizes(filled))]
+            return Features({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
     def course(self, x: Any) -> dict[str, Course]:
         """Compute the ``timed`` layers of the card over a whole recording.
@@ -199,6 +203,19 @@ class SoundBackbone:
             values = layers[name][0].cpu().numpy()
             courses[name] = Course(values, hop / rate, first / rate)
         return courses
+
+
+def _sizes(x: Any) -> list[int]:
+    """Numbers of the windows (n, samples) that are computed together.
+
+    On a processor that is _TOGETHER, and the last part takes what is left over as well; on other
+    devices it is all of them.
+    """
+    n = len(x)
+    parts = n // _TOGETHER if x.device.type == "cpu" else 1
+    if parts < 2:
+        return [n]
+    return [_TOGETHER] * (parts - 1) + [n - _TOGETHER * (parts - 1)]
 
 
 def _load(name: str, seed: int | None, card: BackboneCard) -> Backbone:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scale.victims import VICTIMS
 from etab.features.entries import SHARDS, entry_damage, remove_litter
 from etab.features.shards import SIZE_VARIABLE
 from etab.runs.execute import CLAIMS
-from etab.storage.claims import remove_abandoned
+from etab.storage.claims import read_claim, remove_abandoned
 from etab.storage.litter import remove_temporary_files
+from etab.storage.machine import allowed_cores
 
 PHASES = ("features", "merging", "fitting", "writing", "outside")
+BACKBONES = ("image_stats", "pixel_pca")
+"""Backbones of the plan, which take little time."""
+
 PATIENTS = 16
 """Patients of the cohort: 64 frames, which are two shards of each backbone."""
 
@@ -28,19 +33,39 @@ class Campaign:
 
     Attributes:
         executor: Name of the executor.
-        workers: Number of worker processes of the executor "local"; 1 is this process.
+        workers: Number of processes that compute at once.
         moments: "time" for random moments, "writes" for random writes, "both" for either.
-        processes: "all" kills the whole run, "one" the process that is at work.
+        victim: One of the words of ``VICTIMS``.
         kills: Number of kills in the middle of work.
         seed: Seed of the moments.
+
+    Raises:
+        ValueError: If the executor has no such victim, or cannot have so many workers.
     """
 
     executor: str
     workers: int
     moments: str
-    processes: str
+    victim: str
     kills: int
     seed: int
+
+    def __post_init__(self) -> None:
+        known = VICTIMS[self.executor]
+        if self.victim not in known:
+            raise ValueError(
+                f"{self.executor} has no {self.victim!r} to kill. Known: {', '.join(known)}."
+            )
+        # SLURM starts a job for each backbone, and does not count those at work on one machine.
+        possible = (len(BACKBONES),) if self.executor == "slurm" else range(1, len(BACKBONES) + 1)
+        if self.workers not in possible:
+            raise ValueError(
+                f"{self.workers} workers of {self.executor}: the plan has {len(BACKBONES)} "
+                f"backbones, each of which is computed by one process. Possible: "
+                f"{', '.join(map(str, possible))}."
+            )
+        if (self.executor, self.workers, self.victim) == ("local", 1, "worker"):
+            raise ValueError("With one local worker the command itself computes: kill the run.")
 
     def command(self, folder: Path, data: Path) -> list[str]:
         """Write the command of the plan, from the word ``run``.
@@ -50,7 +75,7 @@ class Campaign:
             data: Folder of the phantom cohort.
         """
         words = [
-            *("run", "--tasks", "a0-A4-C,b0-A4-C,d0-A4-C", "--backbones", "image_stats,pixel_pca"),
+            *("run", "--tasks", "a0-A4-C,b0-A4-C,d0-A4-C", "--backbones", ",".join(BACKBONES)),
             *("--head", "ridge,logistic,mask_logistic", "--protocol", "cv2,cv3"),
             *("--root", str(data / "camus"), "--precision", "fp32"),
             *("--results", str(folder / "results"), "--cache", str(folder / "cache")),
@@ -59,6 +84,8 @@ class Campaign:
         if self.executor == "local":
             return [*words, "--workers", str(self.workers)]
         words += ["--executor", self.executor]
+        if self.executor == "ray":  # a cluster of this machine has all of its cores
+            words += ["--executor-option", f"cpus={allowed_cores() / self.workers}"]
         if self.executor == "slurm":
             words += ["--executor-option", "cluster=local", "--executor-option", "minutes=60"]
         return words
@@ -67,9 +94,20 @@ class Campaign:
         """Return the environment variables of the plan: small shards."""
         return {SIZE_VARIABLE: str(_SHARD_SIZE), "OMP_NUM_THREADS": "1"}
 
-    def n_processes(self) -> int:
-        """Return the largest number of processes that are at work at once."""
-        return 1 if (self.executor, self.workers) == ("local", 1) else 2
+    def n_stopped(self) -> int:
+        """Return the largest number of processes whose work a kill ends.
+
+        Where a local worker is killed, its pool ends the other ones. Jobs of SLURM live on without
+        the command that submitted them.
+        """
+        if self.outlives():
+            return 0
+        ends_alone = self.victim == "worker" and self.executor != "local"
+        return 1 if ends_alone else self.workers
+
+    def outlives(self) -> bool:
+        """Whether the processes at work outlive the victim and finish their work."""
+        return (self.executor, self.victim) == ("slurm", "parent")
 
 
 @dataclass(slots=True)
@@ -87,7 +125,7 @@ class Counts:
         lost_shards: Number of shards that were begun and not finished.
         cells: Number of cells that were computed, in all plans.
         lost_cells: Number of cells that were begun and not finished.
-        whole: Processor time of the undisturbed plan in s, from its first claim on.
+        whole: Processor time of the undisturbed plan in s, of the processes that compute.
         faults: What was wrong.
     """
 
@@ -135,6 +173,16 @@ def claims(folder: Path) -> dict[str, Path]:
         except OSError:
             continue  # it was released just now
     return texts
+
+
+def holders_of(paths: Iterable[Path]) -> list[int]:
+    """List the processes that hold claims.
+
+    Args:
+        paths: The claims.
+    """
+    holders = [read_claim(path) for path in paths]
+    return sorted({holder.pid for holder in holders if holder is not None})
 
 
 def phase(folder: Path, new_claims: dict[str, Path]) -> str:

@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.scale.kills FOLDER --executor local --workers 2 --kills 200`` writes a
 phantom cohort, runs a plan on it undisturbed, and runs the plan again while it is killed. It is
-killed at random moments of its processor time, or at random files that are synced, renamed or
-removed (``--moments``). Each kill takes the whole run, or, with ``--processes one``, the process
-that is at work.
+killed at random moments of the processor time of its workers, from their first claims on, or at
+random files that are synced, renamed or removed (``--moments``). Each kill takes the whole run, or
+one process of it (``--victim``).
 
 The records (without their times) and the tables of predictions must then be equal byte for byte,
 every cached entry must be as it was written, no finished shard, entry or record may ever have been
@@ -31,8 +31,10 @@ from pathlib import Path
 
 import timm  # noqa: F401  # every process of the plan needs it
 
+from benchmarks.scale import processes
 from benchmarks.scale.at_writes import sitecustomize
 from benchmarks.scale.campaigns import (
+    BACKBONES,
     PATIENTS,
     PHASES,
     Campaign,
@@ -41,20 +43,25 @@ from benchmarks.scale.campaigns import (
     claims,
     contents,
     final_faults,
+    holders_of,
     phase,
     written,
 )
-from benchmarks.scale.processes import adopt_orphans, below, kill_all, processor_time, start
+from benchmarks.scale.victims import GOES_ON, VICTIMS, find_victim
 from etab import phantom
 from etab.features.entries import SHARDS
 from etab.runs.sweep import sweep  # noqa: F401  # likewise
-from etab.storage.claims import read_claim
 
 TRIES = 10
 """Starts of the plan, for each kill that is asked for, after which the benchmark gives up."""
 
 WRITES = 60
 """Largest number of the write at which a process is killed."""
+
+PATIENCE = 120.0
+"""Seconds after which every process of a run must have ended whose parent was killed."""
+
+_PAUSE = 0.02  # seconds between two looks at a run
 
 
 class Killer:
@@ -90,8 +97,11 @@ class Killer:
             folder = self.folder / f"killed-{self.counts.plans}"
             while not self._is_done() and not self._start(folder):
                 self._save()
+            noted = self._notes(folder)
+            self._kills_of_start = 0
             self._run_to_end(folder)
             notes = self._notes(folder)
+            self._count_lost(noted, notes)
             self.counts.faults += final_faults(folder, self.folder / "reference", notes)
             self.counts.plans += 1
             self.counts.shards += sum(SHARDS in name for name in notes.finished)
@@ -120,8 +130,12 @@ class Killer:
         enough = self.counts.at_work() >= self.campaign.kills
         return enough or self.counts.starts >= TRIES * self.campaign.kills
 
-    def _environment(self, folder: Path) -> dict[str, str]:
-        """Variables that let every process of the plan note what it begins and finishes."""
+    def environment(self, folder: Path) -> dict[str, str]:
+        """Variables that let every process of the plan note what it begins and finishes.
+
+        Args:
+            folder: Where the plan writes.
+        """
         here = str(Path(sitecustomize.__file__).parent)
         paths = [here, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         return {
@@ -132,103 +146,125 @@ class Killer:
         }
 
     def _run_to_end(self, folder: Path) -> None:
-        """Run the plan to its end, and time it from its first claim on."""
+        """Run the plan to its end, and time the processes that compute."""
         with _scratch() as scratch:
-            environment = scratch | self._environment(folder)
-            pid = start(self.campaign.command(folder, self.data), environment)
-            first_claim = None
-            while True:
-                ended, status = os.waitpid(pid, os.WNOHANG)
-                if ended:
-                    break
-                now = self._processor_time(pid)
-                if first_claim is None and claims(folder):
-                    first_claim = now
-                if first_claim is not None:
-                    self.counts.whole = max(self.counts.whole, now - first_claim)
-                time.sleep(0.02)
-            kill_all(pid)  # daemons of Ray end a moment later by themselves
-        if status:
-            code = os.waitstatus_to_exitcode(status)
-            raise RuntimeError(f"the plan in {folder} ended with {code}")
-
-    def _processor_time(self, pid: int) -> float:
-        is_one = self.campaign.n_processes() == 1
-        return processor_time([pid] if is_one else below(os.getpid()))
+            run = _Start(self, folder, scratch)
+            while run.status is None:
+                run.look()
+                self.counts.whole = max(self.counts.whole, run.clock.read(run.holders))
+                time.sleep(_PAUSE)
+            processes.kill_all(run.pid)  # daemons of Ray end a moment later by themselves
+        if run.status:
+            code = os.waitstatus_to_exitcode(run.status)
+            raise RuntimeError(f"the plan in {folder} ended with {code}: {run.said()}")
 
     def _start(self, folder: Path) -> bool:
         """Start the plan and kill it; return whether it ended by itself."""
         self.counts.starts += 1
         self._kills_of_start = 0
         self.random = random.Random(f"{self.campaign.seed} {self.counts.starts}")
-        before = claims(folder)
         finished = written(folder)
         noted = self._notes(folder)
-        moments = self.campaign.moments
-        if moments == "both":
-            moments = self.random.choice(("time", "writes"))
         with _scratch() as scratch:
-            environment = scratch | self._environment(folder)
-            if moments == "writes":
-                environment[sitecustomize.NUMBER] = str(self.random.randint(1, WRITES))
-            pid = start(self.campaign.command(folder, self.data), environment)
-            ended = self._kill(pid, folder, before, moments)
+            run = _Start(self, folder, scratch, self._write_number(folder))
+            while self._kill(run) and self.campaign.victim in GOES_ON and not self._is_done():
+                self._save()
+            ended = run.status is not None and not os.WIFSIGNALED(run.status)
+            if not self.campaign.outlives():
+                processes.kill_all(run.pid)
         self._compare(folder, finished)
         self._count_lost(noted, self._notes(folder))
         self.counts.ended += ended
         return ended
 
-    def _kill(self, pid: int, folder: Path, before: dict[str, Path], moments: str) -> bool:
-        """Wait for the moment, and kill; return whether the run ended by itself."""
-        known = dict(before)
-        while True:
-            status = self._wait(pid, folder, known, moments)
-            new = {text: path for text, path in claims(folder).items() if text not in known}
-            if status is not None and not os.WIFSIGNALED(status):
-                kill_all(pid)
-                return True
-            if self.campaign.processes == "one" and status is None:
-                self._kill_one(folder, new)
-                known |= new
-                continue
-            kill_all(pid)
-            new = {text: path for text, path in claims(folder).items() if text not in known}
-            self._count_kill(phase(folder, new))
+    def _left(self, folder: Path) -> float:
+        """The part of the plan that is not finished."""
+        return 1 - len(contents(folder / "results")) / self.counts.results
+
+    def _write_number(self, folder: Path) -> int:
+        """The number of the write at which this start is killed; 0 for a moment in time."""
+        moments = self.campaign.moments
+        if moments == "both":
+            moments = self.random.choice(("time", "writes"))
+        most = max(1, round(WRITES * self._left(folder)))
+        return self.random.randint(1, most) if moments == "writes" else 0
+
+    def _kill(self, run: _Start) -> bool:
+        """Wait for the moment, and kill; return whether there was anything left to kill."""
+        stopped = self._wait(run)
+        if run.status is not None:
             return False
+        kind = self.campaign.victim
+        if kind == "run":
+            processes.kill_all(run.pid)
+            run.look()
+            self._count_kill(phase(run.folder, run.claims))
+            return True
+        victim = stopped if kind == "worker" and stopped else None
+        victim = victim or find_victim(kind, run.pid, run.holders, self.random)
+        if victim is None:
+            self.counts.phases["outside"] += 1
+        else:
+            processes.kill(victim, signal.SIGSTOP)  # what it does now is what it is killed at
+            run.look()
+            at_work = victim if kind == "worker" else 0
+            self._count_kill(phase(run.folder, run.claims_of(at_work)))
+            processes.kill(victim, signal.SIGTERM if kind == "asked" else signal.SIGKILL)
+            processes.kill(victim, signal.SIGCONT)
+            run.forget(at_work)
+        if stopped and stopped != victim:
+            processes.kill(stopped, signal.SIGCONT)
+        if kind in GOES_ON:
+            run.let_another_stop()
+        else:
+            self._see_it_end(run)
+        return True
+
+    def _see_it_end(self, run: _Start) -> None:
+        """See that a run whose command was ended leaves no process, and how it ends if asked to."""
+        if self.campaign.outlives():
+            os.waitpid(run.pid, 0)
+            return
+        ends = time.monotonic() + PATIENCE
+        while (alive := processes.below(os.getpid())) and time.monotonic() < ends:
+            run.look()
+            time.sleep(_PAUSE)
+        run.look()
+        processes.bury()
+        if alive:
+            names = "; ".join(processes.command_of(pid)[:100] for pid in alive)
+            self.counts.faults.append(f"alive though the command was ended: {names}")
+        elif self.campaign.victim == "asked":
+            self.counts.faults += run.faults_of_end()
+
+    def _wait(self, run: _Start) -> int | None:
+        """Wait for a random moment, or until a process stops at a write.
+
+        The time is that of the processor, and begins when a process has claimed its work: starting
+        processes takes longer than the plan, and other work on the machine takes a share.
+
+        Returns:
+            The process that has stopped; None where none has.
+        """
+        seconds = self.random.uniform(0.0, 0.05 + self._left(run.folder) * self.counts.whole)
+        begun = None
+        while run.status is None:
+            run.look()
+            now = run.clock.read(run.holders)
+            if run.stops_at_write:
+                stopped = run.stopped()
+                if stopped:
+                    return stopped
+            elif run.holders or begun is not None:
+                begun = now if begun is None else begun
+                if now - begun >= seconds:
+                    return None
+            time.sleep(_PAUSE)
+        return None
 
     def _count_kill(self, name: str) -> None:
         self.counts.phases[name] += 1
         self._kills_of_start += 1
-
-    def _kill_one(self, folder: Path, new: dict[str, Path]) -> None:
-        """Kill one process that is at work, if any is; the run goes on."""
-        holders = [read_claim(path) for path in new.values()]
-        pids = [holder.pid for holder in holders if holder is not None]
-        alive = [pid for pid in pids if pid in below(os.getpid())]
-        if not alive:
-            self.counts.phases["outside"] += 1
-            return
-        self._count_kill(phase(folder, new))
-        os.kill(self.random.choice(alive), signal.SIGKILL)
-
-    def _wait(self, pid: int, folder: Path, known: dict[str, Path], moments: str) -> int | None:
-        """Wait for a random moment; return the status of the run if it has ended before.
-
-        The time is that of the processor, and begins when a process has claimed its work: starting
-        processes takes longer than the plan, and other work on the machine takes a share.
-        """
-        left = 1 - len(contents(folder / "results")) / self.counts.results
-        seconds = self.random.uniform(0.0, 0.05 + left * self.counts.whole)
-        ends = None
-        pause = 0.01 if self.campaign.n_processes() == 1 else 0.05
-        while moments == "writes" or ends is None or self._processor_time(pid) < ends:
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                return status
-            if moments == "time" and ends is None and claims(folder).keys() - known.keys():
-                ends = self._processor_time(pid) + seconds
-            time.sleep(pause)
-        return None
 
     def _compare(self, folder: Path, finished: dict[str, tuple[int, int]]) -> None:
         """Note every finished file that was lost or written again."""
@@ -250,9 +286,94 @@ class Killer:
         cells = after.lost_cells() - before.lost_cells()
         self.counts.lost_shards += shards
         self.counts.lost_cells += cells
-        most = self._kills_of_start * self.campaign.n_processes()
+        if self.campaign.outlives() and self._kills_of_start:
+            return  # what is at work goes on; it is counted when the plan has ended
+        most = self._kills_of_start * self.campaign.n_stopped()
         if shards > most or cells > 2 * most:
             self.counts.faults.append(f"{shards} shards and {cells} cells lost in {most} kills")
+
+
+class _Start:
+    """One start of the plan, which is looked at again and again.
+
+    Attributes:
+        folder: Where it writes.
+        pid: Number of the command ``etab run``.
+        stops_at_write: Whether a process is to stop at a write.
+        status: How the command ended; None while it runs.
+        claims: The claims that are held since this start, or the last kill.
+        holders: The processes that hold them.
+        clock: The processor time of the processes at work.
+    """
+
+    def __init__(
+        self, killer: Killer, folder: Path, scratch: dict[str, str], write: int = 0
+    ) -> None:
+        self.folder = folder
+        self.stops_at_write = bool(write)
+        self.status: int | None = None
+        self.claims: dict[str, Path] = {}
+        self.holders: list[int] = []
+        self.clock = processes.WorkClock()
+        self._at_start = set(claims(folder))
+        self._before = set(self._at_start)
+        self._output = killer.folder / "said"
+        # Another one for each start: processes that outlive a start stop no more.
+        self._stop_file = killer.folder / f"stopped-{killer.counts.starts}"
+        self._stop_file.unlink(missing_ok=True)
+        environment = scratch | killer.environment(folder)
+        if write:
+            environment[sitecustomize.NUMBER] = str(write)
+            environment[sitecustomize.STOPPED] = str(self._stop_file)
+        words = killer.campaign.command(folder, killer.data)
+        self.pid = processes.start(words, environment, self._output)
+
+    def look(self) -> None:
+        """See whether the run has ended, and which claims are held."""
+        with contextlib.suppress(ChildProcessError):  # it was killed and buried
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            if ended:
+                self.status = status
+        found = claims(self.folder)
+        self.claims = {text: path for text, path in found.items() if text not in self._before}
+        holders = holders_of(self.claims.values())
+        self.holders = [pid for pid in holders if processes.is_alive(pid)]
+
+    def claims_of(self, pid: int) -> dict[str, Path]:
+        """The claims of a process, or of all processes where it is 0."""
+        return {
+            text: path
+            for text, path in self.claims.items()
+            if not pid or json.loads(text)["pid"] == pid
+        }
+
+    def stopped(self) -> int | None:
+        """The process that has stopped at a write; None where none has."""
+        text = self._stop_file.read_text() if self._stop_file.exists() else ""
+        return int(text) if text.endswith("\n") else None
+
+    def forget(self, pid: int) -> None:
+        """Look at the claims of a process no more that was killed, or at no claim where it is 0."""
+        self._before |= set(self.claims_of(pid))
+
+    def let_another_stop(self) -> None:
+        """Let the next process stop that comes to its write."""
+        self._stop_file.unlink(missing_ok=True)
+
+    def faults_of_end(self) -> list[str]:
+        """What is wrong with the end of a run that was asked to end by SIGTERM."""
+        wrong: list[str] = []
+        if self.status is None or os.waitstatus_to_exitcode(self.status) not in (0, 143):
+            wrong.append(f"SIGTERM: the run ended with {self.status}")
+        if self.status and "Every finished cell is saved" not in self.said():
+            wrong.append(f"SIGTERM: the run says {self.said()!r}")
+        left = [path for text, path in claims(self.folder).items() if text not in self._at_start]
+        left += self.folder.rglob("*.part")
+        return wrong + [f"SIGTERM: {path} is left" for path in left]
+
+    def said(self) -> str:
+        """The last lines that the command has written."""
+        return " | ".join(self._output.read_text(errors="replace").splitlines()[-8:])
 
 
 @contextlib.contextmanager
@@ -276,7 +397,7 @@ def summary(campaign: Campaign, counts: Counts) -> str:
     phases = ", ".join(f"{counts.phases[name]} {name}" for name in PHASES)
     lines = [
         f"{campaign.executor}, {campaign.workers} workers, kills at {campaign.moments} of "
-        f"{campaign.processes}: {counts.at_work()} of {campaign.kills} kills at work ({phases}) "
+        f"{campaign.victim}: {counts.at_work()} of {campaign.kills} kills at work ({phases}) "
         f"in {counts.starts} starts, {counts.ended} of which ended by themselves; {counts.plans} "
         f"plans of {counts.whole:.1f} s of the processor resumed to their end, "
         f"{counts.lost_shards} shards and {counts.lost_cells} cells lost: "
@@ -291,22 +412,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--executor", choices=("local", "ray", "slurm"), default="local")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=len(BACKBONES))
     parser.add_argument("--moments", choices=("time", "writes", "both"), default="both")
-    parser.add_argument("--processes", choices=("all", "one"), default="all")
+    parser.add_argument(
+        "--victim",
+        choices=sorted({name for names in VICTIMS.values() for name in names}),
+        default="run",
+    )
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="file of campaigns, to which this one is added")
     options = parser.parse_args()
-    campaign = Campaign(
-        options.executor,
-        options.workers,
-        options.moments,
-        options.processes,
-        options.kills,
-        options.seed,
-    )
-    adopt_orphans()
+    try:
+        campaign = Campaign(
+            options.executor,
+            options.workers,
+            options.moments,
+            options.victim,
+            options.kills,
+            options.seed,
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    processes.adopt_orphans()
     killer = Killer(campaign, options.folder.absolute())
     if (options.folder / "campaign.json").exists():
         killer.go_on()

@@ -1,4 +1,4 @@
-"""Start a run of etab, and kill it with everything that it has started."""
+"""Start a run of etab, find its processes, and kill them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import etab.__main__ as entrance
 from benchmarks.scale.at_writes import sitecustomize
-from etab.cli.main import main as main_command
 
 _SET_SUBREAPER = 36  # number of prctl(2)
 
@@ -22,15 +22,16 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_SET_SUBREAPER, 1, 0, 0, 0)
 
 
-def start(words: Sequence[str], environment: Mapping[str, str]) -> int:
+def start(words: Sequence[str], environment: Mapping[str, str], output: Path) -> int:
     """Start ``etab WORDS`` in a process group of its own.
 
     The process is a fork of this one, which has imported everything, so that the time until it is
-    killed is spent on the plan. Its code is that of ``etab``.
+    killed is spent on the plan. Its code, and that of its workers, is that of ``python -m etab``.
 
     Args:
         words: The command, from the word ``run``.
         environment: Environment variables for it.
+        output: File for what it says.
 
     Returns:
         The number of the process.
@@ -39,20 +40,34 @@ def start(words: Sequence[str], environment: Mapping[str, str]) -> int:
     if pid:
         return pid
     os.setsid()
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 1)
-    os.dup2(nothing, 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    said = os.open(output, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
     os.environ.update(environment)
-    os.environ[sitecustomize.GROUP] = str(os.getpid())
     sitecustomize.install()
     sys.argv = ["etab", *words]
+    sys.modules["__main__"] = entrance  # else every worker would import the benchmark
     code = 1
     try:
-        main_command()
+        entrance.main()
     except SystemExit as end:
         code = int(end.code or 0)
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
+
+
+def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to a process, if it is there.
+
+    Args:
+        pid: The number of the process.
+        number: The signal.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def kill_all(pid: int) -> None:
@@ -65,44 +80,42 @@ def kill_all(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     while children := below(os.getpid()):
         for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-        _bury()
+            kill(child)
+        bury()
         time.sleep(0.01)
+    bury()
 
 
-def _bury() -> None:
+def bury() -> None:
     """Take the exit status of every process that has ended."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
-def processor_time(pids: Sequence[int]) -> float:
-    """Add up the processor time in s of processes and of their children that have ended.
+def processor_time(pid: int) -> float | None:
+    """Read the processor time of a process in s; None where it has ended.
 
     Args:
-        pids: The numbers of the processes; those that have ended add nothing.
+        pid: The number of the process.
     """
-    ticks = 0
-    for pid in pids:
-        with contextlib.suppress(OSError, IndexError):
-            text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-            ticks += sum(int(word) for word in text.rpartition(")")[2].split()[11:15])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    fields = _stat(pid)
+    if not fields:
+        return None
+    return sum(int(word) for word in fields[11:13]) / os.sysconf("SC_CLK_TCK")
 
 
 def below(pid: int) -> list[int]:
-    """List every process that descends from a process, by number.
+    """List every living process that descends from a process, by number.
 
     Args:
         pid: The number of the process.
     """
     parents: dict[int, int] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, IndexError):
-            fields = path.read_text(errors="replace").rpartition(")")[2].split()
-            parents[int(path.parent.name)] = int(fields[1])
+    for path in Path("/proc").glob("[0-9]*"):
+        fields = _stat(int(path.name))
+        if fields and fields[0] != "Z":  # Z: it has ended, and waits to be buried
+            parents[int(path.name)] = int(fields[1])
     members = {pid}
     grew = True
     while grew:
@@ -110,3 +123,72 @@ def below(pid: int) -> list[int]:
         grew = not more <= members
         members |= more
     return sorted(members - {pid})
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there that has not ended.
+
+    Args:
+        pid: The number of the process.
+    """
+    fields = _stat(pid)
+    return bool(fields) and fields[0] != "Z"
+
+
+def parent_of(pid: int) -> int:
+    """Return the number of the parent of a process; 0 where the process has ended.
+
+    Args:
+        pid: The number of the process.
+    """
+    fields = _stat(pid)
+    return int(fields[1]) if fields else 0
+
+
+def _stat(pid: int) -> list[str]:
+    """What the system tells of a process, from its state on; nothing where it has ended."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return []
+    return text.rpartition(")")[2].split()
+
+
+def command_of(pid: int) -> str:
+    """Return the command line of a process; "" where it has ended.
+
+    Args:
+        pid: The number of the process.
+    """
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+    except OSError:
+        return ""
+
+
+class WorkClock:
+    """Processor time of the processes at work, from the moment that each first held a claim.
+
+    Starting processes and importing libraries takes longer than a small plan, and does not count.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[int, float] = {}
+        self._last: dict[int, float] = {}
+
+    def read(self, holders: Sequence[int]) -> float:
+        """Return the time in s.
+
+        Args:
+            holders: The processes that hold claims at this moment.
+        """
+        for pid in {*holders, *self._first}:
+            now = processor_time(pid)
+            if now is not None:
+                self._first.setdefault(pid, now)
+                self._last[pid] = now
+        return sum(self._last[pid] - first for pid, first in self._first.items())
+
+    def has_begun(self) -> bool:
+        """Whether any process has held a claim."""
+        return bool(self._first)

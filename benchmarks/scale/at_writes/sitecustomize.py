@@ -1,7 +1,8 @@
-"""Kills a run in the middle of writing: at the n-th file that is synced, renamed or removed.
+"""Stops a process in the middle of writing: at its n-th file that is synced, renamed or removed.
 
-It also notes what a run begins and finishes: every folder of unfinished files, and every name that
-a file or folder is given when it is complete.
+The process names itself in a file and stops there, until the campaign of kills, which reads that
+file, kills it or lets it go on. It also notes what a run begins and finishes: every folder of
+unfinished files, and every name that a file or folder is given when it is complete.
 
 Python imports this module at the start of every process whose PYTHONPATH names its folder. It does
 nothing unless the environment says at which write, or where to count, and below which folder.
@@ -17,23 +18,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-NUMBER = "ETAB_KILL_AT_WRITE"
-"""Environment variable: the number of the write, from 1."""
+NUMBER = "ETAB_STOP_AT_WRITE"
+"""Environment variable: the number of the write of a process, from 1."""
 
-FOLDER = "ETAB_KILL_BELOW"
+FOLDER = "ETAB_STOP_BELOW"
 """Environment variable: the folder whose files count."""
 
-GROUP = "ETAB_KILL_GROUP"
-"""Environment variable: the process group that is killed."""
+STOPPED = "ETAB_STOP_FILE"
+"""Environment variable: the file that names the process that has stopped. Only one stops at once."""
 
-COUNTS = "ETAB_KILL_NOTES"
+COUNTS = "ETAB_STOP_NOTES"
 """Environment variable: the file to which the names of folders begun and files finished go."""
 
 _CALLS = ("fsync", "rename", "replace", "link", "unlink")
 
 
 def install() -> None:
-    """Count the writes of this process from now on, and kill the run at the one that is named."""
+    """Count the writes of this process from now on, and stop it at the one that is named."""
     # A worker process imports this file twice: by itself, and with the main program of its parent.
     if hasattr(os.rename, "__wrapped__"):
         return
@@ -89,12 +90,12 @@ def _counted(
     @functools.wraps(call)
     def wrapped(target: Any, *rest: Any, **more: Any) -> Any:
         is_last = _path(target).startswith(folder) and next(counter) == number
-        # Every second kill comes before the call, every other one after it.
+        # Every second stop comes before the call, every other one after it.
         if is_last and number % 2:
-            _kill()
+            _stop()
         value = call(target, *rest, **more)
-        if is_last:
-            _kill()
+        if is_last and not number % 2:
+            _stop()
         return value
 
     return wrapped
@@ -110,9 +111,15 @@ def _path(target: Any) -> str:
         return ""
 
 
-def _kill() -> None:
-    os.killpg(int(os.environ[GROUP]), signal.SIGKILL)
-    os.kill(os.getpid(), signal.SIGKILL)  # a process with a group of its own
+def _stop() -> None:
+    """Name this process and stop it, unless another one has stopped."""
+    try:
+        number = os.open(os.environ[STOPPED], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
+        return
+    os.write(number, f"{os.getpid()}\n".encode())
+    os.close(number)
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 install()

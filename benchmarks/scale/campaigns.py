@@ -38,6 +38,8 @@ class Campaign:
         victim: One of the words of ``VICTIMS``.
         kills: Number of kills in the middle of work.
         seed: Seed of the moments.
+        forks: Whether local workers are forks of the command, which has imported everything. They
+            are new processes of Python otherwise, as those of users are, and take longer to start.
 
     Raises:
         ValueError: If the executor has no such victim, or cannot have so many workers.
@@ -49,6 +51,7 @@ class Campaign:
     victim: str
     kills: int
     seed: int
+    forks: bool = False
 
     def __post_init__(self) -> None:
         known = VICTIMS[self.executor]
@@ -64,6 +67,8 @@ class Campaign:
                 f"backbones, each of which is computed by one process. Possible: "
                 f"{', '.join(map(str, possible))}."
             )
+        if self.forks and self.executor != "local":
+            raise ValueError(f"{self.executor} starts its processes itself: they are no forks.")
         if (self.executor, self.workers, self.victim) == ("local", 1, "worker"):
             raise ValueError("With one local worker the command itself computes: kill the run.")
 

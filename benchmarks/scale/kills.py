@@ -326,7 +326,8 @@ class _Start:
             environment[sitecustomize.NUMBER] = str(write)
             environment[sitecustomize.STOPPED] = str(self._stop_file)
         words = killer.campaign.command(folder, killer.data)
-        self.pid = processes.start(words, environment, self._output)
+        forks = killer.campaign.forks
+        self.pid = processes.start(words, environment, self._output, forks=forks)
 
     def look(self) -> None:
         """See whether the run has ended, and which claims are held."""
@@ -421,6 +422,7 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--forks", action="store_true", help="local workers import nothing again")
     parser.add_argument("--json", type=Path, help="file of campaigns, to which this one is added")
     options = parser.parse_args()
     try:
@@ -431,6 +433,7 @@ def main() -> None:
             options.victim,
             options.kills,
             options.seed,
+            options.forks,
         )
     except ValueError as error:
         parser.error(str(error))

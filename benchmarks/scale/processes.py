@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ import etab.__main__ as entrance
 from benchmarks.scale.at_writes import sitecustomize
 
 _SET_SUBREAPER = 36  # number of prctl(2)
+_FORK = multiprocessing.get_context("fork")
 
 
 def adopt_orphans() -> None:
@@ -22,7 +24,9 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_SET_SUBREAPER, 1, 0, 0, 0)
 
 
-def start(words: Sequence[str], environment: Mapping[str, str], output: Path) -> int:
+def start(
+    words: Sequence[str], environment: Mapping[str, str], output: Path, *, forks: bool = False
+) -> int:
     """Start ``etab WORDS`` in a process group of its own.
 
     The process is a fork of this one, which has imported everything, so that the time until it is
@@ -32,6 +36,7 @@ def start(words: Sequence[str], environment: Mapping[str, str], output: Path) ->
         words: The command, from the word ``run``.
         environment: Environment variables for it.
         output: File for what it says.
+        forks: Whether its workers are forks of it, and not new processes of Python.
 
     Returns:
         The number of the process.
@@ -48,6 +53,8 @@ def start(words: Sequence[str], environment: Mapping[str, str], output: Path) ->
     sitecustomize.install()
     sys.argv = ["etab", *words]
     sys.modules["__main__"] = entrance  # else every worker would import the benchmark
+    if forks:
+        multiprocessing.get_context = lambda _=None: _FORK
     code = 1
     try:
         entrance.main()

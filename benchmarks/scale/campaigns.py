@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -172,12 +173,23 @@ def claims(folder: Path) -> dict[str, Path]:
         folder: Where the killed runs write.
     """
     texts: dict[str, Path] = {}
-    for path in [*(folder / "results" / CLAIMS).glob("*"), *(folder / "cache").rglob("*.claim")]:
+    of_cells = files_below(folder / "results" / CLAIMS)
+    of_entries = [path for path in files_below(folder / "cache") if path.suffix == ".claim"]
+    for path in [*of_cells, *of_entries]:
         try:
             texts[path.read_text()] = path
         except OSError:
             continue  # it was released just now
     return texts
+
+
+def files_below(folder: Path) -> list[Path]:
+    """List the files below a folder, in which other processes make and delete folders meanwhile.
+
+    Args:
+        folder: The folder, which may be absent.
+    """
+    return [Path(place) / name for place, _, names in os.walk(folder) for name in names]
 
 
 def holders_of(paths: Iterable[Path]) -> list[int]:
@@ -207,9 +219,17 @@ def phase(folder: Path, new_claims: dict[str, Path]) -> str:
         return "features"
     if not paths:
         return "outside"
-    parts = [path for path in (folder / "results").rglob("*.part") if path.parent.name != CLAIMS]
-    newest = max(path.stat().st_mtime for path in paths)
-    return "writing" if any(path.stat().st_mtime >= newest for path in parts) else "fitting"
+    parts = [path for path in files_below(folder / "results") if path.suffix == ".part"]
+    begun = max(map(_touched, paths))
+    return "writing" if any(_touched(path) >= begun for path in parts) else "fitting"
+
+
+def _touched(path: Path) -> float:
+    """When a file was written; 0 where it has been deleted."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def contents(results: Path) -> dict[str, str]:
@@ -219,7 +239,7 @@ def contents(results: Path) -> dict[str, str]:
         results: Folder of results.
     """
     texts: dict[str, str] = {}
-    for path in sorted(results.rglob("*")):
+    for path in sorted(files_below(results)):
         name = str(path.relative_to(results))
         if name.startswith(".") or path.suffix not in (".json", ".csv"):
             continue
@@ -238,10 +258,15 @@ def written(folder: Path) -> dict[str, tuple[int, int]]:
         folder: Where the killed runs write.
     """
     files: dict[str, tuple[int, int]] = {}
-    for path in [*(folder / "results").rglob("*.json"), *(folder / "cache").rglob("entry.json")]:
+    records = [path for path in files_below(folder / "results") if path.suffix == ".json"]
+    entries = [path for path in files_below(folder / "cache") if path.name == "entry.json"]
+    for path in [*records, *entries]:
         name = str(path.relative_to(folder))
         if "/." not in name and ".part" not in name:
-            facts = path.stat()
+            try:
+                facts = path.stat()
+            except OSError:
+                continue  # a shard that was copied into its entry just now
             files[name] = (facts.st_ino, facts.st_mtime_ns)
     return files
 

@@ -354,13 +354,13 @@ def final_faults(folder: Path, reference: Path, notes: Notes) -> list[str]:
             wrong.append(f"{name} was finished {times} times")
     entries = [path.parent for path in (folder / "cache").rglob("entry.json")]
     wrong += [f"{entry}: {entry_damage(entry)}" for entry in entries if entry_damage(entry)]
-    wrong += [f"{path} is left" for path in (folder / "results" / ".failed").glob("*")]
     # What a killed process left in its last moment, such as the claim of a cell that it had just
-    # saved, is removed by a later run: a day later, or a minute where it is a claim.
+    # saved or half of a record, is removed by a later run: a day later, or a minute where it is a claim.
     remove_litter(folder / "cache", older_than=0.0)
     remove_temporary_files(folder / "results", older_than=0.0)
     remove_abandoned([*(folder / "results" / CLAIMS).glob("*")], pause=lambda _: None)
     wrong += [f"{path} is left" for path in (folder / "results" / CLAIMS).glob("*")]
+    wrong += [f"{path} is left" for path in (folder / "results" / ".failed").glob("*")]
     for pattern in ("*.part", "*.claim", "*.takeover", ".*.clock"):
         wrong += [f"{path} is left" for path in (folder / "cache").rglob(pattern)]
         wrong += [f"{path} is left" for path in (folder / "results").rglob(pattern)]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from benchmarks.scale import page
 from benchmarks.scale.at_writes import sitecustomize
+from benchmarks.scale.campaigns import Campaign, Notes, final_faults
 from benchmarks.scale.simulate import WAYS, Way, World, fit_times, simulated
 
 SMALL = World(encoders=20, gpus=8)
@@ -51,10 +53,10 @@ def test_times_of_fits_are_those_of_published_cells() -> None:
 
 
 @pytest.mark.parametrize(("number", "written"), [(1, []), (2, ["0"]), (3, ["0"]), (9, ["0", "1"])])
-def test_a_process_is_killed_at_the_write_that_is_named(
+def test_a_process_stops_at_the_write_that_is_named(
     number: int, written: list[str], tmp_path: Path
 ) -> None:
-    """Odd numbers come before the call, even ones after it."""
+    """Odd numbers come before the call, even ones after it. Another process does not stop."""
     code = """
 import os, sys
 for i in range(2):
@@ -63,20 +65,94 @@ for i in range(2):
         os.fsync(file.fileno())
     os.replace(path + ".part", path)
 """
+    folder = tmp_path / "results"
+    folder.mkdir()
+    stop = tmp_path / "stopped"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)],
-        start_new_session=True,
+        [sys.executable, "-c", code, str(folder)],
         env={
             **os.environ,
             "PYTHONPATH": str(Path(sitecustomize.__file__).parent),
             sitecustomize.NUMBER: str(number),
-            sitecustomize.FOLDER: str(tmp_path),
-            sitecustomize.GROUP: "0",
+            sitecustomize.FOLDER: str(folder),
+            sitecustomize.STOPPED: str(stop),
         },
     )
-    status = process.wait(timeout=60)
-    assert status == (0 if number == 9 else -signal.SIGKILL)
-    assert sorted(path.name for path in tmp_path.iterdir() if not path.suffix) == written
+    state = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    assert state is not None
+    assert (state.si_code == os.CLD_STOPPED) == stop.exists() == (number < 9)
+    assert sorted(path.name for path in folder.iterdir() if not path.suffix) == written
+    if stop.exists():
+        assert int(stop.read_text()) == process.pid
+        os.kill(process.pid, signal.SIGCONT)  # a process that is let go on finishes its work
+    assert process.wait(timeout=60) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("executor", "workers", "victim", "forks", "message"),
+    [
+        ("slurm", 2, "raylet", False, "slurm has no 'raylet' to kill"),
+        ("local", 2, "driver", False, "Known: run, worker, parent, asked"),
+        ("local", 5, "run", False, "the plan has 2 backbones"),
+        ("slurm", 1, "run", False, "Possible: 2"),
+        ("ray", 0, "run", False, "Possible: 1, 2"),
+        ("local", 1, "worker", False, "the command itself computes"),
+        ("ray", 2, "run", True, "ray starts its processes itself"),
+    ],
+)
+def test_a_campaign_that_cannot_be_is_refused(
+    executor: str, workers: int, victim: str, forks: bool, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Campaign(executor, workers, "both", victim, 1, 0, forks)
+
+
+@pytest.mark.parametrize(
+    ("executor", "workers", "victim", "most"),
+    [
+        ("local", 1, "run", 1),
+        ("local", 2, "run", 2),
+        ("local", 2, "worker", 2),
+        ("ray", 1, "raylet", 1),
+        ("ray", 2, "raylet", 2),
+        ("ray", 2, "worker", 1),
+        ("slurm", 2, "worker", 1),
+        ("slurm", 2, "parent", 0),
+    ],
+)
+def test_a_kill_may_cost_the_work_of_the_processes_that_it_ends(
+    executor: str, workers: int, victim: str, most: int
+) -> None:
+    campaign = Campaign(executor, workers, "both", victim, 1, 0)
+    assert campaign.n_stopped() == most
+    words = campaign.command(Path("results"), Path("data"))
+    assert ("--workers" in words) == (executor == "local")
+    assert any(word.startswith("cpus=") for word in words) == (executor == "ray")
+
+
+def test_half_a_record_that_a_killed_process_left_is_litter(tmp_path: Path) -> None:
+    """A record of a failed cell is a fault at the end of a plan; its temporary file is removed."""
+    failed = tmp_path / "killed" / "results" / ".failed"
+    failed.mkdir(parents=True)
+    (tmp_path / "reference").mkdir()
+    notes = Notes(Counter(), Counter(), 0, 0)
+    (failed / "tmpm2z90n46.part").touch()
+    assert final_faults(tmp_path / "killed", tmp_path / "reference", notes) == []
+    (failed / ("a" * 64)).touch()
+    (fault,) = final_faults(tmp_path / "killed", tmp_path / "reference", notes)
+    assert fault.endswith("a is left")
+
+
+def test_what_differs_or_came_twice_is_a_fault(tmp_path: Path) -> None:
+    for name in ("killed", "reference"):
+        (tmp_path / name / "results").mkdir(parents=True)
+        (tmp_path / name / "results" / "a.csv").write_text("1")
+    notes = Notes(Counter(), Counter({"0-32": 2, "32-64": 1}), 0, 0)
+    places = tmp_path / "killed", tmp_path / "reference"
+    assert final_faults(*places, notes) == ["0-32 was finished 2 times"]
+    (tmp_path / "killed" / "results" / "a.csv").write_text("2")
+    assert "differ from those of the undisturbed run" in final_faults(*places, notes)[0]
 
 
 def test_what_is_finished_is_noted_once(tmp_path: Path) -> None:

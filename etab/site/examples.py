@@ -45,6 +45,7 @@ class Example:
         clip: An animated WebP picture.
         size: Height and width of the clip in pixels.
         moves: Whether the clip has more than one picture.
+        frames: Numbers of the frames with contours, counted from 0.
     """
 
     task: str
@@ -54,6 +55,7 @@ class Example:
     clip: bytes
     size: tuple[int, int]
     moves: bool
+    frames: tuple[int, ...]
 
 
 # Examples of each backbone, by its name.
@@ -192,6 +194,7 @@ def _of_cell(cell: Result, shown: Mapping[str, _Shown], source: Source) -> list[
             clip=_webp(pictures, durations),
             size=pictures[0].shape[:2],
             moves=len(pictures) > 1,
+            frames=tuple(sorted(shown[name].masks)),
         )
         examples.append(example)
     return examples

@@ -44,8 +44,9 @@ def phantom_source(
     if name not in phantom.NAMES:
         return None
     stated = sorted({cell.n_patients for cell in cells}, reverse=True)
-    counts = [count for count in stated if count <= _MOST_PATIENTS]
-    for patients in dict.fromkeys([*counts, *_USUAL_PATIENTS]):
+    if stated[0] > _MOST_PATIENTS:
+        return None  # more than any tree that is tried here has, so that none has to be made
+    for patients in dict.fromkeys([*stated, *_USUAL_PATIENTS]):
         folder = made / str(patients)
         phantom.write(folder, patients=max(patients, 12), seed=cells[0].seed, names=[name])
         source = datasets.source(name, folder / name)

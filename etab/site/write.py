@@ -204,6 +204,7 @@ def _example_files(facts: dict[str, Any], examples: Examples) -> Files:
                     "height": example.size[0],
                     "width": example.size[1],
                     "moves": example.moves,
+                    "frames": list(example.frames),
                 }
             )
     return files

@@ -328,7 +328,7 @@ FAULTS = [
     Fault(
         "a name of a board is a formula in CSV",
         "etab/storage/text.py",
-        """return _FORMULA.sub(r"\1'", printable(text))""",
+        r"""return _FORMULA.sub(r"\1'", printable(text))""",
         "return printable(text)",
         HOSTILE,
     ),
@@ -342,7 +342,7 @@ FAULTS = [
     Fault(
         "a backslash before a bar opens a cell in Markdown",
         "etab/storage/text.py",
-        '.replace("\\", "\\\\")',
+        r'.replace("\\", "\\\\")',
         "",
         HOSTILE,
     ),

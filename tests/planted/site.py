@@ -185,6 +185,13 @@ FAULTS = [
         SITE,
     ),
     Fault(
+        "phantoms made in vain for results of hundreds of patients",
+        "etab/site/phantom_data.py",
+        "if stated[0] > _MOST_PATIENTS:",
+        "if False:",
+        EXAMPLES,
+    ),
+    Fault(
         "a phantom of other patients than those of the results",
         "etab/site/phantom_data.py",
         "        if source.digest() == digest:",

@@ -103,6 +103,7 @@ def test_best_median_and_worst_recordings_are_drawn(
     worst = cases["worst"]
     assert isinstance(worst, Example)
     shown = colours(worst.clip)
+    assert [shown.index((True, True)), len(worst.frames)] == [worst.frames[0], 2]
     assert len(shown) == source.n_frames(record)
     assert shown.count((True, True)) == 2
     assert shown.count((False, False)) == len(shown) - 2
@@ -248,6 +249,15 @@ def test_the_phantom_of_a_result_is_made_anew(
     assert anew.root == tmp_path / "made" / "12" / "circor"
     of_patients = replace(cell, data_digest="1" * 64)
     assert phantom_source("circor", [of_patients], far, tmp_path / "again") is None
+
+
+def test_no_phantom_is_made_for_results_of_more_patients_than_any_has(
+    site_board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etab.phantom.write", pytest.fail)
+    first = site_board.rows[0].cells["a0-A4-C"]
+    cell = replace(first, data_digest="1" * 64, n_patients=500)
+    assert phantom_source("camus", [cell], tmp_path / "results", tmp_path / "made") is None
 
 
 @pytest.mark.parametrize("options", [["--with-examples"], ["--root", "x"]])

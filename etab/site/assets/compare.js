@@ -40,7 +40,9 @@ addEventListener("load", () => {
     if (!total) return "At least one of the two has no score on this board; tasks that both have are below.";
     const [better, other] = total.difference > 0 ? [a, b] : [b, a];
     const verdict = total.apart ? `${ETAB.short(better)} is better than ${ETAB.short(other)} on this board` : `${ETAB.short(a)} and ${ETAB.short(b)} are not told apart on this board`;
-    return `${verdict}, after Holm over all of its pairs. ETAB of ${ETAB.short(a)} minus that of ${ETAB.short(b)}: ${ETAB.number(total.difference)} ± ${total.encoder.toFixed(3)} (95 %, encoders), ± ${total.probe.toFixed(3)} (these probes). The probability that ${ETAB.short(a)} is the better one is ${pText(total.p)}.`;
+    const isClearAlone = !total.apart && Math.abs(total.difference) > total.encoder;
+    const why = isClearAlone ? " This interval is of the one pair alone and leaves 0 out; among all pairs of the board, some do so by chance." : "";
+    return `${verdict}, after Holm over all of its pairs. ETAB of ${ETAB.short(a)} minus that of ${ETAB.short(b)}: ${ETAB.number(total.difference)} ± ${total.encoder.toFixed(3)} (95 %, encoders), ± ${total.probe.toFixed(3)} (these probes). The probability that ${ETAB.short(a)} is the better one is ${pText(total.p)}.${why}`;
   };
 
   // Means of the score that a pair is compared in: the whole, the parts, the categories.

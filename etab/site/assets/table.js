@@ -347,7 +347,7 @@
         el("td", { class: "l none" }, "published"),
         before ? el("td", { class: "l first values", colspan: before }, words(row)) : null,
         ...this.columns.slice(before).map(column => el("td", { class: column.first ? "first" : "" }, inColumn(row, column)))));
-      body.replaceChildren(el("tr", { class: "divider" }, el("th", { scope: "rowgroup", class: "l", colspan: span }, "Published elsewhere: other training, input or patients, never ranked")), ...lines);
+      body.replaceChildren(el("tr", { class: "divider" }, el("th", { scope: "rowgroup", class: "l", colspan: span }, el("span", {}, "Published elsewhere: other training, input or patients, never ranked"))), ...lines);
     }
 
     // The visible rows and columns as plain values.

@@ -74,8 +74,9 @@ def keys_of(tasks: str, root: Path | None, *, skip_bad: bool = False) -> list[tu
     data = Data(settings)
     listed: dict[str, str] = {}
     for task in parts:
-        for key in vector_keys(data.source(task.dataset), data.keys(task)):
-            listed[key] = key.partition("#")[0]
+        keys = vector_keys(data.source(task.dataset), data.keys(task))
+        for i in data.read_by([task]):
+            listed[keys[i]] = keys[i].partition("#")[0]
     return list(listed.items())
 
 

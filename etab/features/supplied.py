@@ -8,14 +8,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from etab.backbones.base import BackboneCard
 from etab.backbones.own.vectors import SuppliedVectors, named
 from etab.datasets.base import Source
 from etab.errors import IncompatibleError
 from etab.features.store import FrameFeatures
-from etab.types import Features
+from etab.types import Array, Features
 
 VERSION = 1
+_NO_ROW = -1
 
 
 def vector_keys(source: Source, keys: Any) -> list[str]:
@@ -52,29 +55,30 @@ def _moment(item: Sequence[Any]) -> str:
 
 
 def supplied_features(
-    source: Source, keys: Any, card: BackboneCard, data_digest: str
+    source: Source, keys: Any, read: Sequence[int], card: BackboneCard, data_digest: str
 ) -> FrameFeatures:
-    """Look up the vectors of what a task embeds.
+    """Look up the vectors of what some tasks of one family read.
 
     Args:
         source: The data.
-        keys: What the input of the task embeds.
+        keys: What the input of the tasks embeds.
+        read: Indexes of the keys that the tasks read.
         card: A card of ``etab.backbones.own.vectors``.
         data_digest: sha256 of the data.
 
     Returns:
-        The features, one row for each key.
+        The features, one row for each key; NaN where the file has no vector, which no task reads.
 
     Raises:
-        IncompatibleError: Keys are missing from the file, or the file holds keys that the dataset
+        IncompatibleError: Keys that are read are missing from the file, or the file holds keys that the dataset
             does not have.
         CorruptFileError: As ``read_vectors``.
     """
     started = time.perf_counter()
     vectors: Any = card.load()
     wanted = vector_keys(source, keys)
-    rows = _rows(vectors, wanted, source)
-    pooled = {f"{layer}/vector": values[rows] for layer, values in vectors.layers.items()}
+    rows = _rows(vectors, wanted, read, source)
+    pooled = {f"{layer}/vector": _looked_up(x, rows) for layer, x in vectors.layers.items()}
     facts = {"vectors_version": VERSION, "backbone": card.name, "precision": "fp32"}
     weights = vectors.digest()
     listed = json.dumps([facts, weights, data_digest, wanted], sort_keys=True)
@@ -83,16 +87,26 @@ def supplied_features(
     return FrameFeatures(Features(pooled), key, weights, data_digest, facts, False, seconds)
 
 
-def _rows(vectors: SuppliedVectors, wanted: Sequence[str], source: Source) -> list[int]:
+def _looked_up(values: Array, rows: Sequence[int]) -> Array:
+    """Copy rows of an array; NaN for those that it does not have."""
+    found = values[rows]
+    found[[row == _NO_ROW for row in rows]] = np.nan
+    return found
+
+
+def _rows(
+    vectors: SuppliedVectors, wanted: Sequence[str], read: Sequence[int], source: Source
+) -> list[int]:
     """Find the row of each key; a file keyed by recordings has one row for all its moments."""
     # A file may hold several datasets, each in its own form.
     prefix = f"{source.card.name}/"
     by_recording = not any("#" in key for key in vectors.rows if key.startswith(prefix))
     names = [key.partition("#")[0] for key in wanted] if by_recording else list(wanted)
-    missing = list(dict.fromkeys(name for name in names if name not in vectors.rows))
+    needed = list(dict.fromkeys(names[i] for i in read))
+    missing = [name for name in needed if name not in vectors.rows]
     if missing:
         raise IncompatibleError(
-            f"{vectors.file} lacks {len(missing)} of {len(set(names))} keys of "
+            f"{vectors.file} lacks {len(missing)} of {len(needed)} keys of "
             f"{source.card.name}: {named(missing)}. Its keys are like "
             f"{named(list(vectors.rows)[:1]) or 'none: it has no rows'}. `etab vectors keys --tasks ... --out "
             "keys.csv` lists what is needed."
@@ -103,7 +117,7 @@ def _rows(vectors: SuppliedVectors, wanted: Sequence[str], source: Source) -> li
             f"{vectors.file} holds {len(extra)} keys that {source.card.name} does not "
             f"have: {named(extra)}. Remove them, or check how the recordings are named."
         )
-    return [vectors.rows[name] for name in names]
+    return [vectors.rows.get(name, _NO_ROW) for name in names]
 
 
 def _unknown(vectors: SuppliedVectors, wanted: Sequence[str], source: Source) -> list[str]:

@@ -22,7 +22,7 @@ from etab.runs.skip_bad import leave_copies_out, leave_unneeded, lists_leniently
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS, find
 from etab.tasks.protocols import parse
-from etab.tasks.rows import Rows
+from etab.tasks.rows import ABSENT, Rows
 from etab.types import Kind
 
 
@@ -147,6 +147,16 @@ class Data:
         if first not in self._keys:
             self._keys[first] = input_of(first).keys(first, self.source(first.dataset))
         return self._keys[first]
+
+    def read_by(self, tasks: Iterable[Task]) -> list[int]:
+        """List what the rows of some tasks of one family read, as indexes into their keys.
+
+        A family embeds more than one of its tasks may read, such as the frames of both views.
+        """
+        read: set[int] = set()
+        for task in tasks:
+            read |= set(self.rows(task).frames.ravel().tolist())
+        return sorted(read - {ABSENT})
 
     def rows(self, task: Task) -> Rows:
         """List the rows of a task; raises LayoutError when the data hold none."""

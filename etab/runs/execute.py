@@ -39,6 +39,7 @@ from etab.runs.saver import Saver
 from etab.storage.claims import claimed
 from etab.storage.machine import limit_threads, require_device
 from etab.storage.memory import give_back
+from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
 
 CLAIMS = ".claims"
@@ -309,7 +310,10 @@ def _group_work(
     maps = any(reads_maps(run) for run in waiting)
 
     def embed() -> FrameFeatures:
-        parts = [_embedded(code, card, settings, data, report, maps) for code in task.parts]
+        parts = []
+        for i in range(len(task.parts)):
+            readers = [TASKS[run.row.parts[i]] for run in waiting]
+            parts.append(_embedded(readers, card, settings, data, report, maps))
         return cross.joined_features(parts) if task.fit_on else parts[0]
 
     for run in waiting:
@@ -421,17 +425,17 @@ class _GroupWork:
 
 
 def _embedded(
-    code: str,
+    readers: list[Task],
     card: BackboneCard,
     settings: Settings,
     data: Data,
     report: Callable[[int, int], None] | None,
     maps: bool,
 ) -> FrameFeatures:
-    """Features of everything that the family of this row of the menu shows: annotated frames,
-    clips, or windows; with feature maps where ``maps``.
+    """Features of everything that the family of these tasks shows: annotated frames, clips, or
+    windows; with feature maps where ``maps``.
     """
-    task = TASKS[code]
+    task = readers[0]
     embedding = Embedding(
         cache=settings.cache,
         device=settings.device,
@@ -443,7 +447,8 @@ def _embedded(
     )
     source = data.source(task.dataset)
     if card.modality == SUPPLIED:
-        return supplied_features(source, data.keys(task), card, data.digest(task.dataset))
+        read = data.read_by(readers)
+        return supplied_features(source, data.keys(task), read, card, data.digest(task.dataset))
     return input_of(task).embed(task, source, data.keys(task), card, embedding)
 
 

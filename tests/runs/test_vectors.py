@@ -23,6 +23,7 @@ from etab.errors import (
     UnsupportedOptionError,
     WeightsError,
 )
+from etab.features.supplied import vector_keys
 from etab.leaderboard.board import VECTORS, kind_of
 from etab.runs.run import plan
 from etab.types import Array
@@ -96,13 +97,13 @@ def test_vectors_of_a_backbone_score_as_the_backbone(trees: Path, tmp_path: Path
     def level(x: Any) -> Any:
         return x.mean(1).flatten(1)[:, ::64]
 
-    names = keys(trees)
     data = Data(Settings(root=trees / "camus"))
     source = data.source("camus")
     card = etab.backbone(level, name="level", input=etab.Frames(size=64))
     from etab.features.frames import annotated_frames, frame_features
 
     frames = annotated_frames(source)
+    names = vector_keys(source, frames)
     features = frame_features(source, frames, card, cache=None).features.pooled["out/vector"]
     assert len(features) == len(names)
     score = etab.evaluate(card, tasks="b0-A4-C", root=trees / "camus", protocol="cv3")
@@ -167,6 +168,19 @@ def test_bad_vectors_are_named(tmp_path: Path, ending: str, case: str) -> None:
         match = r"has 5 rows for 4 keys"
     with pytest.raises(CorruptFileError, match=match):
         read_vectors(WRITERS[ending](tmp_path / f"v{ending}", names, values))
+
+
+def test_a_task_needs_the_keys_of_its_own_rows_alone(trees: Path, tmp_path: Path) -> None:
+    """A family embeds both views; the vectors of one are enough for its tasks."""
+    names = keys(trees)
+    both = [*names, *keys(trees, task="b0-A2-C")]
+    assert names
+    assert all("_4CH#" in name for name in names)
+    values = vectors(both)
+    of_one = npz(tmp_path / "one.npz", names, values[: len(names)])
+    assert value(of_one, trees) == value(npz(tmp_path / "both.npz", both, values), trees)
+    with pytest.raises(EtabError, match=rf"lacks {len(names)} of {len(both)} keys of camus: .*2CH"):
+        etab.evaluate(f"vectors:{of_one}", tasks="b0-AX-C", root=trees / "camus", protocol="cv3")
 
 
 def test_missing_and_extra_keys_are_named(trees: Path, tmp_path: Path) -> None:

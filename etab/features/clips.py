@@ -191,7 +191,7 @@ def _steps(frames: Sequence[int]) -> IntArray:
     return np.asarray(order[np.linspace(0, len(order) - 1, STEPS).round().astype(int)])
 
 
-_STILLS = "only stills of ED and ES are here, no sequence"
+_STILLS = "only stills are here, no sequence"
 """Why a recording has no clips."""
 
 
@@ -284,10 +284,20 @@ def clips_of(task: Task, source: Source) -> Clips:
             ranges[record.id] = (first, len(clips))
     if not clips:
         raise LayoutError(
-            f"{source.root} has not one clip for {task.code}: {_STILLS}. "
-            f"Restore the sequences, or run the task on the ED and ES frames, b0-{task.code[3:]}."
+            f"{source.card.name} ({source.root}) has not one clip for {task.code}: {_STILLS}. {_instead_of_clips(task)}"
         )
     return Clips(tuple(clips), task.family, ranges)
+
+
+def _instead_of_clips(task: Task) -> str:
+    """What to do about a task on clips where there are stills alone."""
+    of_stills = f"b0-{task.code[3:]}"
+    if of_stills in TASKS and of_stills != task.code:
+        return f"Restore the sequences, or run the task on the ED and ES frames, {of_stills}."
+    return (
+        f"The input {task.inputs!r} of its label needs videos; without it, the label is one of "
+        "pictures."
+    )
 
 
 def clip_starts(task: Task, source: Source, record: Record) -> list[int]:

@@ -228,7 +228,7 @@ class FrameInput(Input):
         keys = annotated_frames(source)
         if not keys:
             raise LayoutError(
-                f"{source.root} gives no frame for {task.code}: "
+                f"{source.card.name} ({source.root}) gives no frame for {task.code}: "
                 "no recording has an ED, an ES or another frame with a label. "
                 f"Run `{source.check_command()}`."
             )

@@ -407,6 +407,8 @@ def _pooled(
                 results += future.result()
             except BrokenProcessPool:
                 unfinished.append(group_of[future])
+        # A worker that still starts asks for its device, which is handed out until the pool ends.
+        pool.shutdown(wait=True)
     except KeyboardInterrupt:
         processes = list((pool._processes or {}).values())
         for process in processes:

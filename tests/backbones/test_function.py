@@ -192,6 +192,12 @@ BAD: dict[str, tuple[Any, str]] = {
     "empty dict": (lambda x: {}, "empty dict"),
     "layer name": (lambda x: {"a/b": rows(x)}, "layer called 'a/b'"),
     "sparse": (lambda x: rows(x).to_sparse(), "with the layout torch.sparse"),
+    "meta": (lambda x: rows(x).to("meta"), "on the device .meta., which holds no values"),
+    "masked": (lambda x: np.ma.masked_array(rows(x).numpy(), mask=True), "a masked array; wanted"),
+    "eight bits": (
+        lambda x: torch._empty_affine_quantized((len(x), 3), scale=1.0, dtype=torch.qint8),
+        "torch.qint8",
+    ),
     "no width": (lambda x: rows(x, 0), r"shape \(2, 0\)"),
     "an error inside": (lambda x: x.nothing, "AttributeError: .*'nothing'"),
 }

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from etab.datasets.own import remarks
 from etab.datasets.own.check import check_own
 from etab.datasets.own.description import read_description
 from etab.datasets.own.draft import write_draft
 from etab.datasets.own.source import own_source
 from etab.datasets.own.table import OwnTable, read_own_table
 from etab.errors import CorruptFileError, EtabError, LayoutError
+from etab.tasks.inputs import ROW_INPUTS
 from etab.tasks.own import own_notes
 from tests.datasets.own_tables import describe, pictures, write_table
 
@@ -246,3 +248,26 @@ def test_a_damaged_parquet_file_is_told(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("clinic.csv", "clinic.parquet"))
     with pytest.raises(CorruptFileError, match="no Parquet file"):
         read_own_table(read_description(path))
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("clip", "input = 'clip' needs videos, and every recording is a still"),
+        ("views:clip", "input = 'views:clip' needs videos"),
+        ("ED", "input = 'ED' needs frames of end-diastole and end-systole, and no row names them"),
+        ("answer", ""),
+    ],
+)
+def test_an_input_that_no_recording_has_is_told(tmp_path: Path, word: str, told: str) -> None:
+    write_table(tmp_path, pictures(tmp_path, patients=4))
+    path = describe(tmp_path, f'[labels.EF]\nkind = "value"\ninput = "{word}"\nviews = ["A4C"]\n')
+    notes = " ".join(check_own(read_description(path)).remarks)
+    assert ("input = " in notes) == bool(told)
+    assert told in notes
+
+
+def test_inputs_of_videos_and_of_frames_are_those_of_tasks() -> None:
+    rows = {row.name: row for row in ROW_INPUTS.values() if row.modality == "image"}
+    assert set(remarks.INPUTS_OF_VIDEOS) == {name for name, row in rows.items() if row.clip}
+    assert set(remarks.INPUTS_OF_FRAMES) == {name for name, row in rows.items() if row.phases}

@@ -22,7 +22,7 @@ from etab.errors import (
     SplitError,
     UnsupportedOptionError,
 )
-from etab.features.clips import Clips, clip_rows, clips_of
+from etab.features.clips import Clips, _instead_of_clips, clip_rows, clips_of
 from etab.features.frames import annotated_frames, frame_features
 from etab.phantom.anatomy import draw_heart
 from etab.phantom.sector import draw_scanner
@@ -199,6 +199,11 @@ def test_one_clip_all_clips_and_beats(trees: Path) -> None:
         replace(task, inputs="frame")
     with pytest.raises(IncompatibleError, match="does not say how its clips are cut"):
         replace(task, clip=None)
+
+
+def test_a_task_of_stills_is_not_advised_to_itself() -> None:
+    task = replace(TASKS["b6-A4-C"], code="b0-A4-C", inputs="clips")
+    assert "The input 'clips' of its label needs videos" in _instead_of_clips(task)
 
 
 def test_stills_have_no_clips(tmp_path: Path) -> None:

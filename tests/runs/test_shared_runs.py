@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -344,3 +345,26 @@ assert len(list(executing.execute(runs, settings))) == len(runs)
     assert not list(tmp_path.rglob("*.claim"))
     assert not list(tmp_path.rglob("*.part"))
     assert not list((tmp_path / "results" / executing.CLAIMS).iterdir())
+
+
+class Pool:
+    """A pool that computes at once, and notes how it is ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[bool] = []
+
+    def submit(self, work: Any, *_: Any) -> Future[list[Any]]:
+        future: Future[list[Any]] = Future()
+        future.set_result([work])
+        return future
+
+    def shutdown(self, wait: bool, cancel_futures: bool = False) -> None:
+        self.ended.append(wait)
+
+
+def test_a_worker_that_still_starts_is_waited_for() -> None:
+    """It asks the manager for its device, and the manager ends after the pool."""
+    pool: Any = Pool()
+    results, unfinished = executors._pooled(pool, [[]], Settings())
+    assert (len(results), unfinished) == (1, [])
+    assert pool.ended[0] is True

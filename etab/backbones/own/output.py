@@ -49,7 +49,7 @@ def layers_of(output: object, n: int, name: str, kind: InputKind) -> dict[str, T
     for layer, values in named.items():
         if not isinstance(layer, str) or not layer or "/" in layer:
             raise UnsupportedOptionError(
-                f"{name} returned a layer called {layer!r}; wanted a name without '/'."
+                f"{name} returned a layer called {layer!r}; wanted a text without '/'."
             )
         layers[layer] = _checked(values, n, f"{name}, layer {layer!r}", kind)
     return layers
@@ -59,13 +59,20 @@ def _checked(values: object, n: int, what: str, kind: InputKind) -> Tensor:
     """Check one layer and convert it to float32."""
     input_name = type(kind).__name__
     wanted = _WANTED[input_name].format(n=n)
+    if isinstance(values, np.ma.MaskedArray):
+        raise UnsupportedOptionError(
+            f"{what}: the function returned a masked array; wanted a number everywhere, {wanted}: "
+            "fill what is masked (values.filled(0))."
+        )
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         with np.errstate(over="ignore"):  # what is too large becomes infinity, and is refused below
             values = torch.from_numpy(np.ascontiguousarray(values, np.float32))
-    if not isinstance(values, Tensor) or values.is_complex() or values.layout != torch.strided:
+    if not isinstance(values, Tensor) or _is_no_array(values):
         dtype = f" of {values.dtype}" if hasattr(values, "dtype") else ""
         if isinstance(values, Tensor) and values.layout != torch.strided:
             dtype = f" with the layout {values.layout}"
+        if isinstance(values, Tensor) and values.is_meta:
+            dtype = " on the device 'meta', which holds no values"
         raise UnsupportedOptionError(
             f"{what}: the function returned {type(values).__name__}{dtype}; wanted a torch tensor "
             f"or a numpy array of real numbers, {wanted}, or a dict of these by layer."
@@ -88,6 +95,12 @@ def _checked(values: object, n: int, what: str, kind: InputKind) -> Tensor:
             "and whether it divides by the spread of a constant input."
         )
     return numbers
+
+
+def _is_no_array(values: Tensor) -> bool:
+    """Whether a tensor does not hold a real number at each of its places."""
+    is_other = values.is_complex() or values.is_quantized or values.is_meta
+    return is_other or values.layout != torch.strided
 
 
 class SameShapes:

@@ -9,7 +9,7 @@ from typing import Any
 from etab.datasets.base import SoundSource, Source
 from etab.datasets.integrity.alike import Fingerprints, alike_note, compared_frames, unlisted
 from etab.datasets.own.description import Description
-from etab.datasets.own.remarks import empty_mask_remarks, label_remarks
+from etab.datasets.own.remarks import empty_mask_remarks, input_remarks, label_remarks
 from etab.datasets.own.source import own_source
 from etab.datasets.own.table import OwnTable, RowProblem, read_own_table
 from etab.errors import CorruptFileError, EtabError
@@ -93,6 +93,11 @@ def check_own(
         notes += alike_note(unlisted(source, pairs))
     bad = {problem.line for problem in problems}
     rows = [row for row in table.rows if row.line not in bad]
+    fitting = {row.id for row in rows}
+    if not quick and rows:
+        records = [record for record in source.records() if record.id in fitting]
+        has_sequence = any(not source.still(record) for record in records)
+        notes += input_remarks(description, rows, has_sequence)
     return OwnReport(
         name=description.name,
         table=str(description.table),

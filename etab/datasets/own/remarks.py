@@ -13,6 +13,12 @@ _PATIENTS_OF_CLASS = 2
 # Values from which a pattern among them is told.
 _LEAST_VALUES = 3
 
+INPUTS_OF_VIDEOS = ("clip", "clips", "beats", "views:clip")
+"""Inputs of tasks that need sequences."""
+
+INPUTS_OF_FRAMES = ("ED", "ED+ES", "frame", "views")
+"""Inputs of tasks that need frames of end-diastole and end-systole, or with a label."""
+
 
 def label_remarks(description: Description, rows: Sequence[TableRow]) -> list[str]:
     """Describe what makes a label hard to score, though every row of it fits.
@@ -72,6 +78,35 @@ def _odd_values(label: Label, values: Sequence[float]) -> list[str]:
             "multiply them by 100 if they are fractions."
         ]
     return []
+
+
+def input_remarks(
+    description: Description, rows: Sequence[TableRow], has_sequence: bool
+) -> list[str]:
+    """Describe labels whose input no recording has, so that their task has no rows.
+
+    Args:
+        description: The description.
+        rows: The rows that fit.
+        has_sequence: Whether a recording is a video or a sound.
+
+    Returns:
+        A sentence for each such label.
+    """
+    remarks = []
+    for label in description.labels:
+        if label.input in INPUTS_OF_VIDEOS and not has_sequence:
+            remarks.append(
+                f"{label.name}: input = {label.input!r} needs videos, and every recording is a "
+                "still; without input, the label is one of pictures."
+            )
+        has_frames = any(row.phases or label.name in row.frames for row in rows)
+        if label.input in INPUTS_OF_FRAMES and not has_frames:
+            remarks.append(
+                f"{label.name}: input = {label.input!r} needs frames of end-diastole and "
+                "end-systole, and no row names them: add the columns ed and es, or remove input."
+            )
+    return remarks
 
 
 def empty_mask_remarks(description: Description, masks: Mapping[str, Sequence[bool]]) -> list[str]:

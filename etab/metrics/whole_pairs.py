@@ -15,7 +15,7 @@ import numpy as np
 
 from etab.types import Array, FloatArray, IntArray
 
-_NUMBERS = 1 << 19  # sums that are held at once: they stay in the cache
+_NUMBERS = 1 << 21  # weights that are held at once; with fewer, calls take longer than additions
 _FEWEST_DRAWS = 64
 
 
@@ -83,20 +83,22 @@ def twice_right(
     step = max(_NUMBERS // max(positives.size + negatives.size, 1), _FEWEST_DRAWS)
     for start in range(0, weights.shape[1], step):
         draws = slice(start, start + step)
-        below = _sums(np.take(weights[:, draws], negatives, axis=0), few)
-        twice = below[lower, each]
+        some = np.ascontiguousarray(weights[:, draws])
+        below = _sums(some.astype(few, copy=False), negatives)
+        of_rows = below.reshape(below.shape[0] * len(parts), -1)
+        twice = np.take(of_rows, lower * len(parts) + each, axis=0)
         if has_ties:
-            twice += below[upper, each]
-        right = twice.astype(many)
-        right *= np.take(weights[:, draws], positives, axis=0)
+            twice += np.take(of_rows, upper * len(parts) + each, axis=0)
+        right = np.take(some, positives, axis=0).astype(many)
+        right *= twice
         counts[:, draws] = right.sum(axis=0, dtype=many)
     return counts if has_ties else 2 * counts
 
 
-def _sums(weights: Array, kind: np.dtype[np.unsignedinteger]) -> Array:
-    """Sums of the first 0, 1, ..., m of some rows (m, parts, draws): (m + 1, parts, draws)."""
-    sums = np.zeros((len(weights) + 1, *weights.shape[1:]), dtype=kind)
-    sums[1:] = weights
+def _sums(weights: Array, rows: IntArray) -> Array:
+    """Sums of the weights (units, draws) of the first 0, 1, ..., m of some rows (m, parts)."""
+    sums = np.zeros((len(rows) + 1, rows.shape[1], weights.shape[1]), dtype=weights.dtype)
+    np.take(weights, rows, axis=0, out=sums[1:], mode="clip")
     for before, here in pairwise(sums):
         # numpy adds whole rows many times faster than it accumulates along the first axis.
         np.add(here, before, out=here)

@@ -121,7 +121,7 @@ class Result:
         if not as_written:
             for name in NESTED:
                 object.__setattr__(self, name, plain(getattr(self, name), name))
-        for name, kind in _fields_of(type(self)):
+        for name, kind in _record_fields():
             refuse_field(name, kind, getattr(self, name))
         if self.low > self.high:
             raise ResultError(f"low is {self.low:g} and high is {self.high:g}; wanted low <= high.")
@@ -291,7 +291,7 @@ class Result:
                 else type(found).__name__
             )
             raise ResultError(f"{path} has schema {came!r}; this version reads schema {SCHEMA}.")
-        names = {name for name, _ in _fields_of(cls)}
+        names = {name for name, _ in _record_fields()}
         for words, wrong in (
             ("lacks", names - set(found) - set(_OPTIONAL)),
             ("has unknown", set(found) - names),
@@ -340,10 +340,10 @@ class Result:
         return Predictions.from_csv(text, str(path))
 
 
-@lru_cache(maxsize=4)
-def _fields_of(kind: type[Result]) -> tuple[tuple[str, str], ...]:
+@lru_cache(maxsize=1)
+def _record_fields() -> tuple[tuple[str, str], ...]:
     """Name and annotation of each field of a record, listed once for all records."""
-    return tuple((field.name, str(field.type)) for field in fields(kind))
+    return tuple((field.name, str(field.type)) for field in fields(Result))
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

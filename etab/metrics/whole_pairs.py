@@ -15,7 +15,9 @@ import numpy as np
 
 from etab.types import Array, FloatArray, IntArray
 
-_NUMBERS = 1 << 21  # weights that are held at once; with fewer, calls take longer than additions
+_BYTES = (
+    1 << 22
+)  # of sums and products that are held at once; with fewer, calls cost more than sums
 _FEWEST_DRAWS = 64
 
 
@@ -80,7 +82,8 @@ def twice_right(
     has_ties = not np.array_equal(lower, upper)
     each = np.arange(len(parts))
     counts = np.zeros((len(parts), weights.shape[1]))
-    step = max(_NUMBERS // max(positives.size + negatives.size, 1), _FEWEST_DRAWS)
+    of_draw = negatives.size * few.itemsize + positives.size * (few.itemsize + 2 * many.itemsize)
+    step = max(_BYTES // max(of_draw, 1), _FEWEST_DRAWS)
     for start in range(0, weights.shape[1], step):
         draws = slice(start, start + step)
         some = np.ascontiguousarray(weights[:, draws])

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from etab.cli.words import say
+
 if TYPE_CHECKING:
     from etab.runs.rescore import Moved, Rescored
 
@@ -29,8 +31,12 @@ def rescore_command(
     from etab.errors import DataNotFoundError
     from etab.runs.rescore import rescore
 
-    records = rescore(results, check=check)
-    if not records:
+    left_out: list[str] = []
+    # Nothing is written into a folder that is partly damaged.
+    records = rescore(results, check=check, left_out=left_out.append if check else None)
+    for reason in left_out:
+        say(f"left out: {reason}", error=True)
+    if not records and not left_out:
         raise DataNotFoundError(f"{results} holds no result files: there is nothing to score.")
     moved = [number for record in records for number in _shown(record, every)]
     if moved:
@@ -39,7 +45,9 @@ def rescore_command(
     changed = [record for record in records if record.moved]
     done = "differ from" if check else "were written anew from"
     typer.echo(f"{len(changed)} of {len(records)} records {done} their predictions.")
-    raise typer.Exit(1 if check and changed else 0)
+    if left_out:
+        say(f"{len(left_out)} files could not be computed.", error=True)
+    raise typer.Exit(1 if check and (changed or left_out) else 0)
 
 
 def _shown(record: Rescored, every: bool) -> list[Moved]:

@@ -40,7 +40,7 @@ def results_command(
 ) -> None:
     """List the results of a folder, or their clinical read-outs, from stored predictions."""
     from etab.cli import show
-    from etab.errors import DataNotFoundError, UnsupportedOptionError
+    from etab.errors import DataNotFoundError, EtabError, UnsupportedOptionError
     from etab.leaderboard.plain import cell_order
     from etab.results import read_results
     from etab.tasks.own import use_results
@@ -61,9 +61,16 @@ def results_command(
     if not clinical and not as_json:
         show.cell_table(cells)
         return
-    readouts_of = {_name(cell): [*_readouts(cell, results, clinical)] for cell in cells}
+    readouts_of: dict[tuple[str, ...], list[Readout]] = {}
+    whole: list[Result] = []
+    for cell in cells:
+        try:
+            readouts_of[_name(cell)] = [*_readouts(cell, results, clinical)]
+            whole.append(cell)
+        except EtabError as error:
+            say(f"{cell.path(results)} is left out: {error}", error=True)
     if root is not None:
-        for cell, rows in _subgroups(cells, results, root):
+        for cell, rows in _subgroups(whole, results, root):
             readouts_of[_name(cell)] += rows
     if as_json:
         plain = {

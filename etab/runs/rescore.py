@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from etab import __version__
-from etab.errors import ResultError
+from etab.errors import EtabError, ResultError
 from etab.metrics import evaluate_rows
 from etab.metrics.columns import ScoredRows
 from etab.metrics.intervals import interval_of
-from etab.results import Predictions, Result, load_results
+from etab.results import Predictions, Result, load_results, read_results
 from etab.runs import studies
 from etab.runs.record import rows_of_split, value_or_none
 from etab.storage.atomic import write_atomically
@@ -57,7 +57,12 @@ class Rescored:
     moved: tuple[Moved, ...]
 
 
-def rescore(folder: Path, *, check: bool = False) -> list[Rescored]:
+def rescore(
+    folder: Path,
+    *,
+    check: bool = False,
+    left_out: Callable[[str], None] | None = None,
+) -> list[Rescored]:
     """Compute every record of a folder anew from the predictions beside it.
 
     Metrics, the value, its interval and the values of folds follow from the predictions; version
@@ -67,9 +72,11 @@ def rescore(folder: Path, *, check: bool = False) -> list[Rescored]:
     Args:
         folder: A folder of results.
         check: Write nothing.
+        left_out: Called with the reason against each record that cannot be computed, which is then
+            left out; None raises the first reason, before anything is written.
 
     Returns:
-        Every record, in the order of the paths.
+        Every record that can be computed, in the order of the paths.
 
     Raises:
         ResultError: If a record or its predictions cannot be read, or its task has another metric
@@ -81,15 +88,32 @@ def rescore(folder: Path, *, check: bool = False) -> list[Rescored]:
         >>> [(record.result.task, record.moved) for record in records]
         [('e0-AL-D', ())]
     """
-    records = []
-    for stored in load_results(folder):
-        result = rescored(stored, stored.predictions(folder))
-        records.append(Rescored(stored, result, tuple(_differences(stored, result))))
+    if left_out is None:
+        records = [_compared(stored, folder) for stored in load_results(folder)]
+    else:
+        records = list(_of_whole_ones(folder, left_out))
     if not check:
         for record in records:
             if record.moved:
                 write_atomically(record.result.path(folder), record.result.to_json())
     return records
+
+
+def _compared(stored: Result, folder: Path) -> Rescored:
+    result = rescored(stored, stored.predictions(folder))
+    return Rescored(stored, result, tuple(_differences(stored, result)))
+
+
+def _of_whole_ones(folder: Path, left_out: Callable[[str], None]) -> Iterator[Rescored]:
+    """Every record that can be computed; the reasons against the others are told."""
+    files = read_results(folder)
+    for problem in files.problems:
+        left_out(problem)
+    for stored in files.results:
+        try:
+            yield _compared(stored, folder)
+        except EtabError as error:
+            left_out(f"{stored.path(folder)}: {error}")
 
 
 def rescored(stored: Result, table: Predictions) -> Result:

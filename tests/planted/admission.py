@@ -419,4 +419,18 @@ FAULTS = [
         "",
         (f"{KINDS}::test_each_kind_is_refused_with_its_reason[more folds than the protocol has]",),
     ),
+    Fault(
+        "one damaged table stops the clinical read-outs",
+        "etab/cli/results.py",
+        "        except EtabError as error:\n",
+        "        except DataNotFoundError as error:\n",
+        ("tests/runs/test_rescore.py::test_one_damaged_file_takes_nothing_from_the_others",),
+    ),
+    Fault(
+        "one damaged file stops the check of all records",
+        "etab/cli/rescore.py",
+        "left_out=left_out.append if check else None",
+        "left_out=None",
+        ("tests/runs/test_rescore.py::test_one_damaged_file_takes_nothing_from_the_others",),
+    ),
 ]

@@ -139,3 +139,18 @@ def test_it_needs_numpy_alone(folder: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", [("rescore", "--check"), ("results", "--clinical")])
+def test_one_damaged_file_takes_nothing_from_the_others(
+    command: tuple[str, ...], folder: Path
+) -> None:
+    """A record that cannot be read, and a record whose table is lost, are named; the rest is shown."""
+    record = _edit(folder, "b0-A4-C", "cv5", seed=False)
+    table = next((folder / "camus" / "d0-A4-C" / "image_stats").glob("cv5-*.csv"))
+    table.write_text("")
+    shown = CliRunner().invoke(app, [command[0], str(folder), *command[1:]])
+    assert "official" in shown.output or "0 of 4 records differ" in shown.output
+    assert str(record) in shown.output
+    assert str(table.with_suffix("")) in shown.output
+    assert shown.exit_code == (1 if command[0] == "rescore" else 0)

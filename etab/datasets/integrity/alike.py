@@ -22,6 +22,7 @@ from etab.datasets.integrity.fingerprints import (
     ALIKE_SOUNDS,
     FINGERPRINT_VERSION,
     frame_print,
+    mirrored,
     sound_print,
     unit_rows,
 )
@@ -120,12 +121,14 @@ class Fingerprints:
         """
         if not self.prints:
             return {}
-        rows = self._comparable()
+        rows, reflected = self._comparable()
         _, person = np.unique(self.patients, return_inverse=True)
         largest: dict[tuple[str, str], float] = {}
         for start in range(0, len(rows), _BLOCK):
-            block = rows[start : start + _BLOCK]
-            table = block @ rows[start:].T
+            block = slice(start, start + _BLOCK)
+            table = rows[block] @ rows[start:].T
+            if reflected is not None:
+                table = np.maximum(table, reflected[block] @ rows[start:].T)
             others = person[start : start + _BLOCK, None] != person[None, start:]
             upper = np.triu(np.ones(table.shape, dtype=bool), 1)
             alike = (table >= threshold) & others & upper
@@ -135,13 +138,16 @@ class Fingerprints:
                 largest[pair] = max(largest.get(pair, -1.0), correlation)
         return largest
 
-    def _comparable(self) -> FloatArray:
-        """All fingerprints (n, d); those of frames without what all frames of the dataset share."""
+    def _comparable(self) -> tuple[FloatArray, FloatArray | None]:
+        """All fingerprints (n, d), and those of the frames as a mirror shows them; None of sounds.
+
+        Those of frames are without what all frames of the dataset share.
+        """
         rows = np.stack(self.prints)
         if self.sound:
-            return rows
+            return rows, None
         shared = rows.mean(axis=0)
-        return unit_rows(rows - shared)
+        return unit_rows(rows - shared), unit_rows(mirrored(rows) - shared)
 
 
 def compared_frames(source: Source, record: Record) -> list[int]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from etab.types import Array, FloatArray
 
-FINGERPRINT_VERSION = 1
+FINGERPRINT_VERSION = 2
 ALIKE_FRAMES = 0.87
 """Frames of two recordings that correlate more are copies, or frames of one heart beat."""
 ALIKE_SOUNDS = 0.85
@@ -52,6 +52,18 @@ def frame_print(frame: Array) -> FloatArray:
     detail = fine - coarse
     centred = detail - detail.mean()
     return np.asarray(unit_rows(centred.reshape(1, -1))[0])
+
+
+def mirrored(prints: FloatArray) -> FloatArray:
+    """The fingerprints of frames whose left and right are exchanged.
+
+    Args:
+        prints: (n, 1024) fingerprints of frames.
+
+    Returns:
+        (n, 1024) fingerprints.
+    """
+    return prints.reshape(-1, _GRID, _GRID)[:, :, ::-1].reshape(len(prints), -1)
 
 
 def sound_print(samples: FloatArray, rate: int) -> FloatArray:

@@ -1,7 +1,7 @@
 """Every published number computed again with numpy alone, and how many agree: one command.
 
-``python -m benchmarks.recomputed [--parts records,boards,read-outs] [--camus CAMUS]`` goes through the
-stored results in this folder. It compares
+``python -m benchmarks.recomputed [--parts records,boards,read-outs] [--folders NAMES] [--camus CAMUS]``
+goes through the stored results in this folder. It compares
 
 * every number of each record with what ``rescore_numpy`` computes,
 * every number of the published boards with what ``board_numpy`` computes,
@@ -10,8 +10,8 @@ stored results in this folder. It compares
 
 etab writes boards and read-outs by its own commands, in processes of their own. The counts are kept
 in ``recomputed.json``, renewed after each folder, and ``recomputed.md`` is written from it. The exit
-status is 1 where a number differs by more than 1e-9. ``--parts`` renews some of the counts and leaves
-the others.
+status is 1 where a number differs by more than 1e-9. ``--parts`` and ``--folders`` renew some
+of the counts and leave the others.
 """
 
 from __future__ import annotations
@@ -149,13 +149,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="published numbers computed again with numpy alone"
     )
     parser.add_argument("--parts", default=",".join(PARTS), help="what to compare")
+    parser.add_argument("--folders", help="folders of results, by name; all unless told otherwise")
     parser.add_argument("--camus", type=Path, help="CAMUS, for subgroups")
     asked = parser.parse_args(arguments)
     parts = asked.parts.split(",")
     if unknown := sorted(set(parts) - set(PARTS)):
         parser.error(f"--parts names {', '.join(PARTS)}; got {', '.join(unknown)}")
+    chosen = jobs(parts, asked.camus)
+    if asked.folders:
+        wanted = asked.folders.split(",")
+        chosen = {title: job for title, job in chosen.items() if title.split(" of ")[1] in wanted}
+    if not chosen:
+        parser.error(f"--folders names none of {', '.join(path.name for path in folders())}")
     status = 0
-    for title, job in jobs(parts, asked.camus).items():
+    for title, job in chosen.items():
         tally = Tally()
         job(tally)
         print(f"{title}: {tally.words()}", end="", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -148,5 +149,14 @@ def test_a_ridge_replicate_has_the_shape_of_one_with_the_heads() -> None:
         assert ridge.predictions[name].shape == heads.predictions[name].shape
         assert np.array_equal(np.isnan(ridge.predictions[name]), np.isnan(heads.predictions[name]))
     assert ridge.fitted == pytest.approx(heads.fitted, abs=4)
-    text = coverage_ridge.page({"of50r": [summarised(setting, ridge)]}, "the command")
-    assert text.count("ETAB score") == 1
+    found = summarised(setting, ridge)
+    text = coverage_ridge.page({"of50r": [found]}, "the command")
+    assert sum("ETAB score" in row for row in text.splitlines() if row.startswith("|")) == 1
+    blind = replace(found, encoder_half=0 * found.encoder_half, beats=np.ones_like(found.beats))
+    missed = "\n".join(coverage_ridge.misses({"of50r": [blind]}))
+    assert missed.count("0.0 % covered, the interval is too narrow") == len(SCORES)
+    assert missed.count("100.0 % of boards have a false verdict") == len(SCORES)
+    sure = replace(found, encoder_half=found.encoder_half + 99, beats=np.zeros_like(found.beats))
+    missed = "\n".join(coverage_ridge.misses({"of50r": [sure]}))
+    assert missed.count("100.0 % covered, the interval is wider") == len(SCORES)
+    assert "false verdict." not in missed

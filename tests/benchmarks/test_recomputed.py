@@ -18,6 +18,9 @@ def test_a_part_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         recomputed.main(["--parts", "records,pages"])
     assert "got pages" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        recomputed.main(["--folders", "results_of_nobody"])
+    assert "results_sounds_full" in capsys.readouterr().err
 
 
 @pytest.mark.slow

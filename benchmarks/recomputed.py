@@ -134,6 +134,9 @@ def page(counts: Mapping[str, Mapping[str, float]]) -> str:
             }
             total["largest"] = max(row["largest"] for row in rows.values())
             lines.append(_line(f"**{kind} in all**".replace("board ", "boards "), total))
+    missing = sorted(set(jobs(PARTS, None)) - set(counts))
+    if missing:
+        lines += ["", f"Not counted by this command yet: {', '.join(missing)}."]
     return "\n".join([*lines, ""])
 
 

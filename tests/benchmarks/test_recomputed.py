@@ -14,6 +14,24 @@ from tests.commands import ROOT
 STORED = ROOT / "benchmarks" / "results" / "camus" / "b0-A4-C" / "image_stats"
 
 
+def test_the_counts_are_of_the_records_that_are_published() -> None:
+    counts = json.loads(recomputed.COUNTS.read_text())
+    records = {path.name: len(list(path.rglob("*.json"))) for path in recomputed.folders()}
+    for title, row in counts.items():
+        kind, folder = title.split(" of ")
+        wanted = 1 if kind == "board" else records[folder]
+        assert row["records"] == wanted, f"run benchmarks.recomputed --folders {folder} again"
+        assert row["different"] == 0
+
+
+def test_the_page_is_that_of_the_counts() -> None:
+    counts = json.loads(recomputed.COUNTS.read_text())
+    page = recomputed.PAGE.read_text()
+    assert page == recomputed.page(counts)
+    for title in recomputed.jobs(recomputed.PARTS, None):
+        assert title in page
+
+
 def test_a_part_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         recomputed.main(["--parts", "records,pages"])

@@ -27,6 +27,7 @@ from etab.features.frames import annotated_frames
 from etab.features.store import has_bf16, placed, resolve_precision
 from etab.precisions import NAMED, parts
 from etab.storage.machine import allowed_cores
+from etab.storage.memory import freed_memory_kept
 
 NETWORKS = {
     "ResNet-50": "random/timm/resnet50",
@@ -144,7 +145,8 @@ def camus_source(folder: Path) -> Source:
 def rows() -> Iterator[Row]:
     """Time both networks in the fastest precision, and in the one that is the default."""
     torch.set_num_threads(allowed_cores())
-    with tempfile.TemporaryDirectory() as folder:
+    # As for the batches of a shard: the network alone has the same memory.
+    with freed_memory_kept(), tempfile.TemporaryDirectory() as folder:
         source = camus_source(Path(folder))
         for title, name in NETWORKS.items():
             yield from network_rows(title, name, source)

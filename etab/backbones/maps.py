@@ -58,5 +58,7 @@ def stored_map(grid: Tensor) -> Tensor:
         [1.0, -60000.0]
     """
     # LARGEST is a float16 itself, so that rounding first and limiting afterwards give the same.
-    # "clamp" without "_": the rounded values are the input itself where it is float16 already.
-    return grid.to(torch.float16).clamp(-LARGEST, LARGEST)
+    rounded = grid.to(torch.float16)
+    # Values that are in float16 already are the input itself, which stays as it is.
+    limited = rounded.clamp if rounded is grid else rounded.clamp_
+    return limited(-LARGEST, LARGEST)

@@ -32,7 +32,9 @@ def test_means_are_those_of_one_copy_in_float32(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_a_stored_map_is_limited_and_in_memory_of_its_own(dtype: torch.dtype) -> None:
     values = torch.tensor([0.0, 1.5, -1e9, 1e9, 6.2e4, float("inf"), float("nan")]).to(dtype)
+    known = values.clone()
     stored = stored_map(values)
+    assert torch.equal(values.nan_to_num(7), known.nan_to_num(7)), "the argument is left as it was"
     assert stored.dtype == torch.float16
     assert torch.equal(
         stored.nan_to_num(7), values.float().clamp(-LARGEST, LARGEST).half().nan_to_num(7)

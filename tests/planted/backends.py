@@ -63,8 +63,15 @@ FAULTS = [
     Fault(
         "maps beyond half precision are infinite",
         "etab/backbones/maps.py",
-        "grid.to(torch.float16).clamp(-LARGEST, LARGEST)",
-        "grid.to(torch.float16)",
+        "return limited(-LARGEST, LARGEST)",
+        "return rounded.clone()",
+        ("tests/backbones/test_maps.py::test_a_stored_map_is_limited_and_in_memory_of_its_own",),
+    ),
+    Fault(
+        "maps of a network that computes in half precision are limited where they are",
+        "etab/backbones/maps.py",
+        "limited = rounded.clamp if rounded is grid else rounded.clamp_",
+        "limited = rounded.clamp_",
         ("tests/backbones/test_maps.py::test_a_stored_map_is_limited_and_in_memory_of_its_own",),
     ),
 ]

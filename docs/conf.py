@@ -40,3 +40,5 @@ napoleon_custom_sections = ["Source", "Sources"]
 html_theme = "furo"
 html_title = f"etab {__version__}"
 html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["docs.css"]

@@ -22,6 +22,7 @@ from etab.errors import ClusterError, MissingPackageError
 from etab.results import Result
 from etab.runs.data import Data
 from etab.runs.executors import Listener, end_with_parent
+from etab.runs.failures import TerminatedError, stopped_by
 from etab.runs.run import Run, Settings
 from etab.runs.units import (
     Outcome,
@@ -237,7 +238,7 @@ def _forward(ray: Any, connection: Connection, options: RayCluster, device: str)
     resources: dict[str, Any] = {"num_cpus": options.cpus, "num_gpus": gpus}
     if options.memory_gb:
         resources["memory"] = int(options.memory_gb * 1e9)
-    task = ray.remote(max_retries=options.retries, **resources)(run_unit)
+    task = ray.remote(max_retries=options.retries, **resources)(run_task)
     at_work: dict[Any, int] = {}
     node = ray.get_runtime_context().get_node_id()
     looked = time.monotonic()
@@ -254,6 +255,27 @@ def _forward(ray: Any, connection: Connection, options: RayCluster, device: str)
         done, _ = ray.wait(list(at_work), timeout=_POLL)
         for reference in done:
             connection.send((at_work.pop(reference), _outcome(ray, reference)))
+
+
+def run_task(unit: Unit) -> Outcome:
+    """Run a unit in a worker of Ray. SIGTERM stops the cell at work, which is no failure of it.
+
+    Ray's own handler raises ``SystemExit``, which would be recorded as a failure of the cell, and
+    the worker would go on to the next cell.
+
+    Args:
+        unit: The cells.
+
+    Returns:
+        What failed.
+    """
+    try:
+        with stopped_by(signal.SIGTERM):
+            return run_unit(unit)
+    except TerminatedError:
+        # The handler of Ray is in its place again. It ends this worker, and Ray repeats the task.
+        signal.raise_signal(signal.SIGTERM)
+        raise
 
 
 def _is_member(ray: Any, node: str) -> bool:

@@ -200,7 +200,8 @@ class Killer:
             run.look()
             self._count_kill(phase(run.folder, run.claims))
             return True
-        victim = stopped if kind == "worker" and stopped else None
+        # The command itself may have stopped, at the record of a cell that failed: it is no worker.
+        victim = stopped if kind == "worker" and stopped != run.pid else None
         victim = victim or find_victim(kind, run.pid, run.holders, self.random)
         if victim is None:
             self.counts.phases["outside"] += 1

@@ -8,6 +8,23 @@ _REFUSED = (f"{_FILE}::test_an_executor_is_refused_before_anything_is_read",)
 
 FAULTS = [
     Fault(
+        "SIGTERM in a task of Ray is a failure of the cell",
+        "etab/runs/ray_cluster.py",
+        "        with stopped_by(signal.SIGTERM):\n            return run_unit(unit)\n",
+        "        return run_unit(unit)\n",
+        (f"{_FILE}::test_sigterm_in_a_task_of_ray_is_no_failure_of_its_cell",),
+    ),
+    Fault(
+        "a kill of one process of Ray may cost the work of all",
+        "benchmarks/scale/campaigns.py",
+        "return 1 if ends_alone else self.workers",
+        "return self.workers",
+        (
+            "tests/benchmarks/test_scale.py"
+            "::test_a_kill_may_cost_the_work_of_the_processes_that_it_ends",
+        ),
+    ),
+    Fault(
         "a lost process costs all cells of its unit",
         "etab/runs/executors.py",
         "    killed = at_work or unfinished\n",

@@ -61,6 +61,9 @@ WRITES = 60
 PATIENCE = 120.0
 """Seconds after which every process of a run must have ended whose parent was killed."""
 
+SAVING = "while the next cell is fitted"
+"""When small cells are saved by the code that is killed."""
+
 _PAUSE = 0.02  # seconds between two looks at a run
 
 
@@ -451,7 +454,7 @@ def main() -> None:
     sys.stdout.write(summary(campaign, counts) + "\n")
     if options.json:
         known = json.loads(options.json.read_text()) if options.json.exists() else []
-        known.append({**asdict(campaign), **counts.facts()})
+        known.append({**asdict(campaign), **counts.facts(), "saving": SAVING})
         options.json.write_text(json.dumps(known, indent=1) + "\n")
     sys.exit(1 if counts.faults or counts.at_work() < campaign.kills else 0)
 

@@ -94,7 +94,7 @@ the cache is as it was written, every shard, entry and record was finished once,
 unfinished file is left, and no kill lost more than one shard, or one cell at work and one on its way
 to the disk, of each process. What breaks one of these is a fault. Kills outside come before, between
 or after cells and features. Where nothing was counted, the plan was an earlier one of 36 files.
-The faults that are listed are temporary files of records of failed cells, left where `etab run` itself
+The faults that are listed are temporary files of records of failed cells, left where a process
 was killed while it wrote one; results, features and counts were right. The check now removes such
 litter first, as a run a day later does.
 {total} kills at work:

@@ -169,6 +169,45 @@ def cases(
             number += 1
 
 
+# --- what is no file, or none that can be read whole ---
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _circle(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def _nowhere(path: Path) -> None:
+    path.symlink_to("no-such-file")
+
+
+def _sparse(path: Path) -> None:
+    """Ten gigabytes that take no room on the disk."""
+    with path.open("wb") as file:
+        file.truncate(10 << 30)
+
+
+SPECIAL: dict[str, Callable[[Path], None]] = {
+    "sparse": _sparse,
+    "pipe": _pipe,
+    "device": _device,
+    "folder": _folder,
+    "circle": _circle,
+    "nowhere": _nowhere,
+}
+
+
 class Late(BaseException):
     """No OSError, as TimeoutError is: no reader may take it for a failing disk."""
 

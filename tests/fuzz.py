@@ -262,8 +262,8 @@ def _compressed_metaimage(folder: Path) -> Path:
         f"CompressedDataSize = {len(pixels)}\nElementSpacing = 0.5 0.5 1\n"
         "ElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
     )
-    (folder / "a.mha").write_bytes(header.encode() + pixels)
-    return folder / "a.mha"
+    (folder / "a.mhd").write_bytes(header.encode() + pixels)
+    return folder / "a.mhd"
 
 
 _DESCRIPTION = """name = "clinic"
@@ -388,7 +388,7 @@ BROUGHT = [
         for ending in (".npz", ".safetensors", ".parquet")
     ],
     Subject("masks", _masks, lambda path: [m.sum() for m in read_masks(path, 6)]),
-    Subject("mha", _compressed_metaimage, lambda path: read_volume(path).data.shape),
+    Subject("mhd packed", _compressed_metaimage, lambda path: read_volume(path).data.shape),
     Subject("description", _own("clinic.toml"), _read_own, names=("t.csv",)),
     Subject("own table", _own("t.csv"), _read_own, names=("clinic.toml",)),
     Subject("results folder", _record, _results),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from etab.files import (
     read_text_file,
     read_toml_file,
 )
+from tests.damage import SPECIAL
 
 PACKAGE = Path(__file__).resolve().parents[1] / "etab"
 
@@ -83,39 +85,17 @@ def test_the_list_of_modules_is_current() -> None:
 # --- whatever a path leads to, there are two kinds of error ---
 
 
-def _pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def _device(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def _folder(path: Path) -> None:
-    path.mkdir()
-
-
-def _circle(path: Path) -> None:
-    path.symlink_to(path.name)
-
-
-def _sparse(path: Path) -> None:
-    with path.open("wb") as file:
-        file.truncate(10 << 30)
-
-
-def _nothing(path: Path) -> None:
-    assert not path.exists()
-
-
 READERS = (open_regular, read_file, read_text_file, read_json_file, read_toml_file)
 
 
-@pytest.mark.parametrize("make", [_pipe, _device, _folder, _circle, _sparse, _nothing])
+@pytest.mark.parametrize("name", [*SPECIAL, "nothing"])
 @pytest.mark.parametrize("read", READERS)
-def test_what_is_no_small_file_is_an_os_error(make, read, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    make(tmp_path / "a")
-    if make is _sparse and read is open_regular:
+def test_what_is_no_small_file_is_an_os_error(
+    name: str, read: Callable[[Path], object], tmp_path: Path
+) -> None:
+    if name in SPECIAL:
+        SPECIAL[name](tmp_path / "a")
+    if name == "sparse" and read is open_regular:
         return
     with pytest.raises(OSError, match=r"regular|No such file|symbolic links|larger than 256 MiB"):
         read(tmp_path / "a")

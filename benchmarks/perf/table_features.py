@@ -21,7 +21,8 @@ from etab import backbones, datasets, phantom
 from etab.backbones.image.backends import compiled
 from etab.datasets.base import Source
 from etab.errors import DataNotFoundError, EtabError
-from etab.features.entries import embed_batches, load_batches, write_entry
+from etab.features.batches import embed_batches
+from etab.features.entries import load_batches, write_entry
 from etab.features.frame_batches import FrameBatches
 from etab.features.frames import annotated_frames
 from etab.features.store import has_bf16, placed, resolve_precision

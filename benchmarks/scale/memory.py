@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from etab import backbones, heads
-from etab.features.entries import Batches
+from etab.features.batches import Batches
 from etab.features.shards import SHARD, EmbedRows, Shards, shard_edges
 from etab.features.store import EntryKeys, FeatureStore
 from etab.runs.meters import peak_memory

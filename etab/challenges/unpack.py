@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from etab.errors import DataNotFoundError, EntryError
+from etab.errors import DataNotFoundError, EntryError, StorageError
+from etab.storage.atomic import REFUSED_BY_DISK
 
 MOST_BYTES = 1 << 30
 MOST_FILES = 20_000
@@ -61,18 +62,23 @@ def unpack_entry(
     Raises:
         DataNotFoundError: If there is no entry.
         EntryError: If anything of the entry is refused; the folder is then removed.
+        StorageError: If the disk is full, or the folder cannot be written.
     """
     if not entry.exists():
         raise DataNotFoundError(
             f"{entry} does not exist. Pass the folder, .zip or .tar.gz of an entry."
         )
+    if not entry.is_dir() and not entry.is_file():
+        raise EntryError(
+            f"{entry} is a pipe, a device or a socket. Pass the folder, .zip or .tar.gz of an entry."
+        )
     if entry.is_file() and not entry.name.lower().endswith(_SUFFIXES):
         raise EntryError(
             f"{entry} is neither a folder nor a {', '.join(_SUFFIXES)}. Pack it as one of these."
         )
-    folder.mkdir(parents=True)
     budget = _Budget(entry, most_bytes, most_files)
     try:
+        folder.mkdir(parents=True)
         if entry.is_dir():
             _copy(entry, folder, budget)
         elif entry.name.lower().endswith(".zip"):
@@ -89,6 +95,11 @@ def unpack_entry(
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, EntryError):
             raise
+        if isinstance(error, OSError) and error.errno in REFUSED_BY_DISK:
+            raise StorageError(
+                f"{entry} cannot be unpacked: {error.strerror}, in {folder}. Free some space, or "
+                "set TMPDIR to another folder."
+            ) from error
         raise EntryError(f"{entry} cannot be unpacked: {error}. Pack it again.") from error
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

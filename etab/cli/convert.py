@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etab.errors import StorageError, UnsupportedOptionError
+from etab.errors import UnsupportedOptionError
 from etab.registry import unknown
+from etab.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
     from etab.backbones.weights.fit import Fitted
@@ -104,15 +105,9 @@ def _refuse_options(target: Path, network: str, take: str) -> None:
 
 def _write(fitted: Fitted, target: Path) -> None:
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {}
     for key, value in fitted.state.items():
         tensors[key] = torch.as_tensor(value).detach().clone().contiguous()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, target)
-    except OSError as error:
-        raise StorageError(
-            f"{target} could not be written: {error.strerror}. Name a folder on a disk with room."
-        ) from error
+    write_atomically(target, save(tensors))

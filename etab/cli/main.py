@@ -30,6 +30,7 @@ from etab.cli import vectors as cli_vectors
 from etab.cli.words import say
 from etab.errors import EtabError
 from etab.runs.failures import TerminatedError
+from etab.storage.atomic import REFUSED_BY_DISK
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -79,6 +80,11 @@ def main() -> None:
     except EtabError as error:
         say(f"etab: {error}", error=True)
         code = 2
+    except OSError as error:
+        if error.errno not in REFUSED_BY_DISK:
+            raise
+        say(f"etab: {_refused(error)}", error=True)
+        code = 2
     except Exception as error:
         # Errors of usage (an unknown option, a missing argument) come from typer and click.
         message = getattr(error, "format_message", None)
@@ -97,6 +103,15 @@ def main() -> None:
             error=True,
         )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refused(error: OSError) -> str:
+    """Say that a disk or a folder refused, of whatever file."""
+    name = error.filename2 or error.filename or "A file"
+    return (
+        f"{name} could not be read or written: {error.strerror}. Nothing that was finished is lost; "
+        "free some space, check the folder and its permissions, or name another one."
+    )
 
 
 _TERMINATED: list[int] = []

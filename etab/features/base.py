@@ -12,7 +12,7 @@ from typing import Any
 from etab.backbones.base import BackboneCard
 from etab.datasets.base import Card, Source
 from etab.errors import IncompatibleError
-from etab.features.entries import OnRows
+from etab.features.batches import OnRows
 from etab.features.store import FrameFeatures, resolve_precision
 from etab.registry import Registry
 from etab.tasks.base import Task
@@ -138,6 +138,9 @@ class Input(ABC):
             return {}
         return {"aggregate": task.aggregate}
 
+    resolve = staticmethod(resolve_precision)
+    """The rule of precisions of this kind of input."""
+
     def precision(self, precision: str, card: BackboneCard, device: str) -> str:
         """Resolve a precision for a backbone on this machine.
 
@@ -146,7 +149,7 @@ class Input(ABC):
             card: The backbone.
             device: "cpu", "cuda" or another device of torch.
         """
-        return resolve_precision(precision, card, device)
+        return self.resolve(precision, card, device)
 
 
 INPUTS: Registry[Input] = Registry("input of tasks")

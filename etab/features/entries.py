@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
-import os
 import secrets
 import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import xxhash
 
-from etab.backbones.base import Backbone
 from etab.errors import (
     CorruptFileError,
     EtabError,
@@ -27,20 +23,14 @@ from etab.errors import (
     FeaturesLostError,
     StorageError,
 )
-from etab.features.layout import in_c_order, npy_header, write_pooled
 from etab.features.lazy import StoredMap
-from etab.features.overlap import OneBehind
-from etab.files import read_json_file
+from etab.files import open_regular, read_json_file
 from etab.storage.claims import file_system_time, remove_abandoned
 from etab.storage.litter import remove_temporary_files
-from etab.storage.memory import Spill
-from etab.types import Array, Features, IntArray
+from etab.types import Array, Features
 
 # Pooled features of more bytes than this are mapped, not read.
 _MAPPED = 256 << 20
-
-# Bytes of a feature map that are held in memory when there is no cache.
-_HELD = 2 << 30
 
 # What reading an entry raises where its files are absent, cut, or hold something else.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -48,9 +38,6 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionEr
 
 SHARDS = ".shards"
 """How the folder of an entry ends that is computed in shards (``etab.features.shards``)."""
-
-
-OnRows = Callable[[int, int], None]
 
 
 Load = Callable[[Path, Mapping[str, Any]], Features]
@@ -66,160 +53,6 @@ class Computed(Protocol):
     def write(self, folder: Path) -> dict[str, Any]:
         """Finish the files of an entry, and return the facts that are needed to read them."""
         ...
-
-
-class Batches:
-    """Collects the features of batches.
-
-    Pooled features are collected in memory, and maps in a folder, or in memory without one.
-
-    Attributes:
-        n: Rows in all.
-        folder: Folder of the files of maps; None collects maps in memory.
-        at: Rows that were added so far.
-        pooled: Pooled features (n, d), float32, by name.
-        sequences: Sequences (n, T, d), float16, by name.
-        maps: Maps in memory, or open files.
-        pca: Dimensions after the reduction, by name of the pooled features.
-    """
-
-    def __init__(self, n: int, folder: Path | None) -> None:
-        self.n = n
-        self.folder = folder
-        self.at = 0
-        self.pooled: dict[str, Array] = {}
-        self.sequences: dict[str, Array] = {}
-        self.maps: list[Any] = []
-        self.pca: Mapping[str, int] = {}
-
-    def add(self, part: Features, maps: bool) -> None:
-        """Append the features of one batch.
-
-        Args:
-            part: The features of the batch.
-            maps: Whether to append its feature maps too.
-        """
-        from etab.backbones.maps import stored_map
-
-        k = len(part)
-        for name, values in part.pooled.items():
-            block = values.cpu().numpy().astype(np.float32)
-            whole = self.pooled.setdefault(name, np.empty((self.n, block.shape[1]), np.float32))
-            whole[self.at : self.at + k] = block
-        for name, values in part.sequences.items():
-            block = stored_map(values.cpu()).numpy()
-            stored = self.sequences.setdefault(
-                name, np.empty((self.n, *block.shape[1:]), np.float16)
-            )
-            stored[self.at : self.at + k] = block
-        for i, values in enumerate(part.maps if maps else ()):
-            block = values.cpu().numpy()
-            if i == len(self.maps):
-                self.maps.append(self._new(i, (self.n, *block.shape[1:])))
-            if self.folder is None:
-                self.maps[i].put(self.at, block)
-            else:
-                self.maps[i].write(in_c_order(block).data)
-        self.at += k
-        self.pca = part.pca
-
-    def _new(self, i: int, shape: tuple[int, ...]) -> Any:
-        if self.folder is None:
-            return Spill(shape, budget=_HELD)
-        free = shutil.disk_usage(self.folder).free
-        if free < 2 * int(np.prod(shape)) + (64 << 20):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        out = (self.folder / f"map{i}.npy").open("wb")
-        out.write(npy_header(shape))
-        return out
-
-    def reorder(self, rows: IntArray) -> None:
-        """Put pooled features in order: the i-th features added belong to row ``rows[i]``."""
-        order = np.argsort(rows)
-        self.pooled = {name: values[order] for name, values in self.pooled.items()}
-
-    def features(self) -> Features:
-        """Return the features, in memory as far as they fit."""
-        maps = tuple(np.asarray(m) if m.held else m for m in self.maps)
-        return Features(self.pooled, maps, self.pca, self.sequences)
-
-    def write(self, folder: Path) -> dict[str, Any]:
-        """Write the files that are not on disk yet, and return the facts for entry.json."""
-        write_pooled(folder / "pooled.safetensors", self.pooled)
-        for i, values in enumerate(self.sequences.values()):
-            np.save(folder / f"sequence{i}.npy", values)
-        facts: dict[str, Any] = {"order": list(self.pooled), "pca": dict(self.pca)}
-        if self.sequences:
-            facts["sequences"] = list(self.sequences)
-        return facts
-
-    def close(self) -> None:
-        """Close the files of maps."""
-        if self.folder is None:
-            return
-        for out in self.maps:
-            out.close()
-
-
-def progress_of_part(progress: OnRows | None, first: int, total: int) -> OnRows:
-    """Report the progress of some rows as that of all rows.
-
-    Args:
-        progress: Called with (rows done, rows in all); None reports nothing.
-        first: First of the rows.
-        total: Rows in all.
-    """
-
-    def report(done: int, _: int) -> None:
-        if progress is not None:
-            progress(first + done, total)
-
-    return report
-
-
-def embed_batches(
-    backbone: Backbone,
-    batches: Iterator[Array],
-    n: int,
-    folder: Path | None,
-    *,
-    device: str = "cpu",
-    progress: OnRows | None = None,
-    maps: bool = False,
-) -> Batches:
-    """Embed batches of ``n`` rows in all.
-
-    Args:
-        backbone: A backbone that is on ``device`` already.
-        batches: Arrays whose first axis is rows.
-        n: Rows in all.
-        folder: Where each batch of maps is written; None holds maps in memory.
-        device: The device to which batches are copied.
-        progress: Called with (rows done, n) after each batch.
-        maps: Whether feature maps are collected.
-
-    Returns:
-        The features, collected.
-    """
-    import torch
-
-    collected = Batches(n, folder)
-    # Features in memory of their own are written while the network computes the next batch.
-    in_background = getattr(backbone, "outputs_are_new", False)
-    done = 0
-    try:
-        with OneBehind() as writing:
-            for batch in batches:
-                features = backbone(torch.from_numpy(batch).to(device))
-                writing.call(partial(collected.add, features, maps))
-                if not in_background:
-                    writing.wait()
-                done += len(features)
-                if progress:
-                    progress(done, n)
-    finally:
-        collected.close()
-    return collected
 
 
 def write_entry(target: Path, compute: Callable[[Path], Computed], load: Load) -> Features:
@@ -296,7 +129,9 @@ def seal_entry(folder: Path, facts: Mapping[str, Any], seconds: float) -> dict[s
         The facts, with the checksum of each file.
     """
     names = sorted(path.name for path in folder.iterdir())
-    entry = {"files": {name: _checksum(folder / name) for name in names}, **facts}
+    checksums = {name: _checksum(folder / name) for name in names}
+    sizes = {name: (folder / name).stat().st_size for name in names}
+    entry = {"files": checksums, "sizes": sizes, **facts}
     entry["seconds"] = round(seconds, 3)
     text = json.dumps({**entry, "sha256": _entry_digest(entry)}, indent=1)
     (folder / "entry.json").write_text(text)
@@ -363,10 +198,8 @@ def _is_sound(folder: Path, load: Load) -> bool:
 
 def _checksum(path: Path) -> str:
     """Compute a checksum against damage (xxh3, 128 bits): maps of gigabytes need a fast one."""
-    if not path.is_file():
-        raise ValueError(f"{path.name} is not an ordinary file")
     checksum = xxhash.xxh3_128()
-    with path.open("rb") as handle:
+    with open_regular(path) as handle:
         while block := handle.read(1 << 22):
             checksum.update(block)
     return checksum.hexdigest()
@@ -459,6 +292,10 @@ def _verified(folder: Path, load: Load) -> Features:
     names = {path.name for path in folder.iterdir()} - {"entry.json"}
     if set(entry["files"]) != names or entry.get("sha256") != _entry_digest(entry):
         raise ValueError("entry.json has changed, or a file was added or removed")
+    # Entries of before have no sizes. A file that is cut or has grown is not read to its end.
+    for name, size in entry.get("sizes", {}).items():
+        if (folder / name).stat().st_size != size:
+            raise ValueError(f"{name} has changed: it had {size} bytes")
     for name, wanted in entry["files"].items():
         if _checksum(folder / name) != wanted:
             raise ValueError(f"{name} has changed")
@@ -487,7 +324,7 @@ def _pooled(path: Path, *, above: int = _MAPPED) -> dict[str, Array]:
 
 
 def load_batches(folder: Path, entry: Mapping[str, Any]) -> Features:
-    """Read an entry that ``Batches`` wrote; maps and sequences stay on disk.
+    """Read an entry that ``etab.features.batches.Batches`` wrote; maps and sequences stay on disk.
 
     Args:
         folder: Folder of the entry.

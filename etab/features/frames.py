@@ -19,7 +19,7 @@ from etab.backbones.base import SQUASH, Backbone, BackboneCard
 from etab.datasets.base import Source
 from etab.errors import CorruptFileError, LayoutError, skippable
 from etab.features.base import PHASE_TARGET, Embedding, Input, register_input
-from etab.features.entries import Batches, OnRows, embed_batches, progress_of_part
+from etab.features.batches import Batches, OnRows, embed_batches, progress_of_part
 from etab.features.fit import OnFrames, resized
 from etab.features.frame_batches import FrameBatches
 from etab.features.lazy import PickedMap, StoredMap

@@ -38,7 +38,8 @@ from etab.errors import (
     UnsupportedOptionError,
 )
 from etab.features.base import Embedding, register_input
-from etab.features.entries import Computed, OnRows, progress_of_part
+from etab.features.batches import OnRows, progress_of_part
+from etab.features.entries import Computed
 from etab.features.fit import require_squash
 from etab.features.overlap import ahead
 from etab.features.series_files import (

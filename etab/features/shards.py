@@ -33,9 +33,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from etab.errors import EtabWarning, UnsupportedOptionError
+from etab.features.batches import Batches
 from etab.features.entries import (
     SHARDS,
-    Batches,
     Computed,
     Load,
     entry_damage,

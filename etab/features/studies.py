@@ -88,15 +88,7 @@ class StudyInput(Input):
 class PlacesInput(StudyInput):
     """The places of auscultation of a patient, each by the windows of its recordings."""
 
-    def precision(self, precision: str, card: BackboneCard, device: str) -> str:
-        """Resolve a precision: fp32 for backbones of waveforms.
-
-        Args:
-            precision: "auto", "fp32" or "bf16".
-            card: The backbone.
-            device: "cpu", "cuda" or another device of torch.
-        """
-        return sound_precision(precision, card, device)
+    resolve = staticmethod(sound_precision)
 
 
 @dataclass(slots=True)

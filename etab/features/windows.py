@@ -21,7 +21,7 @@ from etab.backbones.identity import identity
 from etab.datasets.base import SoundSource, Source
 from etab.errors import LayoutError, UnsupportedOptionError
 from etab.features.base import Embedding, Input, register_input
-from etab.features.entries import Batches, OnRows, embed_batches, progress_of_part
+from etab.features.batches import Batches, OnRows, embed_batches, progress_of_part
 from etab.features.shards import EmbedRows, Shards, shard_edges
 from etab.features.store import (
     EntryKeys,
@@ -210,6 +210,8 @@ def window_starts(seconds: float) -> list[float]:
 class Windows(Input):
     """Windows of sound: each window is a row."""
 
+    resolve = staticmethod(sound_precision)
+
     def keys(self, task: Task, source: Source) -> list[WindowKey]:
         """List every window of the recordings that are long enough.
 
@@ -279,16 +281,6 @@ class Windows(Input):
             "window": [WINDOW, HOP, SHORTEST_WINDOW],
             "aggregate": task.aggregate,
         }
-
-    def precision(self, precision: str, card: BackboneCard, device: str) -> str:
-        """Resolve a precision: fp32 for backbones of waveforms.
-
-        Args:
-            precision: "auto", "fp32" or "bf16".
-            card: The backbone.
-            device: "cpu", "cuda" or another device of torch.
-        """
-        return sound_precision(precision, card, device)
 
 
 def described(

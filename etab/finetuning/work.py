@@ -13,7 +13,8 @@ import numpy as np
 
 from etab.echo.surface import mask_from_scores
 from etab.errors import SplitError, UndefinedError, UnsupportedOptionError
-from etab.finetuning.plan import THRESHOLDS, Tuning
+from etab.finetuning.answers import best_threshold, means_of_rows, rule_of
+from etab.finetuning.plan import Tuning
 from etab.heads.base import FoldFit
 from etab.precisions import FASTEST, FORMATS
 from etab.results import Result
@@ -368,7 +369,7 @@ class TuningWork:
             ):
                 output = network(inputs.to(device)).float().cpu()
             scores = network.probabilities(output).numpy()
-            blocks.append(scores if owners is None else _means(scores, owners))
+            blocks.append(scores if owners is None else means_of_rows(scores, owners))
         return np.concatenate(blocks)
 
     def _rule(self, network: Network, validation: IntArray, precision: str) -> thresholds.Rule:
@@ -392,10 +393,7 @@ class TuningWork:
             drawn = known[rows, index].numpy()
             targets = self.table.targets[rows, index].numpy()
             truth = targets[drawn] >= 128
-            scores_drawn = scores[drawn, index]
-            means = [_mean_dice(scores_drawn >= threshold, truth) for threshold in THRESHOLDS]
-            best = int(np.argmax(means))
-            chosen[structure] = THRESHOLDS[best]
+            chosen[structure] = best_threshold(scores[drawn, index], truth)
         return chosen
 
     def result(
@@ -428,7 +426,7 @@ class TuningWork:
         outlines = self.data.outlines(task)
         rules = []
         if task.kind is not Kind.MASK and thresholds.needed(task):
-            rules = [_rule_of(choice) for choice, _ in fits]
+            rules = [rule_of(choice) for choice, _ in fits]
         table = runs.predictions_of(task, rows, outlines, splits, answers, rules)
         origin = self._origin(task, seconds)
         answered = Answered(cell, rows, splits, answers, table)
@@ -468,32 +466,11 @@ class TuningWork:
         return scores[:, 1] if task.kind is Kind.BINARY else scores
 
 
-def _means(scores: FloatArray, owners: IntArray) -> FloatArray:
-    """Average the scores (m, ...) of the inputs of each row; ``owners`` (m,) are ascending."""
-    by_row = np.split(scores, np.flatnonzero(np.diff(owners)) + 1)
-    return np.stack([of_row.mean(axis=0) for of_row in by_row])
-
-
-def _rule_of(choice: Mapping[str, Any]) -> thresholds.Rule:
-    """Return the rule that a split has chosen."""
-    return thresholds.Rule(
-        threshold=choice.get("threshold", 0.5), factors=tuple(choice.get("factors", ()))
-    )
-
-
 def _n_outputs(kind: Kind, n_structures: int, n_classes: int) -> int:
     """Return the number of outputs of the head: structures of masks, one value, or classes."""
     if kind is Kind.MASK:
         return n_structures
     return 1 if kind is Kind.VALUE else n_classes
-
-
-def _mean_dice(predicted: Array, truth: Array) -> float:
-    """Compute the mean Dice of masks (n, g, g)."""
-    both = (predicted & truth).sum(axis=(1, 2))
-    total = predicted.sum(axis=(1, 2)) + truth.sum(axis=(1, 2))
-    dice = 2 * both / np.maximum(total, 1)
-    return float(dice.mean())
 
 
 def _seed(tuning: Tuning, index: int) -> int:

@@ -20,6 +20,8 @@ from etab.types import Array, FloatArray
 
 _MAX_SIDE = 8192
 MAX_VOLUME_BYTES = 1 << 30
+# What a file may hold beside its pixels: a header with its extensions, and bytes behind the pixels.
+_BESIDE_PIXELS = 1 << 20
 AS_PUBLISHED = "LP"
 _LARGEST_PIXEL_MM = 100.0
 _LEAST_COSINE = 0.8
@@ -162,6 +164,32 @@ def check_size(
     size = math.prod((stored.frames or 1, stored.rows, stored.columns, stored.channels, itemsize))
     if max(stored.rows, stored.columns) > _MAX_SIDE or size > MAX_VOLUME_BYTES:
         raise too_large(path, sizes)
+
+
+def refuse_surplus(path: Path, n_bytes: int, promised: int) -> None:
+    """Refuse a file that is far larger than its pixels, before it is read.
+
+    Args:
+        path: The file, for messages.
+        n_bytes: Bytes that it has, packed or not.
+        promised: Bytes of the pixels that its header promises; packed pixels take hardly more.
+
+    Raises:
+        CorruptFileError: The file has more bytes than its header accounts for.
+
+    Example:
+        >>> refuse_surplus(Path("a.nii"), 10 << 30, 6000)
+        Traceback (most recent call last):
+            ...
+        etab.errors.CorruptFileError: a.nii cannot be read: it has 10,737,418,240 bytes, and its \
+header promises 6,000 bytes of pixels. Download it again.
+    """
+    if n_bytes > promised + promised // 1000 + _BESIDE_PIXELS:
+        raise corrupt_volume(
+            path,
+            f"it has {n_bytes:,} bytes, and its header promises {promised:,} bytes of pixels",
+            "Download it again.",
+        )
 
 
 def too_large(path: Path, sizes: Sequence[int]) -> CorruptFileError:

@@ -29,6 +29,7 @@ from etab.readers.geometry import (
     luma,
     orientation_of,
     pixel_spacing,
+    refuse_surplus,
     stored_sizes,
 )
 from etab.readers.nifti import open_file
@@ -231,8 +232,10 @@ def _stored_bytes(header: _Header) -> int:
 
 def _payload(header: _Header) -> bytes:
     """The bytes of the pixels, unpacked; at most as many as the largest recording has."""
-    # Python reserves as much memory as a read may give, so the size of the file bounds it, too.
-    n_bytes = min(_stored_bytes(header), MAX_VOLUME_BYTES + 1)
+    # Where the pixels end the file, a header of any length may precede them.
+    promised = _promised(header) if header.start is not None else 0
+    n_bytes = _stored_bytes(header)
+    refuse_surplus(header.pixels, n_bytes, promised or MAX_VOLUME_BYTES)
     with open_file(header.pixels) as file:
         file.seek(header.start or 0)
         raw = bytes(file.read(n_bytes))

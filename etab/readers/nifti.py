@@ -7,14 +7,16 @@ Source of the fields: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
 from __future__ import annotations
 
 import math
+import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from etab.errors import LayoutError
+from etab.files import open_regular
 from etab.readers.geometry import (
     MAX_VOLUME_BYTES,
     Orientation,
@@ -26,6 +28,7 @@ from etab.readers.geometry import (
     luma,
     orientation_of,
     pixel_spacing,
+    refuse_surplus,
     stored_sizes,
 )
 from etab.types import Array, FloatArray
@@ -65,13 +68,8 @@ def nifti_info(path: Path) -> VolumeInfo:
         CorruptFileError: It is no NIfTI-1 file of a still or a sequence.
     """
     with open_file(path) as file:
-        first = file.read(_FIRST_READ)
-    header = _parse(path, _inflate(path, first, HEADER_BYTES, partial=True))
-    frames = header.stored.frames
-    if frames is None:
-        plain = _inflate(path, _whole(path), MAX_VOLUME_BYTES, partial=True)
-        frames = _frames_in(path, header, len(plain))
-    return _info(path, header, frames)
+        header = _header(path, file)
+        return _info(path, header, _count(path, file, header))
 
 
 def read_nifti(path: Path) -> tuple[Array, VolumeInfo]:
@@ -82,16 +80,16 @@ def read_nifti(path: Path) -> tuple[Array, VolumeInfo]:
         LayoutError: The file is absent.
         CorruptFileError: It is damaged, cut off, of an absurd size, or holds no still or sequence.
     """
-    raw = _whole(path)
-    header = _parse(path, _inflate(path, raw, HEADER_BYTES))
-    offset = _offset(path, header.fields)
-    frames = header.stored.frames
-    if frames is None:
-        frames = _frames_in(path, header, len(_inflate(path, raw, MAX_VOLUME_BYTES, partial=True)))
-    stored = header.stored
-    count = frames * stored.rows * stored.columns * stored.channels
-    plain = _inflate(path, raw, offset + count * header.itemsize)
-    if len(plain) < offset + count * header.itemsize:
+    with open_file(path) as file:
+        header = _header(path, file)
+        offset = _offset(path, header.fields)
+        frames = _count(path, file, header)
+        info = _info(path, header, frames)
+        stored = header.stored
+        count = frames * stored.rows * stored.columns * stored.channels
+        needed = offset + count * header.itemsize
+        plain = _inflate(path, _raw(path, file, needed), needed)
+    if len(plain) < needed:
         raise corrupt_volume(
             path, f"its header promises {count} pixels and it ends early", "Download it again."
         )
@@ -109,28 +107,44 @@ def read_nifti(path: Path) -> tuple[Array, VolumeInfo]:
     else:
         pixels = luma(numbers.reshape(frames, stored.rows, stored.columns, stored.channels))
     turned = header.orientation.turn(_rescale(path, header.fields, pixels))
-    return turned, _info(path, header, frames)
+    return turned, info
 
 
-def open_file(path: Path) -> Any:
+def open_file(path: Path) -> BinaryIO:
     """Open a file of pixels or a header for reading bytes; a folder, a pipe or a device in its
     place is refused.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise IsADirectoryError(path)
-        return path.open("rb")
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        return open_regular(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise LayoutError(
             f"{path} is missing. Restore it, or leave out the tasks that need it."
         ) from error
     except OSError as error:
-        raise corrupt_volume(path, str(error)) from error
+        raise corrupt_volume(path, error.strerror or str(error)) from error
 
 
-def _whole(path: Path) -> bytes:
-    with open_file(path) as file:
-        return bytes(file.read())
+def _header(path: Path, file: BinaryIO) -> _Header:
+    first = file.read(_FIRST_READ)
+    return _parse(path, _inflate(path, first, HEADER_BYTES, partial=True))
+
+
+def _raw(path: Path, file: BinaryIO, unpacked: int) -> bytes:
+    """Read a whole file that holds ``unpacked`` bytes, packed or not; one that is far larger is
+    refused.
+    """
+    size = os.fstat(file.fileno()).st_size
+    refuse_surplus(path, size, unpacked)
+    file.seek(0)
+    return file.read(size)
+
+
+def _count(path: Path, file: BinaryIO, header: _Header) -> int:
+    """The number of frames; where the header leaves it open, all bytes are counted."""
+    if header.stored.frames is not None:
+        return header.stored.frames
+    plain = _inflate(path, _raw(path, file, MAX_VOLUME_BYTES), MAX_VOLUME_BYTES, partial=True)
+    return _frames_in(path, header, len(plain))
 
 
 def _info(path: Path, header: _Header, frames: int) -> VolumeInfo:

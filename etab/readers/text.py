@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from etab.errors import CorruptFileError, LayoutError
 from etab.files import read_json_file, read_text_file
 from etab.readers.regular import require_regular
+
+_Content = TypeVar("_Content")
 
 
 def read_text(path: Path, hint: str = "Restore it as published.") -> str:
@@ -24,16 +27,7 @@ def read_text(path: Path, hint: str = "Restore it as published.") -> str:
         LayoutError: There is no such file.
         CorruptFileError: It is no text, or cannot be read.
     """
-    require_regular(path, hint)
-    try:
-        return read_text_file(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise LayoutError(f"{path} is missing. {hint}") from error
-    except UnicodeDecodeError as error:
-        raise CorruptFileError(f"{path} is not text: {error}. {hint}") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise CorruptFileError(f"{path} cannot be read: {reason}. {hint}") from error
+    return _read(read_text_file, path, "text", hint)
 
 
 def read_json(path: Path, hint: str = "Download it again.") -> Any:
@@ -50,13 +44,18 @@ def read_json(path: Path, hint: str = "Download it again.") -> Any:
         LayoutError: There is no such file.
         CorruptFileError: It is no JSON, or cannot be read.
     """
+    return _read(read_json_file, path, "JSON", hint)
+
+
+def _read(read: Callable[[Path], _Content], path: Path, form: str, hint: str) -> _Content:
+    """Read a file whole; name it in every error."""
     require_regular(path, hint)
     try:
-        return read_json_file(path)
+        return read(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise LayoutError(f"{path} is missing. {hint}") from error
     except ValueError as error:
-        raise CorruptFileError(f"{path} is not JSON: {error}. {hint}") from error
+        raise CorruptFileError(f"{path} is not {form}: {error}. {hint}") from error
     except OSError as error:
         reason = error.strerror or error
         raise CorruptFileError(f"{path} cannot be read: {reason}. {hint}") from error

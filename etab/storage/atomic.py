@@ -34,6 +34,18 @@ def slug(name: str) -> str:
     return f"{text[: _LONGEST - 18]}~~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
+REFUSED_BY_DISK = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+)
+"""Numbers of the errors by which a disk or a folder refuses to be written."""
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file completely, or leave the former file unchanged.
 
@@ -67,7 +79,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temp = None
     except OSError as error:
         step = "check its folder and permissions, or name another place"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             step = "free some space and run the same command again"
         raise StorageError(
             f"{path} could not be written: {error.strerror or error}. Nothing that was finished is "

@@ -5,16 +5,17 @@ An interruption between the two writes leaves the previous checkpoint intact.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etab.errors import CorruptFileError, StorageError, UnsupportedOptionError, WeightsError
+from etab.errors import CorruptFileError, UnsupportedOptionError, WeightsError
 from etab.files import read_file, read_json_file
+from etab.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -192,27 +193,15 @@ def write_checkpoint(
         "schema": CHECKPOINT_SCHEMA,
         "tensors": blob_name,
         "sha256": digest,
+        "bytes": len(blob),
         **state,
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / blob_name, blob)
-        _write(folder / "state.json", json.dumps(whole, indent=1).encode())
-        for path in folder.glob("*.safetensors"):
-            if path.name != blob_name:
+    write_atomically(folder / blob_name, blob)
+    write_atomically(folder / "state.json", json.dumps(whole, indent=1))
+    for path in folder.glob("*.safetensors"):
+        if path.name != blob_name:
+            with contextlib.suppress(OSError):  # an earlier one that stays does no harm
                 path.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"The checkpoint could not be written to {folder}: {error.strerror}. Free some space "
-            "or name another folder."
-        ) from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file under another name and rename it, so that it is never seen half written."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    temporary.write_bytes(data)
-    temporary.replace(path)
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -232,7 +221,10 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
 
     try:
         state = read_json_file(folder / "state.json")
-        blob = read_file(folder / Path(str(state["tensors"])).name, _LARGEST_TENSORS)
+        # Checkpoints of before have no size.
+        n_bytes = state.get("bytes", _LARGEST_TENSORS)
+        largest = min(_LARGEST_TENSORS, n_bytes)
+        blob = read_file(folder / Path(str(state["tensors"])).name, largest)
         is_current = state["schema"] == CHECKPOINT_SCHEMA
         is_intact = hashlib.sha256(blob).hexdigest() == state["sha256"]
         if not is_current or not is_intact:
@@ -241,7 +233,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
             )
         Progress(**state["progress"])
         return state, load(blob)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
         raise CorruptFileError(
             f"The checkpoint in {folder} cannot be read ({str(error)[:200]}). Remove the folder to train from "
             "the start."

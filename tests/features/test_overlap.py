@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from etab.features.entries import Batches, embed_batches
+from etab.features.batches import Batches, embed_batches
 from etab.features.layout import in_c_order
 from etab.features.overlap import OneBehind
 from etab.types import Features

@@ -22,7 +22,8 @@ from etab import backbones
 from etab.cli.cache import cache_command
 from etab.errors import CorruptFileError, EtabWarning, StorageError, UnsupportedOptionError
 from etab.features import budget, merged, shards
-from etab.features.entries import SHARDS, Batches, embed_batches, remove_litter
+from etab.features.batches import Batches, embed_batches
+from etab.features.entries import SHARDS, remove_litter
 from etab.features.layout import write_pooled
 from etab.features.shards import Shards
 from etab.features.store import EntryKeys, FeatureStore, FrameFeatures

@@ -18,7 +18,8 @@ from etab import backbones
 from etab.cli.cache import cache_command
 from etab.errors import EtabWarning, FeaturesLostError, StorageError
 from etab.features import store
-from etab.features.entries import Batches, embed_batches, load_batches, read_entry, write_entry
+from etab.features.batches import Batches, embed_batches
+from etab.features.entries import load_batches, read_entry, write_entry
 from etab.features.overlap import ahead
 from etab.features.store import EntryKeys, FeatureStore
 from etab.storage.claims import take_claim

@@ -12,6 +12,7 @@ import pytest
 
 from etab import heads
 from etab.features import entries
+from etab.features.batches import Batches
 from etab.heads.base import FoldFit
 from etab.heads.pooled import large
 from etab.heads.pooled.large import Wide, WideRidge, nearest_rows, partition, wide
@@ -192,7 +193,7 @@ def test_stored_features_of_many_rows_stay_on_disk(tmp_path: Path) -> None:
         "b/mean": rng.standard_normal((50, 8)).astype(np.float32),
         "a/max": np.ones((50, 3), np.float32),
     }
-    batches = entries.Batches(50, temp)
+    batches = Batches(50, temp)
     batches.pooled = pooled
     batches.write(temp)
     mapped = entries._pooled(temp / "pooled.safetensors", above=0)

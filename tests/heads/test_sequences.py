@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from etab import heads
 from etab.errors import SplitError, TrainingError, UnsupportedOptionError, WeightsError
-from etab.features import entries
+from etab.features import batches, entries
 from etab.heads.sequences.chunks import Chunks
 from etab.heads.sequences.heads import TemporalHead
 from etab.heads.sequences.networks import BODIES, AttentionPoolNetwork, sinusoids
@@ -351,8 +351,8 @@ def test_sequences_are_kept_and_read_back(tmp_path: Path) -> None:
     clips = np.random.default_rng(0).integers(0, 255, (5, 3, 4, 4), dtype=np.uint8)
     for place in (None, tmp_path / "entry"):
 
-        def compute(folder: Path | None) -> entries.Batches:
-            return entries.embed_batches(backbone, iter([clips[:2], clips[2:]]), 5, folder)  # type: ignore[arg-type]
+        def compute(folder: Path | None) -> batches.Batches:
+            return batches.embed_batches(backbone, iter([clips[:2], clips[2:]]), 5, folder)  # type: ignore[arg-type]
 
         if place is None:
             found = compute(None).features()

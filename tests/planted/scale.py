@@ -248,7 +248,7 @@ FAULTS = [
     ),
     Fault(
         "large: maps without a cache in memory",
-        "etab/features/entries.py",
+        "etab/features/batches.py",
         "Spill(shape, budget=_HELD)",
         "Spill(shape, budget=1 << 60)",
         ("tests/storage/test_memory.py::test_maps_that_no_cache_keeps_are_bounded_too",),

@@ -54,7 +54,7 @@ FAULTS = [
     ),
     Fault(
         "features are written while the backbone changes them",
-        "etab/features/entries.py",
+        "etab/features/batches.py",
         '    in_background = getattr(backbone, "outputs_are_new", False)',
         "    in_background = True",
         _OVERLAP,

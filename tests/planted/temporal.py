@@ -220,7 +220,7 @@ FAULTS = [
     ),
     Fault(
         "sequences: the second batch is kept over the first",
-        "etab/features/entries.py",
+        "etab/features/batches.py",
         "            stored[self.at : self.at + k] = block\n",
         "            stored[:k] = block\n",
         HEADS,

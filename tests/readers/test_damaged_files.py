@@ -26,7 +26,7 @@ from etab.datasets.camus import CamusSource
 from etab.datasets.dicom import DicomSource
 from etab.datasets.echonet import EchoNetSource
 from etab.errors import EtabError
-from etab.features import entries
+from etab.features import batches, entries
 from etab.readers.dicom import dicom_info, read_dicom
 from etab.readers.video import read_video, video_info
 from etab.readers.volume import grey, read_volume, volume_info
@@ -163,11 +163,11 @@ def _entry(name: str) -> Callable[[Path], Path]:
     def build(folder: Path) -> Path:
         rng = np.random.default_rng(0)
 
-        def compute(temp: Path) -> entries.Batches:
+        def compute(temp: Path) -> batches.Batches:
             grid = np.lib.format.open_memmap(temp / "map0.npy", "w+", np.float16, (4, 3, 5, 5))
             grid[:] = rng.standard_normal(grid.shape)
             grid.flush()
-            collected = entries.Batches(4, temp)
+            collected = batches.Batches(4, temp)
             collected.pooled = {"last/mean": rng.standard_normal((4, 8)).astype(np.float32)}
             return collected
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.damage import Subject
+from tests.damage import SPECIAL, Subject
 from tests.fuzz import damaged, fuzz, read_damaged, subjects
 
 pytest.importorskip("pydicom", reason="pydicom is not installed")
@@ -84,40 +84,11 @@ def test_random_damage_is_named_or_read(subject: Subject) -> None:
 # --- what is no file ---
 
 
-def _pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def _device(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def _folder(path: Path) -> None:
-    path.mkdir()
-
-
-def _circle(path: Path) -> None:
-    path.symlink_to(path.name)
-
-
-def _nowhere(path: Path) -> None:
-    path.symlink_to("no-such-file")
-
-
-def _sparse(path: Path) -> None:
-    """Ten gigabytes that take no room on the disk."""
-    with path.open("wb") as file:
-        file.truncate(10 << 30)
-
-
-SPECIAL = {
-    "sparse": _sparse,
-    "pipe": _pipe,
-    "device": _device,
-    "folder": _folder,
-    "circle": _circle,
-    "nowhere": _nowhere,
-}
+@pytest.fixture(scope="module")
+def libraries() -> None:
+    """Import once what each child process would import again."""
+    for name in ("torch", "h5py", "onnx", "transformers", "SimpleITK", "pyarrow.parquet"):
+        pytest.importorskip(name)
 
 
 def _read_special(subject: Subject, name: str, folder: Path, sender: object) -> None:
@@ -136,23 +107,12 @@ LEFT_OUT = ("clip cache",)
 OTHERS = [subject for subject in SUBJECTS if subject.name not in LEFT_OUT]
 
 
-# Known and not mended yet: these are read, or waited for, until a limit of the system ends it.
-SLOW_TO_REFUSE = {
-    *((name, "sparse") for name in ("nii.gz", "nii", "mha", "flac", "features pooled.safetensors")),
-    *((name, "sparse") for name in ("series series1.bin", "checkpoint *.safetensors")),
-    *((name, "pipe") for name in ("keras", "onnx", "entry .zip", "entry .tar.gz")),
-}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPECIAL)
 @pytest.mark.parametrize("subject", OTHERS, ids=lambda subject: subject.name)
 def test_what_is_no_file_is_named(
-    subject: Subject, name: str, tmp_path: Path, request: pytest.FixtureRequest
+    subject: Subject, name: str, tmp_path: Path, libraries: None
 ) -> None:
-    if (subject.name, name) in SLOW_TO_REFUSE:
-        # Not strict: a fast machine may end in time.
-        request.applymarker(pytest.mark.xfail(reason="known", strict=False))
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_read_special, args=(subject, name, tmp_path, sender))

@@ -14,7 +14,7 @@ import pytest
 
 from etab import heads
 from etab.errors import StorageError
-from etab.features import entries
+from etab.features.batches import embed_batches
 from etab.features.frames import row_features
 from etab.features.lazy import JoinedMap, PickedMap, StoredMap
 from etab.heads.masks.linear import LinearSeg
@@ -229,7 +229,7 @@ def test_maps_that_no_cache_keeps_are_bounded_too(monkeypatch: pytest.MonkeyPatc
             )
 
     batches = (np.zeros((8, 4, 4), np.uint8) for _ in range(5))
-    found = entries.embed_batches(Backbone(), batches, 40, None, maps=True).features()  # type: ignore[arg-type]
+    found = embed_batches(Backbone(), batches, 40, None, maps=True).features()  # type: ignore[arg-type]
     assert isinstance(found.maps[0], Spill)
     assert isinstance(found.maps[1], np.ndarray)
     assert np.array_equal(np.asarray(found.maps[0]), ROWS)

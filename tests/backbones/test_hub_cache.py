@@ -286,3 +286,12 @@ def gate(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_gated_model_says_where_to_ask(name: str) -> None:
     with pytest.raises(WeightsError, match=r"Ask for access.*hf auth login"):
         backbones.card(name)
+
+
+def test_a_folder_of_timm_is_told_how_to_name_it(tmp_path: Path, resnet: Any) -> None:
+    folder, _ = resnet(tmp_path / "timm")
+    wanted = f"local:{folder}/model.safetensors@timm/resnet10t"
+    for name in (f"hf-hub:{folder}", f"local:{folder}"):
+        with pytest.raises(WeightsError, match=wanted):
+            backbones.card(name)
+    assert backbones.card(wanted).load().digest()

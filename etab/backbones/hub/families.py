@@ -124,6 +124,7 @@ REFUSED: Mapping[str, str] = {
         "its pictures are lists of patches of any number, without a fixed input size; the SigLIP 2 "
         "checkpoints of a fixed size have the model_type siglip and can be read"
     ),
+    "timm_wrapper": "it is a network of timm: name it hf-hub:<owner>/<model>",
     "videoprism": "its video towers have no common form yet",
 }
 """Why some families are not read, by ``model_type``."""

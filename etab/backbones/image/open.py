@@ -376,7 +376,7 @@ def local_card(name: str) -> BackboneCard:
 
 
 def _refuse_saved_folder(name: str, path: str) -> None:
-    """Refuse a folder that transformers wrote, naming the form that reads it."""
+    """Refuse a folder that transformers or timm wrote, naming the form that reads it."""
     config = Path(path) / "config.json"
     if not config.is_file():
         return
@@ -388,4 +388,9 @@ def _refuse_saved_folder(name: str, path: str) -> None:
         raise WeightsError(
             f"{name}: {path} is a folder that save_pretrained of transformers wrote. Name it "
             f"transformers/{path}."
+        )
+    if isinstance(content, dict) and "architecture" in content:
+        raise WeightsError(
+            f"{name}: {path} is a folder of timm. Name its file and its network: "
+            f"local:{path}/model.safetensors@timm/{content['architecture']}."
         )

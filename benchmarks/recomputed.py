@@ -23,6 +23,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.board_numpy import compare_board
@@ -93,14 +94,14 @@ def jobs(parts: Sequence[str], camus: Path | None) -> dict[str, Callable[[Tally]
     found: dict[str, Callable[[Tally], None]] = {}
     for folder in folders():
         if "records" in parts:
-            found[f"records of {folder.name}"] = lambda tally, f=folder: of_records(f, tally)
+            found[f"records of {folder.name}"] = partial(of_records, folder)
         if "read-outs" in parts:
             root = camus if folder.name == "results" else None
             title = f"read-outs of {folder.name}"
-            found[title] = lambda tally, f=folder, r=root: of_readouts(f, r, tally)
+            found[title] = partial(of_readouts, folder, root)
     if "boards" in parts:
         for board in BOARDS:
-            found[f"board of {board.folder}"] = lambda tally, b=board: of_board(b, tally)
+            found[f"board of {board.folder}"] = partial(of_board, board)
     return found
 
 

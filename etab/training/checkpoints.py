@@ -5,17 +5,16 @@ An interruption between the two writes leaves the previous checkpoint intact.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etab.errors import CorruptFileError, UnsupportedOptionError, WeightsError
+from etab.errors import CorruptFileError, StorageError, UnsupportedOptionError, WeightsError
 from etab.files import read_file, read_json_file
-from etab.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -196,12 +195,25 @@ def write_checkpoint(
         "bytes": len(blob),
         **state,
     }
-    write_atomically(folder / blob_name, blob)
-    write_atomically(folder / "state.json", json.dumps(whole, indent=1))
-    for path in folder.glob("*.safetensors"):
-        if path.name != blob_name:
-            with contextlib.suppress(OSError):  # an earlier one that stays does no harm
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / blob_name, blob)
+        _write(folder / "state.json", json.dumps(whole, indent=1).encode())
+        for path in folder.glob("*.safetensors"):
+            if path.name != blob_name:
                 path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"The checkpoint could not be written to {folder}: {error.strerror}. Free some space "
+            "or name another folder."
+        ) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file under another name and rename it, so that it is never seen half written."""
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
+    temporary.write_bytes(data)
+    temporary.replace(path)
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import etab.__main__ as entrance
 from benchmarks.scale.at_writes import sitecustomize
+from etab.cli.main import main
 
 _SET_SUBREAPER = 36  # number of prctl(2)
 _FORK = multiprocessing.get_context("fork")
@@ -54,10 +55,10 @@ def start(
     sys.argv = ["etab", *words]
     sys.modules["__main__"] = entrance  # else every worker would import the benchmark
     if forks:
-        multiprocessing.get_context = lambda _=None: _FORK
+        multiprocessing.get_context = lambda _=None: _FORK  # type: ignore[assignment]
     code = 1
     try:
-        entrance.main()
+        main()
     except SystemExit as end:
         code = int(end.code or 0)
     finally:

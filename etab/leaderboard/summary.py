@@ -10,6 +10,7 @@ from etab.leaderboard.board import Board, BoardRow, Sensitivity
 from etab.results import Result
 from etab.tasks.codes import CATEGORIES, SUITE_PARTS, parse_code
 from etab.tasks.menu import TASKS
+from etab.types import Target
 
 BESIDE_HEADER = ("task", "asked", "backbone", "metric", "value [95 %]", "anchored", "patients")
 
@@ -30,6 +31,11 @@ class DatasetCard(Protocol):
     @property
     def citation(self) -> str:
         """How to cite the data."""
+        ...
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What is asked of a recording."""
         ...
 
 

@@ -130,14 +130,14 @@ FAULTS = [
     Fault(
         "a stated metric is believed",
         RECORD,
-        "*_metrics(result, table, task),",
+        "*_metrics(result, rows, task, values),",
         "",
         _refused("another metric is edited"),
     ),
     Fault(
         "stated folds are believed",
         RECORD,
-        "*_folds(result, table),",
+        "*_folds(result, table, rows, values),",
         "",
         _refused("values of folds that do not follow"),
     ),

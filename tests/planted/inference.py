@@ -158,8 +158,8 @@ FAULTS = [
     Fault(
         "noise that backbones share counts against a task",
         PAIRS,
-        "(one - one.mean(axis=0)) * (other - other.mean(axis=0))",
-        "one * other",
+        "of_dataset - of_dataset.mean(axis=0)",
+        "of_dataset",
         SEPARATION,
     ),
     Fault(

@@ -61,8 +61,8 @@ FAULTS = [
     Fault(
         "the protocol of the board on every page of a task",
         "etab/site/facts.py",
-        '"protocols": _protocols(task["code"], board)',
-        '"protocols": [board.protocol]',
+        '"protocols": protocols,',
+        '"protocols": [board.protocol],',
         SITE,
     ),
     Fault(

@@ -146,7 +146,7 @@ class _Tasks:
         return outcomes
 
     def stop(self) -> None:
-        """Leave the cluster; tasks at work are ended by Ray."""
+        """Stop the tasks at work and leave the cluster."""
         if self._child is None:
             return
         self._connection.close()  # the child leaves the cluster and ends
@@ -240,6 +240,14 @@ def _forward(ray: Any, connection: Connection, options: RayCluster, device: str)
         resources["memory"] = int(options.memory_gb * 1e9)
     task = ray.remote(max_retries=options.retries, **resources)(run_task)
     at_work: dict[Any, int] = {}
+    try:
+        _pass_on(ray, connection, task, at_work)
+    except (EOFError, OSError):  # the parent has hung up
+        _stop_tasks(ray, list(at_work))
+
+
+def _pass_on(ray: Any, connection: Connection, task: Any, at_work: dict[Any, int]) -> None:
+    """Start a task for each unit that arrives, and send the outcome of each that ends."""
     node = ray.get_runtime_context().get_node_id()
     looked = time.monotonic()
     while True:
@@ -255,6 +263,14 @@ def _forward(ray: Any, connection: Connection, options: RayCluster, device: str)
         done, _ = ray.wait(list(at_work), timeout=_POLL)
         for reference in done:
             connection.send((at_work.pop(reference), _outcome(ray, reference)))
+
+
+def _stop_tasks(ray: Any, references: list[Any]) -> None:
+    """Stop tasks as Ctrl-C does, and give them some seconds to release their claims."""
+    for reference in references:
+        ray.cancel(reference)
+    if references:
+        ray.wait(references, num_returns=len(references), timeout=_PATIENCE / 2)
 
 
 def run_task(unit: Unit) -> Outcome:

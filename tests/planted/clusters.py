@@ -8,6 +8,13 @@ _REFUSED = (f"{_FILE}::test_an_executor_is_refused_before_anything_is_read",)
 
 FAULTS = [
     Fault(
+        "a run that ends leaves the claims of its tasks on Ray",
+        "etab/runs/ray_cluster.py",
+        "        _stop_tasks(ray, list(at_work))\n",
+        "        pass\n",
+        (f"{_FILE}::test_sigterm_stops_the_units_of_a_run[ray]",),
+    ),
+    Fault(
         "SIGTERM in a task of Ray is a failure of the cell",
         "etab/runs/ray_cluster.py",
         "        with stopped_by(signal.SIGTERM):\n            return run_unit(unit)\n",

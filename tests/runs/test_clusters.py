@@ -313,6 +313,35 @@ def test_a_job_that_slurm_takes_back_is_queued_again(camus: Path, tmp_path: Path
     assert any("Requeued job" in text for text in logs)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["slurm", "--executor-option", "cluster=local"], marks=needs_submitit),
+        pytest.param(["ray"], marks=needs_ray),
+    ],
+    ids=["slurm", "ray"],
+)
+def test_sigterm_stops_the_units_of_a_run(words: list[str], camus: Path, tmp_path: Path) -> None:
+    """It says how to go on, and the processes elsewhere release their claims and end."""
+    run = _Sweep(camus, tmp_path, "--executor", *words)
+    worker = run.worker()
+    run.process.send_signal(signal.SIGTERM)
+    shown = run.process.communicate(timeout=120)[0]
+    assert run.process.returncode == 143, shown
+    assert "Stopped. Every finished cell is saved" in shown
+    # submitit's stand-in for SLURM shows its own interruption; the code of etab does not.
+    assert "/etab/" not in shown
+    ends = time.monotonic() + 60
+    while ancestors(worker) and time.monotonic() < ends:
+        time.sleep(0.1)
+    assert not ancestors(worker)
+    assert not failed_cells(run.results)
+    assert not _claims(run.results, run.cache)
+    assert not list(tmp_path.rglob("*.part"))
+    assert not list((run.results / unit_progress.FOLDER).glob("*"))
+
+
 def test_sigterm_in_a_task_of_ray_is_no_failure_of_its_cell(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -66,8 +66,8 @@ def unreachable(address: str) -> str:
         address: The address of the server.
 
     Example:
-        >>> unreachable("http://localhost:1")
-        'Connection refused'
+        >>> unreachable("file:///no/such/hub")
+        'No such file or directory'
     """
     request = urllib.request.Request(address, method="HEAD")
     try:

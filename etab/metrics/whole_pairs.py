@@ -15,9 +15,8 @@ import numpy as np
 
 from etab.types import Array, FloatArray, IntArray
 
-_BYTES = (
-    1 << 22
-)  # of sums and products that are held at once; with fewer, calls cost more than sums
+# Bytes of sums and products that are held at once; with fewer, calls cost more than sums.
+_BYTES = 1 << 22
 _FEWEST_DRAWS = 64
 
 

@@ -333,6 +333,8 @@ _HEADING = """# A published murmur score on CirCor, made again
 
 Weighted accuracy of the Challenge 2022; means of five seeds with their standard deviation. Published:
 BYOL-A with 2,048 features, trained as a whole. Here: 512 features, of which the last layer is trained.
+The features are computed in bfloat16 and normalised by the mean and standard deviation of the log-mel
+values of all recordings, tested ones included; no label enters them.
 `published` and `plain` are losses, `any_present` and `mean` ways of joining the recordings of a patient:
 see `benchmarks/published_circor.py`. In brackets after the patients: those whose other id, the same
 person, was trained on or validated with. The last column leaves them out.

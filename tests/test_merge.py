@@ -110,7 +110,7 @@ def test_a_folder_without_results_is_told(two: tuple[Path, Path], tmp_path: Path
     site = tmp_path / "site"
     ended = etab("leaderboard", *two, empty, "--tasks", CODE, "--html", site)
     assert ended.returncode == 0, ended.stderr
-    assert f"{empty} holds no results." in ended.stderr
+    assert f"No result of {empty} is on this board" in ended.stderr
     ended = etab("leaderboard", empty, "--html", site)
     assert ended.returncode == 2
     assert f"No result files in {empty}" in ended.stderr

@@ -414,7 +414,11 @@ def _with_folders(board: Board, holders: Holders, joined: Path, folders: Sequenc
     names = {name for of_backbone in holders.values() for name in of_backbone}
     for folder, name in folder_names(folders).items():
         if name not in names:
-            say(f"{folder} holds no results.", error=True)
+            say(
+                f"No result of {folder} is on this board. Results must be of the tasks, the protocol "
+                "and the data of the board; phantoms and people are never ranked together.",
+                error=True,
+            )
     counts: dict[str, int] = {}
     for row in board.rows:
         for name in holders.get(row.backbone, ()):

@@ -236,6 +236,7 @@ def test_widths_that_differ_between_batches_are_refused() -> None:
         (lambda: etab.Frames(std=(0, 1, 1)), r"std=\) is 0; wanted a number above 0"),
         (lambda: etab.Clip(layout="THWC"), r"'TCHW' or 'CTHW'"),  # type: ignore[arg-type]
         (lambda: etab.Clip(fps=-1), r"fps=\) is -1"),
+        (lambda: etab.Clip(fps=10, period=3), r"period=\) is 3; wanted no period beside fps="),
         (lambda: etab.Sound(rate=0), r"rate=\) is 0"),
         (lambda: etab.Sound(seconds=float("nan")), r"seconds=\) is nan"),
         (lambda: etab.Sound(array="jax"), r"'torch' or 'numpy'"),  # type: ignore[arg-type]

@@ -127,6 +127,7 @@ class Clip:
             _require_count(f"Clip({what}=)", getattr(self, what))
         if self.fps is not None:
             _require_positive("Clip(fps=)", self.fps)
+            _require(self.period == 1, "Clip(period=)", "no period beside fps=", self.period)
         _require(self.layout in _LAYOUTS, "Clip(layout=)", "'TCHW' or 'CTHW'", self.layout)
         _require(self.short in _SHORT, "Clip(short=)", "'hold' or 'loop'", self.short)
         _require_channels("Clip", self.mean, self.std)

@@ -80,14 +80,17 @@ def read_file(path: Path, largest: int = LARGEST) -> bytes:
 def is_file(path: Path) -> bool:
     """Whether a file exists; False, too, where no file could have such a name.
 
+    True where the system does not tell, as in a folder that may not be searched: whoever opens the
+    file then learns why.
+
     Example:
         >>> is_file(Path("n" * 5000))
         False
     """
     try:
         return path.is_file()
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
 
 
 def read_text_file(path: Path, largest: int = LARGEST) -> str:

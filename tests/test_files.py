@@ -12,6 +12,7 @@ import pytest
 
 from etab.files import (
     is_bomb,
+    is_file,
     open_regular,
     parse_toml,
     read_file,
@@ -105,6 +106,16 @@ def test_what_is_no_small_file_is_an_os_error(
 def test_a_name_that_no_file_has_is_an_os_error(name: str) -> None:
     with pytest.raises(OSError, match=r"no file can have|too long"):
         read_file(Path(name))
+
+
+def test_a_file_in_a_folder_that_may_not_be_searched_is_not_called_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert is_file(Path("folder/a.raw"))
 
 
 _FAULTS = "nested too deeply|Exceeds the limit|decode|Expecting|Invalid|Expected|Unclosed"

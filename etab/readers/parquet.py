@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from etab.errors import CorruptFileError, MissingPackageError
+from etab.errors import CorruptFileError, MissingPackageError, reason_of
 from etab.files import is_bomb
 from etab.readers.regular import require_regular
 
-# Arrow raises these; its own errors are kinds of them, but for a few.
-_READING = (OSError, ValueError, KeyError, MemoryError, NotImplementedError)
 # Bytes of a value in memory, at least.
 _FEWEST_BYTES = 4
 
@@ -49,10 +47,8 @@ class ParquetFile:
             try:
                 table = file.read_row_group(group, columns=list(columns))
                 table.validate(full=True)  # texts that are no UTF-8 among them
-            except _READING as error:
-                raise CorruptFileError(
-                    f"{self.path} cannot be read: {error}. Download it again."
-                ) from error
+            except _errors_of_arrow() as error:
+                raise _unreadable(self.path, "cannot be read", error) from error
         if table.num_rows != self.groups[group]:
             raise CorruptFileError(
                 f"{self.path} has changed since it was opened. Open the data again."
@@ -62,7 +58,6 @@ class ParquetFile:
 
 def _open(path: Path) -> Any:
     try:
-        import pyarrow.lib
         import pyarrow.parquet
     except ImportError as error:
         raise MissingPackageError(
@@ -72,8 +67,8 @@ def _open(path: Path) -> Any:
     try:
         file = pyarrow.parquet.ParquetFile(path)
         claimed = claimed_bytes(file.metadata)
-    except (*_READING, pyarrow.lib.ArrowException) as error:
-        raise CorruptFileError(f"{path} is no Parquet file: {error}. Download it again.") from error
+    except _errors_of_arrow() as error:
+        raise _unreadable(path, "is no Parquet file", error) from error
     if is_bomb(claimed, path.stat().st_size):
         file.close()
         raise CorruptFileError(
@@ -94,3 +89,26 @@ def claimed_bytes(metadata: Any) -> int:
         for column in map(group.column, range(group.num_columns)):
             claimed += max(column.total_uncompressed_size, _FEWEST_BYTES * column.num_values)
     return claimed
+
+
+def _errors_of_arrow() -> tuple[type[Exception], ...]:
+    """What Arrow raises: its own errors, and those of Python for which it has none."""
+    import pyarrow.lib
+
+    return (
+        pyarrow.lib.ArrowException,
+        OSError,
+        ValueError,
+        KeyError,
+        MemoryError,  # for sizes that a damaged file claims
+        NotImplementedError,  # for a compression or a type that this release does not read
+    )
+
+
+def _unreadable(path: Path, words: str, error: Exception) -> CorruptFileError:
+    """The error about a file: its disk where the system names a reason, otherwise its content."""
+    if isinstance(error, OSError) and error.errno:
+        return CorruptFileError(
+            f"{path} cannot be read: {error.strerror}. Check the disk it is on."
+        )
+    return CorruptFileError(f"{path} {words}: {reason_of(error)}. Download it again.")

@@ -20,6 +20,26 @@ MAPS = ("tests/features/test_maps_asked_for.py",)
 
 FAULTS = [
     Fault(
+        "errors that Arrow alone has end a run without words",
+        "etab/readers/parquet.py",
+        "        pyarrow.lib.ArrowException,\n",
+        "",
+        (
+            "tests/readers/test_damaged_sounds_and_tables.py"
+            "::test_every_error_of_arrow_is_told_with_its_file",
+        ),
+    ),
+    Fault(
+        "a file in a folder that may not be searched is missing",
+        "etab/files.py",
+        "return error.errno != errno.ENAMETOOLONG",
+        "return False",
+        (
+            "tests/test_files.py"
+            "::test_a_file_in_a_folder_that_may_not_be_searched_is_not_called_missing",
+        ),
+    ),
+    Fault(
         "maps are stored where no head reads them",
         "etab/runs/execute.py",
         "maps = any(reads_maps(run) for run in waiting)",

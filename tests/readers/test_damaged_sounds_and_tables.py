@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from etab.datasets.integrity.listed import read_sums
 from etab.datasets.lvh import LvhSource
 from etab.datasets.tmed import TmedSource
 from etab.datasets.unity import UnitySource
+from etab.errors import CorruptFileError
 from etab.readers.audio import read_wav
 from etab.readers.parquet import ParquetFile
 from etab.readers.physionet import read_dat, read_wfdb_header
@@ -453,6 +456,32 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Subject], tuple
         return kept[subject.name]
 
     return build
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (OSError(errno.EIO, os.strerror(errno.EIO)), "Input/output error. Check the disk"),
+        (OSError("Corrupt snappy compressed data."), "compressed data. Download it again"),
+        ("ArrowCapacityError", "Download it again"),
+        ("ArrowTypeError", "Download it again"),
+    ],
+    ids=["disk", "damage", "size", "type"],
+)
+def test_every_error_of_arrow_is_told_with_its_file(
+    raised: OSError | str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lib = pytest.importorskip("pyarrow.lib")
+    path = _parquet(tmp_path)
+    file = ParquetFile(path, [])
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise raised if isinstance(raised, OSError) else getattr(lib, raised)("x")
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetFile.read_row_group", fail)
+    with pytest.raises(CorruptFileError, match=r"a\.parquet cannot be read") as caught:
+        file.read(0, [])
+    assert words in str(caught.value)
 
 
 @pytest.mark.parametrize(("subject", "damage"), CASES)

@@ -20,7 +20,7 @@ import numpy as np
 from etab import heads
 from etab.heads.pooled.linalg import PENALTIES
 from etab.splits import row_splits, without
-from etab.storage.machine import limit_threads
+from etab.storage.machine import one_thread
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
 
@@ -89,12 +89,12 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=2048)
     parser.add_argument("--fits", type=int, default=2, help="fits of the loop that are timed")
     args = parser.parse_args()
-    limit_threads()
     x, y = made(args.rows, args.columns)
     patients = np.arange(args.rows).astype(str)
     parts = np.full(args.rows, "train")
     splits = row_splits(patients, parts, protocol="cv", n_fold=5)
-    print("\n".join(compare(x, y, splits, args.fits)))
+    with one_thread(torch_too=True):
+        print("\n".join(compare(x, y, splits, args.fits)))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Processor time of one backbone on all tasks of CAMUS: five divisions now, one division before.
 
-Both commands read features that are in the cache. Now: the heads ``stack`` and ``mask_logistic``,
+All commands read features that are in the cache. Now: the heads ``stack`` and ``mask_logistic``,
 five divisions into five folds. Before: ``ridge``, ``logistic`` and ``linear_seg``, one division.
+Both have one thread. The first is run once more in an environment that says nothing of threads:
+threads that wait for each other would multiply its processor time.
 CAMUS is found as ``etab run`` finds it (``ETAB_CAMUS_DIR``), or phantom patients stand for it;
 ``ETAB_PERF_CACHE`` names a folder whose features are used, where they are computed already.
 """
@@ -41,11 +43,27 @@ def rows() -> Iterator[Row]:
         warm += ["--results", str(folder / "warm")]
         subprocess.run(warm, check=True, stdout=subprocess.DEVNULL)
         command += ["--tasks", "camus"]
-        ours, peak = measured([*command, *NOW, "--results", str(folder / "now")], rounds=1)
-        before, _ = measured([*command, *BEFORE, "--results", str(folder / "before")], rounds=1)
+        now = [*command, *NOW, "--results"]
+        ours, peak = measured([*now, str(folder / "now")], rounds=1, threads="1")
+        free, _ = measured([*now, str(folder / "free")], rounds=1, threads="")
+        old = [*command, *BEFORE, "--results", str(folder / "before")]
+        before, _ = measured(old, rounds=1, threads="1")
+    task = (
+        f"{BACKBONE}, all tasks of {data} from cached features, cv5x5 with `stack` and "
+        f"`mask_logistic`, {peak:.0f} MB"
+    )
     yield Row(
-        task=f"{BACKBONE}, all tasks of {data} from cached features, cv5x5 with "
-        f"`stack` and `mask_logistic`, {peak:.0f} MB",
+        task=f"{task}, in one process that may have all threads",
+        ours=free,
+        peer_name="the same with `OMP_NUM_THREADS=1`",
+        peer=ours,
+        limit_name="",
+        limit=None,
+        wanted=0.9,
+        agreement="",
+    )
+    yield Row(
+        task=task,
         ours=ours,
         peer_name="cv5 with `ridge`, `logistic` and `linear_seg`",
         peer=before,

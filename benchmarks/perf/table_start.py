@@ -13,6 +13,7 @@ from benchmarks.perf.rows import Row
 from etab.tasks.codes import BOARD_PROTOCOL
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _TIMED = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
@@ -26,15 +27,27 @@ def cpu_seconds(command: list[str], rounds: int = 3) -> float:
     return measured(command, rounds)[0]
 
 
-def measured(command: list[str], rounds: int = 3, cache: str = "") -> tuple[float, float]:
+def measured(
+    command: list[str],
+    rounds: int = 3,
+    cache: str = "",
+    threads: str | None = None,
+) -> tuple[float, float]:
     """The least processor time of a command in seconds, and its peak of memory in MB.
 
     Args:
         command: The command.
         rounds: How often it is run.
         cache: Folder of the user's cache for the command; empty for the usual one.
+        threads: Threads of linear algebra in the environment; "" for an environment that says
+            nothing of threads, None for that of this process.
     """
-    environment = {**os.environ, "ETAB_CACHE": cache} if cache else None
+    environment = {**os.environ, "ETAB_CACHE": cache} if cache else dict(os.environ)
+    if threads is not None:
+        for name in _THREADS:
+            environment.pop(name, None)
+            if threads:
+                environment[name] = threads
     words = [sys.executable, "-c", _TIMED, *command]
     times = []
     peaks = []

@@ -66,6 +66,8 @@ class Head(ABC):
         needs_sequences: Whether it reads sequences of embeddings.
         needs_tokens: Whether it reads the tokens of rows, as ``etab.features.tokens`` picks them.
         balances: Whether it can count every class alike, see ``Memo.balanced``.
+        uses_torch: Whether it computes with torch. Its fits then have the threads of torch; others
+            have one thread, see ``etab.storage.machine.one_thread``.
         version: Increases whenever predictions change.
     """
 
@@ -77,6 +79,7 @@ class Head(ABC):
     needs_sequences: ClassVar[bool] = False
     needs_tokens: ClassVar[bool] = False
     balances: ClassVar[bool] = False
+    uses_torch: ClassVar[bool] = True
     version: ClassVar[int] = 1
 
     @abstractmethod

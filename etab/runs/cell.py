@@ -32,6 +32,7 @@ from etab.runs.data import Data
 from etab.runs.record import Answered, Origin, result_of, rng_of
 from etab.runs.run import RUNS_VERSION, Run, Settings
 from etab.runs.tables import laid_out
+from etab.storage.machine import one_thread
 from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Task
 from etab.tasks.protocols import cells_of, remarks, splits_of
@@ -137,6 +138,17 @@ def compute(
     """
     started = time.perf_counter()
     work = _Work.of(run, embedded, data, memo)
+    with one_thread(torch_too=not work.head.uses_torch):
+        result, table = _answered(work, embedded, settings, data)
+    seconds = round(time.perf_counter() - started, 3)
+    return replace(result, provenance={**result.provenance, "seconds": seconds}), table
+
+
+def _answered(
+    work: _Work, embedded: FrameFeatures, settings: Settings, data: Data
+) -> tuple[Result, Predictions]:
+    """Fit and score one cell."""
+    run = work.run
     fits, table = work.answers(data)
     more_metrics = studies.upstream_metrics(run.row, ScoredRows.of(table))
     origin = Origin(
@@ -147,8 +159,7 @@ def compute(
     )
     cell = Answered(run, work.rows, work.splits, fits, table)
     result = result_of(cell, origin, data, more_metrics=more_metrics)
-    seconds = round(time.perf_counter() - started, 3)
-    return replace(result, provenance={**result.provenance, "seconds": seconds}), table
+    return result, table
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import platform
@@ -123,6 +124,37 @@ def limit_threads() -> None:
 
     if torch.get_num_threads() > allowed_cores():
         torch.set_num_threads(allowed_cores())
+
+
+@contextlib.contextmanager
+def one_thread(*, torch_too: bool) -> Iterator[None]:
+    """Compute linear algebra of NumPy and SciPy in one thread, and put the user's setting back.
+
+    Probes make thousands of small products. The threads of OpenBLAS wait for each of them busily,
+    beside the threads of torch on the same cores: many times the processor time, and a result that
+    is no sooner there. Workers of a run have one thread each; here a process has it, too.
+
+    Args:
+        torch_too: Whether torch also computes in one thread. Networks are not trained so.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> import torch
+        >>> with one_thread(torch_too=True):
+        ...     torch.get_num_threads()
+        1
+    """
+    # SciPy loads its own library where it is first needed. One loaded later would not be limited.
+    import scipy.linalg  # noqa: F401
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    # torch sets the threads of a Python thread where it is first asked there, not later.
+    torch.get_num_threads()
+    with threadpool_limits(limits=1, user_api=None if torch_too else "blas"):
+        yield
 
 
 def allowed_cores(cgroups: Path = _CGROUPS, own: Path = _OWN_CGROUPS) -> int:

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import scipy.linalg  # noqa: F401  # its library of linear algebra has threads of its own
+import threadpoolctl
 
 from etab.errors import UnsupportedOptionError
 from etab.storage import machine
-from etab.storage.machine import allowed_cores
+from etab.storage.machine import allowed_cores, one_thread
+
+
+def threads() -> tuple[int, int]:
+    """Threads of linear algebra, the most of any library, and threads of torch."""
+    import torch
+
+    libraries = threadpoolctl.threadpool_info()
+    blas = [of["num_threads"] for of in libraries if of["user_api"] == "blas"]
+    return max(blas), torch.get_num_threads()
+
+
+@contextlib.contextmanager
+def threads_of_user(*, blas: int, torch: int) -> Iterator[None]:
+    """Settings as a user has made them; those of the process are put back."""
+    from torch import get_num_threads, set_num_threads
+
+    before = get_num_threads()
+    with threadpoolctl.threadpool_limits(limits=blas, user_api="blas"):
+        set_num_threads(torch)
+        try:
+            yield
+        finally:
+            set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +126,48 @@ def test_torch_starts_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("torch_too", [False, True])
+def test_one_thread_inside_and_the_setting_of_the_user_after(torch_too: bool) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def fit() -> None:
+        with one_thread(torch_too=torch_too):
+            seen.append(threads())
+            with one_thread(torch_too=True):
+                seen.append(threads())
+            seen.append(threads())
+            raise ArithmeticError
+
+    with threads_of_user(blas=2, torch=3):
+        with pytest.raises(ArithmeticError):
+            fit()
+        assert threads() == (2, 3)
+    outer = (1, 1 if torch_too else 3)
+    assert seen == [outer, (1, 1), outer]
+
+
+def test_python_threads_that_overlap_leave_the_setting_of_the_user() -> None:
+    """The first to enter leaves first: what the second puts back must not be the first's limit."""
+    entered, left = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def second() -> None:
+        with one_thread(torch_too=True):
+            entered.set()
+            left.wait(60)
+            seen.append(threads()[1])
+
+    with threads_of_user(blas=2, torch=3):
+        thread = threading.Thread(target=second)
+        with one_thread(torch_too=True):
+            thread.start()
+            assert entered.wait(60)
+        left.set()
+        thread.join()
+        assert threads() == (2, 3)
+    assert seen == [1]
 
 
 @pytest.mark.parametrize(

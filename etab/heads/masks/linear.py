@@ -41,6 +41,7 @@ class LinearSeg(Head):
     name: ClassVar[str] = "linear_seg"
     version: ClassVar[int] = 5
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MASK})
+    uses_torch: ClassVar[bool] = False
     needs_maps: ClassVar[bool] = True
 
     def __init__(self, *, budget: int = 2 << 30) -> None:

@@ -85,6 +85,7 @@ class MaskLogistic(Head):
     name: ClassVar[str] = "mask_logistic"
     version: ClassVar[int] = 2
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MASK})
+    uses_torch: ClassVar[bool] = False
     needs_maps: ClassVar[bool] = True
 
     def __init__(

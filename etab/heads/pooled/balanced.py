@@ -59,6 +59,7 @@ class BalancedLogistic(Head):
 
     name: ClassVar[str] = "logistic_balanced"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.BINARY, Kind.CLASSES})
+    uses_torch: ClassVar[bool] = False
     balances: ClassVar[bool] = True
 
     def cross_fit(

@@ -37,6 +37,7 @@ class ExactLogistic(Head):
 
     name: ClassVar[str] = "logistic_exact"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.BINARY, Kind.CLASSES})
+    uses_torch: ClassVar[bool] = False
 
     def cross_fit(
         self,

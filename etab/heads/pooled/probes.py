@@ -47,6 +47,7 @@ class Ridge(Head):
 
     name: ClassVar[str] = "ridge"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.VALUE})
+    uses_torch: ClassVar[bool] = False
 
     def cross_fit(
         self,
@@ -133,6 +134,7 @@ class Logistic(Head):
     name: ClassVar[str] = "logistic"
     version: ClassVar[int] = 2
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.BINARY, Kind.CLASSES})
+    uses_torch: ClassVar[bool] = False
 
     def cross_fit(
         self,
@@ -288,6 +290,7 @@ class KNN(Head):
 
     name: ClassVar[str] = "knn"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.VALUE, Kind.BINARY, Kind.CLASSES})
+    uses_torch: ClassVar[bool] = False
     neighbours: ClassVar[tuple[int, ...]] = (1, 3, 5, 7, 10, 15, 20, 30, 50, 80)
 
     def cross_fit(
@@ -389,6 +392,7 @@ class Trivial(Head):
 
     name: ClassVar[str] = "trivial"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.VALUE, Kind.BINARY, Kind.CLASSES, Kind.MASK})
+    uses_torch: ClassVar[bool] = False
     grid: ClassVar[int] = 56
 
     def cross_fit(

@@ -80,6 +80,7 @@ class Stack(Head):
 
     name: ClassVar[str] = "stack"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.VALUE, Kind.BINARY, Kind.CLASSES})
+    uses_torch: ClassVar[bool] = False
     balances: ClassVar[bool] = True
 
     def cross_fit(

@@ -33,6 +33,7 @@ class HSMM(Head):
     name: ClassVar[str] = "hsmm"
     beat: ClassVar[str] = HOMOMORPHIC
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.STATES})
+    uses_torch: ClassVar[bool] = False
     needs_series: ClassVar[bool] = True
     reads_layers: ClassVar[bool] = True
     context: ClassVar[int] = 2

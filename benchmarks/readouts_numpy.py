@@ -263,7 +263,7 @@ def facts_of_camus(root: Path) -> dict[str, dict[str, str]]:
         told = {name.strip(): text.strip() for name, text in lines}
         rate = float(told["FrameRate"])
         groups = {
-            "sex": {"M": "men", "F": "women"}[told["Sex"]],
+            "sex": {"M": "male", "F": "female"}[told["Sex"]],
             "age": "65 or more" if int(told["Age"]) >= 65 else "below 65",
             "image quality": told["ImageQuality"].lower(),
             "frame rate": "below 45" if rate < 45 else "45 to 60" if rate <= 60 else "above 60",

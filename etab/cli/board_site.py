@@ -31,11 +31,13 @@ class SiteExtras:
         examples: Clips and sounds by backbone.
         curves: Points of label efficiency.
         subgroups: Scores in subgroups of patients, by backbone and task code.
+        group_notes: What a reader must know of the data that tell the subgroups.
     """
 
     examples: Drawn = field(default_factory=dict)
     curves: Sequence[CurvePoint] = ()
     subgroups: Mapping[tuple[str, str], Sequence[Readout]] = field(default_factory=dict)
+    group_notes: tuple[str, ...] = ()
 
 
 def is_site(html: Path | None) -> bool:
@@ -107,11 +109,8 @@ def site_extras(
     examples = _examples(board, folder, html, with_examples, root)
     if html is None or not is_site(html):
         return SiteExtras()
-    return SiteExtras(
-        examples=examples,
-        curves=_curves(folder, board.seed),
-        subgroups=board_subgroups(board, folder, subgroups),
-    )
+    scores, notes = board_subgroups(board, folder, subgroups)
+    return SiteExtras(examples, _curves(folder, board.seed), scores, notes)
 
 
 def _examples(
@@ -155,7 +154,7 @@ def _curves(folder: Path, seed: int) -> list[CurvePoint]:
 
 def board_subgroups(
     board: Board, folder: Path, where: Path | None
-) -> dict[tuple[str, str], list[Readout]]:
+) -> tuple[dict[tuple[str, str], list[Readout]], tuple[str, ...]]:
     """Compute or read the scores of a board in subgroups of its patients.
 
     Args:
@@ -165,7 +164,8 @@ def board_subgroups(
             subgroups, and those of a phantom board are computed on the phantom beside the results.
 
     Returns:
-        Read-outs by backbone and task code.
+        Read-outs by backbone and task code, and what a reader must know of the data that tell the
+        groups.
 
     Raises:
         EtabError: If the data or the file cannot be used, or are not those of the results.
@@ -174,31 +174,32 @@ def board_subgroups(
     from etab.site.subgroups import read_subgroups
 
     if where is None and not board.phantom:
-        return {}
+        return {}, ()
     if where is None or where.is_dir():
         return _computed(board, folder, where)
     if where.suffix.lower() != ".json":
         raise UnsupportedOptionError(
             f"--subgroups {where} is neither a folder of data nor a file that ends in .json."
         )
-    kept, n_other = read_subgroups(where, board)
-    if n_other:
+    kept = read_subgroups(where, board)
+    if kept.n_other:
         say(
-            f"{where} holds {n_other} cells of other predictions than those of the board; they "
+            f"{where} holds {kept.n_other} cells of other predictions than those of the board; they "
             "are left out. Give --subgroups the folder of the data to compute them again.",
             error=True,
         )
-    return kept
+    return kept.cells, kept.notes
 
 
 def _computed(
     board: Board, folder: Path, root: Path | None
-) -> dict[tuple[str, str], list[Readout]]:
+) -> tuple[dict[tuple[str, str], list[Readout]], tuple[str, ...]]:
     """The scores in subgroups of every cell, from the data in a folder."""
     from etab.errors import UndefinedError
     from etab.runs.subgroups import subgroups_of
 
     computed: dict[tuple[str, str], list[Readout]] = {}
+    notes: dict[str, None] = {}
     with tempfile.TemporaryDirectory(prefix="etab-phantom-") as made:
         groups = _groups_of_datasets(board, folder, root, Path(made))
         for row in board.rows:
@@ -211,7 +212,9 @@ def _computed(
                 except UndefinedError:
                     continue  # the metric exists for all patients, and for no group of them
                 computed[row.backbone, code] = list(table.rows)
-    return computed
+                if table.note:
+                    notes[table.note] = None
+    return computed, tuple(notes)
 
 
 def _groups_of_datasets(
@@ -294,5 +297,6 @@ def write_board(board: Board, files: BoardFiles, holders: Holders, extras: SiteE
             examples=extras.examples,
             curves=extras.curves,
             subgroups=extras.subgroups,
+            group_notes=extras.group_notes,
         )
         say(f"wrote {html / 'index.html'} ({size / 1e6:.1f} MB in the folder)")

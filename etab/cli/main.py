@@ -214,12 +214,13 @@ def demo_command(
     )
     show.board(outcome.board)
     examples = draw_examples(outcome.board, folder / "results", folder / "data")
+    groups, _ = board_subgroups(outcome.board, folder / "results", folder / "data")
     write_site(
         outcome.board,
         datasets.cards(),
         folder / "site",
         examples=examples,
-        subgroups=board_subgroups(outcome.board, folder / "results", folder / "data"),
+        subgroups=groups,
     )
     say(
         f"The page: {outcome.page}\n"

@@ -242,8 +242,7 @@ def _farthest(choice: str, cell: Result, value_of: Mapping[str, float]) -> Sensi
         return Sensitivity(choice, _UNKNOWN)
     name = max(value_of, key=lambda other: (abs(value_of[other] - cell.value), other))
     difference = value_of[name] - cell.value
-    sign = "+" if difference >= 0 else "-"
-    return Sensitivity(choice, f"{_shown(name)} {sign}{_digits(abs(difference))}", difference)
+    return Sensitivity(choice, f"{_shown(name)} {_signed(difference)}", difference)
 
 
 def _precision(cell: Result, variants: Sequence[Variant]) -> Sensitivity:
@@ -270,6 +269,14 @@ def _layer(cell: Result) -> Sensitivity:
 def _shown(name: str) -> str:
     """A name from a result file where it is plain; free text never reaches a board."""
     return name if NAME.fullmatch(name) else "another one"
+
+
+def _signed(difference: float) -> str:
+    """A difference with its sign; one that rounds to zero has none."""
+    digits = _digits(abs(difference))
+    if float(digits) == 0:
+        return digits
+    return f"+{digits}" if difference > 0 else f"-{digits}"
 
 
 def _digits(value: float) -> str:

@@ -1,12 +1,13 @@
 """Metrics of a cell in subgroups of its patients, with intervals that hold together.
 
-The facts of the patients come from the data, so this needs the folder of the data.
+The facts of the patients come from the data, so this needs the folder of the data. A copy whose
+files are not those of the result serves where its recordings, patients and reference values are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,13 @@ from etab import datasets
 from etab.datasets.base import Source
 from etab.datasets.camus_layout import read_cfg
 from etab.errors import EtabError, ResultError, UnsupportedOptionError
+from etab.features.base import input_of
 from etab.metrics.clinical import Readout, subgroups, worst_subgroup
 from etab.metrics.columns import ScoredRows
 from etab.results import Predictions, Result
 from etab.runs.cross import dataset_root
+from etab.tasks.menu import TASKS
+from etab.tasks.rows import Rows
 from etab.types import Record
 
 OLD = 65
@@ -33,7 +37,8 @@ PICTURE_FACTORS = ("image quality", "frame rate")
 MOST_GROUPS = 12
 """Groups that a column of one's own table may have: intervals of more of them tell nothing."""
 
-_SEXES = {"m": "men", "male": "men", "f": "women", "female": "women"}
+# "Men" and "women" would be wrong: many patients of heart sounds are children.
+_SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"}
 _PREGNANCY = {"true": "pregnant", "false": "not pregnant"}
 _PLACES = ("AV", "MV", "PV", "TV", "Phc")
 
@@ -43,13 +48,16 @@ class Subgroups:
     """The subgroups of one cell.
 
     Attributes:
-        rows: A read-out for each subgroup, named "sex: women"; its ``n`` counts patients. The
+        rows: A read-out for each subgroup, named "sex: female"; its ``n`` counts patients. The
             intervals are of level 1 - 0.05 / k for all k subgroups of the cell.
         worst: The worst subgroup of 50 or more patients; None where none has so many.
+        note: A sentence where the groups were read from another copy of the data than the result
+            was computed on; else empty.
     """
 
     rows: tuple[Readout, ...]
     worst: Readout | None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +65,20 @@ class PatientGroups:
     """The groups of the patients of a dataset.
 
     Attributes:
-        digest: Digest of the data that tell them.
+        source: The data that tell them.
+        digest: Digest of these data.
         factors: The group of each patient, by factor ("sex", "age", ...).
         pictures: The group of each recording, by factor of ``PICTURE_FACTORS``.
         by_view: The group of each patient by factor and view, from the recording of that view.
+        known_rows: Rows of these data by task code, as far as a result was compared with them.
     """
 
+    source: Source
     digest: str
     factors: Mapping[str, Mapping[str, str]]
     pictures: Mapping[str, Mapping[str, str]]
     by_view: Mapping[str, Mapping[str, Mapping[str, str]]]
+    known_rows: dict[str, Rows] = field(default_factory=dict, compare=False, repr=False)
 
 
 def patient_groups(dataset: str, root: Path | None) -> PatientGroups:
@@ -96,7 +108,7 @@ def groups_of_source(source: Source) -> PatientGroups:
         What ``patient_groups`` returns.
     """
     return PatientGroups(
-        source.digest(), _of_patients(source), _of_recordings(source), _of_views(source)
+        source, source.digest(), _of_patients(source), _of_recordings(source), _of_views(source)
     )
 
 
@@ -114,7 +126,8 @@ def subgroups_of(result: Result, folder: Path, groups: PatientGroups) -> Subgrou
         tell them of another view alone, the factor names it ("image quality of A2C").
 
     Raises:
-        ResultError: If the data are not those of the result, or its predictions cannot be read.
+        ResultError: If the data have other recordings, patients or reference values than the
+            result, or its predictions cannot be read.
 
     Example:
         >>> import tempfile
@@ -131,12 +144,8 @@ def subgroups_of(result: Result, folder: Path, groups: PatientGroups) -> Subgrou
         >>> sorted({row.name.split(":")[0] for row in table.rows})
         ['age', 'image quality', 'sex']
     """
-    if groups.digest != result.data_digest:
-        raise ResultError(
-            f"{result.task} with {result.backbone} was computed on other data than those at hand: "
-            "their digests differ. Name the folder of the data that it was computed on."
-        )
     table = result.predictions(folder)
+    note = _note_of_copy(result, table, groups)
     rows = ScoredRows.of(table)
     by_row = {**_of_rows(table), **_of_pictures(table, groups)}
     factors = {**groups.factors, **by_row}
@@ -155,7 +164,54 @@ def subgroups_of(result: Result, folder: Path, groups: PatientGroups) -> Subgrou
             chosen = rows.select(part)
             everyone = {str(patient): f"{factor}: {group}" for patient in chosen.patients}
             readouts += subgroups(result.metric, chosen, everyone, family=family, seed=result.seed)
-    return Subgroups(tuple(readouts), worst_subgroup(result.metric, readouts))
+    return Subgroups(tuple(readouts), worst_subgroup(result.metric, readouts), note)
+
+
+def _note_of_copy(result: Result, table: Predictions, groups: PatientGroups) -> str:
+    """What to say of data whose files are not those of a result; empty where they are.
+
+    Raises:
+        ResultError: If these data have other rows than the result.
+    """
+    if groups.digest == result.data_digest:
+        return ""
+    if result.task not in groups.known_rows:
+        groups.known_rows[result.task] = _rows(groups.source, result.task)
+    differing = _differing_row(table, groups.known_rows[result.task])
+    if differing:
+        raise ResultError(
+            f"{result.task} with {result.backbone} was computed on other data than those at hand: "
+            f"{differing}. Name the folder of the data that it was computed on."
+        )
+    return (
+        f"The groups of {result.dataset} were read from a copy of the data (sha256 "
+        f"{groups.digest[:12]}) some of whose files differ from those of the results "
+        f"({result.data_digest[:12]}). It has the same recordings and patients, and the same "
+        "reference values where the results hold them."
+    )
+
+
+def _rows(source: Source, code: str) -> Rows:
+    task = TASKS[code]
+    family = input_of(task)
+    return family.rows(task, source, family.keys(task, source))
+
+
+def _differing_row(table: Predictions, rows: Rows) -> str:
+    """The first row of a result that the data at hand do not have as it is; empty for none."""
+    # A result has a line for each unit, or for each row of it.
+    names = (*rows.units, *rows.items)
+    patients = dict(zip(names, rows.patients.tolist() * 2, strict=True))
+    answers = dict(zip(names, list(rows.answers) * 2, strict=True))
+    truths = table.columns.get("truth")
+    for number, (item, patient) in enumerate(zip(table.items, table.patients, strict=True)):
+        if item not in patients:
+            return f"they have no row {item}"
+        if patients[item] != patient:
+            return f"{item} is of patient {patients[item]} in them, and of {patient} in the result"
+        if truths is not None and not np.isclose(truths[number], answers[item], rtol=1e-5):
+            return f"the reference value of {item} is {answers[item]:g} in them, not {truths[number]:g}"
+    return ""
 
 
 def _of_patients(source: Source) -> dict[str, dict[str, str]]:

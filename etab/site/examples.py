@@ -45,6 +45,7 @@ class Example:
         clip: An animated WebP picture.
         size: Height and width of the clip in pixels.
         moves: Whether the clip has more than one picture.
+        is_whole: Whether it shows the whole recording; else the data hold single frames of it.
         frames: Numbers of the frames with contours, counted from 0.
     """
 
@@ -55,6 +56,7 @@ class Example:
     clip: bytes
     size: tuple[int, int]
     moves: bool
+    is_whole: bool
     frames: tuple[int, ...]
 
 
@@ -185,7 +187,7 @@ def _of_cell(cell: Result, shown: Mapping[str, _Shown], source: Source) -> list[
     examples: list[Example] = []
     for case, place in cases.items():
         name = ordered[place]
-        pictures, durations = _frames(cell, name, shown[name], source)
+        pictures, durations, is_clip = _frames(cell, name, shown[name], source)
         example = Example(
             task=cell.task,
             case=case,
@@ -194,6 +196,7 @@ def _of_cell(cell: Result, shown: Mapping[str, _Shown], source: Source) -> list[
             clip=_webp(pictures, durations),
             size=pictures[0].shape[:2],
             moves=len(pictures) > 1,
+            is_whole=is_clip,
             frames=tuple(sorted(shown[name].masks)),
         )
         examples.append(example)
@@ -202,8 +205,8 @@ def _of_cell(cell: Result, shown: Mapping[str, _Shown], source: Source) -> list[
 
 def _frames(
     cell: Result, recording: str, shown: _Shown, source: Source
-) -> tuple[list[Array], list[int]]:
-    """Pictures of a recording and how long each is shown, in ms.
+) -> tuple[list[Array], list[int], bool]:
+    """Pictures of a recording, how long each is shown in ms, and whether they are a whole clip.
 
     All frames follow each other at the recording's own rate; those with masks are held for longer.
     """
@@ -225,7 +228,7 @@ def _frames(
         predicted = shown.masks.get(number)
         pictures.append(_picture(frame, truth.get(number), predicted))
         durations.append(between if predicted is None else _HELD_MS)
-    return pictures, durations
+    return pictures, durations, is_clip
 
 
 def _check(cell: Result, item: str, mask: Array, truth: Array | None, stated: float) -> None:

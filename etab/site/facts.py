@@ -18,6 +18,7 @@ from etab.site.published import published_rows
 from etab.storage.text import printable
 from etab.tasks.menu import TASKS
 from etab.tasks.words import input_words, protocol_words, target_words
+from etab.types import Kind
 
 # Facts of a row in ``board_facts`` that the table needs; the rest is on the page of the backbone.
 _OF_ROW = (
@@ -102,6 +103,7 @@ def _task_facts(task: Mapping[str, Any], board: Board, cards: Cards) -> dict[str
         "protocols": protocols,
         "protocol_words": [protocol_words(name) for name in protocols or [board.protocol]],
         "asked": _asked(code, cards),
+        "classes": _classes(code, cards),
         "data": _notices_of_task(code, board, cards),
     }
 
@@ -146,6 +148,16 @@ def _protocols(code: str, board: Board) -> list[str]:
     """Protocols of the results of a task: some tasks count by another one than the board."""
     cells = [row.cells[code] for row in board.rows if code in row.cells]
     return sorted({cell.protocol for cell in cells})
+
+
+def _classes(code: str, cards: Cards) -> list[str]:
+    """Names of the classes of a task, in the order of its probabilities; empty for other kinds."""
+    task = TASKS[code]
+    card = cards.get(task.dataset)
+    if task.kind is not Kind.CLASSES or card is None:
+        return []
+    names = [target.classes for target in card.targets if target.name == task.target]
+    return [printable(name) for name in names[0]] if names else []
 
 
 def _asked(code: str, cards: Cards) -> dict[str, str]:

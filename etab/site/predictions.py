@@ -1,4 +1,5 @@
-"""The predictions of a task as pages draw them: one number for each row and backbone."""
+"""The predictions of a task as pages draw them: a number for each row and backbone, or for classes
+a number for each of them."""
 
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ from etab.site.packing import packed
 from etab.storage.text import printable
 from etab.types import FloatArray, Kind
 
-# Numbers of all tasks together that a site holds: 2.7 MB as text. Larger boards have no such files.
+# Rows of all tasks and backbones together that a site holds: 2.7 MB as text. Larger boards have no such files.
 MOST_PREDICTIONS = 1_000_000
 
-_DRAWN = {Kind.VALUE: "score", Kind.BINARY: "score", Kind.MASK: "dice"}
+_DRAWN = {Kind.VALUE: "score", Kind.BINARY: "score", Kind.MASK: "dice", Kind.CLASSES: "score_0"}
 
 
 def has_predictions(board: Board) -> bool:
@@ -33,8 +34,9 @@ def prediction_facts(board: Board, code: str) -> dict[str, Any] | None:
     Returns:
         Plain values: ``kind``; ``items`` (names of the rows, sorted); ``backbones``; ``values``
         (backbones, items), packed, the mean over the repeats of the folds: predicted values,
-        probabilities, or Dice overlaps; and ``truth`` (items,), packed, or None for masks. None
-        for a task of another kind, and without tables.
+        probabilities, or Dice overlaps; and ``truth`` (items,), packed, or None for masks. For k
+        classes, ``values`` are probabilities (backbones, items, k), and ``classes`` counts them.
+        None for a task of another kind, and without tables.
     """
     tables: dict[str, Predictions] = {}
     for row in board.rows:
@@ -46,14 +48,20 @@ def prediction_facts(board: Board, code: str) -> dict[str, Any] | None:
     first = next(iter(tables.values()))
     items = np.unique(first.items)
     same = {name: table for name, table in tables.items() if set(table.items) == set(first.items)}
-    column = _DRAWN[first.kind]
-    values = np.stack([_by_item(table, column) for table in same.values()])
+    columns = [_DRAWN[first.kind]]
+    if first.kind is Kind.CLASSES:
+        n_classes = sum(name.startswith("score_") for name in first.columns)
+        columns = [f"score_{k}" for k in range(n_classes)]
+    values = np.stack(
+        [np.stack([_by_item(table, name) for name in columns], axis=-1) for table in same.values()]
+    )
     truth = _by_item(first, "truth") if "truth" in first.columns else None
     return {
         "kind": first.kind.value,
         "items": [printable(item) for item in items.tolist()],
         "backbones": list(same),
-        "values": packed(values),
+        "classes": len(columns),
+        "values": packed(values.reshape(len(same), -1)),
         "truth": None if truth is None else packed(truth),
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def subgroup_facts(board: Board, code: str, subgroups: Subgroups) -> dict[str, A
     Args:
         board: The board.
         code: Code of the task.
-        subgroups: Read-outs by backbone and task code, each named "sex: women".
+        subgroups: Read-outs by backbone and task code, each named "sex: female".
 
     Returns:
         Plain values: ``groups`` (names of all groups) and ``rows`` (by backbone, for each group its
@@ -61,12 +62,13 @@ def _rounded(value: float | None) -> float | None:
     return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
 
 
-def kept_subgroups(board: Board, subgroups: Subgroups) -> str:
+def kept_subgroups(board: Board, subgroups: Subgroups, notes: Sequence[str] = ()) -> str:
     """Write the scores of subgroups as a file that a later site can be made with.
 
     Args:
         board: The board.
         subgroups: Read-outs by backbone and task code.
+        notes: What a reader must know of the data that tell the groups.
 
     Returns:
         JSON, a line for each cell.
@@ -85,10 +87,27 @@ def kept_subgroups(board: Board, subgroups: Subgroups) -> str:
             }
             lines.append(json.dumps(content, allow_nan=False))
     joined = ",\n".join(lines)
-    return f'{{"format": "{FORMAT}", "cells": [\n{joined}\n]}}\n'
+    listed = json.dumps(list(notes))
+    return f'{{"format": "{FORMAT}", "notes": {listed}, "cells": [\n{joined}\n]}}\n'
 
 
-def read_subgroups(path: Path, board: Board) -> tuple[dict[tuple[str, str], list[Readout]], int]:
+@dataclass(frozen=True)
+class KeptSubgroups:
+    """What a file of ``kept_subgroups`` holds for a board.
+
+    Attributes:
+        cells: Read-outs by backbone and task code.
+        notes: What a reader must know of the data that tell the groups.
+        n_other: Number of cells of the board that the file holds for other predictions; these are
+            left out.
+    """
+
+    cells: dict[tuple[str, str], list[Readout]]
+    notes: tuple[str, ...]
+    n_other: int
+
+
+def read_subgroups(path: Path, board: Board) -> KeptSubgroups:
     """Read a file of ``kept_subgroups``.
 
     Args:
@@ -96,8 +115,7 @@ def read_subgroups(path: Path, board: Board) -> tuple[dict[tuple[str, str], list
         board: The board whose site is made.
 
     Returns:
-        Read-outs by backbone and task code, and the number of cells of the board that the file
-        holds for other predictions; these are left out.
+        The cells of the board that the file holds.
 
     Raises:
         DataNotFoundError: If the file cannot be read.
@@ -123,7 +141,16 @@ def read_subgroups(path: Path, board: Board) -> tuple[dict[tuple[str, str], list
             n_other += 1
             continue
         subgroups[name] = table
-    return subgroups, n_other
+    notes = _notes(content, path)
+    return KeptSubgroups(subgroups, notes if subgroups else (), n_other)
+
+
+def _notes(content: Any, path: Path) -> tuple[str, ...]:
+    """The notes of a file; a file of an earlier version has none."""
+    notes = content.get("notes", [])
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        raise ResultError(f"{path} is damaged: its notes are no list of sentences.")
+    return tuple(notes)
 
 
 def _cells(content: Any, path: Path) -> Iterator[tuple[tuple[str, str], str, list[Readout]]]:

@@ -55,6 +55,7 @@ def write_site(
     examples: Examples | None = None,
     curves: Sequence[CurvePoint] = (),
     subgroups: Subgroups | None = None,
+    group_notes: Sequence[str] = (),
 ) -> int:
     """Write a board as a folder of static pages.
 
@@ -67,6 +68,7 @@ def write_site(
         examples: Clips by backbone, as ``etab.site.examples.draw_examples`` gives them.
         curves: Points of label efficiency, from ``etab.leaderboard.curves.curve_points``.
         subgroups: Scores in subgroups of the patients, by backbone and task code.
+        group_notes: What a reader must know of the data that tell the subgroups.
 
     Returns:
         Number of bytes written.
@@ -75,7 +77,7 @@ def write_site(
         UnsupportedOptionError: If the folder holds something else.
     """
     former = _former_files(folder)
-    files = site_files(board, cards, folders, examples, curves, subgroups)
+    files = site_files(board, cards, folders, examples, curves, subgroups, group_notes)
     # The marker comes first, so that a run that was interrupted can be repeated.
     _mark(folder, former | set(files))
     for name, content in files.items():
@@ -136,6 +138,7 @@ def site_files(
     examples: Examples | None = None,
     curves: Sequence[CurvePoint] = (),
     subgroups: Subgroups | None = None,
+    group_notes: Sequence[str] = (),
 ) -> Files:
     """Make every file of a site.
 
@@ -146,6 +149,7 @@ def site_files(
         examples: Clips by backbone.
         curves: Points of label efficiency.
         subgroups: Scores in subgroups of the patients, by backbone and task code.
+        group_notes: What a reader must know of the data that tell the subgroups.
 
     Returns:
         Text or bytes of each file, by its path in the folder.
@@ -165,7 +169,8 @@ def site_files(
         details["sounds"] = [sound_facts(sound) for sound in sounds]
         files[f"data/backbone/{file}.js"] = as_script(f"backbone/{file}", details)
     files |= _prediction_files(board, facts)
-    files |= _subgroup_files(board, facts, subgroups or {})
+    files |= _subgroup_files(board, facts, subgroups or {}, group_notes)
+    facts["group_notes"] = [printable(note) for note in group_notes]
     facts["curves"] = curve_facts(curves)
     robustness = robustness_facts(board)
     facts["robustness"] = list(robustness)
@@ -204,6 +209,7 @@ def _example_files(facts: dict[str, Any], examples: Examples) -> Files:
                     "height": example.size[0],
                     "width": example.size[1],
                     "moves": example.moves,
+                    "is_whole": example.is_whole,
                     "frames": list(example.frames),
                 }
             )
@@ -238,7 +244,9 @@ def _prediction_files(board: Board, facts: dict[str, Any]) -> Files:
     return files
 
 
-def _subgroup_files(board: Board, facts: dict[str, Any], subgroups: Subgroups) -> Files:
+def _subgroup_files(
+    board: Board, facts: dict[str, Any], subgroups: Subgroups, notes: Sequence[str]
+) -> Files:
     """A file of subgroups for each task that has some, and one to make a later site with."""
     files: Files = {}
     for task in facts["tasks"]:
@@ -248,7 +256,7 @@ def _subgroup_files(board: Board, facts: dict[str, Any], subgroups: Subgroups) -
             key = f"subgroups/{task['file']}"
             files[f"data/{key}.js"] = as_script(key, of_task)
     if files:
-        files["data/subgroups.json"] = kept_subgroups(board, subgroups)
+        files["data/subgroups.json"] = kept_subgroups(board, subgroups, notes)
     return files
 
 

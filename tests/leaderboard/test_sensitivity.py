@@ -12,7 +12,7 @@ import pytest
 from etab.leaderboard.page import board_facts
 from etab.leaderboard.ranking import rank_folder
 from etab.leaderboard.render import board_csv, board_markdown
-from etab.leaderboard.sensitivity import changed_choice, sensitivities
+from etab.leaderboard.sensitivity import _signed, changed_choice, sensitivities
 from etab.results import Predictions, Result
 from tests.leaderboard.admission import folders
 from tests.leaderboard.admission.folders import STRANGER, edit_nested, load, save, with_columns
@@ -218,3 +218,11 @@ def test_the_release_of_the_data_is_on_the_face_of_the_board(folder: Path) -> No
         folders.edit(path, data_digest="e" * 64)
     notes = ranked(folder).notes
     assert any("no canonical table of (digest eeeeeeee)" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("difference", "words"),
+    [(-0.0004, "0.000"), (0.0, "0.000"), (0.0006, "+0.001"), (-0.02, "-0.020"), (-3.0, "-3.00")],
+)
+def test_a_difference_that_rounds_to_zero_has_no_sign(difference: float, words: str) -> None:
+    assert _signed(difference) == words

@@ -42,7 +42,7 @@ def test_columns_of_a_table_divide_its_patients(tmp_path: Path) -> None:
         "alike": ["one"] * 8,
     }
     factors = groups(tmp_path, columns).factors
-    assert list(factors["sex"].values()) == ["men", "women", "other"] * 2
+    assert list(factors["sex"].values()) == ["male", "female", "other"] * 2
     assert list(factors["age"].values()) == ["below 65", "65 or more", "65 or more"] * 2
     assert list(factors["ward"].values()) == ["north", "south"] * 4
     assert "alike" not in factors  # one group divides nobody

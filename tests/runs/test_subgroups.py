@@ -50,7 +50,7 @@ def test_groups_follow_from_the_facts_of_the_data(root: Path, results: Path) -> 
     n_of = {row.name: row.n for row in groups.rows}
     assert n_of["frame rate: below 45"] == 4
     assert n_of["frame rate: above 60"] == 8
-    assert n_of["sex: men"] + n_of["sex: women"] == 12
+    assert n_of["sex: male"] + n_of["sex: female"] == 12
     assert groups.worst is None  # no group has 50 patients
     table = result.predictions(results)
     slow = np.isin(table.patients, sorted(set(table.patients))[:4])
@@ -95,11 +95,43 @@ def test_a_group_of_fifty_may_be_the_worst(
     assert groups.worst.value == max(large)
 
 
-def test_other_data_have_no_groups(root: Path, results: Path) -> None:
+def test_another_copy_of_the_data_has_groups_and_is_named(root: Path, results: Path) -> None:
+    groups = patient_groups("camus", root)
+    known = subgroups_of(the_result(results), results, groups)
     (path,) = results.rglob("*.json")
     edit(path, data_digest="e" * 64)
-    with pytest.raises(ResultError, match="computed on other data than those at hand"):
-        subgroups_of(the_result(results), results, patient_groups("camus", root))
+    table = subgroups_of(the_result(results), results, groups)
+    assert table.rows == known.rows
+    assert known.note == ""
+    assert f"({'e' * 12})" in table.note
+    assert groups.digest[:12] in table.note
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: replace(table, items=tuple(f"{item}x" for item in table.items)), "no row"),
+        (lambda table: replace(table, patients=("other", *table.patients[1:])), "in the result"),
+        (
+            lambda table: replace(
+                table, columns={**table.columns, "truth": table.columns["truth"] + 1}
+            ),
+            "the reference value of",
+        ),
+    ],
+)
+def test_other_data_have_no_groups(
+    root: Path,
+    results: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Predictions], Predictions],
+    message: str,
+) -> None:
+    result = replace(the_result(results), data_digest="e" * 64)
+    table = change(result.predictions(results))
+    monkeypatch.setattr(Result, "predictions", lambda *_: table)
+    with pytest.raises(ResultError, match=f"other data than those at hand: .*{message}"):
+        subgroups_of(result, results, patient_groups("camus", root))
 
 
 def test_places_are_of_rows() -> None:

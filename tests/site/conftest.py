@@ -72,7 +72,7 @@ def site_board(made_results: Made) -> Board:
 def made_subgroups(board: Board) -> dict[tuple[str, str], list[Readout]]:
     """Two groups of one task for every backbone, one of them with a hostile name."""
     groups = [
-        Readout("sex: men", 7.0, 6.0, 8.0, 55),
+        Readout("sex: male", 7.0, 6.0, 8.0, 55),
         Readout(f"sex: {NASTY}", 8.0, 6.5, 9.5, 41),
         Readout("age: below 65", 7.2, None, None, 3),
     ]

@@ -59,7 +59,7 @@ def test_subgroups_are_chosen_by_task_and_fact(page: Any, site: Path, site_board
     assert (
         page.locator("#picture .seriesdot").count() == 2 * 10
     )  # the row without a rank is left out
-    assert "men, 55 patients" in page.inner_text("#picture .key")
+    assert "male, 55 patients" in page.inner_text("#picture .key")
     page.get_by_role("button", name="age", exact=True).click()
     cells = page.locator("#worst-groups tbody tr").first.locator("td").all_inner_texts()
     worst = worst_subgroup("mae", made_subgroups(site_board)["strong", "b0-A4-C"])

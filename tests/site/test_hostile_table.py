@@ -147,7 +147,7 @@ def test_markdown_and_csv_hold_no_markup_and_no_formula(walked: Walked) -> None:
 def test_subgroups_of_the_table_are_on_the_site(walked: Walked) -> None:
     kept = json.loads((walked.site / "data" / "subgroups.json").read_text(encoding="utf-8"))
     groups = {group[0] for cell in kept["cells"] for group in cell["groups"]}
-    assert {"sex: men", "sex: women"} | {f"ward: {ward}" for ward in WARDS} == groups
+    assert {"sex: male", "sex: female"} | {f"ward: {ward}" for ward in WARDS} == groups
 
 
 @pytest.mark.parametrize("width", [420, 1400])

@@ -16,15 +16,15 @@ from etab.site.robustness import robustness_facts
 from etab.site.subgroups import kept_subgroups, read_subgroups, subgroup_facts
 
 CODE = "b0-A4-C"
-WOMEN = Readout("sex: women", 6.5, 6.0, 7.1, 40)
-MEN = Readout("sex: men", 7.5, None, None, 5)
-TABLES = {("strong", CODE): [WOMEN, MEN], ("pixel_pca", CODE): [replace(MEN, name="sex: men")]}
+WOMEN = Readout("sex: female", 6.5, 6.0, 7.1, 40)
+MEN = Readout("sex: male", 7.5, None, None, 5)
+TABLES = {("strong", CODE): [WOMEN, MEN], ("pixel_pca", CODE): [replace(MEN, name="sex: male")]}
 
 
 def test_groups_keep_their_order_and_what_is_absent_is_none(site_board: Board) -> None:
     facts = subgroup_facts(site_board, CODE, TABLES)
     assert facts is not None
-    assert facts["groups"] == ["sex: women", "sex: men"]
+    assert facts["groups"] == ["sex: female", "sex: male"]
     assert facts["rows"]["strong"] == [[6.5, 6.0, 7.1, 40], [7.5, None, None, 5]]
     assert facts["rows"]["pixel_pca"] == [None, [7.5, None, None, 5]]
     assert subgroup_facts(site_board, "d0-A4-C", TABLES) is None
@@ -34,10 +34,11 @@ def test_kept_subgroups_are_read_for_the_same_predictions_only(
     site_board: Board, tmp_path: Path
 ) -> None:
     path = tmp_path / "subgroups.json"
-    path.write_text(kept_subgroups(site_board, TABLES))
-    kept, n_other = read_subgroups(path, site_board)
-    assert kept == TABLES
-    assert n_other == 0
+    path.write_text(kept_subgroups(site_board, TABLES, ["Read from another copy."]))
+    kept = read_subgroups(path, site_board)
+    assert kept.cells == TABLES
+    assert kept.notes == ("Read from another copy.",)
+    assert kept.n_other == 0
     rows = [
         replace(
             row, cells={**row.cells, CODE: replace(row.cells[CODE], predictions_sha256="0" * 64)}
@@ -46,9 +47,9 @@ def test_kept_subgroups_are_read_for_the_same_predictions_only(
         else row
         for row in site_board.rows
     ]
-    kept, n_other = read_subgroups(path, replace(site_board, rows=tuple(rows)))
-    assert list(kept) == [("pixel_pca", CODE)]
-    assert n_other == 1
+    kept = read_subgroups(path, replace(site_board, rows=tuple(rows)))
+    assert list(kept.cells) == [("pixel_pca", CODE)]
+    assert kept.n_other == 1
 
 
 def _cell(*groups: object) -> str:
@@ -66,11 +67,12 @@ def _cell(*groups: object) -> str:
         '{"format": "etab subgroups 1"}',
         '{"format": "etab subgroups 1", "cells": 3}',
         '{"format": "etab subgroups 1", "cells": [3]}',
+        '{"format": "etab subgroups 1", "notes": "one", "cells": []}',
         _cell(3),
-        _cell(["sex: men", 1.0]),
-        _cell(["sex: men", "1.0", 0.0, 2.0, 5]),
-        _cell(["sex: men", 1.0, 0.0, 2.0, "many"]),
-        _cell(["sex: men", 1.0, 0.0, 2.0, None]),
+        _cell(["sex: male", 1.0]),
+        _cell(["sex: male", "1.0", 0.0, 2.0, 5]),
+        _cell(["sex: male", 1.0, 0.0, 2.0, "many"]),
+        _cell(["sex: male", 1.0, 0.0, 2.0, None]),
     ],
 )
 def test_a_file_that_holds_no_subgroups_is_refused(

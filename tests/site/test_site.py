@@ -19,13 +19,14 @@ from etab.leaderboard.board import Board
 from etab.leaderboard.page import board_facts
 from etab.site import write
 from etab.site.cards import card_facts, computing_facts
-from etab.site.facts import site_facts
+from etab.site.facts import _classes, site_facts
 from etab.site.names import page_names
 from etab.site.noise import noise_facts, reduced
 from etab.site.packing import as_script, unpacked
 from etab.site.predictions import prediction_facts
 from etab.site.write import write_site
 from etab.storage.atomic import write_atomically
+from etab.types import Kind
 from tests.site.conftest import NASTY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -323,3 +324,25 @@ def test_a_twin_computes_as_much_and_an_unknown_backbone_states_nothing(site_boa
     assert facts["mobilenetv2"]["gmacs"] == facts["random/mobilenetv2"]["gmacs"] == 0.279
     assert facts["nobody_knows"]["gmacs"] is None
     assert facts["nobody_knows"]["per_second"] is None
+
+
+def test_predictions_of_classes_are_probabilities_of_each(site_board: Board) -> None:
+    """Twelve classes: "score_10" follows "score_9"."""
+    table = site_board.tables["strong", "b0-A4-C"]
+    n = len(table.items)
+    shares = np.random.default_rng(0).dirichlet(np.ones(12), n)
+    columns = {"truth": np.arange(n) % 12, **{f"score_{k}": shares[:, k] for k in range(12)}}
+    classes = replace(table, kind=Kind.CLASSES, columns=columns)
+    tables = {("strong", "b0-A4-C"): classes}
+    facts = prediction_facts(replace(site_board, tables=tables), "b0-A4-C")
+    assert facts is not None
+    assert facts["classes"] == 12
+    order = np.argsort(table.items)
+    shown = unpacked(facts["values"]).reshape(n, 12)
+    assert shown == pytest.approx(shares[order], rel=1e-3, abs=1e-4)
+    assert unpacked(facts["truth"]).round() == pytest.approx(order % 12)
+
+
+def test_classes_of_a_task_have_their_names() -> None:
+    assert _classes("f1-AL-D", datasets.cards()) == ["Present", "Unknown", "Absent"]
+    assert _classes("b0-A4-C", datasets.cards()) == []

@@ -42,9 +42,10 @@ document.addEventListener("DOMContentLoaded", () => {
     const cell = details.cells[line.dataset.task];
     const task = board.tasks.find(one => one.code === line.dataset.task);
     line.children[1].textContent = `${task.metric_title} ${task.better > 0 ? "↑" : "↓"}`;
-    const other = Object.entries(cell.metrics ?? {}).map(([name, value]) => `${board.metric_titles[name] ?? name}: ${ETAB.number(value)}`).join("; ");
-    const texts = [ETAB.short(details.words[cell.head]), ETAB.short(details.words[cell.depends_on], 400), other];
-    line.append(...texts.map(text => el("td", {}, el("bdi", {}, text))));
+    const other = Object.entries(cell.metrics ?? {}).map(([name, value]) => `${board.metric_titles[name] ?? name}: ${ETAB.number(value)}`);
+    const list = texts => el("td", {}, el("ul", { class: "lines" }, ...texts.map(text => el("li", {}, el("bdi", {}, text)))));
+    const choices = ETAB.short(details.words[cell.depends_on], 400).split("; ");
+    line.append(el("td", {}, el("bdi", {}, ETAB.short(details.words[cell.head]))), list(choices), list(other));
   }
   ETAB.labelled(document.getElementById("cells").parentElement);
 });

@@ -242,6 +242,11 @@ document.addEventListener("DOMContentLoaded", () => {
       ["colour", "Blue: above the trivial predictor. Orange: below it."],
       ["overlap", "The backbone was pretrained on data of the test; such rows take no rank."],
     ];
+    const lostByAll = Object.entries(table.lostByAll);
+    const isMarked = row => Object.entries(row.marks.lost).some(([code, count]) => count > (table.lostByAll[code] ?? 0));
+    if (board.rows.some(isMarked)) items.push(["patients missing", "Some recordings have no prediction, and others of the board have one. The page of the backbone counts them for each task."]);
+    if (lostByAll.length) items.push(["missing for all", `Recordings of which no backbone has a prediction: ${lostByAll.map(([code, count]) => `${count} of ${code}`).join(", ")}.`]);
+    if (board.tasks.some(task => task.separates === false)) items.push(["separates nothing", "The task tells no two backbones of the board apart."]);
     if (board.rows.some(row => row.marks.vectors)) items.push(["vectors supplied", "The features were computed elsewhere; their encoder was not run here."]);
     byId("legend").replaceChildren(...items.map(([name, text]) => el("li", {}, el("b", {}, name), ` ${text}`)));
   };

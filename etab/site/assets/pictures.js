@@ -151,11 +151,20 @@ document.addEventListener("DOMContentLoaded", () => {
     const worst = worstGroups(task, data, known.slice(0, MOST_GROUPED));
     if (worst.length) holder.append(worstTable(worst));
     else if (listed.length) holder.append(el("p", { class: "note" }, `No group has ${FEWEST_PEOPLE} patients or more, so no worst group is named.`));
+    for (const note of board.group_notes ?? []) holder.append(el("p", { class: "note" }, note));
     const select = el("select", {}, ...groupTasks.map(one => el("option", { value: one.code, selected: one === task }, `${one.code} ${one.title}`)));
     select.onchange = async () => { choose("group", select.value); await draw(); holder.querySelector("select").focus(); };
     holder.prepend(el("div", { class: "controls" }, el("label", { class: "field grow" }, el("span", {}, "Task"), select)), chooser("Groups by", factors, factor, key => key, async key => { choose("factor", key); await draw(); refocus(); }));
   };
   if (groupTasks.length) PICTURES.subgroups = ["Subgroups", drawGroups];
+
+  // What this site could show and does not, and what would show it.
+  const absent = [
+    ["curves", "Label efficiency", "the results hold no cells with few labelled patients", "etab run --fractions 2,5,10,25,50,100 --draws 3"],
+    ["robustness", "Robustness", "no other fold seed, head, precision or release of the data is among the results", "etab leaderboard RESULTS --variants OTHERS"],
+    ["subgroups", "Subgroups", "the site was made without the facts of the patients", "etab leaderboard RESULTS --subgroups DATA"],
+  ].filter(([key]) => !PICTURES[key]);
+  document.getElementById("no-pictures").replaceChildren(...absent.map(([, name, why, command]) => el("p", { class: "note" }, `${name}: not shown, because ${why} (`, el("code", {}, command), ").")));
 
   const tabs = document.getElementById("picture-tabs");
   let current = "scores";

@@ -5,22 +5,31 @@
   const el = ETAB.el;
   const CASES = 3;
 
-  // Rows of a task for some backbones: {name, truth, values}; null where one has no predictions.
+  // Rows of a task for some backbones: {name, truth, values}; null where one has no predictions. Of
+  // classes, a value is the probability given to the true class, and `shares` has those of all.
   const rowsOf = (data, backbones) => {
     const places = backbones.map(name => data.backbones.indexOf(name));
     if (places.includes(-1)) return null;
     const values = ETAB.unpack(data.values);
     const truth = data.truth && ETAB.unpack(data.truth);
     const n = data.items.length;
-    return data.items.map((name, k) => ({ name, truth: truth ? truth[k] : null, values: places.map(place => values[place * n + k]) }));
+    if (data.kind !== "classes") return data.items.map((name, k) => ({ name, truth: truth ? truth[k] : null, values: places.map(place => values[place * n + k]) }));
+    const m = data.classes;
+    return data.items.map((name, k) => {
+      const shares = places.map(place => values.slice((place * n + k) * m, (place * n + k + 1) * m));
+      const index = Math.round(truth[k]);
+      return { name, truth: null, index, shares, values: shares.map(share => share[index]) };
+    });
   };
+  const className = (task, k) => task.classes[k] ?? `class ${k}`;
 
-  // How far a prediction is from the truth; for masks, from a whole overlap.
+  // How far a prediction is from the truth; for masks and classes, from a whole overlap or a sure answer.
   const error = (row, value) => row.truth == null ? 1 - value : Math.abs(value - row.truth);
   // Masks have no number as truth, so that their tables have no such column.
   const truthHead = data => data.truth ? ["Truth"] : [];
-  const truthOf = row => row.truth == null ? [] : [row.truth];
-  const UNITS = { value: "predicted value", binary: "predicted probability", mask: "Dice overlap" };
+  const truthOf = (row, task) => row.index != null ? [ETAB.name(className(task, row.index))] : row.truth == null ? [] : [row.truth];
+  const UNITS = { value: "predicted value", binary: "predicted probability", mask: "Dice overlap", classes: "probability of the true class" };
+  const ERRORS = { value: "absolute error", binary: "absolute error", mask: "1 − Dice", classes: "1 − probability" };
 
   const choices = (select, tasks, draw) => {
     select.replaceChildren(...tasks.map(task => el("option", { value: task.code }, `${task.code} ${task.title}`)));
@@ -42,22 +51,30 @@
     draw(task, data, rowsOf(data, names));
   };
 
+  // One class at a time; another one is chosen by a button.
+  const calibrationOfClass = (holder, task, data, rows, k, label) => {
+    ETAB.charts.calibration(holder, rows.map(row => ({ p: row.shares[0][k], truth: Number(row.index === k) })), { label: `${label}, ${className(task, k)}`, x: `mean predicted probability of ${ETAB.short(className(task, k), 28)}`, y: "observed share", caption: "Calibration of one class at a time: ten groups of equal size, with 95 % intervals by Wilson. On the dashed line, predicted and observed shares agree." });
+    const choose = other => { calibrationOfClass(holder, task, data, rows, other, label); holder.querySelector("[aria-pressed=true]").focus(); };
+    holder.prepend(el("div", { class: "controls", role: "group", "aria-label": "Class" }, ...d3.range(data.classes).map(other => el("button", { type: "button", "aria-pressed": String(other === k), onclick: () => choose(other) }, ETAB.short(className(task, other), 28)))));
+  };
+
   const oneBackbone = (holder, task, data, rows) => {
     const label = `${task.code}: predictions and truth`;
     if (data.kind === "value") {
       ETAB.charts.agreement(holder, rows.map(row => ({ a: row.values[0], b: row.truth, name: row.name })), { label, x: "mean of prediction and truth", y: "prediction minus truth", caption: "Bland and Altman: the difference from the truth over the mean of both. Dashed: bias. Dotted: limits of agreement, bias ± 1.96 standard deviations. Predictions are means over the repeats of the folds." });
     } else if (data.kind === "binary") {
       ETAB.charts.calibration(holder, rows.map(row => ({ p: row.values[0], truth: row.truth })), { label, x: "mean predicted probability", y: "observed share", caption: "Calibration: ten groups of equal size, with 95 % intervals by Wilson. On the dashed line, predicted and observed shares agree." });
-    } else ETAB.charts.histogram(holder, rows.map(row => row.values[0]), { label, x: "Dice overlap", caption: "Dice overlap of predicted and true mask, over all frames. Dashed: the median." });
+    } else if (data.kind === "classes") calibrationOfClass(holder, task, data, rows, 0, label);
+    else ETAB.charts.histogram(holder, rows.map(row => row.values[0]), { label, x: "Dice overlap", caption: "Dice overlap of predicted and true mask, over all frames. Dashed: the median." });
   };
 
   // Best, median and worst cases, by the error of each row.
-  const cases = (holder, data, rows) => {
+  const cases = (holder, task, data, rows) => {
     const sorted = rows.map(row => ({ row, error: error(row, row.values[0]) })).sort((a, b) => a.error - b.error || (a.row.name < b.row.name ? -1 : 1));
     const middle = Math.max(0, Math.floor(sorted.length / 2) - 1);
     const groups = [["best", 0], ["median", middle], ["worst", Math.max(0, sorted.length - CASES)]];
-    const lines = groups.flatMap(([name, from]) => sorted.slice(from, from + CASES).map(({ row, error: far }) => [row.name, name, ...truthOf(row), row.values[0], far]));
-    table(holder, ["Row", "Case", ...truthHead(data), UNITS[data.kind], data.kind === "mask" ? "1 − Dice" : "absolute error"], lines);
+    const lines = groups.flatMap(([name, from]) => sorted.slice(from, from + CASES).map(({ row, error: far }) => [row.name, name, ...truthOf(row, task), row.values[0], far]));
+    table(holder, ["Row", "Case", ...truthHead(data), UNITS[data.kind], ERRORS[data.kind]], lines);
   };
 
   ETAB.showPredictions = backbone => {
@@ -68,7 +85,7 @@
       document.getElementById("prediction-note").hidden = Boolean(rows);
       if (!rows) return;
       oneBackbone(document.getElementById("prediction-picture"), task, data, rows);
-      cases(document.getElementById("cases"), data, rows);
+      cases(document.getElementById("cases"), task, data, rows);
     });
     choices(select, tasks, draw);
     addEventListener("resize", draw);
@@ -83,8 +100,13 @@
       return;
     }
     const isBinary = data.kind === "binary";
+    const captions = {
+      binary: "Each dot is a row: blue where the truth is the positive class, grey where it is the other. On the dashed line, both agree.",
+      mask: `Each dot is a frame. Above the dashed line, ${second} overlaps the true mask better.`,
+      classes: `Each dot is a row: the probability that each gives to the true class. Above the dashed line, ${second} gives it a higher one.`,
+    };
     const points = rows.map(row => ({ x: row.values[0], y: row.values[1], name: row.name, cls: isBinary && row.truth < 0.5 ? "other" : "" }));
-    ETAB.charts.scatter(holder, points, { label, x: `${UNITS[data.kind]}, ${first}`, y: `${UNITS[data.kind]}, ${second}`, diagonal: true, caption: isBinary ? "Each dot is a row: blue where the truth is the positive class, grey where it is the other. On the dashed line, both agree." : `Each dot is a frame. Above the dashed line, ${second} overlaps the true mask better.` });
+    ETAB.charts.scatter(holder, points, { label, x: `${UNITS[data.kind]}, ${first}`, y: `${UNITS[data.kind]}, ${second}`, diagonal: true, caption: captions[data.kind] });
   };
 
   ETAB.showAgreement = (a, b) => {
@@ -101,7 +123,7 @@
       const apart = [...rows].sort((x, y) => Math.abs(y.values[0] - y.values[1]) - Math.abs(x.values[0] - x.values[1])).slice(0, 10);
       table(document.getElementById("apart"), ["Row", ...truthHead(data), ETAB.short(a, 28), ETAB.short(b, 28), "Difference", "Closer to the truth"], apart.map(row => {
         const gap = error(row, row.values[0]) - error(row, row.values[1]);
-        return [row.name, ...truthOf(row), ...row.values, row.values[0] - row.values[1], gap < 0 ? ETAB.brokenName(a, 28) : gap > 0 ? ETAB.brokenName(b, 28) : "both"];
+        return [row.name, ...truthOf(row, task), ...row.values, row.values[0] - row.values[1], gap < 0 ? ETAB.brokenName(a, 28) : gap > 0 ? ETAB.brokenName(b, 28) : "both"];
       }));
     });
     choices(select, tasks, draw);

@@ -81,6 +81,16 @@
     }
   };
 
+  // Rows without a prediction by task, as far as no backbone has one: those tell nothing of a backbone.
+  const lostByAll = board => {
+    const lost = {};
+    for (const { code } of board.tasks) {
+      const least = Math.min(...board.rows.filter(row => row.cells[code]).map(row => row.marks.lost[code] ?? 0));
+      if (least > 0 && least < Infinity) lost[code] = least;
+    }
+    return lost;
+  };
+
   class Table {
     constructor(board, state, changed) {
       this.board = board;
@@ -88,6 +98,7 @@
       this.changed = changed;
       this.table = document.getElementById("table");
       this.built = new Map();
+      this.lostByAll = lostByAll(board);
     }
 
     visibleColumns() {
@@ -252,7 +263,7 @@
       const marks = [];
       if (row.kind !== "pretrained") marks.push(el("span", { class: "kind" }, row.kind));
       if (row.marks.seen.length) marks.push(el("span", { class: "mark loud", title: `Pretrained on test data of ${row.marks.seen.join(", ")}` }, "overlap"));
-      const lost = Object.entries(row.marks.lost);
+      const lost = Object.entries(row.marks.lost).filter(([code, count]) => count > (this.lostByAll[code] ?? 0));
       if (lost.length) marks.push(el("span", { class: "mark", title: lost.map(([code, count]) => `${code}: ${count} without a prediction`).join("; ") }, "patients missing"));
       if (row.missing.length) marks.push(el("span", { class: "kind", title: row.missing.join(", ") }, `${row.missing.length} of ${this.board.tasks.length} tasks missing`));
       const pick = el("input", { type: "checkbox", class: "pick", "aria-label": `Choose ${ETAB.short(row.backbone)} for a comparison`, onchange: () => this.changed("pick", row, pick.checked) });

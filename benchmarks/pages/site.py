@@ -56,11 +56,17 @@ BOARDS = {
     ),
     "heart_sounds": (
         "Heart sounds: all public recordings",
-        ["benchmarks/results_sounds_full", "--suite", "sounds"],
+        [
+            *("benchmarks/results_sounds_full", "--suite", "sounds"),
+            *("--subgroups", "benchmarks/pages/subgroups/heart_sounds.json"),
+        ],
     ),
     "heart_sounds_small": (
         "Heart sounds: more backbones on a part of the recordings",
-        ["benchmarks/results_sounds", "--suite", "sounds"],
+        [
+            *("benchmarks/results_sounds", "--suite", "sounds"),
+            *("--subgroups", "benchmarks/pages/subgroups/heart_sounds_small.json"),
+        ],
     ),
 }
 

@@ -27,6 +27,14 @@ Subgroups = Mapping[tuple[str, str], Sequence[Readout]]
 
 _NUMBERS = 4
 
+# Groups with an order of their own; all others stay as they come.
+_ASCENDING = (
+    *("neonate", "infant", "child", "adolescent", "young adult", "adult"),
+    *("below 65", "65 or more"),
+    *("below 45", "45 to 60", "above 60"),
+    *("poor", "medium", "good"),
+)
+
 
 def subgroup_facts(board: Board, code: str, subgroups: Subgroups) -> dict[str, Any] | None:
     """Collect the scores of a task in subgroups.
@@ -42,7 +50,9 @@ def subgroup_facts(board: Board, code: str, subgroups: Subgroups) -> dict[str, A
         no such group). None for a task without subgroups.
     """
     of_task = {row.backbone: subgroups.get((row.backbone, code), ()) for row in board.rows}
-    names = list(dict.fromkeys(group.name for table in of_task.values() for group in table))
+    found = dict.fromkeys(group.name for table in of_task.values() for group in table)
+    factors = list(dict.fromkeys(name.partition(": ")[0] for name in found))
+    names = sorted(found, key=lambda name: _place(name, factors))
     if not names:
         return None
     rows: dict[str, list[list[float | None] | None]] = {}
@@ -51,6 +61,12 @@ def subgroup_facts(board: Board, code: str, subgroups: Subgroups) -> dict[str, A
         if by_name:
             rows[backbone] = [by_name.get(name) for name in names]
     return {"groups": [printable(name) for name in names], "rows": rows}
+
+
+def _place(name: str, factors: Sequence[str]) -> tuple[int, int]:
+    """Where a group stands: factors as they come, ages and rates from the lowest to the highest."""
+    factor, _, group = name.partition(": ")
+    return factors.index(factor), _ASCENDING.index(group) if group in _ASCENDING else -1
 
 
 def _numbers(group: Readout) -> list[float | None]:

@@ -13,7 +13,7 @@ import pytest
 
 import etab
 from benchmarks.pages import site
-from etab.results import Result
+from etab.storage.atomic import slug
 
 
 class Addresses(HTMLParser):
@@ -117,19 +117,27 @@ def test_boards_are_of_published_results() -> None:
         assert (site.ROOT / arguments[0]).is_dir()
 
 
-def test_kept_subgroups_are_of_the_published_predictions() -> None:
-    root = site.ROOT
-    kept = json.loads((root / "benchmarks/pages/subgroups/camus.json").read_text())["cells"]
-    assert len(kept) == 156
+def test_each_board_names_its_own_subgroups() -> None:
+    for name, (_, arguments) in site.BOARDS.items():
+        kept = arguments[arguments.index("--subgroups") + 1]
+        assert Path(kept).name == f"{name}.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "count"),
+    [
+        ("camus", "results", 156),
+        ("heart_sounds", "results_sounds_full", 54),
+        ("heart_sounds_small", "results_sounds", 119),
+    ],
+)
+def test_kept_subgroups_are_of_the_published_predictions(
+    name: str, folder: str, count: int
+) -> None:
+    root = site.ROOT / "benchmarks"
+    kept = json.loads((root / f"pages/subgroups/{name}.json").read_text())["cells"]
+    assert len(kept) == count
     for cell in kept:
-        record = Result.path_of(
-            root / "benchmarks/results",
-            "camus",
-            cell["task"],
-            cell["backbone"],
-            "cv5x5",
-            0,
-            "mask_logistic" if cell["task"].startswith("a") else "stack",
-        )
-        published = json.loads(record.read_text())
-        assert cell["predictions_sha256"] == published["predictions_sha256"], record
+        (of_cell,) = (root / folder).glob(f"*/{cell['task']}/{slug(cell['backbone'])}")
+        stated = (f'"predictions_sha256": "{cell["predictions_sha256"]}"').encode()
+        assert any(stated in record.read_bytes() for record in of_cell.glob("*.json")), of_cell

@@ -9,9 +9,16 @@ FAULTS = [
     Fault(
         "subgroups of other data",
         FILE,
-        "if groups.digest != result.data_digest:",
-        "if False:",
+        "    if differing:\n",
+        "    if False:\n",
         (f"{_FILE}::test_other_data_have_no_groups",),
+    ),
+    Fault(
+        "a copy of the data is not named",
+        FILE,
+        "    if groups.digest == result.data_digest:\n",
+        "    if True:\n",
+        (f"{_FILE}::test_another_copy_of_the_data_has_groups_and_is_named",),
     ),
     Fault(
         "frame rates are all alike",

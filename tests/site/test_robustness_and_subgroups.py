@@ -30,6 +30,14 @@ def test_groups_keep_their_order_and_what_is_absent_is_none(site_board: Board) -
     assert subgroup_facts(site_board, "d0-A4-C", TABLES) is None
 
 
+def test_ages_stand_in_their_order(site_board: Board) -> None:
+    names = ["age: adolescent", "age: child", "age: infant", "sex: female", "sex: male"]
+    tables = {("strong", CODE): [replace(MEN, name=name) for name in names]}
+    facts = subgroup_facts(site_board, CODE, tables)
+    assert facts is not None
+    assert facts["groups"] == ["age: infant", "age: child", "age: adolescent", *names[3:]]
+
+
 def test_kept_subgroups_are_read_for_the_same_predictions_only(
     site_board: Board, tmp_path: Path
 ) -> None:

@@ -198,14 +198,14 @@ def evaluate(
         seed=seed,
         aggregate=aggregate,
     )
-    settings = settings.needing(code for run in runs for code in run.row.parts)
+    settings = settings.needing(code for run in runs for code in run.row.parts).absolute()
     opened = Data(settings)
     require_ready(runs, settings, opened)
     failures: list[str] = []
     cells = serial(runs, settings, lambda event: _collect(event, failures), opened)
     if failures:
         raise EtabError("; ".join(failures))
-    return score_of(card.name, cells, folder, protocol=runs[0].protocol_name, seed=seed)
+    return score_of(card.name, cells, settings.results, protocol=runs[0].protocol_name, seed=seed)
 
 
 def _own_data(data: Path, root: Path | str | None) -> Description:

@@ -9,8 +9,9 @@ one process of it (``--victim``).
 The records (without their times) and the tables of predictions must then be equal byte for byte,
 every cached entry must be as it was written, no finished shard, entry or record may ever have been
 made twice, a kill may lose one shard or one cell of each process, and nothing unfinished may remain.
-The same command goes on with a campaign that was stopped. ``--json FILE`` adds the counts to a file,
-of which ``benchmarks.scale.page`` writes the table.
+The same command goes on with a campaign that was stopped. ``--json FILE`` writes the counts to a row
+of a file, of which ``benchmarks.scale.page`` writes the table, whenever a plan has ended and was
+compared: a campaign that is stopped early has counted what it did.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import timm  # noqa: F401  # every process of the plan needs it
 
@@ -70,9 +72,10 @@ _PAUSE = 0.02  # seconds between two looks at a run
 class Killer:
     """Runs the plan of a campaign again and again, and kills it."""
 
-    def __init__(self, campaign: Campaign, folder: Path) -> None:
+    def __init__(self, campaign: Campaign, folder: Path, rows: Path | None = None) -> None:
         self.campaign = campaign
         self.folder = folder
+        self.rows = rows
         self.data = folder / "data"
         self.random = random.Random(campaign.seed)
         self.counts = Counts()
@@ -111,6 +114,8 @@ class Killer:
             self.counts.cells += notes.ended_cells
             shutil.rmtree(folder)
             self._save()
+            if self.rows is not None:
+                keep_row(self.rows, {**asdict(self.campaign), **self.counts.facts()})
             now = time.strftime("%H:%M:%S")
             sys.stdout.write(f"{now} {json.dumps(self.counts.facts())}\n")
             sys.stdout.flush()
@@ -230,10 +235,12 @@ class Killer:
             os.waitpid(run.pid, 0)
             return
         ends = time.monotonic() + PATIENCE
-        while (alive := processes.below(os.getpid())) and time.monotonic() < ends:
+        alive = processes.below(os.getpid())
+        # Its main thread may have ended, and count as dead, while other threads still end.
+        while (alive or run.status is None) and time.monotonic() < ends:
             run.look()
             time.sleep(_PAUSE)
-        run.look()
+            alive = processes.below(os.getpid())
         processes.bury()
         if alive:
             names = "; ".join(processes.command_of(pid)[:100] for pid in alive)
@@ -392,6 +399,26 @@ def _scratch() -> Iterator[dict[str, str]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def keep_row(file: Path, row: dict[str, Any]) -> None:
+    """Write what a campaign has counted to its row of a file; another campaign has another row.
+
+    The number of kills that is asked for may grow from one start of the command to the next: the
+    row keeps the number that was counted.
+
+    Args:
+        file: The file of campaigns, which may be absent.
+        row: The campaign and its counts.
+    """
+    named = ("executor", "workers", "moments", "victim", "seed", "forks")
+    row = {**row, "kills": sum(row["phases"].values()) - row["phases"].get("outside", 0)}
+    row["saving"] = SAVING
+    known = json.loads(file.read_text()) if file.exists() else []
+    others = [one for one in known if any(one.get(name) != row[name] for name in named)]
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps([*others, row], indent=1) + "\n")
+    part.replace(file)
+
+
 def summary(campaign: Campaign, counts: Counts) -> str:
     """Describe a campaign in a few lines.
 
@@ -442,7 +469,7 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     processes.adopt_orphans()
-    killer = Killer(campaign, options.folder.absolute())
+    killer = Killer(campaign, options.folder.absolute(), options.json)
     if (options.folder / "campaign.json").exists():
         killer.go_on()
     elif options.folder.exists() and any(options.folder.iterdir()):
@@ -452,10 +479,6 @@ def main() -> None:
     killer.run()
     counts = killer.counts
     sys.stdout.write(summary(campaign, counts) + "\n")
-    if options.json:
-        known = json.loads(options.json.read_text()) if options.json.exists() else []
-        known.append({**asdict(campaign), **counts.facts(), "saving": SAVING})
-        options.json.write_text(json.dumps(known, indent=1) + "\n")
     sys.exit(1 if counts.faults or counts.at_work() < campaign.kills else 0)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +31,7 @@ from etab.cli import submit as cli_submit
 from etab.cli import vectors as cli_vectors
 from etab.cli.words import say
 from etab.errors import EtabError
-from etab.runs.failures import TerminatedError
+from etab.runs.failures import TerminatedError, describe_failure
 from etab.storage.atomic import REFUSED_BY_DISK
 
 app = typer.Typer(
@@ -71,12 +73,17 @@ def main() -> None:
     An error that etab raises on purpose is printed as a message and ends with exit status 2. Ctrl-C
     ends with 130, and the signal SIGTERM with 143.
     """
-    with contextlib.suppress(ValueError):  # outside the main thread no signal can be caught
-        signal.signal(signal.SIGTERM, _end)
+    if not faulthandler.is_enabled():
+        with contextlib.suppress(Exception):  # there is no stderr
+            faulthandler.enable()  # code that crashes is named
     try:
-        code = app(standalone_mode=False)
+        with _handled_signals():
+            code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
+    except SystemExit as end:
+        say(f"etab: {describe_failure(end)}", error=True)
+        code = 2
     except EtabError as error:
         say(f"etab: {error}", error=True)
         code = 2
@@ -115,6 +122,25 @@ def _refused(error: OSError) -> str:
 
 
 _TERMINATED: list[int] = []
+
+
+@contextlib.contextmanager
+def _handled_signals() -> Iterator[None]:
+    """Stop at SIGTERM and Ctrl-C inside the block, so that claims are released."""
+    before: dict[int, Any] = {}
+    with contextlib.suppress(ValueError):  # outside the main thread no signal can be caught
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, _end)
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(*_: Any) -> None:
+    """Stop at Ctrl-C. Code that raises KeyboardInterrupt by itself is told from it."""
+    raise TerminatedError
 
 
 def _end(number: int, _: Any) -> None:

@@ -184,8 +184,8 @@ def run_command(
         data=data,
         keep_masks=keep_named(keep_masks),
         log=log,
-    )
-    _keep(own, results, replace=False)  # there, should this run be stopped
+    ).absolute()  # code of a backbone may change the folder
+    _keep(own, settings.results, replace=False)  # there, should this run be stopped
     done = sweep(
         runs,
         settings,
@@ -194,8 +194,8 @@ def run_command(
         retry_failed=retry_failed,
         executor=named_executor(executor, executor_option or (), workers=workers),
     )
-    _keep(own, results, replace=True)
-    for message in lacking([run.row.dataset for run in runs], root):
+    _keep(own, settings.results, replace=True)
+    for message in lacking([run.row.dataset for run in runs], settings.root):
         say(message, error=True)
     say(done.said())
     cells = sorted([*done.before, *done.ran], key=cell_order)

@@ -15,7 +15,7 @@ def say(text: str, *, error: bool = False) -> None:
     Names come from files: signs in them that would change what a terminal shows are replaced. Lines
     and tabs stay.
     """
-    stream = sys.stderr if error else sys.stdout
+    stream = sys.stderr if error or sys.stdout.closed else sys.stdout
     whole = text.encode("utf-8", "backslashreplace").decode()
     parts = re.split(r"([\n\t])", whole)
     shown = [part if part in ("\n", "\t") else printable(part) for part in parts]

@@ -223,19 +223,13 @@ def _execute_group(
         return []
     for dataset in dict.fromkeys(TASKS[code].dataset for code in waiting[0].row.parts):
         data.source(dataset)  # data that are refused leave no claim and no log
-    with claimed(_features_claim(waiting[0], settings), f"features {group[0].backbone}") as is_mine:
+    with claimed(features_claim(waiting[0], settings), f"features {group[0].backbone}") as is_mine:
         if not (is_mine or must_wait):
             return waiting
         with logged(settings, "features", backbone=group[0].backbone, cells=len(waiting)):
             work = _shared_work(waiting, settings, data, progress, failed)
     yield from _execute_cells(waiting, work, settings)
     return []
-
-
-def _features_claim(run: Run, settings: Settings) -> Path:
-    """Path of the claim of the features of a group, which one process computes."""
-    name = hashlib.sha256(repr(feature_group(run)).encode()).hexdigest()
-    return settings.results / CLAIMS / f"features-{name}"
 
 
 def _shared_work(
@@ -348,6 +342,17 @@ def claim_path(run: Run, settings: Settings) -> Path:
     record = path_of_run(run, settings.results)
     name = hashlib.sha256(str(record.relative_to(settings.results)).encode()).hexdigest()
     return settings.results / CLAIMS / name
+
+
+def features_claim(run: Run, settings: Settings) -> Path:
+    """Path of the claim of the features of a group, which one process computes.
+
+    Args:
+        run: A cell of the group.
+        settings: Where the results are.
+    """
+    name = hashlib.sha256(repr(feature_group(run)).encode()).hexdigest()
+    return settings.results / CLAIMS / f"features-{name}"
 
 
 @dataclass(slots=True)

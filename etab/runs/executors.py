@@ -8,10 +8,12 @@ A backbone that fails is reported and the others go on; finished cells are on di
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import multiprocessing as mp
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,14 +21,14 @@ from dataclasses import dataclass, replace
 from multiprocessing.managers import SyncManager
 from typing import Any, ClassVar, Protocol
 
+from etab.backbones.own.installed import is_installed
 from etab.results import Result
 from etab.runs.data import Data
-from etab.runs.execute import claim_path, execute, facts_of_cell, finished
-from etab.runs.failed_cells import record_failure
+from etab.runs.execute import execute
 from etab.runs.failures import describe_failure, is_interruption, stopped_by
+from etab.runs.lost_processes import how_it_ended, left_at_work, record_killed
 from etab.runs.record import brief
 from etab.runs.run import Run, Settings, is_named
-from etab.storage.claims import is_abandoned
 from etab.storage.machine import allowed_cores, available_memory, devices_of
 from etab.tasks.own import use_own_data
 
@@ -157,7 +159,7 @@ _events: Any = None  # of a worker process: where it sends events
 _data: Any = None  # of a worker process: the data, opened once for all of its groups
 _device = ""  # of a worker process: the device that it computes on
 
-_PATIENCE = 10.0  # seconds that a stopped worker has for removing what is unfinished
+_PATIENCE = 10.0  # seconds that stopped workers have for removing what is unfinished
 
 _WIDE = 3e6  # hundreds of principal components are probed as long as a small network's features
 
@@ -201,6 +203,8 @@ def _start(queue: Any, devices: Any, threads: int, settings: Settings) -> None:
     import torch
 
     global _events, _data, _device
+    with contextlib.suppress(Exception):  # there is no stderr
+        faulthandler.enable()  # code that crashes is named
     _events = queue
     _device = devices.get()
     if settings.data is not None:
@@ -305,11 +309,15 @@ def local(
     Returns:
         The finished cells, as ``etab.runs.record.brief`` makes them. What failed is told to
         ``listen``.
+
+    A backbone that an installed package brings has a worker even where it is the only one: its
+    code may end its process.
     """
     settings = settings.needing(code for run in runs for code in run.row.parts)
     data = data or Data(settings)
     todo = groups(runs)
-    if workers <= 1 or len(todo) == 1:
+    is_foreign = any(is_installed(group[0].backbone_card) for group in todo)
+    if workers <= 1 or (len(todo) == 1 and not is_foreign):
         return _summaries(todo, settings, data, listen)
     here = [g for g in todo if not is_named(g[0])]
     todo = [[replace(run, card=None) for run in g] for g in todo if g not in here]
@@ -330,25 +338,40 @@ def local(
             return ProcessPoolExecutor(size, context, _start, facts)
 
         try:
-            done, unfinished = _pooled(pool_of(min(workers, len(todo))), todo, settings)
-            results += done
-            # When the system ends one worker, the pool ends all of them. Each unfinished group gets
-            # a worker of its own now, so that only the one to blame fails.
-            for group in unfinished:
-                left = group
-                while left:
-                    done, failed = _pooled(pool_of(1), [left], settings)
-                    results += done
-                    if not failed:
-                        break
-                    # Go on without the cells that ended the worker.
-                    killed = record_killed(left, settings, data, _KILLED)
-                    event = Event("failed", left[0].backbone, error=_KILLED, runs=len(killed))
-                    listen(event)
-                    left = [run for run in left if run not in killed] if killed else []
+            while todo:
+                done, unfinished, _ = _pooled(pool_of(min(workers, len(todo))), todo, settings)
+                results += done
+                # When a worker ends, the pool ends all of them. Each group that one was at work on
+                # gets a worker of its own now, so that only the one to blame fails.
+                suspects = left_at_work(unfinished, settings)
+                for group in suspects:
+                    results += _alone(group, settings, data, listen, pool_of)
+                todo = [group for group in unfinished if group not in suspects]
         finally:
             queue.put(None)
             reader.join(timeout=5)
+    return results
+
+
+def _alone(
+    group: list[Run],
+    settings: Settings,
+    data: Data,
+    listen: Listener,
+    pool_of: Callable[[int], ProcessPoolExecutor],
+) -> list[Result]:
+    """Run a group in a worker of its own, without the cells that end the worker."""
+    results: list[Result] = []
+    left = group
+    while left:
+        done, unfinished, code = _pooled(pool_of(1), [left], settings)
+        results += done
+        if not unfinished:
+            break
+        words = how_it_ended(code)
+        killed = record_killed(left, settings, data, words)
+        listen(Event("failed", left[0].backbone, error=words, runs=len(killed)))
+        left = [run for run in left if run not in killed] if killed else []
     return results
 
 
@@ -361,64 +384,51 @@ def _handed_out(manager: SyncManager, device: str, n_workers: int) -> Any:
     return devices
 
 
-def record_killed(group: Sequence[Run], settings: Settings, data: Data, words: str) -> list[Run]:
-    """Record the cells that a process was at work on when the system ended it.
-
-    Args:
-        group: The cells of the process.
-        settings: How the plan is run.
-        data: The data of the plan.
-        words: Why the process ended, and what to do next.
-
-    Returns:
-        The cell whose claim the worker left; every unfinished cell where it left none, because
-        features were computed for all of them.
-    """
-    unfinished = [run for run in group if finished(run, settings, data) is None]
-    at_work = [run for run in unfinished if is_abandoned(claim_path(run, settings))]
-    killed = at_work or unfinished
-    for run in killed:
-        facts = facts_of_cell(run, settings, data)
-        record_failure(run, settings, facts, "killed", words)
-    return killed
-
-
-_KILLED = (
-    "its worker process was ended by the system, most often because memory ran out. Its finished "
-    "cells are saved. Run the same command with --workers 1 --retry-failed, on a machine with more "
-    "memory."
-)
+def _stop(processes: Sequence[Any]) -> None:
+    """Ask workers to stop, so that they remove their claims and unfinished files, and end them."""
+    for process in processes:
+        process.terminate()
+    ends = time.monotonic() + _PATIENCE
+    for process in processes:
+        process.join(max(0.0, ends - time.monotonic()))
+    for process in processes:
+        if process.is_alive():  # it is busy in other code, or has another handler of the signal
+            process.kill()
+            process.join()
 
 
 def _pooled(
     pool: ProcessPoolExecutor, todo: Sequence[list[Run]], settings: Settings
-) -> tuple[list[Result], list[list[Run]]]:
+) -> tuple[list[Result], list[list[Run]], int]:
     """Run groups in a pool of workers, which ends with this call.
 
-    Returns: The results of the groups that finished, and the groups that did not because a worker
-        was killed.
+    Returns: The results of the groups that finished, the groups that did not because a worker
+        ended, and the exit code of that worker, as multiprocessing gives it.
     """
     results: list[Result] = []
     unfinished: list[list[Run]] = []
     group_of = {pool.submit(_work, group, settings): group for group in todo}
+    processes = list((pool._processes or {}).values())
     try:
         for future in as_completed(group_of):
-            try:
+            error = future.exception()
+            if error is None:
                 results += future.result()
-            except BrokenProcessPool:
+            # The system ended the worker, or somebody asked this worker alone to stop.
+            elif isinstance(error, BrokenProcessPool | KeyboardInterrupt):
                 unfinished.append(group_of[future])
+            else:
+                raise error
         # A worker that still starts asks for its device, which is handed out until the pool ends.
         pool.shutdown(wait=True)
     except KeyboardInterrupt:
-        processes = list((pool._processes or {}).values())
-        for process in processes:
-            process.terminate()
-        for process in processes:  # they remove their claims and unfinished files
-            process.join(_PATIENCE)
+        _stop(processes)
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    return results, unfinished
+    asked = -signal.SIGTERM  # the pool asks the other workers to end
+    codes = [process.exitcode for process in processes if process.exitcode not in (None, asked)]
+    return results, unfinished, next((code for code in codes if code), codes[0] if codes else asked)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x1f\x7f]")  # of terminals
 
 
 class TerminatedError(KeyboardInterrupt):
-    """A signal that asks this process to stop: SIGTERM of SLURM, Docker or a parent process."""
+    """A signal that asks this process to stop: Ctrl-C, or SIGTERM of SLURM, Docker or a parent."""
 
 
 @contextlib.contextmanager
@@ -65,13 +65,18 @@ def is_interruption(error: BaseException) -> bool:
         error: Any exception.
 
     Returns:
-        True for Ctrl-C, and for a generator that its user has closed.
+        True for Ctrl-C, for a signal that asks this process to stop, and for a generator that its
+        user has closed. False for a KeyboardInterrupt that a backbone raises by itself, where it
+        can be told from Ctrl-C: in ``etab run``, and in its worker processes.
 
     Example:
         >>> is_interruption(KeyboardInterrupt()), is_interruption(SystemExit(1))
         (True, False)
     """
-    return isinstance(error, KeyboardInterrupt | GeneratorExit)
+    if isinstance(error, KeyboardInterrupt) and not isinstance(error, TerminatedError):
+        # Where another handler is in place, Ctrl-C raises TerminatedError or nothing.
+        return signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return isinstance(error, TerminatedError | GeneratorExit)
 
 
 def describe_failure(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from etab import backbones, datasets, heads
 from etab.backbones.base import BackboneCard
 from etab.backbones.identity import is_of_package, refuse_homonyms
+from etab.backbones.own.installed import is_installed
 from etab.errors import EtabError, IncompatibleError, UnknownNameError
 from etab.features.base import input_of
 from etab.heads.base import Head
@@ -121,6 +122,22 @@ class Settings:
             Settings for these tasks.
         """
         return self if self.tasks else replace(self, tasks=tuple(sorted(set(tasks))))
+
+    def absolute(self) -> Settings:
+        """Name every folder and file from the root of the file system.
+
+        Returns:
+            Settings that hold in a process that starts in another folder, and after code of a
+            backbone has changed the folder of this one.
+        """
+        return replace(
+            self,
+            root=None if self.root is None else self.root.absolute(),
+            results=self.results.absolute(),
+            cache=None if self.cache is None else self.cache.absolute(),
+            data=None if self.data is None else self.data.absolute(),
+            log=None if self.log is None else self.log.absolute(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,13 +360,15 @@ def plan(
 def is_named(run: Run) -> bool:
     """Whether the name of a backbone alone leads another process to it.
 
-    It does not for a Python function, or for an encoder with a name of its own.
+    It does not for a Python function, or for an encoder with a name of its own. It does for one
+    that an installed package brings.
 
     Args:
         run: The cell.
     """
     card = run.backbone_card
     try:
-        return is_of_package(card) and backbones.card(card.name) == card
+        known = is_of_package(card) or is_installed(card)
+        return known and backbones.card(card.name) == card
     except UnknownNameError:
         return False

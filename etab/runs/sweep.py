@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +124,7 @@ def sweep(
     executor.require_ready(settings)
     if executor.is_here:
         require_device(settings.device)
-    settings = settings.needing(code for run in runs for code in run.row.parts)
+    settings = settings.needing(code for run in runs for code in run.row.parts).absolute()
     data = Data(settings)
     require_ready(runs, settings, data, is_here=executor.is_here)
     waiting: list[Run] = []
@@ -155,7 +155,8 @@ def sweep(
                 failures.append((event.backbone, event.error))
             listen(event)
 
-        ran = executor.run(waiting, settings, collect, data)
+        with _without_dead_claims(settings.results):
+            ran = executor.run(waiting, settings, collect, data)
         end["finished_cells"] = len(ran)
     failed = given_up + len(waiting) - len(ran)
     return Done(len(before), tuple(ran), tuple(failures), failed, tuple(before))
@@ -165,6 +166,16 @@ def _remove_dead_claims(results: Path) -> None:
     """Remove the claims of killed processes, some of which had just saved their cells."""
     with contextlib.suppress(OSError):  # the folder is read-only
         remove_abandoned([*(results / CLAIMS).glob("*")], pause=lambda _: None)
+
+
+@contextlib.contextmanager
+def _without_dead_claims(results: Path) -> Iterator[None]:
+    """Remove the claims of workers that were too busy to do it when the run was stopped."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _remove_dead_claims(results)
+        raise
 
 
 def _given_up(run: Run, settings: Settings, data: Data) -> str:

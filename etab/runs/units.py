@@ -21,8 +21,9 @@ from etab.precisions import AUTO, FASTEST
 from etab.results import Result
 from etab.runs.data import Data
 from etab.runs.execute import claim_path, finished
-from etab.runs.executors import Event, Listener, groups, record_killed, serial
+from etab.runs.executors import Event, Listener, groups, serial
 from etab.runs.failures import describe_failure, is_interruption
+from etab.runs.lost_processes import record_killed
 from etab.runs.record import brief, path_of_run
 from etab.runs.run import Run, Settings, is_named
 from etab.runs.unit_progress import FrameProgress
@@ -207,7 +208,7 @@ class _Plan:
     def add(self, group: Sequence[Run]) -> None:
         """Start a group of cells as a unit."""
         by_name = tuple(replace(run, card=None) for run in group)
-        settings = _absolute(self.settings)
+        settings = self.settings.absolute()
         name = secrets.token_hex(8)
         unit = Unit(self._n_units, by_name, settings, self.environment, name)
         self._n_units += 1
@@ -293,18 +294,6 @@ def _watch_claims(paths: Sequence[Path]) -> None:
         if not held:
             return
         time.sleep(_POLL)
-
-
-def _absolute(settings: Settings) -> Settings:
-    """Settings for a process that starts in another folder."""
-    return replace(
-        settings,
-        root=None if settings.root is None else settings.root.absolute(),
-        results=settings.results.absolute(),
-        cache=None if settings.cache is None else settings.cache.absolute(),
-        data=None if settings.data is None else settings.data.absolute(),
-        log=None if settings.log is None else settings.log.absolute(),
-    )
 
 
 def etab_environment() -> tuple[tuple[str, str], ...]:

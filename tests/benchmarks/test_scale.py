@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.scale import page
 from benchmarks.scale.at_writes import sitecustomize
-from benchmarks.scale.campaigns import Campaign, Notes, final_faults
+from benchmarks.scale.campaigns import Campaign, Counts, Notes, final_faults
+from benchmarks.scale.kills import keep_row
 from benchmarks.scale.simulate import WAYS, Way, World, fit_times, simulated
 
 SMALL = World(encoders=20, gpus=8)
@@ -142,6 +144,17 @@ def test_half_a_record_that_a_killed_process_left_is_litter(tmp_path: Path) -> N
     (failed / ("a" * 64)).touch()
     (fault,) = final_faults(tmp_path / "killed", tmp_path / "reference", notes)
     assert fault.endswith("a is left")
+
+
+def test_a_campaign_has_one_row_whenever_it_is_stopped(tmp_path: Path) -> None:
+    """A campaign that goes on replaces its row; the counts of another one stay."""
+    file = tmp_path / "kills.json"
+    for seed, fitting in ((1, 2), (2, 5), (1, 7)):
+        campaign = Campaign("local", 2, "both", "worker", 200, seed)
+        counts = Counts(phases=Counter(fitting=fitting, outside=3))
+        keep_row(file, {**asdict(campaign), **counts.facts()})
+    rows = json.loads(file.read_text())
+    assert [(row["seed"], row["kills"]) for row in rows] == [(2, 5), (1, 7)]
 
 
 def test_what_differs_or_came_twice_is_a_fault(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from tests.faults import Fault
 
 _FILE = "tests/runs/test_clusters.py"
+_ENDED = "tests/runs/test_lost_processes.py"
 _LOST = (f"{_FILE}::test_a_lost_process_costs_the_cell_at_work",)
 _REFUSED = (f"{_FILE}::test_an_executor_is_refused_before_anything_is_read",)
 
@@ -33,10 +34,38 @@ FAULTS = [
     ),
     Fault(
         "a lost process costs all cells of its unit",
-        "etab/runs/executors.py",
+        "etab/runs/lost_processes.py",
         "    killed = at_work or unfinished\n",
         "    killed = unfinished\n",
         _LOST,
+    ),
+    Fault(
+        "every unfinished backbone is to blame for a lost worker",
+        "etab/runs/lost_processes.py",
+        "    return at_work or list(groups)\n",
+        "    return list(groups)\n",
+        (f"{_ENDED}::test_the_cells_of_an_ended_process_are_known_by_its_claims",),
+    ),
+    Fault(
+        "code that raises KeyboardInterrupt stops the run",
+        "etab/runs/failures.py",
+        "        return signal.getsignal(signal.SIGINT) is signal.default_int_handler\n",
+        "        return True\n",
+        (f"{_ENDED}::test_an_interruption_of_ones_own_is_told_from_control_c",),
+    ),
+    Fault(
+        "code of a package runs in the command itself",
+        "etab/runs/run.py",
+        "known = is_of_package(card) or is_installed(card)",
+        "known = is_of_package(card)",
+        (f"{_ENDED}::test_a_name_of_a_package_leads_to_its_function",),
+    ),
+    Fault(
+        "a fork of a function goes on with the run",
+        "etab/backbones/own/function.py",
+        "                os._exit(0)  #",
+        "                os._exit(3)  #",
+        (f"{_ENDED}::test_a_fork_of_a_function_does_not_go_on_with_the_run",),
     ),
     Fault(
         "cells of a lost unit are forgotten",

@@ -226,8 +226,8 @@ FAULTS = [
     Fault(
         "SIGTERM ends a run without a word",
         "etab/cli/main.py",
-        "        signal.signal(signal.SIGTERM, _end)\n",
-        "        pass\n",
+        "        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, _end)\n",
+        "",
         _STOPPED,
     ),
     Fault(

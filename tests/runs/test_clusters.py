@@ -42,6 +42,8 @@ needs_ray = pytest.mark.skipif(
 needs_submitit = pytest.mark.skipif(
     importlib.util.find_spec("submitit") is None, reason='needs pip install "etab-bench[slurm]"'
 )
+# Ray gives its workers the lowest priority: beside other work they would never begin.
+_RAY = {"RAY_worker_niceness": "0"}
 BACKBONES = "random/efficientnet_lite0,pixel_pca"
 RUNS = plan("b0-A4-C", ["image_stats"], protocols=("cv3", "cv2"), head="knn")
 
@@ -270,7 +272,7 @@ class _Sweep:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(sys.path), **env},
+            env={**os.environ, **SETTINGS, **_RAY, "PYTHONPATH": os.pathsep.join(sys.path), **env},
         )
 
     def worker(self, nodes: Sequence[subprocess.Popen[bytes]] = ()) -> int:
@@ -409,7 +411,13 @@ class _Cluster:
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(sys.path), **self.env},
+            env={
+                **os.environ,
+                **SETTINGS,
+                **_RAY,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                **self.env,
+            },
         )
         self.processes.append(process)
         return process

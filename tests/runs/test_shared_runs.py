@@ -83,7 +83,7 @@ def test_a_cell_that_another_run_computes_comes_last_and_is_computed_once(
 def test_features_that_another_run_computes_come_last(settings: Settings) -> None:
     """Otherwise all runs of a plan wait for the features of one backbone at a time."""
     runs = plan("b0-A4-C", ["image_stats", "pixel_pca"], protocols=("cv2",), head="knn")
-    claim = take_claim(executing._features_claim(runs[0], settings))
+    claim = take_claim(executing.features_claim(runs[0], settings))
     assert claim is not None
     backbones: list[str] = []
     for cell in execute(runs, settings):
@@ -350,6 +350,8 @@ assert len(list(executing.execute(runs, settings))) == len(runs)
 class Pool:
     """A pool that computes at once, and notes how it is ended."""
 
+    _processes = None
+
     def __init__(self) -> None:
         self.ended: list[bool] = []
 
@@ -365,6 +367,6 @@ class Pool:
 def test_a_worker_that_still_starts_is_waited_for() -> None:
     """It asks the manager for its device, and the manager ends after the pool."""
     pool: Any = Pool()
-    results, unfinished = executors._pooled(pool, [[]], Settings())
+    results, unfinished, _ = executors._pooled(pool, [[]], Settings())
     assert (len(results), unfinished) == (1, [])
     assert pool.ended[0] is True

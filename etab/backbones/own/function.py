@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -84,8 +85,12 @@ class FunctionBackbone:
         from etab.backbones.own.output import layers_of
 
         batch = x.cpu().numpy() if self.kind.array == "numpy" else x
+        pid = os.getpid()
         with torch.inference_mode():
-            layers = layers_of(self.function(batch), len(x), self.name, self.kind)
+            values = self.function(batch)
+            if os.getpid() != pid:
+                os._exit(0)  # a fork that the function made: it must not go on with the run
+            layers = layers_of(values, len(x), self.name, self.kind)
         self._shapes.check(layers)
         return layers
 
@@ -227,9 +232,9 @@ def _trial(backbone: FunctionBackbone, device: str) -> tuple[Mapping[str, Any], 
     try:
         features = backbone(x)
         alone = backbone(x[:1])
-    except EtabError:
+    except (EtabError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # also sys.exit, and errors that are no Exception
         reason = reason_of(error, _LONGEST)
         raise UnsupportedOptionError(
             f"{backbone.name}: the function failed with a trial input "

@@ -22,6 +22,9 @@ from etab.errors import EtabError, UnsupportedOptionError
 GROUP = "etab.backbones"
 """Name of the group of entry points."""
 
+_BROUGHT: dict[str, str] = {}  # entry points that were used in this process, by name
+_MADE: dict[str, BackboneCard] = {}  # their cards, by entry point: a function is tried once
+
 
 def installed() -> list[str]:
     """List the names of backbones that installed packages bring; no package is imported.
@@ -68,6 +71,9 @@ def installed_card(name: str) -> BackboneCard | None:
     points = list(entry_points(group=GROUP, name=name))
     if not points:
         return None
+    made = _MADE.get(points[0].value)
+    if len(points) == 1 and made is not None:
+        return made
     packages = sorted({_package(point) for point in points})
     if len(packages) > 1:
         raise UnsupportedOptionError(
@@ -78,13 +84,14 @@ def installed_card(name: str) -> BackboneCard | None:
     try:
         thing = points[0].load()
         made = thing() if _is_maker(name, thing) else thing
-    except EtabError:
+    except (EtabError, KeyboardInterrupt):
         raise
-    except Exception as error:  # the package may be of any author
+    except BaseException as error:  # the package may be of any author, and call sys.exit
         raise UnsupportedOptionError(
             f"{where}, cannot be used: {type(error).__name__}: {error}"
         ) from error
     if name in BACKBONES:  # the decorator registered it while it was imported
+        _BROUGHT[name] = points[0].value
         return BACKBONES[name].make(name, None)
     if not isinstance(made, BackboneCard):
         raise UnsupportedOptionError(
@@ -96,7 +103,26 @@ def installed_card(name: str) -> BackboneCard | None:
             f"{where}, gives a card called {made.name!r}. "
             "Give the entry point and the card one name."
         )
+    _BROUGHT[name] = points[0].value
+    _MADE[points[0].value] = made
     return made
+
+
+def is_installed(card: BackboneCard) -> bool:
+    """Tell whether another process finds a backbone by its name, in the package that brought it.
+
+    Args:
+        card: A card.
+
+    Returns:
+        True if ``installed_card`` has made this card in this process.
+    """
+    value = _BROUGHT.get(card.name)
+    if value is None:
+        return False
+    if card.name in BACKBONES:
+        return BACKBONES[card.name].make(card.name, None) == card
+    return _MADE.get(value) == card
 
 
 def _package(point: EntryPoint) -> str:

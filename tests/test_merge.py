@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,7 +30,7 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_each_backbone_is_of_its_folders(two: tuple[Path, Path], tmp_path: Path) -> None:
-    holders = merge_folders(two, tmp_path / "all")
+    holders = merge_folders(two, tmp_path / "all").holders
     assert holders == {
         "both": ("mine", "theirs"),
         "first": ("mine",),
@@ -42,17 +45,134 @@ def test_a_cell_computed_again_with_the_same_predictions_is_one_cell(
     content = json.loads(record.read_text())
     content["provenance"]["seconds"] = 77.0
     record.write_text(json.dumps(content))
-    assert "both" in merge_folders(two, tmp_path / "all")
+    merged = merge_folders(two, tmp_path / "all")
+    assert "both" in merged.holders
+    assert merged.refused == ()
 
 
-@pytest.mark.parametrize("ending", ["csv", "json"])
-def test_different_files_of_one_cell_are_refused(
-    two: tuple[Path, Path], tmp_path: Path, ending: str
+def _record(folder: Path, backbone: str) -> Path:
+    (path,) = folder.rglob(f"{backbone}/*.json")
+    return path
+
+
+def _edited(backbone: str, **changes: object) -> Callable[[Path], object]:
+    def edit(folder: Path) -> None:
+        path = _record(folder, backbone)
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return edit
+
+
+def _packed(folder: Path) -> None:
+    table = _record(folder, "both").with_suffix(".csv")
+    table.with_suffix(".csv.gz").write_bytes(gzip.compress(table.read_bytes()))
+    table.unlink()
+
+
+def _as_link(folder: Path) -> None:
+    path = _record(folder, "second")
+    path.rename(folder.parent / "elsewhere.json")
+    path.symlink_to(folder.parent / "elsewhere.json")
+
+
+def _as_pipe(folder: Path) -> None:
+    path = _record(folder, "second")
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _as_folder(folder: Path) -> None:
+    path = _record(folder, "second")
+    path.unlink()
+    path.mkdir()
+
+
+def _linked_folder(folder: Path) -> None:
+    (folder / "camus").rename(folder.parent / "camus")
+    (folder / "camus").symlink_to(folder.parent / "camus")
+
+
+def _hole(folder: Path) -> None:
+    path = folder / "camus" / "hole.json"
+    path.touch()
+    os.truncate(path, 2 << 30)
+
+
+# What is done to the second of two folders, the cells that are then merged, and the reason.
+ALL = {"first", "both", "second"}
+KINDS: dict[str, tuple[Callable[[Path], object], set[str], str]] = {
+    "another value": (_edited("both", value=1.0), ALL - {"both"}, "one cell (value)"),
+    "other weights": (
+        _edited("both", weights_sha256="f" * 64),
+        ALL - {"both"},
+        "one cell (weights_sha256); neither is used",
+    ),
+    "another version of the task": (
+        _edited("both", task_version=9),
+        ALL - {"both"},
+        "task_version",
+    ),
+    "a damaged record": (lambda f: _record(f, "both").write_text("{"), ALL, "mine is used"),
+    "a damaged table": (
+        lambda f: _record(f, "both").with_suffix(".csv").write_text("x"),
+        ALL,
+        "sha256 differs",
+    ),
+    "a lost table": (lambda f: _record(f, "both").with_suffix(".csv").unlink(), ALL, "is missing"),
+    "a table that is packed": (_packed, ALL, ""),
+    "another file of the same name": (lambda f: (f / "README.md").write_text("b"), ALL, ""),
+    "a link": (_as_link, ALL - {"second"}, "it is a link"),
+    "a pipe": (_as_pipe, ALL - {"second"}, "folder, pipe or device"),
+    "a folder": (_as_folder, ALL - {"second"}, "folder, pipe or device"),
+    "a link to a folder": (_linked_folder, ALL - {"second"}, "it is a link"),
+    "a file of two gigabytes": (_hole, ALL, "larger than 256 MiB"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_cannot_be_merged_is_named_and_the_rest_is_merged(
+    kind: str, two: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    (path,) = two[1].rglob(f"both/*.{ending}")
-    path.write_text(path.read_text().replace("5", "6"))
-    with pytest.raises(ResultError, match="different files of one cell"):
+    change, cells, reason = KINDS[kind]
+    (two[0] / "README.md").write_text("a")
+    change(two[1])
+    merged = merge_folders(two, tmp_path / "all")
+    assert {path.parent.name for path in (tmp_path / "all").rglob("*.json")} == cells
+    tables = [path.parent.name for path in (tmp_path / "all").rglob("*.csv*")]
+    assert sorted(tables) == sorted(cells)
+    assert len(merged.refused) == (1 if reason else 0)
+    assert reason in "".join(merged.refused)
+
+
+def test_a_damaged_cell_of_the_first_folder_is_that_of_the_second(
+    two: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _record(two[0], "both").write_text("{")
+    merged = merge_folders(two, tmp_path / "all")
+    assert _record(tmp_path / "all", "both").read_bytes() == _record(two[1], "both").read_bytes()
+    assert f"The same cell in {two[1]} is used" in merged.refused[0]
+
+
+def test_different_descriptions_of_own_tables_are_refused(
+    two: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for folder in two:
+        (folder / "clinic").mkdir()
+        (folder / "clinic/data.toml").write_text(f'name = "{folder.name}"')
+    with pytest.raises(ResultError, match="describe different data"):
         merge_folders(two, tmp_path / "all")
+
+
+def test_the_board_names_what_two_folders_contradict(
+    two: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _edited("both", value=1.0)(two[1])
+    board = tmp_path / "board.md"
+    ended = etab("leaderboard", *two, "--tasks", CODE, "--markdown", board)
+    assert ended.returncode == 0, ended.stderr
+    text = board.read_text()
+    assert f"SET ASIDE: 1 result file is not part of this board: {_record(two[0], 'both')}" in text
+    assert "different results of one cell (value)" in text
 
 
 def test_a_folder_behind_the_others_fills_what_they_lack(
@@ -61,7 +181,7 @@ def test_a_folder_behind_the_others_fills_what_they_lack(
     one, other = two
     (path,) = other.rglob("both/*.json")
     path.write_text("another")
-    holders = merge_folders([one], tmp_path / "all", behind=other)
+    holders = merge_folders([one], tmp_path / "all", behind=other).holders
     (copy,) = (tmp_path / "all").rglob("both/*.json")
     assert copy.read_text() != "another"
     assert holders["second"] == ("published",)
@@ -80,7 +200,8 @@ def test_results_on_phantoms_never_replace_published_ones(
     (copy,) = merged.rglob("both/*.json")
     assert json.loads(copy.read_text())["phantom"] is False
     assert {result.backbone for result in phantom_results([one, other])} == {"first", "both"}
-    assert merge_folders([one], tmp_path / "phantoms", behind=one), "phantoms behind phantoms"
+    merged = merge_folders([one], tmp_path / "phantoms", behind=one)
+    assert merged.holders, "phantoms behind phantoms"
 
 
 def test_folders_that_end_alike_keep_their_paths(tmp_path: Path) -> None:
@@ -107,11 +228,11 @@ def test_the_command_merges_folders_and_names_them(two: tuple[Path, Path], tmp_p
 def test_a_folder_without_results_is_told(two: tuple[Path, Path], tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    site = tmp_path / "site"
-    ended = etab("leaderboard", *two, empty, "--tasks", CODE, "--html", site)
+    board = tmp_path / "board.md"
+    ended = etab("leaderboard", *two, empty, "--tasks", CODE, "--markdown", board)
     assert ended.returncode == 0, ended.stderr
     assert f"No result of {empty} is on this board" in ended.stderr
-    ended = etab("leaderboard", empty, "--html", site)
+    ended = etab("leaderboard", empty, "--markdown", board)
     assert ended.returncode == 2
     assert f"No result files in {empty}" in ended.stderr
 

@@ -116,5 +116,5 @@ def test_numbers_that_python_reads_stay_readable(number: str) -> None:
 
 @pytest.mark.parametrize("number", ["1-2", "", "1e", "--1", "1.2.3", "x"])
 def test_what_is_no_number_is_damage(number: str) -> None:
-    with pytest.raises(ResultError, match="could not convert string to float"):
+    with pytest.raises(ResultError, match="wanted a number"):
         Predictions.from_csv(HEADER + row(number))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from etab.leaderboard.remembered import BoardMemory
     from etab.leaderboard.suites import Suite
     from etab.results import Result
+    from etab.results.merge import Merged
 
 
 def leaderboard_command(
@@ -151,7 +152,8 @@ def leaderboard_command(
         with_seen=with_seen,
         precisions=tuple(precision),
     )
-    with _joined(folders, with_published) as (folder, holders):
+    with _joined(folders, with_published) as (folder, merged):
+        holders = merged.holders
         own = use_results(folder)
         is_kept = html is None and not variants and not holders and not own
         memory = _memory(folder, choice) if is_kept else None
@@ -159,7 +161,7 @@ def leaderboard_command(
         if board is not None:
             say(_UNCHANGED, error=True)
         else:
-            board = _ranked(folder, choice, own)
+            board = _ranked(folder, choice, own, merged.refused)
             if memory is not None and board is not None:
                 memory.keep(board)
         if board is None:
@@ -177,7 +179,7 @@ def leaderboard_command(
                     "--precision": bool(precision),
                 }
             )
-            _plain_table(folder, folders[0], protocol, seed, markdown, csv)
+            _plain_table(folder, folders[0], protocol, seed, markdown, csv, merged.refused)
             return
         board = _with_folders(board, holders, folder, folders)
         extras = site_extras(board, folder, html, with_examples, root, subgroups)
@@ -218,7 +220,9 @@ def _memory(folder: Path, choice: _Choice) -> BoardMemory:
     return BoardMemory(default_cache(), folder, choices)
 
 
-def _ranked(folder: Path, choice: _Choice, own: Sequence[Description]) -> Board | None:
+def _ranked(
+    folder: Path, choice: _Choice, own: Sequence[Description], refused: Sequence[str]
+) -> Board | None:
     """Rank the results of a folder; None where no backbone completes a suite."""
     from etab.leaderboard.plain import protocol_held
     from etab.leaderboard.ranking import rank_folder
@@ -242,6 +246,7 @@ def _ranked(folder: Path, choice: _Choice, own: Sequence[Description]) -> Board 
         variants=choice.variants,
         with_seen=choice.with_seen,
         precisions=choice.precisions,
+        refused=refused,
     )
 
 
@@ -307,6 +312,7 @@ def _plain_table(
     seed: int,
     markdown: Path | None,
     csv: Path | None,
+    refused: Sequence[str],
 ) -> None:
     """Show every cell of a folder in which no backbone completes a suite."""
     from etab.cli import show
@@ -336,8 +342,9 @@ def _plain_table(
         say(f"wrote {csv}")
     show.cell_table(shown)
     say(_PLAIN.format(results=results))
-    if cells.problems:
-        say(f"{len(cells.problems)} files are left out. The first: {cells.problems[0]}", error=True)
+    problems = [*refused, *cells.problems]
+    if problems:
+        say(f"{len(problems)} files are left out. The first: {problems[0]}", error=True)
 
 
 def _spreadsheet_cell(value: object) -> object:
@@ -358,10 +365,10 @@ _UNCHANGED = (
 
 
 @contextmanager
-def _joined(folders: Sequence[Path], with_published: bool) -> Iterator[tuple[Path, Holders]]:
+def _joined(folders: Sequence[Path], with_published: bool) -> Iterator[tuple[Path, Merged]]:
     """One folder with all results, and what each of several folders holds."""
     from etab.errors import DataNotFoundError, UnsupportedOptionError
-    from etab.results.merge import merge_folders
+    from etab.results.merge import Merged, merge_folders
     from etab.storage import resources
 
     published = None
@@ -373,7 +380,7 @@ def _joined(folders: Sequence[Path], with_published: bool) -> Iterator[tuple[Pat
                 "from a checkout of the project, which holds them in benchmarks/results."
             )
     if len(folders) == 1 and published is None:
-        yield folders[0], {}
+        yield folders[0], Merged({})
         return
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UnsupportedOptionError("A folder of results is named twice; name each once.")

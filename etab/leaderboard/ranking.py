@@ -139,6 +139,7 @@ def rank_folder(
     variants: Sequence[Path] = (),
     with_seen: bool = False,
     precisions: Sequence[str] = (),
+    refused: Sequence[str] = (),
 ) -> Board:
     """Rank the results in a folder, as ``etab leaderboard`` does.
 
@@ -159,6 +160,8 @@ def rank_folder(
         with_seen: Whether backbones that were pretrained on data of a test are ranked too.
         precisions: Precisions with a backend, such as "bf16-openvino", whose results are ranked
             beside those of fp32 and bf16.
+        refused: Reasons against files that were kept out of the folder, for the note of what is set
+            aside.
 
     Returns:
         The board.
@@ -188,7 +191,7 @@ def rank_folder(
         return counts_on(result, chosen, TASKS, protocol, seed)
 
     admission = admit(folder, TASKS, counts, (*FORMATS, *precisions))
-    problems = [str(finding) for finding in admission.refused]
+    problems = [*refused, *(str(finding) for finding in admission.refused)]
     if not admission.results and not problems:
         raise DataNotFoundError(
             f"{folder} holds no result files. Make some with `etab run --results {folder}`."

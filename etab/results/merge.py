@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from etab.errors import DataNotFoundError, ResultError
-from etab.files import read_json_file
+from etab.files import LARGEST, read_json_file
 from etab.results.folder import read_results
 from etab.results.record import Result
 from etab.storage.listing import is_hidden
+
+# Endings of the files of a cell; the first is its record, the next two its table of predictions.
+_RECORD = ".json"
+_TABLES = (".csv", ".csv.gz")
+_BESIDE = (".states.csv", ".masks.npz", ".masks-sample.npz")
+_ENDINGS = (*_BESIDE, _RECORD, *_TABLES)
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What several folders of results hold together.
+
+    Attributes:
+        holders: Names of the folders that hold results of a backbone, by its name.
+        refused: A reason for each cell or file that was not copied.
+    """
+
+    holders: Mapping[str, tuple[str, ...]]
+    refused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """The files of a cell in one folder, by their endings."""
+
+    folder: Path
+    files: Mapping[str, Path]
+
+    @property
+    def record(self) -> Path:
+        return self.files[_RECORD]
 
 
 def folder_names(folders: Sequence[Path]) -> dict[Path, str]:
@@ -34,25 +69,27 @@ def folder_names(folders: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def merge_folders(
-    folders: Sequence[Path], target: Path, behind: Path | None = None
-) -> dict[str, tuple[str, ...]]:
-    """Copy the files of several folders of results into one.
+def merge_folders(folders: Sequence[Path], target: Path, behind: Path | None = None) -> Merged:
+    """Copy the cells of several folders of results into one.
+
+    A cell that two folders hold with the same predictions is one cell, however its table is packed
+    and whenever it was computed. Where the files of one folder cannot be read, those of another
+    count. A cell with different predictions in two folders is not copied: nobody can tell which of
+    them is meant.
 
     Args:
-        folders: Folders of results. Two of them may hold the same cell if its predictions are the
-            same; the first one counts.
+        folders: Folders of results.
         target: An empty folder.
-        behind: A further folder, named "published", whose files count only where no
+        behind: A further folder, named "published", whose cells count only where no
             other folder has them. If it holds results of patients, results on phantoms in the
             other folders are not copied: they are no results of the same cells.
 
     Returns:
-        Names of the folders that hold results of a backbone, by its name.
+        Who holds what, and what was not copied.
 
     Raises:
         DataNotFoundError: If a folder does not exist.
-        ResultError: If two folders hold different files of one cell.
+        ResultError: If two folders describe different tables of one's own under one name.
     """
     all_folders = [*folders, behind] if behind else list(folders)
     names = folder_names(folders)
@@ -61,23 +98,27 @@ def merge_folders(
     of_patients = behind is not None and bool(read_results(behind).results)
     if behind is not None and phantom_results([behind]):
         of_patients = False
-    sources: dict[Path, Path] = {}
+    refused: list[str] = []
+    copies: dict[Path, list[_Copy]] = {}
     holders: dict[str, tuple[str, ...]] = {}
     for folder in all_folders:
         if not folder.is_dir():
             raise DataNotFoundError(f"There is no folder {folder}.")
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-        aside = _phantom_cells(files) if of_patients else set()
-        for path in files:
-            part = path.relative_to(folder)
-            is_taken = folder == behind and part in sources
-            if not is_hidden(part) and not is_taken and _cell(path) not in aside:
-                _copy_once(path, part, target, sources)
+        files = _regular_files(folder, refused)
+        _copy_descriptions(folder, files, target)
+        cells = _cells(folder, files)
+        aside = _phantom_cells(cells) if of_patients else set()
+        for cell, copy in cells.items():
+            if cell not in aside:
+                copies.setdefault(cell, []).append(copy)
         results = read_results(folder).results
         counted = [result for result in results if not (of_patients and result.phantom)]
         for backbone in sorted({result.backbone for result in counted}):
             holders[backbone] = (*holders.get(backbone, ()), names[folder])
-    return holders
+    for of_cell in copies.values():
+        for copy in _chosen(of_cell, behind, refused):
+            _add_files(copy, target)
+    return Merged(holders, tuple(refused))
 
 
 def phantom_results(folders: Sequence[Path]) -> list[Result]:
@@ -91,51 +132,140 @@ def phantom_results(folders: Sequence[Path]) -> list[Result]:
     ]
 
 
-def _cell(path: Path) -> Path:
-    """The files of a cell share their name up to the first dot."""
-    return path.parent / path.name.split(".")[0]
+def _regular_files(folder: Path, refused: list[str]) -> list[Path]:
+    """The visible ordinary files below a folder; a reason for results that are something else."""
+    files: list[Path] = []
+    for path in _visible_paths(folder):
+        status = path.lstat()
+        reason = ""
+        if stat.S_ISLNK(status.st_mode):
+            reason = "it is a link; results are regular files, so copy what it points to"
+        elif not stat.S_ISREG(status.st_mode):
+            reason = "it is a folder, pipe or device; results are regular files"
+        elif status.st_size > LARGEST:
+            reason = f"it is larger than {LARGEST >> 20} MiB"
+        if not reason:
+            files.append(path)
+        elif _ending(path) or path.is_dir():
+            refused.append(f"{path}: {reason}")
+    return files
 
 
-def _phantom_cells(files: Sequence[Path]) -> set[Path]:
-    """The cells whose record names data that are a phantom."""
-    cells = set()
+def _visible_paths(folder: Path) -> Iterator[Path]:
+    """Every visible file below a folder, sorted, and folders that are links or named as records."""
+    for place, folders, files in os.walk(folder, followlinks=False):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        for name in sorted([*files, *folders]):
+            path = Path(place, name)
+            is_entered = name in folders and not path.is_symlink() and not _ending(path)
+            if not is_hidden(name) and not is_entered:
+                yield path
+
+
+def _ending(path: Path) -> str:
+    """The ending that makes a file part of a cell; empty for other files."""
+    return next((ending for ending in _ENDINGS if path.name.endswith(ending)), "")
+
+
+def _cells(folder: Path, files: Sequence[Path]) -> dict[Path, _Copy]:
+    """The files of a folder by cell; what lies beside no record is part of none."""
+    by_cell: dict[Path, dict[str, Path]] = {}
     for path in files:
-        if path.suffix == ".json" and _facts(path).get("phantom") is True:
-            cells.add(_cell(path))
-    return cells
+        ending = _ending(path)
+        if ending:
+            part = path.relative_to(folder)
+            cell = part.with_name(part.name.removesuffix(ending))
+            by_cell.setdefault(cell, {})[ending] = path
+    return {cell: _Copy(folder, found) for cell, found in by_cell.items() if _RECORD in found}
 
 
-def _copy_once(path: Path, part: Path, target: Path, sources: dict[Path, Path]) -> None:
-    """Copy a file, unless another folder gave the same one."""
-    first = sources.setdefault(part, path)
-    if first == path:
-        copy = target / part
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-    elif not _is_same(first, path):
-        raise ResultError(
-            f"{first} and {path} are different files of one cell. Remove one of them, or give the "
-            "backbone of one folder another name and run it again."
-        )
+def _phantom_cells(cells: Mapping[Path, _Copy]) -> set[Path]:
+    """The cells whose record names data that are a phantom."""
+    return {cell for cell, copy in cells.items() if _facts(copy.record).get("phantom") is True}
 
 
-def _is_same(one: Path, other: Path) -> bool:
-    """Whether two files are equal, or records and masks of the same predictions."""
-    if one.read_bytes() == other.read_bytes():
-        return True
-    if one.suffix == ".npz":
-        return True  # packed by another version of zlib; the record states the digest of the masks
-    facts = [_facts(path) for path in (one, other)]
-    return bool(facts[0]) and facts[0] == facts[1]
+def _chosen(copies: Sequence[_Copy], behind: Path | None, refused: list[str]) -> list[_Copy]:
+    """The copies of a cell whose files are used, the first one before the others."""
+    if len(copies) == 1:
+        return list(copies)
+    reasons = {copy.folder: _unreadable(copy) for copy in copies}
+    sound = [copy for copy in copies if not reasons[copy.folder]]
+    damaged = [copy for copy in copies if reasons[copy.folder]]
+    if not sound:
+        # The checks of the board say what is wrong with the first one.
+        refused += [f"{copy.record}: {reasons[copy.folder]}" for copy in damaged[1:]]
+        return [copies[0]]
+    refused += [
+        f"{copy.record}: {reasons[copy.folder]}. The same cell in {sound[0].folder} is used"
+        for copy in damaged
+    ]
+    if sound[0].folder != behind:
+        sound = [copy for copy in sound if copy.folder != behind]
+    for other in sound[1:]:
+        differing = _differing(sound[0].record, other.record)
+        if differing:
+            refused.append(
+                f"{sound[0].record} and {other.record} are different results of one cell "
+                f"({differing}); neither is used. Remove one of them, or give the backbone of one "
+                "folder another name and run it again"
+            )
+            return []
+    return sound
+
+
+def _unreadable(copy: _Copy) -> str:
+    """Why a record or its predictions cannot be used; empty where both can."""
+    try:
+        Result.load(copy.record).predictions(copy.folder)
+    except ResultError as error:
+        words = str(error).removeprefix(f"{copy.record}: ").removeprefix(f"{copy.record} ")
+        return words.rstrip(".")
+    return ""
+
+
+def _differing(first: Path, other: Path) -> str:
+    """The facts in which two records differ, beside when and where they were computed."""
+    facts = _facts(first)
+    of_other = _facts(other)
+    names = [name for name in {**facts, **of_other} if facts.get(name) != of_other.get(name)]
+    more = ", ..." if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def _facts(path: Path) -> Mapping[str, object]:
-    """What makes two records the same: everything but when and where they were computed."""
+    """A record without its provenance; empty where it cannot be read."""
     try:
         content = read_json_file(path)
     except (OSError, ValueError):
         return {}
-    if path.suffix != ".json" or not isinstance(content, dict):
+    if not isinstance(content, dict):
         return {}
     content.pop("provenance", None)
     return content
+
+
+def _add_files(copy: _Copy, target: Path) -> None:
+    """Copy the files of a cell; of a further copy, only what is not there yet."""
+    place = target / copy.record.relative_to(copy.folder).parent
+    place.mkdir(parents=True, exist_ok=True)
+    has_record = (place / copy.record.name).exists()
+    for ending, path in copy.files.items():
+        is_needed = ending in _BESIDE if has_record else True
+        if is_needed and not (place / path.name).exists():
+            shutil.copyfile(path, place / path.name)
+
+
+def _copy_descriptions(folder: Path, files: Sequence[Path], target: Path) -> None:
+    """Copy what describes tables of one's own: the TOML files beside the tasks of a dataset."""
+    for path in files:
+        if path.suffix != ".toml":
+            continue
+        copy = target / path.relative_to(folder)
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        elif copy.read_bytes() != path.read_bytes():
+            raise ResultError(
+                f"{path} and the file of this name in another folder describe different data. Give "
+                "the data of one folder another name and run its cells again."
+            )

@@ -157,7 +157,7 @@ class Predictions:
             return cls._of_text(table.names[: len(_FIRST_COLUMNS)], repeats, table.numbers)
         except (ValueError, IndexError) as error:
             raise ResultError(
-                f"{name} is damaged: {error} Move it away and run its cell again."
+                f"{name} is damaged: {str(error).rstrip('.')}. Move it away and run its cell again."
             ) from error
 
     @classmethod
@@ -169,10 +169,9 @@ class Predictions:
     ) -> Predictions:
         """The table of columns as they are written."""
         kinds, items, patients, folds = names
-        (kind,) = set(kinds)
         # Tables of one task hold the same names: one copy of them serves all backbones.
         return cls(
-            Kind(kind),
+            _kind_of(kinds),
             _shared(items),
             _shared(patients),
             _shared(folds),
@@ -188,7 +187,8 @@ class Predictions:
             rows = list(csv.reader(io.StringIO(text)))
         except csv.Error as error:
             raise ResultError(
-                f"{name} is damaged: {error}. Move it away and run its cell again."
+                f"{name} is damaged: its lines cannot be divided into fields. Move it away and run its "
+                "cell again."
             ) from error
         if len(rows) < 2 or tuple(rows[0][:4]) != _FIRST_COLUMNS:
             raise ResultError(
@@ -201,6 +201,9 @@ class Predictions:
                 f"{name} has two columns {twice[0][:40]!a}; only one of them can be the predictions. "
                 "Move it away and run its cell again."
             )
+        wrong = _wrong_row(rows)
+        if wrong:
+            raise ResultError(f"{name} is damaged: {wrong}. Move it away and run its cell again.")
         repeats: tuple[int, ...] = ()
         first = len(_FIRST_COLUMNS)
         try:
@@ -214,12 +217,26 @@ class Predictions:
             return cls._of_text(by_column[: len(_FIRST_COLUMNS)], repeats, columns)
         except (ValueError, IndexError) as error:
             raise ResultError(
-                f"{name} is damaged: {error} Move it away and run its cell again."
+                f"{name} is damaged: {str(error).rstrip('.')}. Move it away and run its cell again."
             ) from error
 
     def sha256(self) -> str:
         """sha256 of the CSV bytes."""
         return hashlib.sha256(self.to_csv().encode()).hexdigest()
+
+
+def _wrong_row(rows: Sequence[Sequence[str]]) -> str:
+    """Say what is wrong with the first row of a table, given as texts, that is none; "" if none is."""
+    header = rows[0]
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header):
+            return f"row {number} has {len(row)} fields, and its header has {len(header)}"
+        for column, text in zip(header[4:], row[4:], strict=True):
+            try:
+                float(text)
+            except ValueError:
+                return f"{column[:40]!a} of row {number} is {text[:40]!a}; wanted a number"
+    return ""
 
 
 @lru_cache(maxsize=256)
@@ -241,6 +258,19 @@ def _odd_repeats(items: tuple[str, ...], repeats: tuple[int, ...]) -> str:
                 "every repeat predicts the same rows."
             )
     return ""
+
+
+def _kind_of(texts: tuple[str, ...]) -> Kind:
+    """The kind that every row names; raises ValueError where it is none, or there are several."""
+    known = [kind.value for kind in Kind]
+    for text in sorted(set(texts)):
+        if text not in known:
+            raise ValueError(
+                f"a row is of the kind {text[:40]!a}; wanted one of {', '.join(known)}"
+            )
+        if text != texts[0]:
+            raise ValueError(f"its rows are of the kinds {texts[0]} and {text}")
+    return Kind(texts[0])
 
 
 @lru_cache(maxsize=256)

@@ -282,7 +282,8 @@ class Result:
             is_plain = _is_finite(found)
         except (OSError, ValueError, RecursionError, MemoryError) as error:
             raise ResultError(
-                f"{path} cannot be read as a result: {error}. Move it away and run the cell again."
+                f"{path} cannot be read as a result: {_in_words(error)}. Move it away and run the "
+                "cell again."
             ) from error
         if not isinstance(found, dict) or found.get("schema") != SCHEMA:
             came = (
@@ -335,7 +336,7 @@ class Result:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ResultError(
-                f"{path} is no UTF-8 text: {error}. Move it away and run its cell again."
+                f"{path} is no UTF-8 text (byte {error.start}). Move it away and run its cell again."
             ) from error
         return Predictions.from_csv(text, str(path))
 
@@ -354,6 +355,17 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {twice[:40]!r} stands twice")
     return content
+
+
+def _in_words(error: Exception) -> str:
+    """Why a file is no JSON, without what Python says of its own limits."""
+    if isinstance(error, RecursionError | MemoryError):
+        return "its values are nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is no UTF-8 text (byte {error.start})"
+    if "integer string conversion" in str(error):
+        return "it holds a number of thousands of digits"
+    return str(error)
 
 
 def _is_finite(content: Any) -> bool:

@@ -23,6 +23,8 @@ RANGES = "etab/leaderboard/admission/ranges.py"
 CANONICAL = "etab/leaderboard/admission/canonical.py"
 ADMIT = "etab/leaderboard/admission/admit.py"
 PLAUSIBLE = "etab/leaderboard/admission/plausibility.py"
+ENTRIES = "etab/leaderboard/admission/entries.py"
+COMBINED = "etab/leaderboard/admission/combined.py"
 SUBMIT = "etab/leaderboard/admission/submission.py"
 AGAIN = "etab/runs/reproduce.py"
 REPEATED = ("tests/leaderboard/admission/test_repeated_copies.py",)
@@ -101,7 +103,7 @@ FAULTS = [
     Fault(
         "a copy on another scale",
         PLAUSIBLE,
-        "return np.maximum(correlation, _correlations(vectors))",
+        "return np.maximum(correlation, correlations(vectors))",
         "return correlation",
         _marked("a copy on another scale"),
     ),
@@ -222,7 +224,7 @@ FAULTS = [
     Fault(
         "the best of all stands unmarked",
         PLAUSIBLE,
-        "yield from _best_of_all(code, of_task)",
+        "yield from best_of_all(code, of_task)",
         "pass",
         _marked("the best of all, row by row"),
     ),
@@ -337,7 +339,7 @@ FAULTS = [
     ),
     Fault(
         "copies are compared in the order of the file",
-        PLAUSIBLE,
+        ENTRIES,
         "rows = sorted(range(len(items)), key=lambda row: (items[row], repeats[row]))",
         "rows = list(range(len(items)))",
         REPEATED,
@@ -359,7 +361,7 @@ FAULTS = [
     Fault(
         "a copy with the divisions in another order",
         PLAUSIBLE,
-        "correlation = np.maximum(_correlations(errors), _correlations(means))",
+        "correlation = np.maximum(correlations(errors), correlations(means))",
         "correlation = _correlations(errors)",
         REPEATED,
     ),
@@ -379,7 +381,7 @@ FAULTS = [
     ),
     Fault(
         "a mixture of published predictions stands unmarked",
-        PLAUSIBLE,
+        COMBINED,
         "if (rest @ rest) < _MIXED_REST * (centred @ centred):",
         "if False:",
         REPEATED,

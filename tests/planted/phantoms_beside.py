@@ -6,7 +6,7 @@ FAULTS = [
     Fault(
         "merge: a phantom takes the place of a published cell",
         "etab/results/merge.py",
-        "aside = _phantom_cells(files) if of_patients else set()",
+        "aside = _phantom_cells(cells) if of_patients else set()",
         "aside: set[Path] = set()",
         ("tests/test_merge.py::test_results_on_phantoms_never_replace_published_ones",),
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from etab.errors import EtabError, ResultError
@@ -15,10 +15,11 @@ from etab.leaderboard.admission.canonical import (
     other_rows,
     rows_digest,
 )
+from etab.leaderboard.admission.entries import AdmittedEntry
 from etab.leaderboard.admission.files import record_files
 from etab.leaderboard.admission.findings import Finding, Verdict
 from etab.leaderboard.admission.masks import other_masks
-from etab.leaderboard.admission.plausibility import AdmittedEntry, implausible
+from etab.leaderboard.admission.plausibility import implausible
 from etab.leaderboard.admission.ranges import out_of_range
 from etab.leaderboard.admission.record import contradictions, known_values, wrong_intervals
 from etab.leaderboard.suites import Tasks
@@ -27,6 +28,9 @@ from etab.results import Predictions, Result
 from etab.results.names import wrong_name
 from etab.tasks.base import Task
 from etab.tasks.protocols import parse
+
+# Digits that are read as letters, and o for 0.
+_LOOK_ALIKE = str.maketrans("01", "ol")
 
 # Facts that the results of one task must share, in the record itself and in its settings.
 _SAME_FIELDS = ("phantom", "data_digest", "head", "n_train", "n_train_patients")
@@ -122,11 +126,11 @@ def _read(path: Path, folder: Path) -> Result:
     name = wrong_name(result.backbone)
     if name:
         raise ResultError(f"{name}. Give the backbone another name and run its cells again")
-    known = _in_other_letters(result.backbone)
+    known = _looks_like(result.backbone)
     if known:
         raise ResultError(
-            f"the name of the backbone is {result.backbone}, which differs from the published {known} "
-            "in capital letters alone. Give the backbone another name and run its cells again"
+            f"the name of the backbone is {result.backbone}, which looks like the published {known}. "
+            "Give the backbone another name and run its cells again"
         )
     try:
         parse(result.protocol)
@@ -144,13 +148,21 @@ def _read(path: Path, folder: Path) -> Result:
     return result
 
 
-def _in_other_letters(name: str) -> str:
-    """The published backbone that a name equals but for capital letters; empty where there is none."""
+def _looks_like(name: str) -> str:
+    """The published backbone that a name is taken for; empty where there is none.
+
+    Capital letters, and digits that look like letters, tell no two names apart.
+    """
     known = known_backbones()
     if name in known:
         return ""
-    alike = [other for other in known if other.casefold() == name.casefold()]
-    return alike[0] if alike else ""
+    return next((other for other in known if _as_seen(other) == _as_seen(name)), "")
+
+
+@lru_cache(maxsize=4096)
+def _as_seen(name: str) -> str:
+    """A name with one letter for all that look alike."""
+    return name.replace("I", "l").casefold().translate(_LOOK_ALIKE)
 
 
 def _checked(result: Result, task: Task, folder: Path) -> AdmittedEntry:

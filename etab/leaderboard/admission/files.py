@@ -56,7 +56,8 @@ def record_files(folder: Path) -> RecordFiles:
 def _json_paths(folder: Path) -> Iterator[tuple[Path, int]]:
     """Every visible path below a folder that ends in .json, sorted, whatever kind of file it is.
 
-    With each path comes how deep it lies: 1 for a file of the folder itself.
+    Links to folders are listed too, since nothing below them is read. With each path comes how deep
+    it lies: 1 for a file of the folder itself.
     """
     for place, folders, files in os.walk(folder, followlinks=False):
         folders.sort()
@@ -64,8 +65,9 @@ def _json_paths(folder: Path) -> Iterator[tuple[Path, int]]:
         above = parent.relative_to(folder)
         if is_hidden(above):
             continue
+        links = {name for name in folders if (parent / name).is_symlink()}
         for name in sorted([*files, *folders]):
-            if name.endswith(".json") and not is_hidden(name):
+            if (name.endswith(".json") or name in links) and not is_hidden(name):
                 yield parent / name, len(above.parts) + 1
 
 

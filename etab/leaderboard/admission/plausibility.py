@@ -9,16 +9,30 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 import numpy as np
 
 from etab.leaderboard.admission.canonical import known_backbones
-from etab.leaderboard.admission.ranges import FACT_COLUMNS
+from etab.leaderboard.admission.combined import best_of_all, mixtures
+from etab.leaderboard.admission.entries import (
+    FEWEST_ROWS,
+    AdmittedEntry,
+    Cell,
+    Entries,
+    correlations,
+    is_constant,
+    is_known_control,
+    is_published,
+    order_of,
+    prediction_columns,
+    same_rows,
+    vector_of,
+)
+from etab.leaderboard.admission.stated import started_at
 from etab.metrics import METRICS
-from etab.results import Predictions, Result
-from etab.tasks.base import Task
+from etab.results import Result
 from etab.types import FloatArray, IntArray, Kind
 
 # Correlation above which predictions count as copied. The networks and controls of the published
@@ -31,29 +45,10 @@ COPIED_SHARE = 0.5
 _ONE_DIVISION = 0.99999
 # Digits of predictions that were rounded; a run writes seven.
 _FEW_DIGITS = 4
-# Share of the variance of predictions that no sum of published predictions explains.
-_MIXED_REST = 1e-4
 _MOST_NAMED = 3
 _COMPARED_PATIENTS = 64  # of each task, with those of other tasks
 # Anchored value of predicted numbers below which they are of another unit, or of other rows.
 _OTHER_UNIT = -1.0
-# Smallest number of rows that is compared.
-_FEWEST_ROWS = 10
-
-Cell = tuple[str, str]
-"""Backbone and task code."""
-
-
-@dataclass(frozen=True, slots=True)
-class AdmittedEntry:
-    """A result with its predictions and its task."""
-
-    result: Result
-    table: Predictions
-    task: Task
-
-
-Entries = Mapping[Cell, AdmittedEntry]
 
 
 def implausible(entries: Entries) -> Iterator[tuple[Cell, str]]:
@@ -74,8 +69,8 @@ def implausible(entries: Entries) -> Iterator[tuple[Cell, str]]:
     for code in sorted(by_task):
         of_task = by_task[code]
         yield from _copies(code, of_task)
-        yield from _mixtures(code, of_task)
-        yield from _best_of_all(code, of_task)
+        yield from mixtures(code, of_task)
+        yield from best_of_all(code, of_task)
     yield from _of_another_task(entries)
     yield from _two_names(entries)
     yield from _mixed_settings(entries)
@@ -83,7 +78,7 @@ def implausible(entries: Entries) -> Iterator[tuple[Cell, str]]:
 
 def _alone(entry: AdmittedEntry) -> Iterator[str]:
     result = entry.result
-    if result.settings.get("family") != "control" and _is_constant(entry.table):
+    if result.settings.get("family") != "control" and is_constant(entry.table):
         yield (
             "its predictions are the same for every row of a fold: nothing of the input is in them"
         )
@@ -104,6 +99,9 @@ def _alone(entry: AdmittedEntry) -> Iterator[str]:
     yield from _other_identity(result)
     if result.provenance.get("dirty"):
         yield "it was computed by a copy of etab with changes that are in no commit"
+    started = started_at(result)
+    if started is not None and started > datetime.now(UTC) + timedelta(days=1):
+        yield f"it says that it was started on {started:%Y-%m-%d}, which has not come yet"
 
 
 def _other_identity(result: Result) -> Iterator[str]:
@@ -124,76 +122,19 @@ def _other_identity(result: Result) -> Iterator[str]:
         yield "it says that it is a control; etab knows no control of this name"
 
 
-def _is_constant(table: Predictions) -> bool:
-    predictions = _prediction_columns(table)
-    if len(table.items) < _FEWEST_ROWS or table.kind in (Kind.MASK, Kind.STATES):
-        return False
-    folds = _rows_of_folds(table.folds)
-    return all(np.ptp(column[of_fold]) == 0 for of_fold in folds for column in predictions)
-
-
-@lru_cache(maxsize=256)
-def _rows_of_folds(folds: tuple[str, ...]) -> list[IntArray]:
-    """The rows of each fold, found once for the tables of all backbones."""
-    rows: dict[str, list[int]] = {}
-    for row, fold in enumerate(folds):
-        rows.setdefault(fold, []).append(row)
-    return [np.array(of_fold) for of_fold in rows.values()]
-
-
-def _prediction_columns(table: Predictions) -> list[FloatArray]:
-    """The columns of a table that hold predictions."""
-    others = {*FACT_COLUMNS, "answer"}
-    return [column for name, column in table.columns.items() if name not in others]
-
-
-def _vector(entry: AdmittedEntry, order: IntArray) -> FloatArray:
-    """The predictions of an entry as one vector, with its rows in this order."""
-    columns = [column[order] for column in _prediction_columns(entry.table)]
-    return np.concatenate(columns)
-
-
-def _order(entry: AdmittedEntry) -> IntArray:
-    """The rows of an entry by item and repeat, in whatever order its file holds them."""
-    return _order_of(entry.table.items, entry.table.repeats)
-
-
-@lru_cache(maxsize=64)
-def _order_of(items: tuple[str, ...], repeats: tuple[int, ...]) -> IntArray:
-    """``_order``, found once for the tables of all backbones."""
-    rows = sorted(range(len(items)), key=lambda row: (items[row], repeats[row]))
-    return np.array(rows)
-
-
-def _same_rows(entries: Mapping[str, AdmittedEntry]) -> dict[str, AdmittedEntry]:
-    """Entries with the rows of the first one; others cannot be compared row by row."""
-    if not entries:
-        return {}
-    first = next(iter(entries.values())).table
-    names = _names_of_rows(first.items, first.repeats)
-    return {
-        name: entry
-        for name, entry in entries.items()
-        if _names_of_rows(entry.table.items, entry.table.repeats) == names
-    }
-
-
-@lru_cache(maxsize=64)
-def _names_of_rows(items: tuple[str, ...], repeats: tuple[int, ...]) -> frozenset[tuple[str, int]]:
-    return frozenset(zip(items, repeats, strict=True))
-
-
 def _copies(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[Cell, str]]:
     """Backbones whose predictions agree more closely than those of two networks do.
 
     The published backbone of a pair is the original. Of two others either can be the copy, so both
     are marked.
     """
-    comparable = _same_rows(entries)
+    comparable = same_rows(entries)
     names = sorted(comparable)
-    if len(names) < 2 or len(comparable[names[0]].table.items) < _FEWEST_ROWS:
+    if len(names) < 2 or len(comparable[names[0]].table.items) < FEWEST_ROWS:
         return
-    vectors = np.stack([_vector(entry, _order(entry)) for _, entry in sorted(comparable.items())])
+    vectors = np.stack(
+        [vector_of(entry, order_of(entry)) for _, entry in sorted(comparable.items())]
+    )
     correlation = _agreement([comparable[name] for name in names], vectors)
     shares = _equal_shares(np.stack([_without_repeated(vector) for vector in vectors]))
     originals: dict[str, list[str]] = {}
@@ -203,8 +144,13 @@ def _copies(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[C
             originals.setdefault(name, []).append(f"{other} (correlation {correlation[i, j]:.6f})")
     for name, others in originals.items():
         yield (name, code), f"its predictions are those of {_first(others)}"
+    for i, j in _in_another_order(vectors):
+        shares.pop((i, j), None)
+        if correlation[i, j] <= COPY_CORRELATION and not is_constant(comparable[names[i]].table):
+            for name, other in _suspects(comparable, names[i], names[j]):
+                yield (name, code), f"its predictions are those of {other} for other rows"
     for (i, j), share in sorted(shares.items()):
-        if _is_constant(comparable[names[i]].table):
+        if is_constant(comparable[names[i]].table):
             continue
         for name, other in _suspects(comparable, names[i], names[j]):
             yield (
@@ -213,27 +159,15 @@ def _copies(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[C
             )
 
 
-def _mixtures(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[Cell, str]]:
-    """Backbones whose predictions are a weighted sum of those of the published ones."""
-    comparable = _same_rows(entries)
-    published = [
-        entry
-        for entry in comparable.values()
-        if _is_published(entry.result) and not _is_constant(entry.table)
-    ]
-    strangers = [n for n, entry in sorted(comparable.items()) if not _is_published(entry.result)]
-    if len(published) < 2 or not strangers:
-        return
-    known = np.stack([_vector(entry, _order(entry)) for entry in published], axis=1)
-    if known.shape[0] < _FEWEST_ROWS * len(published):
-        return
-    basis = np.linalg.qr(known - known.mean(axis=0))[0]
-    for name in strangers:
-        vector = _vector(comparable[name], _order(comparable[name]))
-        centred = vector - vector.mean()
-        rest = centred - basis @ (basis.T @ centred)
-        if (rest @ rest) < _MIXED_REST * (centred @ centred):
-            yield (name, code), "its predictions are a mixture of those of the published backbones"
+def _in_another_order(vectors: FloatArray) -> list[tuple[int, int]]:
+    """The pairs (later, earlier) of vectors that hold the same numbers, in whatever order."""
+    first: dict[bytes, int] = {}
+    pairs = []
+    for i, ordered in enumerate(np.sort(vectors, axis=1)):
+        earlier = first.setdefault(ordered.tobytes(), i)
+        if earlier != i:
+            pairs.append((i, earlier))
+    return pairs
 
 
 def _first(names: list[str]) -> str:
@@ -248,17 +182,11 @@ def _suspects(
     """Of two backbones with the same predictions: each that can be the copy, with the other one."""
     if _both_controls(one, other):
         return
-    published = [_is_published(entries[name].result) for name in (one, other)]
+    published = [is_published(entries[name].result) for name in (one, other)]
     if not published[0] or all(published):
         yield one, other
     if not published[1] or all(published):
         yield other, one
-
-
-def _is_published(result: Result) -> bool:
-    """Whether a result is of a published backbone, by its name and by its weights."""
-    known = known_backbones().get(result.backbone)
-    return known is not None and known.weights_sha256 == result.weights_sha256
 
 
 def _agreement(entries: list[AdmittedEntry], vectors: FloatArray) -> FloatArray:
@@ -274,13 +202,13 @@ def _agreement(entries: list[AdmittedEntry], vectors: FloatArray) -> FloatArray:
     )
     # The mean over divisions is the same whatever the order of the divisions.
     means = errors.reshape(len(errors), -1, first.n_repeats).mean(axis=2)
-    correlation = np.maximum(_correlations(errors), _correlations(means))
+    correlation = np.maximum(correlations(errors), correlations(means))
     if first.kind is Kind.VALUE:
         # The same predictions on another scale differ from the truth in another way.
-        return np.maximum(correlation, _correlations(vectors))
+        return np.maximum(correlation, correlations(vectors))
     if first.kind in (Kind.BINARY, Kind.CLASSES):
         # Metrics read the order of scores alone.
-        return np.maximum(correlation, _correlations(_ranks(vectors)))
+        return np.maximum(correlation, correlations(_ranks(vectors)))
     return correlation
 
 
@@ -288,20 +216,12 @@ def _errors(entry: AdmittedEntry, vector: FloatArray) -> FloatArray:
     """Predictions without the truth, which all good backbones share."""
     if entry.table.kind is not Kind.VALUE:
         return vector
-    return np.asarray(vector - entry.table.columns["truth"][_order(entry)])
+    return np.asarray(vector - entry.table.columns["truth"][order_of(entry)])
 
 
 def _ranks(vectors: FloatArray) -> FloatArray:
     """The rank of each number in its vector (n, length); equal numbers share the first rank."""
     return np.stack([np.searchsorted(np.sort(vector), vector) for vector in vectors]).astype(float)
-
-
-def _correlations(vectors: FloatArray) -> FloatArray:
-    """Correlation of every pair of vectors (n, length): (n, n); 0 for a constant one."""
-    centred = vectors - vectors.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(centred, axis=1, keepdims=True)
-    scaled = centred / np.where(norms > 0, norms, np.inf)
-    return np.asarray(scaled @ scaled.T)
 
 
 def _without_repeated(vector: FloatArray) -> FloatArray:
@@ -339,62 +259,19 @@ def _equal_shares(vectors: FloatArray) -> dict[tuple[int, int], float]:
 
 def _both_controls(name: str, other: str) -> bool:
     """Whether both are controls: they may agree where they cannot predict a task."""
-    return _is_known_control(name) and _is_known_control(other)
-
-
-def _best_of_all(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[Cell, str]]:
-    """Entries whose predictions equal, row by row, the best prediction of the others."""
-    comparable = _same_rows(entries)
-    if len(comparable) < 3:
-        return
-    names = sorted(comparable)
-    losses = np.stack([_row_losses(comparable[name]) for name in names])
-    if losses.shape[1] < _FEWEST_ROWS:
-        return
-    best, second = np.partition(losses, 1, axis=0)[:2]
-    for i, name in enumerate(names):
-        best_of_others = np.where(losses[i] == best, second, best)
-        never_worse = losses[i] <= best_of_others + 1e-9
-        if never_worse.mean() <= 0.95:
-            continue
-        others = np.delete(losses, i, axis=0)
-        copied = np.isclose(others, losses[i], rtol=0, atol=1e-9).any(axis=0)
-        if copied.mean() > 0.95:
-            yield (
-                (name, code),
-                "row by row it is the best of the other backbones' predictions",
-            )
-
-
-def _row_losses(entry: AdmittedEntry) -> FloatArray:
-    """A loss for each row, smaller where the prediction is better."""
-    table = entry.table
-    order = _order(entry)
-    columns = {name: column[order] for name, column in table.columns.items()}
-    if table.kind is Kind.MASK:
-        return np.asarray(1 - columns["dice"])
-    if table.kind is Kind.STATES:
-        return np.asarray(1 - columns[entry.task.metric])
-    if table.kind is Kind.CLASSES:
-        truth = columns["truth"].astype(int)
-        of_classes = [columns[f"score_{k}"] for k in range(truth.max() + 1)]
-        scores = np.stack(of_classes, axis=1)
-        of_truth = scores[np.arange(len(truth)), truth]
-        return np.asarray(1 - of_truth)
-    errors = columns["score"] - columns["truth"]
-    return np.asarray(np.abs(errors))
+    return is_known_control(name) and is_known_control(other)
 
 
 def _odd_predictions(entry: AdmittedEntry) -> Iterator[str]:
     """Predictions that no run writes: of one division into folds for all, or rounded."""
     table = entry.table
-    not_compared = table.kind is Kind.STATES or len(table.items) < _FEWEST_ROWS
-    if not_compared or _is_constant(table) or _is_known_control(entry.result.backbone):
+    not_compared = table.kind is Kind.STATES or len(table.items) < FEWEST_ROWS
+    if not_compared or is_constant(table) or is_known_control(entry.result.backbone):
         return
-    vector = _vector(entry, _order(entry))
+    vector = vector_of(entry, order_of(entry))
     by_division = vector.reshape(-1, table.n_repeats).T
     if table.n_repeats > 1:
-        correlation = _correlations(by_division)
+        correlation = correlations(by_division)
         np.fill_diagonal(correlation, 0)
         equal = (by_division == by_division[0]).all(axis=0).mean()
         if equal > COPIED_SHARE or correlation.max() > _ONE_DIVISION:
@@ -408,16 +285,11 @@ def _odd_predictions(entry: AdmittedEntry) -> Iterator[str]:
 
 def _rounded_to(vector: FloatArray, digits: int) -> bool:
     """Whether no number has more significant digits."""
-    sample = vector[:_FEWEST_ROWS].tolist()
+    sample = vector[:FEWEST_ROWS].tolist()
     pattern = f"%.{digits}g"
     if any(float(pattern % number) != number for number in sample):
         return False
     return all(float(pattern % number) == number for number in vector.tolist())
-
-
-def _is_known_control(name: str) -> bool:
-    known = known_backbones()
-    return name in known and known[name].kind == "control"
 
 
 def _of_another_task(entries: Entries) -> Iterator[tuple[Cell, str]]:
@@ -428,9 +300,9 @@ def _of_another_task(entries: Entries) -> Iterator[tuple[Cell, str]]:
     owner: dict[tuple[Kind, str, float], Cell] = {}
     for cell in sorted(entries, key=lambda cell: (cell[1], cell[0])):
         table = entries[cell].table
-        if table.kind is Kind.STATES or _is_constant(table) or _is_known_control(cell[0]):
+        if table.kind is Kind.STATES or is_constant(table) or is_known_control(cell[0]):
             continue
-        predictions = _prediction_columns(table)[0]
+        predictions = prediction_columns(table)[0]
         rows = _sampled_rows(table.patients, table.repeats)
         values = [
             (table.kind, patient, float(predictions[of_patient].mean()))
@@ -441,7 +313,7 @@ def _of_another_task(entries: Entries) -> Iterator[tuple[Cell, str]]:
             owner.setdefault(value, cell)
         for (backbone, code), count in others.items():
             if (
-                len(values) >= _FEWEST_ROWS
+                len(values) >= FEWEST_ROWS
                 and code != cell[1]
                 and count > COPIED_SHARE * len(values)
             ):

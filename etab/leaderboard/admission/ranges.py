@@ -45,7 +45,9 @@ def _wrong_columns(table: Predictions) -> str:
     absent = [name for name in wanted if name not in table.columns]
     if absent:
         return f"its predictions lack the column {absent[0]!r}"
-    allowed = {*wanted, *FACT_COLUMNS, "answer"} - ({"truth"} - set(wanted))
+    allowed = {*wanted, *FACT_COLUMNS} - ({"truth"} - set(wanted))
+    if table.kind in (Kind.BINARY, Kind.CLASSES):
+        allowed.add("answer")
     if table.kind is Kind.STATES:
         allowed |= set(TIMING_COLUMNS)
     unknown = [name for name in table.columns if name not in allowed]

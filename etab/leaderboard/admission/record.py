@@ -151,7 +151,7 @@ def _counts(result: Result, table: Predictions) -> Iterator[str]:
 
 def _interval(result: Result, interval: ConfidenceInterval | UndefinedError) -> Iterator[str]:
     if result.level != LEVEL:
-        yield f"its interval has level {result.level:g}; every interval on a board is of {LEVEL:g}"
+        yield f"its interval has level {result.level!r}; every interval on a board is of {LEVEL:g}"
     if result.interval != OVER_PATIENTS:
         yield f"its interval is {result.interval[:40]!a}; every interval is a {OVER_PATIENTS}"
     if isinstance(interval, UndefinedError):

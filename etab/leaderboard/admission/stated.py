@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from etab.precisions import NAMED
@@ -15,6 +17,11 @@ _LARGEST_NUMBER = 100_000
 _NUMBERS = ("head_version", "runs_version", "backbone_version", "size", "n_fold")
 _WORDS = ("family", "interpolation")
 _WORD = re.compile(r"[A-Za-z0-9 ._-]{0,40}")
+_KEY = re.compile(r"[A-Za-z0-9._:/@+-]{0,200}")
+_MOST_FACTS = 100
+_LONGEST_FACT = 300
+_LONGEST_REASON = 2000
+_LONGEST_RUN = 1e9  # seconds
 
 
 def wrong_statements(result: Result, table: Predictions) -> Iterator[str]:
@@ -39,6 +46,10 @@ def wrong_statements(result: Result, table: Predictions) -> Iterator[str]:
         if word is not None and not (isinstance(word, str) and _WORD.fullmatch(word)):
             yield f"its {name} is {_short(word)}; wanted at most 40 letters, digits, spaces, . _ -"
     yield from wrong_notes(result)
+    yield from _wrong_provenance(result)
+    yield from _wrong_missing(result)
+    if not _KEY.fullmatch(result.features_key):
+        yield f"its features_key is {_short(result.features_key)}; wanted letters, digits, . _ : / -"
     if len(result.metrics) > _MOST_METRICS:
         yield f"it states {len(result.metrics)} metrics; wanted at most {_MOST_METRICS}"
     missing = {item for item, _ in result.missing}.intersection(table.items)
@@ -60,6 +71,56 @@ def wrong_notes(result: Result) -> Iterator[str]:
         yield f"its notes are {_short(notes)}; wanted a list of texts"
     elif len(notes) > MOST_NOTES or any(len(note) > LONGEST_NOTE for note in notes):
         yield f"its notes are more than {MOST_NOTES}, or longer than {LONGEST_NOTE} characters"
+
+
+def started_at(result: Result) -> datetime | None:
+    """Read when a result says that it was started.
+
+    Args:
+        result: The record.
+
+    Returns:
+        The time; None where the record tells none, or what it tells is no time with a time zone.
+    """
+    try:
+        started = datetime.fromisoformat(result.provenance["started"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return started if started.tzinfo else None
+
+
+def _wrong_provenance(result: Result) -> Iterator[str]:
+    """Provenance that no run writes: pages and messages show parts of it."""
+    if len(result.provenance) > _MOST_FACTS:
+        yield f"its provenance holds {len(result.provenance)} facts; wanted at most {_MOST_FACTS}"
+        return
+    for name, fact in result.provenance.items():
+        is_text = isinstance(fact, str) and len(fact) <= _LONGEST_FACT and fact.isprintable()
+        if not (is_text or fact is None or isinstance(fact, bool | int | float)):
+            yield (
+                f"its provenance says of {_short(name)}: {_short(fact)}; wanted a text of at most "
+                f"{_LONGEST_FACT} printable characters, a number, true or false"
+            )
+            return
+    seconds = result.provenance.get("seconds", 0)
+    if not isinstance(seconds, int | float) or not 0 <= seconds < _LONGEST_RUN:
+        yield f"its provenance says that it took {_short(seconds)} seconds"
+    if "started" in result.provenance and started_at(result) is None:
+        yield (
+            f"its provenance says that it was started at {_short(result.provenance['started'])}; "
+            "wanted a time such as 2026-01-31T12:00:00+00:00"
+        )
+
+
+def _wrong_missing(result: Result) -> Iterator[str]:
+    """What is listed as missing: short texts, each recording once."""
+    if any(len(text) > _LONGEST_REASON for words in result.missing for text in words):
+        yield f"it lists as missing what is longer than {_LONGEST_REASON} characters"
+        return
+    counts = Counter(item for item, _ in result.missing)
+    twice = [item for item, count in counts.items() if count > 1]
+    if twice:
+        yield f"{_short(twice[0])} is listed as missing twice"
 
 
 def _is_number(value: Any) -> bool:

@@ -15,8 +15,10 @@ from etab.leaderboard.admission.canonical import (
     has_published_masks,
     known_backbones,
 )
+from etab.leaderboard.admission.entries import AdmittedEntry
 from etab.leaderboard.admission.findings import Finding, Verdict
 from etab.leaderboard.admission.masks import kept_masks
+from etab.leaderboard.admission.published import remarks_beside_published
 from etab.leaderboard.comparable import counts_on
 from etab.leaderboard.suites import Suite
 from etab.results import Result
@@ -69,10 +71,11 @@ def check_submission(
 ) -> Submission:
     """Check a folder of results before it is handed in.
 
-    The folder is only read; nothing in it is executed. Every check of a board is made. In
-    addition, the data must be a release that etab knows, every task of the suite must be there, the
-    results of other people's backbones must not be handed in again, and no text may name a path of
-    the machine that computed them.
+    The folder is only read; nothing in it is executed. Every check of a board is made; where this
+    installation holds the published results, those of the same cells stand beside it, so that copies
+    are found. In addition, the data must be a release that etab knows, every task of the suite must
+    be there, the results of other people's backbones must not be handed in again, and no text may
+    name a path of the machine that computed them.
 
     Args:
         folder: A folder that ``etab run`` wrote.
@@ -104,6 +107,16 @@ def check_submission(
             Finding(Verdict.REFUSED, path, result.task, result.backbone, reason)
             for reason in [*_reasons(result), *_lacking_masks(result, folder)]
         ]
+    entries = {
+        (result.backbone, result.task): AdmittedEntry(
+            result, admission.tables[result.path(folder)], TASKS[result.task]
+        )
+        for result in shown
+    }
+    flagged = [
+        Finding(Verdict.FLAGGED, entries[cell].result.path(folder), cell[1], cell[0], reason)
+        for cell, reason in remarks_beside_published(entries)
+    ]
     absent = _absent_tasks(shown, suite)
     lacking = {name: codes for name, codes in absent.items() if codes and _lacks(name, codes)}
     missing = {name: codes for name, codes in absent.items() if codes and name not in lacking}
@@ -112,7 +125,7 @@ def check_submission(
         complete=tuple(name for name, codes in absent.items() if not codes),
         missing=missing,
         refused=tuple(refused),
-        flagged=admission.flagged,
+        flagged=tuple(flagged),
         results=tuple(shown),
         lacking=lacking,
     )

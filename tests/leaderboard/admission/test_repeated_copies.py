@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from etab.leaderboard.admission.admit import admit
+from etab.leaderboard.admission.submission import check_submission
+from etab.leaderboard.suites import Suite
 from etab.results import Predictions, Result
 from etab.results.table_files import table_path
 from etab.storage.atomic import slug
@@ -68,6 +70,22 @@ def _mean_of_two(table: Table) -> Table:
     return _with_scores(table, np.mean(others, axis=0))
 
 
+def _with_truth(table: Table) -> Table:
+    mean = _mean_of_two(table).columns["score"]
+    return _with_scores(table, 0.85 * mean + 0.15 * table.columns["truth"])
+
+
+def _patients_exchanged(table: Table) -> Table:
+    """The predictions of the patients in another order, the same in all divisions."""
+    order = np.random.default_rng(0).permutation(len(set(table.items)))
+    new = np.array(table.columns["score"])
+    for repeat in set(table.repeats):
+        rows = np.flatnonzero(np.array(table.repeats) == repeat)
+        by_item = rows[np.argsort(np.array(table.items)[rows])]
+        new[by_item] = table.columns["score"][by_item[order]]
+    return _with_scores(table, new)
+
+
 def _of_other_view(table: Table) -> Table:
     other = _published("b0-A2-C", "vits14_saliency")
     rows = zip(other.patients, other.repeats, strict=True)
@@ -88,6 +106,16 @@ MARKED: dict[str, tuple[str, Change, str]] = {
     "one division twice": ("vits14_saliency", _of_repeat(lambda r: max(r, 1)), SAME),
     "rounded": ("vits14_saliency", _scores(lambda s: np.round(_noise(2)(s))), "more than 4 digits"),
     "a mean of two": ("vits14_saliency", _mean_of_two, "a mixture of those of the published"),
+    "two published ones and the truth": (
+        "mobilenetv2",
+        _with_truth,
+        "a mixture of published ones and the truth",
+    ),
+    "a copy of other patients": (
+        "mobilenetv2",
+        _patients_exchanged,
+        "those of mobilenetv2 for other rows",
+    ),
     "another task": (
         "vits14_saliency",
         _of_other_view,
@@ -173,3 +201,30 @@ def test_two_names_of_one_network_are_marked(folder: Path) -> None:
         "one": ["its weights are those of two"],
         "two": ["its weights are those of one"],
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda table: table, COPY),
+        (
+            lambda table: _with_scores(
+                table, 0.85 * _noise(3)(table.columns["score"]) + 0.15 * table.columns["truth"]
+            ),
+            "or the truth was mixed in",
+        ),
+        (_scores(_noise(3)), ""),
+    ],
+    ids=["a copy", "15 % of the truth", "an honest one"],
+)
+def test_a_submission_alone_is_compared_with_the_published_results(
+    change: Change, words: str, folder: Path
+) -> None:
+    shutil.rmtree(folder)
+    _hand_in(folder, "a-stranger", "mobilenetv2", change)
+    submission = check_submission(folder, Suite(name="ef", version=1, tasks=("b0-A4-C",)))
+    assert submission.accepted
+    reasons = [finding.reason for finding in submission.flagged]
+    assert {finding.backbone for finding in submission.flagged} <= {"a-stranger"}
+    assert any(words in reason for reason in reasons) if words else reasons == []

@@ -25,8 +25,16 @@ PREFIX: Mapping[str, int] = {
     **dict.fromkeys(("clip_vision_model", "clip", "metaclip_2", "altclip", "chinese_clip"), 1),
     **dict.fromkeys(("blip", "timesformer", "vivit"), 1),
     **dict.fromkeys(("dinov2_with_registers", "dinov3_vit"), 5),
-    "deit": 2,
+    **dict.fromkeys(("pvt", "chinese_clip_vision_model", "mlcd_vision_model", "clipseg"), 1),
+    **dict.fromkeys(("flava", "owlvit", "owlv2", "dinov3_convnext"), 1),
+    **dict.fromkeys(("deit", "tipsv2", "tipsv2_vision_model"), 2),
+    "sapiens2": 3,
+    "pixio": 8,
 }
+# Parts of a model of several parts, where they are not called vision_model.
+PARTS = ("vision_encoder", "image_model", "vision_model")
+# Their output is (n, h, w, c).
+CHANNELS_LAST = ("sam2", "sam2_vision_model")
 DEFAULT = ("vit", "swin", "clip", "videomae", "hubert", "whisper", "clap")
 
 
@@ -63,14 +71,16 @@ def test_a_picture(model_of: Any, kind: str) -> None:
     fed = resize(frame, card.size, card.interpolation)
     processor = transformers.AutoImageProcessor.from_pretrained(folder)
     colour = np.repeat(fed[..., None], 3, axis=2)
-    pixels = processor(images=colour, return_tensors="pt")["pixel_values"]
+    pixels = processor(images=colour, return_tensors="pt")
     options = {}
     if kind == "vit_mae":
         model.config.mask_ratio = 0.0
         options["noise"] = torch.arange((tiny.SIZE // 8) ** 2).float()[None]
     with torch.inference_mode():
-        tower = getattr(model, "vision_model", model)
-        last = tower(pixel_values=pixels, **options).last_hidden_state
+        tower = next((getattr(model, part) for part in PARTS if hasattr(model, part)), model)
+        last = tower(**{**pixels, **options}).last_hidden_state
+    if kind in CHANNELS_LAST:
+        last = last.permute(0, 3, 1, 2)
     is_map = last.ndim == 4
     wanted = last.mean((2, 3)) if is_map else last[:, PREFIX.get(kind, 0) :].mean(1)
     features = card.load()(torch.from_numpy(fed)[None])
@@ -83,14 +93,23 @@ def test_a_clip(model_of: Any, kind: str) -> None:
     folder, model, card = model_of(kind)
     shape = (4, card.size, card.size)
     frames = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    processor = transformers.AutoVideoProcessor.from_pretrained(folder)
+    maker = transformers.AutoVideoProcessor
+    if kind == "xclip":
+        maker = transformers.VideoMAEVideoProcessor  # its own is for single pictures
+    processor = maker.from_pretrained(folder)
     colour = [np.repeat(frame[..., None], 3, axis=2) for frame in frames]
     prepared = processor(colour, return_tensors="pt", do_resize=False, do_center_crop=False)
     options = {"skip_predictor": True} if kind == "vjepa2" else {}
+    got = card.load()(torch.from_numpy(frames)[None])
     with torch.inference_mode():
         inputs = {name: values.float() for name, values in prepared.items()}
+        if kind == "xclip":  # frames in the place of a batch, each with a class token
+            states = model.vision_model(pixel_values=inputs["pixel_values"][0]).last_hidden_state
+            equal(got.pooled["last/mean"], states[:, 1:].mean((0, 1))[None])
+            return
+        if kind == "videoprism":
+            model = model.video_model.vision_model
         last = model(**inputs, **options).last_hidden_state
-    got = card.load()(torch.from_numpy(frames)[None])
     equal(got.pooled["last/mean"], last[:, PREFIX.get(kind, 0) :].mean(1))
 
 
@@ -101,8 +120,15 @@ def of_sound(kind: str, model: Any, prepared: Any) -> Tensor:
     if kind.startswith("clap"):
         tower = getattr(model, "audio_model", model)
         return tower(**prepared).last_hidden_state.flatten(2).transpose(1, 2)
-    if kind == "encodec":
+    if kind in ("encodec", "dac"):
         return model.encoder(prepared["input_values"]).transpose(1, 2)
+    if kind == "mimi":
+        return model.encoder(prepared["input_values"]).latents.transpose(1, 2)
+    if kind.startswith("pe_audio"):
+        tower = getattr(model, "audio_encoder", model)
+        return tower(prepared["input_values"]).last_hidden_state
+    if kind in ("moonshine", "speech_to_text"):
+        return model.get_encoder()(**prepared).last_hidden_state
     if kind == "audio-spectrogram-transformer":
         # 98 frames of 10 ms, of which (98 - 16) // 10 + 1 patches are full; two rows of patches.
         tokens = model(**prepared).last_hidden_state[:, 2:]
@@ -117,7 +143,7 @@ def test_a_sound(model_of: Any, kind: str) -> None:
     folder, model, card = model_of(kind)
     wave = np.random.default_rng(0).normal(0, 0.1, card.rate).astype(np.float32)
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
-    raw = wave if kind == "encodec" else [wave]
+    raw = wave if kind in ("encodec", "mimi", "dac", "pe_audio", "pe_audio_encoder") else [wave]
     prepared = extractor(raw, sampling_rate=card.rate, return_tensors="pt")
     with torch.inference_mode():
         wanted = of_sound(kind, model, prepared).mean(1)

@@ -29,6 +29,65 @@ _WAVES: Mapping[str, Any] = {
 _STAGES: Mapping[str, Any] = {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 1, 1]}
 _TEXT: Mapping[str, Any] = {**_BLOCKS, "vocab_size": 16, "max_position_embeddings": 12}
 _VISION: Mapping[str, Any] = {**_BLOCKS, "image_size": SIZE, "patch_size": 8}
+_PYRAMID: Mapping[str, Any] = {
+    "hidden_sizes": [8, 8, 16, 16],
+    "depths": [1, 1, 1, 1],
+    "num_attention_heads": [1, 1, 2, 2],
+    "image_size": 64,
+}
+_SAM: Mapping[str, Any] = {
+    **_VISION,
+    "mlp_dim": 24,
+    "output_channels": 12,
+    "window_size": 2,
+    "global_attn_indexes": [1],
+    "initializer_range": 0.02,
+}
+_SAM_DECODER: Mapping[str, Any] = {
+    "prompt_encoder_config": {
+        "hidden_size": 12,
+        "image_size": SIZE,
+        "patch_size": 8,
+        "image_embedding_size": 4,
+        "mask_input_channels": 4,
+    },
+    "mask_decoder_config": {
+        "hidden_size": 12,
+        "mlp_dim": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "iou_head_hidden_dim": 8,
+    },
+}
+_SAM2: Mapping[str, Any] = {
+    "backbone_config": {
+        "model_type": "sam2_hiera_det_model",
+        "hidden_size": 8,
+        "num_attention_heads": 1,
+        "image_size": [64, 64],
+        "blocks_per_stage": [1, 1, 2, 1],
+        "embed_dim_per_stage": [8, 16, 32, 64],
+        "num_attention_heads_per_stage": [1, 2, 4, 8],
+        "window_size_per_stage": [8, 4, 4, 4],
+        "global_attention_blocks": [3],
+        "window_positional_embedding_background_size": [7, 7],
+    },
+    "backbone_channel_list": [64, 32, 16, 8],
+    "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+    "fpn_hidden_size": 8,
+    "image_size": 64,
+}
+_SAM3: Mapping[str, Any] = {
+    "backbone_config": {
+        "model_type": "sam3_vit_model",
+        **_VISION,
+        "window_size": 2,
+        "global_attn_indexes": [1],
+        "pretrain_image_size": SIZE,
+    },
+    "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+    "fpn_hidden_size": 8,
+}
 
 # model_type: configuration class, and its options
 PICTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -125,6 +184,217 @@ PICTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "projection_dim": 8,
         },
     ),
+    "pvt": (
+        "Pvt",
+        {
+            "image_size": 64,
+            "hidden_sizes": [8, 8, 16, 16],
+            "depths": [1, 1, 1, 1],
+            "num_attention_heads": [1, 1, 2, 2],
+            "mlp_ratios": [2, 2, 2, 2],
+        },
+    ),
+    "aimv2_vision_model": ("Aimv2Vision", _VISION),
+    "aimv2": (
+        "Aimv2",
+        {
+            "text_config": {**_TEXT, "eos_token_id": 2},
+            "vision_config": _VISION,
+            "projection_dim": 8,
+        },
+    ),
+    "chinese_clip_vision_model": ("ChineseCLIPVision", _VISION),
+    "mlcd_vision_model": ("MLCDVision", {**_VISION, "num_key_value_groups": 1}),
+    "pixio": ("Pixio", _VISION),
+    "sapiens2": (
+        "Sapiens2",
+        {**_VISION, "num_key_value_heads": 2, "num_register_tokens": 2},
+    ),
+    "tipsv2_vision_model": ("Tipsv2Vision", {**_VISION, "num_register_tokens": 1}),
+    "tipsv2": (
+        "Tipsv2",
+        {"text_config": _TEXT, "vision_config": {**_VISION, "num_register_tokens": 1}},
+    ),
+    "vitdet": ("VitDet", {**_VISION, "pretrain_image_size": SIZE}),
+    "dinov3_convnext": ("DINOv3ConvNext", {**_STAGES, "image_size": 64}),
+    "bit": (
+        "Bit",
+        {**_STAGES, "hidden_sizes": [8, 16, 16, 24], "embedding_size": 8, "num_groups": 2},
+    ),
+    "cvt": (
+        "Cvt",
+        {
+            "embed_dim": [8, 8, 16],
+            "depth": [1, 2, 3],
+            "num_heads": [1, 1, 2],
+            "mlp_ratio": [2.0, 2.0, 2.0],
+        },
+    ),
+    "donut-swin": (
+        "DonutSwin",
+        {
+            "image_size": 64,
+            "embed_dim": 8,
+            "depths": [1, 1, 1, 1],
+            "num_heads": [2, 2, 2, 2],
+            "window_size": 2,
+        },
+    ),
+    "efficientnet": (
+        "EfficientNet",
+        {
+            "image_size": 64,
+            "hidden_dim": 1280,
+            "depth_divisor": 4,
+            "kernel_sizes": [3, 3, 5, 3],
+            "in_channels": [32, 8, 8, 16],
+            "out_channels": [8, 8, 16, 16],
+            "depthwise_padding": [],
+            "strides": [1, 2, 2, 2],
+            "num_block_repeats": [1, 1, 1, 1],
+            "expand_ratios": [1, 2, 2, 2],
+            "width_coefficient": 1.0,
+            "depth_coefficient": 1.0,
+            "initializer_range": 0.5,
+        },
+    ),
+    "glpn": ("GLPN", _PYRAMID),
+    "levit": (
+        "Levit",
+        {
+            "image_size": 64,
+            "hidden_sizes": [16, 24, 32],
+            "num_attention_heads": [2, 2, 2],
+            "depths": [1, 1, 1],
+            "key_dim": [8, 8, 8],
+            "mlp_ratio": [2, 2, 2],
+            "attention_ratio": [2, 2, 2],
+            "initializer_range": 0.2,
+        },
+    ),
+    "mobilenet_v1": (
+        "MobileNetV1",
+        {"image_size": 64, "depth_multiplier": 0.25, "initializer_range": 0.1},
+    ),
+    "mobilenet_v2": (
+        "MobileNetV2",
+        {"image_size": 64, "depth_multiplier": 0.25, "initializer_range": 0.06},
+    ),
+    "mobilevit": (
+        "MobileViT",
+        {
+            "image_size": 64,
+            "hidden_sizes": [16, 16, 16],
+            "neck_hidden_sizes": [8, 8, 8, 16, 16, 16, 24],
+            "num_attention_heads": 2,
+            "initializer_range": 0.2,
+        },
+    ),
+    "mobilevitv2": (
+        "MobileViTV2",
+        {"image_size": 64, "width_multiplier": 0.25, "initializer_range": 0.1},
+    ),
+    "segformer": ("Segformer", _PYRAMID),
+    "swiftformer": (
+        "SwiftFormer",
+        {"image_size": 64, "depths": [1, 1, 1, 1], "embed_dims": [8, 8, 16, 16]},
+    ),
+    "textnet": ("TextNet", {"image_size": [64, 64]}),
+    "hiera": (
+        "Hiera",
+        {
+            "image_size": [64, 64],
+            "embed_dim": 8,
+            "depths": [1, 1, 1, 1],
+            "num_heads": [1, 2, 2, 4],
+            "query_stride": [2, 2],
+            "masked_unit_size": [8, 8],
+        },
+    ),
+    "sam_vision_model": ("SamVision", _SAM),
+    "sam": ("Sam", {"vision_config": _SAM, **_SAM_DECODER}),
+    "sam_hq_vision_model": ("SamHQVision", _SAM),
+    "sam_hq": ("SamHQ", {"vision_config": _SAM, **_SAM_DECODER}),
+    "sam2_vision_model": ("Sam2Vision", _SAM2),
+    "sam2": (
+        "Sam2",
+        {
+            "vision_config": _SAM2,
+            "prompt_encoder_config": {
+                "hidden_size": 8,
+                "image_size": 64,
+                "mask_input_channels": 4,
+            },
+            "mask_decoder_config": {
+                "hidden_size": 8,
+                "mlp_dim": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "iou_head_hidden_dim": 8,
+            },
+        },
+    ),
+    "sam3_vision_model": ("Sam3Vision", _SAM3),
+    "siglip2_vision_model": ("Siglip2Vision", {**_VISION, "num_patches": 16}),
+    "siglip2": (
+        "Siglip2",
+        {"text_config": _TEXT, "vision_config": {**_VISION, "num_patches": 16}},
+    ),
+    "align": (
+        "Align",
+        {
+            "text_config": _TEXT,
+            "vision_config": {
+                "image_size": 64,
+                "hidden_dim": 32,
+                "depth_divisor": 4,
+                "kernel_sizes": [3, 3, 5, 3],
+                "in_channels": [32, 8, 8, 16],
+                "out_channels": [8, 8, 16, 16],
+                "depthwise_padding": [],
+                "strides": [1, 2, 2, 2],
+                "num_block_repeats": [1, 1, 1, 1],
+                "expand_ratios": [1, 2, 2, 2],
+                "width_coefficient": 1.0,
+                "depth_coefficient": 1.0,
+                "initializer_range": 0.5,
+            },
+            "projection_dim": 16,
+        },
+    ),
+    "clipseg": (
+        "CLIPSeg",
+        {"text_config": _TEXT, "vision_config": _VISION, "projection_dim": 8},
+    ),
+    "flava": (
+        "Flava",
+        {
+            "image_config": _VISION,
+            "text_config": _TEXT,
+            "multimodal_config": _BLOCKS,
+            "hidden_size": 16,
+            "projection_dim": 8,
+        },
+    ),
+    "owlvit": (
+        "OwlViT",
+        {"text_config": _TEXT, "vision_config": _VISION, "projection_dim": 8},
+    ),
+    "owlv2": (
+        "Owlv2",
+        {"text_config": _TEXT, "vision_config": _VISION, "projection_dim": 8},
+    ),
+}
+_PRISM: Mapping[str, Any] = {
+    "image_size": SIZE,
+    "num_frames": 4,
+    "tubelet_size": [1, 8, 8],
+    "hidden_size": 16,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "num_spatial_layers": 3,
+    "num_temporal_layers": 2,
+    "num_auxiliary_layers": 1,
 }
 CLIPS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "videomae": (
@@ -156,8 +426,39 @@ CLIPS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "timesformer": ("Timesformer", {**_VISION, "num_frames": 4}),
     "vivit": ("Vivit", {**_BLOCKS, "image_size": SIZE, "num_frames": 4, "tubelet_size": [2, 8, 8]}),
+    "videoprism_vision_model": ("VideoPrismVision", _PRISM),
+    "videoprism": ("VideoPrism", {"vision_config": _PRISM, "text_config": _TEXT}),
+    "xclip": (
+        "XCLIP",
+        {
+            "text_config": _TEXT,
+            "vision_config": {
+                **_VISION,
+                "num_frames": 4,
+                "mit_hidden_size": 16,
+                "mit_intermediate_size": 16,
+                "mit_num_attention_heads": 2,
+                "mit_num_hidden_layers": 1,
+            },
+            "projection_dim": 16,
+        },
+    ),
 }
 _MEL: Mapping[str, Any] = {**_BLOCKS, "num_hidden_layers": 4}
+_DAC: Mapping[str, Any] = {
+    "encoder_hidden_size": 4,
+    "decoder_hidden_size": 32,
+    "downsampling_ratios": [2, 4, 5, 8],
+    "n_codebooks": 2,
+    "codebook_size": 16,
+    "codebook_dim": 8,
+}
+_PE: Mapping[str, Any] = {
+    **_BLOCKS,
+    "num_hidden_layers": 4,
+    "head_dim": 8,
+    "dac_config": {**_DAC, "model_type": "dac", "downsampling_ratios": [2, 8, 10, 12]},
+}
 SOUNDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "wav2vec2": ("Wav2Vec2", _WAVES),
     "wav2vec2-conformer": ("Wav2Vec2Conformer", _WAVES),
@@ -239,6 +540,85 @@ SOUNDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "num_lstm_layers": 1,
         },
     ),
+    "dac": ("Dac", _DAC),
+    "mimi": (
+        "Mimi",
+        {
+            "num_filters": 4,
+            "hidden_size": 16,
+            "vector_quantization_hidden_dimension": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "intermediate_size": 16,
+            "head_dim": 8,
+            "codebook_size": 16,
+            "codebook_dim": 8,
+            "num_quantizers": 2,
+            "num_semantic_quantizers": 1,
+            "upsampling_ratios": [8, 6, 5, 4],
+            "upsample_groups": 16,
+        },
+    ),
+    "pe_audio_encoder": ("PeAudioEncoder", _PE),
+    "pe_audio": (
+        "PeAudio",
+        {
+            "audio_config": _PE,
+            "text_config": {
+                **_BLOCKS,
+                "model_type": "modernbert",
+                "vocab_size": 16,
+                "pad_token_id": 0,
+                "bos_token_id": 1,
+                "eos_token_id": 2,
+                "cls_token_id": 1,
+                "sep_token_id": 2,
+            },
+        },
+    ),
+    "moonshine": (
+        "Moonshine",
+        {
+            "hidden_size": 16,
+            "intermediate_size": 24,
+            "encoder_num_hidden_layers": 4,
+            "decoder_num_hidden_layers": 1,
+            "encoder_num_attention_heads": 2,
+            "decoder_num_attention_heads": 2,
+            "vocab_size": 8,
+        },
+    ),
+    "parakeet_encoder": (
+        "ParakeetEncoder",
+        {**_MEL, "num_mel_bins": 16, "subsampling_conv_channels": 8, "conv_kernel_size": 1},
+    ),
+    "lasr_encoder": (
+        "LasrEncoder",
+        {
+            **_MEL,
+            "num_mel_bins": 16,
+            "subsampling_conv_channels": 8,
+            "conv_kernel_size": 5,
+            "num_key_value_heads": 2,
+        },
+    ),
+    "speech_to_text": (
+        "Speech2Text",
+        {
+            "d_model": 16,
+            "encoder_layers": 4,
+            "decoder_layers": 1,
+            "encoder_attention_heads": 2,
+            "decoder_attention_heads": 2,
+            "encoder_ffn_dim": 16,
+            "decoder_ffn_dim": 16,
+            "vocab_size": 8,
+            "input_feat_per_channel": 16,
+            "conv_channels": 16,
+            "max_source_positions": 200,
+        },
+    ),
 }
 
 
@@ -255,8 +635,18 @@ def _extractor(kind: str, library: Any) -> Any:
             feature_size=16, sampling_rate=48_000, max_length_s=2, truncation="rand_trunc"
         ),
         "encodec": lambda: library.EncodecFeatureExtractor(sampling_rate=24_000),
+        "mimi": lambda: library.EncodecFeatureExtractor(sampling_rate=24_000),
+        "dac": lambda: library.DacFeatureExtractor(sampling_rate=16_000, hop_length=320),
+        "pe_audio": lambda: library.PeAudioFeatureExtractor(),
+        "moonshine": lambda: library.Wav2Vec2FeatureExtractor(do_normalize=False),
+        "parakeet_encoder": lambda: library.ParakeetFeatureExtractor(feature_size=16),
+        "lasr_encoder": lambda: library.LasrFeatureExtractor(feature_size=16),
+        "speech_to_text": lambda: library.Speech2TextFeatureExtractor(
+            feature_size=16, num_mel_bins=16
+        ),
     }
     makers["clap_audio_model"] = makers["clap"]
+    makers["pe_audio_encoder"] = makers["pe_audio"]
     if kind in makers:
         return makers[kind]()
     return library.Wav2Vec2FeatureExtractor(sampling_rate=16_000, do_normalize=True)
@@ -264,13 +654,36 @@ def _extractor(kind: str, library: Any) -> Any:
 
 def _processor(kind: str, library: Any, size: int) -> Any:
     square = {"height": size, "width": size}
+    if kind.startswith("siglip2"):
+        return library.Siglip2ImageProcessor(patch_size=8, max_num_patches=16)
+    if kind == "xclip":
+        return library.CLIPImageProcessor(size=square, crop_size=square)
     if kind in CLIPS:
-        names = {"videomae": "VideoMAE", "vjepa2": "VJEPA2", "timesformer": "Timesformer"}
+        names = {
+            "videomae": "VideoMAE",
+            "vjepa2": "VJEPA2",
+            "timesformer": "Timesformer",
+            "videoprism": "LlavaOnevision",
+            "videoprism_vision_model": "LlavaOnevision",
+        }
         options: dict[str, Any] = {"size": square, "crop_size": square}
         return getattr(library, f"{names.get(kind, 'Vivit')}VideoProcessor")(**options)
     makers = {"clip": "CLIP", "siglip": "Siglip", "clip_vision_model": "CLIP"}
     maker = getattr(library, f"{makers.get(kind, 'ViT')}ImageProcessor")
     return maker(size=square, crop_size=square)
+
+
+# Families without a size of the input in their configuration.
+_OF_64 = ("resnet", "regnet", "poolformer", "bit", "cvt")
+
+
+def _side(kind: str, options: Mapping[str, Any]) -> int:
+    """Side of the input in pixels."""
+    if kind in _OF_64:
+        return 64
+    config = options.get("vision_config", options)
+    side: Any = config.get("image_size") or config.get("crop_size") or SIZE
+    return int(side if isinstance(side, int) else side[0])
 
 
 def write(kind: str, folder: Path) -> Path:
@@ -301,9 +714,7 @@ def write(kind: str, folder: Path) -> Path:
                 if parameter.ndim > 1:
                     parameter.mul_(4)
     model.save_pretrained(target)
-    size = int(options.get("image_size") or options.get("crop_size") or 0) or SIZE
-    if kind in ("resnet", "regnet", "poolformer"):
-        size = 64
+    size = _side(kind, options)
     processor = _extractor(kind, transformers) if kind in SOUNDS else None
     (processor or _processor(kind, transformers, size)).save_pretrained(target)
     return target

@@ -98,7 +98,7 @@ FAULTS = [
     Fault(
         "hub: the deepest map of Swin is taken before its normalisation",
         "etab/backbones/hub/pictures.py",
-        "if of_places.shape == state.flatten(2).shape:",
+        "if last.shape[1] - height * width in (0, 1):",
         "if False:",
         ("tests/backbones/test_hub_by_hand.py",),
     ),
@@ -108,6 +108,36 @@ FAULTS = [
         "hidden[-1] = self.steps.last(hidden[-1], output.last_hidden_state)",
         "pass",
         ("tests/backbones/test_hub_by_hand.py",),
+    ),
+    Fault(
+        "hub: states (n, h, w, c) are taken for maps (n, c, h, w)",
+        "etab/backbones/hub/pictures.py",
+        "states = [state.permute(0, 3, 1, 2) for state in states]",
+        "states = list(states)",
+        ("tests/backbones/test_hub.py::test_states_with_channels_last_are_maps_of_their_places",),
+    ),
+    Fault(
+        "hub: the bands of silence are not finite",
+        "etab/backbones/hub/sounds.py",
+        "torch.nan_to_num(inputs[name].float(), posinf=0, neginf=0)",
+        "inputs[name].float()",
+        (
+            "tests/backbones/test_hub.py::test_silence_is_finite_where_an_extractor_divides_by_its_deviation",
+        ),
+    ),
+    Fault(
+        "hub: the part of a model that can be read is not named",
+        "etab/backbones/hub/refused.py",
+        "        if kind in FAMILIES:\n            return",
+        "        if False:\n            return",
+        ("tests/backbones/test_hub.py::test_what_is_not_read_has_a_reason",),
+    ),
+    Fault(
+        "hub: steps of causal convolutions lie where no step reads",
+        "etab/backbones/hub/codecs.py",
+        "before = padding if causal else padding - padding // 2",
+        "before = padding - padding // 2",
+        ("tests/backbones/test_hub.py::test_steps_of_causal_convolutions_lie_before_their_end",),
     ),
     Fault(
         "hub: the revision of a name is forgotten",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 
 from etab.backbones.base import UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.hub.described import Described, describe, fetched, transformers_library
+from etab.backbones.hub.families import CODEC_LAYERS
 from etab.backbones.video.contract import ClipContract
 from etab.backbones.weights import index as weights
 from etab.errors import UnsupportedOptionError, WeightsError
@@ -30,6 +32,8 @@ _NO_FACTS = frozenset({"transformers_version", "_name_or_path", "name_or_path", 
 # Version of how hidden states are read. 2: the deepest layer of Swin, Swin V2, FocalNet, AST and CLAP
 # is the output of the model, after its last normalisation, as that of every other family.
 _READING = 2
+# 3: the steps of EnCodec lie at the centre of what they read.
+_READING_OF: Mapping[str, int] = {"encodec": 3}
 # About how many native frames a clip spans where its name gives no period.
 _SPAN = 32
 # Digits of the shortest name of a commit; a number of fewer digits is a rate or a period.
@@ -108,7 +112,8 @@ def _model_and_number(name: str) -> tuple[str, int | None]:
 
 def _version(described: Described) -> int:
     """Digest the configuration and the processor, which decide features beside the weights."""
-    facts = [_plain(described.config), _plain(described.processor), _READING]
+    facts: list[Any] = [_plain(described.config), _plain(described.processor)]
+    facts.append(_READING_OF.get(described.kind, _READING))
     text = json.dumps(facts, sort_keys=True, default=str)
     return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)
 
@@ -126,8 +131,11 @@ def _sha256(model: str) -> str:
 
 
 def _side(described: Described) -> int:
-    """The side of the square input, from the crop or the size of the processor."""
+    """The side of the square input, from the crop, the size or the patches of the processor."""
     processor = described.processor
+    if described.family.form == "patches":
+        # A square picture of the most patches that the processor makes.
+        return int(processor.patch_size) * math.isqrt(int(processor.max_num_patches))
     size = getattr(processor, "size", None)
     if getattr(processor, "do_center_crop", False):
         size = getattr(processor, "crop_size", None) or size
@@ -190,7 +198,7 @@ def _picture_facts(described: Described, number: int | None) -> dict[str, Any]:
 
 
 def _clip_facts(described: Described, number: int | None) -> dict[str, Any]:
-    config = described.config
+    config = getattr(described.config, "vision_config", described.config)
     frames = int(getattr(config, "num_frames", 0) or getattr(config, "frames_per_clip", 0))
     side = int(getattr(config, "image_size", 0) or getattr(config, "crop_size", 0))
     mean, std = _normalisation(described)
@@ -225,8 +233,8 @@ def _sound_facts(described: Described, number: int | None) -> dict[str, Any]:
         )
     layers: tuple[str, ...] = ("quarter", "half", "three_quarters", "last")
     timed: tuple[str, ...] = ("quarter", "half", "last")
-    if described.family.form == "encodec":
-        layers = ("stage3", "stage4", "last")
+    if described.family.form in CODEC_LAYERS:
+        layers = CODEC_LAYERS[described.family.form]
         timed = layers
     if described.family.form == "clap":
         timed = ()
@@ -313,11 +321,14 @@ def _tower(described: Described, network: Any) -> Any:
     name = described.family.tower
     if not name:
         return network
-    if name == "encoder":
+    if name == "get_encoder":
         return network.get_encoder()
-    tower = getattr(network, name, None)
-    if tower is None:
-        raise WeightsError(
-            f"transformers/{described.model}: {type(network).__name__} has no part called {name}."
-        )
+    tower = network
+    for part in name.split("."):
+        tower = getattr(tower, part, None)
+        if tower is None:
+            raise WeightsError(
+                f"transformers/{described.model}: {type(network).__name__} has no part called "
+                f"{name}."
+            )
     return tower

@@ -32,7 +32,8 @@ class ClipStates(nn.Module):
         super().__init__()
         self.network = network
         self.order = described.family.order
-        config = described.config
+        self.form = described.family.form
+        config = getattr(described.config, "vision_config", described.config)
         tube = getattr(config, "tubelet_size", 1)
         patch: Any = getattr(config, "patch_size", 16)
         if isinstance(tube, list | tuple):  # frames, rows and columns of a tube
@@ -40,6 +41,7 @@ class ClipStates(nn.Module):
             tube = tube[0]
         self.steps = frames // int(tube)
         self.places = (size // int(patch)) ** 2
+        self.spatial = int(getattr(config, "num_spatial_layers", 0))
         self.predicts = described.kind == "vjepa2"
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -57,12 +59,34 @@ class ClipStates(nn.Module):
                 skip_predictor=True,
                 output_hidden_states=True,
             )
+        elif self.form == "factored":
+            return self._factored(x)
+        elif self.form == "frames":
+            return self._of_frames(x)
         else:
             output = self.network(pixel_values=x, output_hidden_states=True)
         states = list(output.hidden_states)
         if output.last_hidden_state.shape == states[-1].shape:
             states[-1] = output.last_hidden_state
         return [self._over_time(state) for state in states]
+
+    def _factored(self, x: Tensor) -> list[Tensor]:
+        """Steps of a model whose layers look at the places of a frame, then at the frames of a place."""
+        output = self.network(pixel_values_videos=x, output_hidden_states=True)
+        n = len(x)
+        steps = []
+        for i, state in enumerate(output.hidden_states[:-1]):
+            if i <= self.spatial:  # (n * frames, places, width)
+                steps.append(state.unflatten(0, (n, self.steps)).mean(2))
+            else:  # (n * places, frames, width)
+                steps.append(state.unflatten(0, (n, self.places)).mean(1))
+        return [*steps, self._over_time(output.last_hidden_state)]
+
+    def _of_frames(self, x: Tensor) -> list[Tensor]:
+        """Steps of a model whose states are those of single frames, with a class token each."""
+        output = self.network(pixel_values=x.flatten(0, 1), output_hidden_states=True)
+        states = [*output.hidden_states[:-1], output.last_hidden_state]
+        return [state[:, 1:].mean(1).unflatten(0, (len(x), -1)) for state in states]
 
     def _over_time(self, state: Tensor) -> Tensor:
         count = self.steps * self.places

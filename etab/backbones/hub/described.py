@@ -14,7 +14,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from etab.backbones.hub.access import ASK, asks_for_access, hub_or_cache
-from etab.backbones.hub.families import FAMILIES, REFUSED, Family
+from etab.backbones.hub.families import FAMILIES, Family
+from etab.backbones.hub.refused import reason_of_family
 from etab.errors import UnsupportedOptionError, WeightsError, reason_of
 from etab.files import read_json_file
 
@@ -51,9 +52,10 @@ def describe(model: str) -> Described:
         UnsupportedOptionError: The family is not read.
         WeightsError: The library is not installed, or the files cannot be fetched or read.
     """
-    kind = _model_type(model)
+    values = _configuration(model)
+    kind = str(values.get("model_type", ""))[:80]
     if kind not in FAMILIES:
-        reason = REFUSED.get(kind, f"the family {kind!r} is not among those that etab reads")
+        reason = reason_of_family(kind, values)
         raise UnsupportedOptionError(
             f"transformers/{model}: {reason}. Known families: {', '.join(sorted(FAMILIES))}. "
             "Any other model can be wrapped in a function: etab.backbone(function, input=...)."
@@ -138,22 +140,21 @@ def _next_step(error: Exception) -> str:
     )
 
 
-def _model_type(model: str) -> str:
-    """Read the ``model_type`` of a configuration, without building it."""
+def _configuration(model: str) -> dict[str, Any]:
+    """Read a configuration, without building it."""
     folder = Path(model)
     if folder.is_dir():
         values = _json(folder / "config.json")
     else:
         library = transformers_library()
         values = fetched(model, _ConfigFile(library))
-    kind = str(values.get("model_type", ""))[:80]
-    if kind not in FAMILIES and "auto_map" in values:
+    if str(values.get("model_type", "")) not in FAMILIES and "auto_map" in values:
         raise UnsupportedOptionError(
             f"transformers/{model} needs code of its own repository (auto_map in config.json), "
             "which is never executed. Wrap the model in a function of yours instead: "
             "etab.backbone(function, input=...)."
         )
-    return kind
+    return values
 
 
 class _ConfigFile:
@@ -199,7 +200,7 @@ def _processor(model: str, family: Family) -> Any:
         )
     if family.modality == "sound":
         return fetched(model, library.AutoFeatureExtractor)
-    if family.modality == "clip":
+    if family.modality == "clip" and family.form != "frames":
         with_video = folder / files[2]
         if not folder.is_dir() or with_video.is_file():
             return fetched(model, library.AutoVideoProcessor)

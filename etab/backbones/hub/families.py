@@ -16,8 +16,12 @@ class Family:
     Attributes:
         modality: "image", "clip" or "sound".
         title: Name of the family.
-        tower: Attribute of the part that is used; "" for the whole model.
-        form: How sounds are read: a key of ``etab.backbones.hub.sounds.FORMS``; "" otherwise.
+        tower: Attribute of the part that is used, also of a part ("video_model.vision_model"); "" for
+            the whole model.
+        form: How the model is read, where its modality alone does not say it. Pictures: "hwc" for
+            states (n, h, w, c), "patches" for pictures given as lists of patches. Clips: "frames"
+            for states of single frames, "factored" for layers over space, then over time. Sounds: a
+            key of ``FORMS`` or ``WAVES`` of ``etab.backbones.hub.sounds``.
         order: Order of the tokens of clips: "thw" with time outermost, "hwt" with time innermost.
         model: The class of the library that is loaded.
     """
@@ -52,20 +56,70 @@ _PICTURES: Mapping[str, str] = {
     "focalnet": "FocalNet",
     "poolformer": "PoolFormer",
     "pvt_v2": "PVT v2",
+    "pvt": "PVT",
+    "aimv2_vision_model": "AIMv2",
+    "chinese_clip_vision_model": "Chinese CLIP, vision tower alone",
+    "mlcd_vision_model": "MLCD",
+    "mlcd": "MLCD",
+    "pixio": "Pixio",
+    "sapiens2": "Sapiens 2",
+    "tipsv2_vision_model": "TIPS v2, vision tower alone",
+    "vitdet": "ViTDet",
+    "dinov3_convnext": "DINOv3 ConvNeXt",
+    "bit": "BiT",
+    "cvt": "CvT",
+    "donut-swin": "Donut, Swin encoder",
+    "efficientnet": "EfficientNet",
+    "glpn": "GLPN, encoder",
+    "levit": "LeViT",
+    "mobilenet_v1": "MobileNet V1",
+    "mobilenet_v2": "MobileNet V2",
+    "mobilevit": "MobileViT",
+    "mobilevitv2": "MobileViT V2",
+    "segformer": "SegFormer, encoder",
+    "swiftformer": "SwiftFormer",
+    "textnet": "TextNet",
 }
-_PICTURE_TOWERS: Mapping[str, str] = {
-    "clip": "CLIP",
-    "siglip": "SigLIP",
-    "chinese_clip": "Chinese CLIP",
-    "altclip": "AltCLIP",
-    "metaclip_2": "MetaCLIP 2",
-    "blip": "BLIP",
+# Title, part that is used, and form of its states.
+_PICTURE_PARTS: Mapping[str, tuple[str, str, str]] = {
+    "clip": ("CLIP, vision tower", "vision_model", ""),
+    "siglip": ("SigLIP, vision tower", "vision_model", ""),
+    "siglip2": ("SigLIP 2 of any ratio, vision tower", "vision_model", "patches"),
+    "siglip2_vision_model": ("SigLIP 2 of any ratio, vision tower alone", "", "patches"),
+    "chinese_clip": ("Chinese CLIP, vision tower", "vision_model", ""),
+    "altclip": ("AltCLIP, vision tower", "vision_model", ""),
+    "metaclip_2": ("MetaCLIP 2, vision tower", "vision_model", ""),
+    "blip": ("BLIP, vision tower", "vision_model", ""),
+    "aimv2": ("AIMv2, vision tower", "vision_model", ""),
+    "align": ("ALIGN, vision tower", "vision_model", ""),
+    "clipseg": ("CLIPSeg, vision tower", "vision_model", ""),
+    "flava": ("FLAVA, image tower", "image_model", ""),
+    "owlvit": ("OWL-ViT, vision tower", "vision_model", ""),
+    "owlv2": ("OWLv2, vision tower", "vision_model", ""),
+    "tipsv2": ("TIPS v2, vision tower", "vision_model", ""),
+    "hiera": ("Hiera", "", "hwc"),
+    "sam": ("SAM, vision encoder", "vision_encoder", "hwc"),
+    "sam_vision_model": ("SAM, vision encoder alone", "", "hwc"),
+    "sam_hq": ("SAM-HQ, vision encoder", "vision_encoder", "hwc"),
+    "sam_hq_vision_model": ("SAM-HQ, vision encoder alone", "", "hwc"),
+    "sam2": ("SAM 2, vision encoder", "vision_encoder", "hwc"),
+    "sam2_vision_model": ("SAM 2, vision encoder alone", "", "hwc"),
+    "sam3": ("SAM 3, vision encoder", "vision_encoder", "hwc"),
+    "sam3_vision_model": ("SAM 3, vision encoder alone", "", "hwc"),
 }
-_CLIPS: Mapping[str, tuple[str, str]] = {
-    "videomae": ("VideoMAE", "thw"),
-    "vjepa2": ("V-JEPA 2", "thw"),
-    "timesformer": ("TimeSformer", "hwt"),
-    "vivit": ("ViViT", "thw"),
+_CLIPS: Mapping[str, Family] = {
+    "videomae": Family("clip", "VideoMAE"),
+    "vjepa2": Family("clip", "V-JEPA 2"),
+    "timesformer": Family("clip", "TimeSformer", order="hwt"),
+    "vivit": Family("clip", "ViViT"),
+    "videoprism": Family(
+        "clip",
+        "VideoPrism, video tower",
+        tower="video_model.vision_model",
+        form="factored",
+    ),
+    "videoprism_vision_model": Family("clip", "VideoPrism", form="factored"),
+    "xclip": Family("clip", "X-CLIP, vision tower", tower="vision_model", form="frames"),
 }
 _WAVES: Mapping[str, str] = {
     "wav2vec2": "wav2vec 2.0",
@@ -84,7 +138,7 @@ _SOUNDS: Mapping[str, Family] = {
     "whisper": Family(
         "sound",
         "Whisper, encoder",
-        tower="encoder",
+        tower="get_encoder",
         form="whisper",
     ),
     "clap": Family(
@@ -100,6 +154,24 @@ _SOUNDS: Mapping[str, Family] = {
         model="ClapAudioModel",
     ),
     "encodec": Family("sound", "EnCodec, encoder", form="encodec"),
+    "dac": Family("sound", "DAC, encoder", tower="encoder", form="dac"),
+    "mimi": Family("sound", "Mimi, encoder", tower="encoder", form="mimi"),
+    "pe_audio": Family(
+        "sound",
+        "Perception Encoder, audio tower",
+        tower="audio_encoder",
+        form="pe_audio",
+    ),
+    "pe_audio_encoder": Family("sound", "Perception Encoder, audio tower alone", form="pe_audio"),
+    "moonshine": Family("sound", "Moonshine, encoder", form="moonshine"),
+    "parakeet_encoder": Family("sound", "Parakeet, encoder", form="parakeet"),
+    "lasr_encoder": Family("sound", "LASR, encoder", form="lasr"),
+    "speech_to_text": Family(
+        "sound",
+        "Speech2Text, encoder",
+        tower="get_encoder",
+        form="speech_to_text",
+    ),
 }
 
 
@@ -107,24 +179,19 @@ def _table() -> dict[str, Family]:
     families: dict[str, Family] = {}
     for kind, title in _PICTURES.items():
         families[kind] = Family("image", title)
-    for kind, title in _PICTURE_TOWERS.items():
-        families[kind] = Family("image", f"{title}, vision tower", tower="vision_model")
-    for kind, (title, order) in _CLIPS.items():
-        families[kind] = Family("clip", title, order=order)
+    for kind, (title, tower, form) in _PICTURE_PARTS.items():
+        families[kind] = Family("image", title, tower=tower, form=form)
     for kind, title in _WAVES.items():
         families[kind] = Family("sound", title, form="waves")
-    return {**families, **_SOUNDS}
+    return {**families, **_CLIPS, **_SOUNDS}
 
 
 FAMILIES: Mapping[str, Family] = _table()
 """The families, by ``model_type``."""
 
-REFUSED: Mapping[str, str] = {
-    "siglip2": (
-        "its pictures are lists of patches of any number, without a fixed input size; the SigLIP 2 "
-        "checkpoints of a fixed size have the model_type siglip and can be read"
-    ),
-    "timm_wrapper": "it is a network of timm: name it hf-hub:<owner>/<model>",
-    "videoprism": "its video towers have no common form yet",
+CODEC_LAYERS: Mapping[str, tuple[str, ...]] = {
+    "encodec": ("stage3", "stage4", "last"),
+    "dac": ("stage3", "stage4", "last"),
+    "mimi": ("stage4", "transformer", "last"),
 }
-"""Why some families are not read, by ``model_type``."""
+"""Layers of the encoders of codecs, by ``Family.form``."""

@@ -28,15 +28,20 @@ def normalised_last(state: Tensor, last: Tensor) -> Tensor:
         last: The output of the model.
 
     Returns:
-        The output in the form of the state. The state itself if the output has other places, as
-        that of a network that changes its steps after its last layer.
+        The output in the form of the state, also with another number of channels. The state itself
+        if the output has other places, as that of a network that changes its steps after its last
+        layer.
     """
     if last.shape == state.shape:
         return last
+    if last.ndim == state.ndim == 4 and last.shape[2:] == state.shape[2:]:
+        return last
     if last.ndim == 3 and state.ndim == 4:
-        of_places = last.transpose(1, 2)
-        if of_places.shape == state.flatten(2).shape:
-            return of_places.reshape(state.shape)
+        height, width = state.shape[2:]
+        # A token of the class may precede the places of the output.
+        of_places = last[:, last.shape[1] - height * width :].transpose(1, 2)
+        if last.shape[1] - height * width in (0, 1):
+            return of_places.reshape(*of_places.shape[:2], height, width)
     return state
 
 
@@ -47,13 +52,15 @@ class PictureStates(nn.Module):
         network: The model, or the tower that is used.
         kind: ``model_type`` of the configuration.
         size: Side of the input in pixels.
+        form: ``Family.form`` of the family.
     """
 
-    def __init__(self, network: Any, kind: str, size: int) -> None:
+    def __init__(self, network: Any, kind: str, size: int, form: str = "") -> None:
         super().__init__()
         self.network = network
         self.kind = kind
         self.size = size
+        self.form = form
         if kind == "vit_mae":
             network.config.mask_ratio = 0.0
 
@@ -66,11 +73,8 @@ class PictureStates(nn.Module):
         Raises:
             UnsupportedOptionError: A state is neither a map nor the tokens of a square grid.
         """
-        output = self.network(
-            pixel_values=x,
-            output_hidden_states=True,
-            **self._options(x),
-        )
+        inputs = {"pixel_values": x, **self._options(x)}
+        output = self.network(**inputs, output_hidden_states=True)
         states = getattr(output, "reshaped_hidden_states", None) or output.hidden_states
         if not states:
             raise UnsupportedOptionError(
@@ -78,11 +82,36 @@ class PictureStates(nn.Module):
                 "transformers. Wrap it in a function: etab.backbone(function, input=...)."
             )
         states = list(states)
-        states[-1] = normalised_last(states[-1], output.last_hidden_state)
-        return [self._as_map(state) for state in states]
+        last = output.last_hidden_state
+        if self.form == "hwc":
+            states = [state.permute(0, 3, 1, 2) for state in states]
+            side = states[-1].shape[2]
+            # The neck of SAM gives (n, c, h, w); the last state of SAM 2 stays as it is.
+            if last.ndim == 4 and last.shape[1] == last.shape[2] == side:
+                last = last.permute(0, 3, 1, 2)
+        states[-1] = normalised_last(states[-1], last)
+        maps = [self._as_map(state) for state in states]
+        token = self._token_beside(output)
+        return maps if token is None else [*maps[:-1], (maps[-1][0], token)]
+
+    def _token_beside(self, output: Any) -> Tensor | None:
+        """The class token (n, c) that some models give beside the map of their last stage."""
+        token: Tensor | None = None
+        if self.kind == "cvt":
+            token = output.cls_token_value[:, 0]
+        if self.kind == "dinov3_convnext":
+            token = output.last_hidden_state[:, 0]
+        return token
 
     def _options(self, x: Tensor) -> dict[str, Any]:
-        """Options of the forward pass: MAE must neither mask nor shuffle its patches."""
+        """Further input: MAE must neither mask nor shuffle; SigLIP 2 reads a list of patches."""
+        if self.form == "patches":
+            side = self.size // int(self.network.config.patch_size)
+            return {
+                "pixel_values": _patches(x, side),
+                "pixel_attention_mask": torch.ones(len(x), side**2, dtype=torch.int32).to(x.device),
+                "spatial_shapes": torch.tensor([[side, side]] * len(x)),
+            }
         if self.kind != "vit_mae":
             return {}
         patch = int(self.network.config.patch_size)
@@ -105,6 +134,13 @@ class PictureStates(nn.Module):
         return grid, state[:, 0] if prefix else None
 
 
+def _patches(x: Tensor, side: int) -> Tensor:
+    """Cut pictures (n, c, h, w) into side * side patches (n, side * side, rows * columns * c)."""
+    n, channels, height, width = x.shape
+    cut = x.reshape(n, channels, side, height // side, side, width // side)
+    return cut.permute(0, 2, 4, 3, 5, 1).reshape(n, side * side, -1)
+
+
 def _chosen(states: Sequence[tuple[Tensor, Tensor | None]], size: int) -> dict[str, int]:
     """Choose the states that become layers: name and index, shallow to deep."""
     sides = [grid.shape[2] for grid, _ in states]
@@ -114,12 +150,12 @@ def _chosen(states: Sequence[tuple[Tensor, Tensor | None]], size: int) -> dict[s
         return {f"block{i}": i for i in indices if i > 0}
     last_of_side = {side: i for i, side in enumerate(sides)}
     deepest = sorted(last_of_side.values())[-_LAYERS:]
-    chosen = {}
-    for i in deepest:
-        stride = round(size / sides[i])
-        if stride >= _FINEST:
-            chosen[f"stride{stride}"] = i
-    return chosen
+    strides = {i: round(size / sides[i]) for i in deepest}
+    coarse = [i for i in deepest if strides[i] >= _FINEST]
+    # A network of few stages gives a finer one, too.
+    is_shallow = strides[deepest[-1]] < 4 * _FINEST
+    chosen = deepest if coarse and is_shallow else coarse
+    return {f"stride{strides[i]}": i for i in chosen}
 
 
 def picture_backbone(
@@ -140,7 +176,7 @@ def picture_backbone(
     Raises:
         UnsupportedOptionError: The model does not read its processor's size, or has no maps.
     """
-    states_of = PictureStates(network.eval(), described.kind, card.size)
+    states_of = PictureStates(network.eval(), described.kind, card.size, described.family.form)
     try:
         with torch.inference_mode():
             states = states_of(torch.zeros(1, 3, card.size, card.size))

@@ -6,7 +6,6 @@ for Whisper). The steps of that filling are cut off before anything is pooled.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from etab.backbones.base import Backbone, BackboneCard
+from etab.backbones.hub.codecs import (
+    DacNetwork,
+    EncodecNetwork,
+    MimiNetwork,
+    MoonshineNetwork,
+    PeAudioNetwork,
+)
 from etab.backbones.hub.described import Described
 from etab.backbones.hub.pictures import normalised_last
 from etab.backbones.sound.named import SoundBackbone
@@ -41,6 +47,7 @@ class Steps:
         split: Turns a state (n, ...) into steps (n, t, d).
         last: Takes the deepest state and the output of the model, and returns the output in the
             form of a state.
+        shortest: Samples that the model needs at least; 0 for a tenth of a second.
     """
 
     hop: float
@@ -49,6 +56,7 @@ class Steps:
     valid: Callable[[int], int]
     split: Callable[[Tensor], Tensor]
     last: Callable[[Tensor, Tensor], Tensor] = normalised_last
+    shortest: int = 0
 
 
 class SpectrogramNetwork(nn.Module):
@@ -75,7 +83,7 @@ class SpectrogramNetwork(nn.Module):
         self.extractor = extractor
         self.steps = steps
         self.rate = rate
-        self.shortest = round(0.1 * rate)
+        self.shortest = steps.shortest or round(0.1 * rate)
         self.STEPS: Mapping[str, tuple[float, float]] = dict.fromkeys(
             names, (steps.hop, steps.first)
         )
@@ -83,15 +91,17 @@ class SpectrogramNetwork(nn.Module):
     def _states(self, part: Any) -> list[tuple[str, Tensor]]:
         """Compute four layers (1, t, d) of one part (samples,), without its filling."""
         device = next(self.network.parameters()).device
-        prepared = self.extractor(
-            [part],
-            sampling_rate=self.rate,
-            return_tensors="pt",
-        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            prepared = self.extractor(
+                [part],
+                sampling_rate=self.rate,
+                return_tensors="pt",
+            )
         inputs = {name: values.to(device) for name, values in prepared.items()}
         for name in ("input_features", "input_values"):
             if name in inputs:
-                inputs[name] = inputs[name].float()
+                # Some extractors divide by the deviation of a band, which silence has not.
+                inputs[name] = torch.nan_to_num(inputs[name].float(), posinf=0, neginf=0)
         output = self.network(**inputs, output_hidden_states=True)
         count = self.steps.valid(len(part))
         hidden = list(output.hidden_states)
@@ -134,54 +144,6 @@ class SpectrogramNetwork(nn.Module):
         return layers
 
 
-class EncodecNetwork(nn.Module):
-    """The encoder of EnCodec, before quantisation.
-
-    Args:
-        network: An EncodecModel.
-        rate: Sampling rate in Hz.
-    """
-
-    def __init__(self, network: Any, rate: int) -> None:
-        super().__init__()
-        self.encoder = network.encoder
-        self.config = network.config
-        self.shortest = round(0.1 * rate)
-        ratios = list(reversed(network.config.upsampling_ratios))
-        whole = math.prod(ratios)
-        third = whole // ratios[-1]
-        self.STEPS: Mapping[str, tuple[float, float]] = {
-            "stage3": (third, (third - 1) / 2),
-            "stage4": (whole, (whole - 1) / 2),
-            "last": (whole, (whole - 1) / 2),
-        }
-
-    def forward(self, x: Tensor) -> list[tuple[str, Tensor]]:
-        """Compute the layers (n, t, d) of windows (n, samples), each on its own."""
-        waves = x[:, None].expand(-1, self.config.audio_channels, -1)
-        if self.config.normalize:
-            level = waves.mean(1, keepdim=True).pow(2).mean(-1, keepdim=True).sqrt()
-            waves = waves / (level + 1e-8)
-        rows = [self._stages(wave[None]) for wave in waves]
-        return [(name, torch.cat([row[name] for row in rows])) for name in self.STEPS]
-
-    def _stages(self, wave: Tensor) -> dict[str, Tensor]:
-        """Compute the output (1, t, d) of the last two reductions in time, and the embedding."""
-        reduced: list[Tensor] = []
-        values = wave
-        for layer in self.encoder.layers:
-            values = layer(values)
-            convolution = getattr(layer, "conv", None)
-            if convolution is not None and max(convolution.stride) > 1:
-                reduced.append(values)
-        third, fourth = (state.transpose(1, 2) for state in reduced[-2:])
-        return {
-            "stage3": third,
-            "stage4": fourth,
-            "last": values.transpose(1, 2),
-        }
-
-
 def _ast_steps(described: Described) -> Steps:
     config = described.config
     patch = int(config.patch_size)
@@ -217,6 +179,42 @@ def _w2v_bert_steps(described: Described) -> Steps:
     return Steps(160 * stride, 200 + 160 * (stride - 1) / 2, 0, valid, _same)
 
 
+def _speech_to_text_steps(described: Described) -> Steps:
+    reductions = int(described.config.num_conv_layers)
+    stride = 2**reductions
+
+    def valid(samples: int) -> int:
+        steps = 1 + max(0, samples - 400) // 160
+        for _ in range(reductions):
+            steps = (steps - 1) // 2 + 1
+        return steps
+
+    longest = 160 * (int(described.config.max_source_positions) * stride - 1) + 400
+    return Steps(160 * stride, 200.0, longest, valid, _same)
+
+
+def _parakeet_steps(described: Described) -> Steps:
+    hop = int(described.processor.hop_length) * int(described.config.subsampling_factor)
+    # A frame lies at every hop, and each reduction by 2 begins with the first one.
+    return Steps(hop, 0.0, 0, lambda samples: -(-samples // hop), _same)
+
+
+def _lasr_steps(described: Described) -> Steps:
+    kernel = int(described.config.subsampling_conv_kernel_size)
+    stride = int(described.config.subsampling_conv_stride)
+
+    def valid(samples: int) -> int:
+        steps = 1 + max(0, samples - 400) // 160
+        for _ in range(2):
+            steps = (steps - kernel) // stride + 1
+        return max(1, steps)
+
+    seen = kernel + (kernel - 1) * stride  # frames that the first step reads
+    first = 200 + 160 * (seen - 1) / 2
+    shortest = 160 * (seen - 1) + 400
+    return Steps(160 * stride**2, first, 0, valid, _same, shortest=shortest)
+
+
 def _clap_steps(described: Described) -> Steps:
     longest = int(described.processor.nb_max_samples)
 
@@ -238,9 +236,47 @@ FORMS: Mapping[str, Callable[[Described], Steps]] = {
     "ast": _ast_steps,
     "whisper": _whisper_steps,
     "w2v_bert": _w2v_bert_steps,
+    "speech_to_text": _speech_to_text_steps,
+    "parakeet": _parakeet_steps,
+    "lasr": _lasr_steps,
     "clap": _clap_steps,
 }
 """How the steps of models of spectrograms lie in time, by ``Family.form``."""
+
+
+def _waves(network: Any, described: Described, rate: int) -> nn.Module:
+    return TransformersNetwork(network, described.processor, rate)
+
+
+def _moonshine(network: Any, described: Described, rate: int) -> nn.Module:
+    return MoonshineNetwork(network, described.processor, rate)
+
+
+def _encodec(network: Any, described: Described, rate: int) -> nn.Module:
+    return EncodecNetwork(network, rate)
+
+
+def _dac(network: Any, described: Described, rate: int) -> nn.Module:
+    return DacNetwork(network, described.config.downsampling_ratios, rate)
+
+
+def _mimi(network: Any, described: Described, rate: int) -> nn.Module:
+    return MimiNetwork(network, rate)
+
+
+def _pe_audio(network: Any, described: Described, rate: int) -> nn.Module:
+    return PeAudioNetwork(network, rate)
+
+
+WAVES: Mapping[str, Callable[[Any, Described, int], nn.Module]] = {
+    "waves": _waves,
+    "moonshine": _moonshine,
+    "encodec": _encodec,
+    "dac": _dac,
+    "mimi": _mimi,
+    "pe_audio": _pe_audio,
+}
+"""Makers of networks of waveforms, by ``Family.form``."""
 
 
 def sound_backbone(
@@ -263,11 +299,9 @@ def sound_backbone(
     """
     rate = int(card.rate or 0)
     form = described.family.form
-    if form == "waves":
-        return SoundBackbone(card, TransformersNetwork(network, described.processor, rate))
-    if form == "encodec":
-        return SoundBackbone(card, EncodecNetwork(network, rate))
-    if form in ("ast", "w2v_bert") and rate != 16_000:
+    if form in WAVES:
+        return SoundBackbone(card, WAVES[form](network, described, rate))
+    if form in ("ast", "w2v_bert", "speech_to_text", "lasr") and rate != 16_000:
         raise UnsupportedOptionError(
             f"{card.name}: its processor reads {rate} Hz; models of this family read 16000 Hz."
         )

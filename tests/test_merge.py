@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gzip
 import json
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from etab.errors import DataNotFoundError, ResultError
+from etab.errors import DataNotFoundError, ResultError, StorageError
 from etab.results.merge import folder_names, merge_folders, phantom_results
 from tests import made
 from tests.commands import etab
 
 CODE = "b0-A4-C"
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The system refuses to write a file beyond a size: a write stops in the middle, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def no_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site of made results draws no phantom: that takes long, and these results are of none."""
+    monkeypatch.setattr("etab.site.phantom_data._MOST_PATIENTS", 0)
 
 
 @pytest.fixture
@@ -204,6 +224,30 @@ def test_results_on_phantoms_never_replace_published_ones(
     assert merged.holders, "phantoms behind phantoms"
 
 
+def test_a_copy_that_stops_halfway_is_no_file(two: tuple[Path, Path], tmp_path: Path) -> None:
+    merged = tmp_path / "all"
+    (table,) = two[0].rglob("both/*.csv")
+    with (
+        files_of_at_most(table.stat().st_size // 2),
+        pytest.raises(StorageError, match="not be wr"),
+    ):
+        merge_folders(two, merged)
+    assert not [path for path in merged.rglob("*") if path.is_file()]
+    assert merge_folders(two, merged), "the folder is of use for the next merge"
+
+
+def test_a_file_that_cannot_be_copied_is_named(
+    two: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("etab.storage.atomic.read_file", refused)
+    reasons = merge_folders(two, tmp_path / "all").refused
+    assert len(reasons) == 4, "one of two backbones is in both folders"
+    assert all("cannot be copied: Permission denied" in reason for reason in reasons)
+
+
 def test_folders_that_end_alike_keep_their_paths(tmp_path: Path) -> None:
     names = folder_names([tmp_path / "a" / "results", tmp_path / "b" / "results"])
     assert len(set(names.values())) == 2
@@ -211,6 +255,7 @@ def test_folders_that_end_alike_keep_their_paths(tmp_path: Path) -> None:
         merge_folders([tmp_path / "a"], tmp_path / "all")
 
 
+@pytest.mark.usefixtures("no_tree")
 def test_the_command_merges_folders_and_names_them(two: tuple[Path, Path], tmp_path: Path) -> None:
     board = etab("leaderboard", *two, "--tasks", CODE, "--html", tmp_path / "site")
     assert board.returncode == 0, board.stderr
@@ -225,6 +270,7 @@ def test_the_command_merges_folders_and_names_them(two: tuple[Path, Path], tmp_p
     assert "named twice" in twice.stderr
 
 
+@pytest.mark.usefixtures("no_tree")
 def test_a_folder_without_results_is_told(two: tuple[Path, Path], tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

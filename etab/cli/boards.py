@@ -392,11 +392,16 @@ def _joined(folders: Sequence[Path], with_published: bool) -> Iterator[tuple[Pat
 def _show_phantoms(board: Board, folders: Sequence[Path]) -> None:
     """Show the cells on phantoms, which a board of patients does not rank."""
     from etab.cli import show
+    from etab.leaderboard.plain import checked_cells
     from etab.results.merge import phantom_results
 
     if board.phantom or not folders:
         return
-    cells = [cell for cell in phantom_results(folders) if cell.protocol == board.protocol]
+    cells: list[Result] = []
+    for folder in folders:
+        phantoms = phantom_results([folder])
+        shown = [cell for cell in phantoms if cell.protocol == board.protocol]
+        cells += checked_cells(shown, folder).results
     if cells:
         show.cell_table(cells, "(not ranked with results of patients)")
 

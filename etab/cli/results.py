@@ -38,10 +38,14 @@ def results_command(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the results of a folder, or their clinical read-outs, from stored predictions."""
+    """List the results of a folder, or their clinical read-outs.
+
+    Every number is computed from the stored predictions. A record that says another one is left out,
+    and the first such record is named.
+    """
     from etab.cli import show
     from etab.errors import DataNotFoundError, EtabError, UnsupportedOptionError
-    from etab.leaderboard.plain import cell_order
+    from etab.leaderboard.plain import FolderCells, cell_order, checked_cells
     from etab.results import read_results
     from etab.tasks.own import use_results
 
@@ -51,13 +55,16 @@ def results_command(
     files = read_results(results)
     if not files.results and not files.problems:
         raise DataNotFoundError(f"{results} holds no result files. Pass the folder of a run.")
-    if files.problems:
+    if clinical:
+        # Read-outs are computed from the predictions, whatever else a record says.
+        listed = FolderCells(tuple(sorted(files.results, key=cell_order)), ())
+    else:
+        listed = checked_cells(files.results, results)
+    problems = [*files.problems, *listed.problems]
+    if problems:
         total = len(files.problems) + len(files.results)
-        say(
-            f"{len(files.problems)} of {total} files are left out. The first: {files.problems[0]}",
-            error=True,
-        )
-    cells = sorted(files.results, key=cell_order)
+        say(f"{len(problems)} of {total} files are left out. The first: {problems[0]}", error=True)
+    cells = listed.results
     if not clinical and not as_json:
         show.cell_table(cells)
         return

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from etab.errors import DataNotFoundError, EtabError
+from etab.errors import DataNotFoundError, EtabError, ResultError
+from etab.leaderboard.admission.ranges import out_of_range
+from etab.leaderboard.admission.record import wrong_counts, wrong_intervals
 from etab.leaderboard.comparable import checked_predictions
 from etab.leaderboard.suites import Suite, suite_named
 from etab.leaderboard.summary import number_words
 from etab.metrics import METRICS
-from etab.results import Result, read_results
+from etab.metrics.columns import ScoredRows
+from etab.results import Predictions, Result, read_results
 from etab.tasks.base import Task
 from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS
@@ -67,13 +71,14 @@ def task_of(result: Result) -> Task | None:
 
 
 def folder_cells(folder: Path) -> FolderCells:
-    """Read every result of a folder and compute its value again from its predictions.
+    """Read every result of a folder and compute what a table shows of it from its predictions.
 
     Args:
         folder: Folder of results that ``etab run`` wrote.
 
     Returns:
-        The results that stand, and the reasons against the others.
+        The results whose value, interval and counts follow from their predictions, and the reasons
+        against the others.
 
     Raises:
         DataNotFoundError: The folder holds no result files.
@@ -88,18 +93,60 @@ def folder_cells(folder: Path) -> FolderCells:
         raise DataNotFoundError(
             f"{folder} holds no result files. Compute some with `etab run --results {folder}`."
         )
+    cells = checked_cells(files.results, folder)
+    return FolderCells(cells.results, (*files.problems, *cells.problems))
+
+
+def checked_cells(results: Iterable[Result], folder: Path) -> FolderCells:
+    """Compute what a table shows of results again from their predictions.
+
+    The tables of one task are in memory at once.
+
+    Args:
+        results: Records of the folder.
+        folder: The folder of results, which holds the predictions.
+
+    Returns:
+        The results that stand, and the reasons against the others.
+    """
+    by_task: dict[str, list[Result]] = {}
+    for result in results:
+        by_task.setdefault(result.task, []).append(result)
     standing: list[Result] = []
-    problems = list(files.problems)
-    for result in files.results:
-        task = task_of(result)
-        try:
-            if task is not None:
-                checked_predictions(result, task, folder)
-        except EtabError as error:
-            problems.append(str(error))
-            continue
-        standing.append(result)
+    problems: list[str] = []
+    for of_task in by_task.values():
+        cells: list[tuple[Result, Predictions]] = []
+        for result in of_task:
+            try:
+                cells.append((result, _checked_table(result, folder)))
+            except EtabError as error:
+                problems.append(str(error))
+        for (result, _), reasons in zip(cells, wrong_intervals(cells), strict=True):
+            if reasons:
+                problems.append(f"{result.path(folder)}: {reasons[0]}.")
+            else:
+                standing.append(result)
     return FolderCells(tuple(sorted(standing, key=cell_order)), tuple(problems))
+
+
+def _checked_table(result: Result, folder: Path) -> Predictions:
+    """The predictions of a result that give its value and its counts; else raises ResultError."""
+    task = task_of(result)
+    if task is not None:
+        table = checked_predictions(result, task, folder)
+    else:
+        table = result.predictions(folder)
+        # A task of another installation has a metric that this one knows, or its value is hearsay.
+        computed = METRICS[result.metric].value(ScoredRows.of(table))
+        if not math.isclose(computed, result.value, rel_tol=1e-6, abs_tol=1e-9):
+            raise ResultError(
+                f"{result.path(folder)}: the record says {result.metric} {result.value:.6g}, its "
+                f"predictions give {computed:.6g}."
+            )
+    for reason in [out_of_range(table), *wrong_counts(result, table)]:
+        if reason:
+            raise ResultError(f"{result.path(folder)}: {reason}.")
+    return table
 
 
 def cell_order(result: Result) -> tuple[str, str, str, float, str]:

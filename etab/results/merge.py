@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from etab.errors import DataNotFoundError, ResultError
+from etab.errors import DataNotFoundError, ResultError, StorageError
 from etab.files import LARGEST, read_json_file
 from etab.results.folder import read_results
 from etab.results.record import Result
+from etab.storage.atomic import copy_atomically
 from etab.storage.listing import is_hidden
 
 # Endings of the files of a cell; the first is its record, the next two its table of predictions.
@@ -117,7 +117,10 @@ def merge_folders(folders: Sequence[Path], target: Path, behind: Path | None = N
             holders[backbone] = (*holders.get(backbone, ()), names[folder])
     for of_cell in copies.values():
         for copy in _chosen(of_cell, behind, refused):
-            _add_files(copy, target)
+            try:
+                _add_files(copy, target)
+            except ResultError as error:
+                refused.append(str(error))
     return Merged(holders, tuple(refused))
 
 
@@ -247,12 +250,21 @@ def _facts(path: Path) -> Mapping[str, object]:
 def _add_files(copy: _Copy, target: Path) -> None:
     """Copy the files of a cell; of a further copy, only what is not there yet."""
     place = target / copy.record.relative_to(copy.folder).parent
-    place.mkdir(parents=True, exist_ok=True)
     has_record = (place / copy.record.name).exists()
     for ending, path in copy.files.items():
         is_needed = ending in _BESIDE if has_record else True
         if is_needed and not (place / path.name).exists():
-            shutil.copyfile(path, place / path.name)
+            _copy_file(path, place / path.name)
+
+
+def _copy_file(path: Path, copy: Path) -> None:
+    """Copy a file as a whole; raises ResultError where it cannot be read."""
+    try:
+        copy_atomically(path, copy)
+    except StorageError:
+        raise  # it names the copy and says what the disk refused
+    except OSError as error:
+        raise ResultError(f"{path} cannot be copied: {error.strerror}") from error
 
 
 def _copy_descriptions(folder: Path, files: Sequence[Path], target: Path) -> None:
@@ -262,8 +274,7 @@ def _copy_descriptions(folder: Path, files: Sequence[Path], target: Path) -> Non
             continue
         copy = target / path.relative_to(folder)
         if not copy.exists():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+            _copy_file(path, copy)
         elif copy.read_bytes() != path.read_bytes():
             raise ResultError(
                 f"{path} and the file of this name in another folder describe different data. Give "

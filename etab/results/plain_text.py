@@ -16,6 +16,7 @@ from itertools import repeat
 
 import numpy as np
 
+from etab.results.row_names import shared
 from etab.types import FloatArray
 
 _SIGNS_OF_NUMBERS = b"0123456789+-.eE,\n"
@@ -171,4 +172,4 @@ def _plain_numbers(text: str, fields: Sequence[str]) -> FloatArray | None:
 @lru_cache(maxsize=256)
 def _names(text: str) -> tuple[str, ...]:
     """Names between commas, read once for the tables of all backbones."""
-    return tuple(text.split(","))
+    return shared(text.split(","))

@@ -8,12 +8,12 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from etab.errors import ResultError
 from etab.results.plain_text import plain_table
+from etab.results.row_names import all_zero, shared
 from etab.types import Array, FloatArray, Kind
 
 _FIRST_COLUMNS = ("kind", "item", "patient", "fold")
@@ -76,7 +76,7 @@ class Predictions:
     def __post_init__(self, as_written: bool) -> None:
         """Round the numbers, and refuse a table that could not be scored or written."""
         if not self.repeats:
-            object.__setattr__(self, "repeats", (0,) * len(self.items))
+            object.__setattr__(self, "repeats", all_zero(len(self.items)))
         if not as_written:
             rounded = {name: self._rounded_column(name) for name in self.columns}
             object.__setattr__(self, "columns", rounded)
@@ -172,11 +172,11 @@ class Predictions:
         # Tables of one task hold the same names: one copy of them serves all backbones.
         return cls(
             _kind_of(kinds),
-            _shared(items),
-            _shared(patients),
-            _shared(folds),
+            shared(items),
+            shared(patients),
+            shared(folds),
             columns,
-            _shared(repeats or (0,) * len(items)),
+            shared(repeats) if repeats else all_zero(len(items)),
             as_written=True,
         )
 
@@ -277,12 +277,6 @@ def _kind_of(texts: tuple[str, ...]) -> Kind:
 def _whole_numbers(texts: tuple[str, ...]) -> tuple[int, ...]:
     """Whole numbers from their texts, read once for the tables of all backbones."""
     return tuple(map(int, texts))
-
-
-@lru_cache(maxsize=512)
-def _shared(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The first of all equal tuples that were passed."""
-    return values
 
 
 def _rounded(values: FloatArray, *, scores: bool) -> FloatArray:

@@ -6,10 +6,14 @@ import errno
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 from etab.errors import StorageError
+from etab.files import read_file
 
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
@@ -64,16 +68,22 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         ...     path.read_text()
         'whole'
     """
-    data = content.encode() if isinstance(content, str) else content
+    with _replaced(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[BinaryIO]:
+    """A file with a name of its own, which gets the name of ``path`` once it is written."""
     temp: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         number, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
         temp = Path(name)
-        with os.fdopen(number, "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
+        with os.fdopen(number, "wb") as file:
+            yield file
         temp.chmod(0o644)
         temp.replace(path)
         temp = None
@@ -88,6 +98,34 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     finally:
         if temp is not None:
             temp.unlink(missing_ok=True)
+
+
+def copy_atomically(source: Path, copy: Path) -> None:
+    """Copy a file completely, or leave the former copy unchanged.
+
+    The copy survives whatever ends the process, but it may be lost when the machine loses power:
+    thousands of copies would take minutes if the disk had to confirm each.
+
+    Args:
+        source: An ordinary file of at most 256 MiB.
+        copy: Where its content goes.
+
+    Raises:
+        OSError: The source is no such file, or cannot be read.
+        StorageError: The disk refuses.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     note = Path(folder) / "note.txt"
+        ...     _ = note.write_text("whole")
+        ...     copy_atomically(note, Path(folder) / "copies" / "note.txt")
+        ...     (Path(folder) / "copies" / "note.txt").read_text()
+        'whole'
+    """
+    content = read_file(source)
+    with _replaced(copy) as file:
+        file.write(content)
 
 
 def require_writable(folder: Path) -> None:

@@ -10,7 +10,7 @@ import shutil
 import struct
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,9 @@ from etab.cli.encoders import named_encoders
 from etab.cli.main import app
 from etab.errors import EtabError, UnknownNameError, UnsupportedOptionError, WeightsError
 from etab.leaderboard.plain import folder_cells, protocol_held, suite_held
+from etab.metrics.intervals import interval_of
 from etab.results import read_results
+from tests import made
 
 
 def call(*words: object) -> Ran:
@@ -110,14 +112,36 @@ def test_written_tables_hold_the_values(place: Place, tmp_path: Path) -> None:
     assert "--tasks" in str(page.exception)
 
 
-def test_a_value_that_was_changed_is_left_out_of_the_table(place: Place, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["value", "low", "high", "level", "n_patients", "n_test"])
+def test_a_number_that_was_changed_is_left_out_of_the_table(
+    place: Place, tmp_path: Path, name: str
+) -> None:
     shutil.copytree(place.results, tmp_path / "r")
     path = sorted((tmp_path / "r").rglob("*.json"))[0]
     record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "value": record["low"]}))
+    other = 2 * record[name] if name.startswith("n_") else 0.99 * record[name]
+    path.write_text(json.dumps({**record, name: other}))
     cells = folder_cells(tmp_path / "r")
     assert len(cells.results) == 1
     assert len(cells.problems) == 1
+    listed = call("results", tmp_path / "r")
+    assert "1 of 2 files are left out" in listed.stderr
+    assert len(values_of(listed.stdout)) == 1
+
+
+@pytest.mark.parametrize(("value", "n_shown"), [(1.0, 1), (0.5, 0)])
+def test_results_of_an_unknown_task_are_computed_too(
+    tmp_path: Path, value: float, n_shown: int
+) -> None:
+    table = made.predictions("b0-A4-C")
+    interval = interval_of("b0-A4-Q", "mae", 0, table)
+    known = made.result(table, "b0-A4-C")
+    changes = {"task": "b0-A4-Q", "low": interval.low, "high": interval.high}
+    record = replace(known, **changes, value=value * known.value)
+    record.save(tmp_path, table)
+    cells = folder_cells(tmp_path)
+    assert len(cells.results) == n_shown
+    assert len(cells.problems) == 1 - n_shown
 
 
 @pytest.mark.slow

@@ -160,7 +160,7 @@ FAULTS = [
     Fault(
         "counts are believed",
         RECORD,
-        "*_counts(result, table),",
+        "*wrong_counts(result, table),",
         "",
         _refused("more patients than there are"),
     ),

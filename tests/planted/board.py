@@ -48,8 +48,16 @@ FAULTS = [
         "a file written in place",
         "etab/storage/atomic.py",
         "        temp.replace(path)\n",
-        "        path.write_text(text)\n",
+        "        path.write_bytes(temp.read_bytes())\n",
         RESULTS,
+    ),
+    Fault(
+        "merged folders hold half a file",
+        "etab/results/merge.py",
+        "        copy_atomically(path, copy)\n",
+        "        copy.parent.mkdir(parents=True, exist_ok=True)\n"
+        "        copy.write_bytes(path.read_bytes())\n",
+        ("tests/test_merge.py::test_a_copy_that_stops_halfway_is_no_file",),
     ),
     Fault(
         "scraps of a failed write",

@@ -17,9 +17,23 @@ FAULTS = [
     Fault(
         "a table of cells believes the files",
         "etab/leaderboard/plain.py",
-        "                checked_predictions(result, task, folder)\n",
-        "                pass\n",
-        (f"{FIRST}::test_a_value_that_was_changed_is_left_out_of_the_table",),
+        "        table = checked_predictions(result, task, folder)\n",
+        "        table = result.predictions(folder)\n",
+        (f"{FIRST}::test_a_number_that_was_changed_is_left_out_of_the_table",),
+    ),
+    Fault(
+        "a table of cells believes intervals",
+        "etab/leaderboard/plain.py",
+        "            if reasons:\n                problems",
+        "            if False:\n                problems",
+        (f"{FIRST}::test_a_number_that_was_changed_is_left_out_of_the_table",),
+    ),
+    Fault(
+        "the list of results believes the files",
+        "etab/cli/results.py",
+        "        listed = checked_cells(files.results, results)\n",
+        "        listed = FolderCells(tuple(sorted(files.results, key=cell_order)), ())\n",
+        (f"{FIRST}::test_a_number_that_was_changed_is_left_out_of_the_table",),
     ),
     Fault(
         "a Git LFS pointer is taken for weights",

@@ -81,17 +81,23 @@ def same_rows(entries: Mapping[str, AdmittedEntry]) -> dict[str, AdmittedEntry]:
     if not entries:
         return {}
     first = next(iter(entries.values())).table
-    names = _names_of_rows(first.items, first.repeats)
     return {
         name: entry
         for name, entry in entries.items()
-        if _names_of_rows(entry.table.items, entry.table.repeats) == names
+        if _are_same_rows(entry.table.items, entry.table.repeats, first.items, first.repeats)
     }
 
 
-@lru_cache(maxsize=64)
-def _names_of_rows(items: tuple[str, ...], repeats: tuple[int, ...]) -> frozenset[tuple[str, int]]:
-    return frozenset(zip(items, repeats, strict=True))
+@lru_cache(maxsize=256)
+def _are_same_rows(
+    items: tuple[str, ...],
+    repeats: tuple[int, ...],
+    other_items: tuple[str, ...],
+    other_repeats: tuple[int, ...],
+) -> bool:
+    """Whether two tables have the same rows, in any order."""
+    rows = set(zip(items, repeats, strict=True))
+    return rows == set(zip(other_items, other_repeats, strict=True))
 
 
 def is_published(result: Result) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -302,11 +303,11 @@ def _of_another_task(entries: Entries) -> Iterator[tuple[Cell, str]]:
         table = entries[cell].table
         if table.kind is Kind.STATES or is_constant(table) or is_known_control(cell[0]):
             continue
-        predictions = prediction_columns(table)[0]
-        rows = _sampled_rows(table.patients, table.repeats)
+        sample = _sampled_rows(table.patients, table.repeats)
+        means = sample.means(prediction_columns(table)[0]).tolist()
         values = [
-            (table.kind, patient, float(predictions[of_patient].mean()))
-            for patient, of_patient in rows.items()
+            (table.kind, patient, mean)
+            for patient, mean in zip(sample.patients, means, strict=True)
         ]
         others = Counter(owner[value] for value in values if value in owner)
         for value in values:
@@ -320,8 +321,29 @@ def _of_another_task(entries: Entries) -> Iterator[tuple[Cell, str]]:
                 yield cell, f"its predictions are those of {backbone} for {code}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Some patients of a table and their rows.
+
+    Attributes:
+        patients: Their names.
+        rows: Their rows, those of one patient after those of another.
+        starts: Where the rows of each patient begin.
+        counts: Number of rows of each patient.
+    """
+
+    patients: tuple[str, ...]
+    rows: IntArray
+    starts: IntArray
+    counts: IntArray
+
+    def means(self, column: FloatArray) -> FloatArray:
+        """Mean of a column over the rows of each patient: (patients,)."""
+        return np.asarray(np.add.reduceat(column[self.rows], self.starts) / self.counts)
+
+
 @lru_cache(maxsize=64)
-def _sampled_rows(patients: tuple[str, ...], repeats: tuple[int, ...]) -> Mapping[str, IntArray]:
+def _sampled_rows(patients: tuple[str, ...], repeats: tuple[int, ...]) -> _Sample:
     """The rows of the first division of the patients whose names have the smallest checksums."""
     rows: dict[str, list[int]] = {}
     first = min(repeats)
@@ -329,7 +351,10 @@ def _sampled_rows(patients: tuple[str, ...], repeats: tuple[int, ...]) -> Mappin
         if repeat == first:
             rows.setdefault(patient, []).append(row)
     chosen = sorted(rows, key=lambda patient: (zlib.crc32(patient.encode()), patient))
-    return {patient: np.array(rows[patient]) for patient in chosen[:_COMPARED_PATIENTS]}
+    compared = chosen[:_COMPARED_PATIENTS]
+    counts = np.array([len(rows[patient]) for patient in compared])
+    every_row = np.concatenate([rows[patient] for patient in compared])
+    return _Sample(tuple(compared), every_row, np.cumsum(counts) - counts, counts)
 
 
 def _two_names(entries: Entries) -> Iterator[tuple[Cell, str]]:

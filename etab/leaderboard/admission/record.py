@@ -59,7 +59,7 @@ def contradictions(
         *_task(result, table, task),
         *_identity(result),
         *wrong_statements(result, table),
-        *_counts(result, table),
+        *wrong_counts(result, table),
         *_metrics(result, rows, task, values),
         *_folds(result, table, rows, values),
         *_divisions(result, table, task),
@@ -134,7 +134,16 @@ def _identity(result: Result) -> Iterator[str]:
             yield f"{name} is {value[:40]!r}; wanted the 64 hexadecimal digits of a sha256"
 
 
-def _counts(result: Result, table: Predictions) -> Iterator[str]:
+def wrong_counts(result: Result, table: Predictions) -> Iterator[str]:
+    """Name the counts of a record that are not those of its predictions.
+
+    Args:
+        result: The record.
+        table: Its predictions.
+
+    Yields:
+        One sentence for each.
+    """
     counted = {
         "n_test": len(set(table.items)),
         "n_patients": len(set(table.patients)),

@@ -52,6 +52,7 @@ BOARDS = {
             *("benchmarks/results", "--suite", "camus"),
             *("--variants", "benchmarks/results_heads"),
             *("--subgroups", "benchmarks/pages/subgroups/camus.json"),
+            *("--curves", "benchmarks/label_efficiency.csv"),
         ],
     ),
     "heart_sounds": (
@@ -72,6 +73,9 @@ BOARDS = {
 
 # The target of a link within the repository.
 _LINK = re.compile(r"\]\((?!https?:|#)([^)]+)")
+
+# Below it the home page links to the boards, which exist on the built site alone.
+_HOME_PICTURE = "![The leaderboard of CAMUS as a site](pictures/leaderboard.png)"
 
 _REDIRECT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>etab</title>
@@ -144,13 +148,19 @@ def _copy_pages(source: Path) -> None:
         if page.name != "README.md" or page.parent != ROOT:
             shutil.copy(page, source / page.relative_to(ROOT))
     (source / "docs" / "quickstart.md").write_text(_quick_start())
-    # Sphinx knows no page of a board; a link in HTML is left as it is.
-    links = [
-        f'* <a href="../boards/{name}/index.html">{title}</a>'
-        for name, (title, _) in BOARDS.items()
-    ]
+    links = "".join(f"* {_board_link(name, title)}\n" for name, (title, _) in BOARDS.items())
     with (source / "docs" / "boards.md").open("a") as boards:
-        boards.write("\n" + "\n".join(links) + "\n")
+        boards.write(f"\n{links}")
+    home = source / "docs" / "index.md"
+    text = home.read_text()
+    assert _HOME_PICTURE in text, f"{home} does not show {_HOME_PICTURE}"
+    picture = f"{_HOME_PICTURE}\n\nOpen a leaderboard:\n\n{links}"
+    home.write_text(text.replace(_HOME_PICTURE, picture))
+
+
+def _board_link(name: str, title: str) -> str:
+    """A link in HTML, which Sphinx leaves as it is: it knows no page of a board."""
+    return f'<a href="../boards/{name}/index.html">{title}</a>'
 
 
 def _quick_start() -> str:

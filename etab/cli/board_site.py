@@ -50,7 +50,11 @@ def is_site(html: Path | None) -> bool:
 
 
 def refuse_without_site(
-    html: Path | None, with_examples: bool, root: Path | None, subgroups: Path | None
+    html: Path | None,
+    with_examples: bool,
+    root: Path | None,
+    subgroups: Path | None,
+    curves: Path | None,
 ) -> None:
     """Refuse options of a site where none is written.
 
@@ -59,6 +63,7 @@ def refuse_without_site(
         with_examples: Whether ``--with-examples`` was given.
         root: What was given with ``--root``.
         subgroups: What was given with ``--subgroups``.
+        curves: What was given with ``--curves``.
 
     Raises:
         UnsupportedOptionError: If an option has no effect.
@@ -76,6 +81,11 @@ def refuse_without_site(
             "--subgroups puts scores of groups into a site: give --html FOLDER. "
             "`etab results FOLDER --clinical --root DATA` lists them in the terminal."
         )
+    if curves is not None:
+        raise UnsupportedOptionError(
+            "--curves puts label efficiency into a site: give --html FOLDER. `etab curve FOLDER` "
+            "lists it in the terminal."
+        )
 
 
 def site_extras(
@@ -85,6 +95,7 @@ def site_extras(
     with_examples: bool,
     root: Path | None,
     subgroups: Path | None,
+    curves: Path | None,
 ) -> SiteExtras:
     """Collect what a site shows beyond the board; nothing where no site is written.
 
@@ -95,6 +106,7 @@ def site_extras(
         with_examples: Whether pictures of patients are wanted.
         root: Folder of the data of the pictures.
         subgroups: Folder of the data, or a file of subgroups.
+        curves: A file of label efficiency.
 
     In place of a folder, the description of a table of one's own may be given.
 
@@ -110,7 +122,26 @@ def site_extras(
     if html is None or not is_site(html):
         return SiteExtras()
     scores, notes = board_subgroups(board, folder, subgroups)
-    return SiteExtras(examples, _curves(folder, board.seed), scores, notes)
+    points = _curves(folder, board.seed) if curves is None else _kept_curves(curves, board)
+    return SiteExtras(examples, points, scores, notes)
+
+
+def _kept_curves(path: Path, board: Board) -> list[CurvePoint]:
+    """Points of a file, as far as they are of the tasks and the backbones of a board."""
+    from etab.errors import ResultError
+    from etab.leaderboard.curves import read_curves
+
+    tasks = {code for row in board.rows for code in row.cells}
+    names = {row.backbone for row in board.rows}
+    points = [one for one in read_curves(path) if one.task in tasks and one.backbone in names]
+    if not points:
+        raise ResultError(
+            f"{path} holds no point of a task and a backbone of this board. Give --curves the file "
+            "that `etab curve RESULTS --csv FILE` wrote for them."
+        )
+    if any(point.phantom != board.phantom for point in points):
+        raise ResultError(f"{path} mixes phantoms and patients with this board; give another file.")
+    return points
 
 
 def _examples(

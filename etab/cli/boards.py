@@ -95,6 +95,13 @@ def leaderboard_command(
             "clinic.toml, or the file data/subgroups.json of an earlier site."
         ),
     ] = None,
+    curves: Annotated[
+        Path | None,
+        typer.Option(
+            help="Add label efficiency to the site from a file of `etab curve --csv`. Without it, "
+            "the site has it where the folder holds results with few labelled patients."
+        ),
+    ] = None,
     task_weight: Annotated[
         list[str], typer.Option(help="CODE=WEIGHT of a task; may be given several times.")
     ] = [],  # noqa: B006
@@ -139,7 +146,7 @@ def leaderboard_command(
     from etab.tasks.own import use_results
 
     protocol = protocol_in_results(protocol)
-    refuse_without_site(html, with_examples, root, subgroups)
+    refuse_without_site(html, with_examples, root, subgroups, curves)
     folders = results or [Path("results")]
     choice = _Choice(
         suite=suite,
@@ -175,6 +182,7 @@ def leaderboard_command(
                     "--with-seen": with_seen,
                     "--with-examples": with_examples,
                     "--subgroups": subgroups is not None,
+                    "--curves": curves is not None,
                     "--variants": bool(variants),
                     "--precision": bool(precision),
                 }
@@ -182,7 +190,7 @@ def leaderboard_command(
             _plain_table(folder, folders[0], protocol, seed, markdown, csv, merged.refused)
             return
         board = _with_folders(board, holders, folder, folders)
-        extras = site_extras(board, folder, html, with_examples, root, subgroups)
+        extras = site_extras(board, folder, html, with_examples, root, subgroups, curves)
         write_board(board, BoardFiles(markdown, csv, html, numbers), holders, extras)
         show.board(board)
         _show_phantoms(board, folders if with_published else ())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from etab.errors import DataNotFoundError, EtabError, EtabWarning, ResultError
+from etab.files import read_text_file
 from etab.leaderboard.board import PRETRAINED, kind_of
 from etab.leaderboard.notes import set_aside_note
 from etab.metrics import METRICS
@@ -43,6 +45,7 @@ _CSV_HEADER = (
     "high",
     "phantom",
 )
+_SHARE = re.compile(r"(?P<percent>\d{1,3}(\.\d+)?) %|(?P<shots>\d{1,6}) a class")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +241,68 @@ def curves_csv(points: Sequence[CurvePoint]) -> str:
             ]
         )
     return text.getvalue()
+
+
+def read_curves(path: Path) -> list[CurvePoint]:
+    """Read a file of ``curves_csv``.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The points. Their kind is that of the name of the backbone.
+
+    Raises:
+        DataNotFoundError: If the file cannot be read.
+        ResultError: If it is no such file, or damaged.
+    """
+    try:
+        lines = list(csv.reader(io.StringIO(read_text_file(path))))
+    except OSError as error:
+        raise DataNotFoundError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, csv.Error):
+        lines = []
+    if not lines or tuple(lines[0]) != _CSV_HEADER:
+        raise ResultError(
+            f"{path} is no file of label efficiency. Give a file that `etab curve RESULTS --csv "
+            "FILE` wrote."
+        )
+    points: list[CurvePoint] = []
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            points.append(_point_of(line))
+        except ValueError as error:
+            raise ResultError(f"{path} is damaged in line {number}: {error}.") from error
+    return points
+
+
+def _point_of(line: Sequence[str]) -> CurvePoint:
+    task, backbone, base, labels, draws, rows, metric, value, low, high, phantom = line
+    share = _SHARE.fullmatch(labels)
+    if share is None:
+        raise ValueError(f"{labels!r} is neither a share of the labels nor a number a class")
+    if metric not in METRICS:
+        raise ValueError(f"{metric!r} is no metric")
+    numbers = [float(text) for text in (rows, value, low, high)]
+    if not np.isfinite(numbers).all() or numbers[0] <= 0:
+        raise ValueError("numbers are finite, and there is at least one training row")
+    percent, shots = share["percent"], share["shots"]
+    return CurvePoint(
+        task=task,
+        backbone=backbone,
+        base=base,
+        labels=labels,
+        percent=float(percent or 0),
+        shots=int(shots or 0),
+        draws=int(draws),
+        rows=numbers[0],
+        metric=metric,
+        value=numbers[1],
+        low=numbers[2],
+        high=numbers[3],
+        phantom=phantom == "phantom",
+        kind=kind_of(backbone, []),
+    )
 
 
 def curves_markdown(points: Sequence[CurvePoint], *, picture: str = "") -> str:

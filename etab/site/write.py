@@ -171,7 +171,9 @@ def site_files(
     files |= _prediction_files(board, facts)
     files |= _subgroup_files(board, facts, subgroups or {}, group_notes)
     facts["group_notes"] = [printable(note) for note in group_notes]
-    facts["curves"] = curve_facts(curves)
+    facts["curve_tasks"] = list(dict.fromkeys(point.task for point in curves))
+    if curves:
+        files["data/curves.js"] = as_script("curves", curve_facts(curves))
     robustness = robustness_facts(board)
     facts["robustness"] = list(robustness)
     if robustness:
@@ -382,8 +384,8 @@ def _chips(board: Board) -> list[tuple[str, str]]:
         ("suite version", str(board.suite.version)),
     ]
     if separation.pairs:
-        chips.append(("told apart", f"{separation.told_apart} of {separation.pairs} pairs"))
-        chips.append(("gap found with 80 % power", f"{separation.found:.3f}"))
+        chips.append(("pairs told apart", f"{separation.told_apart} of {separation.pairs}"))
+        chips.append(("difference found with 80 % power", f"{separation.found:.3f}"))
     return chips
 
 

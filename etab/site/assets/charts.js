@@ -303,29 +303,56 @@
     holder.append(el("ul", { class: "key" }, ...names.map((name, k) => el("li", { vars: { series: `var(--c${k % 8})` } }, ETAB.name(name, 40), options.counts[k]))));
   };
 
-  // Series {name, points: [{x, value, low, high, labels}]} over a log axis of training rows.
-  charts.curves = (holder, series, options) => {
+  // Names beside the ends of their lines, moved apart so that none covers another.
+  const spread = (places, least, [top, bottom]) => {
+    const order = d3.range(places.length).sort((i, j) => places[i] - places[j]);
+    const moved = [...places];
+    order.forEach((i, k) => { if (k) moved[i] = Math.max(moved[i], moved[order[k - 1]] + least); });
+    let limit = bottom;
+    for (const i of order.reverse()) { moved[i] = Math.max(top, Math.min(moved[i], limit)); limit = moved[i] - least; }
+    return moved;
+  };
+
+  // Series {name, base, points: [{x, value, low, high, labels}]} over a log axis of training rows. A
+  // random twin has the colour of its base, and a dashed line. The series in `loud` have their bands;
+  // a click on a name of the key changes them.
+  charts.curves = (holder, series, options, loud = new Set(series.slice(0, 2).map(one => one.name))) => {
     const width = room(holder);
     const height = 420;
+    const bottom = height - 46;
+    const isNarrow = width < 560;
     const svg = canvas(holder, width, height, options.label, options.caption);
-    const right = width < 560 ? 20 : 190;
+    const right = isNarrow ? 16 : 190;
     const all = series.flatMap(one => one.points);
-    const x = d3.scaleLog(d3.extent(all, p => p.x), [58, width - right]).nice();
-    const y = d3.scaleLinear(d3.extent(all.flatMap(p => [p.low, p.high])), [height - 46, 14]).nice();
-    svg.append("g").attr("transform", `translate(0,${height - 46})`).call(d3.axisBottom(x).ticks(5, "~s").tickSize(-height + 60));
+    const [least, most] = d3.extent(all, p => p.x);
+    const x = d3.scaleLog([least / 1.12, most * 1.12], [58, width - right]);
+    const shown = series.flatMap(one => one.points.flatMap(p => loud.has(one.name) ? [p.value, p.low, p.high] : [p.value]));
+    const y = d3.scaleLinear(d3.extent(shown), [bottom, 14]).nice();
+    const spots = [...new Set(all.map(p => Math.round(p.x)))].sort((a, b) => a - b).filter((spot, k, list) => !k || x(spot) - x(list[k - 1]) > (isNarrow ? 30 : 24));
+    svg.append("g").attr("transform", `translate(0,${bottom})`).call(d3.axisBottom(x).tickValues(spots).tickFormat(d3.format(",")).tickSize(-height + 60).tickPadding(8));
     svg.append("g").attr("transform", "translate(58,0)").call(d3.axisLeft(y).ticks(7).tickSize(58 - width + right));
-    svg.append("text").attr("class", "label").attr("x", (width - right + 58) / 2).attr("y", height - 8).attr("text-anchor", "middle").text("training rows");
-    svg.append("text").attr("class", "label").attr("transform", `translate(14,${(height - 32) / 2}) rotate(-90)`).attr("text-anchor", "middle").text(options.y);
+    svg.append("text").attr("class", "label").attr("x", (width - right + 58) / 2).attr("y", height - 6).attr("text-anchor", "middle").text("training rows");
+    svg.append("text").attr("class", "label").attr("transform", `translate(14,${height / 2}) rotate(-90)`).attr("text-anchor", "middle").text(options.y);
+    const bases = [...new Set(series.map(one => one.base))];
+    const colour = one => `var(--c${bases.indexOf(one.base) % 8})`;
+    const names = spread(series.map(one => y(one.points[one.points.length - 1].value)), 13, [14, bottom]);
     series.forEach((one, k) => {
-      const group = svg.append("g");
-      group.node().style.setProperty("--series", `var(--c${k % 8})`);
-      group.append("path").attr("class", "band").attr("d", d3.area(p => x(p.x), p => y(p.low), p => y(p.high))(one.points));
-      group.append("path").attr("class", "series").attr("d", d3.line(p => x(p.x), p => y(p.value))(one.points));
-      group.selectAll("circle").data(one.points).join("circle").attr("class", "seriesdot").attr("r", 3.5).attr("cx", p => x(p.x)).attr("cy", p => y(p.value))
+      const group = svg.append("g").attr("class", loud.has(one.name) ? null : "faint");
+      group.node().style.setProperty("--series", colour(one));
+      if (loud.has(one.name)) group.append("path").attr("class", "band").attr("d", d3.area(p => x(p.x), p => y(p.low), p => y(p.high))(one.points));
+      group.append("path").attr("class", one.name === one.base ? "series" : "series dashed").attr("d", d3.line(p => x(p.x), p => y(p.value))(one.points));
+      group.selectAll("circle").data(one.points).join("circle").attr("class", "seriesdot").attr("r", loud.has(one.name) ? 3.5 : 2.5).attr("cx", p => x(p.x)).attr("cy", p => y(p.value))
         .append("title").text(p => `${ETAB.short(one.name)}, ${p.labels}: ${ETAB.number(p.value)} (${ETAB.interval(p.low, p.high)})`);
-      const last = one.points[one.points.length - 1];
-      if (right > 20) group.append("text").attr("class", "small").attr("x", x(last.x) + 8).attr("y", y(last.value) + 4).text(ETAB.short(one.name, 26));
+      if (!isNarrow) svg.append("text").attr("class", "small").attr("x", width - right + 8).attr("y", names[k] + 4).text(fitting(one.name, right - 10));
     });
-    holder.append(el("ul", { class: "key" }, ...series.map((one, k) => el("li", { vars: { series: `var(--c${k % 8})` } }, ETAB.name(one.name, 40)))));
+    const toggle = name => {
+      const next = new Set(loud);
+      if (!next.delete(name)) next.add(name);
+      const controls = holder.querySelector(".controls");
+      charts.curves(holder, series, options, next);
+      if (controls) holder.prepend(controls);
+      [...holder.querySelectorAll(".key button")].find(button => button.dataset.name === name)?.focus();
+    };
+    holder.append(el("ul", { class: "key" }, ...series.map(one => el("li", { vars: { series: colour(one) } }, el("button", { type: "button", class: "ghost", "data-name": one.name, "aria-pressed": String(loud.has(one.name)), onclick: () => toggle(one.name) }, ETAB.name(one.name, 40))))));
   };
 })();

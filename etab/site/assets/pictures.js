@@ -16,7 +16,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const lines = () => [["best control", best("control"), "control"], ["best random twin", best("random twin"), "twin"]].filter(line => Number.isFinite(line[1]));
 
   // What is chosen within the pictures; the address keeps it.
-  const curveTasks = [...new Set(board.curves.map(point => point.task))];
+  const curveTasks = board.curve_tasks;
   const groupTasks = board.tasks.filter(task => task.subgroups);
   const first = { cost: "params", curve: curveTasks[0] ?? "", choice: board.robustness[0] ?? "", group: groupTasks[0]?.code ?? "", factor: "" };
   const chosen = { ...first };
@@ -52,15 +52,20 @@ document.addEventListener("DOMContentLoaded", () => {
     if (buttons.length > 1) holder.prepend(el("div", { class: "controls", role: "group", "aria-label": "Cost" }, ...buttons));
   };
 
+  const taskNamed = code => [code, board.tasks.find(task => task.code === code)?.title].filter(Boolean).join(" ");
   // Label efficiency, for folders with results of few labelled patients: one task at a time.
-  const drawCurves = rows => {
+  const drawCurves = async rows => {
+    const points = await ETAB.load("curves");
+    if (current !== "curves") return;
     const curveTask = chosen.curve;
     const visible = new Set(rows.map(row => row.backbone));
-    const ofTask = board.curves.filter(point => point.task === curveTask && visible.has(point.backbone));
-    const series = d3.groups(ofTask, point => point.backbone).map(([name, points]) => ({ name, points: points.map(p => ({ ...p, x: p.rows })).sort((a, b) => a.x - b.x) }));
-    const select = el("select", { "aria-label": "Task" }, ...curveTasks.map(code => el("option", { value: code, selected: code === curveTask }, code)));
-    select.onchange = () => { choose("curve", select.value); draw(); holder.querySelector("select").focus(); };
-    if (series.length) ETAB.charts.curves(holder, series, { label: `${curveTask}: label efficiency`, y: ofTask[0].metric, caption: "Value over the number of training rows, the mean over draws of the labelled patients; bands: 95 %, over draws and test patients." });
+    const ofTask = points.filter(point => point.task === curveTask && visible.has(point.backbone));
+    const places = new Map(byPlace(rows).map((row, k) => [row.backbone, k]));
+    const place = name => places.get(name) ?? Infinity;
+    const series = d3.sort(d3.groups(ofTask, point => point.backbone), ([name]) => place(name)).map(([name, ofName]) => ({ name, base: name.replace(/^random\//, ""), points: ofName.map(p => ({ ...p, x: p.rows })).sort((a, b) => a.x - b.x) }));
+    const select = el("select", { "aria-label": "Task" }, ...curveTasks.map(code => el("option", { value: code, selected: code === curveTask }, taskNamed(code))));
+    select.onchange = async () => { choose("curve", select.value); await draw(); holder.querySelector("select").focus(); };
+    if (series.length) ETAB.charts.curves(holder, series, { label: `${curveTask}: label efficiency`, y: board.metric_titles[ofTask[0].metric] ?? ofTask[0].metric, caption: `${taskNamed(curveTask)}: value over the number of training rows, the mean over draws of the labelled patients. Bands: 95 %, over draws and test patients; click a name below the picture to show or hide its band. Dashed: random twins. Protocol: ${[...new Set(ofTask.map(point => point.base))].join(", ")}. Protocol and heads may differ from those of the table.` });
     else holder.replaceChildren(el("p", { class: "note" }, "No visible row has results with few labelled patients."));
     holder.prepend(el("div", { class: "controls" }, select));
   };
@@ -160,7 +165,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   // What this site could show and does not, and what would show it.
   const absent = [
-    ["curves", "Label efficiency", "the results hold no cells with few labelled patients", "etab run --fractions 2,5,10,25,50,100 --draws 3"],
+    ["curves", "Label efficiency", "the results hold no cells with few labelled patients", "etab run --fractions 2,5,10,25,50,100 --draws 3, or etab leaderboard RESULTS --curves FILE"],
     ["robustness", "Robustness", "no other fold seed, head, precision or release of the data is among the results", "etab leaderboard RESULTS --variants OTHERS"],
     ["subgroups", "Subgroups", "the site was made without the facts of the patients", "etab leaderboard RESULTS --subgroups DATA"],
   ].filter(([key]) => !PICTURES[key]);

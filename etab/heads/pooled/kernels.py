@@ -66,6 +66,14 @@ class Kernels:
         """
         return None if key in self.features.pca else self.wide(key)
 
+    def is_dual(self, key: str, rows: IntArray) -> bool:
+        """Whether a fit of one key on these rows is made of inner products, on all of its axes.
+
+        Where columns are few, or are reduced to components, the axes cost little.
+        """
+        x = self.features.pooled[key]
+        return key not in self.features.pca and not wide(x) and 2 * x.shape[1] >= len(rows)
+
     def basis(self, key: str, rows: IntArray, *, single: bool = False) -> Basis | WideBasis:
         """Basis of these training rows for one key; ``single`` is enough for a search."""
         moments = self.wide(key)

@@ -319,6 +319,94 @@ def logistic_path(
     return final, final_b
 
 
+@dataclass(frozen=True, slots=True)
+class DualLogistic:
+    """A logistic regression as coefficients of the training rows.
+
+    Attributes:
+        rows: (n,) training rows.
+        means: (n,) means of their inner products with each of them.
+        dual: (n, c) coefficients of the centred training rows.
+        intercepts: (c,).
+    """
+
+    rows: IntArray
+    means: FloatArray
+    dual: FloatArray
+    intercepts: FloatArray
+
+    @classmethod
+    def fit(
+        cls,
+        kernel: FloatArray,
+        rows: IntArray,
+        onehot: FloatArray,
+        penalty: float,
+        *,
+        iterations: int,
+        tolerance: float = 1e-7,
+    ) -> DualLogistic:
+        """Fit as ``logistic_path`` does, without the axes of the rows.
+
+        The steps are those of ``logistic_path``. A step along the axes is a system with the kernel,
+        whose Cholesky factor takes a small part of the time of the axes.
+
+        Args:
+            kernel: (all, all) inner products of all rows.
+            rows: (n,) training rows.
+            onehot: (n, c) classes of these rows; c = 1 for two classes.
+            penalty: Penalty on the mean log-loss, above 0.
+            iterations: Largest number of iterations.
+            tolerance: Length of the scaled change of the coefficients at which the fit ends, which
+                is no less than the largest change that ``logistic_path`` ends at.
+        """
+        inside = kernel[np.ix_(rows, rows)]
+        means = inside.mean(axis=0)
+        inside -= means
+        inside -= means[:, None] - means.mean()
+        bound = 0.25 if onehot.shape[1] == 1 else 0.5
+        system = inside * (bound / len(rows))
+        system.flat[:: len(rows) + 1] += penalty
+        factor = scipy.linalg.cho_factor(system.T, lower=True, overwrite_a=True, check_finite=False)
+        # Coefficients and their products with the kernel: of the last point, and of the next start.
+        point = start = np.zeros(onehot.shape)
+        of_point = of_start = np.zeros(onehot.shape)
+        b = start_b = np.zeros(onehot.shape[1])
+        momentum = 1.0
+        for i in range(iterations):
+            residual = (probabilities(of_start + start_b) - onehot) / len(rows)
+            slope = residual + penalty * start
+            slope_b = residual.sum(axis=0)
+            new = start - scipy.linalg.cho_solve(factor, slope, check_finite=False)
+            new_b = start_b - slope_b / bound
+            of_new = inside @ new
+            step, step_b, of_step = new - point, new_b - b, of_new - of_point
+            rises = float((of_step * slope).sum() + (step_b * slope_b).sum()) > 0
+            faster = 1.0 if rises else (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+            beta = 0.0 if rises else (momentum - 1) / faster
+            start, of_start = new + beta * step, of_new + beta * of_step
+            start_b = new_b + beta * step_b
+            point, of_point, b, momentum = new, of_new, new_b, faster
+            square = bound / len(rows) * np.square(of_step).sum() + penalty * (step * of_step).sum()
+            if i % 5 == 4 and np.sqrt(max(float(square), 0.0)) < tolerance:
+                break
+        return cls(rows, means, point, b)
+
+    def logits(self, kernel: FloatArray, rows: IntArray) -> FloatArray:
+        """Predict rows.
+
+        Args:
+            kernel: (all, all) inner products of all rows.
+            rows: (m,) the rows.
+
+        Returns:
+            (m, c).
+        """
+        across = kernel[np.ix_(rows, self.rows)]
+        across = across - across.mean(axis=1, keepdims=True) - self.means + self.means.mean()
+        return np.asarray(across @ self.dual + self.intercepts)
+
+
 def probabilities(logits: FloatArray) -> FloatArray:
     """Turn logits (..., c) into probabilities: sigmoid for c = 1, softmax otherwise.
 

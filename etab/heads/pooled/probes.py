@@ -19,6 +19,7 @@ from etab.heads.pooled.kernels import Kernels
 from etab.heads.pooled.large import WideRidge, nearest_rows
 from etab.heads.pooled.linalg import (
     PENALTIES,
+    DualLogistic,
     logistic_path,
     probabilities,
     ridge_path,
@@ -30,6 +31,8 @@ from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Ta
 _SEARCH, _FINAL = 60, 600
 _COARSE = 1e-4
 _AT_ONCE = 10
+# Mean squared length of training rows, relative to that of all rows, below which they are the same.
+_SAME = 1e-9
 
 
 def refuse_kind(head: Head, target: Target) -> None:
@@ -181,17 +184,30 @@ class Logistic(Head):
     ) -> FoldFit:
         key = min(losses, key=lambda k: float(losses[k].min()))
         best = int(losses[key].argmin())
-        fit = kernels.basis(key, split.train)
-        everyone = np.ones((len(split.train), 1))
-        penalty = _scaled(kernels, key, split.train)[best]
-        w, b = logistic_path(fit.train, y[split.train], everyone, [penalty], iterations=_FINAL)
-        logits = kernels.predict(fit, key, split.test, w[0]) + b[0]
+        logits = self._logits_of_test(kernels, key, y, split, best)
         choice = {
             "features": key,
             "penalty": PENALTIES[best],
             "inner_log_loss": float(losses[key][best]),
         }
         return FoldFit(from_logits(logits, target), choice)
+
+    def _logits_of_test(
+        self, kernels: Kernels, key: str, y: FloatArray, split: RowSplit, best: int
+    ) -> FloatArray:
+        """Logits (m, c) of the test rows, by the fit on all training rows at the best penalty."""
+        train = split.train
+        penalty = float(_scaled(kernels, key, train)[best])
+        # Where training rows hardly differ, only the axes tell rounding errors from features.
+        differ = kernels.mean_square(key, train) > _SAME
+        if differ and kernels.is_dual(key, train):
+            kernel = kernels.kernel(key)
+            dual = DualLogistic.fit(kernel, train, y[train], penalty, iterations=_FINAL)
+            return dual.logits(kernel, split.test)
+        fit = kernels.basis(key, train)
+        everyone = np.ones((len(train), 1))
+        w, b = logistic_path(fit.train, y[train], everyone, [penalty], iterations=_FINAL)
+        return np.asarray(kernels.predict(fit, key, split.test, w[0]) + b[0])
 
     def _search(
         self, kernels: Kernels, key: str, y: FloatArray, splits: Sequence[RowSplit]

@@ -41,6 +41,7 @@ from etab.features.base import Embedding, register_input
 from etab.features.batches import OnRows, progress_of_part
 from etab.features.entries import Computed
 from etab.features.fit import require_squash
+from etab.features.kept_sounds import envelopes_of, sound_at
 from etab.features.overlap import ahead
 from etab.features.series_files import (
     BEAT,
@@ -59,10 +60,9 @@ from etab.features.store import (
 )
 from etab.features.window_batches import WindowKey
 from etab.features.windows import Windows, sound_precision
-from etab.sounds.envelopes import KINDS, envelopes
+from etab.sounds.envelopes import KINDS
 from etab.sounds.mel import log_mel
 from etab.sounds.states import STATE_RATE
-from etab.sounds.windows import resample
 from etab.tasks.base import Task
 from etab.types import Array, FloatArray, Kind, Record
 
@@ -319,6 +319,7 @@ class _Sound:
         rate: Samples a second.
         k: Number of states.
         beat: Envelopes (k, 4).
+        source: The source of the recording.
     """
 
     record: Record
@@ -326,12 +327,13 @@ class _Sound:
     rate: int
     k: int
     beat: FloatArray
+    source: SoundSource
 
 
 def _read_sound(source: SoundSource, record: Record) -> _Sound:
     samples, rate = source.wave(record)
-    beat = envelopes(samples, rate, name=record.id)
-    return _Sound(record, samples, rate, state_count(len(samples), rate), beat.astype(np.float32))
+    beat = envelopes_of(source, record, samples, rate)
+    return _Sound(record, samples, rate, state_count(len(samples), rate), beat, source)
 
 
 def _layers(card: BackboneCard, backbone: Any, device: str, batch: int, sound: _Sound) -> Layers:
@@ -352,8 +354,9 @@ def _layers(card: BackboneCard, backbone: Any, device: str, batch: int, sound: _
 def _of_waves(card: BackboneCard, backbone: Any, device: str, sound: _Sound) -> Layers:
     import torch
 
-    samples = resample(sound.samples, sound.rate, int(card.rate or sound.rate))
-    x = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32)).to(device)
+    samples, _ = sound_at(sound.source, sound.record, card.rate)
+    # A copy, because kept sounds cannot be written to.
+    x = torch.from_numpy(np.array(samples, dtype=np.float32)).to(device)
     courses: Mapping[str, Course] = backbone.course(x)
     layers: Layers = {}
     for name, course in courses.items():

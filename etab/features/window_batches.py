@@ -10,12 +10,13 @@ import numpy as np
 
 from etab.backbones.base import BackboneCard
 from etab.datasets.base import SoundSource
-from etab.errors import UndefinedError, UnsupportedOptionError
+from etab.errors import UnsupportedOptionError
 from etab.features.fit import require_squash
+from etab.features.kept_sounds import sound_at
 from etab.features.overlap import ahead
 from etab.features.store import precision_facts
 from etab.sounds.mel import PICTURE, picture
-from etab.sounds.windows import cut, resample
+from etab.sounds.windows import cut
 from etab.types import Array, FloatArray, IntArray, Record
 
 _VERSION = 1
@@ -79,13 +80,7 @@ class _Cutter:
 
     def _sound(self, record: Record) -> tuple[FloatArray, int]:
         if self._last[0] != record.id:
-            samples, native = self.source.wave(record)
-            if not np.isfinite(samples).all():
-                raise UndefinedError(
-                    f"{record.id} holds samples that are not finite. Leave it out."
-                )
-            rate = self.rate or native
-            self._last = (record.id, resample(samples, native, rate), rate)
+            self._last = (record.id, *sound_at(self.source, record, self.rate))
         return self._last[1:]
 
     def __call__(self, key: WindowKey) -> tuple[FloatArray, int]:

@@ -13,6 +13,7 @@ import torch
 from etab import backbones
 from etab.backbones.sound import networks as sound_nets
 from etab.backbones.sound.front_end import MelPower
+from etab.backbones.sound.music_networks import largest
 from etab.backbones.sound.named import SoundBackbone
 from etab.errors import UnsupportedOptionError
 from etab.testing.backbones import check_backbone
@@ -216,6 +217,17 @@ def test_silero_chunks_remember_what_came_before() -> None:
         "the LSTM remembers earlier chunks"
     )
     assert dict(network(x))["lstm"].shape == (1, 100, 128)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride"), [((4, 1), (2, 2)), ((2, 2), (2, 2)), ((4, 4), (4, 4)), ((1, 2), (1, 2))]
+)
+def test_largest_values_are_those_of_max_pooling(
+    kernel: tuple[int, int], stride: tuple[int, int]
+) -> None:
+    maps = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 19, 13))).float()
+    pooled = torch.nn.functional.max_pool2d(maps, kernel, stride)
+    assert torch.equal(largest(maps, kernel, stride), pooled)
 
 
 def test_pooling_is_mean_and_spread() -> None:

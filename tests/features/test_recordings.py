@@ -25,8 +25,8 @@ from etab.errors import (
     UndefinedError,
     UnsupportedOptionError,
 )
+from etab.features import kept_sounds, shards
 from etab.features import recordings as series
-from etab.features import shards
 from etab.features.base import Embedding, input_of
 from etab.features.entries import SHARDS
 from etab.features.series_files import join_series
@@ -553,6 +553,46 @@ def test_frames_are_thinned_and_unannotated_ones_left_out(made: Any) -> None:
     assert set(frames.row) == set(range(12))
     everything = emissions.select_frames(features.sequences["bands"], truth)
     assert len(everything.y) == sum(int((s >= 0).sum()) for s in truth)
+
+
+# --- what several backbones share ---
+
+
+def test_sounds_of_several_backbones_are_resampled_once(
+    source: Sounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    real = kept_sounds.resample
+
+    def counted(samples: FloatArray, rate: int, wanted: int) -> FloatArray:
+        made.append(wanted)
+        return real(samples, rate, wanted)
+
+    monkeypatch.setattr(kept_sounds, "resample", counted)
+    keys = [(record, 0.0, 2.0) for record in source.records()]
+    for name in ("random/silero_vad", "random/speech_embedding", "mel_stats"):
+        card = backbones.card(name)
+        together = windows.window_features(source, keys, card).features.pooled
+        alone = windows.window_features(Sounds(source.waves), keys, card).features.pooled
+        assert all(np.array_equal(together[layer], alone[layer]) for layer in together)
+    n = len(source.waves)
+    # Each time alone, and the first time together: 16 kHz by two networks, 2 kHz by the control.
+    assert (made.count(16_000), made.count(2000)) == (3 * n, 2 * n)
+
+
+def test_kept_sounds_stay_within_their_budget(
+    source: Sounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, *_ = source.records()
+    monkeypatch.setattr(kept_sounds, "BUDGET", len(source.waves[one.id]) * 4)
+    first, rate = kept_sounds.sound_at(source, one, RATE)
+    assert rate == RATE
+    assert kept_sounds.sound_at(source, one, RATE)[0] is first
+    assert not first.flags.writeable
+    assert source.waves[one.id].flags.writeable  # what a source holds stays its own
+    second = kept_sounds.sound_at(source, two, RATE)[0]
+    assert kept_sounds.sound_at(source, two, RATE)[0] is not second
+    assert kept_sounds.kept_sounds(source).size == first.nbytes
 
 
 # --- cells ---

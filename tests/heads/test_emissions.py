@@ -38,6 +38,23 @@ def test_probes_share_their_basis_and_each_has_its_own_loss() -> None:
     assert len(set(alone)) == len(EMISSION_PENALTIES)
 
 
+def test_a_recording_is_classified_as_its_frames_are() -> None:
+    (probe,) = fit_emissions(frames(3), (1e-2,))
+    recording = np.random.default_rng(4).normal(2.0, 1.0, (40, 5)).astype(np.float32)
+    neighbours = np.clip(np.arange(40)[:, None] + AROUND, 0, 39)
+    alone = probe.log_probability(recording[neighbours]) - probe.prior
+    assert probe.of(recording) == pytest.approx(alone, abs=1e-5)
+
+
+def test_the_basis_is_that_of_double_precision() -> None:
+    x = frames(5, n=400, d=7).x
+    basis, z = FrameBasis.fit(x)
+    wide = ((x - basis.mean) * basis.scale) @ basis.axes
+    exact = (wide.reshape(len(x), -1) - basis.shift) @ basis.turn
+    assert z == pytest.approx(exact, abs=1e-4)
+    assert np.cov(exact.T, bias=True) == pytest.approx(np.eye(exact.shape[1]), abs=1e-4)
+
+
 @pytest.mark.parametrize("shape", [(50, 3), (20, 3, 4), (7, 2, 9)])
 def test_probabilities_are_those_of_a_sum_over_classes(shape: tuple[int, ...]) -> None:
     logits = np.random.default_rng(3).normal(0, 30, shape)

@@ -11,7 +11,7 @@ from etab.metrics import METRICS
 from etab.metrics.clinical import readouts
 from etab.metrics.columns import ScoredRows
 from etab.metrics.heart_sounds import STATE_COLUMNS, TIMING_COLUMNS
-from etab.metrics.states import EventTiming, event_timing
+from etab.metrics.states import EventTiming, event_timing, frame_accuracy
 from etab.results import Predictions
 from etab.runs.run import Run, plan
 from etab.sounds.states import S1, S2
@@ -106,3 +106,18 @@ def test_a_timing_that_cannot_be_is_refused(name: str, value: float) -> None:
     assert out_of_range(Predictions(Kind.STATES, items, people, folds, columns)) == ""
     wrong = {**columns, name: np.full(len(items), value)}
     assert name in out_of_range(Predictions(Kind.STATES, items, people, folds, wrong))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int64, np.float64, object])
+@pytest.mark.parametrize("wrong", [4, 255, -2, 0.5])
+def test_values_that_are_no_states_are_refused(kind: type, wrong: float) -> None:
+    right = np.array([0, 1, 2, 3, 0], dtype=kind)
+    assert frame_accuracy(right, right) == 1
+    values = right.astype(float)
+    values[2] = wrong
+    with np.errstate(invalid="ignore"):
+        odd = values.astype(kind)
+    if float(odd[2]) not in (-1, 0, 1, 2, 3):
+        for pair in ((right, odd), (odd, right)):
+            with pytest.raises(UndefinedError, match="0 to 3"):
+                frame_accuracy(*pair)

@@ -186,11 +186,46 @@ FAULTS = [
     Fault(
         "series: training frames are put in the basis without their mean taken off",
         PROBE,
-        "np.asarray(centred @ turn",
-        "np.asarray(stacked @ turn",
+        "np.asarray(centred @ self.turn",
+        "np.asarray(stacked @ self.turn",
         (
             "tests/heads/test_emissions.py::"
             "test_training_frames_come_in_the_basis_that_was_fitted_to_them",
         ),
+    ),
+    _fault(
+        "a kept sound is given at another rate",
+        "etab/features/kept_sounds.py",
+        'get(record, f"{rate} Hz", resampled)',
+        'get(record, "sound", resampled)',
+        "test_sounds_of_several_backbones_are_resampled_once",
+    ),
+    _fault(
+        "kept sounds grow without a limit",
+        "etab/features/kept_sounds.py",
+        "if self.size + array.nbytes <= BUDGET:",
+        "if True:",
+        "test_kept_sounds_stay_within_their_budget",
+    ),
+    Fault(
+        "series: windows of a pooling are laid side by side",
+        "etab/backbones/sound/music_networks.py",
+        "x.unfold(dim, size, step)",
+        "x.unfold(dim, size, size)",
+        ("tests/backbones/test_sound.py::test_largest_values_are_those_of_max_pooling",),
+    ),
+    Fault(
+        "series: a frame of a recording has itself for its neighbours",
+        PROBE,
+        "stacked = self.basis.projected(x)[neighbours]",
+        "stacked = self.basis.projected(x)[neighbours[:, [1, 1, 1]]]",
+        ("tests/heads/test_emissions.py::test_a_recording_is_classified_as_its_frames_are",),
+    ),
+    Fault(
+        "series: a fifth state passes for a state",
+        "etab/metrics/states.py",
+        "(values < len(STATES))",
+        "(values <= len(STATES))",
+        ("tests/metrics/test_heart_states.py::test_values_that_are_no_states_are_refused",),
     ),
 ]

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from etab.backbones.sound.front_end import NETWORK_RATE, MelPower, NetworkLayers, StepTimes
-from etab.backbones.sound.music_networks import Musicnn, MusicVGG
+from etab.backbones.sound.music_networks import Musicnn, MusicVGG, largest
 
 
 class Resemblyzer(nn.Module):
@@ -187,9 +187,9 @@ class SpeechEmbedding(nn.Module):
         for block, pool_size in enumerate(self._POOLS):
             after = first + (3 if block == 0 else 4)
             for conv in self.convs[first:after]:
-                x = F.leaky_relu(conv(x), 0.2).clamp_min(-0.4)
+                x = F.leaky_relu_(conv(x), 0.2).clamp_min_(-0.4)
             first = after
-            x = F.max_pool2d(x, pool_size)
+            x = largest(x, pool_size, pool_size)
             if block >= 2:
                 layers.append((f"pool{block + 1}", x.permute(0, 2, 1, 3).flatten(2)))
         return [*layers, ("embedding", self.out(x)[..., 0].transpose(1, 2))]
@@ -252,7 +252,7 @@ class Crepe(nn.Module):
         layers: NetworkLayers = []
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             padded = F.pad(x, (254, 254) if i == 0 else (31, 32))
-            x = F.max_pool1d(norm(conv(padded).relu()), 2)
+            x = F.max_pool1d(norm(conv(padded).relu_()), 2)
             if i >= 2:
                 layers.append((f"conv{i + 1}", x.flatten(1).view(n, k, -1)))
         pitch = self.classifier(x.transpose(1, 2).flatten(1)).sigmoid()

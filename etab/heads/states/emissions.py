@@ -126,63 +126,72 @@ class FrameBasis:
             The basis, and the training frames in it (n, r) float32, as calling the basis with them
             would compute again.
         """
+        n = max(len(x), 1)
         middle = x[:, len(AROUND) // 2].astype(np.float64)
         mean = middle.mean(axis=0)
-        spread = middle.std(axis=0)
+        middle -= mean
+        covariance = middle.T @ middle / n
+        spread = np.sqrt(np.diag(covariance))
         varies = spread > _FLAT * np.maximum(np.abs(mean), 1e-3)
         divisor = np.where(varies, spread, 1.0)
         scale = np.where(varies, 1 / divisor, 0.0)
-        z = (middle - mean) * scale
-        axes = _axes(z, components, 1e-9)
-        stacked = _stacked(x, mean, scale, axes).astype(np.float64)
-        shift = stacked.mean(axis=0)
+        axes, _ = _axes(scale[:, None] * covariance * scale, components, 1e-9)
+        stacked = _projected(x, mean, scale, axes).reshape(len(x), -1)
+        shift = stacked.mean(axis=0, dtype=np.float64)
         centred = stacked - shift
-        turn = _axes(centred, centred.shape[1], _THIN, whiten=True)
-        in_basis = np.asarray(centred @ turn, dtype=np.float32)
-        return cls(mean, scale, axes, shift, turn), in_basis
+        turn, variances = _axes(centred.T @ centred / n, centred.shape[1], _THIN)
+        turn = turn / np.sqrt(variances)
+        basis = cls(mean, scale, axes, shift, turn)
+        return basis, basis.turned(stacked)
 
     def __call__(self, x: FloatArray) -> FloatArray:
         """Frames (n, around, d) in the basis, (n, r) float32."""
-        stacked = _stacked(x, self.mean, self.scale, self.axes)
-        return np.asarray((stacked - self.shift) @ self.turn, dtype=np.float32)
+        return self.turned(self.projected(x).reshape(len(x), -1))
+
+    def projected(self, x: FloatArray) -> FloatArray:
+        """Project single frames (..., d) to the principal axes, (..., c) float32."""
+        return _projected(x, self.mean, self.scale, self.axes)
+
+    def turned(self, stacked: FloatArray) -> FloatArray:
+        """Turn projected frames beside their neighbours (n, around c) to the basis (n, r)."""
+        centred = stacked - self.shift.astype(np.float32)
+        return np.asarray(centred @ self.turn.astype(np.float32))
 
 
-def _stacked(
+def _projected(
     x: FloatArray,
     mean: FloatArray,
     scale: FloatArray,
     axes: FloatArray,
 ) -> FloatArray:
-    """Frames projected to the axes, side by side with their neighbours: (n, around c)."""
+    """Frames (..., d) standardised and projected to the axes: (..., c) float32."""
     turn = (scale[:, None] * axes).astype(np.float32)
-    projected = (x - mean.astype(np.float32)) @ turn
-    return np.asarray(projected.reshape(len(x), -1))
+    centred = x - mean.astype(np.float32)
+    # One product of matrices is faster than one for each frame.
+    rows = centred.reshape(-1, x.shape[-1]) @ turn
+    return np.asarray(rows.reshape(*x.shape[:-1], turn.shape[1]))
 
 
-def _axes(
-    z: FloatArray,
-    most: int,
-    floor: float,
-    *,
-    whiten: bool = False,
-) -> FloatArray:
-    """The longest principal axes (d, c) of centred rows z.
+def _axes(covariance: FloatArray, most: int, floor: float) -> tuple[FloatArray, FloatArray]:
+    """The longest principal axes of rows with a covariance (d, d).
 
-    With ``whiten`` axes are scaled so that the rows have variance 1 along each of them.
+    Args:
+        covariance: Covariance of the columns.
+        most: Largest number of axes.
+        floor: Variance, relative to the largest, below which an axis is dropped.
+
+    Returns:
+        The axes (d, c) of unit length, the longest first, and the variance (c,) along each.
     """
     from scipy.linalg import eigh
 
-    if not z.shape[1]:
-        return np.zeros((0, 0))
-    covariance = z.T @ z / max(len(z), 1)
+    if not len(covariance):
+        return np.zeros((0, 0)), np.zeros(0)
     variances, axes = eigh(covariance)
     smallest = max(float(variances[-1]), 1e-30) * floor
     long_enough = np.flatnonzero(variances > smallest)
     index = long_enough[::-1][:most]
-    longest = axes[:, index]
-    if whiten:
-        longest = longest / np.sqrt(variances[index])
-    return np.asarray(longest)
+    return np.asarray(axes[:, index]), np.asarray(variances[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +247,10 @@ class Emission:
         x = np.asarray(series, dtype=np.float32)
         frames = np.arange(len(x))
         neighbours = np.clip(frames[:, None] + AROUND, 0, len(x) - 1)
-        likelihood = self.log_probability(x[neighbours]) - self.prior
+        # Every frame is a neighbour of two others, and is projected once for all three.
+        stacked = self.basis.projected(x)[neighbours].reshape(len(x), -1)
+        z = self.basis.turned(stacked)
+        likelihood = self.log_probability_in_basis(z) - self.prior
         return np.asarray(likelihood, dtype=np.float64)
 
 

@@ -213,8 +213,8 @@ FAULTS = [
     Fault(
         "audio: the rate of the backbone is ignored",
         BATCHES,
-        "rate = self.rate or native",
-        "rate = native",
+        "sound_at(self.source, record, self.rate)",
+        "sound_at(self.source, record, None)",
         IN_WINDOWS,
     ),
     Fault(
@@ -254,7 +254,7 @@ FAULTS = [
     ),
     Fault(
         "audio: samples that are not finite pass",
-        BATCHES,
+        "etab/features/kept_sounds.py",
         "if not np.isfinite(samples).all():",
         "if False:",
         IN_WINDOWS,

@@ -130,8 +130,8 @@ FAULTS = [
     _fault(
         "emissions keep the prior",
         PROBE,
-        "(x[neighbours]) - self.prior",
-        "(x[neighbours])",
+        "log_probability_in_basis(z) - self.prior",
+        "log_probability_in_basis(z)",
         "test_a_constant_is_left_with_the_durations",
     ),
     _fault(

@@ -93,6 +93,27 @@ def is_file(path: Path) -> bool:
         return error.errno != errno.ENAMETOOLONG
 
 
+def exists(path: Path) -> bool:
+    """Whether a file or folder exists; False, too, where none could have such a name.
+
+    Args:
+        path: The path, which a damaged table may name.
+
+    Raises:
+        OSError: The system does not tell, as in a folder that may not be searched.
+
+    Example:
+        >>> exists(Path("n" * 5000))
+        False
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+
+
 def read_text_file(path: Path, largest: int = LARGEST) -> str:
     """Read text in UTF-8, with or without a byte order mark; line ends become ``\\n``.
 

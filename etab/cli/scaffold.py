@@ -15,6 +15,7 @@ from string import Template
 
 from etab.datasets import SOURCES
 from etab.errors import StorageError, UnsupportedOptionError
+from etab.storage.atomic import write_atomically
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]{1,30}$")
 
@@ -314,12 +315,11 @@ def new_dataset(name: str, folder: Path, *, title: str = "", letter: str = "X") 
     texts = {"source": _SOURCE, "test": _TEST}
     try:
         for role, file in files.items():
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            (folder / file).write_text(texts[role].substitute(words), encoding="utf-8")
-    except OSError as error:
-        raise StorageError(
-            f"{folder} could not be written: {error.strerror}. Choose another folder."
-        ) from error
+            write_atomically(folder / file, texts[role].substitute(words))
+    except StorageError:
+        for file in files.values():  # else the same command would say that they exist already
+            (folder / file).unlink(missing_ok=True)
+        raise
     return Scaffold(
         tuple(folder / file for file in files.values()),
         tuple(_steps(files, checkout)),

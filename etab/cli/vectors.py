@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -90,14 +91,10 @@ def write_keys(listed: list[tuple[str, str]], out: Path) -> None:
     Raises:
         StorageError: The file cannot be written.
     """
-    from etab.errors import StorageError
+    from etab.storage.atomic import write_atomically
 
-    try:
-        with out.open("w", newline="") as handle:
-            writer = csv.writer(handle)
-            writer.writerow(("key", "recording"))
-            writer.writerows(listed)
-    except OSError as error:
-        raise StorageError(
-            f"{out} could not be written: {error.strerror}. Choose another --out."
-        ) from error
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(("key", "recording"))
+    writer.writerows(listed)
+    write_atomically(out, table.getvalue())

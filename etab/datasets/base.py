@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Self, TypeVar
 
 from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
+from etab.files import exists
 from etab.registry import Registry, unknown
 from etab.storage.digests import combine, digests
 from etab.types import Answer, Array, FloatArray, Record, Target
@@ -160,7 +161,7 @@ class Source(ABC):
             return listed
         lost: set[str] = set()
         for record in listed:
-            missing = [path for path in self._paths(record) if not path.exists()]
+            missing = [path for path in self._paths(record) if not exists(path)]
             if missing:
                 reason = f"{missing[-1]} is missing."
                 lost.add(record.id)

@@ -38,6 +38,7 @@ from etab.datasets.echoxflow_tables import (
 from etab.datasets.paths import find_folder
 from etab.echo.beamspace import on_screen_pixels, polygon_mask, scan_converted, screen_size
 from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
+from etab.files import exists
 from etab.readers.zarr_store import ZarrStore
 from etab.storage.digests import combine, digests
 from etab.storage.listing import visible_files
@@ -290,7 +291,7 @@ class EchoXFlowSource(Source):
                     f"{path} outlines the recording {panel.source!r}, which {CATALOGUE} does not "
                     f"list for its examination {item.exam}. Download both again."
                 )
-            if not (self.root / source.path).exists():
+            if not exists(self.root / source.path):
                 raise LayoutError(
                     f"{self.root / source.path} is missing, and {item.name} outlines it. Restore "
                     "it, or leave out its recording."

@@ -169,6 +169,10 @@ def _seek_and_decode(
             file.seek(times.time[key], stream=stream, backward=True)
             frames = file.decode(stream)
         for frame in frames:
+            if frame.is_corrupt:
+                # Damage, or a frame that needs others from before the jump: only decoding from the
+                # start tells.
+                return decoded
             last = number_of.get(frame.pts, last)
             if last == i and frame.pts == times.time[i]:
                 decoded[i] = _grey(frame)
@@ -184,6 +188,8 @@ def _count_and_decode(path: Path, numbers: set[int]) -> dict[int, Array]:
     decoded: dict[int, Array] = {}
     with _opened(path) as (file, stream):
         for i, frame in enumerate(file.decode(stream)):
+            if frame.is_corrupt:
+                raise corrupt_video(path, f"the decoder found damage in frame {i}")
             if i in numbers:
                 decoded[i] = _grey(frame)
             if i >= max(numbers):

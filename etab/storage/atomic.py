@@ -50,6 +50,25 @@ REFUSED_BY_DISK = (
 """Numbers of the errors by which a disk or a folder refuses to be written."""
 
 
+def step_after(error: OSError, place: str = "name another place") -> str:
+    """Say what to do next where a disk or a folder refuses to be written.
+
+    Args:
+        error: What the system said.
+        place: What the user may do instead.
+
+    Returns:
+        The end of a sentence.
+
+    Example:
+        >>> step_after(OSError(errno.ENOSPC, "No space left on device"), "choose another --out")
+        'free some space and run the same command again, or choose another --out'
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"free some space and run the same command again, or {place}"
+    return f"check its folder and permissions, or {place}"
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file completely, or leave the former file unchanged.
 
@@ -88,12 +107,9 @@ def _replaced(path: Path) -> Iterator[BinaryIO]:
         temp.replace(path)
         temp = None
     except OSError as error:
-        step = "check its folder and permissions, or name another place"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            step = "free some space and run the same command again"
         raise StorageError(
             f"{path} could not be written: {error.strerror or error}. Nothing that was finished is "
-            f"lost; {step}."
+            f"lost; {step_after(error)}."
         ) from error
     finally:
         if temp is not None:
@@ -150,5 +166,5 @@ def require_writable(folder: Path) -> None:
     except OSError as error:
         raise StorageError(
             f"Nothing can be written to {folder}: {error.strerror or error}. Nothing was computed; "
-            "check the folder and its permissions, or name another one."
+            f"{step_after(error, 'name another one')}."
         ) from error

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from etab.errors import StorageError
 from etab.files import read_json_file, record_of
+from etab.storage.atomic import step_after
 
 HEARTBEAT = 10.0
 """Seconds between two touches of a claim."""
@@ -234,8 +235,8 @@ def take_claim(path: Path, work: str = "") -> Claim | None:
             return _hold(path, holder)
     except OSError as error:
         raise StorageError(
-            f"The claim {path} could not be written: {error.strerror or error}. "
-            "Check the folder and its permissions, or name another place."
+            f"The claim {path} could not be written: {error.strerror or error}. Nothing that was "
+            f"finished is lost; {step_after(error)}."
         ) from error
     return None
 

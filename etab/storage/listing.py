@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
+from etab.files import exists
+
 _SYSTEM_NAMES = frozenset(
     {
         "__macosx",
@@ -59,7 +61,7 @@ def visible(folder: Path, pattern: str = "*") -> list[Path]:
     Returns:
         The paths, files and folders alike.
     """
-    if not folder.is_dir():
+    if not (exists(folder) and folder.is_dir()):
         return []
     return _without_hidden(folder, folder.glob(pattern))
 

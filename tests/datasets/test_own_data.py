@@ -469,16 +469,29 @@ def test_a_parquet_table_is_the_same_data(tmp_path: Path) -> None:
     assert read_own_table(read_description(path)) == expected
 
 
-def test_a_flac_sound_is_read_as_written(tmp_path: Path) -> None:
+def _flac(path: Path, wave: np.ndarray) -> Path:
     av = pytest.importorskip("av")
-    wave = (20000 * np.sin(np.arange(4000) / 20)).astype(np.int16)
-    path = tmp_path / "a.flac"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("flac", rate=2000, layout="mono")
         part = av.AudioFrame.from_ndarray(wave[None], format="s16", layout="mono")
         part.sample_rate = 2000
         for packet in (*stream.encode(part), *stream.encode(None)):
             container.mux(packet)
+    return path
+
+
+def test_a_comment_of_a_flac_sound_that_is_no_text_does_no_harm(tmp_path: Path) -> None:
+    path = _flac(tmp_path / "a.flac", np.arange(4000, dtype=np.int16))
+    raw = path.read_bytes()
+    assert b"encoder=" in raw
+    path.write_bytes(raw.replace(b"encoder=", b"encod\xff\xff="))
+    samples, rate = read_sound(path)
+    assert (len(samples), rate) == (4000, 2000)
+
+
+def test_a_flac_sound_is_read_as_written(tmp_path: Path) -> None:
+    wave = (20000 * np.sin(np.arange(4000) / 20)).astype(np.int16)
+    path = _flac(tmp_path / "a.flac", wave)
     samples, rate = read_sound(path)
     assert rate == 2000
     assert samples == pytest.approx(wave / 32768, abs=1e-4)

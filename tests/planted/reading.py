@@ -20,6 +20,20 @@ MAPS = ("tests/features/test_maps_asked_for.py",)
 
 FAULTS = [
     Fault(
+        "what a decoder makes up for a damaged frame is read as a frame",
+        "etab/readers/container.py",
+        "            if frame.is_corrupt:\n                raise",
+        "            if False:\n                raise",
+        ("tests/readers/test_partial_reading.py::test_damage_that_the_decoder_hides_is_named",),
+    ),
+    Fault(
+        "a folder of an impossible name ends a run",
+        "etab/files.py",
+        "        if error.errno != errno.ENAMETOOLONG:\n            raise\n        return False",
+        "        raise",
+        ("tests/storage/test_listing.py::test_a_folder_that_cannot_exist_holds_nothing",),
+    ),
+    Fault(
         "errors that Arrow alone has end a run without words",
         "etab/readers/parquet.py",
         "        pyarrow.lib.ArrowException,\n",

@@ -18,6 +18,13 @@ _SHARED = ("tests/runs/test_shared_runs.py", "-m", "slow or not slow", "-k", "no
 
 FAULTS = [
     Fault(
+        "a full disk leaves part of a table of keys",
+        "etab/cli/vectors.py",
+        "    write_atomically(out, table.getvalue())\n",
+        "    out.write_text(table.getvalue())\n",
+        ("tests/test_full_disk.py", "-m", "slow or not slow", "-k", "keys"),
+    ),
+    Fault(
         "features of other versions of libraries are read",
         "etab/features/store.py",
         'f"{key}-{_libraries_digest()}"',

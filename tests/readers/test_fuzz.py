@@ -62,21 +62,8 @@ def test_crashes_and_foreign_errors_are_faults(read: Callable[[Path], None], eve
     assert all(event in str(fault) for fault in faults)
 
 
-# Known and not mended yet: a damaged MP4 may give another last frame by a jump than in order.
-UNMENDED = ("mp4",)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "subject",
-    [
-        pytest.param(each, marks=pytest.mark.xfail(reason="known"))
-        if each.name in UNMENDED
-        else each
-        for each in SUBJECTS
-    ],
-    ids=lambda subject: subject.name,
-)
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
 def test_random_damage_is_named_or_read(subject: Subject) -> None:
     assert [str(fault) for fault in fuzz(subject, range(INPUTS))] == []
 

@@ -246,6 +246,26 @@ def test_frames_are_found_where_seeking_misses(
     assert np.array_equal(read_video(path, [35, 3]), before)
 
 
+def test_damage_that_the_decoder_hides_is_named(tmp_path: Path) -> None:
+    """It fills what it cannot decode from other frames, so that the same frame differs by a jump."""
+    av = pytest.importorskip("av")
+    path = encode(tmp_path / "h264.mp4", *CODECS["h264.mp4"])
+    with av.open(str(path)) as file:
+        packets = [
+            (packet.size, packet.pos, packet.pts, packet.is_keyframe)
+            for packet in file.demux(file.streams.video[0])
+            if packet.size
+        ]
+    size, position, time, _ = max(packet for packet in packets if not packet[3])
+    raw = bytearray(path.read_bytes())
+    raw[position + size // 2 : position + size] = b"\xff" * (size - size // 2)
+    path.write_bytes(raw)
+    damaged = sorted(packet[2] for packet in packets).index(time)
+    for at in (None, [damaged], [damaged, 0]):
+        with pytest.raises(CorruptFileError, match=r"h264\.mp4.*(found damage|PyAV says)"):
+            read_video(path, at)
+
+
 def test_without_pyav_the_command_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = encode(tmp_path / "raw.avi", *CODECS["raw.avi"])
     monkeypatch.setitem(sys.modules, "av", None)

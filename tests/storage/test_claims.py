@@ -175,5 +175,5 @@ def test_claims_of_another_machine_are_watched_before_they_are_removed(
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="Check the folder and its permissions"):
+    with pytest.raises(StorageError, match="check its folder and permissions"):
         take_claim(tmp_path / "file" / "cell.claim")

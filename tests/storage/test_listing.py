@@ -46,6 +46,12 @@ def test_listings_leave_hidden_files_out(tmp_path: Path, hidden: str) -> None:
     assert visible(root, "*/*.wav") == [root / "b" / "c.wav"]
 
 
+def test_a_folder_that_cannot_exist_holds_nothing(tmp_path: Path) -> None:
+    """A damaged table may name it: a name of 5,000 letters."""
+    assert visible(tmp_path / ("9" * 5000)) == []
+    assert visible_names(tmp_path / ("9" * 5000)) == frozenset()
+
+
 def test_an_absent_folder_holds_nothing(tmp_path: Path) -> None:
     assert visible(tmp_path / "none") == []
     assert visible_files(tmp_path / "none") == []

@@ -324,7 +324,7 @@ def _read_flac(path: Path) -> tuple[FloatArray, int]:
     except ImportError as error:
         raise MissingPackageError(f'{path} needs PyAV: pip install "etab-bench[video]".') from error
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             stream = container.streams.audio[0]
             if stream.codec_context.channels != 1:
                 raise CorruptFileError(

@@ -346,3 +346,17 @@ def test_predictions_of_classes_are_probabilities_of_each(site_board: Board) -> 
 def test_classes_of_a_task_have_their_names() -> None:
     assert _classes("f1-AL-D", datasets.cards()) == ["Present", "Unknown", "Absent"]
     assert _classes("b0-A4-C", datasets.cards()) == []
+
+
+def test_a_browser_without_scripts_sees_the_ranks_and_no_empty_headings(site: Path) -> None:
+    static = (
+        (site / "index.html").read_text().partition("<noscript>")[2].partition("</noscript>")[0]
+    )
+    assert 'href="backbone/strong.html"' in static
+    page = (site / "backbone/strong.html").read_text()
+    assert re.search(r"<h2 [^>]*class=\"scripted\">Strengths", page)
+    assert re.findall(r"<th scope=\"col\" class=\"scripted\">([\w ]+)</th>", page) == [
+        "Head",
+        "Depends on",
+        "Other metrics",
+    ]

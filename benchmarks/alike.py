@@ -19,6 +19,7 @@ from etab import datasets
 from etab.datasets.base import SoundSource, Source
 from etab.datasets.integrity.alike import Fingerprints, compared_frames
 from etab.datasets.integrity.canonical import same_people
+from etab.datasets.integrity.cuts import ALIKE_CUT, cut_copies, kept_samples
 from etab.datasets.integrity.fingerprints import (
     ALIKE_FRAMES,
     ALIKE_SOUNDS,
@@ -135,17 +136,29 @@ def late(samples: FloatArray, rate: int) -> Sound:
     return samples[rate // 2 :], rate
 
 
+def half(samples: FloatArray, rate: int) -> Sound:
+    """Without the first half of what is compared, at no whole step."""
+    return samples[round(4.963 * rate) :], rate
+
+
+def late_mu_law(samples: FloatArray, rate: int) -> Sound:
+    """Without the first half second, coded again."""
+    return mu_law(samples[rate // 2 :], rate)
+
+
 SOUND_CHANGES: dict[str, Callable[[FloatArray, int], Sound]] = {
     "gain 0.1": quiet,
     "half rate": resampled,
     "8 bits": coarse,
     "mu-law": mu_law,
 }
-SOUNDS_MISSED: dict[str, Callable[[FloatArray, int], Sound]] = {
+SOUND_CUTS: dict[str, Callable[[FloatArray, int], Sound]] = {
     "50 ms cut": one_step_late,
     "0.5 s cut": late,
+    "4.963 s cut": half,
+    "0.5 s cut and mu-law": late_mu_law,
 }
-"""Changes that fingerprints of sounds do not survive."""
+"""Copies without their start, which are found by their samples (``cuts``)."""
 
 
 Found = dict[str, list[float]]
@@ -175,6 +188,9 @@ def measured(source: Source) -> tuple[str, ...]:
         (same if len(people) == 1 else strangers).append(correlation)
     changes = _sound_changes(signals) if prints.sound else _frame_changes(signals, prints)
     copies = ", ".join(_found(name, values, prints.threshold) for name, values in changes.items())
+    if prints.sound:
+        cuts = _sound_cuts(signals)
+        copies += "; " + ", ".join(_found(name, c, ALIKE_CUT) for name, c in cuts.items())
     return (
         source.card.name,
         str(len(signals)),
@@ -208,12 +224,26 @@ def _frame_changes(signals: Sequence[tuple[Array, int]], prints: Fingerprints) -
 
 def _sound_changes(signals: Sequence[tuple[Array, int]]) -> Found:
     """The correlations of recordings with themselves after each change."""
-    changes = {**SOUND_CHANGES, **SOUNDS_MISSED}
-    found: Found = {name: [] for name in changes}
+    found: Found = {name: [] for name in SOUND_CHANGES}
     for samples, rate in signals[::EVERY]:
         whole = sound_print(samples, rate)
-        for name, change in changes.items():
+        for name, change in SOUND_CHANGES.items():
             found[name].append(float(whole @ sound_print(*change(samples, rate))))
+    return found
+
+
+def _sound_cuts(signals: Sequence[tuple[Array, int]]) -> Found:
+    """The correlations of samples of recordings of ten seconds with their cut copies; 0 if missed."""
+    found: Found = {name: [] for name in SOUND_CUTS}
+    for samples, rate in signals[::EVERY]:
+        if len(samples) < 10 * rate:
+            continue
+        for name, change in SOUND_CUTS.items():
+            both = [(samples, rate), change(samples, rate)]
+            prints = np.stack([sound_print(*sound) for sound in both])
+            kept = [kept_samples(*sound) for sound in both]
+            pairs = cut_copies(prints, np.arange(2), kept)
+            found[name].append(max((c for _, _, c in pairs), default=0.0))
     return found
 
 

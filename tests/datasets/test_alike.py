@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
-from benchmarks.alike import FRAME_CHANGES, SOUND_CHANGES
+from benchmarks.alike import FRAME_CHANGES, SOUND_CHANGES, SOUND_CUTS
 from etab import datasets
 from etab.datasets.integrity import alike
 from etab.datasets.integrity.alike import Alike, Fingerprints
 from etab.datasets.integrity.check import check
+from etab.datasets.integrity.cuts import ALIKE_CUT
 from etab.datasets.integrity.fingerprints import (
     ALIKE_FRAMES,
     ALIKE_SOUNDS,
@@ -77,6 +78,39 @@ def test_a_changed_copy_of_a_sound_is_found(change: str) -> None:
     pairs = prints.pairs()
     assert [(p.first, p.second) for p in pairs] == [("r3", "copy")]
     assert pairs[0].correlation > ALIKE_SOUNDS
+
+
+def heart(seed: int, period: float = 0.8) -> np.ndarray:
+    """Twelve seconds of beats that come every ``period`` seconds, each of other noise."""
+    rng = np.random.default_rng(seed)
+    since = np.arange(24000) / 2000 % period
+    first = np.exp(-(((since - 0.1) / 0.03) ** 2))
+    second = 0.6 * np.exp(-(((since - 0.4) / 0.02) ** 2))
+    noise = resample_poly(rng.normal(size=2400), 10, 1)
+    return np.asarray(noise * (first + second + 0.02))
+
+
+@pytest.mark.parametrize("change", SOUND_CUTS)
+def test_a_copy_without_its_start_is_found(change: str) -> None:
+    sounds = [heart(i, 0.7 + 0.02 * i) for i in range(6)]
+    prints = prints_of(sounds, 2000)
+    samples, rate = SOUND_CUTS[change](sounds[3], 2000)
+    prints.add(Record("copy", "other", "AV"), samples, rate)
+    (pair,) = prints.pairs()
+    assert (pair.first, pair.second, pair.exact) == ("r3", "copy", False)
+    assert pair.correlation > ALIKE_CUT
+
+
+def test_a_copy_without_its_end_is_found() -> None:
+    sounds = [heart(i, 0.7 + 0.02 * i) for i in range(6)]
+    prints = prints_of([*sounds, sounds[3][:13000]], 2000)
+    assert [{p.first, p.second} for p in prints.pairs()] == [{"r3", "r6"}]
+
+
+def test_hearts_that_beat_alike_are_no_copies() -> None:
+    """Their fingerprints are alike at some shift; their samples are not."""
+    prints = prints_of([heart(i)[100 * i :] for i in range(6)], 2000)
+    assert prints.pairs() == []
 
 
 def test_recordings_of_one_patient_are_no_pair() -> None:

@@ -31,6 +31,48 @@ REPEATED = ("tests/leaderboard/admission/test_repeated_copies.py",)
 
 FAULTS = [
     Fault(
+        "a submission is not compared with published results",
+        "etab/leaderboard/admission/published.py",
+        "both = {**_published_entries(entries), **entries}",
+        "both = {**entries}",
+        (f"{REPEATED[0]}::test_a_submission_alone_is_compared_with_the_published_results[a copy]",),
+    ),
+    Fault(
+        "the truth beside published predictions stands unmarked",
+        COMBINED,
+        'words["a mixture of published ones and the truth"] = _basis([*parts, truth])',
+        "pass",
+        REPEATED,
+    ),
+    Fault(
+        "predictions for other rows stand unmarked",
+        PLAUSIBLE,
+        "for i, j in _in_another_order(vectors):",
+        "for i, j in ():",
+        REPEATED,
+    ),
+    Fault(
+        "a decision beside values is read",
+        "etab/leaderboard/admission/ranges.py",
+        "    if table.kind in (Kind.BINARY, Kind.CLASSES):\n        allowed",
+        "    if True:\n        allowed",
+        _refused("a decision beside values"),
+    ),
+    Fault(
+        "a link to a folder is missing without a word",
+        "etab/leaderboard/admission/files.py",
+        'if (name.endswith(".json") or name in links) and',
+        'if name.endswith(".json") and',
+        _refused("a link to a folder"),
+    ),
+    Fault(
+        "digits pass for letters in names",
+        "etab/leaderboard/admission/admit.py",
+        '_LOOK_ALIKE = str.maketrans("01", "ol")',
+        "_LOOK_ALIKE: dict[int, int] = {}",
+        _refused("a published name with a digit for a letter"),
+    ),
+    Fault(
         "a link is followed",
         FILES,
         "if stat.S_ISLNK(status.st_mode):",

@@ -59,6 +59,20 @@ FAULTS = [
         ALIKE,
     ),
     Fault(
+        "leaks: hearts that beat alike are copies",
+        "etab/datasets/integrity/cuts.py",
+        "        correlation = _of_samples(samples[i], samples[j], cut)\n",
+        "        correlation = 1.0\n",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: copies without their start are not looked for",
+        "etab/datasets/integrity/cuts.py",
+        "_MOST_CUT = 100 ",
+        "_MOST_CUT = 0 ",
+        ALIKE,
+    ),
+    Fault(
         "leaks: gain changes the fingerprint of a sound",
         "etab/datasets/integrity/fingerprints.py",
         "levels = np.log(bands / mean + _FLOOR)",

@@ -17,6 +17,7 @@ from xxhash import xxh3_128
 
 from etab.datasets.base import SoundSource, Source
 from etab.datasets.integrity.canonical import same_people
+from etab.datasets.integrity.cuts import cut_copies, kept_samples
 from etab.datasets.integrity.fingerprints import (
     ALIKE_FRAMES,
     ALIKE_SOUNDS,
@@ -62,6 +63,7 @@ class Fingerprints:
     patients: list[str] = field(default_factory=list)
     prints: list[FloatArray] = field(default_factory=list)
     contents: dict[bytes, list[tuple[str, str]]] = field(default_factory=dict)
+    samples: list[FloatArray] = field(default_factory=list)
 
     def add(self, record: Record, signal: Array, rate: int = 0) -> None:
         """Add a recording.
@@ -80,6 +82,7 @@ class Fingerprints:
         self.contents.setdefault(content.digest(), []).append(owner)
         if self.sound:
             rows = [sound_print(signal, rate)]
+            self.samples.append(kept_samples(signal, rate))
         else:
             rows = [frame_print(frame) for frame in signal]
         for row in rows:
@@ -102,7 +105,22 @@ class Fingerprints:
         pairs = {(pair.first, pair.second): pair for pair in self.copies()}
         for (first, second), correlation in self.correlations(self.threshold).items():
             pairs.setdefault((first, second), Alike(first, second, correlation, False))
+        for (first, second), correlation in self.cuts().items():
+            if (second, first) not in pairs:
+                pairs.setdefault((first, second), Alike(first, second, correlation, False))
         return sorted(pairs.values(), key=lambda pair: (-pair.correlation, pair.first, pair.second))
+
+    def cuts(self) -> dict[tuple[str, str], float]:
+        """Find the sounds of different patients that are one recording, cut differently.
+
+        Returns:
+            The correlation of the samples that both hold, by the ids of the two recordings.
+        """
+        if not self.sound or not self.prints:
+            return {}
+        _, person = np.unique(self.patients, return_inverse=True)
+        found = cut_copies(np.stack(self.prints), person, self.samples)
+        return {(self.ids[i], self.ids[j]): round(c, 4) for i, j, c in found}
 
     @property
     def threshold(self) -> float:

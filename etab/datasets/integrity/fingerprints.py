@@ -12,7 +12,7 @@ import numpy as np
 
 from etab.types import Array, FloatArray
 
-FINGERPRINT_VERSION = 2
+FINGERPRINT_VERSION = 3
 ALIKE_FRAMES = 0.87
 """Frames of two recordings that correlate more are copies, or frames of one heart beat."""
 ALIKE_SOUNDS = 0.85
@@ -21,13 +21,13 @@ ALIKE_SOUNDS = 0.85
 _GRID = 32
 _FINE = 0.7  # standard deviation of the finer blur, in cells of the grid
 _COARSE = 2.0  # that of the coarser blur
-_BANDS = 8
+BANDS = 8
 _LOWEST = 25.0  # Hz
 _HIGHEST = 400.0  # Hz
 _WINDOW = 0.1  # seconds of each analysed piece
-_HOP = 0.05  # seconds from one piece to the next
-_SECONDS = 10.0  # of a recording
-_STEPS = round(_SECONDS / _HOP)
+HOP = 0.05  # seconds from one piece to the next
+SECONDS = 10.0  # of a recording
+STEPS = round(SECONDS / HOP)
 _FEWEST_STEPS = 20  # a second of sound; shorter recordings are alike by chance
 _FLOOR = 1e-4  # of the mean power
 
@@ -79,25 +79,25 @@ def sound_print(samples: FloatArray, rate: int) -> FloatArray:
     Returns:
         (1600,) float32; zeros for a recording that is silent or shorter than a second.
     """
-    empty = np.zeros(_STEPS * _BANDS, dtype=np.float32)
+    empty = np.zeros(STEPS * BANDS, dtype=np.float32)
     width = round(_WINDOW * rate)
-    steps = min(_STEPS, int((len(samples) - width) / (_HOP * rate)))
+    steps = min(STEPS, int((len(samples) - width) / (HOP * rate)))
     if steps < _FEWEST_STEPS:
         return empty
-    starts = np.round(np.arange(steps) * _HOP * rate).astype(np.int64)
+    starts = np.round(np.arange(steps) * HOP * rate).astype(np.int64)
     indexes = starts[:, None] + np.arange(width)
     pieces = samples[indexes] * np.hanning(width)
     spectra = np.fft.rfft(pieces, axis=1)
     power = np.square(np.abs(spectra))
-    edges = np.geomspace(_LOWEST, _HIGHEST, _BANDS + 1)
+    edges = np.geomspace(_LOWEST, _HIGHEST, BANDS + 1)
     frequencies = np.fft.rfftfreq(width, 1 / rate)
     band_of = np.digitize(frequencies, edges) - 1
-    bands = np.stack([power[:, band_of == b].sum(axis=1) for b in range(_BANDS)], axis=1)
+    bands = np.stack([power[:, band_of == b].sum(axis=1) for b in range(BANDS)], axis=1)
     mean = bands.mean()
     if mean <= 0:
         return empty
     levels = np.log(bands / mean + _FLOOR)
-    whole = np.zeros((_STEPS, _BANDS), dtype=np.float32)
+    whole = np.zeros((STEPS, BANDS), dtype=np.float32)
     whole[:steps] = levels - levels.mean(axis=0)
     return np.asarray(unit_rows(whole.reshape(1, -1))[0])
 

@@ -11,6 +11,9 @@ _ALONE = frozenset(range(0xD0, 0xDA)) | {0x01}
 _TIFF_COLUMNS = 256
 _TIFF_ROWS = 257
 _TIFF_NUMBERS = {1: "B", 3: "H", 4: "I"}
+_TIFF_KIND = 254
+_TIFF_REDUCED = 1
+_MAX_PAGES = 4096
 
 
 def picture_size(code: bytes) -> tuple[int, int] | None:
@@ -74,3 +77,25 @@ def _tiff(code: bytes) -> tuple[int, int] | None:
     if len(found) < 2:
         return None
     return found[_TIFF_ROWS], found[_TIFF_COLUMNS]
+
+
+def tiff_pages(code: bytes) -> int:
+    """Number of pictures in a TIFF, without smaller copies of another one; 1 for other pictures."""
+    if code[:4] not in (b"II*\0", b"MM\0*") or len(code) < 8:
+        return 1
+    order = "<" if code.startswith(b"II") else ">"
+    at = struct.unpack_from(f"{order}I", code, 4)[0]
+    pages = 0
+    seen: set[int] = set()
+    while at and at not in seen and len(seen) < _MAX_PAGES and at + 2 <= len(code):
+        seen.add(at)
+        count = struct.unpack_from(f"{order}H", code, at)[0]
+        end = at + 2 + 12 * count
+        if end + 4 > len(code):
+            break
+        entries = [struct.unpack_from(f"{order}HHII", code, i) for i in range(at + 2, end, 12)]
+        pages += not any(
+            tag == _TIFF_KIND and value & _TIFF_REDUCED for tag, _, _, value in entries
+        )
+        at = struct.unpack_from(f"{order}I", code, end)[0]
+    return max(1, pages)

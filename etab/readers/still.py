@@ -43,7 +43,9 @@ def read_still(path: Path) -> Array:
     raw = whole_png(path)
     info = _info(path, raw)
     if info.bits > 8:
-        raise _corrupt(path, f"it has {info.bits} bits a channel; wanted 8")
+        raise CorruptFileError(
+            f"{path} has {info.bits} bits a channel; wanted 8. Scale it to 0 to 255."
+        )
     decoded = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_GRAYSCALE)
     if decoded is None or decoded.shape != (info.height, info.width):
         raise _corrupt(path, "its pixels cannot be decoded")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,91 @@ def test_an_onnx_file(tmp_path: Path, batch: Any) -> None:
     features = card.load()(torch.full((2, 32, 32), 51, dtype=torch.uint8))
     wanted = (0.2 - np.array(card.mean)) / np.array(card.std)
     np.testing.assert_allclose(features.pooled["vector/vector"][0], wanted, atol=1e-5)
+
+
+def pooled_graph(file: Path, shape: list[Any], half: bool, metadata: dict[str, str]) -> Path:
+    """Write a graph that gives the means of the channels, and its input as a map where it is one."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from onnx import TensorProto, helper
+
+    number = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+    nodes = [helper.make_node("Identity", ["x"], ["planes"])]
+    if shape[3] == 3:
+        nodes = [helper.make_node("Transpose", ["x"], ["planes"], perm=[0, 3, 1, 2])]
+    nodes += [
+        helper.make_node("GlobalAveragePool", ["planes"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["vector"]),
+    ]
+    made = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "g",
+            [helper.make_tensor_value_info("x", number, shape)],
+            [helper.make_tensor_value_info("vector", number, ["n", 3])],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=9,
+    )
+    helper.set_model_props(made, metadata)
+    onnx.save(made, file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("shape", "half"),
+    [(["n", 32, 32, 3], False), (["n", 3, 32, 32], True), (["n", 3, "h", "w"], False)],
+)
+def test_other_inputs_of_an_onnx_file(tmp_path: Path, shape: list[Any], half: bool) -> None:
+    metadata = {"mean": "0.5,0.4,0.3", "std": "1,1,1", "size": "32"}
+    card = backbones.card(f"onnx:{pooled_graph(tmp_path / 'g.onnx', shape, half, metadata)}")
+    assert card.size == 32
+    features = card.load()(torch.full((2, 32, 32), 51, dtype=torch.uint8))
+    wanted = 0.2 - np.array(card.mean)
+    np.testing.assert_allclose(features.pooled["vector/vector"][0], wanted, atol=1e-3)
+
+
+def test_an_onnx_file_of_any_size_names_one(tmp_path: Path) -> None:
+    file = pooled_graph(tmp_path / "g.onnx", ["n", 3, "h", "w"], False, {"size": "big"})
+    with pytest.raises(UnsupportedOptionError, match=r"any size.*is 'big'; wanted 32 to 2048"):
+        backbones.card(f"onnx:{file}")
+    file = pooled_graph(tmp_path / "wide.onnx", ["n", 3, 32, 64], False, {})
+    with pytest.raises(
+        UnsupportedOptionError, match=r"wanted tensor\(float\) \(n, 3, size, size\)"
+    ):
+        backbones.card(f"onnx:{file}")
+
+
+class Session:
+    """What onnxruntime makes of a file, for a graph of channel means."""
+
+    def __init__(self, file: str, providers: list[str]) -> None:
+        assert Path(file).is_file()
+        assert providers == ["CPUExecutionProvider"]
+
+    def get_inputs(self) -> list[Any]:
+        return [SimpleNamespace(name="x", shape=["n", 3, 32, 32], type="tensor(float)")]
+
+    def get_outputs(self) -> list[Any]:
+        return [SimpleNamespace(name="vector")]
+
+    def get_modelmeta(self) -> Any:
+        return SimpleNamespace(custom_metadata_map={"mean": "0.5,0.4,0.3", "std": "1,1,1"})
+
+    def run(self, names: Any, inputs: Any) -> list[Any]:
+        return [inputs["x"].mean((2, 3))]
+
+
+def test_an_onnx_file_has_a_card_under_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The library stands aside, so that this is tried where it is not installed, too."""
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(InferenceSession=Session))
+    (tmp_path / "f.onnx").write_bytes(b"graph")
+    card = backbones.card(f"onnx:{tmp_path / 'f.onnx'}")
+    assert (card.name, card.size) == (f"onnx:{tmp_path / 'f.onnx'}", 32)
+    features = card.load()(torch.full((1, 32, 32), 51, dtype=torch.uint8))
+    np.testing.assert_allclose(features.pooled["vector/vector"][0], [-0.3, -0.2, -0.1], atol=1e-6)
 
 
 def test_what_is_no_onnx_file_of_pictures(tmp_path: Path) -> None:

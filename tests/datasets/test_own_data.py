@@ -132,6 +132,21 @@ def test_clips_of_four_formats_are_one_table(tmp_path: Path) -> None:
     assert source.spacing(source.records()[4]) == pytest.approx((0.5, 0.4))  # nii.gz
 
 
+def test_a_picture_that_is_several_or_too_deep_is_named(tmp_path: Path) -> None:
+    from PIL import Image
+
+    page = Image.fromarray(np.arange(1024, dtype=np.uint32).reshape(32, 32).astype(np.uint8))
+    page.save(tmp_path / "two.tif", save_all=True, append_images=[page])
+    page.save(tmp_path / "one.tif")
+    deep = Image.fromarray(np.arange(1024, dtype=np.uint16).reshape(32, 32))
+    deep.save(tmp_path / "deep.png")
+    assert read_frames(tmp_path / "one.tif").shape == (1, 32, 32)
+    with pytest.raises(CorruptFileError, match=r"two.tif holds 2 pictures.*file of its own"):
+        read_frames(tmp_path / "two.tif")
+    with pytest.raises(CorruptFileError, match=r"deep.png has 16 bits a channel; wanted 8. Scale"):
+        read_frames(tmp_path / "deep.png")
+
+
 @pytest.mark.parametrize("suffix", CLIP_SUFFIXES)
 def test_a_clip_that_was_cut_is_named(suffix: str, tmp_path: Path) -> None:
     name = f"clip{suffix}"

@@ -54,6 +54,16 @@ def test_every_recording_has_the_class_of_its_folder(name: str, tmp_path: Path) 
     assert any("patient" in note for note in source.notes()), "the trap is in every result"
 
 
+@pytest.mark.parametrize("above", ["Archive-main", "a/b c"])
+def test_folders_of_an_archive_stand_above_those_of_the_classes(above: str, tmp_path: Path) -> None:
+    tree(tmp_path / above, "zchsound")
+    draft = write_shipped("zchsound", tmp_path)
+    assert draft.recordings == len(FOLDERS["zchsound"]) * A_CLASS
+    rows = read_own_table(read_description(tmp_path / "zchsound.toml"))
+    assert f"{above}/ASD/" in draft.table.read_text()
+    assert not rows.problems
+
+
 def test_copies_of_one_label_are_listed_once_and_of_two_labels_never(tmp_path: Path) -> None:
     root = tree(tmp_path, "zchsound")
     (root / "ASD" / "twice.wav").write_bytes(sound(10))

@@ -110,6 +110,30 @@ FAULTS = [
         ("tests/backbones/test_hub_by_hand.py",),
     ),
     Fault(
+        "onnx: a file is refused under its own name",
+        "etab/backbones/own/onnx_file.py",
+        "    card = card_of(",
+        "    from etab.backbones.registered import require_own_name\n\n"
+        "    require_own_name(name)\n    card = card_of(",
+        ("tests/backbones/test_extras.py::test_an_onnx_file_has_a_card_under_its_name",),
+    ),
+    Fault(
+        "own: all but the first picture of a TIFF are dropped",
+        "etab/datasets/own/files.py",
+        "if pages > 1:",
+        "if False:",
+        ("tests/datasets/test_own_data.py::test_a_picture_that_is_several_or_too_deep_is_named",),
+    ),
+    Fault(
+        "own: folders above those of the classes are no archive",
+        "etab/datasets/own/shipped.py",
+        "    for depth in range(deepest):",
+        "    for depth in range(1):",
+        (
+            "tests/datasets/test_shipped.py::test_folders_of_an_archive_stand_above_those_of_the_classes",
+        ),
+    ),
+    Fault(
         "hub: states (n, h, w, c) are taken for maps (n, c, h, w)",
         "etab/backbones/hub/pictures.py",
         "states = [state.permute(0, 3, 1, 2) for state in states]",

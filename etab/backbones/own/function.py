@@ -46,6 +46,7 @@ class FunctionBackbone:
         self.name = name
         self.function = function
         self.kind = kind
+        self.version = version
         content, reason = identity.named_by(function, version)
         self._digest = hashlib.sha256(f"{content} {kind!r}".encode()).hexdigest()
         self.nameless = f"{name} is not cached and not resumed: {reason}" if reason else ""
@@ -333,9 +334,32 @@ def backbone(
     if hasattr(function, "eval"):
         function.eval()
     made = FunctionBackbone(label, function, kind, version)
-    layers, features = _trial(made, _device_of(function, device))
-    load = partial(FunctionBackbone, label, function, kind, version)
-    return _card(label, load, kind, layers, features, tuple(pretrained_on))
+    return card_of(made, _device_of(function, device), tuple(pretrained_on))
+
+
+def card_of(
+    made: FunctionBackbone,
+    device: str = "cpu",
+    pretrained_on: tuple[str, ...] = UNKNOWN_DATA,
+) -> BackboneCard:
+    """Make the card of a function after a trial, under whatever name it has.
+
+    Args:
+        made: The function, with its name, input and version.
+        device: Device of the trial input.
+        pretrained_on: Datasets of its pretraining.
+
+    Returns:
+        The card.
+
+    Raises:
+        UnsupportedOptionError: The function fails, returns something else than features, or gives
+            a row other values in another batch.
+        UndefinedError: The function returns NaN or infinity.
+    """
+    layers, features = _trial(made, device)
+    load = partial(FunctionBackbone, made.name, made.function, made.kind, made.version)
+    return _card(made.name, load, made.kind, layers, features, pretrained_on)
 
 
 def _card(

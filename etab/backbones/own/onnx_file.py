@@ -1,8 +1,9 @@
 """ONNX files of pictures: ``onnx:FILE`` (extra ``onnx``).
 
-The first input is float32 (n, 3, size, size). Frames are normalised by the metadata entries
-``mean`` and ``std`` of the file (three numbers with commas, on the [0, 1] scale); without them, the
-values are in [0, 1]. Each output is a layer: vectors (n, d) or maps (n, c, h, w).
+The first input is (n, 3, size, size) or (n, size, size, 3), in float32 or float16. The size is that
+of the input, or the metadata entry ``size`` where the input has none. Frames are normalised by the
+metadata entries ``mean`` and ``std`` (three numbers with commas, on the [0, 1] scale); without them,
+the values are in [0, 1]. Each output is a layer: vectors (n, d) or maps (n, c, h, w).
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ from typing import Any
 import numpy as np
 
 from etab.backbones.base import BackboneCard
-from etab.backbones.own.function import FunctionBackbone, backbone
+from etab.backbones.own.function import FunctionBackbone, card_of
 from etab.backbones.own.inputs import Frames
+from etab.backbones.sizes import SIZES
 from etab.backbones.weights.index import sha256_of
 from etab.errors import CorruptFileError, MissingPackageError, UnsupportedOptionError, WeightsError
 from etab.types import Array
+
+# Numbers of the input that are read, by their name in onnxruntime.
+_NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class OnnxFunction:
@@ -41,14 +46,34 @@ class OnnxFunction:
     def size(self) -> int:
         """Side of the square input in pixels."""
         shape = list(self.input.shape)
-        is_picture = len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3]
-        if not is_picture or not isinstance(shape[2], int) or self.input.type != "tensor(float)":
+        sides = shape[1:3] if self.is_channels_last else shape[2:]
+        is_picture = len(shape) == 4 and 3 in (shape[1], shape[3]) and sides[0] == sides[-1]
+        is_any = is_picture or (len(shape) == 4 and not any(isinstance(x, int) for x in sides))
+        if not is_any or self.input.type not in _NUMBERS:
             raise UnsupportedOptionError(
                 f"onnx:{self.file} reads {self.input.type} of shape {shape}; wanted tensor(float) "
-                "(n, 3, size, size) with a fixed size. Wrap another one in a function: "
+                "(n, 3, size, size) or (n, size, size, 3). Wrap another one in a function: "
                 "etab.backbone(function, input=...)."
             )
-        return int(shape[2])
+        return sides[0] if isinstance(sides[0], int) else self._named_size()
+
+    @property
+    def is_channels_last(self) -> bool:
+        """Whether the input is (n, size, size, 3)."""
+        shape = list(self.input.shape)
+        return len(shape) == 4 and shape[3] == 3 and shape[1] != 3
+
+    def _named_size(self) -> int:
+        """The size from the metadata of a file whose input has any size."""
+        word = str(self.session.get_modelmeta().custom_metadata_map.get("size", ""))
+        if not word.isdigit() or not SIZES[0] <= int(word) <= SIZES[1]:
+            raise UnsupportedOptionError(
+                f"onnx:{self.file} reads pictures of any size, {list(self.input.shape)}, and its "
+                f"metadata entry size is {word!r}; wanted {SIZES[0]} to {SIZES[1]}. Write it with "
+                'onnx.helper.set_model_props(model, {"size": "224"}), or export the model with a '
+                "fixed size."
+            )
+        return int(word)
 
     def normalisation(self) -> dict[str, tuple[float, float, float]]:
         """Mean and standard deviation from the metadata of the file; empty without them."""
@@ -69,6 +94,9 @@ class OnnxFunction:
 
     def __call__(self, x: Array) -> dict[str, Array]:
         """Compute the outputs of pictures (n, 3, size, size); a fixed batch of 1 is repeated."""
+        if self.is_channels_last:
+            x = x.transpose(0, 2, 3, 1)
+        x = np.ascontiguousarray(x, dtype=_NUMBERS[self.input.type])
         is_single = self.input.shape[0] == 1
         parts = [x[i : i + 1] for i in range(len(x))] if is_single else [x]
         rows = [self.session.run(None, {self.input.name: part}) for part in parts]
@@ -109,7 +137,7 @@ def onnx_card(name: str) -> BackboneCard:
         raise WeightsError(f"There is no ONNX file {file}.")
     function = OnnxFunction(file)
     sha256 = _sha256_with_data(file)
-    card = backbone(function, name=name, version=sha256, input=_input(function))
+    card = card_of(FunctionBackbone(name, function, _input(function), version=sha256))
     return replace(card, load=partial(_load, name, file), sha256=sha256, pretraining="an ONNX file")
 
 

@@ -11,7 +11,7 @@ from etab.echo.sector import sector
 from etab.errors import CorruptFileError, LayoutError, MissingPackageError, UnsupportedOptionError
 from etab.files import read_file
 from etab.readers.audio import read_wav, wav_info
-from etab.readers.codestream import picture_size
+from etab.readers.codestream import picture_size, tiff_pages
 from etab.readers.dicom import dicom_info, read_dicom
 from etab.readers.dicom_header import is_dicom
 from etab.readers.flac import require_flac
@@ -211,6 +211,12 @@ def _raw_picture(path: Path) -> bytes:
     if not all(1 <= side <= LARGEST_SIDE for side in size):
         raise CorruptFileError(
             f"{path} claims {size[1]} x {size[0]} pixels; a picture has 1 to {LARGEST_SIDE} a side."
+        )
+    pages = tiff_pages(raw)
+    if pages > 1:
+        raise CorruptFileError(
+            f"{path} holds {pages} pictures, of which one would be read. Write each of them as a "
+            "file of its own, separated by ; in the table."
         )
     return raw
 

@@ -94,7 +94,8 @@ def _listing(folder: Path, classes: Sequence[str]) -> _Listing:
         for path in visible_files(folder)
         if suffix_of(path) in SOUNDS
     ]
-    class_of = {name: _class_of(name, classes) for name in sorted(names)}
+    depth = _depth_of_classes(names, classes)
+    class_of = {name: _class_of(name, classes, depth) for name in sorted(names)}
     strangers = [name for name, label in class_of.items() if not label]
     if strangers:
         raise LayoutError(
@@ -111,10 +112,22 @@ def _listing(folder: Path, classes: Sequence[str]) -> _Listing:
     return _resolved(folder, class_of)
 
 
-def _class_of(name: str, classes: Sequence[str]) -> str:
-    """Return the class that the top folder of a file begins with; "" if there is none."""
-    top = name.split("/")[0] if "/" in name else ""
-    word = re.split(r"[^A-Za-z]", top)[0].upper()
+def _depth_of_classes(names: Sequence[str], classes: Sequence[str]) -> int:
+    """How many folders stand above those of the classes: archives add folders of their own.
+
+    It is the depth at which every class has a folder; 0 where there is no such depth.
+    """
+    deepest = max((name.count("/") for name in names), default=0)
+    for depth in range(deepest):
+        if set(classes) <= {_class_of(name, classes, depth) for name in names}:
+            return depth
+    return 0
+
+
+def _class_of(name: str, classes: Sequence[str], depth: int) -> str:
+    """Return the class that a folder above a file begins with; "" if there is none."""
+    folders = name.split("/")[:-1]
+    word = re.split(r"[^A-Za-z]", folders[depth])[0].upper() if depth < len(folders) else ""
     return word if word in classes else ""
 
 

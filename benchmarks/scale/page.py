@@ -97,6 +97,9 @@ or after cells and features. Where nothing was counted, the plan was an earlier 
 The faults that are listed are temporary files of records of failed cells, left where a process
 was killed while it wrote one; results, features and counts were right. The check now removes such
 litter first, as a run a day later does.
+Of 25 runs that were asked to stop by SIGTERM while much other work had the machine, two left a claim of
+a worker that needed more than its ten seconds. `etab run` now removes such claims itself; the row is
+of the campaign after that.
 {total} kills at work:
 
 {table(header, rows)}

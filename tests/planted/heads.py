@@ -7,6 +7,20 @@ MOMENTS = "tests/heads/test_contract.py::test_moments_of_points_are_those_of_the
 
 FAULTS = [
     Fault(
+        "the steps of a system leave its shift out",
+        "etab/heads/pooled/shifted.py",
+        "+ shift * direction",
+        "+ 0.5 * shift * direction",
+        ("tests/heads/test_shifted.py",),
+    ),
+    Fault(
+        "a system that too few steps solve is taken as solved",
+        "etab/heads/pooled/shifted.py",
+        "        before = length\n    return None",
+        "        before = length\n    return found",
+        ("tests/heads/test_shifted.py",),
+    ),
+    Fault(
         "the last logistic fit is not centred",
         "etab/heads/pooled/linalg.py",
         "inside -= means[:, None] - means.mean()",

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy
 
+from etab.heads.pooled.shifted import solve_one, solve_path
 from etab.splits import without
 from etab.types import Array, FloatArray, IntArray, RowSplit
 
@@ -25,8 +26,6 @@ _CHUNK = 2048
 _BASES_KEPT = 12
 # Parts whose moments are kept. Inner parts that cross each other cut the rows into hundreds.
 _MOST_PARTS = 32
-# Share of the norm of a matrix that single precision may turn its eigenvalues by.
-_SAFE_SHIFT = 1e-5
 
 
 def wide(x: Array) -> bool:
@@ -326,7 +325,7 @@ class WideRidge:
         """
         mean, scatter, products, intercept = self._system(train)
         shift = self.penalties[which] * _mean_length(scatter, len(train))
-        weights = _solve_shifted(scatter, shift, products)
+        weights = solve_one(scatter, shift, products)
         return np.concatenate([(x - mean) @ weights + intercept for _, x in self.home.chunks(test)])
 
     def _path(self, rows: IntArray) -> tuple[FloatArray, FloatArray, float]:
@@ -337,15 +336,8 @@ class WideRidge:
         key = rows.tobytes()
         if key not in self._paths:
             mean, scatter, products, intercept = self._system(rows)
-            single = scatter.astype(np.float32)
-            # Rounding moves eigenvalues by about this much: only larger shifts are safe from it.
-            safe = _SAFE_SHIFT * float(np.linalg.norm(single))
-            weights = np.empty((len(products), len(self.penalties)))
-            for k, penalty in enumerate(self.penalties):
-                shift = penalty * _mean_length(scatter, len(rows))
-                matrix = single if shift > safe else scatter
-                weights[:, k] = _solve_shifted(matrix, shift, products)
-            self._paths[key] = (mean, weights, intercept)
+            shifts = np.asarray(self.penalties) * _mean_length(scatter, len(rows))
+            self._paths[key] = (mean, solve_path(scatter, shifts, products), intercept)
         return self._paths[key]
 
     def _system(self, rows: IntArray) -> tuple[FloatArray, FloatArray, FloatArray, float]:
@@ -378,29 +370,6 @@ class WideRidge:
 def _mean_length(scatter: FloatArray, n: int) -> float:
     """Mean squared length of ``n`` rows, from their scatter."""
     return max(float(np.trace(scatter)), 1e-30) / n
-
-
-def _solve_shifted(
-    matrix: FloatArray,
-    shift: float,
-    products: FloatArray,
-) -> FloatArray:
-    """Solve (matrix + shift I) w = products (d,) in the precision of the matrix."""
-    system = matrix.copy()
-    system.flat[:: len(system) + 1] += matrix.dtype.type(shift)
-    right = products.astype(matrix.dtype)
-    try:
-        factor = scipy.linalg.cho_factor(
-            system.T,
-            lower=True,
-            overwrite_a=True,
-            check_finite=False,
-        )
-        return np.asarray(scipy.linalg.cho_solve(factor, right, check_finite=False))
-    except scipy.linalg.LinAlgError:
-        # Rounding took the smallest eigenvalue below minus the shift.
-        exact = matrix.astype(np.float64) + shift * np.eye(len(matrix))
-        return np.asarray(scipy.linalg.lstsq(exact, products)[0])
 
 
 def nearest_rows(

@@ -47,6 +47,12 @@ ratios: seconds are of one machine. *Ratio* is how many times longer the peer ta
 that is wanted, and *above the limit* how many times longer etab takes than the least work that the
 task needs.
 
+No figure here is of a GPU. Batches of uint8 frames go to a GPU from ordinary memory, one after
+another; pinned memory is not used, because no run on a GPU has shown what it saves. Frames are
+resized on the processor, in the thread that reads ahead: the interpolation (OpenCV's average by
+area, or a filter of Pillow) is part of the protocol and of the key of features, and torch's own
+interpolation on a device gives other pixels, so features would depend on where they were computed.
+
 """
 
 

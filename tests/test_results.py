@@ -101,6 +101,18 @@ def test_a_damaged_table_is_refused_by_name(text: str) -> None:
         Predictions.from_csv(text, "x.csv")
 
 
+@pytest.mark.parametrize(
+    "number", ["NaN", "-Infinity", "1e999", "-1E+400", "0.1e310", f"{'9' * 400}.0"]
+)
+def test_a_nested_number_that_is_not_finite_is_refused(
+    saved: tuple[Path, Result, Predictions], number: str
+) -> None:
+    path = saved[0]
+    path.write_text(path.read_text().replace('"settings": {', f'"settings": {{"x": {number},'))
+    with pytest.raises(ResultError, match="settings cannot be written as JSON"):
+        Result.load(path)
+
+
 def test_round_trip(saved: tuple[Path, Result, Predictions], tmp_path: Path) -> None:
     path, result, table = saved
     again = Result.load(path)

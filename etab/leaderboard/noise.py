@@ -17,10 +17,11 @@ from etab.metrics.inference import (
     half_widths,
     paired_patient_variances,
     paired_variances,
-    precision_of,
+    precisions_of,
 )
 from etab.metrics.shared import frozen
 from etab.results import Predictions, Result
+from etab.tasks.base import Task
 from etab.tasks.codes import parse_code
 from etab.types import Array, FloatArray
 
@@ -102,15 +103,41 @@ def task_noises(
     Raises:
         UndefinedError: Where a metric does not exist without one of the patients.
     """
-    noises: dict[str, Noise] = {}
-    for code, table in tables.items():
-        task = tasks[code]
-        dataset = parse_code(code).test_dataset
-        design = design_of(cells[code], table)
-        part = precision_of(task.metric, ScoredRows.of(table), orders[dataset], design)
-        anchored = combined([part], [1 / (task.high - task.low)])
-        noises[code] = Noise({(dataset, cells[code].protocol): anchored})
-    return noises
+    return {
+        code: noises_of_task(tasks[code], [cells[code]], [table], orders)[0]
+        for code, table in tables.items()
+    }
+
+
+def noises_of_task(
+    task: Task,
+    cells: Sequence[Result],
+    tables: Sequence[Predictions],
+    orders: Mapping[str, Array],
+) -> list[Noise]:
+    """Measure the noise of the anchored metric of a task of several backbones.
+
+    Args:
+        task: The task.
+        cells: Its results.
+        tables: Their predictions.
+        orders: Sorted patients of each dataset.
+
+    Returns:
+        The noise of each result.
+
+    Raises:
+        UndefinedError: Where a metric does not exist without one of the patients.
+    """
+    dataset = parse_code(task.code).test_dataset
+    designs = [design_of(cell, table) for cell, table in zip(cells, tables, strict=True)]
+    rows = [ScoredRows.of(table) for table in tables]
+    parts = precisions_of(task.metric, rows, orders[dataset], designs)
+    scale = 1 / (task.high - task.low)
+    return [
+        Noise({(dataset, cell.protocol): combined([part], [scale])})
+        for cell, part in zip(cells, parts, strict=True)
+    ]
 
 
 def mixed(noises: Mapping[str, Noise], shares: Mapping[str, float]) -> Noise:

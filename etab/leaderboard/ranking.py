@@ -21,7 +21,7 @@ from etab.leaderboard.comparable import (
     counts_on,
     refuse_other_rows,
 )
-from etab.leaderboard.noise import Noise, mixed, patient_orders, task_noises
+from etab.leaderboard.noise import Noise, mixed, noises_of_task, patient_orders
 from etab.leaderboard.notes import board_notes, remarks_note, set_aside_note
 from etab.leaderboard.pairs import compare, own_moves, plain_matrix, reliability_of
 from etab.leaderboard.resampled import resampled_scores
@@ -332,10 +332,13 @@ class _Contest:
         if not order:
             return {}
         patients = patient_orders(list(self.scored), order[0], self.tables)
-        noises: dict[str, dict[str, Noise]] = {}
-        for backbone in order:
-            tables = {code: self.tables[backbone, code] for code in self.scored}
-            noises[backbone] = task_noises(self.cells[backbone], tables, self.tasks, patients)
+        noises: dict[str, dict[str, Noise]] = {backbone: {} for backbone in order}
+        for code in self.scored:
+            cells = [self.cells[backbone][code] for backbone in order]
+            tables = [self.tables[backbone, code] for backbone in order]
+            of_task = noises_of_task(self.tasks[code], cells, tables, patients)
+            for backbone, noise in zip(order, of_task, strict=True):
+                noises[backbone][code] = noise
         return noises
 
 

@@ -16,7 +16,7 @@ from etab.errors import UnsupportedOptionError
 from etab.metrics.base import METRICS, Metric
 from etab.metrics.columns import ScoredRows
 from etab.metrics.forms import Sums, Units
-from etab.metrics.shared import distinct, frozen, once
+from etab.metrics.shared import distinct, frozen, once, positions
 from etab.types import Array, FloatArray, IntArray
 
 _ROWS_AT_ONCE = 1 << 15
@@ -92,6 +92,77 @@ def _by_repeat(rows: ScoredRows, parts: Sequence[IntArray]) -> Iterator[list[Int
     for of_repeat in rows.of_repeats():
         members = set(of_repeat.tolist())
         yield [part for part in parts if int(part[0]) in members]
+
+
+def tables_alike(tables: Sequence[ScoredRows]) -> Iterator[list[int]]:
+    """Group tables whose rows are of the same patients in the same repeats, with the same columns.
+
+    Args:
+        tables: Tables as ``ScoredRows.of`` takes them from predictions.
+
+    Yields:
+        Places in ``tables``, so many at once that their rows are one table of moderate length.
+    """
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for place, rows in enumerate(tables):
+        # Tables of one task share these arrays, so that their addresses tell enough.
+        key = (rows.kind, tuple(rows.columns), id(rows.patients), id(rows.repeats))
+        groups.setdefault(key, []).append(place)
+    for places in groups.values():
+        step = max(_ROWS_AT_ONCE // max(len(tables[places[0]]), 1), 1)
+        for start in range(0, len(places), step):
+            yield places[start : start + step]
+
+
+def sums_by_table(
+    name: str, tables: Sequence[ScoredRows], order: Array, rows: IntArray
+) -> list[Sums] | None:
+    """Prepare a metric of several tables for weightings of their patients, all tables at once.
+
+    Args:
+        name: Name of the metric in ``METRICS``.
+        tables: Tables that ``tables_alike`` puts together.
+        order: The sorted names of the patients.
+        rows: Indexes of the rows that count, of one repeat.
+
+    Returns:
+        The form of each table, as ``Metric.prepared`` gives it of these rows; None for a metric
+        that does not add up numbers of rows.
+    """
+    metric = METRICS[name]
+    first = tables[0]
+    if not metric.by_row or first.kind not in metric.kinds or metric.needs - set(first.columns):
+        return None
+    long = _LongTable.of(tables, [rows])
+    of_tables = _units_of_tables(positions(order, first.patients), rows, len(order), len(tables))
+    form = metric.prepared(long.rows, of_tables)
+    if not isinstance(form, Sums):
+        return None
+    values = form.values.reshape(len(tables), len(order), -1)
+    return [Sums(of_table, form.from_totals) for of_table in values]
+
+
+def _units_of_tables(places: IntArray, rows: IntArray, n: int, n_tables: int) -> Units:
+    """The unit of each row of several tables: each of the n patients of each table is one."""
+    of_table = np.arange(n_tables)[:, None] * n
+    return Units((places[rows] + of_table).ravel(), n * n_tables)
+
+
+def without_each_by_table(forms: Sequence[Sums]) -> FloatArray:
+    """Compute metrics without one patient, for each patient.
+
+    Args:
+        forms: What ``sums_by_table`` prepared together.
+
+    Returns:
+        (tables, patients), each row as ``Sums.without_each`` gives it.
+    """
+    values = np.stack([form.values for form in forms])
+    nothing = np.zeros((len(values), 1, values.shape[2]))
+    before = np.cumsum(np.concatenate([nothing, values[:, :-1]], axis=1), axis=1)
+    after = np.cumsum(np.concatenate([nothing, values[:, :0:-1]], axis=1), axis=1)[:, ::-1]
+    totals = (before + after).reshape(-1, values.shape[2]).T
+    return forms[0].from_totals(totals).reshape(values.shape[:2])
 
 
 @once

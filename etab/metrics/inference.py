@@ -20,6 +20,7 @@ import scipy
 
 from etab.errors import UndefinedError
 from etab.metrics.base import METRICS
+from etab.metrics.by_table import sums_by_table, tables_alike, without_each_by_table
 from etab.metrics.columns import ScoredRows
 from etab.metrics.forms import Units
 from etab.metrics.shared import distinct, positions
@@ -179,6 +180,61 @@ def precision_of(metric: str, rows: ScoredRows, order: Array, design: FoldDesign
     return Precision(people, design, len(present))
 
 
+def precisions_of(
+    metric: str, tables: Sequence[ScoredRows], order: Array, designs: Sequence[FoldDesign]
+) -> list[Precision]:
+    """Compute ``precision_of`` for several tables, those of the same patients together.
+
+    Args:
+        metric: Its name in ``METRICS``.
+        tables: The prediction tables.
+        order: (patients,) sorted names that the arrays refer to.
+        designs: How the patients of each table were divided.
+
+    Returns:
+        The arrays of each value.
+
+    Raises:
+        UndefinedError: As ``precision_of`` does.
+    """
+    parts: dict[int, Precision] = {}
+    for places in tables_alike(tables):
+        alike = [tables[place] for place in places]
+        people = _people_together(metric, alike, order)
+        for number, place in enumerate(places):
+            if people is None:
+                parts[place] = precision_of(metric, tables[place], order, designs[place])
+            else:
+                n_patients = len(distinct(tables[place].patients)[0])
+                parts[place] = Precision(people[number], designs[place], n_patients)
+    return [parts[place] for place in range(len(tables))]
+
+
+def _people_together(metric: str, tables: Sequence[ScoredRows], order: Array) -> FloatArray | None:
+    """``Precision.people`` of tables of the same patients; None where each needs a look."""
+    present, _, _ = distinct(tables[0].patients)
+    repeats = tables[0].of_repeats()
+    if len(present) < 2:
+        return None
+    columns = positions(order, present)
+    people = np.zeros((len(tables), len(repeats), len(order)))
+    for r, of_repeat in enumerate(repeats):
+        forms = sums_by_table(metric, tables, present, of_repeat)
+        if forms is None:
+            return None
+        values = without_each_by_table(forms)
+        if not np.isfinite(values).all():
+            return None
+        people[:, r, columns] = _jackknife(values)
+    return people
+
+
+def _jackknife(values: FloatArray) -> FloatArray:
+    """By how much each of n patients moves a value, from the values without one (..., n)."""
+    n = values.shape[-1]
+    return np.asarray((values.mean(axis=-1, keepdims=True) - values) * math.sqrt((n - 1) / n))
+
+
 def _moved_by(metric: str, rows: ScoredRows, patients: Array) -> FloatArray:
     """By how much each of n patients moves a value, by the jackknife: (n,).
 
@@ -195,7 +251,7 @@ def _moved_by(metric: str, rows: ScoredRows, patients: Array) -> FloatArray:
             f"{metric} does not exist without {patients[missing[0]]}: there are too few patients "
             "of one class for a standard error."
         )
-    return np.asarray((values.mean() - values) * math.sqrt((n - 1) / n))
+    return _jackknife(values)
 
 
 def combined(parts: Sequence[Precision], weights: Sequence[float]) -> Precision:
@@ -247,8 +303,10 @@ def _squared_distances(vectors: FloatArray) -> FloatArray:
     depends on the other vectors.
     """
     above = np.zeros((len(vectors), len(vectors)))
+    room = np.empty_like(vectors)  # memory that the system hands out anew for each row takes longer
     for row, vector in enumerate(vectors):
-        differences = vectors[row + 1 :] - vector
+        others = vectors[row + 1 :]
+        differences = np.subtract(others, vector, out=room[: len(others)])
         above[row, row + 1 :] = np.einsum("ij,ij->i", differences, differences)
     return np.asarray(above + above.T)
 

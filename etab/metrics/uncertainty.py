@@ -12,8 +12,9 @@ import numpy as np
 
 from etab.errors import UndefinedError
 from etab.metrics.base import METRICS
+from etab.metrics.by_table import sums_by_table, tables_alike
 from etab.metrics.columns import Columns, ScoredRows
-from etab.metrics.forms import Units
+from etab.metrics.forms import Form, Units
 from etab.metrics.shared import distinct, positions
 from etab.metrics.together import draws_together
 from etab.types import Array, FloatArray, IntArray, Kind
@@ -103,11 +104,22 @@ def weighted_together(
     Returns:
         (draws,) values of each table.
     """
-    forms = []
-    for rows in tables:
-        units = Units(positions(order, rows.patients), len(order))
-        forms.append(METRICS[metric].prepared(rows, units))
-    return draws_together(forms, np.asarray(weights).T)
+    forms: dict[int, Form] = {}
+    for places in tables_alike(tables):
+        alike = [tables[place] for place in places]
+        forms |= dict(zip(places, _forms(metric, alike, order), strict=True))
+    ordered = [forms[place] for place in range(len(tables))]
+    return draws_together(ordered, np.asarray(weights).T)
+
+
+def _forms(metric: str, tables: Sequence[ScoredRows], order: Array) -> Sequence[Form]:
+    """The forms of tables of the same patients, prepared together where the metric allows it."""
+    repeats = tables[0].of_repeats()
+    together = sums_by_table(metric, tables, order, repeats[0]) if len(repeats) == 1 else None
+    if together is not None:
+        return together
+    units = Units(positions(order, tables[0].patients), len(order))
+    return [METRICS[metric].prepared(rows, units) for rows in tables]
 
 
 def percentile_interval(

@@ -12,10 +12,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import repeat
 
 import numpy as np
 
+from etab.results.decimals import decimals
 from etab.results.row_names import shared
 from etab.types import FloatArray
 
@@ -115,10 +115,9 @@ class _Beginnings:
         rests = list(map(str.removeprefix, lines, self.of_rows))
         text = "\n".join(rests)
         is_alike = len(body) - len(text) - 1 == self.length
-        if not is_alike or set(map(str.count, rests, repeat(","))) != {len(others) - 1}:
+        if not is_alike or not _has_columns(text, len(rests), len(others)):
             return None
-        fields = rests if len(others) == 1 else text.replace("\n", ",").split(",")
-        values = _plain_numbers(text, fields)
+        values = _plain_numbers(text)
         if values is None:
             return None
         by_row = values.reshape(len(rests), len(others))
@@ -152,18 +151,27 @@ def _numbers(text: str) -> FloatArray | None:
 
     The column of the truth is read once for the tables of all backbones.
     """
-    values = _plain_numbers(text, text.split(","))
+    values = _plain_numbers(text)
     if values is not None:
         values.setflags(write=False)
     return values
 
 
-def _plain_numbers(text: str, fields: Sequence[str]) -> FloatArray | None:
+def _has_columns(text: str, n_rows: int, n_columns: int) -> bool:
+    """Whether each of the rows of a text has so many fields."""
+    signs = np.frombuffer(f"{text}\n".encode("ascii"), dtype=np.uint8)
+    separators = signs[(signs == ord(",")) | (signs == ord("\n"))]
+    if len(separators) != n_rows * n_columns:
+        return False
+    return bool((separators[n_columns - 1 :: n_columns] == ord("\n")).all())
+
+
+def _plain_numbers(text: str) -> FloatArray | None:
     """The numbers in the fields of a text; None where one is not plain and finite."""
     if text.encode("ascii").translate(None, _SIGNS_OF_NUMBERS):
         return None
     try:
-        values = np.fromiter(map(float, fields), np.float64, len(fields))
+        values = decimals(text)
     except ValueError:
         return None
     return values if np.isfinite(values).all() else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, asdict, dataclass, field, fields
 from functools import lru_cache
@@ -23,6 +24,9 @@ from etab.storage.atomic import slug, write_atomically
 from etab.types import Array
 
 _LISTED = 10
+# A JSON text without any of these holds no number that is not finite: 1e999 and 400 digits are read
+# as infinite.
+_COULD_BE_INFINITE = re.compile(r"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{300}")
 _OPTIONAL = ("bad", "masks", "n_train_patients")
 
 
@@ -169,8 +173,7 @@ class Result:
             seed: Seed of the run.
             head: Name of the head.
         """
-        name = f"{slug(protocol)}-{slug(head)}-s{seed}.json"
-        return folder.joinpath(slug(dataset), slug(task), slug(backbone), name)
+        return _path_of(folder, dataset, task, backbone, protocol, seed, head)
 
     def path(self, folder: Path) -> Path:
         """Path of this record in a folder of results."""
@@ -279,7 +282,7 @@ class Result:
         try:
             text = read_regular(path).decode("utf-8")
             found = json.loads(text, object_pairs_hook=_each_key_once)
-            is_plain = _is_finite(found)
+            is_plain = _COULD_BE_INFINITE.search(text) is None or _is_finite(found)
         except (OSError, ValueError, RecursionError, MemoryError) as error:
             raise ResultError(
                 f"{path} cannot be read as a result: {_in_words(error)}. Move it away and run the "
@@ -345,6 +348,15 @@ class Result:
 def _record_fields() -> tuple[tuple[str, str], ...]:
     """Name and annotation of each field of a record, listed once for all records."""
     return tuple((field.name, str(field.type)) for field in fields(Result))
+
+
+@lru_cache(maxsize=1 << 14)
+def _path_of(
+    folder: Path, dataset: str, task: str, backbone: str, protocol: str, seed: int, head: str
+) -> Path:
+    """``Result.path_of``; a board asks for the path of each record several times."""
+    name = f"{slug(protocol)}-{slug(head)}-s{seed}.json"
+    return folder.joinpath(slug(dataset), slug(task), slug(backbone), name)
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

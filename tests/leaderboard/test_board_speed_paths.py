@@ -15,13 +15,16 @@ from etab.metrics import METRICS
 from etab.metrics.areas import value_of_each_part
 from etab.metrics.columns import ScoredRows
 from etab.metrics.forms import Units
-from etab.metrics.inference import deciding_p, two_sided_p
+from etab.metrics.inference import FoldDesign, deciding_p, precision_of, precisions_of, two_sided_p
 from etab.metrics.uncertainty import (
     OVER_PATIENTS,
     ConfidenceInterval,
     holm,
     percentile_interval,
     percentile_intervals,
+    resample_weights,
+    weighted,
+    weighted_together,
 )
 from etab.results import Result
 from etab.types import Kind
@@ -38,6 +41,41 @@ def test_holm_decides_on_the_p_values_that_decide_as_on_all(degrees: float, spre
     for some in (slice(None), slice(0, None, 3), slice(0, 2)):
         wanted = holm(every[some].tolist()) < ERROR
         assert ((holm(deciding[some].tolist()) < ERROR) == wanted).all()
+
+
+@pytest.mark.parametrize("name", ["mae", "rmse", "r2", "dice", "auroc", "balanced_accuracy"])
+@pytest.mark.parametrize("n_repeats", [1, 3])
+def test_the_noise_of_many_tables_is_that_of_each_to_the_last_bit(
+    name: str, n_repeats: int
+) -> None:
+    rng = np.random.default_rng(3)
+    kind = next(iter(sorted(METRICS[name].kinds)))
+    n = 80 * n_repeats
+    repeats = np.repeat(np.arange(n_repeats), 80)
+    patients = np.array([f"p{i % 30:02d}" for i in rng.permutation(80)] * n_repeats)
+    truth = np.tile(rng.integers(0, 2, 80), n_repeats).astype(float)
+    folds = np.array([int(patient[1:]) % 4 for patient in patients])
+    tables = []
+    for _ in range(5):
+        columns = {"truth": truth, "score": rng.random(n)}
+        if kind is Kind.MASK:
+            columns = {name: rng.random(n)}
+        elif name == "balanced_accuracy":
+            kind = Kind.BINARY
+        tables.append(ScoredRows(kind, columns, patients, folds, repeats))
+    other = rng.permutation(n)
+    tables.append(tables[0].select(other))
+    order = np.array(sorted({*patients.tolist(), "q", "a"}))
+    designs = [FoldDesign(4, n_repeats, 0.25)] * len(tables)
+    together = precisions_of(name, tables, order, designs)
+    for rows, part in zip(tables, together, strict=True):
+        alone = precision_of(name, rows, order, designs[0])
+        assert part.people.tobytes() == alone.people.tobytes()
+        assert part.patients == alone.patients == 30
+    weights = resample_weights(len(order), 50, rng)
+    drawn = weighted_together(name, tables, order, weights)
+    for rows, values in zip(tables, drawn, strict=True):
+        np.testing.assert_allclose(values, weighted(name, rows, order, weights), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["auroc", "auprc"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from etab import __version__
 
 project = "etab"
@@ -31,6 +33,8 @@ suppress_warnings = [
 nb_execution_mode = "off"
 
 autodoc_member_order = "bysource"
+# Default values as the code writes them, not objects with their addresses.
+autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True, "ignore-module-all": True}
 _ARRAYS = ("Array", "FloatArray", "IntArray")
 autodoc_type_aliases = {name: f"etab.types.{name}" for name in _ARRAYS}
@@ -42,3 +46,21 @@ html_title = f"etab {__version__}"
 html_show_sphinx = False
 html_static_path = ["_static"]
 html_css_files = ["docs.css"]
+
+
+def _skip_commands(
+    _app: Any, _what: str, _name: str, member: Any, _skip: bool, _options: Any
+) -> bool | None:
+    """Leave out the commands: their options are in ``etab COMMAND --help``, not in a signature."""
+    annotations = getattr(member, "__annotations__", None)
+    is_described = isinstance(annotations, dict) and getattr(member, "__module__", "").startswith(
+        "etab.cli"
+    )
+    if is_described and any("typer." in str(annotation) for annotation in annotations.values()):
+        return True
+    return None
+
+
+def setup(app: Any) -> None:
+    """Connect what Sphinx calls while it reads the docstrings."""
+    app.connect("autodoc-skip-member", _skip_commands)

@@ -65,6 +65,20 @@ def test_the_descriptions_of_own_data_are_read(tmp_path: Path) -> None:
         read_description(description)
 
 
+def test_a_test_runs_the_python_of_every_page() -> None:
+    """Those of docs/adding/ run in test_docs.py, that of the challenges in challenges/test_page.py."""
+    counts = {
+        page.relative_to(ROOT).as_posix(): len(code_blocks(page, {"python"}))
+        for page in [*PAGES, *(ROOT / "benchmarks").glob("*.md"), *ROOT.glob("*.md")]
+        if page.parent.name != "adding"
+    }
+    assert {page: count for page, count in counts.items() if count} == {
+        "README.md": 2,
+        "docs/challenge.md": 1,
+        "docs/own_data.md": 1,
+    }
+
+
 @pytest.mark.slow
 def test_the_python_of_the_readme_runs(
     phantom_tree: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -16,6 +16,8 @@ from etab.errors import SplitError, UndefinedError, UnsupportedOptionError
 from etab.finetuning.answers import best_threshold, means_of_rows, rule_of
 from etab.finetuning.plan import Tuning
 from etab.heads.base import FoldFit
+from etab.metrics import METRICS
+from etab.metrics.basic import EVERY_CLASS
 from etab.precisions import FASTEST, FORMATS
 from etab.results import Result
 from etab.runs import cell as runs
@@ -136,7 +138,7 @@ class TuningWork:
 
         Raises:
             SplitError: A patient would be trained on and tested.
-            UndefinedError: The test patients are too few for an interval.
+            UndefinedError: The test patients are too few for an interval, or lack a class.
         """
         from etab.finetuning.examples import rows_of_tasks
         from etab.finetuning.tables import joined_table
@@ -166,6 +168,7 @@ class TuningWork:
         )
         work.refuse_leaks()
         work.refuse_one_patient()
+        work.refuse_one_class()
         return work
 
     def refuse_leaks(self) -> None:
@@ -199,6 +202,25 @@ class TuningWork:
                 f"{self.tuning.protocol} tests {len(tested)} patient: an interval needs at least "
                 f"{_FEWEST_TESTED}. Add test patients, or take folds: --protocol cv5."
             )
+
+    def refuse_one_class(self) -> None:
+        """Raise UndefinedError where a metric compares classes, and no test part has them all."""
+        for task in self.tuning.rows:
+            rows = self.rows[task.code]
+            condition = METRICS[task.metric].condition
+            if not condition.startswith(EVERY_CLASS):
+                continue
+            places = [self.items[item] for item in rows.items]
+            answer_of = dict(zip(places, map(float, rows.answers), strict=True))
+            tested = [set(map(answer_of.get, split.test.tolist())) for split in self.splits]
+            if condition == EVERY_CLASS:  # not in one test part, but in all of them together
+                tested = [set().union(*tested)]
+            if all(len(found - {None}) < 2 for found in tested):
+                raise UndefinedError(
+                    f"{task.code} is scored by {task.metric}, which needs {condition}; "
+                    f"{self.tuning.protocol} tests one class alone. Add test patients, or take "
+                    "folds: --protocol cv5."
+                )
 
     def index_of(self, split: RowSplit) -> int:
         """Return the index of the split with the same name.

@@ -34,7 +34,8 @@ from etab.metrics.forms import Form, Units, mean_of, mean_of_forms
 from etab.types import Array, FloatArray, Kind
 
 _CLASSES = (Kind.BINARY, Kind.CLASSES)
-_EVERY_CLASS = "rows of every class"
+EVERY_CLASS = "rows of every class"
+"""Condition of a metric that compares the rows of one class with those of another."""
 
 
 def weighted_auroc(
@@ -93,7 +94,7 @@ def _one_against_the_others(rows: ScoredRows) -> list[tuple[Array, FloatArray]]:
     better=1,
     best=1.0,
     worst=0.0,
-    condition=f"{_EVERY_CLASS} in one fold",
+    condition=f"{EVERY_CLASS} in one fold",
     within_folds=True,
 )
 def auroc(rows: ScoredRows, units: Units) -> Form:
@@ -117,7 +118,7 @@ def auroc(rows: ScoredRows, units: Units) -> Form:
     better=1,
     best=1.0,
     worst=0.0,
-    condition=_EVERY_CLASS,
+    condition=EVERY_CLASS,
 )
 def auroc_pooled(rows: ScoredRows, units: Units) -> Form:
     """Area under the ROC curve of all rows together, as if one fit had scored them.
@@ -137,7 +138,7 @@ def auroc_pooled(rows: ScoredRows, units: Units) -> Form:
     better=1,
     best=1.0,
     worst=0.0,
-    condition=f"{_EVERY_CLASS} in one fold",
+    condition=f"{EVERY_CLASS} in one fold",
     within_folds=True,
 )
 def auprc(rows: ScoredRows, units: Units) -> Form:
@@ -162,7 +163,7 @@ def auprc(rows: ScoredRows, units: Units) -> Form:
     better=1,
     best=1.0,
     worst=0.0,
-    condition=_EVERY_CLASS,
+    condition=EVERY_CLASS,
 )
 def auprc_pooled(rows: ScoredRows, units: Units) -> Form:
     """Average precision of all rows together, as if one fit had scored them.
@@ -198,7 +199,7 @@ def decided(kind: Kind, columns: Columns) -> FloatArray:
     better=1,
     best=1.0,
     worst=0.0,
-    condition=_EVERY_CLASS,
+    condition=EVERY_CLASS,
     by_row=True,
 )
 def balanced_accuracy(rows: ScoredRows, units: Units) -> Form:

@@ -101,6 +101,19 @@ def test_one_test_patient_is_refused_before_training(tmp_path: Path) -> None:
     assert not (tmp_path / "r.training").exists()
 
 
+def test_a_test_part_of_one_class_is_refused_before_training(tmp_path: Path) -> None:
+    rows = pictures(tmp_path, patients=12)
+    for number, row in enumerate(rows):
+        row["split"] = ("test", "test", "val", "val")[number] if number < 4 else "train"
+        row["sick"] = "no" if number < 2 else ("no", "yes")[number % 2]
+    write_table(tmp_path, rows)
+    path = describe(tmp_path, LABELS)
+    words = ("--data", path, "--backbones", "random/efficientnet_lite0", "--side", 32)
+    ran = call("finetune", *words, "--tasks", "d0-AL-Z", "--results", tmp_path / "r")
+    assert "needs rows of every class in one fold; official-finetune tests one" in ran.output
+    assert not (tmp_path / "r.training").exists()
+
+
 def test_clips_are_no_task_of_fine_tuning(tmp_path: Path) -> None:
     write_table(tmp_path, pictures(tmp_path, patients=12))
     text = '[labels.EF]\nkind = "value"\ninput = "clip"\n'

@@ -110,6 +110,15 @@ FAULTS = [
         ("tests/backbones/test_hub_by_hand.py",),
     ),
     Fault(
+        "finetune: a test part of one class is found after the training",
+        "etab/finetuning/work.py",
+        "        work.refuse_one_class()\n",
+        "",
+        (
+            "tests/cli/test_own_commands.py::test_a_test_part_of_one_class_is_refused_before_training",
+        ),
+    ),
+    Fault(
         "onnx: a file is refused under its own name",
         "etab/backbones/own/onnx_file.py",
         "    card = card_of(",

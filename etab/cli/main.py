@@ -130,7 +130,9 @@ def _handled_signals() -> Iterator[None]:
     before: dict[int, Any] = {}
     with contextlib.suppress(ValueError):  # outside the main thread no signal can be caught
         before[signal.SIGTERM] = signal.signal(signal.SIGTERM, _end)
-        before[signal.SIGINT] = signal.signal(signal.SIGINT, _interrupt)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            # Jobs in the background of a shell ignore Ctrl-C, which is meant for another program.
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ file goes where the project has such files; in any other folder they are written
 
 from __future__ import annotations
 
+import contextlib
 import keyword
 import re
 from collections.abc import Sequence
@@ -318,7 +319,8 @@ def new_dataset(name: str, folder: Path, *, title: str = "", letter: str = "X") 
             write_atomically(folder / file, texts[role].substitute(words))
     except StorageError:
         for file in files.values():  # else the same command would say that they exist already
-            (folder / file).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (folder / file).unlink(missing_ok=True)
         raise
     return Scaffold(
         tuple(folder / file for file in files.values()),

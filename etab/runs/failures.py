@@ -70,12 +70,14 @@ def is_interruption(error: BaseException) -> bool:
         can be told from Ctrl-C: in ``etab run``, and in its worker processes.
 
     Example:
-        >>> is_interruption(KeyboardInterrupt()), is_interruption(SystemExit(1))
+        >>> is_interruption(TerminatedError()), is_interruption(SystemExit(1))
         (True, False)
     """
     if isinstance(error, KeyboardInterrupt) and not isinstance(error, TerminatedError):
-        # Where another handler is in place, Ctrl-C raises TerminatedError or nothing.
-        return signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        # Where Ctrl-C is ignored it raises nothing, and where etab handles it, TerminatedError.
+        handler = signal.getsignal(signal.SIGINT)
+        is_of_etab = str(getattr(handler, "__module__", "")).startswith("etab.")
+        return handler is not signal.SIG_IGN and not is_of_etab
     return isinstance(error, TerminatedError | GeneratorExit)
 
 

@@ -49,8 +49,15 @@ FAULTS = [
     Fault(
         "code that raises KeyboardInterrupt stops the run",
         "etab/runs/failures.py",
-        "        return signal.getsignal(signal.SIGINT) is signal.default_int_handler\n",
+        "        return handler is not signal.SIG_IGN and not is_of_etab\n",
         "        return True\n",
+        (f"{_ENDED}::test_an_interruption_of_ones_own_is_told_from_control_c",),
+    ),
+    Fault(
+        "Ctrl-C in a notebook is a failure of the backbone",
+        "etab/runs/failures.py",
+        "        return handler is not signal.SIG_IGN and not is_of_etab\n",
+        "        return handler is signal.default_int_handler\n",
         (f"{_ENDED}::test_an_interruption_of_ones_own_is_told_from_control_c",),
     ),
     Fault(

@@ -115,11 +115,26 @@ def test_the_cells_of_an_ended_process_are_known_by_its_claims(
     assert left_at_work(groups, settings) == groups
 
 
-def test_an_interruption_of_ones_own_is_told_from_control_c() -> None:
-    assert is_interruption(KeyboardInterrupt())
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a worker process
+def _other_handler(*_: object) -> None:
+    """A handler of another program, which may raise KeyboardInterrupt itself."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("handler", "is_control_c"),
+    [
+        (signal.default_int_handler, True),
+        (_other_handler, True),  # as of a notebook
+        (signal.SIG_IGN, False),  # as in a worker process
+        (command._interrupt, False),  # as in the command
+    ],
+)
+def test_an_interruption_of_ones_own_is_told_from_control_c(
+    handler: Callable[..., object], is_control_c: bool
+) -> None:
+    before = signal.signal(signal.SIGINT, handler)
     try:
-        assert not is_interruption(KeyboardInterrupt())
+        assert is_interruption(KeyboardInterrupt()) is is_control_c
         assert is_interruption(TerminatedError())
     finally:
         signal.signal(signal.SIGINT, before)

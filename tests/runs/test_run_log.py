@@ -15,6 +15,7 @@ from etab.cli.status import status_command
 from etab.errors import StorageError
 from etab.runs import execute as executing
 from etab.runs import run_log
+from etab.runs.failures import TerminatedError
 from etab.runs.meters import Meter, peak_memory
 from etab.runs.run import Settings, plan
 from etab.runs.run_log import last_hour, log_path, logged, read_lines, require_log, write_line
@@ -80,8 +81,8 @@ def test_a_run_logs_every_start_and_end(
 
 def test_an_interruption_is_logged_as_such(tmp_path: Path) -> None:
     settings = Settings(results=tmp_path)
-    with pytest.raises(KeyboardInterrupt), logged(settings, "cell", task="b0-A4-C"):
-        raise KeyboardInterrupt
+    with pytest.raises(TerminatedError), logged(settings, "cell", task="b0-A4-C"):
+        raise TerminatedError
     assert read_lines(tmp_path)[-1]["outcome"] == "stopped"
 
 

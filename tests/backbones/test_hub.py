@@ -96,6 +96,17 @@ def test_a_model_runs_on_the_phantom(models: Any, trees: Path, kind: str) -> Non
     assert {row["task"][:2] for row in score.tasks} == {task[:2] for task in tasks}
 
 
+def test_tensors_that_a_network_keeps_follow_its_precision(models: Any) -> None:
+    """LeViT keeps the biases of its attention from the first call, which is in float32."""
+    backbone = card_of(models("levit")).load()
+    side = backbone.card.size
+    frames = torch.zeros(1, side, side, dtype=torch.uint8)
+    single = backbone.to("cpu", "fp32")(frames).pooled
+    half = backbone.to("cpu", "bf16")(frames).pooled
+    for layer, values in single.items():
+        assert torch.cosine_similarity(half[layer], values) > 0.98, layer
+
+
 @pytest.mark.parametrize("kind", some_slow(TOKENS, ("vit", "vit_mae", "dinov2_with_registers")))
 def test_tokens_lie_where_their_patches_are(models: Any, kind: str) -> None:
     """Before any attention, a change of one patch changes one place of the map."""

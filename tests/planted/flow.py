@@ -82,9 +82,16 @@ FAULTS = [
     Fault(
         "the network stays in training mode",
         "etab/backbones/image/networks.py",
-        "network.eval().requires_grad_(False)",
-        "network.train().requires_grad_(False)",
+        "        network.eval()\n        self._shift",
+        "        self._shift",
         _BACKBONES,
+    ),
+    Fault(
+        "tensors that a network keeps stay in float32",
+        "etab/backbones/image/networks.py",
+        "        network.train()\n        network.eval()\n",
+        "",
+        ("tests/backbones/test_hub.py::test_tensors_that_a_network_keeps_follow_its_precision",),
     ),
     Fault(
         "a pickle may run code",

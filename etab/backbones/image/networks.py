@@ -89,6 +89,10 @@ class TorchBackbone:
             dtype=dtype,
             memory_format=torch.channels_last,
         )
+        # Some networks keep tensors that they made from their weights, as LeViT its biases. Going
+        # to training and back makes them anew, in this precision.
+        network.train()
+        network.eval()
         self._shift = self._shift.to(device)
         self._scale = self._scale.to(device)
         self._dtype = dtype

@@ -7,7 +7,6 @@ import pytest
 
 from etab.errors import ResultError
 from etab.results import Predictions
-from etab.results.decimals import decimals
 from etab.results.plain_text import plain_table
 from etab.types import Kind
 
@@ -43,36 +42,6 @@ def test_both_readers_give_the_same_numbers(kind: Kind) -> None:
     assert fast.columns["score"].tobytes() == table.columns["score"].tobytes()
     assert (fast.items, fast.patients, fast.folds) == (names, names, ("fold0",) * (2 * n))
     assert fast.repeats == general.repeats == (0, 1) * n
-
-
-@pytest.mark.parametrize("form", ["%.7g", "%.3f", "%.0f", "%.15g", "%.17g", "%.5e"])
-def test_numbers_are_those_of_float_to_the_last_bit(form: str) -> None:
-    rng = np.random.default_rng(1)
-    small = [
-        rng.random(300),
-        -rng.random(300),
-        10 ** rng.uniform(-30, 17, 300),
-        [0.0, -0.0, 1, 5e-324],
-    ]
-    texts = [form % number for number in np.concatenate(small)] + [
-        "5.",
-        ".5",
-        "-.5",
-        "007",
-        "+3",
-        "-0",
-    ]
-    wanted = np.array([float(text) for text in texts])
-    for signs in (",", "\n"):
-        assert decimals(signs.join(texts)).tobytes() == wanted.tobytes()
-
-
-@pytest.mark.parametrize(
-    "text", ["", ",", "1,", "-", ".", "1.2.3", "--1", "1-2", "-.", "1,a", "1 2x"]
-)
-def test_what_is_no_number_is_none(text: str) -> None:
-    with pytest.raises(ValueError, match="could not convert"):
-        decimals(text)
 
 
 @pytest.mark.parametrize(
@@ -149,9 +118,3 @@ def test_numbers_that_python_reads_stay_readable(number: str) -> None:
 def test_what_is_no_number_is_damage(number: str) -> None:
     with pytest.raises(ResultError, match="wanted a number"):
         Predictions.from_csv(HEADER + row(number))
-
-
-def test_numbers_of_more_digits_than_a_float_holds_are_rounded_once() -> None:
-    texts = [f"{number:.16f}" for number in np.random.default_rng(2).random(500)]
-    wanted = np.array([float(text) for text in texts])
-    assert decimals(",".join(texts)).tobytes() == wanted.tobytes()

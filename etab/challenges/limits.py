@@ -24,6 +24,7 @@ from typing import IO
 
 from etab.challenges.sandbox import NONE, sandboxed
 from etab.errors import EntryError, UnsupportedOptionError
+from etab.storage.machine import signal_name
 
 _ENVIRONMENT = (
     "PATH",
@@ -188,7 +189,7 @@ def run_limited(
     if sandbox != NONE and status > _SIGNALLED:
         status = _SIGNALLED - status
     if not why and status < 0:
-        why = f"was ended by {_signal_name(-status)}"
+        why = f"was ended by {signal_name(-status)}"
     elif not why and status > 0:
         why = f"ended with status {status}"
     return Ended(status, time.monotonic() - started, why, text)
@@ -297,13 +298,6 @@ def _left_behind(n_left: int, folders: Sequence[Path], limits: Limits, grown: fl
     if grown > limits.disk << 20:
         return f"wrote more than {limits.disk} MiB"
     return ""
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
-"""The commands ``etab leaderboard`` and ``etab curve``: what a folder of results shows."""
+"""The command ``etab leaderboard``: the ranks of a folder of results, or its cells."""
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etab.cli.options import DataOption
 from etab.cli.words import say, weights
 
 if TYPE_CHECKING:
@@ -456,54 +454,3 @@ def _own_paths(note: str, joined: Path, folders: Sequence[Path]) -> str:
         return str(holders[0]) if holders else match[1]
 
     return re.sub(rf"{re.escape(str(joined))}/(\S+)", named, note)
-
-
-def curve_command(
-    results: Annotated[
-        Path, typer.Argument(help="Folder of results computed with --fractions or --shots.")
-    ] = Path("results"),
-    picture: Annotated[
-        Path | None, typer.Option(help="Draw the curves to this file: .png, .svg or .pdf.")
-    ] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write Markdown to this file.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write CSV to this file.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples of patients.")] = 0,
-    data: DataOption = None,
-) -> None:
-    """Show how values grow with the number of labelled patients."""
-    from etab.cli import show
-    from etab.leaderboard import curves
-    from etab.leaderboard.curves_plot import draw_curves
-    from etab.storage.atomic import write_atomically
-    from etab.tasks.own import use_own_data, use_results
-
-    use_results(results)
-    if data is not None:
-        use_own_data(data)
-    points = curves.curve_points(results, seed=seed)
-    show.table(
-        "label efficiency",
-        ("task", "backbone", "labels", "draws", "value", "95 %"),
-        [
-            (
-                point.task,
-                point.backbone,
-                point.labels,
-                str(point.draws),
-                f"{point.metric} {point.value:.3f}",
-                f"{point.low:.3f} to {point.high:.3f}",
-            )
-            for point in points
-        ],
-    )
-    if picture is not None:
-        say(f"wrote {draw_curves(points, picture)}")
-    if markdown is not None:
-        link = ""
-        if picture is not None:
-            link = Path(os.path.relpath(picture, markdown.parent)).as_posix()
-        write_atomically(markdown, curves.curves_markdown(points, picture=link))
-        say(f"wrote {markdown}")
-    if csv is not None:
-        write_atomically(csv, curves.curves_csv(points))
-        say(f"wrote {csv}")

@@ -17,6 +17,7 @@ from etab.cli import cache as cli_cache
 from etab.cli import challenge as cli_challenge
 from etab.cli import check as cli_check
 from etab.cli import convert as cli_convert
+from etab.cli import curve as cli_curve
 from etab.cli import data as cli_data
 from etab.cli import evaluate as cli_evaluate
 from etab.cli import finetune as cli_finetune
@@ -64,7 +65,7 @@ app.command("list")(cli_lists.list_command)
 app.command("cache")(cli_cache.cache_command)
 app.command("results")(cli_results.results_command)
 app.command("leaderboard")(cli_boards.leaderboard_command)
-app.command("curve")(cli_boards.curve_command)
+app.command("curve")(cli_curve.curve_command)
 
 
 def main() -> None:

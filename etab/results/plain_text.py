@@ -15,7 +15,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from etab.results.decimals import decimals
 from etab.results.row_names import shared
 from etab.types import FloatArray
 
@@ -171,7 +170,7 @@ def _plain_numbers(text: str) -> FloatArray | None:
     if text.encode("ascii").translate(None, _SIGNS_OF_NUMBERS):
         return None
     try:
-        values = decimals(text)
+        values = np.array(list(map(float, text.replace("\n", ",").split(","))))
     except ValueError:
         return None
     return values if np.isfinite(values).all() else None

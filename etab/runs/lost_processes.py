@@ -10,6 +10,7 @@ from etab.runs.execute import claim_path, facts_of_cell, features_claim, finishe
 from etab.runs.failed_cells import record_failure
 from etab.runs.run import Run, Settings
 from etab.storage.claims import is_abandoned
+from etab.storage.machine import signal_name
 
 
 def left_at_work(groups: Sequence[list[Run]], settings: Settings) -> list[list[Run]]:
@@ -85,17 +86,10 @@ def how_it_ended(code: int) -> str:
         )
     if code < 0:
         return (
-            f"its worker process crashed ({_signal_name(-code)}) in code of the backbone or of a "
+            f"its worker process crashed ({signal_name(-code)}) in code of the backbone or of a "
             f"library. {saved} {again}"
         )
     return (
         f"its worker process ended itself with exit status {code}, as os._exit does. {saved} "
         f"{again}"
     )
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -13,15 +13,24 @@ from etab.site.packing import packed
 from etab.storage.text import printable
 from etab.types import FloatArray, Kind
 
-# Rows of all tasks and backbones together that a site holds: 2.7 MB as text. Larger boards have no such files.
+# Numbers of all tasks together that a site holds: 2.7 MB as text. Larger boards have no such files.
 MOST_PREDICTIONS = 1_000_000
 
-_DRAWN = {Kind.VALUE: "score", Kind.BINARY: "score", Kind.MASK: "dice", Kind.CLASSES: "score_0"}
+_DRAWN = {Kind.VALUE: "score", Kind.BINARY: "score", Kind.MASK: "dice"}
 
 
 def has_predictions(board: Board) -> bool:
     """Whether the predictions of a board are few enough for its site."""
-    return sum(len(set(table.items)) for table in board.tables.values()) <= MOST_PREDICTIONS
+    numbers = sum(len(set(table.items)) * len(_drawn(table)) for table in board.tables.values())
+    return numbers <= MOST_PREDICTIONS
+
+
+def _drawn(table: Predictions) -> list[str]:
+    """The columns that are drawn: one, or the probability of each class; empty for other kinds."""
+    if table.kind is Kind.CLASSES:
+        n_classes = sum(name.startswith("score_") for name in table.columns)
+        return [f"score_{k}" for k in range(n_classes)]
+    return [_DRAWN[table.kind]] if table.kind in _DRAWN else []
 
 
 def prediction_facts(board: Board, code: str) -> dict[str, Any] | None:
@@ -41,17 +50,14 @@ def prediction_facts(board: Board, code: str) -> dict[str, Any] | None:
     tables: dict[str, Predictions] = {}
     for row in board.rows:
         table = board.tables.get((row.backbone, code))
-        if table is not None and table.kind in _DRAWN:
+        if table is not None and _drawn(table):
             tables[row.backbone] = table
     if not tables:
         return None
     first = next(iter(tables.values()))
     items = np.unique(first.items)
     same = {name: table for name, table in tables.items() if set(table.items) == set(first.items)}
-    columns = [_DRAWN[first.kind]]
-    if first.kind is Kind.CLASSES:
-        n_classes = sum(name.startswith("score_") for name in first.columns)
-        columns = [f"score_{k}" for k in range(n_classes)]
+    columns = _drawn(first)
     values = np.stack(
         [np.stack([_by_item(table, name) for name in columns], axis=-1) for table in same.values()]
     )

@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import platform
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,25 @@ from etab.errors import UnsupportedOptionError
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
+
+
+def signal_name(number: int) -> str:
+    """Name a signal that ended a process.
+
+    Args:
+        number: Its number.
+
+    Returns:
+        Its name; words with the number where the system has no name for it.
+
+    Example:
+        >>> signal_name(11), signal_name(200)
+        ('SIGSEGV', 'signal 200')
+    """
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def require_device(device: str) -> None:

@@ -74,13 +74,6 @@ FAULTS = [
         ("tests/leaderboard/test_board_speed_paths.py",),
     ),
     Fault(
-        "long decimal numbers are rounded twice",
-        "etab/results/decimals.py",
-        "_MOST_DIGITS = 15",
-        "_MOST_DIGITS = 17",
-        ("tests/test_plain_text.py",),
-    ),
-    Fault(
         "an infinite number is taken for JSON",
         "etab/results/record.py",
         "|[eE]\\+?[0-9]{3}|",

@@ -129,6 +129,13 @@ FAULTS = [
         SITE,
     ),
     Fault(
+        "predictions of many classes count as one number",
+        "etab/site/predictions.py",
+        "len(set(table.items)) * len(_drawn(table))",
+        "len(set(table.items))",
+        SITE,
+    ),
+    Fault(
         "predictions in files of any size",
         "etab/site/predictions.py",
         "<= MOST_PREDICTIONS",

@@ -23,7 +23,7 @@ from etab.site.facts import _classes, site_facts
 from etab.site.names import page_names
 from etab.site.noise import noise_facts, reduced
 from etab.site.packing import as_script, unpacked
-from etab.site.predictions import prediction_facts
+from etab.site.predictions import has_predictions, prediction_facts
 from etab.site.write import write_site
 from etab.storage.atomic import write_atomically
 from etab.types import Kind
@@ -326,7 +326,9 @@ def test_a_twin_computes_as_much_and_an_unknown_backbone_states_nothing(site_boa
     assert facts["nobody_knows"]["per_second"] is None
 
 
-def test_predictions_of_classes_are_probabilities_of_each(site_board: Board) -> None:
+def test_predictions_of_classes_are_probabilities_of_each(
+    site_board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Twelve classes: "score_10" follows "score_9"."""
     table = site_board.tables["strong", "b0-A4-C"]
     n = len(table.items)
@@ -334,7 +336,12 @@ def test_predictions_of_classes_are_probabilities_of_each(site_board: Board) -> 
     columns = {"truth": np.arange(n) % 12, **{f"score_{k}": shares[:, k] for k in range(12)}}
     classes = replace(table, kind=Kind.CLASSES, columns=columns)
     tables = {("strong", "b0-A4-C"): classes}
-    facts = prediction_facts(replace(site_board, tables=tables), "b0-A4-C")
+    board = replace(site_board, tables=tables)
+    monkeypatch.setattr("etab.site.predictions.MOST_PREDICTIONS", 12 * n)
+    assert has_predictions(board)
+    monkeypatch.setattr("etab.site.predictions.MOST_PREDICTIONS", 12 * n - 1)
+    assert not has_predictions(board)  # each class is a number
+    facts = prediction_facts(board, "b0-A4-C")
     assert facts is not None
     assert facts["classes"] == 12
     order = np.argsort(table.items)

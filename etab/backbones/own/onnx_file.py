@@ -48,8 +48,8 @@ class OnnxFunction:
         shape = list(self.input.shape)
         sides = shape[1:3] if self.is_channels_last else shape[2:]
         is_picture = len(shape) == 4 and 3 in (shape[1], shape[3]) and sides[0] == sides[-1]
-        is_any = is_picture or (len(shape) == 4 and not any(isinstance(x, int) for x in sides))
-        if not is_any or self.input.type not in _NUMBERS:
+        is_of_any_size = len(shape) == 4 and not any(isinstance(x, int) for x in sides)
+        if not (is_picture or is_of_any_size) or self.input.type not in _NUMBERS:
             raise UnsupportedOptionError(
                 f"onnx:{self.file} reads {self.input.type} of shape {shape}; wanted tensor(float) "
                 "(n, 3, size, size) or (n, size, size, 3). Wrap another one in a function: "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from etab.errors import ResultError
 from etab.leaderboard.admission.canonical import known_backbones
 from etab.leaderboard.admission.combined import beyond_published
 from etab.leaderboard.admission.entries import AdmittedEntry, Cell, Entries
@@ -23,6 +22,9 @@ def remarks_beside_published(entries: Entries) -> Iterator[tuple[Cell, str]]:
 
     Yields:
         The cell and the reason, one pair for each remark.
+
+    Raises:
+        ResultError: A published result of this checkout cannot be read.
     """
     both = {**_published_entries(entries), **entries}
     remarks = [*implausible(both)]
@@ -59,11 +61,8 @@ def _published_entries(entries: Entries) -> Mapping[Cell, AdmittedEntry]:
                 )
                 if backbone in names or not path.is_file():
                     continue
-                try:
-                    published = Result.load(path)
-                    table = published.predictions(folder)
-                except ResultError:
-                    continue  # a checkout that somebody changed
+                published = Result.load(path)
+                table = published.predictions(folder)
                 if published.data_digest == result.data_digest:
                     found[backbone, code] = AdmittedEntry(published, table, like.task)
     return found

@@ -28,6 +28,7 @@ from etab.datasets.integrity.fingerprints import (
     sound_print,
     unit_rows,
 )
+from etab.datasets.integrity.outlines import kept_picture, outline_copies
 from etab.types import Array, FloatArray
 
 TABLE = Path(__file__).with_suffix(".md")
@@ -77,6 +78,32 @@ def cropped(frame: Array) -> Array:
     return np.ascontiguousarray(frame[6:-6, 6:-6])
 
 
+def framed(frame: Array) -> Array:
+    """A grey border of 5 % of the width, coded again."""
+    return jpeg(np.pad(frame, frame.shape[1] // 20, constant_values=128))
+
+
+def letterboxed(frame: Array) -> Array:
+    """Black bars of a fifth of the width above and below."""
+    bar = frame.shape[1] // 5
+    return np.pad(frame, ((bar, bar), (0, 0)))
+
+
+def cropped_more(frame: Array) -> Array:
+    """Twenty pixels cut from every side."""
+    return np.ascontiguousarray(frame[20:-20, 20:-20])
+
+
+def without_foot(frame: Array) -> Array:
+    """Twenty rows cut off below."""
+    return np.ascontiguousarray(frame[:-20])
+
+
+def cropped_and_framed(frame: Array) -> Array:
+    """Six pixels cut from every side, and a black border."""
+    return bordered(cropped(frame))
+
+
 def burnt_in(frame: Array) -> Array:
     """A line of white text in the upper left corner."""
     import cv2
@@ -93,11 +120,17 @@ FRAME_CHANGES: dict[str, Callable[[Array], Array]] = {
     "JPEG 50": jpeg,
     "mirror": mirror,
 }
-FRAMES_MISSED: dict[str, Callable[[Array], Array]] = {
-    "burnt-in text": burnt_in,
+FRAME_OUTLINES: dict[str, Callable[[Array], Array]] = {
     "border of 5 %": bordered,
+    "grey border of 5 % and JPEG 50": framed,
+    "bars above and below": letterboxed,
     "cut by 6 pixels": cropped,
+    "cut by 20 pixels": cropped_more,
+    "20 rows cut off below": without_foot,
+    "cut by 6 pixels and framed": cropped_and_framed,
 }
+"""Copies with another outline, which are found without borders and after crops (``outlines``)."""
+FRAMES_MISSED: dict[str, Callable[[Array], Array]] = {"burnt-in text": burnt_in}
 """Changes that fingerprints of frames do not survive, or not always."""
 
 Sound = tuple[FloatArray, int]
@@ -212,14 +245,33 @@ def _frame_changes(signals: Sequence[tuple[Array, int]], prints: Fingerprints) -
     """The correlations of frames with themselves after each change."""
     shared = np.stack(prints.prints).mean(axis=0)
     changes = {**FRAME_CHANGES, **FRAMES_MISSED}
-    found: Found = {name: [] for name in changes}
+    found: Found = {name: [] for name in (*changes, *FRAME_OUTLINES)}
     for frames, _ in signals[::EVERY]:
         for name, change in changes.items():
             both = np.stack([frame_print(frames[0]), frame_print(change(frames[0]))])
             first, second = unit_rows(both - shared)
             (reflected,) = unit_rows(mirrored(both[:1]) - shared)
             found[name].append(max(float(first @ second), float(reflected @ second)))
+    for name, change in FRAME_OUTLINES.items():
+        found[name] = _with_other_outline(prints.pictures, signals, change)
     return found
+
+
+def _with_other_outline(
+    pictures: Sequence[Array],
+    signals: Sequence[tuple[Array, int]],
+    change: Callable[[Array], Array],
+) -> list[float]:
+    """The correlations of first frames with their copies of another outline; 0 if missed."""
+    changed = [kept_picture(change(frames[0])) for frames, _ in signals[::EVERY]]
+    people = np.arange(len(pictures) + len(changed))
+    best = dict.fromkeys(range(len(changed)), 0.0)
+    for i, j, correlation in outline_copies([*pictures, *changed], people):
+        first, second = sorted((i, j))
+        copy = second - len(pictures)
+        if copy >= 0 and first == copy * EVERY:
+            best[copy] = max(best[copy], correlation)
+    return list(best.values())
 
 
 def _sound_changes(signals: Sequence[tuple[Array, int]]) -> Found:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
-from benchmarks.alike import FRAME_CHANGES, SOUND_CHANGES, SOUND_CUTS
+from benchmarks.alike import FRAME_CHANGES, FRAME_OUTLINES, SOUND_CHANGES, SOUND_CUTS
 from etab import datasets
 from etab.datasets.integrity import alike
 from etab.datasets.integrity.alike import Alike, Fingerprints
@@ -21,6 +21,7 @@ from etab.datasets.integrity.fingerprints import (
     frame_print,
     sound_print,
 )
+from etab.datasets.integrity.outlines import kept_picture
 from etab.errors import SplitError
 from etab.runs import leaks
 from etab.runs.execute import execute
@@ -67,6 +68,26 @@ def test_a_changed_copy_of_a_frame_is_found(change: str) -> None:
     pairs = prints_of([*frames, FRAME_CHANGES[change](frames[3])]).pairs()
     assert [(p.first, p.second, p.exact) for p in pairs] == [("r3", "r30", False)]
     assert pairs[0].correlation > ALIKE_FRAMES
+
+
+@pytest.mark.parametrize("change", FRAME_OUTLINES)
+def test_a_copy_with_another_outline_is_found(change: str) -> None:
+    frames = [frame(i) for i in range(30)]
+    pairs = prints_of([*frames, FRAME_OUTLINES[change](frames[3])]).pairs()
+    assert [(p.first, p.second, p.exact) for p in pairs] == [("r3", "r30", False)]
+    assert pairs[0].correlation > ALIKE_FRAMES
+
+
+def test_strangers_in_the_same_frame_are_no_copies() -> None:
+    framed = [np.pad(frame(i), 20, constant_values=90) for i in range(20)]
+    barred = [np.pad(frame(i), ((30, 30), (0, 0))) for i in range(20, 40)]
+    assert prints_of([*framed, *barred]).pairs() == []
+
+
+def test_a_picture_that_is_nearly_all_border_keeps_it() -> None:
+    small = np.pad(frame(1)[:20, :20], 100)
+    assert kept_picture(small).mean() < 30
+    assert not kept_picture(np.full((9, 9), 200, np.uint8)).std()
 
 
 @pytest.mark.parametrize("change", SOUND_CHANGES)

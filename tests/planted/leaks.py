@@ -73,6 +73,27 @@ FAULTS = [
         ALIKE,
     ),
     Fault(
+        "leaks: framed copies keep their border",
+        "etab/datasets/integrity/outlines.py",
+        "kept = frame[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]",
+        "kept = frame",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: cropped copies are not looked for",
+        "etab/datasets/integrity/outlines.py",
+        "    for crop in _crops():\n",
+        "    for crop in _crops()[:1]:\n",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: outlines are compared within one patient",
+        "etab/datasets/integrity/outlines.py",
+        "others = people[first] != people[second]",
+        "others = first != second",
+        ALIKE,
+    ),
+    Fault(
         "leaks: gain changes the fingerprint of a sound",
         "etab/datasets/integrity/fingerprints.py",
         "levels = np.log(bands / mean + _FLOOR)",

@@ -27,6 +27,7 @@ from etab.datasets.integrity.fingerprints import (
     sound_print,
     unit_rows,
 )
+from etab.datasets.integrity.outlines import kept_picture, outline_copies
 from etab.errors import CorruptFileError, LayoutError, StorageError
 from etab.files import read_json_file
 from etab.storage.atomic import slug, write_atomically
@@ -64,6 +65,8 @@ class Fingerprints:
     prints: list[FloatArray] = field(default_factory=list)
     contents: dict[bytes, list[tuple[str, str]]] = field(default_factory=dict)
     samples: list[FloatArray] = field(default_factory=list)
+    pictures: list[Array] = field(default_factory=list)
+    pictured: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, record: Record, signal: Array, rate: int = 0) -> None:
         """Add a recording.
@@ -85,6 +88,8 @@ class Fingerprints:
             self.samples.append(kept_samples(signal, rate))
         else:
             rows = [frame_print(frame) for frame in signal]
+            self.pictures.append(kept_picture(signal[0]))
+            self.pictured.append(owner)
         for row in rows:
             self.ids.append(record.id)
             self.patients.append(record.patient)
@@ -105,7 +110,7 @@ class Fingerprints:
         pairs = {(pair.first, pair.second): pair for pair in self.copies()}
         for (first, second), correlation in self.correlations(self.threshold).items():
             pairs.setdefault((first, second), Alike(first, second, correlation, False))
-        for (first, second), correlation in self.cuts().items():
+        for (first, second), correlation in {**self.cuts(), **self.outlines()}.items():
             if (second, first) not in pairs:
                 pairs.setdefault((first, second), Alike(first, second, correlation, False))
         return sorted(pairs.values(), key=lambda pair: (-pair.correlation, pair.first, pair.second))
@@ -121,6 +126,20 @@ class Fingerprints:
         _, person = np.unique(self.patients, return_inverse=True)
         found = cut_copies(np.stack(self.prints), person, self.samples)
         return {(self.ids[i], self.ids[j]): round(c, 4) for i, j, c in found}
+
+    def outlines(self) -> dict[tuple[str, str], float]:
+        """Find the recordings of different patients whose first frames differ in their outline.
+
+        Returns:
+            The largest correlation of their fingerprints, by the ids of the two recordings.
+        """
+        _, person = np.unique([patient for _, patient in self.pictured], return_inverse=True)
+        largest: dict[tuple[str, str], float] = {}
+        for i, j, correlation in outline_copies(self.pictures, person):
+            first, second = sorted((i, j))
+            pair = (self.pictured[first][0], self.pictured[second][0])
+            largest[pair] = max(largest.get(pair, -1.0), round(correlation, 4))
+        return largest
 
     @property
     def threshold(self) -> float:

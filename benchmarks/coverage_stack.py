@@ -104,7 +104,7 @@ def _fitted(
         rng=np.random.default_rng(0),
         memo={},
     )
-    made = []
+    made: list[tuple[FloatArray, FloatArray]] = []
     for split, fit in zip(splits, fits, strict=True):
         scores = np.asarray(fit.predictions, dtype=np.float64)
         made.append((scores[: len(split.test)], scores[len(split.test) :]))

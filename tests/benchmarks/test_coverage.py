@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import coverage, coverage_ridge
+from benchmarks import coverage, coverage_ridge, coverage_stack
 from benchmarks.coverage_refits import Setting, refit
 from benchmarks.coverage_summary import SCORES, Summary, rows_of, summarised, summary_of
 from benchmarks.coverage_world import (
@@ -160,3 +160,25 @@ def test_a_ridge_replicate_has_the_shape_of_one_with_the_heads() -> None:
     missed = "\n".join(coverage_ridge.misses({"of50r": [sure]}))
     assert missed.count("100.0 % covered, the interval is wider") == len(SCORES)
     assert "false verdict." not in missed
+
+
+def test_stacked_probes_are_measured_on_people_of_no_split() -> None:
+    setting = Setting("two", "official", 60, 20, 1, coverage_ridge.TWO)
+    ridge = coverage_ridge.ridge_replicate(setting, 0)
+    stack = coverage_stack.stack_replicate(setting, 0)
+    assert stack.fitted.shape == ridge.fitted.shape
+    for name in TASKS:
+        assert np.array_equal(np.isnan(stack.predictions[name]), np.isnan(ridge.predictions[name]))
+    assert stack.fitted[TASKS.index("phase")].min() > 0.6
+    text = coverage_stack.page({"cv50r": [summarised(setting, stack)]}, "the command")
+    assert "ETAB score" in text
+
+
+def test_two_frames_of_one_person_are_one_pair_of_many() -> None:
+    """The AUROC of a fold of few people holds more pairs within one person, which are easier."""
+    answers = np.tile([0, 1], 200)
+    rng = np.random.default_rng(0)
+    scores = np.repeat(rng.normal(size=200), 2) * 5 + answers
+    few, many = (coverage_stack.value_on_new("phase", answers, scores, n) for n in (5, 10**9))
+    assert many == pytest.approx(0.55, abs=0.05)
+    assert few == pytest.approx(many + (1 - many) / 5)

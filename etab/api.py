@@ -11,6 +11,8 @@ from typing import Any
 
 from etab import backbones
 from etab.backbones.base import BackboneCard
+from etab.datasets.base import Source
+from etab.datasets.own.classes import is_class_file
 from etab.datasets.own.description import Description
 from etab.errors import EtabError, UnsupportedOptionError
 from etab.leaderboard import notes, suites
@@ -120,7 +122,7 @@ def evaluate(
     skip_bad: bool = False,
     name: str = "",
     version: str = "",
-    data: Path | str | None = None,
+    data: Path | str | type[Source] | None = None,
 ) -> Score:
     """Score one backbone on some tasks.
 
@@ -151,8 +153,9 @@ def evaluate(
         name: What results call a function or torch module. Stored features and results of
             another backbone with the same name are refused.
         version: What identifies the code of a function, if its source cannot be read.
-        data: Description of a table of your own recordings, such as ``clinic.toml``. It names the
-            folder of its files itself, so that ``root`` is left out.
+        data: Recordings of your own: the description of a table, such as ``clinic.toml``, which
+            names the folder of its files itself, so that ``root`` is left out; or a Source class,
+            or a Python file with one, with its folder as ``root``.
 
     Returns:
         The score, with its interval over patients and the record of each task.
@@ -176,7 +179,7 @@ def evaluate(
         (True, 'mae', 10)
     """
     if data is not None:
-        own = _own_data(Path(data), root)
+        own = _own_data(data, root)
         tasks = own.name if tasks is None else tasks
         root = own.folder
     card = _card(backbone, size, fit, name, version)
@@ -188,7 +191,7 @@ def evaluate(
         device=str(device),
         precision=precision,
         skip_bad=skip_bad,
-        data=None if data is None else Path(data),
+        data=None if data is None or isinstance(data, type) else Path(data),
     )
     codes = tasks_at(tasks, settings.root)
     runs = plan(
@@ -208,8 +211,10 @@ def evaluate(
     return score_of(card.name, cells, settings.results, protocol=runs[0].protocol_name, seed=seed)
 
 
-def _own_data(data: Path, root: Path | str | None) -> Description:
-    """Register a table of one's own, which names the folder of its files itself."""
+def _own_data(data: Path | str | type[Source], root: Path | str | None) -> Description:
+    """Register data of one's own; a table names the folder of its files itself."""
+    if isinstance(data, type) or is_class_file(Path(data)):
+        return use_own_data(data, root)
     if root is not None:
         raise UnsupportedOptionError(
             f"{data} names the folder of its files itself (folder = ...); leave out root=."

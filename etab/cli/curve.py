@@ -26,13 +26,14 @@ def curve_command(
 ) -> None:
     """Show how values grow with the number of labelled patients."""
     from etab.cli import show
+    from etab.datasets.own.classes import is_class_file
     from etab.leaderboard import curves
     from etab.leaderboard.curves_plot import draw_curves
     from etab.storage.atomic import write_atomically
     from etab.tasks.own import use_own_data, use_results
 
     use_results(results)
-    if data is not None:
+    if data is not None and not is_class_file(data):  # of a class, the results hold what is needed
         use_own_data(data)
     points = curves.curve_points(results, seed=seed)
     show.table(

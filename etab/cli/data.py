@@ -46,8 +46,8 @@ def data_check(
     name: Annotated[
         str,
         typer.Argument(
-            help="Name of the dataset (camus, echonet, tmed, ...), or the description of a table "
-            "of your own (clinic.toml)."
+            help="Name of the dataset (camus, echonet, tmed, ...), the description of a table of "
+            "your own (clinic.toml), or a Python file with a Source class (my_echo.py)."
         ),
     ],
     root: RootOption = None,
@@ -67,9 +67,15 @@ def data_check(
     from etab import datasets
     from etab.cli import show
     from etab.datasets.integrity import check
+    from etab.datasets.own.classes import is_class_file
+    from etab.tasks.own import use_installed, use_own_data
 
     if name.endswith(".toml"):
         _check_own(Path(name), as_json, quick)
+    if is_class_file(Path(name)):
+        own = use_own_data(name, root)
+        name, root = own.name, own.folder
+    use_installed([name])
     datasets.card(name)  # a name that is none is told before there is a bar
     with show.bar(f"{name} recordings") as progress:
         report = check.check(name, root, progress=progress, quick=quick)

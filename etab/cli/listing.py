@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from etab import backbones, datasets, heads
 from etab.backbones.base import BackboneCard
 from etab.backbones.checked import CHECKS
+from etab.datasets.own.classes import installed_cards
 from etab.echo import views
 from etab.heads.base import Head
 from etab.metrics import METRICS
@@ -52,7 +53,9 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) 
 @TABLES.register("datasets")
 def datasets_table() -> ListTable:
     """List the datasets, from their cards."""
-    cards = [s.card for s in datasets.SOURCES.values()]
+    brought, faults = installed_cards()
+    own = {card.name for card in brought}
+    cards = [card for name, card in datasets.cards().items() if name not in own] + brought
     return _table(
         "Datasets",
         ("name", "code", "title", "views", "targets", "licence", "access", "last seen real"),
@@ -68,6 +71,10 @@ def datasets_table() -> ListTable:
                 c.last_seen_real or "not yet",
             )
             for c in cards
+        ]
+        + [
+            (name, "", f"a package brings it, and it {fault}", *[""] * 5)
+            for name, fault in faults.items()
         ],
     )
 

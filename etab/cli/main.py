@@ -188,9 +188,9 @@ def new_dataset_command(
     title: Annotated[
         str, typer.Option(help="Name of the dataset in words, as its authors give it.")
     ] = "",
-    letter: Annotated[str, typer.Option(help="Letter of the dataset in task codes.")] = "X",
+    letter: Annotated[str, typer.Option(help="Letter of the dataset in task codes.")] = "Y",
 ) -> None:
-    """Write a reader, a phantom and a test for a new dataset of the project.
+    """Write a reader, a phantom and a test for a new dataset, of the project or of your own.
 
     The test passes as written; edit the files from there. Recordings of your own need no reader:
     `etab data init FOLDER` describes them in a table, and `etab run --data` runs it.

@@ -47,5 +47,9 @@ FitOption = Annotated[
 ]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", help="Description of a table of your own recordings: clinic.toml."),
+    typer.Option(
+        "--data",
+        help="Description of a table of your own recordings (clinic.toml), or a Python file with a "
+        "Source class of your own (my_echo.py, whose code is run; --root names the folder).",
+    ),
 ]

@@ -147,7 +147,7 @@ def run_command(
     from etab.runs.data import lacking, tasks_at
     from etab.runs.run import Settings, plan
     from etab.runs.sweep import backbone_names, sweep
-    from etab.tasks.own import own_protocols
+    from etab.tasks.own import keep_brought, own_protocols
 
     own = None
     if data is not None:
@@ -195,6 +195,8 @@ def run_command(
         executor=named_executor(executor, executor_option or (), workers=workers),
     )
     _keep(own, settings.results, replace=True)
+    if own is None:
+        keep_brought(codes, settings.results)
     for message in lacking([run.row.dataset for run in runs], settings.root):
         say(message, error=True)
     say(done.said())
@@ -231,15 +233,18 @@ def _keep(own: Description | None, results: Path, *, replace: bool) -> None:
 
 
 def own_data(data: Path, root: Path | None) -> Description:
-    """Register a table of the user.
+    """Register data of the user.
 
     Args:
-        data: The description of the table.
-        root: The option ``--root``, which must be absent.
+        data: The description of a table, or a Python file with a Source class.
+        root: The option ``--root``: the folder that a class reads; absent for a table.
     """
+    from etab.datasets.own.classes import is_class_file
     from etab.errors import UnsupportedOptionError
     from etab.tasks.own import use_own_data
 
+    if is_class_file(data):
+        return use_own_data(data, root)
     if root is not None:
         raise UnsupportedOptionError(
             "--data names the folder of its files itself (folder = ...); leave out --root."

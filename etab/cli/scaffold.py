@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from etab.datasets import SOURCES
+from etab.datasets import SOURCES, cards
 from etab.errors import StorageError, UnsupportedOptionError
 from etab.storage.atomic import write_atomically
 
@@ -273,7 +273,7 @@ class Scaffold:
     steps: tuple[str, ...]
 
 
-def new_dataset(name: str, folder: Path, *, title: str = "", letter: str = "X") -> Scaffold:
+def new_dataset(name: str, folder: Path, *, title: str = "", letter: str = "Y") -> Scaffold:
     """Write a reader of a new dataset and its test on a small phantom.
 
     Args:
@@ -297,6 +297,11 @@ def new_dataset(name: str, folder: Path, *, title: str = "", letter: str = "X") 
         )
     if not re.fullmatch("[A-Z]", letter):
         raise UnsupportedOptionError(f"The letter is {letter!r}; wanted one of A to Z.")
+    held = [card.name for card in cards().values() if card.code == letter]
+    if held:
+        raise UnsupportedOptionError(
+            f"The letter {letter} belongs to {held[0]}; choose another one with --letter."
+        )
     checkout = (folder / "etab" / "datasets").is_dir()
     files = _files(name, checkout)
     existing = [folder / file for file in files.values() if (folder / file).exists()]
@@ -357,6 +362,8 @@ def _steps(files: dict[str, str], checkout: bool) -> Sequence[str]:
     if checkout:
         steps.append("python -m benchmarks.pages.generate")
     else:
+        steps.append(f"etab data check {files['source']} --root FOLDER")
+        steps.append(f"etab run --data {files['source']} --root FOLDER --backbones image_stats")
         steps.append(
             "a table of recordings runs without a class: etab data init FOLDER, then etab run "
             "--data FOLDER/NAME.toml"

@@ -13,6 +13,7 @@ from etab import datasets
 from etab.datasets.base import Source
 from etab.datasets.integrity.alike import Alike, known_alike, unlisted
 from etab.datasets.integrity.canonical import same_people
+from etab.datasets.own.classes import is_class_file
 from etab.echo.surface import Outline, outline
 from etab.errors import CorruptFileError, EtabError, skippable
 from etab.features.base import input_of
@@ -21,6 +22,7 @@ from etab.runs.run import Settings
 from etab.runs.skip_bad import leave_copies_out, leave_unneeded, lists_leniently, sift
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS, find
+from etab.tasks.own import use_installed, use_own_data
 from etab.tasks.protocols import parse
 from etab.tasks.rows import ABSENT, Rows
 from etab.types import Kind
@@ -44,6 +46,7 @@ def tasks_at(tasks: str | Iterable[str] | None, root: Path | None) -> list[str]:
         UnknownNameError: If a word names no task.
     """
     words = tasks if tasks is None or isinstance(tasks, str) else list(tasks)
+    use_installed(_split_words(words))
     selected = find(words)
     names = list(dict.fromkeys(task.dataset for task in selected))
     fitting = names
@@ -51,6 +54,14 @@ def tasks_at(tasks: str | Iterable[str] | None, root: Path | None) -> list[str]:
         fitting = [name for name in names if _opens(name, root)] or names
     whole_codes = _split_words(words)
     return [t.code for t in selected if t.dataset in fitting or t.code in whole_codes]
+
+
+def use_data_of(settings: Settings) -> None:
+    """Register the data of one's own that a plan names, in a process that starts anew."""
+    if settings.data is not None:
+        root = settings.root if is_class_file(settings.data) else None
+        use_own_data(settings.data, root)
+    use_installed(settings.tasks)
 
 
 def _split_words(words: str | list[str] | None) -> list[str]:

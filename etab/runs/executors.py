@@ -23,14 +23,13 @@ from typing import Any, ClassVar, Protocol
 
 from etab.backbones.own.installed import is_installed
 from etab.results import Result
-from etab.runs.data import Data
+from etab.runs.data import Data, use_data_of
 from etab.runs.execute import execute
 from etab.runs.failures import describe_failure, is_interruption, stopped_by
 from etab.runs.lost_processes import how_it_ended, left_at_work, record_killed
 from etab.runs.record import brief
 from etab.runs.run import Run, Settings, is_named
 from etab.storage.machine import allowed_cores, available_memory, devices_of
-from etab.tasks.own import use_own_data
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -207,8 +206,7 @@ def _start(queue: Any, devices: Any, threads: int, settings: Settings) -> None:
         faulthandler.enable()  # code that crashes is named
     _events = queue
     _device = devices.get()
-    if settings.data is not None:
-        use_own_data(settings.data)
+    use_data_of(settings)
     _data = Data(settings)
     torch.set_num_threads(threads)
     end_with_parent()

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from etab.datasets.own.classes import is_class_file
 from etab.errors import (
     DataNotFoundError,
     LayoutError,
@@ -183,8 +184,8 @@ def repeat_command(run: Run, settings: Settings) -> str:
         "--precision": None if settings.precision == "auto" else settings.precision,
         "--keep-masks": None if settings.keep_masks == "all" else settings.keep_masks,
     }
-    if settings.data is not None:
-        options.pop("--root")
+    if settings.data is not None and not is_class_file(settings.data):
+        options.pop("--root")  # a description names the folder itself
     for name, value in options.items():
         if value is not None:
             words += [name, str(value)]

@@ -19,7 +19,7 @@ from typing import Protocol
 from etab.errors import UnsupportedOptionError
 from etab.precisions import AUTO, FASTEST
 from etab.results import Result
-from etab.runs.data import Data
+from etab.runs.data import Data, use_data_of
 from etab.runs.execute import claim_path, finished
 from etab.runs.executors import Event, Listener, groups, serial
 from etab.runs.failures import describe_failure, is_interruption
@@ -28,7 +28,6 @@ from etab.runs.record import brief, path_of_run
 from etab.runs.run import Run, Settings, is_named
 from etab.runs.unit_progress import FrameProgress
 from etab.storage.claims import STALE, WATCHED, is_abandoned
-from etab.tasks.own import use_own_data
 
 _POLL = 0.5  # seconds between two looks at the jobs and the results
 _PACE = 20.0  # looks at all results begin at least so many times as far apart as one takes
@@ -117,8 +116,7 @@ def run_unit(unit: Unit) -> Outcome:
 @functools.lru_cache(maxsize=1)
 def _opened(settings: Settings) -> Data:
     """The data of a plan, opened once in a process for all of its units."""
-    if settings.data is not None:
-        use_own_data(settings.data)
+    use_data_of(settings)
     return Data(settings)
 
 

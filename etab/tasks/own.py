@@ -1,18 +1,36 @@
-"""Tasks of a table of one's own: one for each label of its description."""
+"""Tasks of data of one's own: one for each label of a description, or target of a class."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from etab.datasets.base import SOURCES
+from etab.datasets.base import SOURCES, Source
+from etab.datasets.own.classes import (
+    class_of_file,
+    describe_class,
+    description_text,
+    installed_class,
+    installed_classes,
+    is_class_file,
+    unused_targets,
+)
 from etab.datasets.own.description import Description, Label, read_description
 from etab.datasets.own.remarks import label_remarks
-from etab.datasets.own.source import OwnRecordings, own_source
+from etab.datasets.own.source import (
+    DescribedRecordings,
+    OwnRecordings,
+    described_source,
+    is_own,
+    own_source,
+)
 from etab.datasets.own.table import read_own_table
+from etab.datasets.paths import dataset_folder
 from etab.echo.clips import Sampling
 from etab.echo.views import SIDE_BY_SIDE, VIEW_CODES
-from etab.errors import DataNotFoundError, EtabError, LayoutError
+from etab.errors import DataNotFoundError, EtabError, LayoutError, UnsupportedOptionError
 from etab.files import read_text_file
 from etab.metrics import METRICS
 from etab.registry import unknown
@@ -27,6 +45,7 @@ from etab.types import Kind
 DESCRIPTION = "data.toml"
 """Name of the description beside the results of a table of one's own."""
 
+_CODE = re.compile(r"[a-f]\d-[A-Z]{2}-[A-Z]|[a-f]\d-[A-Z]\d-[A-Z]")
 _MOST = 10
 _CLIP = Sampling(16, 2)
 # A task of etab whose head is the default for a kind of label.
@@ -41,40 +60,126 @@ _LIKE_SOUND = {**_LIKE, Kind.VALUE: "e1-AL-D", Kind.BINARY: "f2-AL-D", Kind.CLAS
 _YOURS = "anchors in the description of the data"
 
 
-def use_own_data(path: Path | str) -> Description:
-    """Register a table of one's own as a dataset, with a task for each of its labels.
+def use_own_data(data: Path | str | type[Source], root: Path | str | None = None) -> Description:
+    """Register data of one's own as a dataset, with a task for each label.
 
     Args:
-        path: Its description, such as ``clinic.toml``.
+        data: The description of a table such as ``clinic.toml``; a Python file with a Source class
+            such as ``my_echo.py`` (or ``my_echo.py:MyEchoSource``), whose code is run; or the
+            class itself.
+        root: Folder of the data, for a class; None for the documented places. A description names
+            its folder itself.
 
     Returns:
         The description. ``etab.evaluate(..., tasks=description.name, root=description.folder)``
         then scores an encoder on it.
 
     Raises:
-        DataNotFoundError: There is no such file.
-        LayoutError: The description cannot be used.
-        UnsupportedOptionError: Its name or letter belongs to a dataset of etab.
+        DataNotFoundError: There is no such file, or no folder of the data of a class.
+        LayoutError: The description or the card of the class cannot be used.
+        UnsupportedOptionError: Its name or letter belongs to a dataset of etab, or the file cannot
+            be run.
     """
-    description = read_description(Path(path))
+    if isinstance(data, type):
+        return _use_class(data, f"{data.__module__}:{data.__name__}", root)
+    path = Path(data)
+    if is_class_file(path):
+        kind = class_of_file(path)
+        return _use_class(kind, f"{path.name.partition(':')[0]}:{kind.__name__}", root)
+    description = read_description(path)
+    if description.source:
+        raise UnsupportedOptionError(
+            f"{path} is what boards know of {description.source}, a class of one's own, and runs "
+            "no code. Name the file of the class: --data FILE.py --root FOLDER."
+        )
     own_source(description)
+    _use_tasks(description)
+    return description
+
+
+def _use_class(kind: type[Source], where: str, root: Path | str | None) -> Description:
+    """Register a class, and a task for each target of its card."""
+    card = getattr(kind, "card", None)
+    name = str(getattr(card, "name", ""))
+    described = describe_class(kind, where, Path())
+    SOURCES.remove(name)
+    SOURCES.add(name, kind)
+    _use_tasks(described)
+    return replace(described, folder=dataset_folder(name, root))
+
+
+def _use_tasks(description: Description) -> None:
+    """Put the tasks of a description in the place of those that its name had before."""
     for code in [code for code, task in TASKS.items() if task.dataset == description.name]:
         TASKS.remove(code)
     for task in own_tasks(description):
         TASKS.add(task.code, task)
-    return description
+
+
+def use_installed(words: Iterable[str]) -> None:
+    """Register the datasets of installed packages, and of new files of etab, that words name.
+
+    Args:
+        words: Names of datasets, or codes of tasks ("b0-A4-Y"), as a user wrote them; others are
+            passed over.
+
+    Raises:
+        UnsupportedOptionError: The package that a word names cannot be used.
+    """
+    wanted = set(words)
+    if wanted <= {*TASKS, *(task.dataset for task in TASKS.values())}:
+        return
+    brought = set(installed_classes())
+    named = {name for name in (*SOURCES, *brought) if name in wanted and not _has_tasks(name)}
+    letters = {word[-1] for word in wanted if _CODE.fullmatch(word) and word not in TASKS}
+    if letters:
+        named |= {name for name in brought if not _has_tasks(name) and _letter(name) in letters}
+    for name in sorted(named):
+        if name in brought and (name not in SOURCES or is_own(SOURCES[name])):
+            kind, where = installed_class(name)
+        else:
+            kind = SOURCES[name]
+            where = f"{kind.__module__}:{kind.__name__}"
+        SOURCES.remove(name)
+        SOURCES.add(name, kind)
+        _use_tasks(describe_class(kind, where, Path()))
+
+
+def _has_tasks(dataset: str) -> bool:
+    """Whether tasks of a dataset can be run: a description alone knows no class."""
+    if dataset in SOURCES and issubclass(SOURCES[dataset], DescribedRecordings):
+        return False
+    return any(task.dataset == dataset for task in TASKS.values())
+
+
+def _letter(name: str) -> str:
+    """The letter of a dataset that a package brings; "" where the package cannot be used."""
+    try:
+        return installed_class(name)[0].card.code
+    except EtabError:
+        return ""
 
 
 def use_results(folder: Path) -> list[Description]:
-    """Register the tables of one's own whose results lie in a folder.
+    """Register the data of one's own whose results lie in a folder.
 
     Args:
-        folder: Folder of results; ``etab run --data`` leaves the description there.
+        folder: Folder of results; ``etab run --data`` leaves the description there. Code of a
+            class is not run.
 
     Returns:
         The descriptions, by name.
     """
-    return [use_own_data(path) for path in sorted(folder.glob(f"*/{DESCRIPTION}"))]
+    used = []
+    for path in sorted(folder.glob(f"*/{DESCRIPTION}")):
+        description = read_description(path)
+        if description.source:
+            described_source(description)
+        else:
+            own_source(description)
+        _use_tasks(description)
+        used.append(description)
+    return used
 
 
 def folder_of_data(where: Path, datasets: Collection[str]) -> Path:
@@ -92,6 +197,7 @@ def folder_of_data(where: Path, datasets: Collection[str]) -> Path:
         DataNotFoundError: If there is no description of a table that results were made on.
         LayoutError: If the description cannot be used.
     """
+    use_installed(datasets)
     own = [name for name in datasets if issubclass(SOURCES[name], OwnRecordings)]
     if not own or where.suffix == ".json":
         return where
@@ -136,8 +242,12 @@ def own_protocols(description: Description, n_fold: int = 5, *, few: bool = Fals
 
 
 def has_split(description: Description) -> bool:
-    """Whether a table gives every recording a part of a split with training and test patients."""
-    parts = {row.split for row in read_own_table(description).rows}
+    """Whether a table or class gives every recording a part of a split with training and test patients."""
+    if description.source:
+        source = SOURCES[description.name](description.folder).lenient()
+        parts = {record.split for record in source.records()}
+    else:
+        parts = {row.split for row in read_own_table(description).rows}
     return {"train", "test"} <= parts and "" not in parts
 
 
@@ -150,6 +260,8 @@ def own_notes(description: Description) -> list[str]:
     Returns:
         A sentence for each.
     """
+    if description.source:
+        return unused_targets(SOURCES[description.name])
     table = read_own_table(description)
     return [*table.notes, *label_remarks(description, table.rows)]
 
@@ -165,7 +277,23 @@ def keep_description(description: Description, results: Path, *, replace: bool =
     """
     path = results / description.name / DESCRIPTION
     if replace or not path.exists():
-        write_atomically(path, read_text_file(description.path))
+        is_class = bool(description.source)
+        text = description_text(description) if is_class else read_text_file(description.path)
+        write_atomically(path, text)
+
+
+def keep_brought(codes: Iterable[str], results: Path) -> None:
+    """Write the descriptions of datasets of installed packages beside their results.
+
+    Args:
+        codes: Codes of the tasks that were run.
+        results: Folder of results.
+    """
+    for name in sorted({TASKS[code].dataset for code in codes}):
+        kind = SOURCES[name]
+        if is_own(kind) and not issubclass(kind, OwnRecordings):
+            where = f"{kind.__module__}:{kind.__name__}"
+            keep_description(describe_class(kind, where, Path()), results)
 
 
 def own_tasks(description: Description) -> list[Task]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from etab.echo.views import canonical
 from etab.errors import DataNotFoundError, LayoutError, UnknownNameError
 from etab.files import read_toml_file
 from etab.registry import unknown
-from etab.types import Kind
+from etab.types import Kind, Target
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _LETTER = re.compile(r"[A-Z]")
@@ -53,6 +53,7 @@ _KEYS = {
     "title",
     "code",
     "sound",
+    "source",
     "table",
     "folder",
     "columns",
@@ -66,6 +67,12 @@ _KINDS = {
     "mask": Kind.MASK,
     "states": Kind.STATES,
 }
+LABEL_KINDS: Mapping[Kind, str] = {
+    **{kind: word for word, kind in _KINDS.items()},
+    Kind.BINARY: "classes",
+}
+"""What a description calls the kinds that a label may have."""
+
 _LABEL_KEYS = {
     "kind": str,
     "column": str,
@@ -139,12 +146,14 @@ class Description:
         title: Title of the data on boards.
         code: Letter of the data in task codes.
         sound: Whether the recordings are sounds.
-        table: The table, one row for each recording.
+        table: The table, one row for each recording; ``path`` where a class reads the recordings.
         folder: Folder that files in the table are relative to.
         columns: Names of the columns that are called something else than in COLUMNS.
         labels: The labels, each of which makes a task.
         notes: Sentences that every result on the data carries.
         subgroups: Columns that divide the patients into subgroups, such as "sex" or "scanner".
+        source: The class that reads the recordings, such as "my_echo.py:MyEchoSource"; "" for a
+            table.
     """
 
     path: Path
@@ -158,6 +167,7 @@ class Description:
     labels: tuple[Label, ...]
     notes: tuple[str, ...] = ()
     subgroups: tuple[str, ...] = ()
+    source: str = ""
 
     def column(self, role: str) -> str:
         """Name of the column that holds one of COLUMNS."""
@@ -199,33 +209,81 @@ def read_description(path: Path) -> Description:
     for key in sorted(set(content) - _KEYS):
         raise unknown(f"key of {path}", key, _KEYS)
     name = _text(path, content, "name")
-    if not _NAME.fullmatch(name):
-        raise LayoutError(
-            f"{path}: name is {name!r}; wanted up to 31 small letters, digits and _, "
-            "a letter first."
-        )
     code = content.get("code", "Z")
-    if not isinstance(code, str) or not _LETTER.fullmatch(code):
-        raise LayoutError(f"{path}: code is {code!r}; wanted one capital letter.")
+    check_name(str(path), name, code)
     sound = content.get("sound", False)
     if not isinstance(sound, bool):
         raise LayoutError(f"{path}: sound is {sound!r}; wanted true or false.")
     folder = content.get("folder", ".")
     if not isinstance(folder, str):
         raise LayoutError(f"{path}: folder is {folder!r}; wanted a path in quotes.")
+    source = _text(path, content, "source") if "source" in content else ""
+    if source and "table" in content:
+        raise LayoutError(f"{path}: recordings come from a table or from a source; leave one out.")
+    table = Path(_text(path, content, "table")).expanduser() if not source else path.absolute()
     return Description(
         path=path,
         name=name,
         title=str(content.get("title", name)),
         code=code,
         sound=sound,
-        table=path.parent / Path(_text(path, content, "table")).expanduser(),
+        table=path.parent / table,
         folder=path.parent / Path(folder).expanduser(),
         columns=_columns(path, content.get("columns", {})),
-        labels=_labels(path, content.get("labels")),
+        labels=_labels(path, content.get("labels"), of_files=not source),
         notes=_texts(path, "notes", content.get("notes", [])),
         subgroups=_texts(path, "subgroups", content.get("subgroups", [])),
+        source=source,
     )
+
+
+def check_name(where: str, name: object, code: object) -> None:
+    """Check the name and the letter of data of one's own.
+
+    Args:
+        where: What has them, for messages.
+        name: The name in tasks and results.
+        code: The letter in task codes.
+
+    Raises:
+        LayoutError: One of them cannot be used.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise LayoutError(
+            f"{where}: name is {name!r}; wanted up to 31 small letters, digits and _, "
+            "a letter first."
+        )
+    if not isinstance(code, str) or not _LETTER.fullmatch(code):
+        raise LayoutError(f"{where}: code is {code!r}; wanted one capital letter.")
+
+
+def target_label(where: str, target: Target, options: Mapping[str, Any]) -> Label:
+    """Make the label of a target that a class of one's own gives.
+
+    Args:
+        where: The class, for messages.
+        target: The target; its kind is one of ``LABEL_KINDS``.
+        options: Keys of a label in a description, such as ``{"input": "clip"}``.
+
+    Returns:
+        The label, with the kind of the target.
+
+    Raises:
+        LayoutError: A value is not what its key needs.
+        UnknownNameError: A key or view does not exist.
+    """
+    for key in ("kind", "column", "classes", "unit", "range", "frames", "pixel"):
+        if key in options:
+            raise LayoutError(
+                f"{where}, labels[{target.name!r}]: {key} is said by the class; leave it out."
+            )
+    section: dict[str, Any] = {"kind": LABEL_KINDS[target.kind], "unit": target.unit}
+    if target.kind in (Kind.BINARY, Kind.CLASSES):
+        section["classes"] = list(target.classes)
+    if target.description:
+        section["title"] = target.description
+    label = _label(f"{where}, labels[{target.name!r}]", target.name, {**section, **options})
+    return replace(label, kind=target.kind)
 
 
 def _text(path: Path, content: Mapping[str, Any], key: str) -> str:
@@ -255,25 +313,28 @@ def _columns(path: Path, table: Any) -> dict[str, str]:
     return dict(table)
 
 
-def _labels(path: Path, table: Any) -> tuple[Label, ...]:
+def _labels(path: Path, table: Any, *, of_files: bool) -> tuple[Label, ...]:
     if not isinstance(table, dict) or not table:
         raise LayoutError(
             f'{path} has no label. Add a section such as [labels.EF] with kind = "value".'
         )
-    return tuple(_label(path, name, section) for name, section in table.items())
+    labels = []
+    for name, section in table.items():
+        where = f"{path}, [labels.{name}]"
+        if "/" in name and of_files:  # it is a part of the names of the files of masks
+            raise LayoutError(
+                f"{where}: the name of a label has no slash; write {name.replace('/', '_')!r}."
+            )
+        labels.append(_label(where, name, section))
+    return tuple(labels)
 
 
-def _label(path: Path, name: str, section: Any) -> Label:
-    where = f"{path}, [labels.{name}]"
+def _label(where: str, name: str, section: Any) -> Label:
     if not isinstance(section, dict):
         raise LayoutError(f"{where} is {section!r}; wanted a section.")
-    if "/" in name:
-        raise LayoutError(
-            f"{where}: the name of a label has no slash; write {name.replace('/', '_')!r}."
-        )
     for key, value in section.items():
         if key not in _LABEL_KEYS:
-            raise unknown(f"key of a label of {path}", key, _LABEL_KEYS)
+            raise unknown(f"key of a label of {where}", key, _LABEL_KEYS)
         wanted = _LABEL_KEYS[key]
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise LayoutError(f"{where}: {key} is {value!r}; wanted a {_WORDS[wanted]}.")

@@ -10,6 +10,7 @@ from etab.backbones.image import echonet
 from etab.backbones.image import named as _image  # noqa: F401  (registers)
 from etab.backbones.own.installed import hidden_by, installed, installed_card
 from etab.backbones.registered import BACKBONES, LIBRARIES, Entry, register, require_own_name
+from etab.backbones.scales import scaled, split_scale
 from etab.backbones.sizes import sized, split_size
 from etab.backbones.sound import named as _sound  # noqa: F401  (registers)
 from etab.backbones.sound import records as _records  # noqa: F401  (registers)
@@ -31,6 +32,7 @@ __all__ = [
     "optional",
     "register",
     "require_own_name",
+    "scaled",
     "sized",
     "video",
 ]
@@ -126,7 +128,8 @@ def card(name: str) -> BackboneCard:
             "torchvision/<model>", "hf-hub:<owner>/<model>", "torchaudio/<BUNDLE>",
             "transformers/<owner>/<model>", or "local:<file>@<network>". "random/" in front names
             the random twin of a network; "@448" or "@448+letterbox" behind, the same network at
-            another input size or fit (see ``sized``).
+            another input size or fit (see ``sized``); "@mean=0.5@std=0.25" behind (and before the
+            size), with another normalisation (see ``scaled``).
 
     Returns:
         The card. Its ``load()`` returns the backbone.
@@ -147,6 +150,9 @@ def card(name: str) -> BackboneCard:
     stem, size, fit = split_size(name)
     if size is not None:
         return sized(card(stem), size, fit)
+    stem, mean, std = split_scale(name)
+    if mean is not None or std is not None:
+        return scaled(card(stem), mean, std)
     seed = 0 if name.startswith("random/") else None
     base = name.removeprefix("random/")
     if base in BACKBONES:

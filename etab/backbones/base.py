@@ -113,6 +113,7 @@ class BackboneCard:
         timed: Layers that ``etab.features.recordings`` can align with the time of a recording.
             They are the candidates of a head of states. Image backbones use their maps instead.
         clip: Input of a video backbone; None for backbones of single frames.
+        own_scale: Whether the user chose ``mean`` and ``std``; results then hold both.
     """
 
     name: str
@@ -152,6 +153,7 @@ class BackboneCard:
     series: int | None = None
     timed: tuple[str, ...] = ()
     clip: ClipContract | None = None
+    own_scale: bool = False
 
     @property
     def over_time(self) -> bool:

@@ -43,7 +43,7 @@ def named_encoders(
     encoders: list[str | BackboneCard] = []
     for word in words:
         name, is_named, encoder = word.partition("=")
-        if not is_named:
+        if not is_named or "@" in name:  # local:FILE@timm/resnet18@mean=0.5 has no name
             encoders.append(word)
             continue
         _check_name(name, word)
@@ -63,9 +63,10 @@ def named_encoders(
 
 def _network(encoder: str) -> str:
     """The network of ``local:FILE@NETWORK``; the encoder itself where no file is named."""
+    from etab.backbones.scales import split_scale
     from etab.backbones.sizes import split_size
 
-    stem = split_size(encoder)[0]
+    stem = split_scale(split_size(encoder)[0])[0]
     network = stem.rpartition("@")[2]
     if stem.startswith("local:") and "/" in network:
         return network + encoder.removeprefix(stem)

@@ -59,6 +59,8 @@ def settings_of(run: Run, precision: str, data: Data) -> dict[str, Any]:
         more["decide"] = run.decide
     if card.fit != SQUASH:
         more["fit"] = card.fit
+    if card.own_scale:
+        more |= {"mean": list(card.mean), "std": list(card.std)}
     if task.fit_on:
         more |= {"fit_on": task.fit_on, "fit_data_digest": data.digest(task.fit_on)}
     return {

@@ -102,10 +102,16 @@ def _use_class(kind: type[Source], where: str, root: Path | str | None) -> Descr
     card = getattr(kind, "card", None)
     name = str(getattr(card, "name", ""))
     described = describe_class(kind, where, Path())
-    SOURCES.remove(name)
-    SOURCES.add(name, kind)
+    _hold(name, kind)
     _use_tasks(described)
     return replace(described, folder=dataset_folder(name, root))
+
+
+def _hold(name: str, kind: type[Source]) -> None:
+    """Register a class in the place of another one of one's own; one of etab keeps its place."""
+    if name not in SOURCES or SOURCES[name] is not kind:
+        SOURCES.remove(name)
+        SOURCES.add(name, kind)
 
 
 def _use_tasks(description: Description) -> None:
@@ -140,8 +146,7 @@ def use_installed(words: Iterable[str]) -> None:
         else:
             kind = SOURCES[name]
             where = f"{kind.__module__}:{kind.__name__}"
-        SOURCES.remove(name)
-        SOURCES.add(name, kind)
+        _hold(name, kind)
         _use_tasks(describe_class(kind, where, Path()))
 
 

@@ -269,8 +269,10 @@ def test_what_is_no_file_or_folder_is_told(ward: Path) -> None:
 
 
 def test_a_dataset_of_etab_without_tasks_has_those_of_its_targets() -> None:
+    names = list(SOURCES)
     try:
         assert tasks_at("dicom", None) == ["c0-AL-F", "b0-AL-F"]
+        assert list(SOURCES) == names
     finally:
         for code in ("c0-AL-F", "b0-AL-F"):
             TASKS.remove(code)

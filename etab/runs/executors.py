@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.managers import SyncManager
 from typing import Any, ClassVar, Protocol
 
+from etab.backbones.computing import estimated_seconds
 from etab.backbones.own.installed import is_installed
 from etab.results import Result
 from etab.runs.data import Data, use_data_of
@@ -160,11 +161,14 @@ _device = ""  # of a worker process: the device that it computes on
 
 _PATIENCE = 10.0  # seconds that stopped workers have for removing what is unfinished
 
-_WIDE = 3e6  # hundreds of principal components are probed as long as a small network's features
+_WIDE = 0.02  # hundreds of principal components are probed as long as a small network computes
 
 
 def groups(runs: Sequence[Run]) -> list[list[Run]]:
-    """Group a plan by data and backbone, the costliest first, so that workers end together."""
+    """Group a plan by data and backbone, the longest first, so that workers end together.
+
+    Every executor starts the groups in this order. No result depends on it.
+    """
     by_backbone: dict[tuple[str, str], list[Run]] = {}
     crossing = any(
         run.row.fit_on for run in runs
@@ -175,11 +179,11 @@ def groups(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def _cost(run: Run) -> float:
-    """How long a backbone takes beside others, in parameters of a network at 224 pixels."""
+    """How long a backbone takes beside others, in seconds for a picture or a second of sound."""
     card = run.backbone_card
-    if not card.learned:
-        return _WIDE if card.name.endswith("_pca") else 0.0
-    return float((card.params or 0) * (card.size / 224) ** 2)
+    if card.name.endswith("_pca") and not card.learned:
+        return _WIDE
+    return estimated_seconds(card)
 
 
 @contextlib.contextmanager

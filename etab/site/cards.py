@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from etab import backbones
+from etab.backbones.computing import computing_facts
 from etab.leaderboard.board import RANDOM_TWIN, Board, BoardRow
-from etab.storage import resources
 
 # Names of libraries whose cards are read without a network.
 _OFFLINE = ("timm/", "torchvision/")
@@ -34,30 +33,6 @@ def card_facts(board: Board) -> dict[str, dict[str, Any]]:
         measured = computing.get(row.backbone.removeprefix("random/"), unknown)
         facts[row.backbone] = _facts(row) | measured
     return facts
-
-
-def computing_facts() -> dict[str, dict[str, Any]]:
-    """Read what ``python -m benchmarks.perf.zoo`` counted and timed of learned backbones.
-
-    Returns:
-        By name: ``gmacs`` (giga multiply-adds of one input), ``per_second`` (inputs in a second of
-        processor time of one thread; None where it was not timed), ``counted`` (the input in words)
-        and ``machine``. A backbone that nobody measured is absent.
-
-    Example:
-        >>> computing_facts()["mobilenetv2"]["counted"]
-        'a picture of 224 x 224 pixels'
-    """
-    content = json.loads(resources.text("configs/compute.json"))
-    return {
-        name: {
-            "gmacs": row["gmacs"],
-            "per_second": row["per_second"],
-            "counted": row["input"],
-            "machine": content["machine"],
-        }
-        for name, row in content["backbones"].items()
-    }
 
 
 def _facts(row: BoardRow) -> dict[str, Any]:

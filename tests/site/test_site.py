@@ -14,11 +14,12 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from etab import datasets
+from etab.backbones.computing import computing_facts
 from etab.errors import UnsupportedOptionError
 from etab.leaderboard.board import Board
 from etab.leaderboard.page import board_facts
 from etab.site import write
-from etab.site.cards import card_facts, computing_facts
+from etab.site.cards import card_facts
 from etab.site.facts import _classes, site_facts
 from etab.site.names import page_names
 from etab.site.noise import noise_facts, reduced

@@ -253,6 +253,7 @@ def logistic_path(
     *,
     iterations: int,
     tolerance: float = 1e-7,
+    together: int | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Fit several L2-penalised (multinomial) logistic regressions on the same rows together.
 
@@ -266,6 +267,8 @@ def logistic_path(
         penalties: (p,) on the mean log-loss.
         iterations: Largest number of iterations.
         tolerance: Scaled change of the coefficients at which the fits end.
+        together: Rows that are computed together, where all of them are more than the cache of a
+            core holds: both products of a step then read them from memory once. None for all.
 
     Returns:
         (coefficients, intercepts): (p, r, c) and (p, c).
@@ -290,11 +293,8 @@ def logistic_path(
         np.zeros((p, c), dtype=kind),
     )
     for i in range(iterations):
-        residual = share * (
-            probabilities((z @ v.reshape(r, v.shape[1] * c)).reshape(len(z), -1, c) + vb) - y
-        )
-        slope = (z.T @ residual.reshape(len(z), -1)).reshape(v.shape) + penalty * v
-        slope_b = residual.sum(axis=0)
+        slope, slope_b = _slopes(z, v, vb, share, y, together or len(z))
+        slope = slope + penalty * v
         new, new_b = v - slope / curvature, vb - slope_b / bound
         step, step_b = new - w, new_b - b
         turn = (step * slope).sum(axis=(0, 2)) + (step_b * slope_b).sum(axis=1) > 0
@@ -317,6 +317,28 @@ def logistic_path(
             break
     final[active], final_b[active] = w.transpose(1, 0, 2), b
     return final, final_b
+
+
+def _slopes(
+    z: FloatArray,
+    v: FloatArray,
+    vb: FloatArray,
+    share: FloatArray,
+    y: FloatArray,
+    together: int,
+) -> tuple[FloatArray, FloatArray]:
+    """Slopes (r, p, c) and (p, c) of the mean log-losses at coefficients v and intercepts vb."""
+    r, p, c = v.shape
+    columns = v.reshape(r, p * c)
+    slope = np.zeros((r, p * c), dtype=z.dtype)
+    slope_b = np.zeros((p, c), dtype=z.dtype)
+    for first in range(0, len(z), together):
+        part = slice(first, first + together)
+        logits = (z[part] @ columns).reshape(-1, p, c) + vb
+        residual = share[part] * (probabilities(logits) - y[part])
+        slope += z[part].T @ residual.reshape(len(residual), p * c)
+        slope_b += residual.sum(axis=0)
+    return slope.reshape(r, p, c), slope_b
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,10 @@ SEARCH_STEP = 4
 _FLAT = 1e-6
 # Variance, relative to the largest, below which an axis is dropped.
 _THIN = 1e-4
+# Frames that are computed together: with their products they stay in the cache of one core.
+_TOGETHER = 1024
+# Bytes of frames in a basis up to which all of them are computed together.
+_CACHED = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +83,16 @@ def select_frames(
     """
     total = sum(int((answer >= 0).sum()) for answer in states)
     every = max(1, -(-total // limit))
-    features = []
-    classes = []
-    rows = []
-    for row, (x, s) in enumerate(zip(series, states, strict=True)):
-        frames = np.flatnonzero(s >= 0)[::every]
-        neighbours = np.clip(frames[:, None] + AROUND, 0, len(s) - 1)
+    selected = [np.flatnonzero(answer >= 0)[::every] for answer in states]
+    edges = np.cumsum([0, *map(len, selected)]).tolist()
+    features = np.empty((edges[-1], len(AROUND), np.shape(series[0])[1]), dtype=np.float32)
+    for x, frames, first in zip(series, selected, edges, strict=False):
+        neighbours = np.clip(frames[:, None] + AROUND, 0, len(x) - 1)
         # Few frames of a stored series are needed: these alone are read and converted.
-        features.append(np.asarray(np.asarray(x)[neighbours], dtype=np.float32))
-        classes.append(s[frames].astype(np.int64))
-        rows.append(np.full(len(frames), row))
-    return AnnotatedFrames(
-        np.concatenate(features),
-        np.concatenate(classes),
-        np.concatenate(rows),
-    )
+        features[first : first + len(frames)] = np.asarray(x)[neighbours]
+    classes = [s[frames].astype(np.int64) for s, frames in zip(states, selected, strict=True)]
+    rows = np.repeat(np.arange(len(selected)), [len(frames) for frames in selected])
+    return AnnotatedFrames(features, np.concatenate(classes), rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +126,9 @@ class FrameBasis:
             would compute again.
         """
         n = max(len(x), 1)
-        middle = x[:, len(AROUND) // 2].astype(np.float64)
-        mean = middle.mean(axis=0)
-        middle -= mean
-        covariance = middle.T @ middle / n
+        middle = x[:, len(AROUND) // 2]
+        mean = middle.mean(axis=0, dtype=np.float64)
+        covariance = _products(middle, mean) / n
         spread = np.sqrt(np.diag(covariance))
         varies = spread > _FLAT * np.maximum(np.abs(mean), 1e-3)
         divisor = np.where(varies, spread, 1.0)
@@ -138,8 +136,7 @@ class FrameBasis:
         axes, _ = _axes(scale[:, None] * covariance * scale, components, 1e-9)
         stacked = _projected(x, mean, scale, axes).reshape(len(x), -1)
         shift = stacked.mean(axis=0, dtype=np.float64)
-        centred = stacked - shift
-        turn, variances = _axes(centred.T @ centred / n, centred.shape[1], _THIN)
+        turn, variances = _axes(_products(stacked, shift) / n, stacked.shape[1], _THIN)
         turn = turn / np.sqrt(variances)
         basis = cls(mean, scale, axes, shift, turn)
         return basis, basis.turned(stacked)
@@ -154,8 +151,26 @@ class FrameBasis:
 
     def turned(self, stacked: FloatArray) -> FloatArray:
         """Turn projected frames beside their neighbours (n, around c) to the basis (n, r)."""
-        centred = stacked - self.shift.astype(np.float32)
-        return np.asarray(centred @ self.turn.astype(np.float32))
+        turn = self.turn.astype(np.float32)
+        shift = self.shift.astype(np.float32)
+        turned = np.empty((len(stacked), turn.shape[1]), dtype=np.float32)
+        for part in _parts(len(stacked)):
+            np.matmul(stacked[part] - shift, turn, out=turned[part])
+        return turned
+
+
+def _parts(n: int) -> list[slice]:
+    """Divide n frames into parts that are computed together."""
+    return [slice(first, first + _TOGETHER) for first in range(0, n, _TOGETHER)]
+
+
+def _products(x: FloatArray, mean: FloatArray) -> FloatArray:
+    """Sum the products (d, d) of the columns of x (n, d) less their means, in double precision."""
+    total = np.zeros((x.shape[1], x.shape[1]))
+    for part in _parts(len(x)):
+        centred = x[part] - mean
+        total += centred.T @ centred
+    return total
 
 
 def _projected(
@@ -166,10 +181,13 @@ def _projected(
 ) -> FloatArray:
     """Frames (..., d) standardised and projected to the axes: (..., c) float32."""
     turn = (scale[:, None] * axes).astype(np.float32)
-    centred = x - mean.astype(np.float32)
+    mean = mean.astype(np.float32)
     # One product of matrices is faster than one for each frame.
-    rows = centred.reshape(-1, x.shape[-1]) @ turn
-    return np.asarray(rows.reshape(*x.shape[:-1], turn.shape[1]))
+    rows = x.reshape(-1, x.shape[-1])
+    projected = np.empty((len(rows), turn.shape[1]), dtype=np.float32)
+    for part in _parts(len(rows)):
+        np.matmul(rows[part] - mean, turn, out=projected[part])
+    return projected.reshape(*x.shape[:-1], turn.shape[1])
 
 
 def _axes(covariance: FloatArray, most: int, floor: float) -> tuple[FloatArray, FloatArray]:
@@ -289,6 +307,7 @@ def fit_emissions(
         penalties,
         iterations=iterations,
         tolerance=tolerance,
+        together=_TOGETHER if z.nbytes > _CACHED else None,
     )
     pairs = zip(weights.astype(np.float64), intercepts.astype(np.float64), strict=True)
     return [Emission(basis, w, b, prior) for w, b in pairs]

@@ -13,6 +13,7 @@ from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.pooled.probes import refuse_kind
 from etab.heads.states import emissions, hsmm
 from etab.sounds.semimarkov import HOMOMORPHIC, WAVELET, Timing
+from etab.storage.memory import freed_memory_kept
 from etab.training.loop import Recipe
 from etab.types import Array, Features, Kind, RowSplit, Target
 
@@ -71,16 +72,17 @@ class HSMM(Head):
             )
         timings = self._timings(memo)
         if features.sequences:
-            segmented_layers = emissions.cross_segment_layers(
-                list(features.series),
-                features.sequences,
-                answers,
-                patients,
-                splits,
-                candidates=self.candidates,
-                beat=self.beat,
-                timings=timings,
-            )
+            with freed_memory_kept():  # every fit allocates the same large arrays
+                segmented_layers = emissions.cross_segment_layers(
+                    list(features.series),
+                    features.sequences,
+                    answers,
+                    patients,
+                    splits,
+                    candidates=self.candidates,
+                    beat=self.beat,
+                    timings=timings,
+                )
             return [FoldFit(states, choice) for states, choice in segmented_layers]
         choice = {"context": self.context, "candidates": self.candidates}
         segmented = hsmm.cross_segment(

@@ -60,5 +60,5 @@ def estimated_seconds(card: BackboneCard) -> float:
     # A random twin is the same network, so that it computes as long.
     rate = computing_facts().get(card.twin or card.name, {}).get("per_second")
     if rate:
-        return 1 / rate / (card.seconds or 1.0)
+        return 1 / float(rate) / (card.seconds or 1.0)
     return _OF_A_PARAMETER * (card.params or 0) * ((card.size or 224) / 224) ** 2

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from etab.heads.pooled.linalg import probabilities
+from etab.heads.states import emissions
 from etab.heads.states.emissions import (
     AROUND,
     EMISSION_PENALTIES,
@@ -53,6 +54,21 @@ def test_the_basis_is_that_of_double_precision() -> None:
     exact = (wide.reshape(len(x), -1) - basis.shift) @ basis.turn
     assert z == pytest.approx(exact, abs=1e-4)
     assert np.cov(exact.T, bias=True) == pytest.approx(np.eye(exact.shape[1]), abs=1e-4)
+
+
+def test_frames_that_are_computed_in_parts_give_what_they_give_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    every = frames(6, n=700)
+    held = frames(7, n=90)
+    whole = fit_emissions(every, EMISSION_PENALTIES)
+    monkeypatch.setattr(emissions, "_TOGETHER", 64)
+    monkeypatch.setattr(emissions, "_CACHED", 0)
+    in_parts = fit_emissions(every, EMISSION_PENALTIES)
+    for one, other in zip(whole, in_parts, strict=True):
+        assert other.log_probability(held.x) == pytest.approx(one.log_probability(held.x), abs=1e-4)
+    _, z = FrameBasis.fit(every.x)
+    assert z.mean(axis=0) == pytest.approx(np.zeros(z.shape[1]), abs=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(50, 3), (20, 3, 4), (7, 2, 9)])

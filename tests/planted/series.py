@@ -134,11 +134,21 @@ FAULTS = [
         "log_probability_in_basis(z)",
         "test_a_constant_is_left_with_the_durations",
     ),
+    Fault(
+        "series: only the last part of the frames is learned from",
+        "etab/heads/pooled/linalg.py",
+        "slope += z[part].T @ residual",
+        "slope = z[part].T @ residual",
+        (
+            "tests/heads/test_emissions.py::"
+            "test_frames_that_are_computed_in_parts_give_what_they_give_together",
+        ),
+    ),
     _fault(
         "unannotated frames teach",
         PROBE,
-        "frames = np.flatnonzero(s >= 0)[::every]",
-        "frames = np.arange(len(s))[::every]",
+        "np.flatnonzero(answer >= 0)[::every]",
+        "np.arange(len(answer))[::every]",
         "test_frames_are_thinned_and_unannotated_ones_left_out",
     ),
     _fault(
@@ -186,8 +196,8 @@ FAULTS = [
     Fault(
         "series: training frames are put in the basis without their mean taken off",
         PROBE,
-        "np.asarray(centred @ self.turn",
-        "np.asarray(stacked @ self.turn",
+        "np.matmul(stacked[part] - shift, turn",
+        "np.matmul(stacked[part], turn",
         (
             "tests/heads/test_emissions.py::"
             "test_training_frames_come_in_the_basis_that_was_fitted_to_them",

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import re
 from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
 
 from etab import __version__
 
@@ -61,6 +67,55 @@ def _skip_commands(
     return None
 
 
+# A value that is longer than this is left out: the page says what it holds.
+_LONGEST_VALUE = 120
+
+_FUNCTION = re.compile(r"<function (?:[\w.]+\.)?(\w+)(?: at 0x[0-9a-f]+)?>")
+_ALIAS = re.compile(r"TypeAliasForwardRef\('([\w.]+)'\)")
+
+
+def _plain_signature(
+    _app: Any,
+    _what: str,
+    _name: str,
+    member: Any,
+    _options: Any,
+    signature: str | None,
+    returned: str | None,
+) -> tuple[str | None, str | None]:
+    """Write default values and types of a signature as code, and not as Python shows objects."""
+    for default in _made_defaults(member):
+        signature = signature.replace("<factory>", default, 1) if signature else signature
+    return tuple(
+        _ALIAS.sub(r"~\1", _FUNCTION.sub(r"\1", text)) if text else text
+        for text in (signature, returned)
+    )
+
+
+def _made_defaults(member: Any) -> list[str]:
+    """What makes the default values of a data class, in the order of its fields."""
+    if not (inspect.isclass(member) and dataclasses.is_dataclass(member)):
+        return []
+    literals = {dict: "{}", list: "[]", tuple: "()"}
+    made = [
+        field.default_factory
+        for field in dataclasses.fields(member)
+        if field.init and field.default_factory is not dataclasses.MISSING
+    ]
+    return [literals.get(make, f"{getattr(make, '__name__', 'made')}()") for make in made]
+
+
+def _without_long_values(_app: Any, doctree: nodes.document) -> None:
+    """Leave out the values of constants that fill a page."""
+    for signature in doctree.findall(addnodes.desc_signature):
+        for part in list(signature.findall(addnodes.desc_annotation)):
+            is_value = part.astext().lstrip().startswith("=")
+            if is_value and len(part.astext()) > _LONGEST_VALUE:
+                part.parent.remove(part)
+
+
 def setup(app: Any) -> None:
     """Connect what Sphinx calls while it reads the docstrings."""
     app.connect("autodoc-skip-member", _skip_commands)
+    app.connect("autodoc-process-signature", _plain_signature)
+    app.connect("doctree-read", _without_long_values)

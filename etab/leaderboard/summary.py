@@ -34,6 +34,11 @@ class DatasetCard(Protocol):
         ...
 
     @property
+    def modality(self) -> str:
+        """What is recorded: "echo" or "sound"."""
+        ...
+
+    @property
     def targets(self) -> tuple[Target, ...]:
         """What is asked of a recording."""
         ...

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 from etab.errors import UnsupportedOptionError
 from etab.files import read_json_file
+from etab.leaderboard.answers import board_answers
 from etab.leaderboard.board import Board
 from etab.leaderboard.curves import CurvePoint
 from etab.leaderboard.page import board_facts
@@ -181,7 +182,7 @@ def site_files(
     files |= _example_files(facts, examples or {})
     files["data/board.js"] = as_script("board", facts)
     files["data/board.json"] = as_json(facts) + "\n"
-    files |= _pages(board, facts)
+    files |= _pages(board, facts, cards)
     return files
 
 
@@ -270,7 +271,7 @@ def _assets() -> Files:
     return files
 
 
-def _pages(board: Board, facts: Mapping[str, Any]) -> Files:
+def _pages(board: Board, facts: Mapping[str, Any], cards: Cards) -> Files:
     environment = Environment(
         loader=PackageLoader("etab.site"),
         autoescape=True,
@@ -289,6 +290,7 @@ def _pages(board: Board, facts: Mapping[str, Any]) -> Files:
         "index.html": index.render(
             **shared,
             page="index",
+            answers=board_answers(board, cards, _patient_counts(board)),
             chips=_chips(board),
             static=_static_rows(board),
             citation=_citation(board, facts),
@@ -369,24 +371,19 @@ def _with_code(text: str) -> Markup:
     return Markup("").join(marked)
 
 
+def _patient_counts(board: Board) -> dict[str, int]:
+    """Number of test patients by dataset."""
+    return {name: len(order) for name, order in patients_of(board).items()}
+
+
 def _chips(board: Board) -> list[tuple[str, str]]:
     """The facts at the head of the page."""
-    patients = {name: len(order) for name, order in patients_of(board).items()}
-    counts = [f"{count:,} ({name})" for name, count in patients.items()]
-    if len(counts) == 1:
-        counts = [f"{count:,}" for count in patients.values()]
-    separation = board.separation
-    chips = [
+    return [
         ("protocol", board.protocol),
         ("backbones", str(len(board.rows))),
         ("tasks", str(len(board.suite.tasks))),
-        ("test patients", ", ".join(counts)),
-        ("suite version", str(board.suite.version)),
+        ("suite", f"{board.suite.name}, version {board.suite.version}"),
     ]
-    if separation.pairs:
-        chips.append(("pairs told apart", f"{separation.told_apart} of {separation.pairs}"))
-        chips.append(("difference found with 80 % power", f"{separation.found:.3f}"))
-    return chips
 
 
 def _static_rows(board: Board) -> list[tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib
 import json
 import re
@@ -73,6 +74,24 @@ def test_the_site_loads_nothing_from_another_server(built: Path) -> None:
         loaded += Addresses(path.read_text()).loaded
     assert len(loaded) > 500
     assert [address for address in loaded if re.match(r"(https?:)?//", address)] == []
+
+
+_SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_signatures_are_code_and_no_constant_fills_a_page(built: Path) -> None:
+    n_signatures = 0
+    for page in (built / "docs" / "api").glob("*.html"):
+        for signature in _SIGNATURE.findall(page.read_text()):
+            text = html.unescape(re.sub(r"<[^>]+>", "", signature))
+            n_signatures += 1
+            for sign in ("<factory>", "<function", " at 0x", "ForwardRef", "~collections"):
+                assert sign not in text, f"{page.name}: {text[:300]}"
+            if "(" not in text.partition("=")[0]:  # a constant, not a function
+                assert len(text) < 400, f"{page.name}: {text[:300]}"
+    assert n_signatures > 1_000
 
 
 @pytest.mark.slow

@@ -120,3 +120,23 @@ def test_the_board_is_cited_as_of_a_version(page: Any, camus: Path, sounds: Path
         assert digest is not None
         cited.append(digest[1])
     assert len(set(cited)) == 2
+
+
+@pytest.mark.parametrize("board", ["camus", "sounds"])
+def test_every_picture_of_a_published_board_shows_its_rows(
+    page: Any, camus: Path, sounds: Path, board: str
+) -> None:
+    site = {"camus": camus, "sounds": sounds}[board]
+    open_board(page, site)
+    tabs = page.locator("#picture-tabs button").evaluate_all("all => all.map(t => t.id)")
+    assert len(tabs) >= 6
+    for tab in tabs:
+        page.click(f"#{tab}")
+        page.wait_for_selector(f"#picture[aria-labelledby={tab}] svg")
+        shapes = page.locator("#picture svg").locator("circle, rect, .whisker, .clique").count()
+        assert shapes >= 2, tab
+    # Each row has a circle for each division, also where one task has a single division.
+    ranked = page.evaluate("ETAB.data.board.rows.filter(row => row.now.place != null).length")
+    page.click("#tab-robustness")
+    page.wait_for_selector("#picture .ring")
+    assert page.locator("#picture .ring").count() == 5 * ranked

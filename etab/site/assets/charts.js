@@ -49,6 +49,10 @@
   // Rows {name, value, low, high, outerLow, outerHigh, quiet, dots}: dots with two intervals, and
   // small circles {x, title} beside them.
   charts.intervals = (holder, rows, options) => {
+    if (!rows.length) {
+      holder.replaceChildren(el("p", { class: "note" }, `No visible row has values for this picture. ${options.caption}`));
+      return;
+    }
     const width = room(holder);
     const place = nameRoom(rows, width);
     const { left, more } = place;

@@ -76,21 +76,24 @@ document.addEventListener("DOMContentLoaded", () => {
   const chooser = (label, keys, current, name, choose) => el("div", { class: "controls", role: "group", "aria-label": label }, ...keys.map(key => el("button", { type: "button", "aria-pressed": String(key === current), onclick: () => choose(key) }, name(key))));
   const refocus = () => holder.querySelector("[aria-pressed=true]")?.focus();
 
-  // The score of a row for each division into folds, under the weights in use.
-  const scoresOfRepeats = (known, shares) => {
+  // The score of a row for each division into folds, under the weights in use. Tasks with one
+  // division, such as databases left out in turn, keep their value.
+  const scoresOfRepeats = (row, known, shares) => {
     const used = board.tasks.filter(task => shares[task.code] > 0);
-    const lists = used.map(task => known?.[task.code]);
-    if (!lists.length || lists.includes(undefined)) return [];
+    const repeated = used.map(task => known?.[task.code]).filter(Boolean);
+    if (!repeated.length) return [];
     const total = d3.sum(used, task => shares[task.code]);
-    return d3.range(d3.min(lists, list => list.length)).map(k => d3.sum(used, (task, t) => shares[task.code] * ETAB.anchored(task, lists[t][k])) / total);
+    const value = (task, k) => known[task.code]?.[k] ?? row.cells[task.code][0];
+    return d3.range(d3.min(repeated, list => list.length)).map(k => d3.sum(used, task => shares[task.code] * ETAB.anchored(task, value(task, k))) / total);
   };
   const drawFoldSeed = (rows, known) => {
     const shares = ETAB.sharesInUse() ?? {};
-    const scores = new Map(rows.map(row => [row, scoresOfRepeats(known[row.backbone], shares)]));
+    const scores = new Map(rows.map(row => [row, scoresOfRepeats(row, known[row.backbone], shares)]));
     const repeated = rows.filter(row => scores.get(row).length > 1);
+    const single = board.tasks.filter(task => shares[task.code] > 0 && repeated.some(row => !known[row.backbone][task.code])).map(task => task.code);
     const places = (row, k) => 1 + repeated.filter(other => scores.get(other)[k] > scores.get(row)[k]).length;
     ETAB.charts.intervals(holder, repeated.map(row => ({ name: row.backbone, value: row.now.etab, low: NaN, high: NaN, outerLow: row.now.encoder_low, outerHigh: row.now.encoder_high, quiet: isQuiet(row), dots: scores.get(row).map((x, k) => ({ x, title: `${ETAB.short(row.backbone)}, division ${k + 1}: ${ETAB.number(x)}, place ${places(row, k)}` })) })), {
-      label: "Scores of each division into folds", axis: "ETAB", caption: `Each circle: the score with one division of the patients into folds. Tick: the score of the board, over all divisions. Line: 95 % of this encoder, for scale.${repeated.length < rows.length ? ` Left out, because a task has one division only: ${rows.length - repeated.length} of ${rows.length} rows.` : ""}`,
+      label: "Scores of each division into folds", axis: "ETAB", caption: `Each circle: the score with one division of the patients into folds. Tick: the score of the board, over all divisions. Line: 95 % of this encoder, for scale.${single.length ? ` Of one division, and the same in all circles: ${single.join(", ")}.` : ""}${repeated.length < rows.length ? ` Left out, because all tasks have one division only: ${rows.length - repeated.length} of ${rows.length} rows.` : ""}`,
     });
   };
   const drawOther = (rows, known) => {

@@ -26,6 +26,7 @@ from etab.datasets.cinc2016_layout import (
     read_withdrawn,
 )
 from etab.datasets.cinc2016_states import CINC2016_RATE, read_state_ans
+from etab.datasets.integrity.canonical import same_person_notes
 from etab.datasets.wav_files import WavSource
 from etab.errors import CorruptFileError, DataNotFoundError, EtabWarning, LayoutError
 from etab.readers.audio import read_wav, wav_info
@@ -265,9 +266,11 @@ class Cinc2016Source(WavSource):
         return {f"recordings of database {letter}": n for letter, n in sorted(databases.items())}
 
     def notes(self) -> Sequence[str]:
-        """Recordings that are left out or listed once, and whether patients are known."""
+        """Recordings left out or listed once, whether patients are known, and pieces of one
+        recording under several names.
+        """
         self.records()
-        return self._notes
+        return (*self._notes, *same_person_notes(self, apart="lodo and cv5"))
 
     def units(self) -> Mapping[str, str]:
         """The database of each recording; there is no official split."""

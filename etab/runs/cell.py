@@ -57,6 +57,9 @@ def settings_of(run: Run, precision: str, data: Data) -> dict[str, Any]:
     more: dict[str, Any] = {"sampling": task.family} if task.clip else {}
     if run.decide is not None:
         more["decide"] = run.decide
+    split_version = data.split_version(task, run.protocol_name)
+    if split_version > 1:
+        more["split_version"] = split_version
     if card.fit != SQUASH:
         more["fit"] = card.fit
     if card.own_scale:

@@ -12,7 +12,7 @@ import numpy as np
 from etab import datasets
 from etab.datasets.base import Source
 from etab.datasets.integrity.alike import Alike, known_alike, unlisted
-from etab.datasets.integrity.canonical import same_people
+from etab.datasets.integrity.canonical import same_people, split_version
 from etab.datasets.own.classes import is_class_file
 from etab.echo.surface import Outline, outline
 from etab.errors import CorruptFileError, EtabError, skippable
@@ -116,6 +116,7 @@ class Data:
         self._digests: dict[str, str] = {}
         self._cache = settings.cache
         self._alike: dict[str, tuple[Alike, ...]] = {}
+        self._people_of: dict[str, dict[str, str]] = {}
 
     def source(self, dataset: str) -> Source:
         """Open a dataset, listing the recordings that the tasks need.
@@ -190,11 +191,23 @@ class Data:
         rows = self.rows(task)
         if parse(protocol).repeats == 1:
             return rows
-        person_of = same_people(self.source(task.dataset))
+        person_of = self._people(task.dataset)
         if not person_of:
             return rows
         people = [person_of.get(patient, patient) for patient in rows.patients.tolist()]
         return replace(rows, patients=np.array(people, dtype=rows.patients.dtype))
+
+    def split_version(self, task: Task, protocol: str) -> int:
+        """The version of the list of people that folds are made by; 1 where no list decides."""
+        repeated = parse(protocol).repeats > 1
+        listed = repeated and self._people(task.dataset)
+        return split_version(self.source(task.dataset)) if listed else 1
+
+    def _people(self, dataset: str) -> dict[str, str]:
+        """The person of each patient who shares a person with others; read once."""
+        if dataset not in self._people_of:
+            self._people_of[dataset] = same_people(self.source(dataset))
+        return self._people_of[dataset]
 
     def _own_rows(self, task: Task) -> Rows:
         """Rows of a task on one dataset."""

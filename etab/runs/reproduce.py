@@ -269,6 +269,13 @@ def _refuse_other_inputs(stored: Result, computed: Result) -> None:
                 f"The {words} here are not those of the result: {name} begins with {now[:12]} here "
                 f"and with {before[:12]} there. Only the same {words} can reproduce it."
             )
+    before, now = (r.settings.get("split_version", 1) for r in (stored, computed))
+    if before != now:
+        raise ResultError(
+            f"{stored.task} with {stored.backbone}: its folds are of version {str(before)[:40]} of "
+            f"configs/splits, and here of version {now}. Only the same version can reproduce it: "
+            "install the etab that made it."
+        )
 
 
 def _same_machine(stored: Result, machine: Mapping[str, Any]) -> bool:

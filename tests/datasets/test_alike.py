@@ -128,6 +128,33 @@ def test_a_copy_without_its_end_is_found() -> None:
     assert [{p.first, p.second} for p in prints.pairs()] == [{"r3", "r6"}]
 
 
+def test_pieces_of_one_recording_are_found_wherever_they_lie() -> None:
+    """The pieces begin minutes apart and overlap by a second; the last two by 60 samples."""
+    rng = np.random.default_rng(0)
+    long = np.round(resample_poly(rng.normal(0, 3000, 40_000), 10, 1)) / 32768
+    cuts = [(0, 120_000), (118_000, 200_000), (80_000, 150_000), (199_940, 300_000)]
+    pieces = [long[start:stop].astype(np.float32) for start, stop in cuts]
+    prints = prints_of([*(heart(i, 0.7 + 0.02 * i) for i in range(4)), *pieces], 2000)
+    found = [(p.first, p.second, p.correlation, p.exact) for p in prints.pairs()]
+    wanted = [("r4", "r5"), ("r4", "r6"), ("r5", "r6"), ("r5", "r7")]
+    assert found == [(*pair, 1.0, False) for pair in wanted]
+
+
+def test_pieces_of_one_patient_are_no_pair() -> None:
+    prints = Fingerprints(True)
+    for name in ("a", "b"):
+        prints.add(Record(name, "p", "AV"), heart(1)[12000:], 2000)
+    assert prints.pairs() == []
+
+
+@pytest.mark.parametrize("levels", [1, 2, 12])
+def test_quiet_stretches_that_are_equal_make_no_pieces(levels: int) -> None:
+    """A stretch of few levels is of the device: the same ramp lies in all recordings."""
+    ramp = np.tile(np.arange(levels), 3000)[:6000] / 32768
+    sounds = [np.concatenate([heart(i, 0.7 + 0.02 * i)[: 14000 + 31 * i], ramp]) for i in range(4)]
+    assert prints_of(sounds, 2000).stretches() == []
+
+
 def test_hearts_that_beat_alike_are_no_copies() -> None:
     """Their fingerprints are alike at some shift; their samples are not."""
     prints = prints_of([heart(i)[100 * i :] for i in range(6)], 2000)

@@ -28,6 +28,7 @@ from etab.datasets.integrity.fingerprints import (
     unit_rows,
 )
 from etab.datasets.integrity.outlines import kept_picture, outline_copies
+from etab.datasets.integrity.stretches import Marks, marks_of, shared_stretches
 from etab.errors import CorruptFileError, LayoutError, StorageError
 from etab.files import read_json_file
 from etab.storage.atomic import slug, write_atomically
@@ -67,6 +68,7 @@ class Fingerprints:
     samples: list[FloatArray] = field(default_factory=list)
     pictures: list[Array] = field(default_factory=list)
     pictured: list[tuple[str, str]] = field(default_factory=list)
+    marks: list[Marks] = field(default_factory=list)
 
     def add(self, record: Record, signal: Array, rate: int = 0) -> None:
         """Add a recording.
@@ -86,6 +88,7 @@ class Fingerprints:
         if self.sound:
             rows = [sound_print(signal, rate)]
             self.samples.append(kept_samples(signal, rate))
+            self.marks.append(marks_of(signal))
         else:
             rows = [frame_print(frame) for frame in signal]
             self.pictures.append(kept_picture(signal[0]))
@@ -110,7 +113,8 @@ class Fingerprints:
         pairs = {(pair.first, pair.second): pair for pair in self.copies()}
         for (first, second), correlation in self.correlations(self.threshold).items():
             pairs.setdefault((first, second), Alike(first, second, correlation, False))
-        for (first, second), correlation in {**self.cuts(), **self.outlines()}.items():
+        found = {**self.cuts(), **dict.fromkeys(self.stretches(), 1.0), **self.outlines()}
+        for (first, second), correlation in found.items():
             if (second, first) not in pairs:
                 pairs.setdefault((first, second), Alike(first, second, correlation, False))
         return sorted(pairs.values(), key=lambda pair: (-pair.correlation, pair.first, pair.second))
@@ -140,6 +144,15 @@ class Fingerprints:
             pair = (self.pictured[first][0], self.pictured[second][0])
             largest[pair] = max(largest.get(pair, -1.0), round(correlation, 4))
         return largest
+
+    def stretches(self) -> list[tuple[str, str]]:
+        """Find the sounds of different patients that share a stretch sample by sample.
+
+        Returns:
+            The ids of each two recordings, as they were added.
+        """
+        _, person = np.unique(self.patients, return_inverse=True)
+        return [(self.ids[i], self.ids[j]) for i, j in shared_stretches(self.marks, person)]
 
     @property
     def threshold(self) -> float:

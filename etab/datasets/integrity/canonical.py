@@ -42,7 +42,7 @@ class CanonicalSplit:
         folds: sha256 of the cross-validation folds (5 folds, seed 0) of all people; "" if the
             people are not listed.
         same_person: Groups of units that are one person under several ids, although the authors
-            publish them as several.
+            publish them as several: patients, or recordings where the units are recordings.
     """
 
     name: str
@@ -285,33 +285,43 @@ def same_people(source: Source) -> dict[str, str]:
         source: A dataset. Phantom patients have the ids of real ones and are never merged.
 
     Returns:
-        The person of each such id: the first id of its group. Empty where there is no such group.
+        The person of each such patient: the first name among them. Empty where there is no such
+        group.
     """
     if source.canonical() not in SPLIT_NAMES:
         return {}
-    ids = {record.patient for record in source.records()}
     person_of: dict[str, str] = {}
     for group in load(source.canonical()).same_person:
-        members = sorted(ids.intersection(group))
+        names = set(group)
+        members = {r.patient for r in source.records() if r.patient in names or r.id in names}
+        # A patient with recordings of two groups joins them.
+        joined = {person_of[member] for member in members if member in person_of}
+        members |= {patient for patient, person in person_of.items() if person in joined}
         if len(members) > 1:
-            person_of |= dict.fromkeys(members, group[0])
+            person_of |= dict.fromkeys(members, min(members))
     if person_of and source.phantom:
         return {}
     return person_of
 
 
-def same_person_notes(source: Source) -> tuple[str, ...]:
+def split_version(source: Source) -> int:
+    """The version of the canonical split of a dataset; 1 where it has none."""
+    return load(source.canonical()).version if source.canonical() in SPLIT_NAMES else 1
+
+
+def same_person_notes(source: Source, apart: str = "official and cv5") -> tuple[str, ...]:
     """Write a sentence for each person who has several ids in these data.
 
     Args:
         source: The source of the recordings.
+        apart: The protocols of its tasks that keep the ids apart.
     """
     ids_of: dict[str, list[str]] = {}
-    for patient, person in same_people(source).items():
+    for patient, person in sorted(same_people(source).items()):
         ids_of.setdefault(person, []).append(patient)
     return tuple(
-        f"{' and '.join(ids)} are one person under {len(ids)} ids. Protocols with repeated folds "
-        "(cv5x5) count them as one patient; official and cv5 keep them apart, as published."
+        f"{', '.join(ids[:-1])} and {ids[-1]} are one person under {len(ids)} ids. Protocols with "
+        f"repeated folds (cv5x5) count them as one patient; {apart} keep them apart, as published."
         for ids in ids_of.values()
     )
 

@@ -54,7 +54,8 @@ class RayCluster:
         gpus: GPUs of a task, or a fraction of one; None is 0 for the device cpu, and 1 otherwise.
         memory_gb: Memory in GB that a task reserves; 0 reserves none.
         retries: How often a task is repeated after its process or node was lost.
-        wait: Seconds for which a cluster whose head was lost is waited for.
+        wait: Seconds for which a cluster whose head was lost is waited for, or one without a node
+            that is large enough for a task.
 
     Example:
         >>> RayCluster(address="auto", gpus=0.5).retries
@@ -101,10 +102,30 @@ class RayCluster:
             The finished cells.
 
         Raises:
-            ClusterError: If the cluster cannot be reached, or does not come back.
+            ClusterError: If the cluster cannot be reached, does not come back, or has no node that
+                is large enough for a task.
         """
         jobs = _Tasks(self, settings.device, settings.results / LOG)
         return run_units(runs, settings, jobs, listen, data, etab_environment())
+
+
+@dataclass(frozen=True, slots=True)
+class _NoRoom:
+    """No node of the cluster could ever run a task.
+
+    Attributes:
+        wanted: What a task reserves, by the name of the resource.
+        nodes: What each node that is alive has.
+    """
+
+    wanted: dict[str, float]
+    nodes: list[dict[str, float]]
+
+    @property
+    def words(self) -> str:
+        """What is wanted and what there is, in words."""
+        has = "; ".join(_resources(node) for node in self.nodes)
+        return f"no node has {_resources(self.wanted)} (its nodes have: {has or 'none is alive'})"
 
 
 class _Tasks:
@@ -137,7 +158,9 @@ class _Tasks:
         try:
             while self._connection.poll():
                 number, outcome = self._connection.recv()
-                if number is None:
+                if isinstance(outcome, _NoRoom):
+                    self._refuse(outcome)
+                elif number is None:
                     self._note(outcome)
                 elif self.waiting.pop(number, None) is not None:
                     outcomes.append((number, outcome))
@@ -173,23 +196,35 @@ class _Tasks:
             self._was_connected = True
             self._lost_at = None
 
+    def _refuse(self, room: _NoRoom) -> None:
+        """End a run whose tasks would wait for ever."""
+        raise ClusterError(
+            f"The Ray cluster {self._name} has run no task for {self.options.wait:.0f} s, because "
+            f"{room.words}. Start a node (`ray start --address ...`) or ask for less "
+            "(--executor-option cpus=..., gpus=... or memory_gb=...). Finished cells are saved; "
+            "the same command goes on from there."
+        )
+
+    @property
+    def _name(self) -> str:
+        return self.options.address or "of this machine"
+
     def _lose(self) -> None:
         """Start another child, unless there never was a cluster or it is lost for too long."""
         self.stop()
         now = time.monotonic()
         if self._lost_at is None:
             self._lost_at = now
-        name = self.options.address or "of this machine"
         problem = self._problem or "its head does not answer"
         if not self._was_connected:
             raise ClusterError(
-                f"The Ray cluster {name} cannot be used: {problem}. Start it with `ray start "
+                f"The Ray cluster {self._name} cannot be used: {problem}. Start it with `ray start "
                 "--head`, correct the address, or set RAY_AUTH_MODE=token if it wants a token. "
                 f"Nothing was computed. What Ray reports is in {self.log}."
             )
         if now - self._lost_at > self.options.wait:
             raise ClusterError(
-                f"The Ray cluster {name} was lost and has not come back for "
+                f"The Ray cluster {self._name} was lost and has not come back for "
                 f"{self.options.wait:.0f} s: {problem}. Finished cells are saved; the same command "
                 "goes on from there."
             )
@@ -241,12 +276,43 @@ def _forward(ray: Any, connection: Connection, options: RayCluster, device: str)
     task = ray.remote(max_retries=options.retries, **resources)(run_task)
     at_work: dict[Any, int] = {}
     try:
-        _pass_on(ray, connection, task, at_work)
+        _pass_on(ray, connection, task, at_work, _Room(ray, resources, options.wait))
     except (EOFError, OSError):  # the parent has hung up
         _stop_tasks(ray, list(at_work))
 
 
-def _pass_on(ray: Any, connection: Connection, task: Any, at_work: dict[Any, int]) -> None:
+class _Room:
+    """Watches whether some node of a cluster is large enough for a task."""
+
+    def __init__(self, ray: Any, task: dict[str, Any], wait: float) -> None:
+        names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+        self.wanted = {names[name]: float(value) for name, value in task.items() if value}
+        self.wait = wait
+        self._ray = ray
+        self._last = time.monotonic()
+
+    def missing(self) -> _NoRoom | None:
+        """What no node has had for as long as a cluster is waited for; None where one has it."""
+        alive = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        nodes = [{name: node.get(name, 0.0) for name in self.wanted} for node in alive]
+        if any(all(node[name] >= self.wanted[name] for name in self.wanted) for node in nodes):
+            self._last = time.monotonic()
+        if time.monotonic() - self._last <= self.wait:
+            return None
+        return _NoRoom(self.wanted, nodes)
+
+
+def _resources(amounts: dict[str, float]) -> str:
+    """Amounts of resources in words."""
+    words = {"CPU": "{:g} CPU", "GPU": "{:g} GPU", "memory": "{:.3g} GB of memory"}
+    scale = {"memory": 1e-9}
+    parts = [words[name].format(n * scale.get(name, 1.0)) for name, n in amounts.items()]
+    return " and ".join(parts)
+
+
+def _pass_on(
+    ray: Any, connection: Connection, task: Any, at_work: dict[Any, int], room: _Room
+) -> None:
     """Start a task for each unit that arrives, and send the outcome of each that ends."""
     node = ray.get_runtime_context().get_node_id()
     looked = time.monotonic()
@@ -254,6 +320,8 @@ def _pass_on(ray: Any, connection: Connection, task: Any, at_work: dict[Any, int
         if time.monotonic() - looked > _CHECK:
             if not _is_member(ray, node):
                 os._exit(1)  # the parent connects to the cluster again
+            if at_work and (missing := room.missing()):
+                connection.send((None, missing))
             looked = time.monotonic()
         while connection.poll(0 if at_work else _POLL):
             for unit in connection.recv():

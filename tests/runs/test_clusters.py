@@ -394,13 +394,28 @@ class _Cluster:
         self.processes: list[subprocess.Popen[Any]] = []
 
     def start_head(self) -> subprocess.Popen[bytes]:
-        return self._start(
-            *("--head", "--port", str(self.port), "--num-cpus", "0"),
-            *("--include-dashboard", "false", "--temp-dir", str(self.folder)),
-        )
+        words = ("--include-dashboard", "false", "--temp-dir", str(self.folder))
+        return self._node("--head", "--port", str(self.port), "--num-cpus", "0", *words)
 
     def start_node(self) -> subprocess.Popen[bytes]:
-        return self._start("--address", self.address, "--num-cpus", "1")
+        return self._node("--address", self.address, "--num-cpus", "1")
+
+    def _node(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start a node and wait for its sockets: two that start at once choose the same names."""
+        before = self._sockets()
+        node = self._start(*words)
+        ends = time.monotonic() + 120
+        while time.monotonic() < ends:
+            if len(self._sockets() - before) == 2:
+                return node
+            time.sleep(0.1)
+        pytest.fail("the node does not start")
+
+    def _sockets(self) -> set[Path]:
+        """The sockets of all nodes: one of its store of objects, one of the node itself."""
+        names = ("plasma_store", "raylet")
+        folders = self.folder.glob("session_2*/sockets")
+        return {path for folder in folders for name in names for path in folder.glob(f"{name}*")}
 
     def _start(self, *words: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
@@ -506,6 +521,24 @@ def test_the_head_of_a_cluster_is_lost_and_comes_back(
     cluster.wait()
     cluster.start_node()
     run.check(camus)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@needs_ray
+def test_a_cluster_without_a_large_enough_node_is_named(
+    cluster: _Cluster, camus: Path, tmp_path: Path
+) -> None:
+    """Its head has no cores: the run would wait for ever, without a word."""
+    cluster.start_head()
+    cluster.wait()
+    words = ("--executor", "ray", "--executor-option", f"address={cluster.address}")
+    run = _Sweep(camus, tmp_path, *words, "--executor-option", "wait=5", **cluster.env)
+    cluster.processes.append(run.process)
+    shown = " ".join(run.process.communicate(timeout=200)[0].split())
+    assert run.process.returncode == 2, shown
+    assert "has run no task for 5 s, because no node has 1 CPU (its nodes have: 0 CPU)" in shown
+    assert "ray start --address" in shown
 
 
 @pytest.mark.slow

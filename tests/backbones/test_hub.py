@@ -34,7 +34,7 @@ TOKENS = (
     *("vit", "deit", "vit_mae", "dinov2", "dinov2_with_registers", "dinov3_vit", "beit"),
     *("aimv2_vision_model", "pixio", "tipsv2", "sapiens2", "siglip2", "sam", "vitdet"),
 )
-CODECS = ("encodec", "dac", "mimi")
+CODECS = ("encodec", "dac", "mimi", "wavtokenizer", "wavtokenizer_encoder")
 NO_TOKEN = ("ijepa", "aimv2_vision_model", "siglip2", "sam", "vitdet")
 TIMED = (
     *("wav2vec2", "sew", "audio-spectrogram-transformer", "wav2vec2-bert", "whisper", "encodec"),

@@ -26,7 +26,7 @@ PREFIX: Mapping[str, int] = {
     **dict.fromkeys(("blip", "timesformer", "vivit"), 1),
     **dict.fromkeys(("dinov2_with_registers", "dinov3_vit"), 5),
     **dict.fromkeys(("pvt", "chinese_clip_vision_model", "mlcd_vision_model", "clipseg"), 1),
-    **dict.fromkeys(("flava", "owlvit", "owlv2", "dinov3_convnext"), 1),
+    **dict.fromkeys(("dpt", "flava", "owlvit", "owlv2", "dinov3_convnext"), 1),
     **dict.fromkeys(("deit", "tipsv2", "tipsv2_vision_model"), 2),
     "sapiens2": 3,
     "pixio": 8,
@@ -53,6 +53,8 @@ def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[
         maker = transformers.AutoModel
         if kind == "clap_audio_model":
             maker = transformers.ClapAudioModel
+        if kind in tiny.BACKBONES:
+            maker = getattr(transformers, tiny.BACKBONES[kind])
         return made, maker.from_pretrained(made).eval(), backbones.card(f"transformers/{made}")
 
     return model
@@ -78,7 +80,8 @@ def test_a_picture(model_of: Any, kind: str) -> None:
         options["noise"] = torch.arange((tiny.SIZE // 8) ** 2).float()[None]
     with torch.inference_mode():
         tower = next((getattr(model, part) for part in PARTS if hasattr(model, part)), model)
-        last = tower(**{**pixels, **options}).last_hidden_state
+        output = tower(**{**pixels, **options})
+        last = output.feature_maps[-1] if kind in tiny.BACKBONES else output.last_hidden_state
     if kind in CHANNELS_LAST:
         last = last.permute(0, 3, 1, 2)
     is_map = last.ndim == 4
@@ -120,6 +123,9 @@ def of_sound(kind: str, model: Any, prepared: Any) -> Tensor:
     if kind.startswith("clap"):
         tower = getattr(model, "audio_model", model)
         return tower(**prepared).last_hidden_state.flatten(2).transpose(1, 2)
+    if kind.startswith("wavtokenizer"):
+        tower = getattr(model, "encoder_model", model)
+        return tower.encoder(prepared["input_values"]).transpose(1, 2)
     if kind in ("encodec", "dac"):
         return model.encoder(prepared["input_values"]).transpose(1, 2)
     if kind == "mimi":
@@ -143,7 +149,20 @@ def test_a_sound(model_of: Any, kind: str) -> None:
     folder, model, card = model_of(kind)
     wave = np.random.default_rng(0).normal(0, 0.1, card.rate).astype(np.float32)
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
-    raw = wave if kind in ("encodec", "mimi", "dac", "pe_audio", "pe_audio_encoder") else [wave]
+    raw = (
+        wave
+        if kind
+        in (
+            "wavtokenizer",
+            "wavtokenizer_encoder",
+            "encodec",
+            "mimi",
+            "dac",
+            "pe_audio",
+            "pe_audio_encoder",
+        )
+        else [wave]
+    )
     prepared = extractor(raw, sampling_rate=card.rate, return_tensors="pt")
     with torch.inference_mode():
         wanted = of_sound(kind, model, prepared).mean(1)

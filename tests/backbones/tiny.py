@@ -9,6 +9,12 @@ from typing import Any
 import torch
 
 SIZE = 32
+BACKBONES: Mapping[str, str] = {
+    "hgnet_v2": "HGNetV2Backbone",
+    "pp_lcnet": "PPLCNetBackbone",
+    "pp_lcnet_v3": "PPLCNetV3Backbone",
+}
+"""Networks that the library gives as backbones alone, which have maps in the place of an output."""
 _BLOCKS: Mapping[str, Any] = {
     "hidden_size": 16,
     "num_hidden_layers": 3,
@@ -34,6 +40,16 @@ _PYRAMID: Mapping[str, Any] = {
     "depths": [1, 1, 1, 1],
     "num_attention_heads": [1, 1, 2, 2],
     "image_size": 64,
+}
+_LCNET: Mapping[str, Any] = {
+    "stem_channels": 8,
+    "block_configs": [
+        [[3, 8, 8, 1, False]],
+        [[3, 8, 16, 2, False]],
+        [[3, 16, 16, 2, False]],
+        [[3, 16, 24, 2, False]],
+        [[5, 24, 24, 2, True]],
+    ],
 }
 _SAM: Mapping[str, Any] = {
     **_VISION,
@@ -206,6 +222,24 @@ PICTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "chinese_clip_vision_model": ("ChineseCLIPVision", _VISION),
     "mlcd_vision_model": ("MLCDVision", {**_VISION, "num_key_value_groups": 1}),
     "pixio": ("Pixio", _VISION),
+    "pixtral": ("PixtralVision", {**_VISION, "image_size": 64}),
+    "dpt": ("DPT", {**_VISION, "backbone_out_indices": [0, 1, 2, 2]}),
+    "hgnet_v2": (
+        "HGNetV2",
+        {
+            "embedding_size": 8,
+            "depths": [1, 1, 1, 1],
+            "hidden_sizes": [16, 16, 16, 24],
+            "stem_channels": [3, 4, 8],
+            "stage_in_channels": [8, 16, 16, 16],
+            "stage_mid_channels": [4, 4, 8, 8],
+            "stage_out_channels": [16, 16, 16, 24],
+            "stage_num_blocks": [1, 1, 1, 1],
+            "stage_numb_of_layers": [2, 2, 2, 2],
+        },
+    ),
+    "pp_lcnet": ("PPLCNet", _LCNET),
+    "pp_lcnet_v3": ("PPLCNetV3", {**_LCNET, "conv_symmetric_num": 1}),
     "sapiens2": (
         "Sapiens2",
         {**_VISION, "num_key_value_heads": 2, "num_register_tokens": 2},
@@ -459,6 +493,20 @@ _PE: Mapping[str, Any] = {
     "head_dim": 8,
     "dac_config": {**_DAC, "model_type": "dac", "downsampling_ratios": [2, 8, 10, 12]},
 }
+_WAVTOKENIZER_ENCODER: Mapping[str, Any] = {
+    "num_filters": 4,
+    "hidden_size": 16,
+    "codebook_size": 16,
+    "codebook_dim": 16,
+    "num_lstm_layers": 1,
+}
+_WAVTOKENIZER: Mapping[str, Any] = {
+    **_WAVTOKENIZER_ENCODER,
+    "decoder_hidden_size": 32,
+    "decoder_intermediate_size": 16,
+    "decoder_num_layers": 1,
+    "decoder_attention_num_groups": 4,
+}
 SOUNDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "wav2vec2": ("Wav2Vec2", _WAVES),
     "wav2vec2-conformer": ("Wav2Vec2Conformer", _WAVES),
@@ -540,6 +588,8 @@ SOUNDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "num_lstm_layers": 1,
         },
     ),
+    "wavtokenizer": ("WavTokenizer", _WAVTOKENIZER),
+    "wavtokenizer_encoder": ("WavTokenizerEncoder", _WAVTOKENIZER_ENCODER),
     "dac": ("Dac", _DAC),
     "mimi": (
         "Mimi",
@@ -635,6 +685,7 @@ def _extractor(kind: str, library: Any) -> Any:
             feature_size=16, sampling_rate=48_000, max_length_s=2, truncation="rand_trunc"
         ),
         "encodec": lambda: library.EncodecFeatureExtractor(sampling_rate=24_000),
+        "wavtokenizer": lambda: library.WavTokenizerFeatureExtractor(),
         "mimi": lambda: library.EncodecFeatureExtractor(sampling_rate=24_000),
         "dac": lambda: library.DacFeatureExtractor(sampling_rate=16_000, hop_length=320),
         "pe_audio": lambda: library.PeAudioFeatureExtractor(),
@@ -647,6 +698,7 @@ def _extractor(kind: str, library: Any) -> Any:
     }
     makers["clap_audio_model"] = makers["clap"]
     makers["pe_audio_encoder"] = makers["pe_audio"]
+    makers["wavtokenizer_encoder"] = makers["wavtokenizer"]
     if kind in makers:
         return makers[kind]()
     return library.Wav2Vec2FeatureExtractor(sampling_rate=16_000, do_normalize=True)
@@ -656,6 +708,8 @@ def _processor(kind: str, library: Any, size: int) -> Any:
     square = {"height": size, "width": size}
     if kind.startswith("siglip2"):
         return library.Siglip2ImageProcessor(patch_size=8, max_num_patches=16)
+    if kind == "pixtral":
+        return library.PixtralImageProcessor(size={"longest_edge": size}, patch_size=8)
     if kind == "xclip":
         return library.CLIPImageProcessor(size=square, crop_size=square)
     if kind in CLIPS:
@@ -674,7 +728,7 @@ def _processor(kind: str, library: Any, size: int) -> Any:
 
 
 # Families without a size of the input in their configuration.
-_OF_64 = ("resnet", "regnet", "poolformer", "bit", "cvt")
+_OF_64 = ("resnet", "regnet", "poolformer", "bit", "cvt", "hgnet_v2", "pp_lcnet", "pp_lcnet_v3")
 
 
 def _side(kind: str, options: Mapping[str, Any]) -> int:
@@ -706,13 +760,15 @@ def write(kind: str, folder: Path) -> Path:
         torch.manual_seed(3)
         if kind == "clap_audio_model":
             model = transformers.ClapAudioModel(config)
+        elif kind in BACKBONES:
+            model = getattr(transformers, BACKBONES[kind])(config)
         else:
             model = transformers.AutoModel.from_config(config)
         # Initial weights of 0.02 leave the features of two inputs almost alike.
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.ndim > 1:
-                    parameter.mul_(4)
+                    parameter.mul_(40 if kind in BACKBONES else 4)
     model.save_pretrained(target)
     size = _side(kind, options)
     processor = _extractor(kind, transformers) if kind in SOUNDS else None

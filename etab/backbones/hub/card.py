@@ -139,7 +139,8 @@ def _side(described: Described) -> int:
     size = getattr(processor, "size", None)
     if getattr(processor, "do_center_crop", False):
         size = getattr(processor, "crop_size", None) or size
-    height = _entry(size, "height") or _entry(size, "shortest_edge") or size
+    height = _entry(size, "height") or _entry(size, "shortest_edge")
+    height = height or _entry(size, "longest_edge") or size
     width = _entry(size, "width") or height
     if not isinstance(height, int) or height != width:
         raise UnsupportedOptionError(

@@ -39,10 +39,10 @@ def located(convolutions: Iterable[Any], causal: bool) -> tuple[float, float]:
 
 
 class EncodecNetwork(nn.Module):
-    """The encoder of EnCodec, before quantisation.
+    """The encoder of EnCodec or WavTokenizer, before quantisation.
 
     Args:
-        network: An EncodecModel.
+        network: An EncodecModel, or the encoder of a WavTokenizerModel.
         rate: Sampling rate in Hz.
     """
 
@@ -63,7 +63,7 @@ class EncodecNetwork(nn.Module):
     def forward(self, x: Tensor) -> list[tuple[str, Tensor]]:
         """Compute the layers (n, t, d) of windows (n, samples), each on its own."""
         waves = x[:, None].expand(-1, self.config.audio_channels, -1)
-        if self.config.normalize:
+        if getattr(self.config, "normalize", False):
             level = waves.mean(1, keepdim=True).pow(2).mean(-1, keepdim=True).sqrt()
             waves = waves / (level + 1e-8)
         rows = [self._stages(wave[None]) for wave in waves]

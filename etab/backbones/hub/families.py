@@ -19,7 +19,8 @@ class Family:
         tower: Attribute of the part that is used, also of a part ("video_model.vision_model"); "" for
             the whole model.
         form: How the model is read, where its modality alone does not say it. Pictures: "hwc" for
-            states (n, h, w, c), "patches" for pictures given as lists of patches. Clips: "frames"
+            states (n, h, w, c), "patches" for pictures given as lists of patches, "packed" for
+            states (1, n * tokens, c) of all pictures in a row. Clips: "frames"
             for states of single frames, "factored" for layers over space, then over time. Sounds: a
             key of ``FORMS`` or ``WAVES`` of ``etab.backbones.hub.sounds``.
         order: Order of the tokens of clips: "thw" with time outermost, "hwt" with time innermost.
@@ -79,6 +80,13 @@ _PICTURES: Mapping[str, str] = {
     "segformer": "SegFormer, encoder",
     "swiftformer": "SwiftFormer",
     "textnet": "TextNet",
+    "dpt": "DPT, encoder",
+}
+# Title and class of networks that the library gives as backbones alone.
+_PICTURE_CLASSES: Mapping[str, tuple[str, str]] = {
+    "hgnet_v2": ("HGNet V2", "HGNetV2Backbone"),
+    "pp_lcnet": ("PP-LCNet", "PPLCNetBackbone"),
+    "pp_lcnet_v3": ("PP-LCNet V3", "PPLCNetV3Backbone"),
 }
 # Title, part that is used, and form of its states.
 _PICTURE_PARTS: Mapping[str, tuple[str, str, str]] = {
@@ -97,6 +105,7 @@ _PICTURE_PARTS: Mapping[str, tuple[str, str, str]] = {
     "owlvit": ("OWL-ViT, vision tower", "vision_model", ""),
     "owlv2": ("OWLv2, vision tower", "vision_model", ""),
     "tipsv2": ("TIPS v2, vision tower", "vision_model", ""),
+    "pixtral": ("Pixtral, vision encoder", "", "packed"),
     "hiera": ("Hiera", "", "hwc"),
     "sam": ("SAM, vision encoder", "vision_encoder", "hwc"),
     "sam_vision_model": ("SAM, vision encoder alone", "", "hwc"),
@@ -154,6 +163,8 @@ _SOUNDS: Mapping[str, Family] = {
         model="ClapAudioModel",
     ),
     "encodec": Family("sound", "EnCodec, encoder", form="encodec"),
+    "wavtokenizer": Family("sound", "WavTokenizer, encoder", tower="encoder_model", form="encodec"),
+    "wavtokenizer_encoder": Family("sound", "WavTokenizer, encoder alone", form="encodec"),
     "dac": Family("sound", "DAC, encoder", tower="encoder", form="dac"),
     "mimi": Family("sound", "Mimi, encoder", tower="encoder", form="mimi"),
     "pe_audio": Family(
@@ -181,6 +192,8 @@ def _table() -> dict[str, Family]:
         families[kind] = Family("image", title)
     for kind, (title, tower, form) in _PICTURE_PARTS.items():
         families[kind] = Family("image", title, tower=tower, form=form)
+    for kind, (title, model) in _PICTURE_CLASSES.items():
+        families[kind] = Family("image", title, model=model)
     for kind, title in _WAVES.items():
         families[kind] = Family("sound", title, form="waves")
     return {**families, **_CLIPS, **_SOUNDS}

@@ -73,6 +73,9 @@ class PictureStates(nn.Module):
         Raises:
             UnsupportedOptionError: A state is neither a map nor the tokens of a square grid.
         """
+        if self.form == "packed" and len(x) > 1:  # attention would span all pictures
+            rows = [self.forward(picture[None]) for picture in x]
+            return [_stacked(layer) for layer in zip(*rows, strict=True)]
         inputs = {"pixel_values": x, **self._options(x)}
         output = self.network(**inputs, output_hidden_states=True)
         states = getattr(output, "reshaped_hidden_states", None) or output.hidden_states
@@ -82,7 +85,9 @@ class PictureStates(nn.Module):
                 "transformers. Wrap it in a function: etab.backbone(function, input=...)."
             )
         states = list(states)
-        last = output.last_hidden_state
+        last = getattr(output, "last_hidden_state", None)
+        if last is None:  # a backbone of the library gives the maps of its stages alone
+            last = states[-1]
         if self.form == "hwc":
             states = [state.permute(0, 3, 1, 2) for state in states]
             side = states[-1].shape[2]
@@ -132,6 +137,14 @@ class PictureStates(nn.Module):
         # Class token, distillation token and registers precede the grid.
         grid = state[:, prefix:].transpose(1, 2).reshape(len(state), -1, side, side)
         return grid, state[:, 0] if prefix else None
+
+
+def _stacked(
+    layer: Sequence[tuple[Tensor, Tensor | None]],
+) -> tuple[Tensor, Tensor | None]:
+    """Join the map and the class token of one layer of several pictures."""
+    tokens = [token for _, token in layer if token is not None]
+    return torch.cat([grid for grid, _ in layer]), torch.cat(tokens) if tokens else None
 
 
 def _patches(x: Tensor, side: int) -> Tensor:

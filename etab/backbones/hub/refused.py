@@ -8,7 +8,11 @@ from typing import Any
 
 from etab.backbones.hub.families import FAMILIES
 
-_PAGES = "the library gives its layers to readers of pages alone, without an output of its own"
+_JOINED = (
+    "it is a codec that joins the layers of two networks: a network of speech, which can be read, "
+    "and one of its own. Load the model, write its part {part} with save_pretrained(folder), and "
+    "the feature extractor of that network too"
+)
 REFUSED: Mapping[str, str] = {
     "bridgetower": "it reads a picture and a text together, in the same layers",
     "embedding_gemma2": "it compares texts, pictures and sounds, in the layers of a language model",
@@ -16,10 +20,13 @@ REFUSED: Mapping[str, str] = {
     "layoutxlm": "it answers questions on pages of text",
     "lw_detr_vit": "it is a part of LW-DETR, which finds objects in a picture",
     "nemotron3_diarization": "it tells who speaks when",
+    "neucodec": _JOINED.format(part="semantic_encoder"),
+    "xcodec": _JOINED.format(part="semantic_model"),
+    "xcodec2": _JOINED.format(part="semantic_encoder"),
     "nougat": "it writes down pages of text",
-    "pixtral": "its pictures are of any ratio, without a fixed number of patches",
-    "pp_lcnet_v3": _PAGES,
-    "pp_lcnet_v4": _PAGES,
+    "pp_lcnet_v4": (
+        "it reads lines of text: its layers shrink the height of a picture more than its width"
+    ),
     "rt_detr_resnet": "it is a part of RT-DETR: name the ResNet that it was made from",
     "sam3_lite_text": "it draws masks of what a text names",
     "uvdoc": "it makes photographed pages flat",
@@ -37,7 +44,6 @@ REFUSED: Mapping[str, str] = {
         "its layers are a network of timm, repvit_m1: name that one, timm/repvit_m1.dist_in1k"
     ),
     "groupvit": "its deep layers hold tokens of groups, which have no places in the picture",
-    "hgnet_v2": "the library gives its layers to detectors alone, without an output of its own",
     "imagegpt": "it reads pictures of 32 x 32 px as 512 numbered colours",
     "maskformer-swin": "it is a part of MaskFormer: name the Swin model that it was made from",
     "mgp-str": "it reads the letters of a word",
@@ -53,7 +59,6 @@ REFUSED: Mapping[str, str] = {
     "perceiver": "its layers hold latent tokens, which have no places in the picture",
     "pi0": "it moves a robot",
     "pop2piano": "it makes music from a sound",
-    "pp_lcnet": _PAGES,
     "rf_detr_dinov2": "it is a part of RF-DETR: name the DINOv2 model that it was made from",
     "seggpt": "it draws the mask of a picture after the example of another one",
     "superglue": "it matches points of two pictures",
@@ -125,6 +130,8 @@ def reason_of_family(kind: str, values: Mapping[str, Any]) -> str:
         'it is a network of timm: name it hf-hub:<owner>/<model>'
     """
     reason = REFUSED.get(kind) or _from_tables(kind)
+    if "save_pretrained" in reason:  # it names the part already
+        return reason
     return reason + _part_that_is_read(values)
 
 

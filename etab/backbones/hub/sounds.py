@@ -253,6 +253,12 @@ def _moonshine(network: Any, described: Described, rate: int) -> nn.Module:
 
 
 def _encodec(network: Any, described: Described, rate: int) -> nn.Module:
+    if getattr(described.processor, "normalize_audio", False):
+        raise UnsupportedOptionError(
+            f"transformers/{described.model}: its processor scales each sound to the same peak, "
+            "which windows of a recording do not have. Wrap the model in a function: "
+            "etab.backbone(function, input=...)."
+        )
     return EncodecNetwork(network, rate)
 
 

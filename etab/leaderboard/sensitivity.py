@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etab.errors import EtabError
+from etab.errors import DataNotFoundError, EtabError
 from etab.leaderboard.admission.canonical import canonical_release
 from etab.leaderboard.admission.files import record_files
 from etab.leaderboard.board import CONTROL, BoardRow, Sensitivity, kind_of
@@ -74,8 +74,17 @@ def results_of(folder: Path) -> tuple[list[Other], list[str]]:
 
     Returns:
         The records, and one reason for each file that cannot be used.
+
+    Raises:
+        DataNotFoundError: There is no such folder, or it holds no record.
     """
     files = record_files(folder)
+    if not files.records and not files.refused:
+        missing = "holds no results" if folder.is_dir() else "is no folder of results"
+        raise DataNotFoundError(
+            f"{folder} {missing}. Name a folder that `etab run --results` wrote, as variants of this "
+            "board."
+        )
     problems = [f"{path}: {reason}" for path, reason in files.refused.items()]
     others: list[Other] = []
     for path in files.records:

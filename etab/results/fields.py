@@ -63,7 +63,8 @@ def _count(value: Any) -> bool:
     return _integer(value) and value >= 0
 
 
-def _number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value of a record is a finite number that a float can hold; true and false are none."""
     if not (isinstance(value, float) or _integer(value)):
         return False
     try:
@@ -73,7 +74,7 @@ def _number(value: Any) -> bool:
 
 
 def _numbers(value: Any) -> bool:
-    return isinstance(value, dict) and all(_number(v) for v in value.values())
+    return isinstance(value, dict) and all(is_number(v) for v in value.values())
 
 
 def _fold(value: Any) -> bool:
@@ -82,7 +83,7 @@ def _fold(value: Any) -> bool:
         and set(value) - {"repeat"} == {"name", "value", "n_test", "choice"}
         and _count(value.get("repeat", 0))
         and isinstance(value["name"], str)
-        and (value["value"] is None or _number(value["value"]))
+        and (value["value"] is None or is_number(value["value"]))
         and _count(value["n_test"])
         and isinstance(value["choice"], dict)
     )
@@ -149,7 +150,7 @@ Check = tuple[str, Callable[[Any], bool]]
 _BY_TYPE: Mapping[str, Check] = {
     "str": ("a string", lambda v: isinstance(v, str)),
     "int": ("a whole number, 0 or more", _count),
-    "float": ("a finite number", _number),
+    "float": ("a finite number", is_number),
     "bool": ("true or false", lambda v: isinstance(v, bool)),
     "Mapping[str, float]": ("finite numbers by name", _numbers),
     "Mapping[str, Any]": ("values by name", lambda v: isinstance(v, dict)),
@@ -160,7 +161,7 @@ _CHECKS: Mapping[str, Check] = {
         ("a name", _named),
     ),
     "protocol": ("a name; a list of folds is named lists:NAME@ and 12 digits, no file", _protocol),
-    "level": ("a level between 0 and 1", lambda v: _number(v) and 0 < v < 1),
+    "level": ("a level between 0 and 1", lambda v: is_number(v) and 0 < v < 1),
     "folds": (
         "a list of {name, value, n_test, choice}, with or without repeat",
         lambda v: isinstance(v, list) and all(_fold(f) for f in v),

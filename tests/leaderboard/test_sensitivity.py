@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from etab.errors import DataNotFoundError
 from etab.leaderboard.page import board_facts
 from etab.leaderboard.ranking import rank_folder
 from etab.leaderboard.render import board_csv, board_markdown
@@ -210,6 +211,17 @@ def test_unreadable_variants_are_counted(folder: Path) -> None:
     path.with_suffix(".csv").unlink()
     board = ranked(folder)
     assert any("not readable: 1 results, first" in note for note in board.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("absent", "is no folder"), ("empty", "holds no results")]
+)
+def test_a_folder_of_variants_without_results_is_told(
+    name: str, words: str, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataNotFoundError, match=words):
+        ranked(folder, variants=[tmp_path / name])
 
 
 def test_the_release_of_the_data_is_on_the_face_of_the_board(folder: Path) -> None:

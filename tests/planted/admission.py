@@ -17,6 +17,7 @@ CROWD = (f"{_FILE}::test_a_crowd_of_strangers_does_not_outvote_a_known_release",
 KINDS = "tests/leaderboard/admission/test_kinds.py"
 SUBMISSION = ("tests/leaderboard/admission/test_submission.py",)
 REPRODUCE = ("tests/runs/test_reproduce.py",)
+DECIDED = ("tests/leaderboard/admission/test_decided.py",)
 FILES = "etab/leaderboard/admission/files.py"
 RECORD = "etab/leaderboard/admission/record.py"
 RANGES = "etab/leaderboard/admission/ranges.py"
@@ -68,9 +69,37 @@ FAULTS = [
     Fault(
         "digits pass for letters in names",
         "etab/leaderboard/admission/admit.py",
-        '_LOOK_ALIKE = str.maketrans("01", "ol")',
+        '_LOOK_ALIKE = str.maketrans("01", "ol", "._-")',
         "_LOOK_ALIKE: dict[int, int] = {}",
         _refused("a published name with a digit for a letter"),
+    ),
+    Fault(
+        "dashes and underscores tell names apart",
+        "etab/leaderboard/admission/admit.py",
+        '_LOOK_ALIKE = str.maketrans("01", "ol", "._-")',
+        '_LOOK_ALIKE = str.maketrans("01", "ol")',
+        _refused("a published name with a dash"),
+    ),
+    Fault(
+        "the twin of a twin stands",
+        "etab/leaderboard/admission/admit.py",
+        'is_nobody = base not in names or base.startswith("random/")',
+        "is_nobody = base not in names",
+        _refused("the twin of a twin"),
+    ),
+    Fault(
+        "any factors decide",
+        "etab/leaderboard/admission/record.py",
+        "or not all(is_number(factor) for factor in factors):",
+        "or False:",
+        DECIDED,
+    ),
+    Fault(
+        "any threshold decides",
+        "etab/leaderboard/admission/record.py",
+        "if table.kind is Kind.BINARY and is_number(threshold):",
+        "if table.kind is Kind.BINARY and threshold is not None:",
+        DECIDED,
     ),
     Fault(
         "a link is followed",

@@ -29,8 +29,8 @@ from etab.results.names import wrong_name
 from etab.tasks.base import Task
 from etab.tasks.protocols import parse
 
-# Digits that are read as letters, and o for 0.
-_LOOK_ALIKE = str.maketrans("01", "ol")
+# Digits that are read as letters, and marks that are hardly seen.
+_LOOK_ALIKE = str.maketrans("01", "ol", "._-")
 
 # Facts that the results of one task must share, in the record itself and in its settings.
 _SAME_FIELDS = ("phantom", "data_digest", "head", "n_train", "n_train_patients")
@@ -151,7 +151,8 @@ def _read(path: Path, folder: Path) -> Result:
 def _looks_like(name: str) -> str:
     """The published backbone that a name is taken for; empty where there is none.
 
-    Capital letters, and digits that look like letters, tell no two names apart.
+    Capital letters, digits that look like letters, and dots, dashes and underscores tell no two
+    names apart.
     """
     known = known_backbones()
     if name in known:
@@ -335,7 +336,8 @@ def _twins_of_nobody(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
     for path, entry in entries.items():
         name = entry.result.backbone
         base = name.removeprefix("random/")
-        if base != name and base not in names and name not in known_backbones():
+        is_nobody = base not in names or base.startswith("random/")
+        if base != name and is_nobody and name not in known_backbones():
             refused[path] = (
                 f"{name} is the name of the untrained twin of {base}, which has no results here; "
                 "give the backbone a name that does not begin with random/"

@@ -21,6 +21,7 @@ from etab.metrics.forms import Units
 from etab.metrics.intervals import LEVEL, intervals_together
 from etab.metrics.uncertainty import OVER_PATIENTS, ConfidenceInterval
 from etab.results import Predictions, Result
+from etab.results.fields import is_number
 from etab.tasks.base import Task
 from etab.tasks.protocols import parse
 from etab.types import Array, IntArray, Kind
@@ -316,10 +317,12 @@ def _decided(
     columns = {name: column[rows] for name, column in table.columns.items()}
     threshold = choice.get("threshold")
     factors = choice.get("factors")
-    if table.kind is Kind.BINARY and isinstance(threshold, int | float):
+    if table.kind is Kind.BINARY and is_number(threshold):
         return np.asarray(columns["score"] >= threshold, dtype=np.float64)
     scores = class_scores(table.kind, columns)
-    if isinstance(factors, list) and len(factors) == scores.shape[1]:
+    if not isinstance(factors, list) or not all(is_number(factor) for factor in factors):
+        return None
+    if len(factors) == scores.shape[1]:
         return np.asarray((scores * factors).argmax(axis=1), dtype=np.float64)
     return None
 

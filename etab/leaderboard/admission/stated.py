@@ -10,6 +10,7 @@ from typing import Any
 
 from etab.precisions import NAMED
 from etab.results import Predictions, Result
+from etab.results.fields import is_number
 from etab.results.notes import LONGEST_NOTE, MOST_NOTES
 
 _MOST_METRICS = 100
@@ -18,6 +19,7 @@ _NUMBERS = ("head_version", "runs_version", "backbone_version", "size", "n_fold"
 _WORDS = ("family", "interpolation")
 _WORD = re.compile(r"[A-Za-z0-9 ._-]{0,40}")
 _KEY = re.compile(r"[A-Za-z0-9._:/@+-]{0,200}")
+_FACT = re.compile(r"[A-Za-z0-9 ._-]{1,60}")
 _MOST_FACTS = 100
 _LONGEST_FACT = 300
 _LONGEST_REASON = 2000
@@ -95,15 +97,18 @@ def _wrong_provenance(result: Result) -> Iterator[str]:
         yield f"its provenance holds {len(result.provenance)} facts; wanted at most {_MOST_FACTS}"
         return
     for name, fact in result.provenance.items():
+        if not _FACT.fullmatch(name):
+            yield f"its provenance names {_short(name)}; wanted 1 to 60 letters, digits, spaces, . _ -"
+            return
         is_text = isinstance(fact, str) and len(fact) <= _LONGEST_FACT and fact.isprintable()
-        if not (is_text or fact is None or isinstance(fact, bool | int | float)):
+        if not (is_text or fact is None or isinstance(fact, bool) or is_number(fact)):
             yield (
                 f"its provenance says of {_short(name)}: {_short(fact)}; wanted a text of at most "
                 f"{_LONGEST_FACT} printable characters, a number, true or false"
             )
             return
     seconds = result.provenance.get("seconds", 0)
-    if not isinstance(seconds, int | float) or not 0 <= seconds < _LONGEST_RUN:
+    if not is_number(seconds) or not 0 <= seconds < _LONGEST_RUN:
         yield f"its provenance says that it took {_short(seconds)} seconds"
     if "started" in result.provenance and started_at(result) is None:
         yield (

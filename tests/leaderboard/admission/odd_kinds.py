@@ -242,6 +242,10 @@ ODD: dict[str, tuple[Change, str]] = {
     ),
     "finished before it began": (_provenance(seconds=-5.0), "it took '-5.0' seconds"),
     "started at no time": (_provenance(started="yesterday"), "it was started at 'yesterday'"),
+    "markup for the name of a fact": (_provenance(**{"<b>": 1}), "its provenance names '<b>'"),
+    "a fact with a name of a megabyte": (_provenance(**{"k" * 1_000_000: 1}), "provenance names"),
+    "a fact of 400 digits": (_provenance(threads=10**400), "its provenance says of 'threads'"),
+    "seconds that are true": (_provenance(seconds=True), "that it took 'True' seconds"),
     "a missing recording twice": (
         _field(missing=[["x", "a"], ["x", "a"]]),
         "'x' is listed as missing twice",

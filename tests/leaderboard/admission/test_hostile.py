@@ -326,6 +326,12 @@ REFUSED: dict[str, Forgery] = {
     "a published name in other letters": _name("MobileNetV2"),
     "a published name with a digit for a letter": _name("mobi1enetv2"),
     "a published name with a letter for a digit": _name("efficientnet_liteO"),
+    "a published name with a dash": _name("efficientnet-lite0"),
+    "a published name with a dot behind": _name("mobilenetv2."),
+    "the twin of a twin": lambda f: [
+        renamed(f, name, code)
+        for name, code in (("random/x", "a0-A4-C"), ("random/random/x", "b0-A4-C"))
+    ],
     "a decision beside values": lambda f: _added(f, "b0-A4-C", "answer"),
     "a link to a folder": _folder_link,
     "a twin of nobody": _name("random/none"),
@@ -355,6 +361,9 @@ REFUSED: dict[str, Forgery] = {
 
 # Forgeries that a later check would refuse too: the words of the check that is meant for them.
 REASONS = {
+    "a published name with a dash": "looks like the published efficientnet_lite0",
+    "a published name with a dot behind": "looks like the published mobilenetv2",
+    "the twin of a twin": "the untrained twin of random/x",
     "dice is 5": "dice is 5 in a row",
     "dice that is not of its jaccard": "contradict each other",
     "a link to a record": "it is a link",

@@ -118,10 +118,13 @@ def site_extras(
     used = {cell.dataset for row in board.rows for cell in row.cells.values()}
     root = None if root is None else folder_of_data(root, used)
     subgroups = None if subgroups is None else folder_of_data(subgroups, used)
-    examples = _examples(board, folder, html, with_examples, root)
-    if html is None or not is_site(html):
-        return SiteExtras()
-    scores, notes = board_subgroups(board, folder, subgroups)
+    # Clips and subgroups of a phantom are of one tree, which is made once.
+    with tempfile.TemporaryDirectory(prefix="etab-phantom-") as name:
+        made = Path(name)
+        examples = _examples(board, folder, html, with_examples, root, made)
+        if html is None or not is_site(html):
+            return SiteExtras()
+        scores, notes = board_subgroups(board, folder, subgroups, made)
     points = _curves(folder, board.seed) if curves is None else _kept_curves(curves, board)
     return SiteExtras(examples, points, scores, notes)
 
@@ -145,7 +148,12 @@ def _kept_curves(path: Path, board: Board) -> list[CurvePoint]:
 
 
 def _examples(
-    board: Board, folder: Path, html: Path | None, with_examples: bool, root: Path | None
+    board: Board,
+    folder: Path,
+    html: Path | None,
+    with_examples: bool,
+    root: Path | None,
+    made: Path,
 ) -> Drawn:
     """Clips for a site: of patients where they are asked for, of phantoms always."""
     from etab.errors import UnsupportedOptionError
@@ -160,7 +168,7 @@ def _examples(
         return {}
     from etab.site.examples import draw_examples
 
-    examples = draw_examples(board, folder, root)
+    examples = draw_examples(board, folder, root, made)
     if with_examples and not examples:
         say("No masks or states lie beside the results, so the site has no examples.", error=True)
     return examples
@@ -184,7 +192,7 @@ def _curves(folder: Path, seed: int) -> list[CurvePoint]:
 
 
 def board_subgroups(
-    board: Board, folder: Path, where: Path | None
+    board: Board, folder: Path, where: Path | None, made: Path | None = None
 ) -> tuple[dict[tuple[str, str], list[Readout]], tuple[str, ...]]:
     """Compute or read the scores of a board in subgroups of its patients.
 
@@ -193,6 +201,7 @@ def board_subgroups(
         folder: The folder of results.
         where: Folder of the data, or a file of subgroups. Without it, a board of patients has no
             subgroups, and those of a phantom board are computed on the phantom beside the results.
+        made: A folder in which phantoms are made; None makes them in a temporary one.
 
     Returns:
         Read-outs by backbone and task code, and what a reader must know of the data that tell the
@@ -207,7 +216,7 @@ def board_subgroups(
     if where is None and not board.phantom:
         return {}, ()
     if where is None or where.is_dir():
-        return _computed(board, folder, where)
+        return _computed(board, folder, where, made)
     if where.suffix.lower() != ".json":
         raise UnsupportedOptionError(
             f"--subgroups {where} is neither a folder of data nor a file that ends in .json."
@@ -223,7 +232,7 @@ def board_subgroups(
 
 
 def _computed(
-    board: Board, folder: Path, root: Path | None
+    board: Board, folder: Path, root: Path | None, made: Path | None
 ) -> tuple[dict[tuple[str, str], list[Readout]], tuple[str, ...]]:
     """The scores in subgroups of every cell, from the data in a folder."""
     from etab.errors import UndefinedError
@@ -231,8 +240,8 @@ def _computed(
 
     computed: dict[tuple[str, str], list[Readout]] = {}
     notes: dict[str, None] = {}
-    with tempfile.TemporaryDirectory(prefix="etab-phantom-") as made:
-        groups = _groups_of_datasets(board, folder, root, Path(made))
+    with tempfile.TemporaryDirectory(prefix="etab-phantom-") as own:
+        groups = _groups_of_datasets(board, folder, root, made or Path(own))
         for row in board.rows:
             for code, cell in row.cells.items():
                 of_dataset = groups.get(cell.dataset)

@@ -64,7 +64,7 @@ class Example:
 Drawn = dict[str, list[Example | SoundExample]]
 
 
-def draw_examples(board: Board, folder: Path, root: Path | None) -> Drawn:
+def draw_examples(board: Board, folder: Path, root: Path | None, made: Path | None = None) -> Drawn:
     """Draw the best, the median and the worst recording of each task of masks or of states.
 
     Recordings are sorted by the mean Dice overlap of their frames whose masks lie beside the
@@ -77,6 +77,7 @@ def draw_examples(board: Board, folder: Path, root: Path | None) -> Drawn:
         root: Folder of the dataset, or one that holds a folder of its name. None tries the
             documented places; the data of a phantom board are also looked for beside the results,
             or made anew (``etab.site.phantom_data``).
+        made: A folder in which phantoms are made; None makes them in a temporary one.
 
     Returns:
         The examples by the name of the backbone; none for masks that are not stored.
@@ -87,8 +88,8 @@ def draw_examples(board: Board, folder: Path, root: Path | None) -> Drawn:
             are others.
     """
     drawn: Drawn = {}
-    with tempfile.TemporaryDirectory(prefix="etab-phantom-") as made:
-        sources = _Sources(board, folder, root, Path(made))
+    with tempfile.TemporaryDirectory(prefix="etab-phantom-") as own:
+        sources = _Sources(board, folder, root, made or Path(own))
         for row in board.rows:
             for code, cell in row.cells.items():
                 if not _has_examples(cell, folder):

@@ -32,7 +32,7 @@ def phantom_source(
         name: Name of the dataset.
         cells: Results on the dataset, one or more.
         results: The folder of results.
-        made: A folder in which a tree may be made.
+        made: A folder in which a tree may be made. One that an earlier call made there is used.
 
     Returns:
         The source, whose digest is that of the results; None if no tree has it.
@@ -46,10 +46,13 @@ def phantom_source(
     stated = sorted({cell.n_patients for cell in cells}, reverse=True)
     if stated[0] > _MOST_PATIENTS:
         return None  # more than any tree that is tried here has, so that none has to be made
-    for patients in dict.fromkeys([*stated, *_USUAL_PATIENTS]):
-        folder = made / str(patients)
-        phantom.write(folder, patients=max(patients, 12), seed=cells[0].seed, names=[name])
-        source = datasets.source(name, folder / name)
+    # A task can lack some patients, and few lack many: the nearest numbers are tried first.
+    numbers = {*stated, *_USUAL_PATIENTS}
+    for patients in sorted(numbers, key=lambda number: (abs(number - stated[0]), number)):
+        tree = made / str(patients) / name
+        if not tree.is_dir():
+            phantom.write(tree.parent, patients=max(patients, 12), seed=cells[0].seed, names=[name])
+        source = datasets.source(name, tree)
         if source.digest() == digest:
             return source
     return None

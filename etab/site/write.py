@@ -301,7 +301,12 @@ def _pages(board: Board, facts: Mapping[str, Any], cards: Cards) -> Files:
     for task in facts["tasks"]:
         rows, missing = _rows_of_task(task, facts["rows"])
         page = environment.get_template("task.html").render(
-            **inner, page="task", task=task, rows=rows, missing=missing
+            **inner,
+            page="task",
+            task=task,
+            rows=rows,
+            missing=missing,
+            elsewhere=[row for row in facts["published"] if task["code"] in row["values"]],
         )
         files[f"task/{task['file']}.html"] = page
     template = environment.get_template("backbone.html")

@@ -122,6 +122,16 @@ def test_the_board_is_cited_as_of_a_version(page: Any, camus: Path, sounds: Path
     assert len(set(cited)) == 2
 
 
+def test_pages_of_tasks_show_what_is_published_elsewhere(page: Any, camus: Path) -> None:
+    page.goto((camus / "task" / f"{EF}.html").as_uri())
+    published = page.get_by_role("region", name="Published elsewhere").locator("tbody tr")
+    known = page.evaluate(f"ETAB.data.board.published.filter(r => r.values['{EF}'] != null)")
+    assert len(known) >= 3
+    assert published.locator("th").all_inner_texts() == [row["who"] for row in known]
+    page.goto((camus / "task" / "c0-AX-C.html").as_uri())
+    assert page.get_by_text("Published elsewhere").count() == 0
+
+
 @pytest.mark.parametrize("board", ["camus", "sounds"])
 def test_every_picture_of_a_published_board_shows_its_rows(
     page: Any, camus: Path, sounds: Path, board: str

@@ -249,6 +249,11 @@ def test_the_phantom_of_a_result_is_made_anew(
     assert anew.root == tmp_path / "made" / "12" / "circor"
     of_patients = replace(cell, data_digest="1" * 64)
     assert phantom_source("circor", [of_patients], far, tmp_path / "again") is None
+    # Clips and subgroups need the same tree: it is made once.
+    monkeypatch.setattr("etab.phantom.write", pytest.fail)
+    again = phantom_source("circor", [cell], far, tmp_path / "made")
+    assert again is not None
+    assert again.root == anew.root
 
 
 def test_no_phantom_is_made_for_results_of_more_patients_than_any_has(

@@ -61,7 +61,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const text = byId("reweighted");
     text.hidden = isDefault;
     if (!shares) text.textContent = "Every weight is 0: there is nothing to score.";
-    else if (!isDefault) text.textContent = `Weights of your own: ranks, scores and both intervals are computed again in this page, in closed form (Student's t, Holm over ${ranking?.tests ?? 0} tests; ${ranking?.count ?? 0} of ${ranking?.pairs ?? 0} pairs told apart). They are not the published ones, which the summary at the top is of.${ETAB.data.noise?.exact === false ? " A board of this size is computed from the strongest directions of its noise: ranks near a threshold can differ by a few places." : ""}`;
+    else if (!isDefault) text.textContent = `Weights of your own: ranks, scores and both intervals are computed again in this page, in closed form (Student's t, Holm over ${ranking?.tests ?? 0} tests; ${ranking?.count ?? 0} of ${ranking?.pairs ?? 0} pairs told apart). They are not the published ones; the four answers at the top are for the published weights.${ETAB.data.noise?.exact === false ? " A board of this size is computed from the strongest directions of its noise: ranks near a threshold can differ by a few places." : ""}`;
     byId("weights-state").textContent = isDefault ? "" : "· changed";
     ETAB.lastRerank = performance.now() - start;
   };

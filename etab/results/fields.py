@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def _count(value: Any) -> bool:
     return _integer(value) and value >= 0
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value of a record is a finite number that a float can hold; true and false are none."""
     if not (isinstance(value, float) or _integer(value)):
         return False

@@ -270,4 +270,8 @@ def without(train: IntArray, part: IntArray) -> IntArray:
     Returns:
         The other training rows, sorted.
     """
-    return np.setdiff1d(train, part)
+    last = max(int(train.max(initial=-1)), int(part.max(initial=-1)))
+    kept = np.zeros(last + 1, dtype=bool)
+    kept[train] = True
+    kept[part] = False
+    return np.flatnonzero(kept)

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from etab import heads
-from etab.heads.pooled import kernel_search
+from etab.heads.pooled import kernel_search, kernels
+from etab.heads.pooled.inner_products import InnerProducts, Products
 from etab.heads.pooled.kernel_logistic import (
     FINAL,
     Fits,
-    InnerProducts,
     Precision,
-    Products,
     Solution,
     solve,
 )
@@ -79,6 +78,31 @@ def test_logits_are_scikit_learns(name: str, are_rows: bool) -> None:
         wanted = peer(x[rows], THREE[rows].argmax(axis=1), strengths[number])
         shifted = logits[rows, number] - logits[rows, number].mean(axis=1, keepdims=True)
         assert shifted == pytest.approx(wanted, abs=1e-6, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(COLUMNS))
+def test_systems_in_single_precision_lead_to_the_same_fit(name: str) -> None:
+    """Also where single precision cannot tell the penalty from rounding errors."""
+    inner = InnerProducts(scaled(COLUMNS[name]), are_rows=True)
+    rough = Products.of(inner.single().multiplied())
+    penalties = np.array([1e-7, 1e-3, 100.0])
+    fits = Fits.of(Products.of(inner), Y[:, None], [np.arange(100)] * 3, penalties)
+    wanted = solve(fits, fits.nothing(), FINAL).logits
+    found = solve(fits, fits.nothing(), FINAL, rough).logits
+    assert found == pytest.approx(wanted, abs=1e-4, rel=1e-6)
+
+
+def test_many_rows_are_fitted_without_their_inner_products_in_double_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features = Features({"x/mean": COLUMNS["wider than rows"]})
+    few = fitted(features, Y, splits_of(ROWS), BINARY)
+    monkeypatch.setattr(kernels, "MANY_ROWS", 0)
+    monkeypatch.setattr(kernels.Kernels, "kernel", None)
+    many = fitted(features, Y, splits_of(ROWS), BINARY)
+    for one, other in zip(few, many, strict=True):
+        assert one.choice["penalty"] == other.choice["penalty"]
+        assert one.predictions == pytest.approx(other.predictions, abs=1e-8)
 
 
 @pytest.mark.parametrize("level", [30.0, -30.0])
@@ -195,9 +219,11 @@ def test_penalties_far_beyond_the_best_are_not_fitted(monkeypatch: pytest.Monkey
     steps: list[float] = []
     original = solve
 
-    def counted(fits: Fits, start: Solution, precision: Precision) -> Solution:
+    def counted(
+        fits: Fits, start: Solution, precision: Precision, rough: Products | None = None
+    ) -> Solution:
         steps.append(float(fits.penalties[0]))
-        return original(fits, start, precision)
+        return original(fits, start, precision, rough)
 
     monkeypatch.setattr(kernel_search, "solve", counted)
     monkeypatch.setattr(kernel_search, "_WORSE", np.inf)

@@ -9,13 +9,12 @@ import numpy as np
 
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.pooled.class_scores import from_logits, log_loss, onehot
+from etab.heads.pooled.inner_products import InnerProducts, Products
 from etab.heads.pooled.kernel_logistic import (
     FINAL,
     SEARCH,
     Fits,
-    InnerProducts,
     Precision,
-    Products,
     solve,
 )
 from etab.heads.pooled.kernel_search import KernelSearch, Searched

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from etab.heads.pooled.inner_products import Products
 from etab.heads.pooled.linalg import probabilities
 from etab.types import Array, FloatArray, IntArray
 
-_AXES = 96
 _STEPS = 30
 _HALVINGS = 30
 _LEAST_CURVATURE = 1e-8
@@ -27,16 +27,12 @@ _FIRST_ACCURACY = 0.05
 _LAST_ACCURACY = 1e-4
 """The same of later ones, whose gradients have fewer digits."""
 
+_TOO_ROUGH = 1e-2
+"""Part of the expected decrease that a step in single precision has to bring, and that it may leave.
+Otherwise systems are solved in the precision of the fits."""
+
 _DIVERGED = 1e3
 """Times the gradient, at which the steps of a system follow rounding errors."""
-
-
-_OWN = {"float64": 1e-11, "float32": 1e-6}
-"""Square of a feature that each row has alone, where the mean squared length of a row is 1.
-
-Rows that depend on each other have coefficients that change no logit. With the feature they change
-one a little, and cannot grow from step to step.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,112 +41,20 @@ class Precision:
 
     Attributes:
         decrease: Expected decrease of the mean log-loss at which the last Newton step was taken.
+        remaining: Expected decrease at which no further step is taken.
         iterations: Largest number of conjugate gradients of a step.
     """
 
     decrease: float
+    remaining: float
     iterations: int
 
 
-SEARCH = Precision(decrease=1e-6, iterations=40)
+SEARCH = Precision(decrease=1e-6, remaining=1e-9, iterations=40)
 """Enough to choose a penalty by."""
 
-FINAL = Precision(decrease=1e-15, iterations=500)
+FINAL = Precision(decrease=1e-15, remaining=1e-17, iterations=500)
 """Logits to about 1e-8."""
-
-
-@dataclass(frozen=True, slots=True)
-class InnerProducts:
-    """Inner products of n rows, as a matrix (n, n), or as the rows that they are of.
-
-    Attributes:
-        matrix: (n, n) inner products, or (n, d) rows.
-        are_rows: Whether the matrix holds rows.
-    """
-
-    matrix: FloatArray
-    are_rows: bool
-
-    def __call__(self, dual: FloatArray) -> FloatArray:
-        """Multiply the inner products by dual coefficients (n, ...)."""
-        flat = dual.reshape(len(dual), -1)
-        if self.are_rows:
-            products = self.matrix @ (self.matrix.T @ flat)
-        else:
-            # The matrix is symmetric. With its rows as the second factor, the product is faster.
-            products = np.ascontiguousarray((np.ascontiguousarray(flat.T) @ self.matrix).T)
-        products += _OWN[self.matrix.dtype.name] * flat
-        return np.asarray(products.reshape(dual.shape))
-
-    def diagonal(self) -> FloatArray:
-        """(n,) squared lengths of the rows."""
-        if self.are_rows:
-            return np.asarray(np.einsum("nd,nd->n", self.matrix, self.matrix))
-        return np.diag(self.matrix)
-
-    def single(self) -> InnerProducts:
-        """The same in float32."""
-        return InnerProducts(self.matrix.astype(np.float32), self.are_rows)
-
-    def of(self, rows: IntArray) -> InnerProducts:
-        """Inner products of some of the rows."""
-        part = self.matrix[rows] if self.are_rows else self.matrix[np.ix_(rows, rows)]
-        return InnerProducts(part, self.are_rows)
-
-    def across(self, rows: IntArray, others: IntArray, dual: FloatArray) -> FloatArray:
-        """Multiply the inner products of rows (m,) with others (k,) by (k, c): (m, c)."""
-        if self.are_rows:
-            return np.asarray(self.matrix[rows] @ (self.matrix[others].T @ dual))
-        return np.asarray(self.matrix[np.ix_(rows, others)] @ dual)
-
-    def mean_squares(self, sets: list[IntArray]) -> FloatArray:
-        """Mean squared lengths (sets,) of the rows of each set after centring."""
-        counted = np.zeros((len(self.matrix), len(sets)), dtype=self.matrix.dtype)
-        for number, rows in enumerate(sets):
-            counted[rows, number] = 1
-        numbers = np.array([len(rows) for rows in sets])
-        together = np.einsum("ns,ns->s", counted, self(counted))
-        return np.asarray((self.diagonal() @ counted - together / numbers) / numbers)
-
-
-@dataclass(frozen=True, slots=True)
-class Products:
-    """Inner products of rows, with their longest axes.
-
-    Attributes:
-        inner: The inner products.
-        axes: (n, k) directions of unit length, near the longest axes.
-        spread: (k,) squared lengths along them.
-        rest: Mean squared length along other directions.
-    """
-
-    inner: InnerProducts
-    axes: FloatArray
-    spread: FloatArray
-    rest: float
-
-    @classmethod
-    def of(cls, inner: InnerProducts) -> Products:
-        """Find the axes by multiplying random directions."""
-        n = len(inner.matrix)
-        k = min(n, _AXES)
-        kind = inner.matrix.dtype
-        directions = np.random.default_rng(0).standard_normal((n, k)).astype(kind)
-        for _ in range(2):
-            directions, _ = np.linalg.qr(inner(directions))
-        spread, turn = np.linalg.eigh(directions.T @ inner(directions))
-        spread = np.maximum(spread, 0)
-        rest = (float(inner.diagonal().sum()) - float(spread.sum())) / max(n - k, 1)
-        return cls(inner, directions @ turn, spread, max(rest, 0.0))
-
-    def double(self, inner: InnerProducts) -> Products:
-        """The same axes with the inner products in float64."""
-        kind = np.float64
-        return Products(inner, self.axes.astype(kind), self.spread.astype(kind), self.rest)
-
-    def __call__(self, dual: FloatArray) -> FloatArray:
-        """Multiply dual coefficients (n, ...) by the inner products."""
-        return self.inner(dual)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +94,11 @@ class Fits:
     def at(self, penalties: FloatArray) -> Fits:
         """The same fits with other penalties (m,)."""
         return replace(self, penalties=penalties)
+
+    def single(self, products: Products) -> Fits:
+        """The same fits in float32, with these inner products."""
+        kind = np.float32
+        return Fits(products, self.y.astype(kind), self.counted.astype(kind), self.penalties)
 
     @property
     def numbers(self) -> FloatArray:
@@ -267,13 +176,18 @@ class Solution:
         )
 
 
-def solve(fits: Fits, start: Solution, precision: Precision) -> Solution:
+def solve(
+    fits: Fits, start: Solution, precision: Precision, rough: Products | None = None
+) -> Solution:
     """Minimise the losses of all fits.
 
     Args:
         fits: The fits.
         start: Where to start; ``fits.nothing()``, or the solution for similar penalties.
         precision: When to end.
+        rough: The inner products in single precision, to solve the linear systems with. Losses and
+            gradients are those of ``fits``, so that the solution is the same. None solves the
+            systems with the inner products of ``fits``.
 
     Returns:
         The solution.
@@ -287,18 +201,47 @@ def solve(fits: Fits, start: Solution, precision: Precision) -> Solution:
         [-2.262, -0.754, 0.754, 2.262]
     """
     point, reached = _better(fits, start)
-    accuracy = _FIRST_ACCURACY
+    numbers = fits.numbers
     moves = np.ones(len(reached), dtype=bool)
+    before = np.inf
     for _ in range(_STEPS):
-        step, decrease = _newton_step(_System.of(fits, point), moves, accuracy, precision)
-        point, reached = _downhill(fits, point, step, decrease, reached)
-        mean = np.where(moves, decrease / fits.numbers, 0.0)
+        system = _System.of(fits, point)
+        scaled = system.scaled(system.gradient, system.gradient_of_intercepts)
         # A fit that is done stays: further steps would follow its rounding errors.
-        moves &= mean >= precision.decrease
+        remaining = scaled.size / numbers
+        moves &= remaining >= precision.remaining
         if not moves.any():
             break
-        accuracy = float(np.clip(np.sqrt(mean.max()), _LAST_ACCURACY, _FIRST_ACCURACY))
+        largest = float(remaining[moves].max())
+        if largest > _TOO_ROUGH * before:
+            rough = None
+        before = largest
+        accuracy = _accuracy(largest, precision)
+        if rough is None:
+            step = _newton_step(system, scaled, moves, accuracy, precision)
+        else:
+            single = system.single(rough)
+            scaled = single.scaled(single.gradient, single.gradient_of_intercepts)
+            step = _newton_step(single, scaled, moves, accuracy, precision).double(fits.products)
+        decrease = _length(step, system.gradient, system.gradient_of_intercepts)
+        if rough is not None and not (decrease > _TOO_ROUGH * scaled.size)[moves].all():
+            rough = None
+            continue
+        point, reached = _downhill(fits, point, step, decrease, reached)
+        moves &= decrease / numbers >= precision.decrease
+        if not moves.any():
+            break
     return point
+
+
+def _accuracy(decrease: float, precision: Precision) -> float:
+    """Part of the gradient that a linear system may leave.
+
+    Newton's step leaves about the square of the expected decrease, and what remains at the end
+    need not be smaller than the precision wants.
+    """
+    wanted = max(np.sqrt(decrease), np.sqrt(precision.remaining / decrease))
+    return float(np.clip(wanted, _LAST_ACCURACY, _FIRST_ACCURACY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +277,20 @@ class _System:
             of_axes.astype(kind)[:, :, None],
             of_rest.astype(kind)[None, :, None],
             1 / np.maximum(curvature.sum(axis=0), _LEAST_CURVATURE),
+        )
+
+    def single(self, products: Products) -> _System:
+        """The same in float32, with these inner products."""
+        kind = np.float32
+        return _System(
+            self.fits.single(products),
+            self.p.astype(kind),
+            self.gradient.astype(kind),
+            self.gradient_of_intercepts.astype(kind),
+            self.curvature.astype(kind),
+            self.scale.astype(kind),
+            self.scale_of_rest.astype(kind),
+            self.scale_of_intercepts.astype(kind),
         )
 
     def scaled(self, dual: FloatArray, intercepts: FloatArray) -> _Scaled:
@@ -383,13 +340,12 @@ class _Scaled:
 
 
 def _newton_step(
-    system: _System, moves: Array, accuracy: float, precision: Precision
-) -> tuple[Solution, FloatArray]:
-    """The step, and (m,) the decrease of the losses that is expected of it, times 2."""
+    system: _System, scaled: _Scaled, moves: Array, accuracy: float, precision: Precision
+) -> Solution:
+    """Solve the linear system to some accuracy, starting from its scaled gradient."""
     left = system.gradient
     left_of_intercepts = system.gradient_of_intercepts
     step = Solution(np.zeros_like(left), np.zeros_like(left), np.zeros_like(left_of_intercepts))
-    scaled = system.scaled(left, left_of_intercepts)
     wanted = accuracy**2 * scaled.size
     direction = scaled.solution(system.fits.products)
     length = _length(direction, left, left_of_intercepts)
@@ -399,7 +355,8 @@ def _newton_step(
     for _ in range(precision.iterations):
         change, change_of_intercepts = system.times(direction)
         curvature = _length(direction, change, change_of_intercepts)
-        goes_on &= curvature > smallest
+        # Both are above 0 but for rounding errors, which no step follows.
+        goes_on &= (curvature > smallest) & (length > smallest)
         far = np.where(goes_on, length / np.maximum(curvature, smallest), 0.0)
         step = step.along(direction, far)
         shorter = far.astype(left.dtype)[:, None]
@@ -414,8 +371,7 @@ def _newton_step(
         length = _length(conjugate, left, left_of_intercepts)
         ratio = np.where(goes_on, length / np.maximum(before, smallest), 0.0)
         direction = conjugate.along(direction, ratio)
-    decrease = _length(step, system.gradient, system.gradient_of_intercepts)
-    return step, decrease
+    return step
 
 
 def _better(fits: Fits, start: Solution) -> tuple[Solution, FloatArray]:

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from etab.heads.pooled.class_scores import log_loss
+from etab.heads.pooled.inner_products import InnerProducts, Products
 from etab.heads.pooled.kernel_logistic import (
     FINAL,
     SEARCH,
     Fits,
-    InnerProducts,
-    Products,
     Solution,
     solve,
 )
@@ -130,11 +129,14 @@ class KernelSearch:
         intercepts = np.stack([searched.intercepts for _, searched in wanted])
         near = solve(single, Solution(dual, self.products(dual), intercepts), SEARCH)
         fits = Fits.of(self.products.double(self.inner), self.y, sets, penalties)
-        solution = solve(fits, near.double(fits.products), FINAL)
+        solution = solve(fits, near.double(fits.products), FINAL, rough=self.products)
         logits: list[FloatArray] = []
         for fit, (number, _) in enumerate(wanted):
             test = self.splits[number].test
-            weighted = self.of_all.across(test, self.rows, solution.dual[:, fit])
+            if self.is_part:
+                weighted = self.of_all.across(test, self.rows, solution.dual[:, fit])
+            else:
+                weighted = solution.products[test, fit]
             logits.append(weighted + solution.intercepts[fit])
         return logits
 

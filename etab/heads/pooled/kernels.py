@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from etab.heads.pooled.kernel_logistic import InnerProducts, Products
+from etab.heads.pooled.inner_products import InnerProducts, Products
 from etab.heads.pooled.large import Wide, WideBasis, partition, wide
 from etab.heads.pooled.linalg import Basis, basis, check_features, gram, mean_square
 from etab.types import Features, FloatArray, IntArray, RowSplit
+
+MANY_ROWS = 1000
+"""Above so many rows, their inner products in double precision take longer than a few products
+with them."""
 
 
 class Kernels:
@@ -113,9 +117,13 @@ class Kernels:
         return found
 
     def inner_products(self, key: str) -> InnerProducts:
-        """Inner products of all rows for one key, as rows where these are narrow."""
+        """Inner products of all rows for one key, in double precision.
+
+        As rows where these are narrow. Also where they are many: a few products with the rows take
+        less time than all inner products in double precision.
+        """
         x = self.features.pooled[key]
-        if not wide(x) and 2 * x.shape[1] >= len(x):
+        if not self._are_narrow(key) and len(x) <= MANY_ROWS:
             return InnerProducts(self.kernel(key), are_rows=False)
         rows = np.array(x, dtype=np.float64)
         rows -= rows.mean(axis=0)
@@ -126,9 +134,16 @@ class Kernels:
         """The inner products of one key in float32, with their axes."""
         place = ("products", self.same(key), self.features.pooled[key].shape)
         if place not in self.memo:
-            self.memo[place] = Products.of(inner.single())
+            single = inner.single()
+            # A search takes so many products with the rows that they are all multiplied first.
+            self.memo[place] = Products.of(single if self._are_narrow(key) else single.multiplied())
         products: Products = self.memo[place]
         return products
+
+    def _are_narrow(self, key: str) -> bool:
+        """Whether the rows of one key are smaller than their inner products."""
+        x = self.features.pooled[key]
+        return wide(x) or 2 * x.shape[1] < len(x)
 
     def _dual(self, key: str, rows: IntArray, *, single: bool = False) -> Basis:
         """Basis of these training rows from the kernel."""

@@ -163,8 +163,8 @@ FAULTS = [
     Fault(
         "inner rows stay in the inner fit",
         "etab/splits.py",
-        "return np.setdiff1d(train, part)",
-        "return train",
+        "kept[part] = False",
+        "kept[part] = True",
         ("tests/heads/test_contract.py",),
     ),
 ]

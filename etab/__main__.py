@@ -1,6 +1,6 @@
 """``python -m etab`` is the ``etab`` command."""
 
-from etab.cli.main import main
+from etab.cli.supervised import start
 
 if __name__ == "__main__":
-    main()
+    start()

@@ -19,8 +19,9 @@ from etab.leaderboard import notes, suites
 from etab.leaderboard import ranking as leaderboard
 from etab.results import Result
 from etab.runs.data import Data, tasks_at
+from etab.runs.events import Event
 from etab.runs.execute import require_ready
-from etab.runs.executors import Event, serial
+from etab.runs.executors import serial
 from etab.runs.run import Settings, plan
 from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS, find

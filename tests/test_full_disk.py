@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from etab.results import load_results
-from etab.runs.executors import Event
+from etab.runs.events import Event
 from etab.runs.failed_cells import failed_cells
 from etab.runs.run import Settings, plan
 from etab.runs.sweep import sweep

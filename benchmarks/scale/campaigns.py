@@ -39,8 +39,9 @@ class Campaign:
         victim: One of the words of ``VICTIMS``.
         kills: Number of kills in the middle of work.
         seed: Seed of the moments.
-        forks: Whether local workers are forks of the command, which has imported everything. They
-            are new processes of Python otherwise, as those of users are, and take longer to start.
+        forks: Whether local workers and jobs of SLURM are forks of the command, which has imported
+            everything. They are new processes of Python otherwise, as those of users are, and take
+            longer to start.
 
     Raises:
         ValueError: If the executor has no such victim, or cannot have so many workers.
@@ -68,7 +69,7 @@ class Campaign:
                 f"backbones, each of which is computed by one process. Possible: "
                 f"{', '.join(map(str, possible))}."
             )
-        if self.forks and self.executor != "local":
+        if self.forks and self.executor == "ray":
             raise ValueError(f"{self.executor} starts its processes itself: they are no forks.")
         if (self.executor, self.workers, self.victim) == ("local", 1, "worker"):
             raise ValueError("With one local worker the command itself computes: kill the run.")
@@ -177,9 +178,11 @@ def claims(folder: Path) -> dict[str, Path]:
     of_entries = [path for path in files_below(folder / "cache") if path.suffix == ".claim"]
     for path in [*of_cells, *of_entries]:
         try:
-            texts[path.read_text()] = path
+            text = path.read_text()
         except OSError:
             continue  # it was released just now
+        if text.endswith("}"):  # else it is being written
+            texts[text] = path
     return texts
 
 

@@ -453,7 +453,9 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--forks", action="store_true", help="local workers import nothing again")
+    parser.add_argument(
+        "--forks", action="store_true", help="workers and jobs import nothing again"
+    )
     parser.add_argument("--json", type=Path, help="file of campaigns, to which this one is added")
     options = parser.parse_args()
     try:

@@ -109,10 +109,10 @@ of the campaign after that.
 def _where(campaign: dict[str, Any]) -> str:
     """Name the executor of a campaign and its processes."""
     executor = str(campaign["executor"])
-    if executor != "local":
-        return executor
-    kind = "process" if campaign["workers"] == 1 else "workers"
     forks = ", forks" if campaign.get("forks") else ""
+    if executor != "local":
+        return f"{executor}{forks}"
+    kind = "process" if campaign["workers"] == 1 else "workers"
     return f"{executor}, {campaign['workers']} {kind}{forks}"
 
 

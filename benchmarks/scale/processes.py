@@ -14,6 +14,7 @@ from pathlib import Path
 
 import etab.__main__ as entrance
 from benchmarks.scale.at_writes import sitecustomize
+from benchmarks.scale.forked_jobs import fork_jobs
 from etab.cli.main import main
 
 _SET_SUBREAPER = 36  # number of prctl(2)
@@ -37,7 +38,7 @@ def start(
         words: The command, from the word ``run``.
         environment: Environment variables for it.
         output: File for what it says.
-        forks: Whether its workers are forks of it, and not new processes of Python.
+        forks: Whether its workers and jobs are forks of it, and not new processes of Python.
 
     Returns:
         The number of the process.
@@ -56,6 +57,7 @@ def start(
     sys.modules["__main__"] = entrance  # else every worker would import the benchmark
     if forks:
         multiprocessing.get_context = lambda _=None: _FORK  # type: ignore[assignment]
+        fork_jobs()
     code = 1
     try:
         main()

@@ -45,6 +45,10 @@ def cache_command(
             "until the others fit --budget; verify is --verify."
         ),
     ] = "",
+    of: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FOLDER]", help="The folder, as --cache names it."),
+    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(help="Folder for cached features. [default: ETAB_CACHE or ~/.cache/etab]"),
@@ -75,7 +79,7 @@ def cache_command(
     from etab.features.budget import cached_entries, unfinished_entries
 
     _check(action, budget)
-    folder = cache or default_cache()
+    folder = _folder(of, cache)
     if budget is not None:
         _evict(folder, budget)
     entries = cached_entries(folder)
@@ -107,12 +111,28 @@ def cache_command(
         raise typer.Exit(1)
 
 
+def _folder(of: Path | None, cache: Path | None) -> Path:
+    """The folder that a command names, as an argument or as an option."""
+    from etab.errors import DataNotFoundError, UnsupportedOptionError
+
+    if of is not None and cache is not None and of != cache:
+        raise UnsupportedOptionError(f"The folder is {of} and --cache {cache}: name one of them.")
+    if of is not None and not of.is_dir():
+        raise DataNotFoundError(f"There is no folder {of}.")
+    return of or cache or default_cache()
+
+
 def _check(action: str, budget: str | None) -> None:
     """Refuse an unknown action, and a budget without its action."""
     from etab.errors import UnsupportedOptionError
 
     if action not in ("", "ls", "gc", "verify"):
-        raise UnsupportedOptionError(f"No action is called {action!r}. Known: ls, gc, verify.")
+        step = (
+            f" A folder is named after it: etab cache ls {action}." if Path(action).is_dir() else ""
+        )
+        raise UnsupportedOptionError(
+            f"No action is called {action!r}. Known: ls, gc, verify.{step}"
+        )
     if (action == "gc") != (budget is not None):
         raise UnsupportedOptionError(
             "gc and --budget belong together: etab cache gc --budget 50GB."

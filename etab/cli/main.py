@@ -6,9 +6,11 @@ import contextlib
 import faulthandler
 import signal
 import sys
+import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,9 +33,12 @@ from etab.cli import status as cli_status
 from etab.cli import submit as cli_submit
 from etab.cli import vectors as cli_vectors
 from etab.cli.words import say
-from etab.errors import EtabError
+from etab.errors import EtabError, EtabWarning
 from etab.runs.failures import TerminatedError, describe_failure
 from etab.storage.atomic import REFUSED_BY_DISK
+
+if TYPE_CHECKING:
+    from etab.runs.earlier_process import EarlierProcess
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,8 +73,12 @@ app.command("leaderboard")(cli_boards.leaderboard_command)
 app.command("curve")(cli_curve.curve_command)
 
 
-def main() -> None:
+def main(earlier: EarlierProcess | None = None) -> None:
     """Run the command.
+
+    Args:
+        earlier: The process of the same command before this one, which was ended in the middle of
+            it; ``etab run`` goes on without the cells that ended it.
 
     An error that etab raises on purpose is printed as a message and ends with exit status 2. Ctrl-C
     ends with 130, and the signal SIGTERM with 143.
@@ -78,8 +87,8 @@ def main() -> None:
         with contextlib.suppress(Exception):  # there is no stderr
             faulthandler.enable()  # code that crashes is named
     try:
-        with _handled_signals():
-            code = app(standalone_mode=False)
+        with _handled_signals(), _plain_warnings():
+            code = app(standalone_mode=False, obj=earlier)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except SystemExit as end:
@@ -103,7 +112,7 @@ def main() -> None:
         else:
             say(f"etab: {message()}", error=True)
         code = 2
-    if code == 130 and _TERMINATED:
+    if code == 130 and signal.SIGTERM in _ASKED:
         code = 143
     if code in (130, 143):  # typer reports Ctrl-C by status 130 too
         say(
@@ -122,7 +131,31 @@ def _refused(error: OSError) -> str:
     )
 
 
-_TERMINATED: list[int] = []
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print each warning of etab once, as a sentence and without a line of code."""
+    shown: set[str] = set()
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *more: Any, **named: Any) -> None:
+        text = str(message)
+        if not issubclass(category, EtabWarning):
+            before(message, category, *more, **named)
+        elif text not in shown:
+            shown.add(text)
+            say(f"etab: warning: {text}", error=True)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
+REPEATED = 1.0
+"""Seconds within which the same signal is the same request: it may come from several processes."""
+
+_ASKED: dict[int, float] = {}  # when this process was asked to stop, by the numbers of signals
 
 
 @contextlib.contextmanager
@@ -141,16 +174,29 @@ def _handled_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _interrupt(*_: Any) -> None:
+def _interrupt(number: int, _: Any) -> None:
     """Stop at Ctrl-C. Code that raises KeyboardInterrupt by itself is told from it."""
-    raise TerminatedError
+    if not _is_repeated(number):
+        raise TerminatedError
 
 
 def _end(number: int, _: Any) -> None:
-    """Stop as Ctrl-C does; a second signal ends the process at once."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _TERMINATED.append(number)
+    """Stop as Ctrl-C does; a second request ends the process at once."""
+    is_second = number in _ASKED
+    if _is_repeated(number):
+        return
+    if is_second:
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
     raise TerminatedError
+
+
+def _is_repeated(number: int) -> bool:
+    """Whether a signal came just before, as from a parent or a cluster that tells every process."""
+    now = time.monotonic()
+    before = _ASKED.get(number)
+    _ASKED[number] = now
+    return before is not None and now - before < REPEATED
 
 
 def _print_version(wanted: bool) -> None:

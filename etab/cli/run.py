@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 def run_command(
+    context: typer.Context,
     tasks: Annotated[
         str | None,
         typer.Option(
@@ -115,6 +116,15 @@ def run_command(
         bool,
         typer.Option("--retry-failed", help="Try cells again that `etab status` lists as failed."),
     ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Time in s for which a process may make no progress (load a backbone, embed a "
+            "batch, finish a cell). It is ended then, its cell is recorded as failed, and the "
+            "others go on; 0 is no limit.",
+        ),
+    ] = 0.0,
     executor: Annotated[
         str,
         typer.Option(
@@ -184,6 +194,7 @@ def run_command(
         data=data,
         keep_masks=keep_named(keep_masks),
         log=log,
+        timeout=timeout,
     ).absolute()  # code of a backbone may change the folder
     _keep(own, settings.results, replace=False)  # there, should this run be stopped
     done = sweep(
@@ -193,6 +204,7 @@ def run_command(
         watch=show.watch,
         retry_failed=retry_failed,
         executor=named_executor(executor, executor_option or (), workers=workers),
+        earlier=context.obj,
     )
     _keep(own, settings.results, replace=True)
     if own is None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from etab.cli.doctor import SystemFinding
     from etab.leaderboard.board import Board
     from etab.results import Result
-    from etab.runs.executors import Event
+    from etab.runs.events import Event
 
 
 def table(

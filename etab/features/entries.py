@@ -25,7 +25,7 @@ from etab.errors import (
 )
 from etab.features.lazy import StoredMap
 from etab.files import open_regular, read_json_file
-from etab.storage.claims import file_system_time, remove_abandoned
+from etab.storage.claims import claimed, file_system_time, is_abandoned, remove_abandoned
 from etab.storage.litter import remove_temporary_files
 from etab.types import Array, Features
 
@@ -165,6 +165,19 @@ def remove_parts(target: Path) -> None:
     """
     for part in target.parent.glob(f"{target.name}.*.part"):
         shutil.rmtree(part, ignore_errors=True)
+
+
+def remove_dead_parts(cache: Path) -> None:
+    """Remove what ended processes were writing into a cache; what they finished stays.
+
+    Args:
+        cache: Folder of the cache.
+    """
+    for path in sorted((cache / "features").glob("**/*.claim")):
+        if is_abandoned(path):
+            with contextlib.suppress(StorageError), claimed(path) as is_mine:
+                if is_mine:
+                    remove_parts(path.with_suffix(""))
 
 
 def put_in_place(temp: Path, target: Path, load: Load) -> None:

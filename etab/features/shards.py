@@ -50,6 +50,7 @@ from etab.features.merged import MergedFiles
 from etab.files import read_json_file
 from etab.storage.claims import claimed
 from etab.storage.memory import freed_memory_kept
+from etab.storage.watchdog import progressed
 from etab.types import IntArray
 
 SHARD = 2048
@@ -241,6 +242,7 @@ class UnfinishedEntry:
             return all(self._shard(*rows).is_dir() for rows in self.shards.ranges)
         with storing(self.target, self.folder):
             for first, last in self.shards.ranges:
+                progressed()
                 shard = self._shard(first, last)
                 if shard.is_dir():
                     note = self._files.note(first, last)

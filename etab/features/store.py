@@ -34,6 +34,7 @@ from etab.precisions import AUTO, FASTEST, NAMED, parts, refuse_backend
 from etab.storage.atomic import write_atomically
 from etab.storage.claims import claimed
 from etab.storage.releases import release_version
+from etab.storage.watchdog import wait_for_others
 from etab.types import Features, Record
 
 PRECISIONS = (AUTO, FASTEST, *NAMED)
@@ -404,7 +405,7 @@ def _written(
                 # It is lost where this process was paused and another took its claim over.
                 with contextlib.suppress(FeaturesLostError):
                     return write_entry(folder, compute, load), weights, False
-        time.sleep(WAIT)
+        wait_for_others(WAIT)
 
 
 def _written_in_shards(
@@ -449,7 +450,7 @@ def _written_in_shards(
                 return read_back(folder, entry, shards.load), is_elsewhere
             if is_computed:
                 continue
-        time.sleep(WAIT)
+        wait_for_others(WAIT)
 
 
 def _stamp(folder: Path | None) -> tuple[int, int] | None:

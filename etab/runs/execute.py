@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from etab.runs.saver import Saver
 from etab.storage.claims import claimed
 from etab.storage.machine import limit_threads, require_device
 from etab.storage.memory import give_back
+from etab.storage.watchdog import progressed, wait_for_others
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
 
@@ -226,6 +226,7 @@ def _execute_group(
     with claimed(features_claim(waiting[0], settings), f"features {group[0].backbone}") as is_mine:
         if not (is_mine or must_wait):
             return waiting
+        progressed()  # from here on, what hangs is known by the claim
         with logged(settings, "features", backbone=group[0].backbone, cells=len(waiting)):
             work = _shared_work(waiting, settings, data, progress, failed)
     yield from _execute_cells(waiting, work, settings)
@@ -318,7 +319,7 @@ def _group_work(
 
 def _wait() -> None:
     """Wait for the runs that compute the other cells."""
-    time.sleep(WAIT)
+    wait_for_others(WAIT)
 
 
 def _record_all(runs: list[Run], settings: Settings, data: Data, error: BaseException) -> None:

@@ -25,40 +25,22 @@ from etab.backbones.computing import estimated_seconds
 from etab.backbones.own.installed import is_installed
 from etab.results import Result
 from etab.runs.data import Data, use_data_of
+from etab.runs.events import Event, Listener, pass_on, send_warnings
 from etab.runs.execute import execute
 from etab.runs.failures import describe_failure, is_interruption, stopped_by
-from etab.runs.lost_processes import how_it_ended, left_at_work, record_killed
+from etab.runs.lost_processes import how_it_ended, hung, left_at_work, record_killed
 from etab.runs.record import brief
 from etab.runs.run import Run, Settings, is_named
-from etab.storage.machine import allowed_cores, available_memory, devices_of
+from etab.storage.machine import (
+    allowed_cores,
+    available_memory,
+    devices_of,
+    killed_for_memory,
+)
+from etab.storage.memory import limit_memory
+from etab.storage.watchdog import ended_without_progress, progressed
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A report of a run at work.
-
-    Attributes:
-        kind: "frames" for progress of the features, "cell" for a finished cell, "failed".
-        backbone: Name of the backbone.
-        done: Number of frames done ("frames").
-        total: Number of frames in all ("frames").
-        result: The finished cell ("cell"), as ``etab.runs.record.brief`` makes it.
-        error: Why the backbone or cell failed ("failed").
-        runs: Number of cells that failed ("failed").
-    """
-
-    kind: str
-    backbone: str
-    done: int = 0
-    total: int = 0
-    result: Result | None = None
-    error: str = ""
-    runs: int = 0
-
-
-Listener = Callable[[Event], None]
 
 
 class Executor(Protocol):
@@ -100,8 +82,8 @@ class LocalWorkers:
     Attributes:
         workers: Number of processes; 0 for one for each core that this process may use or, with
             the device cuda, for each GPU.
-        memory_gb: Memory in GB that a process may need. No more processes are started than fit in
-            the memory that is free; 0 for no such limit.
+        memory_gb: Memory in GB that a process may take. No more processes are started than fit in
+            the memory that is free, and a cell that needs more fails; 0 for no such limit.
 
     Example:
         >>> LocalWorkers(workers=2).count("cpu")
@@ -145,7 +127,9 @@ class LocalWorkers:
         Returns:
             The finished cells.
         """
-        return local(runs, settings, listen, workers=self.count(settings.device), data=data)
+        n_workers = self.count(settings.device)
+        n_bytes = self.memory_gb * 1e9
+        return local(runs, settings, listen, workers=n_workers, data=data, memory=n_bytes)
 
 
 def _fitting_workers(device: str) -> int:
@@ -201,7 +185,7 @@ def _limited_threads(n: int) -> Iterator[None]:
                 os.environ[key] = value
 
 
-def _start(queue: Any, devices: Any, threads: int, settings: Settings) -> None:
+def _start(queue: Any, devices: Any, threads: int, settings: Settings, memory: float) -> None:
     """Set a worker up: its queue, device, threads and data, and Ctrl-C left to the parent."""
     import torch
 
@@ -209,10 +193,13 @@ def _start(queue: Any, devices: Any, threads: int, settings: Settings) -> None:
     with contextlib.suppress(Exception):  # there is no stderr
         faulthandler.enable()  # code that crashes is named
     _events = queue
+    send_warnings(queue)
     _device = devices.get()
     use_data_of(settings)
     _data = Data(settings)
     torch.set_num_threads(threads)
+    if memory and _device == "cpu":  # drivers of GPUs reserve far more than they use
+        limit_memory(memory)
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -239,21 +226,25 @@ def _watched(group: list[Run], settings: Settings, data: Data, tell: Listener) -
     name = group[0].backbone
 
     def frames(_: str, done: int, total: int) -> None:
+        progressed()
         tell(Event("frames", name, done, total))
 
     ended = 0  # cells that are finished, or were reported as failed
 
     def failed(run: Run, error: BaseException) -> None:
         nonlocal ended
+        progressed()
         ended += 1
         words = f"{run.task} ({run.protocol_name}): {describe_failure(error)}"
         tell(Event("failed", name, error=words, runs=1))
 
     try:
-        for result in execute(group, settings, data=data, progress=frames, failed=failed):
-            ended += 1
-            tell(Event("cell", name, result=brief(result)))
-            yield result
+        with ended_without_progress(settings.results, settings.timeout):
+            for result in execute(group, settings, data=data, progress=frames, failed=failed):
+                progressed()
+                ended += 1
+                tell(Event("cell", name, result=brief(result)))
+                yield result
     except BaseException as error:
         if is_interruption(error):
             raise
@@ -296,6 +287,7 @@ def local(
     *,
     workers: int,
     data: Data | None = None,
+    memory: float = 0.0,
 ) -> list[Result]:
     """Run a plan in worker processes, each of which takes one backbone at a time.
 
@@ -307,6 +299,8 @@ def local(
         listen: Called with every event.
         workers: Number of processes; 1 runs everything in this one.
         data: The data of the plan, for what runs in this process; None opens them anew.
+        memory: Bytes of memory that a worker may take; 0 for no limit. With a limit, there is a
+            worker even where it is the only one.
 
     Returns:
         The finished cells, as ``etab.runs.record.brief`` makes them. What failed is told to
@@ -319,7 +313,7 @@ def local(
     data = data or Data(settings)
     todo = groups(runs)
     is_foreign = any(is_installed(group[0].backbone_card) for group in todo)
-    if workers <= 1 or (len(todo) == 1 and not is_foreign):
+    if not memory and (workers <= 1 or (len(todo) == 1 and not is_foreign)):
         return _summaries(todo, settings, data, listen)
     here = [g for g in todo if not is_named(g[0])]
     todo = [[replace(run, card=None) for run in g] for g in todo if g not in here]
@@ -331,12 +325,12 @@ def local(
     manager = SyncManager(ctx=context)
     with _limited_threads(threads), _started(manager):
         queue = manager.Queue()
-        reader = threading.Thread(target=_forward, args=(queue, listen), daemon=True)
+        reader = threading.Thread(target=pass_on, args=(queue, listen), daemon=True)
         reader.start()
 
         def pool_of(size: int) -> ProcessPoolExecutor:
             devices = _handed_out(manager, settings.device, size)
-            facts = (queue, devices, threads, settings)
+            facts = (queue, devices, threads, settings, memory)
             return ProcessPoolExecutor(size, context, _start, facts)
 
         try:
@@ -366,12 +360,15 @@ def _alone(
     results: list[Result] = []
     left = group
     while left:
-        done, unfinished, code = _pooled(pool_of(1), [left], settings)
-        results += done
-        if not unfinished:
-            break
-        words = how_it_ended(code)
-        killed = record_killed(left, settings, data, words)
+        end = hung(left, settings)  # beside the others: it need not hang twice
+        if end is None:
+            n_killed = killed_for_memory()
+            done, unfinished, code = _pooled(pool_of(1), [left], settings)
+            results += done
+            if not unfinished:
+                break
+            end = how_it_ended(code, memory_ran_out=killed_for_memory() > n_killed)
+        killed, words = record_killed(left, settings, data, end)
         listen(Event("failed", left[0].backbone, error=words, runs=len(killed)))
         left = [run for run in left if run not in killed] if killed else []
     return results
@@ -441,10 +438,3 @@ def _started(manager: SyncManager) -> Iterator[None]:
         yield
     finally:
         manager.shutdown()
-
-
-def _forward(queue: Any, listen: Listener) -> None:
-    """Pass events of the workers to the listener until the end mark."""
-    with contextlib.suppress(EOFError, OSError):
-        while (event := queue.get()) is not None:
-            listen(event)

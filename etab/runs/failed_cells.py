@@ -21,7 +21,7 @@ from etab.errors import (
     WeightsError,
 )
 from etab.files import read_json_file, record_of
-from etab.runs.failures import describe_failure
+from etab.runs.failures import describe_failure, is_lack_of_memory
 from etab.runs.record import path_of_run
 from etab.runs.run import Run, Settings, is_named
 from etab.storage.atomic import write_atomically
@@ -34,7 +34,6 @@ _FOLDER = ".failed"
 _LARGEST_RECORD = 1 << 20
 _CERTAIN = (UndefinedError, SplitError)
 _ABSENT = (MissingPackageError, WeightsError, DataNotFoundError, LayoutError)
-_MEMORY = ("MemoryError", "OutOfMemoryError")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,8 @@ class FailedCell:
         task: Code of the task.
         backbone: Name of the backbone.
         kind: "undefined" (the same data give the same error), "absent" (a package, weights or
-            data are missing; tried again in every run), "memory", "killed" or "error".
+            data are missing; tried again in every run), "memory", "timeout" (no progress within
+            the time of ``--timeout``), "killed" or "error".
         words: Why it failed.
         attempts: How often it has failed.
         facts: Digest of what decides the cell. The record holds for these facts alone.
@@ -85,7 +85,7 @@ def failure_kind(error: BaseException) -> str:
         return "undefined"
     if isinstance(error, _ABSENT):
         return "absent"
-    if type(error).__name__ in _MEMORY or "out of memory" in describe_failure(error).lower():
+    if is_lack_of_memory(error):
         return "memory"
     return "error"
 
@@ -183,6 +183,7 @@ def repeat_command(run: Run, settings: Settings) -> str:
         "--device": None if settings.device == "cpu" else settings.device,
         "--precision": None if settings.precision == "auto" else settings.precision,
         "--keep-masks": None if settings.keep_masks == "all" else settings.keep_masks,
+        "--timeout": f"{settings.timeout:g}" if settings.timeout else None,
     }
     if settings.data is not None and not is_class_file(settings.data):
         options.pop("--root")  # a description names the folder itself

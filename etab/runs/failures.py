@@ -17,6 +17,9 @@ from etab.errors import EtabError
 from etab.storage.text import printable
 
 _LONGEST = 600  # characters; torch lists every key of a state_dict that does not fit
+_MEMORY = ("MemoryError", "OutOfMemoryError")
+# How torch says on a GPU and on a processor, and the library of C++, that there is no more memory.
+_MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x1f\x7f]")  # of terminals
 
 
@@ -102,7 +105,26 @@ def describe_failure(error: BaseException) -> str:
     if calls:
         last = calls[-1]
         name += f" (raised in {last.name}, {Path(last.filename).name} line {last.lineno})"
+    if is_lack_of_memory(error):
+        return (
+            f"{name}. Memory ran out; finished cells are saved. Run the same command with "
+            "--retry-failed and --workers 1, or with more memory (--executor-option memory_gb=...)."
+        )
     return f"{name}. Finished cells are saved. Correct it, or leave it out."
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception says that memory ran out, of the machine, a limit or a GPU.
+
+    Args:
+        error: Any exception.
+
+    Example:
+        >>> is_lack_of_memory(MemoryError()), is_lack_of_memory(ValueError("no weights"))
+        (True, False)
+    """
+    words = _text(error).lower()
+    return type(error).__name__ in _MEMORY or any(sign in words for sign in _MEMORY_WORDS)
 
 
 def _text(error: BaseException) -> str:

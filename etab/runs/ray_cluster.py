@@ -21,7 +21,8 @@ from typing import Any, ClassVar
 from etab.errors import ClusterError, MissingPackageError
 from etab.results import Result
 from etab.runs.data import Data
-from etab.runs.executors import Listener, end_with_parent
+from etab.runs.events import Listener
+from etab.runs.executors import end_with_parent
 from etab.runs.failures import TerminatedError, stopped_by
 from etab.runs.run import Run, Settings
 from etab.runs.units import (
@@ -381,8 +382,10 @@ def _outcome(ray: Any, reference: Any) -> Outcome:
         return outcome
     except ray.exceptions.RayError as error:
         first_line = (str(error).splitlines() or ["no message"])[0]
+        ran_out = isinstance(error, ray.exceptions.OutOfMemoryError)
         return Outcome(
+            kind="memory" if ran_out else "killed",
             killed=f"Ray lost the process or the node of its task ({type(error).__name__}: "
             f"{first_line[:200].rstrip('.')}). Its finished cells are saved. Give a task more "
-            "memory (--executor-option memory_gb=...) and run the same command with --retry-failed."
+            "memory (--executor-option memory_gb=...) and run the same command with --retry-failed.",
         )

@@ -18,7 +18,8 @@ from etab.leaderboard.admission.ranges import out_of_range
 from etab.leaderboard.admission.record import contradictions, wrong_intervals
 from etab.results import Predictions, Result
 from etab.results.table_files import read_table_bytes, table_path
-from etab.runs.executors import Event, serial
+from etab.runs.events import Event
+from etab.runs.executors import serial
 from etab.runs.provenance import provenance
 from etab.runs.run import RUNS_VERSION, Run, Settings
 from etab.tasks.lists import PREFIX, SHIPPED, list_key

@@ -94,6 +94,8 @@ class Settings:
             or "none". The record holds the digests whichever it is.
         log: File for the log of the run (``etab.runs.run_log``); None for the hidden folder of the
             results.
+        timeout: Time in s for which a process may make no progress (load a backbone, embed a batch,
+            finish a cell). It is ended then, and its cell is recorded as failed; 0 is no limit.
 
     Example:
         >>> Settings(root=Path("data/camus"), device="cuda").precision
@@ -111,6 +113,7 @@ class Settings:
     keep_masks: Keep = "all"
     data: Path | None = None
     log: Path | None = None
+    timeout: float = 0.0
 
     def needing(self, tasks: Iterable[str]) -> Settings:
         """Set the tasks of these settings, unless they are set already.

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from etab.errors import ClusterError, MissingPackageError
 from etab.results import Result
 from etab.runs.data import Data
-from etab.runs.executors import Listener
+from etab.runs.events import Listener
 from etab.runs.failures import TerminatedError, stopped_by
 from etab.runs.run import Run, Settings
 from etab.runs.units import Outcome, Unit, require_same_precision, run_unit, run_units
@@ -203,8 +203,9 @@ def _outcome(job: Any) -> Outcome:
     except Exception as error:  # submitit raises errors of several types
         first_line = (str(error).splitlines() or ["no message"])[0]
         return Outcome(
+            kind="memory" if job.state.startswith("OUT_OF_ME") else "killed",
             killed=f"its SLURM job {job.job_id} was ended by the system ({type(error).__name__}: "
             f"{first_line[:200].rstrip('.')}); its log is {job.paths.stderr}. Its finished cells "
             "are saved. Give a job more memory (--executor-option memory_gb=...) or time "
-            "(minutes=...), and run the same command with --retry-failed."
+            "(minutes=...), and run the same command with --retry-failed.",
         )

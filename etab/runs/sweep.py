@@ -16,8 +16,10 @@ from etab.leaderboard.page import board_page
 from etab.leaderboard.ranking import rank_folder
 from etab.results import Result
 from etab.runs.data import Data
+from etab.runs.earlier_process import EarlierProcess
+from etab.runs.events import Event
 from etab.runs.execute import CLAIMS, facts_of_cell, finished, require_ready
-from etab.runs.executors import Event, Executor, LocalWorkers
+from etab.runs.executors import Executor, LocalWorkers
 from etab.runs.failed_cells import recorded_failure
 from etab.runs.record import brief
 from etab.runs.run import Run, Settings, plan
@@ -26,6 +28,7 @@ from etab.storage.atomic import require_writable, write_atomically
 from etab.storage.claims import remove_abandoned
 from etab.storage.litter import remove_temporary_files
 from etab.storage.machine import require_device
+from etab.storage.watchdog import remove_empty_notes
 from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS
 from etab.tasks.rows import undefined_note
@@ -100,6 +103,7 @@ def sweep(
     watch: Watch,
     retry_failed: bool = False,
     executor: Executor | None = None,
+    earlier: EarlierProcess | None = None,
 ) -> Done:
     """Run the cells of a plan that are not finished.
 
@@ -111,6 +115,8 @@ def sweep(
         watch: Called with the number of cells to run; a context that gives the listener of events.
         retry_failed: Whether to try cells again that failed too often.
         executor: Where the cells are computed; None for processes of this machine.
+        earlier: The process of the same command before this one, which was ended in the middle of
+            it: the cells that ended it are recorded, and not tried again.
 
     Returns:
         What was run and what failed.
@@ -140,6 +146,10 @@ def sweep(
             failures.append((run.backbone, reason))
         else:
             waiting.append(run)
+    if earlier is not None:
+        lost = dict(earlier.lost_cells(waiting, settings, data))
+        failures += [(run.backbone, words) for run, words in lost.items()]
+        waiting = [run for run in waiting if run not in lost]
     given_up = len(failures)
     _remove_dead_claims(settings.results)
     if not waiting:
@@ -166,6 +176,7 @@ def _remove_dead_claims(results: Path) -> None:
     """Remove the claims of killed processes, some of which had just saved their cells."""
     with contextlib.suppress(OSError):  # the folder is read-only
         remove_abandoned([*(results / CLAIMS).glob("*")], pause=lambda _: None)
+        remove_empty_notes(results)
 
 
 @contextlib.contextmanager

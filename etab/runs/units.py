@@ -20,10 +20,11 @@ from etab.errors import UnsupportedOptionError
 from etab.precisions import AUTO, FASTEST
 from etab.results import Result
 from etab.runs.data import Data, use_data_of
+from etab.runs.events import Event, Listener
 from etab.runs.execute import claim_path, finished
-from etab.runs.executors import Event, Listener, groups, serial
+from etab.runs.executors import groups, serial
 from etab.runs.failures import describe_failure, is_interruption
-from etab.runs.lost_processes import record_killed
+from etab.runs.lost_processes import End, hung, record_killed
 from etab.runs.record import brief, path_of_run
 from etab.runs.run import Run, Settings, is_named
 from etab.runs.unit_progress import FrameProgress
@@ -63,10 +64,12 @@ class Outcome:
     Attributes:
         failures: Why cells failed, and how many cells each reason concerns.
         killed: Why the system ended the process of the unit; "" if it came to its end.
+        kind: The kind of that failure, as ``FailedCell`` names it.
     """
 
     failures: tuple[tuple[str, int], ...] = ()
     killed: str = ""
+    kind: str = "killed"
 
 
 class Jobs(Protocol):
@@ -94,6 +97,9 @@ def run_unit(unit: Unit) -> Outcome:
     Returns:
         What failed. Finished cells are in the folder of results.
     """
+    before = hung(unit.runs, unit.settings)
+    if before is not None:  # the cluster repeats a unit whose process has ended itself
+        return Outcome(killed=before.words, kind=before.kind)
     failures: list[tuple[str, int]] = []
     progress = unit.progress()
 
@@ -225,7 +231,7 @@ class _Plan:
             for words, n_cells in outcome.failures:
                 self.listen(Event("failed", unit.runs[0].backbone, error=words, runs=n_cells))
             if outcome.killed:
-                self._go_on(unit, outcome.killed)
+                self._go_on(unit, End(outcome.kind, outcome.killed))
 
     def _look(self, ended: set[int]) -> None:
         """Look for results: those of units that have ended, and now and then all of them.
@@ -267,13 +273,13 @@ class _Plan:
         if done < total:
             self.listen(Event("frames", unit.runs[0].backbone, done=total, total=total))
 
-    def _go_on(self, unit: Unit, words: str) -> None:
+    def _go_on(self, unit: Unit, end: End) -> None:
         """Record the cells that ended a process, and start the others of its unit again."""
         unfinished = [run for run in unit.runs if run in self._unseen]
         if not unfinished:
             return
         _watch_claims([claim_path(run, self.settings) for run in unfinished])
-        killed = record_killed(unfinished, self.settings, self.data, words)
+        killed, words = record_killed(unfinished, self.settings, self.data, end)
         self.listen(Event("failed", unit.runs[0].backbone, error=words, runs=len(killed)))
         left = [run for run in unfinished if run not in killed]
         if killed and left:

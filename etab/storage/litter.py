@@ -9,11 +9,11 @@ from pathlib import Path
 
 from etab.storage.claims import file_system_time
 
-# The names that write_atomically, require_writable, claims and the progress of units give to their
-# temporary files.
+# The names that write_atomically, require_writable, claims, the progress of units and notes of
+# processes that hung give to their temporary files.
 _NAMES = re.compile(
     r"tmp[a-z0-9_]{8}\.part|\.[a-z0-9_]{8}\.part|\.[0-9a-f]{16}\.clock|.+\.takeover"
-    r"|[0-9a-f]{16}\.progress"
+    r"|[0-9a-f]{16}\.(progress|hung)"
 )
 
 

@@ -124,6 +124,38 @@ def available_memory(meminfo: Path = _MEMINFO) -> float:
     return 1024.0 * int(words[words.index("MemAvailable:") + 1])
 
 
+def killed_for_memory(
+    cgroups: Path = _CGROUPS, own: Path = _OWN_CGROUPS, of_machine: Path = Path("/proc/vmstat")
+) -> int:
+    """Count the processes that Linux has ended because memory ran out.
+
+    Those of the control groups of this process are counted, where these are told, and those of the
+    whole machine otherwise.
+
+    Args:
+        cgroups: Folder of the control groups.
+        own: File that lists the control groups of this process.
+        of_machine: File in which Linux counts those of the machine.
+
+    Returns:
+        The number since the system started; 0 where it does not say.
+
+    Example:
+        >>> killed_for_memory() >= 0
+        True
+    """
+    counts = []
+    for folder in _folders(cgroups, own, "memory"):
+        counts += _counted(folder / "memory.events") + _counted(folder / "memory.oom_control")
+    return sum(counts or _counted(of_machine))
+
+
+def _counted(path: Path) -> list[int]:
+    """The number after the word oom_kill in a file of the system, if it is there."""
+    words = _words(path)
+    return [int(words[words.index("oom_kill") + 1])] if "oom_kill" in words else []
+
+
 def processor() -> str:
     """Name the processor by its model, or by its architecture where the system does not tell."""
     info = Path("/proc/cpuinfo")
@@ -216,7 +248,7 @@ def _cores_of_process() -> int:
 
 def _quotas(cgroups: Path, own: Path) -> Iterator[int]:
     """Yield how many cores' worth of time each control group above this process grants."""
-    for folder in _folders(cgroups, own):
+    for folder in _folders(cgroups, own, "cpu"):
         version_2 = _words(folder / "cpu.max")
         if len(version_2) == 2:
             yield from _whole_cores(version_2[0], version_2[1])
@@ -226,24 +258,24 @@ def _quotas(cgroups: Path, own: Path) -> Iterator[int]:
             yield from _whole_cores(quota[0], period[0])
 
 
-def _folders(cgroups: Path, own: Path) -> Iterator[Path]:
-    """Yield the folders that may hold a quota for this process, each hierarchy from its root."""
-    for root in (cgroups, cgroups / "cpu", cgroups / "cpu,cpuacct"):
+def _folders(cgroups: Path, own: Path, controller: str) -> Iterator[Path]:
+    """Yield the folders of the control groups of this process, each hierarchy from its root."""
+    for root in (cgroups, cgroups / controller, cgroups / "cpu,cpuacct"):
         yield root
-        for relative in _own_groups(own):
+        for relative in _own_groups(own, controller):
             folder = root
             for part in relative:
                 folder = folder / part
                 yield folder
 
 
-def _own_groups(own: Path) -> list[list[str]]:
+def _own_groups(own: Path, controller: str) -> list[list[str]]:
     """The control groups of this process, each as the names of its nested folders."""
     groups = []
     for line in _words(own):
         fields = line.split(":", 2)  # number, controllers ("" in version 2), path
-        concerns_cpu = len(fields) == 3 and (not fields[1] or "cpu" in fields[1].split(","))
-        if concerns_cpu and ".." not in fields[2]:
+        concerns = len(fields) == 3 and (not fields[1] or controller in fields[1].split(","))
+        if concerns and ".." not in fields[2]:
             groups.append([part for part in fields[2].split("/") if part])
     return groups
 

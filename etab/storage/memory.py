@@ -170,6 +170,29 @@ def freed_memory_kept() -> Iterator[None]:
         give_back()
 
 
+def limit_memory(n_bytes: float) -> None:
+    """Let this process fail to allocate more than so much memory, instead of filling the machine.
+
+    Does nothing where the system does not say how much memory a process takes (Linux does).
+
+    Args:
+        n_bytes: The resident memory in bytes that it may reach. What its libraries have reserved
+            and do not use is not counted.
+    """
+    try:
+        import resource
+
+        pages = [int(word) for word in Path("/proc/self/statm").read_text().split()]
+    except (ImportError, OSError):
+        return
+    resident, reserved = (pages[i] * resource.getpagesize() for i in (1, 5))
+    limit = int(n_bytes) + max(0, reserved - resident)
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    if most != resource.RLIM_INFINITY:
+        limit = min(limit, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+
+
 def give_back() -> None:
     """Return unused memory to the system; does nothing without glibc.
 

@@ -15,9 +15,10 @@ import pytest
 
 from benchmarks.scale import page
 from benchmarks.scale.at_writes import sitecustomize
-from benchmarks.scale.campaigns import Campaign, Counts, Notes, final_faults
+from benchmarks.scale.campaigns import Campaign, Counts, Notes, claims, final_faults
 from benchmarks.scale.kills import keep_row
 from benchmarks.scale.simulate import WAYS, Way, World, fit_times, simulated
+from etab.runs.execute import CLAIMS
 
 SMALL = World(encoders=20, gpus=8)
 
@@ -131,6 +132,16 @@ def test_a_kill_may_cost_the_work_of_the_processes_that_it_ends(
     words = campaign.command(Path("results"), Path("data"))
     assert ("--workers" in words) == (executor == "local")
     assert any(word.startswith("cpus=") for word in words) == (executor == "ray")
+
+
+def test_a_claim_that_is_being_written_is_no_claim_yet(tmp_path: Path) -> None:
+    """A process that is stopped just then has made an empty file."""
+    folder = tmp_path / "results" / CLAIMS
+    folder.mkdir(parents=True)
+    (folder / "a").touch()
+    assert claims(tmp_path) == {}
+    (folder / "a").write_text("{}")
+    assert list(claims(tmp_path).values()) == [folder / "a"]
 
 
 def test_half_a_record_that_a_killed_process_left_is_litter(tmp_path: Path) -> None:

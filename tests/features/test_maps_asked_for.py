@@ -9,7 +9,8 @@ import pytest
 
 from etab.results import Result
 from etab.results.folder import read_results
-from etab.runs.executors import Event, serial
+from etab.runs.events import Event
+from etab.runs.executors import serial
 from etab.runs.failed_cells import failed_cells
 from etab.runs.run import Settings, plan
 

@@ -9,6 +9,62 @@ _REFUSED = (f"{_FILE}::test_an_executor_is_refused_before_anything_is_read",)
 
 FAULTS = [
     Fault(
+        "code that hangs is told as a process that the system ended",
+        "etab/runs/lost_processes.py",
+        "    end = hung(killed, settings) or end\n",
+        "",
+        (f"{_ENDED}::test_code_that_ends_its_process_ends_its_own_cells",),
+    ),
+    Fault(
+        "a worker that hangs outlives its run",
+        "etab/storage/machine.py",
+        "        prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)\n",
+        "        pass\n",
+        ("tests/storage/test_machine.py::test_a_process_that_hangs_ends_with_its_parent",),
+    ),
+    Fault(
+        "where a process hung is said by its newest thread",
+        "etab/storage/watchdog.py",
+        'text.rpartition("(most recent call first):")[2]',
+        'text.partition("(most recent call first):")[2]',
+        (f"{_ENDED}::test_where_a_process_hung_is_told_once",),
+    ),
+    Fault(
+        "code that ends the command ends the run",
+        "etab/cli/supervised.py",
+        "        if asked or any(line.startswith(_END) for line in lines):\n            _end(code)\n",
+        "        _end(code)\n",
+        (f"{_ENDED}::test_code_that_ends_the_command_itself_ends_its_own_cells",),
+    ),
+    Fault(
+        "lack of memory is told as any other end",
+        "etab/runs/lost_processes.py",
+        "    if code == -signal.SIGKILL and memory_ran_out:\n",
+        "    if False:\n",
+        (f"{_ENDED}::test_a_process_that_the_system_ended_for_memory_is_told_apart",),
+    ),
+    Fault(
+        "memory of a worker has no limit",
+        "etab/storage/memory.py",
+        "    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))\n",
+        "",
+        ("tests/storage/test_memory.py::test_memory_beyond_a_limit_is_refused",),
+    ),
+    Fault(
+        "each worker shows its warnings",
+        "etab/runs/events.py",
+        "                told.add(name)\n",
+        "",
+        (f"{_ENDED}::test_a_worker_sends_its_warnings_and_the_parent_shows_each_once",),
+    ),
+    Fault(
+        "a signal that comes twice at once ends the process",
+        "etab/cli/main.py",
+        "    return before is not None and now - before < REPEATED\n",
+        "    return False\n",
+        (f"{_ENDED}::test_a_signal_that_comes_twice_at_once_is_one_request",),
+    ),
+    Fault(
         "a run that ends leaves the claims of its tasks on Ray",
         "etab/runs/ray_cluster.py",
         "        _stop_tasks(ray, list(at_work))\n",

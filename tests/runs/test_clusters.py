@@ -26,8 +26,9 @@ from etab.results import load_results
 from etab.runs import executors, ray_cluster, slurm, unit_progress, units
 from etab.runs.choose_executor import named_executor
 from etab.runs.data import Data
+from etab.runs.events import Event
 from etab.runs.execute import CLAIMS, claim_path, execute
-from etab.runs.executors import Event, LocalWorkers
+from etab.runs.executors import LocalWorkers
 from etab.runs.failed_cells import failed_cells
 from etab.runs.failures import is_interruption
 from etab.runs.run import Settings, plan

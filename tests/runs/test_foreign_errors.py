@@ -18,7 +18,8 @@ from etab.backbones import base
 from etab.errors import EtabError, UnsupportedOptionError
 from etab.results import load_results
 from etab.runs import executors
-from etab.runs.executors import Event, local, serial
+from etab.runs.events import Event
+from etab.runs.executors import local, serial
 from etab.runs.failures import describe_failure
 from etab.runs.run import Run, Settings, plan
 from etab.runs.sweep import sweep

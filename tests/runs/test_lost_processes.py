@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import queue
 import re
 import signal
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,20 +18,25 @@ import torch
 
 import etab
 from etab.cli import main as command
+from etab.cli import supervised
 from etab.cli.words import say
-from etab.errors import UnsupportedOptionError
+from etab.errors import EtabWarning, UnsupportedOptionError
 from etab.results import load_results
 from etab.runs import lost_processes
-from etab.runs.execute import features_claim
+from etab.runs.events import Event, pass_on, send_warnings
+from etab.runs.execute import CLAIMS, claim_path, features_claim
 from etab.runs.failed_cells import failed_cells
 from etab.runs.failures import TerminatedError, is_interruption
-from etab.runs.lost_processes import how_it_ended, left_at_work
+from etab.runs.lost_processes import how_it_ended, hung, left_at_work
 from etab.runs.run import Run, Settings, is_named, plan
+from etab.storage.claims import take_claim
+from etab.storage.machine import killed_for_memory
+from etab.storage.watchdog import ended_without_progress, note_of
 from tests.commands import ROOT, etab_process
 from tests.commands import etab as etab_command
 
 MODULE = """
-import ctypes, os, sys, time
+import ctypes, os, re, sys, time
 import etab
 
 class Odd(BaseException):
@@ -46,6 +54,14 @@ def stop():
 def odd():
     raise Odd("odd")
 
+def hang():  # inside code that never returns to Python
+    re.match("(a+)+$", "a" * 60 + "b")
+
+def full():
+    kept = []
+    while True:
+        kept.append(bytearray(1 << 26))
+
 def mean(end):
     def mean(x):
         if (x[:, :, 0, :4] == x[:, :, 0, :1]).all():  # a frame of the data, whose corner is black, and no trial
@@ -56,14 +72,15 @@ def mean(end):
 def card(name, end):
     return lambda: etab.backbone(mean(end), name=name, version="1", input=etab.Frames(size=32))
 
-ends_segv, ends_leave, ends_stop, ends_odd = [
-    card(f"ends_{end.__name__}", end) for end in (segv, leave, stop, odd)
+ends_segv, ends_leave, ends_stop, ends_odd, ends_hang, ends_full = [
+    card(f"ends_{end.__name__}", end) for end in (segv, leave, stop, odd, hang, full)
 ]
 
 def ends_at_once():
     sys.exit(0)
 """
-NAMES = ("ends_segv", "ends_leave", "ends_stop", "ends_odd", "ends_at_once")
+FOREIGN = ("ends_segv", "ends_leave", "ends_stop", "ends_odd", "ends_hang", "ends_full")
+NAMES = (*FOREIGN, "ends_at_once")
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +113,100 @@ def camus(phantom_tree: Callable[..., Path]) -> Path:
     ],
 )
 def test_how_a_process_ended_is_told(code: int, words: str) -> None:
-    sentence = how_it_ended(code)
+    end = how_it_ended(code)
+    sentence = end.words
+    assert end.kind == "killed"
     assert re.search(words, sentence)
     assert "Its finished cells are saved" in sentence
     assert "--retry-failed" in sentence
+
+
+def test_a_process_that_the_system_ended_for_memory_is_told_apart(tmp_path: Path) -> None:
+    """The system counts them, in the control groups of the process where it says so."""
+    assert how_it_ended(-signal.SIGKILL, memory_ran_out=True).kind == "memory"
+    assert how_it_ended(-signal.SIGSEGV, memory_ran_out=True).kind == "killed"
+    own = tmp_path / "own"
+    own.write_text("0::/job\n")
+    machine = tmp_path / "vmstat"
+    machine.write_text("oom_kill 7\n")
+    assert killed_for_memory(tmp_path, own, machine) == 7
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "memory.events").write_text("oom 5\noom_kill 2\n")
+    assert killed_for_memory(tmp_path, own, machine) == 2
+    assert killed_for_memory(tmp_path, tmp_path / "absent", tmp_path / "absent") == 0
+
+
+def test_where_a_process_hung_is_told_once(tmp_path: Path) -> None:
+    """Its claim leads to the note that it left; the cells are recorded, and the note is deleted."""
+    (run,) = plan("b0-A4-C", ["image_stats"], protocols=("cv3",))
+    settings = Settings(results=tmp_path, timeout=5.0)
+    assert hung([run], settings) is None
+    claim = take_claim(claim_path(run, settings))
+    assert claim is not None
+    with ended_without_progress(tmp_path, 3600.0):
+        note = note_of(tmp_path, claim.holder)
+        assert hung([run], settings) is None
+        assert note.exists()
+        note.write_text(
+            "{}\nTimeout (0:00:05)!\nThread 0x1 (most recent call first):\n"
+            '  File "a/heart.py", line 1 in beat\nThread 0x2 (most recent call first):\n'
+            '  File "a/net.py", line 12 in forward\n  File "b.py", line 3 in main\n'
+        )
+        end = hung([run], settings)
+        assert hung([run], replace(settings, timeout=0.0)) is None
+    assert end is not None
+    assert end.kind == "timeout"
+    assert "no progress for 5 s" in end.words
+    assert "in forward (net.py line 12)" in end.words
+    assert not note.exists()
+    claim.release()
+
+
+def test_a_worker_sends_its_warnings_and_the_parent_shows_each_once() -> None:
+    sent: queue.Queue[Event | None] = queue.Queue()
+    heard: list[Event] = []
+    before = warnings.showwarning
+    try:
+        send_warnings(sent)
+        for _ in range(2):
+            warnings.showwarning(EtabWarning("no appendix"), EtabWarning, "cinc2016.py", 433)
+    finally:
+        warnings.showwarning = before
+    for event in (Event("failed", "a", error="no appendix"), None):
+        sent.put(event)
+    with pytest.warns(EtabWarning) as met:
+        pass_on(sent, heard.append)
+    assert [str(one.message) for one in met] == ["no appendix"]
+    assert [event.kind for event in heard] == ["failed"]
+
+
+def test_a_signal_that_comes_twice_at_once_is_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster tells every process of a job, and the parent of etab run passes it on."""
+    monkeypatch.setattr(command, "_ASKED", {})
+    with pytest.raises(TerminatedError):
+        command._end(signal.SIGTERM, None)
+    command._end(signal.SIGTERM, None)
+    with pytest.raises(TerminatedError):
+        command._interrupt(signal.SIGINT, None)
+    command._interrupt(signal.SIGINT, None)
+    command._ASKED[signal.SIGINT] -= 2 * command.REPEATED
+    with pytest.raises(TerminatedError):
+        command._interrupt(signal.SIGINT, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_supervised"),
+    [
+        ("run --workers 1", True),
+        ("run --executor local", True),
+        ("run --executor=ray", False),
+        ("run --workers 1 --executor slurm", False),
+        ("status run", False),
+        ("", False),
+    ],
+)
+def test_what_computes_on_this_machine_has_a_parent(words: str, is_supervised: bool) -> None:
+    assert supervised._is_supervised(words.split()) is is_supervised
 
 
 def test_the_cells_of_an_ended_process_are_known_by_its_claims(
@@ -211,8 +318,9 @@ def test_code_that_ends_its_process_ends_its_own_cells(
     package: Path, camus: Path, tmp_path: Path
 ) -> None:
     ended = etab_process(
-        *("run", "--tasks", "b0-A4-C", "--protocol", "cv3", "--head", "knn", "--workers", "2"),
-        *("--backbones", ",".join([*NAMES[:4], "image_stats"]), "--root", camus),
+        *("run", "--tasks", "b0-A4-C", "--protocol", "cv3", "--head", "knn"),
+        *("--workers", "2", "--timeout", "20", "--executor-option", "memory_gb=2"),
+        *("--backbones", ",".join([*FOREIGN, "image_stats"]), "--root", camus),
         *("--results", "results", "--cache", tmp_path / "cache"),
         cwd=tmp_path,
         PYTHONPATH=f"{ROOT}{os.pathsep}{package}",
@@ -221,6 +329,8 @@ def test_code_that_ends_its_process_ends_its_own_cells(
     assert [cell.backbone for cell in load_results(tmp_path / "results")] == ["image_stats"]
     failed = {cell.backbone: cell for cell in failed_cells(tmp_path / "results")}
     words = {
+        "ends_hang": "no progress for 20 s (--timeout) and was ended; it was in match (",
+        "ends_full": "MemoryError: no message (raised in full",
         "ends_segv": "crashed (SIGSEGV)",
         "ends_leave": "exit status 0",
         "ends_stop": "KeyboardInterrupt: no message (raised in stop",
@@ -233,3 +343,34 @@ def test_code_that_ends_its_process_ends_its_own_cells(
         assert f"--results {tmp_path / 'results'} " in failed[name].command
         assert failed[name].words in ended.stdout
     assert "in segv" in ended.stderr  # where it crashed
+    kinds = {name: cell.kind for name, cell in failed.items()}
+    assert (kinds["ends_hang"], kinds["ends_full"], kinds["ends_segv"]) == (
+        "timeout",
+        "memory",
+        "killed",
+    )
+    left = [path for path in tmp_path.rglob("*") if path.suffix in (".part", ".claim", ".hung")]
+    assert [*left, *(tmp_path / "results" / CLAIMS).iterdir()] == []
+
+
+@pytest.mark.slow
+def test_code_that_ends_the_command_itself_ends_its_own_cells(
+    package: Path, camus: Path, tmp_path: Path
+) -> None:
+    """With one worker the command computes: its parent goes on without the cells that end it."""
+    ended = etab_process(
+        *("run", "--tasks", "b0-A4-C", "--protocol", "cv3", "--head", "knn", "--workers", "1"),
+        *("--backbones", "ends_leave,ends_segv,image_stats", "--root", camus, "--retry-failed"),
+        *("--results", "results", "--cache", tmp_path / "cache"),
+        cwd=tmp_path,
+        PYTHONPATH=f"{ROOT}{os.pathsep}{package}",
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert [cell.backbone for cell in load_results(tmp_path / "results")] == ["image_stats"]
+    failed = failed_cells(tmp_path / "results")
+    assert [(cell.backbone, cell.kind, cell.attempts) for cell in failed] == [
+        ("ends_leave", "killed", 1),
+        ("ends_segv", "killed", 1),
+    ]
+    assert all(cell.words in ended.stdout for cell in failed)
+    assert [*(tmp_path / "results" / CLAIMS).iterdir()] == []

@@ -28,8 +28,9 @@ from etab.results import load_results
 from etab.runs import execute as executing
 from etab.runs import executors
 from etab.runs import sweep as sweeping
+from etab.runs.events import Event
 from etab.runs.execute import claim_path, execute
-from etab.runs.executors import Event, local, serial
+from etab.runs.executors import local, serial
 from etab.runs.failed_cells import failed_cells
 from etab.runs.record import brief
 from etab.runs.run import Settings, plan

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import IO, Any, NoReturn
 
 from etab.cli.main import REPEATED, main
-from etab.storage.machine import killed_for_memory
+from etab.storage.machine import killed_for_memory, killed_with_parent
 
 _CELL = "cell "
 _END = "end "
@@ -81,6 +81,7 @@ def _go_on_in_child(notes: IO[str]) -> Ended | None:
         pid = os.fork()
         if not pid:
             os.close(write_end)
+            killed_with_parent()
             threading.Thread(target=_end_with_parent, args=(read_end,), daemon=True).start()
             return ended
         os.close(read_end)

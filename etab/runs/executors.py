@@ -36,6 +36,7 @@ from etab.storage.machine import (
     available_memory,
     devices_of,
     killed_for_memory,
+    killed_with_parent,
 )
 from etab.storage.memory import limit_memory
 from etab.storage.watchdog import ended_without_progress, progressed
@@ -206,6 +207,7 @@ def _start(queue: Any, devices: Any, threads: int, settings: Settings, memory: f
 
 def end_with_parent() -> None:
     """Let this process end when its parent has ended, for whatever reason."""
+    killed_with_parent()
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 

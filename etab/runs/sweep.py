@@ -133,19 +133,7 @@ def sweep(
     settings = settings.needing(code for run in runs for code in run.row.parts).absolute()
     data = Data(settings)
     require_ready(runs, settings, data, is_here=executor.is_here)
-    waiting: list[Run] = []
-    before: list[Result] = []
-    failures: list[tuple[str, str]] = []
-    for run in runs:
-        stored = finished(run, settings, data)
-        if stored is not None:
-            before.append(brief(stored))
-            continue
-        reason = "" if retry_failed else _given_up(run, settings, data)
-        if reason:
-            failures.append((run.backbone, reason))
-        else:
-            waiting.append(run)
+    waiting, before, failures = _divided(runs, settings, data, retry_failed)
     if earlier is not None:
         lost = dict(earlier.lost_cells(waiting, settings, data))
         failures += [(run.backbone, words) for run, words in lost.items()]
@@ -170,6 +158,26 @@ def sweep(
         end["finished_cells"] = len(ran)
     failed = given_up + len(waiting) - len(ran)
     return Done(len(before), tuple(ran), tuple(failures), failed, tuple(before))
+
+
+def _divided(
+    runs: Sequence[Run], settings: Settings, data: Data, retry_failed: bool
+) -> tuple[list[Run], list[Result], list[tuple[str, str]]]:
+    """Divide a plan into cells to compute, finished ones, and those that failed too often."""
+    waiting: list[Run] = []
+    before: list[Result] = []
+    failures: list[tuple[str, str]] = []
+    for run in runs:
+        stored = finished(run, settings, data)
+        if stored is not None:
+            before.append(brief(stored))
+            continue
+        reason = "" if retry_failed else _given_up(run, settings, data)
+        if reason:
+            failures.append((run.backbone, reason))
+        else:
+            waiting.append(run)
+    return waiting, before, failures
 
 
 def _remove_dead_claims(results: Path) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import os
 import platform
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from etab.errors import UnsupportedOptionError
 
+_PARENT_DEATH_SIGNAL = 1  # number of an option of prctl(2)
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
@@ -34,6 +37,17 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def killed_with_parent() -> None:
+    """Let the system kill this process when its parent has ended; does nothing outside Linux.
+
+    That holds also inside code that never returns to Python. The parent is the thread that started
+    this process.
+    """
+    if sys.platform.startswith("linux"):
+        prctl = ctypes.CDLL(None).prctl
+        prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
 
 
 def require_device(device: str) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -203,3 +206,23 @@ def test_a_gpu_beyond_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     machine.require_device("cuda:1")
     with pytest.raises(UnsupportedOptionError, match="2 GPUs, cuda:0 to cuda:1"):
         machine.require_device("cuda:7")
+
+
+def test_a_process_that_hangs_ends_with_its_parent() -> None:
+    """Inside a pattern that never returns to Python, where no thread of it can look."""
+    hangs = (
+        "import re; from etab.storage.machine import killed_with_parent; killed_with_parent(); "
+        "print('x', flush=True); re.match('(a+)+$', 'a' * 60 + 'b')"
+    )
+    starts = (
+        "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', sys.argv[1]], "
+        "stdout=subprocess.PIPE); child.stdout.read(2); print(child.pid, flush=True)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", starts, hangs], capture_output=True, text=True, check=True
+    )
+    status = Path(f"/proc/{ended.stdout.strip()}/stat")
+    deadline = time.monotonic() + 60
+    while status.exists() and status.read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

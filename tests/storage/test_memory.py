@@ -283,3 +283,22 @@ def test_memory_is_filled_once_for_all_batches_and_returned_afterwards() -> None
     assert kept < alone / 10
     assert after == pytest.approx(alone, rel=0.2)
     assert held - left > 5000, "pages of 4 kB, of a piece of 48 MB"
+
+
+def test_memory_beyond_a_limit_is_refused() -> None:
+    """In a process of its own: 200 MB more than it has fit, 600 MB do not."""
+    code = """
+import resource
+from pathlib import Path
+import numpy as np
+from etab.storage.memory import limit_memory
+resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+limit_memory(resident + 400e6)
+kept = np.ones(25_000_000)
+try:
+    np.ones(75_000_000)
+except MemoryError:
+    print("refused")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "refused\n"

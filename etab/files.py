@@ -41,14 +41,21 @@ def open_regular(path: Path) -> BinaryIO:
     Raises:
         OSError: There is no such file, it cannot be read, or it is a folder, a pipe or a device.
     """
+    number, _ = _opened(path)
+    return os.fdopen(number, "rb")
+
+
+def _opened(path: Path) -> tuple[int, int]:
+    """The number of an open ordinary file, and its size in bytes."""
     try:
         number = os.open(path, os.O_RDONLY | _NO_WAITING | _BINARY)
     except ValueError as error:  # a name with a NUL or a lone surrogate
         raise OSError(errno.EINVAL, f"no file can have this name ({error})") from error
-    if not stat.S_ISREG(os.fstat(number).st_mode):
+    status = os.fstat(number)
+    if not stat.S_ISREG(status.st_mode):
         os.close(number)
         raise OSError(errno.EINVAL, "it is not a regular file")
-    return os.fdopen(number, "rb")
+    return number, status.st_size
 
 
 def read_file(path: Path, largest: int = LARGEST) -> bytes:
@@ -70,11 +77,17 @@ def read_file(path: Path, largest: int = LARGEST) -> bytes:
             ...
         OSError: [Errno 22] it is not a regular file
     """
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
+    number, size = _opened(path)
+    try:
         if size > largest:
             raise OSError(errno.EFBIG, f"it is larger than {_shown(largest)}")
-        return file.read(size)
+        parts = []
+        while size > 0 and (part := os.read(number, size)):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+    finally:
+        os.close(number)
 
 
 def is_file(path: Path) -> bool:

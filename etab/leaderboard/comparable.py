@@ -155,8 +155,10 @@ def refuse_mixtures(results: Sequence[Result], tasks: Tasks) -> None:
     for result in results:
         _refuse_other_version(result, tasks[result.task])
     _refuse_homonyms(results)
-    for code in sorted({result.task for result in results}):
-        of_task = [result for result in results if result.task == code]
+    by_task: dict[str, list[Result]] = {}
+    for result in results:
+        by_task.setdefault(result.task, []).append(result)
+    for _, of_task in sorted(by_task.items()):
         for name in SAME_FIELDS:
             _refuse_difference(name, of_task, [str(getattr(r, name)) for r in of_task])
         for name in SAME_SETTINGS:

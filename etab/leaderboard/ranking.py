@@ -44,6 +44,7 @@ from etab.metrics.uncertainty import (
 )
 from etab.precisions import FORMATS, parts
 from etab.results import Predictions, Result
+from etab.storage.memory import without_collection
 from etab.tasks.base import Task
 from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS
@@ -128,6 +129,7 @@ def rank(
     )
 
 
+@without_collection()
 def rank_folder(
     folder: Path,
     suite: str | Suite,

@@ -9,17 +9,19 @@ grows with the number of rows and not with that of pairs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from etab.metrics.forms import Form, Mean, Units, ratio, values_without_each
+from etab.metrics.forms import ratio, values_without_each
+from etab.metrics.sorted_rows import ComparedRows, ComparedTables, RankedRows, RankedTables
 from etab.metrics.whole_pairs import are_small, totals_of, twice_right
 from etab.types import Array, FloatArray, IntArray
 
 _BLOCK = 128  # rows whose weights are added up by one matrix product
 _NUMBERS = 1 << 18  # weights of rows that are converted at once: they stay in the cache
 _FEWEST_DRAWS = 64
+_TABLES_AT_ONCE = 8
 EXACT = 1 << 24
 """Whole numbers up to here are exact in float32."""
 
@@ -66,96 +68,20 @@ class Positions:
         return sums[self.of_row]
 
 
-@dataclass(frozen=True, slots=True)
-class ComparedRows:
-    """Rows of a part whose scores are compared with each other, sorted by score.
-
-    Attributes:
-        positive: (n,) bool, the rows of the class.
-        score: (n,) ascending.
-        unit: (n,) the unit of each row.
-        lower: Negative rows with a lower score than each of the p positive rows.
-        upper: Negative rows with a lower or an equal score.
-    """
-
-    positive: Array
-    score: FloatArray
-    unit: IntArray
-    lower: IntArray
-    upper: IntArray
-
-    @property
-    def positives(self) -> IntArray:
-        """Units (p,) of the positive rows."""
-        return self.unit[self.positive]
-
-    @property
-    def negatives(self) -> IntArray:
-        """Units (m,) of the negative rows."""
-        return self.unit[~self.positive]
-
-    def twice_below(self, weights: FloatArray) -> FloatArray:
-        """Twice the weight of the negative rows below each positive row, ties counted half.
-
-        Args:
-            weights: (m, draws) weights of the negative rows.
-
-        Returns:
-            (p, draws) sums.
-        """
-        lower = Positions.of(self.lower).cumulative(weights)
-        if np.array_equal(self.lower, self.upper):
-            return lower + lower
-        return lower + Positions.of(self.upper).cumulative(weights)
-
-
-def compared_rows(positive: Array, score: FloatArray, units: Units) -> ComparedRows:
-    """Sort the rows of a part.
+def _twice_below(part: ComparedRows, weights: FloatArray) -> FloatArray:
+    """Twice the weight of the negative rows below each positive row, ties counted half.
 
     Args:
-        positive: (n,) bool, the rows of the class.
-        score: (n,) numbers that order the rows.
-        units: The unit of each of the n rows.
+        part: Sorted rows.
+        weights: (m, draws) weights of the negative rows.
 
     Returns:
-        The sorted rows.
+        (p, draws) sums.
     """
-    order = np.argsort(score, kind="stable")
-    is_positive = np.asarray(positive, dtype=bool)[order]
-    ordered = score[order]
-    high = ordered[is_positive]
-    low = ordered[~is_positive]
-    return ComparedRows(
-        positive=is_positive,
-        score=ordered,
-        unit=units.of_row[order],
-        lower=np.searchsorted(low, high, "left"),
-        upper=np.searchsorted(low, high, "right"),
-    )
-
-
-def _positives_above(part: ComparedRows) -> FloatArray:
-    """Positive rows above each of the m negative rows, those with an equal score counted half."""
-    high = part.score[part.positive]
-    low = part.score[~part.positive]
-    not_above = np.searchsorted(high, low, "left") + np.searchsorted(high, low, "right")
-    return np.asarray(len(high) - not_above / 2)
-
-
-def _pairs_of_units(part: ComparedRows) -> tuple[FloatArray, IntArray]:
-    """Right pairs (p,) and all pairs (p,) of each positive row with negative rows of its unit."""
-    if int(np.bincount(part.unit).max(initial=0)) <= 1:
-        no_pairs = np.zeros(len(part.lower))
-        return no_pairs, no_pairs.astype(np.int64)
-    _, level = np.unique(part.score, return_inverse=True)
-    keys_of_unit = len(part.score) + 1
-    key = part.unit * keys_of_unit + level
-    negatives = np.sort(key[~part.positive])
-    first = np.searchsorted(negatives, part.positives * keys_of_unit)
-    past = np.searchsorted(negatives, (part.positives + 1) * keys_of_unit)
-    lower = np.searchsorted(negatives, key[part.positive], "left")
-    upper = np.searchsorted(negatives, key[part.positive], "right")
-    return np.asarray((lower + upper) / 2 - first), past - first
+    lower = Positions.of(part.lower).cumulative(weights)
+    if np.array_equal(part.lower, part.upper):
+        return lower + lower
+    return lower + Positions.of(part.upper).cumulative(weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +93,8 @@ class Pairs:
         n: Number of units.
 
     Example:
+        >>> from etab.metrics.forms import Units
+        >>> from etab.metrics.sorted_rows import compared_rows
         >>> units = Units.single_rows(4)
         >>> score = np.array([0.1, 0.6, 0.6, 0.9])
         >>> part = compared_rows(np.array([False, False, True, True]), score, units)
@@ -179,55 +107,127 @@ class Pairs:
     parts: Sequence[ComparedRows]
     n: int
 
+    def _alone(self) -> PairsOfTables:
+        return PairsOfTables([ComparedTables.of([part]) for part in self.parts], self.n)
+
     def draws(self, weights: Array) -> FloatArray:
         """Compute the area under weights (patients, draws): (draws,) in 0 to 1, or NaN."""
+        if are_small(weights):
+            return np.asarray(self._alone().draws(weights)[0])
         right = np.zeros(weights.shape[1])
         pairs = np.zeros(weights.shape[1])
         for part in self.parts:
-            if are_small(weights):
-                of_negatives = totals_of(part.negatives, weights)
-                of_part = totals_of(part.positives, weights) * of_negatives
-                most = of_negatives.max(initial=0), of_part.max(initial=0)
-                right += twice_right([part], weights, *most)[0] / 2
-                pairs += of_part
-                continue
             for chunk, high, low in _weights_of_rows(part.positives, part.negatives, weights):
-                right[chunk] += _float64_sum(high * part.twice_below(low)) / 2
+                right[chunk] += _float64_sum(high * _twice_below(part, low)) / 2
                 pairs[chunk] += _float64_sum(high) * _float64_sum(low)
         return ratio(right, pairs)
 
     def value(self) -> float:
         """Compute the area with each patient counted once; NaN where there is no pair."""
-        right = sum(int(part.lower.sum() + part.upper.sum()) for part in self.parts) / 2
-        pairs = sum(len(part.lower) * (len(part.unit) - len(part.lower)) for part in self.parts)
-        return right / pairs if pairs else float("nan")
+        return float(self._alone().values()[0])
 
     def without_each(self) -> FloatArray:
-        """Compute the area without each patient: (patients,).
+        """Compute the area without each patient: (patients,)."""
+        return np.asarray(self._alone().without_each()[0])
+
+
+@dataclass(frozen=True, slots=True)
+class PairsOfTables:
+    """``Pairs`` of several tables that have the same rows and classes.
+
+    Args:
+        parts: Rows that are compared with each other, in every table.
+        n: Number of units.
+    """
+
+    parts: Sequence[ComparedTables]
+    n: int
+
+    def form(self, table: int) -> Pairs:
+        """Return the area of one table."""
+        return Pairs([part.table(table) for part in self.parts], self.n)
+
+    def draws(self, weights: Array) -> FloatArray:
+        """Compute the areas under weights (patients, draws): (tables, draws) in 0 to 1, or NaN."""
+        n_tables = len(self.parts[0])
+        if not are_small(weights):
+            return np.stack([self.form(table).draws(weights) for table in range(n_tables)])
+        right = np.zeros((n_tables, weights.shape[1]))
+        pairs = np.zeros(weights.shape[1])
+        for part in self.parts:
+            # The rows of each class are the same in every table, so their weights are, too.
+            of_negatives = totals_of(part.negatives[0], weights)
+            of_part = totals_of(part.positives[0], weights) * of_negatives
+            most = of_negatives.max(initial=0), of_part.max(initial=0)
+            for start in range(0, n_tables, _TABLES_AT_ONCE):
+                some = slice(start, start + _TABLES_AT_ONCE)
+                right[some] += twice_right(part.select(some), weights, *most) / 2
+            pairs += of_part
+        return ratio(right, pairs)
+
+    def values(self) -> FloatArray:
+        """Compute the areas with each patient counted once: (tables,), NaN where there is no pair."""
+        counts = [self._counts(part) for part in self.parts]
+        right = sum(of_part for of_part, _ in counts)
+        return ratio(np.asarray(right), np.asarray(float(sum(pairs for _, pairs in counts))))
+
+    def values_of_parts(self) -> FloatArray:
+        """Compute the areas of each part alone: (tables, parts)."""
+        counts = [self._counts(part) for part in self.parts]
+        areas = [ratio(right, np.asarray(float(pairs))) for right, pairs in counts]
+        return np.stack(areas, axis=1)
+
+    @staticmethod
+    def _counts(part: ComparedTables) -> tuple[FloatArray, int]:
+        """Right pairs (tables,) and all pairs of a part."""
+        right = (part.lower.sum(axis=1) + part.upper.sum(axis=1)) / 2
+        return right, part.positives.shape[1] * part.negatives.shape[1]
+
+    def without_each(self) -> FloatArray:
+        """Compute the areas without each patient: (tables, patients).
 
         The pairs of a patient are subtracted. Numbers of pairs are whole or half, so nothing is
         rounded.
         """
-        right = np.zeros(self.n)
-        pairs = np.zeros(self.n)
+        right = np.zeros((len(self.parts[0]), self.n))
+        pairs = np.zeros(right.shape)
         for part in self.parts:
             below = (part.lower + part.upper) / 2
-            own_right, own_pairs = _pairs_of_units(part)
             n_positives = _per_unit(part.positives, None, self.n)
             n_negatives = _per_unit(part.negatives, None, self.n)
-            right += below.sum()
+            right += below.sum(axis=1, keepdims=True)
             right -= _per_unit(part.positives, below, self.n)
-            right -= _per_unit(part.negatives, _positives_above(part), self.n)
-            right += _per_unit(part.positives, own_right, self.n)
-            pairs += len(part.positives) * len(part.negatives)
-            pairs -= n_positives * len(part.negatives) + n_negatives * len(part.positives)
-            pairs += _per_unit(part.positives, own_pairs, self.n)
+            right -= _per_unit(part.negatives, part.positives_above(), self.n)
+            pairs += part.positives.shape[1] * part.negatives.shape[1]
+            pairs -= n_positives * part.negatives.shape[1] + n_negatives * part.positives.shape[1]
+            if int(np.bincount(part.unit[0]).max(initial=0)) > 1:
+                for table in range(len(part)):
+                    rows = part.table(table)
+                    own_right, own_pairs = _pairs_of_units(rows)
+                    right[table] += np.bincount(rows.positives, own_right, self.n)
+                    pairs[table] += np.bincount(rows.positives, own_pairs, self.n)
         return ratio(right, pairs)
 
 
-def _per_unit(units: IntArray, values: Array | None, n: int) -> FloatArray:
-    """Add up values over units: (n,); None counts rows."""
-    return np.bincount(units, weights=values, minlength=n).astype(np.float64)
+def _pairs_of_units(part: ComparedRows) -> tuple[FloatArray, IntArray]:
+    """Right pairs (p,) and all pairs (p,) of each positive row with negative rows of its unit."""
+    _, level = np.unique(part.score, return_inverse=True)
+    keys_of_unit = len(part.score) + 1
+    key = part.unit * keys_of_unit + level
+    negatives = np.sort(key[~part.positive])
+    first = np.searchsorted(negatives, part.positives * keys_of_unit)
+    past = np.searchsorted(negatives, (part.positives + 1) * keys_of_unit)
+    lower = np.searchsorted(negatives, key[part.positive], "left")
+    upper = np.searchsorted(negatives, key[part.positive], "right")
+    return np.asarray((lower + upper) / 2 - first), past - first
+
+
+def _per_unit(units: IntArray, values: FloatArray | None, n: int) -> FloatArray:
+    """Add up values over the units of each table (tables, rows): (tables, n); None counts rows."""
+    of_table = (units + n * np.arange(len(units))[:, None]).ravel()
+    weights = None if values is None else values.ravel()
+    totals = np.bincount(of_table, weights=weights, minlength=n * len(units))
+    return totals.astype(np.float64).reshape(len(units), n)
 
 
 def _float64_sum(values: FloatArray) -> FloatArray:
@@ -263,45 +263,6 @@ def _most_pairs(high: Array, low: Array) -> int:
     of_high = int(high.sum(axis=0).max(initial=1))
     of_low = int(low.sum(axis=0).max(initial=1))
     return max(of_high, 1) * max(of_low, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class RankedRows:
-    """Rows of a part, sorted from the highest score to the lowest.
-
-    Attributes:
-        positives: (p,) units of the positive rows.
-        negatives: (m,) units of the negative rows.
-        positives_before: Positive rows with a higher or an equal score than each positive row.
-        negatives_before: Negative rows with a higher or an equal score.
-    """
-
-    positives: IntArray
-    negatives: IntArray
-    positives_before: IntArray
-    negatives_before: IntArray
-
-
-def ranked_rows(positive: Array, score: FloatArray, units: Units) -> RankedRows:
-    """Sort the rows of a part by falling score.
-
-    Args:
-        positive: (n,) bool, the rows of the class.
-        score: (n,) numbers that order the rows.
-        units: The unit of each of the n rows.
-    """
-    order = np.argsort(-score, kind="stable")
-    is_positive = np.asarray(positive, dtype=bool)[order]
-    descending = -score[order]
-    unit = units.of_row[order]
-    high = descending[is_positive]
-    low = descending[~is_positive]
-    return RankedRows(
-        positives=unit[is_positive],
-        negatives=unit[~is_positive],
-        positives_before=np.searchsorted(high, high, "right"),
-        negatives_before=np.searchsorted(low, high, "right"),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,52 +315,49 @@ class AveragePrecision:
         return values_without_each(self, self.n)
 
 
-def value_of_each_part(form: Form) -> list[float] | None:
-    """Compute the area of each part alone.
+@dataclass(frozen=True, slots=True)
+class PrecisionOfTables:
+    """``AveragePrecision`` of several tables that have the same rows and classes.
 
     Args:
-        form: An area, or the mean of the areas of some classes.
-
-    Returns:
-        A value for each part, NaN where the part has none; None for any other form.
+        parts: Rows that are compared with each other, in every table.
+        n: Number of units.
     """
-    if isinstance(form, Pairs):
-        return [Pairs([part], form.n).value() for part in form.parts]
-    if isinstance(form, AveragePrecision):
-        ranked = [replace(form, parts=[part]) for part in form.parts]
-        return [of_part.value() for of_part in ranked]
-    if not isinstance(form, Mean):
-        return None
-    of_classes = [value_of_each_part(each) for each in form.forms]
-    known = [values for values in of_classes if values is not None]
-    if len(known) < len(of_classes):
-        return None
-    means: list[float] = form.mean([np.array(values) for values in known]).tolist()
-    return means
 
+    parts: Sequence[RankedTables]
+    n: int
 
-def areas(
-    kind: type[Pairs] | type[AveragePrecision],
-    classes: Sequence[tuple[Array, FloatArray]],
-    parts: Sequence[IntArray],
-    units: Units,
-) -> list[Form]:
-    """Prepare an area for each class.
+    def form(self, table: int) -> AveragePrecision:
+        """Return the area of one table."""
+        return AveragePrecision([part.table(table) for part in self.parts], self.n)
 
-    Args:
-        kind: ``Pairs`` for the area under the ROC curve, or ``AveragePrecision``.
-        classes: For each class, which rows (n,) are of it, and their scores (n,) for it.
-        parts: Indexes of the rows that are compared with each other.
-        units: The unit of each of the n rows.
+    def draws(self, weights: Array) -> FloatArray:
+        """Compute the areas under weights (patients, draws): (tables, draws) in 0 to 1, or NaN."""
+        n_tables = len(self.parts[0].positives)
+        return np.stack([self.form(table).draws(weights) for table in range(n_tables)])
 
-    Returns:
-        A form for each class.
-    """
-    forms: list[Form] = []
-    for positive, score in classes:
-        selected = [(positive[rows], score[rows], units.select(rows)) for rows in parts]
-        if kind is Pairs:
-            forms.append(Pairs([compared_rows(*part) for part in selected], units.n))
-        else:
-            forms.append(AveragePrecision([ranked_rows(*part) for part in selected], units.n))
-    return forms
+    def values(self) -> FloatArray:
+        """Compute the areas with each patient counted once: (tables,), NaN where no part counts."""
+        sums = [self._sums(part) for part in self.parts]
+        precisions = sum(of_part for of_part, _ in sums)
+        return ratio(np.asarray(precisions), np.asarray(float(sum(count for _, count in sums))))
+
+    def values_of_parts(self) -> FloatArray:
+        """Compute the areas of each part alone: (tables, parts)."""
+        sums = [self._sums(part) for part in self.parts]
+        areas = [ratio(precisions, np.asarray(float(count))) for precisions, count in sums]
+        return np.stack(areas, axis=1)
+
+    @staticmethod
+    def _sums(part: RankedTables) -> tuple[FloatArray, int]:
+        """Sum (tables,) of the precisions at the positive rows, and how many of these count."""
+        n_tables, n_positives = part.positives.shape
+        if not part.negatives.shape[1]:
+            return np.zeros(n_tables), 0
+        rows = part.positives_before + part.negatives_before
+        return (part.positives_before / rows).sum(axis=1), n_positives
+
+    def without_each(self) -> FloatArray:
+        """Compute the areas without each patient: (tables, patients)."""
+        n_tables = len(self.parts[0].positives)
+        return np.stack([self.form(table).without_each() for table in range(n_tables)])

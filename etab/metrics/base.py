@@ -17,14 +17,23 @@ repeats rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.metrics.columns import CLASS_KINDS, Columns, ScoredRows, check_columns
-from etab.metrics.forms import Form, MakeForm, RowsOnly, Units, mean_of_forms
+from etab.metrics.forms import (
+    Form,
+    FormsOfTables,
+    MakeForm,
+    MakeForms,
+    RowsOnly,
+    Units,
+    mean_of_forms,
+    mean_of_tables,
+)
 from etab.metrics.forms import ratio as ratio
 from etab.registry import Registry
 from etab.types import Array, FloatArray, IntArray, Kind
@@ -46,7 +55,7 @@ class Metric:
         worst: The worst possible value; may be infinite.
         unit: The unit, or "".
         function: ``function(columns, patients)`` gives the value. Only for a metric that has no
-            weighted form. Give this, ``weighted`` or ``form``.
+            weighted form. Give this, ``weighted``, ``form`` or ``forms``.
         needs: Columns beyond truth and score. Without them the metric does not exist.
         reached: False where the value of a perfect prediction depends on the rows.
         weighted: ``weighted(rows, weights)`` gives (draws,) values for weights (draws, n), NaN
@@ -58,10 +67,12 @@ class Metric:
         form: ``form(rows, units)`` prepares the metric for many weightings of patients.
         by_row: Whether ``form`` adds up numbers that a row and the number of rows of its patient
             decide (``etab.metrics.forms.Sums``). Many tables are then computed like one long table.
+        forms: ``forms(tables, units)`` prepares the metric of several tables that have the same
+            patients, folds, repeats and truth.
 
     Raises:
-        UnsupportedOptionError: Where several of ``function``, ``weighted`` and ``form`` are given,
-            or none.
+        UnsupportedOptionError: Where several of ``function``, ``weighted``, ``form`` and ``forms``
+            are given, or none.
 
     Example:
         >>> import numpy as np
@@ -86,15 +97,16 @@ class Metric:
     within_folds: bool = False
     form: MakeForm | None = None
     by_row: bool = False
+    forms: MakeForms | None = None
 
     def __post_init__(self) -> None:
         """Refuse a metric with several functions or with none."""
-        functions = (self.function, self.weighted, self.form)
+        functions = (self.function, self.weighted, self.form, self.forms)
         given = sum(function is not None for function in functions)
         if given != 1:
             raise UnsupportedOptionError(
-                f"The metric {self.name!r} has {given or 'none'} of `function`, `weighted` and "
-                "`form`. Give one: `weighted`, or `function` where the metric has no weighted form."
+                f"The metric {self.name!r} has {given or 'none'} of `function`, `weighted`, "
+                "`form` and `forms`. Give one: `weighted`, or `function` where the metric has no weighted form."
             )
 
     def __call__(
@@ -203,8 +215,31 @@ class Metric:
         parts = [self._prepared(rows.select(part), units.select(part)) for part in repeats]
         return mean_of_forms(parts)
 
+    def prepared_together(self, tables: Sequence[ScoredRows], units: Units) -> FormsOfTables | None:
+        """Prepare the metric of several tables for weightings of patients.
+
+        Args:
+            tables: One or more tables with the same patients, folds, repeats and truth.
+            units: The patient of each row.
+
+        Returns:
+            What ``prepared`` gives for each table; None for a metric that has no ``forms``.
+        """
+        if self.forms is None:
+            return None
+        repeats = tables[0].of_repeats()
+        if len(repeats) == 1 or self.within_folds:
+            return self.forms(tables, units)
+        parts = []
+        for part in repeats:
+            of_part = [rows.select(part) for rows in tables]
+            parts.append(self.forms(of_part, units.select(part)))
+        return mean_of_tables(parts)
+
     def _prepared(self, rows: ScoredRows, units: Units) -> Form:
         """The form of the metric itself, without a mean over repeats."""
+        if self.forms is not None:
+            return self.forms([rows], units).form(0)
         if self.form is not None:
             return self.form(rows, units)
         if self.weighted is not None:
@@ -371,6 +406,54 @@ def metric_of_patients(
             within_folds=within_folds,
             form=form,
             by_row=by_row,
+        )
+        METRICS.add(name, item)
+        return item
+
+    return add
+
+
+def metric_of_tables(
+    name: str,
+    title: str,
+    kinds: tuple[Kind, ...],
+    *,
+    better: int,
+    best: float,
+    worst: float,
+    condition: str = "",
+    within_folds: bool = False,
+) -> Callable[[MakeForms], Metric]:
+    """Register the decorated forms of several tables as a metric.
+
+    The decorated function takes tables with the same rows and truth and the unit of each row, and
+    prepares the metric of all of them for any weights.
+
+    Args:
+        name: Key in ``METRICS``.
+        title: Name in words.
+        kinds: The kinds of tables that the metric scores.
+        better: 1 where more is better, -1 where less is, 0 where neither is (a bias).
+        best: The value of a perfect prediction.
+        worst: The worst possible value; may be infinite.
+        condition: What rows must have for the metric to exist, for messages.
+        within_folds: Whether the function compares only scores of one fold, see ``Metric``.
+
+    Returns:
+        A decorator. The name of the decorated function then stands for the ``Metric``.
+    """
+
+    def add(forms: MakeForms) -> Metric:
+        item = Metric(
+            name,
+            title,
+            frozenset(kinds),
+            better,
+            best,
+            worst,
+            condition=condition,
+            within_folds=within_folds,
+            forms=forms,
         )
         METRICS.add(name, item)
         return item

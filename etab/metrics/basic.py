@@ -23,14 +23,18 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from etab.errors import UndefinedError
 from etab.metrics import values as values
-from etab.metrics.areas import AveragePrecision, Pairs, areas, compared_rows, ranked_rows
-from etab.metrics.base import METRICS, metric_of_patients
+from etab.metrics.area_tables import areas
+from etab.metrics.areas import AveragePrecision, Pairs, PairsOfTables, PrecisionOfTables
+from etab.metrics.base import METRICS, metric_of_patients, metric_of_tables
 from etab.metrics.columns import Columns, ScoredRows, check_columns, class_scores
-from etab.metrics.forms import Form, Units, mean_of, mean_of_forms
+from etab.metrics.forms import Form, FormsOfTables, Units, mean_of, mean_of_forms
+from etab.metrics.sorted_rows import compared_rows, ranked_rows
 from etab.types import Array, FloatArray, Kind
 
 _CLASSES = (Kind.BINARY, Kind.CLASSES)
@@ -80,14 +84,7 @@ def weighted_auprc(
     return AveragePrecision([part], n, both_classes=False).draws(np.asarray(weights).T)
 
 
-def _one_against_the_others(rows: ScoredRows) -> list[tuple[Array, FloatArray]]:
-    """Which rows are of a class, and their scores for it: of the second of two, or of each."""
-    if rows.kind is Kind.BINARY:
-        return [(rows["truth"] == 1, rows["score"])]
-    return [(rows["truth"] == k, rows[f"score_{k}"]) for k in range(rows.n_classes)]
-
-
-@metric_of_patients(
+@metric_of_tables(
     "auroc",
     "area under the ROC curve",
     _CLASSES,
@@ -97,7 +94,7 @@ def _one_against_the_others(rows: ScoredRows) -> list[tuple[Array, FloatArray]]:
     condition=f"{EVERY_CLASS} in one fold",
     within_folds=True,
 )
-def auroc(rows: ScoredRows, units: Units) -> Form:
+def auroc(tables: Sequence[ScoredRows], units: Units) -> FormsOfTables:
     """Area under the ROC curve within folds, ties counted half.
 
     It is the share of the pairs (a row of the class and another row, both in one fold of one
@@ -105,13 +102,13 @@ def auroc(rows: ScoredRows, units: Units) -> Form:
     of pairs. For several classes it is the mean over the classes.
 
     Args:
-        rows: The prediction table.
+        tables: Prediction tables with the same rows and truth.
         units: The patient of each row, whose weights the form takes.
     """
-    return mean_of_forms(areas(Pairs, _one_against_the_others(rows), rows.of_folds(), units))
+    return areas(PairsOfTables, tables, tables[0].of_folds(), units)
 
 
-@metric_of_patients(
+@metric_of_tables(
     "auroc_pooled",
     "area under the ROC curve over the scores of all folds",
     _CLASSES,
@@ -120,18 +117,18 @@ def auroc(rows: ScoredRows, units: Units) -> Form:
     worst=0.0,
     condition=EVERY_CLASS,
 )
-def auroc_pooled(rows: ScoredRows, units: Units) -> Form:
+def auroc_pooled(tables: Sequence[ScoredRows], units: Units) -> FormsOfTables:
     """Area under the ROC curve of all rows together, as if one fit had scored them.
 
     Args:
-        rows: The prediction table.
+        tables: Prediction tables with the same rows and truth.
         units: The patient of each row, whose weights the form takes.
     """
-    every_row = [np.arange(len(rows))]
-    return mean_of_forms(areas(Pairs, _one_against_the_others(rows), every_row, units))
+    every_row = [np.arange(len(tables[0]))]
+    return areas(PairsOfTables, tables, every_row, units)
 
 
-@metric_of_patients(
+@metric_of_tables(
     "auprc",
     "area under the precision-recall curve",
     _CLASSES,
@@ -141,7 +138,7 @@ def auroc_pooled(rows: ScoredRows, units: Units) -> Form:
     condition=f"{EVERY_CLASS} in one fold",
     within_folds=True,
 )
-def auprc(rows: ScoredRows, units: Units) -> Form:
+def auprc(tables: Sequence[ScoredRows], units: Units) -> FormsOfTables:
     """Average precision within folds.
 
     It is the mean over the folds of all repeats, weighted by their positives; a fold without
@@ -149,14 +146,13 @@ def auprc(rows: ScoredRows, units: Units) -> Form:
     the mean over the classes.
 
     Args:
-        rows: The prediction table.
+        tables: Prediction tables with the same rows and truth.
         units: The patient of each row, whose weights the form takes.
     """
-    classes = _one_against_the_others(rows)
-    return mean_of_forms(areas(AveragePrecision, classes, rows.of_folds(), units))
+    return areas(PrecisionOfTables, tables, tables[0].of_folds(), units)
 
 
-@metric_of_patients(
+@metric_of_tables(
     "auprc_pooled",
     "area under the precision-recall curve over the scores of all folds",
     _CLASSES,
@@ -165,16 +161,15 @@ def auprc(rows: ScoredRows, units: Units) -> Form:
     worst=0.0,
     condition=EVERY_CLASS,
 )
-def auprc_pooled(rows: ScoredRows, units: Units) -> Form:
+def auprc_pooled(tables: Sequence[ScoredRows], units: Units) -> FormsOfTables:
     """Average precision of all rows together, as if one fit had scored them.
 
     Args:
-        rows: The prediction table.
+        tables: Prediction tables with the same rows and truth.
         units: The patient of each row, whose weights the form takes.
     """
-    classes = _one_against_the_others(rows)
-    every_row = [np.arange(len(rows))]
-    return mean_of_forms(areas(AveragePrecision, classes, every_row, units))
+    every_row = [np.arange(len(tables[0]))]
+    return areas(PrecisionOfTables, tables, every_row, units)
 
 
 def decided(kind: Kind, columns: Columns) -> FloatArray:

@@ -1,13 +1,14 @@
 """Values of metrics of many tables, as wholes and fold by fold, computed at once.
 
 Where the numbers that a metric adds up are of each row alone (``Metric.by_row``), the tables of many
-backbones are one long table, whose rows are added up for each fold of each backbone. The values
-equal those of ``Metric.value`` up to rounding.
+backbones are one long table, whose rows are added up for each fold of each backbone. Areas under
+curves sort the rows of all tables at once (``Metric.forms``). The values equal those of
+``Metric.value`` up to rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +16,12 @@ import numpy as np
 from etab.errors import UnsupportedOptionError
 from etab.metrics.base import METRICS, Metric
 from etab.metrics.columns import ScoredRows
-from etab.metrics.forms import Sums, Units
+from etab.metrics.forms import FormsOfTables, Sums, Units
 from etab.metrics.shared import distinct, frozen, once, positions
 from etab.types import Array, FloatArray, IntArray
 
 _ROWS_AT_ONCE = 1 << 15
+_NO_TRUTH = np.zeros(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,12 @@ class ValuesOfTable:
 
     Attributes:
         whole: Its value, NaN where it does not exist.
-        of_folds: The value of each fold of each repeat by the number of its first row.
+        of_folds: The value of each fold of each repeat by the number of its first row; empty for a
+            metric that does not follow from its folds.
     """
 
     whole: float
-    of_folds: dict[int, float]
+    of_folds: Mapping[int, float]
 
 
 def values_by_table(
@@ -42,7 +45,7 @@ def values_by_table(
 
     Args:
         names: Names of metrics.
-        tables: Tables of one kind with the same columns, patients, folds and repeats.
+        tables: Tables of one kind with the same columns, patients, folds, repeats and truth.
 
     Returns:
         For each table its values by the name of the metric, without those that need a table each.
@@ -76,7 +79,14 @@ def _values(
     long = [_LongTable.of(tables, folds) for folds in _by_repeat(first, parts)]
     values: list[dict[str, ValuesOfTable]] = [{} for _ in tables]
     for metric in metrics:
-        if not metric.by_row or first.kind not in metric.kinds or metric.needs - set(first.columns):
+        if not _is_of(metric, first):
+            continue
+        together = metric.prepared_together(tables, Units.single_rows(len(first)))
+        if together is not None:
+            areas = _areas(together, first_rows if metric.within_folds else [])
+            for of_table, area in zip(values, areas, strict=True):
+                of_table[metric.name] = area
+        if not metric.by_row:
             continue
         of_repeats = [table.values(metric) for table in long]
         wholes = np.mean([whole for whole, _ in of_repeats], axis=0).tolist()
@@ -87,6 +97,21 @@ def _values(
     return values
 
 
+def _is_of(metric: Metric, rows: ScoredRows) -> bool:
+    """Whether a metric scores tables of this kind with these columns."""
+    return rows.kind in metric.kinds and not metric.needs - set(rows.columns)
+
+
+def _areas(forms: FormsOfTables, first_rows: Sequence[int]) -> Iterator[ValuesOfTable]:
+    """The values of each table, and those of its folds where their first rows are given."""
+    wholes = forms.values().tolist()
+    if not first_rows:
+        yield from (ValuesOfTable(whole, {}) for whole in wholes)
+        return
+    for whole, of_folds in zip(wholes, forms.values_of_parts().tolist(), strict=True):
+        yield ValuesOfTable(whole, dict(zip(first_rows, of_folds, strict=True)))
+
+
 def _by_repeat(rows: ScoredRows, parts: Sequence[IntArray]) -> Iterator[list[IntArray]]:
     """The folds of each repeat, in the order of ``of_folds``."""
     for of_repeat in rows.of_repeats():
@@ -95,7 +120,7 @@ def _by_repeat(rows: ScoredRows, parts: Sequence[IntArray]) -> Iterator[list[Int
 
 
 def tables_alike(tables: Sequence[ScoredRows]) -> Iterator[list[int]]:
-    """Group tables whose rows are of the same patients in the same repeats, with the same columns.
+    """Group tables with the same patients, folds, repeats and truth in the same columns.
 
     Args:
         tables: Tables as ``ScoredRows.of`` takes them from predictions.
@@ -106,7 +131,9 @@ def tables_alike(tables: Sequence[ScoredRows]) -> Iterator[list[int]]:
     groups: dict[tuple[object, ...], list[int]] = {}
     for place, rows in enumerate(tables):
         # Tables of one task share these arrays, so that their addresses tell enough.
-        key = (rows.kind, tuple(rows.columns), id(rows.patients), id(rows.repeats))
+        shared = (id(rows.patients), id(rows.folds), id(rows.repeats))
+        truth = rows.columns.get("truth", _NO_TRUTH)
+        key = (rows.kind, tuple(rows.columns), truth.tobytes(), *shared)
         groups.setdefault(key, []).append(place)
     for places in groups.values():
         step = max(_ROWS_AT_ONCE // max(len(tables[places[0]]), 1), 1)
@@ -131,7 +158,7 @@ def sums_by_table(
     """
     metric = METRICS[name]
     first = tables[0]
-    if not metric.by_row or first.kind not in metric.kinds or metric.needs - set(first.columns):
+    if not metric.by_row or not _is_of(metric, first):
         return None
     long = _LongTable.of(tables, [rows])
     of_tables = _units_of_tables(positions(order, first.patients), rows, len(order), len(tables))

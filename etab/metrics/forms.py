@@ -273,6 +273,74 @@ def mean_of_forms(forms: Sequence[Form], *, skip_undefined: bool = False) -> For
     return Mean(forms, mean)
 
 
+class FormsOfTables(Protocol):
+    """A metric of several tables with the same rows, as a function of the weights of the patients."""
+
+    def form(self, table: int) -> Form:
+        """Return the form of one table."""
+        ...
+
+    def draws(self, weights: Array) -> FloatArray:
+        """Compute the metric under weights (patients, draws): (tables, draws), NaN where undefined."""
+        ...
+
+    def values(self) -> FloatArray:
+        """Compute the metric with each patient counted once: (tables,), NaN where undefined."""
+        ...
+
+    def values_of_parts(self) -> FloatArray:
+        """Compute the metric of each part of the rows alone: (tables, parts), NaN where undefined."""
+        ...
+
+    def without_each(self) -> FloatArray:
+        """Compute the metric without each patient: (tables, patients), NaN where undefined."""
+        ...
+
+
+MakeForms = Callable[[Sequence[ScoredRows], Units], FormsOfTables]
+"""Prepares the forms of a metric from tables with the same rows, and the unit of each row."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeanOfTables:
+    """The mean of several metrics of each of several tables; it exists where all of them do.
+
+    Args:
+        forms: One or more, of the same tables.
+    """
+
+    forms: Sequence[FormsOfTables]
+
+    def form(self, table: int) -> Form:
+        """Return the mean of one table."""
+        return mean_of_forms([form.form(table) for form in self.forms])
+
+    def draws(self, weights: Array) -> FloatArray:
+        """Compute the means under weights (patients, draws): (tables, draws)."""
+        return _mean([form.draws(weights) for form in self.forms])
+
+    def values(self) -> FloatArray:
+        """Compute the means with each patient counted once: (tables,)."""
+        return _mean([form.values() for form in self.forms])
+
+    def values_of_parts(self) -> FloatArray:
+        """Compute the means of each part of the rows alone: (tables, parts)."""
+        return _mean([form.values_of_parts() for form in self.forms])
+
+    def without_each(self) -> FloatArray:
+        """Compute the means without each patient: (tables, patients)."""
+        return _mean([form.without_each() for form in self.forms])
+
+
+def mean_of_tables(forms: Sequence[FormsOfTables]) -> FormsOfTables:
+    """Prepare the mean of several metrics of the same tables.
+
+    Args:
+        forms: One or more.
+    """
+    return forms[0] if len(forms) == 1 else MeanOfTables(forms)
+
+
 def _mean(values: Sequence[FloatArray]) -> FloatArray:
     return np.asarray(np.mean(values, axis=0))
 

@@ -24,7 +24,7 @@ from etab.metrics.by_table import sums_by_table, tables_alike, without_each_by_t
 from etab.metrics.columns import ScoredRows
 from etab.metrics.forms import Units
 from etab.metrics.shared import distinct, positions
-from etab.types import Array, FloatArray
+from etab.types import Array, FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,14 +219,24 @@ def _people_together(metric: str, tables: Sequence[ScoredRows], order: Array) ->
     columns = positions(order, present)
     people = np.zeros((len(tables), len(repeats), len(order)))
     for r, of_repeat in enumerate(repeats):
-        forms = sums_by_table(metric, tables, present, of_repeat)
-        if forms is None:
-            return None
-        values = without_each_by_table(forms)
-        if not np.isfinite(values).all():
+        values = _without_each(metric, tables, present, of_repeat)
+        if values is None or not np.isfinite(values).all():
             return None
         people[:, r, columns] = _jackknife(values)
     return people
+
+
+def _without_each(
+    metric: str, tables: Sequence[ScoredRows], patients: Array, rows: IntArray
+) -> FloatArray | None:
+    """Values (tables, patients) of some rows without each patient; None where each needs a look."""
+    sums = sums_by_table(metric, tables, patients, rows)
+    if sums is not None:
+        return without_each_by_table(sums)
+    selected = [table.select(rows) for table in tables]
+    units = Units(positions(patients, selected[0].patients), len(patients))
+    together = METRICS[metric].prepared_together(selected, units)
+    return None if together is None else together.without_each()
 
 
 def _jackknife(values: FloatArray) -> FloatArray:

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from etab.metrics.areas import Pairs
-from etab.metrics.forms import Form, Mean, Sums, ratio, weighted_totals
-from etab.metrics.whole_pairs import are_small, totals_of, twice_right
+from etab.metrics.areas import Pairs, PairsOfTables
+from etab.metrics.forms import Form, Mean, Sums, weighted_totals
+from etab.metrics.sorted_rows import ComparedTables
+from etab.metrics.whole_pairs import are_small
 from etab.types import Array, FloatArray, IntArray
 
 _FORMS_AT_ONCE = 64
-_PARTS_AT_ONCE = 8
 
 
 def draws_together(forms: Sequence[Form], weights: Array) -> list[FloatArray]:
@@ -99,22 +99,12 @@ def _of_pairs(forms: Sequence[Pairs], weights: Array) -> dict[int, FloatArray]:
         groups.setdefault((_rows_of(form), form.n), []).append(form)
     values: dict[int, FloatArray] = {}
     for (rows, _), members in groups.items():
-        areas = _areas(members, rows, weights)
+        areas = _areas(members, len(rows)).draws(weights)
         values |= {id(form): area for form, area in zip(members, areas, strict=True)}
     return values
 
 
-def _areas(forms: Sequence[Pairs], rows: _Rows, weights: Array) -> FloatArray:
-    """The areas of forms whose parts have these rows: (forms, draws)."""
-    right = np.zeros((len(forms), weights.shape[1]))
-    pairs = np.zeros(weights.shape[1])
-    for number, (positives, negatives) in enumerate(rows):
-        of_negatives = totals_of(np.frombuffer(negatives, dtype=np.int64), weights)
-        of_part = totals_of(np.frombuffer(positives, dtype=np.int64), weights) * of_negatives
-        most = of_negatives.max(initial=0), of_part.max(initial=0)
-        pairs += of_part
-        for start in range(0, len(forms), _PARTS_AT_ONCE):
-            some = slice(start, start + _PARTS_AT_ONCE)
-            parts = [form.parts[number] for form in forms[some]]
-            right[some] += twice_right(parts, weights, *most)
-    return ratio(right / 2, pairs)
+def _areas(forms: Sequence[Pairs], n_parts: int) -> PairsOfTables:
+    """The areas of forms whose parts have the same rows."""
+    parts = [ComparedTables.of([form.parts[k] for form in forms]) for k in range(n_parts)]
+    return PairsOfTables(parts, forms[0].n)

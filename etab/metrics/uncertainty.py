@@ -104,21 +104,28 @@ def weighted_together(
     Returns:
         (draws,) values of each table.
     """
+    counts = np.asarray(weights).T
+    draws: dict[int, FloatArray] = {}
     forms: dict[int, Form] = {}
     for places in tables_alike(tables):
         alike = [tables[place] for place in places]
-        forms |= dict(zip(places, _forms(metric, alike, order), strict=True))
-    ordered = [forms[place] for place in range(len(tables))]
-    return draws_together(ordered, np.asarray(weights).T)
+        units = Units(positions(order, alike[0].patients), len(order))
+        together = METRICS[metric].prepared_together(alike, units)
+        if together is not None:
+            draws |= dict(zip(places, together.draws(counts), strict=True))
+        else:
+            forms |= dict(zip(places, _forms(metric, alike, order, units), strict=True))
+    if forms:
+        draws |= dict(zip(forms, draws_together(list(forms.values()), counts), strict=True))
+    return [draws[place] for place in range(len(tables))]
 
 
-def _forms(metric: str, tables: Sequence[ScoredRows], order: Array) -> Sequence[Form]:
+def _forms(metric: str, tables: Sequence[ScoredRows], order: Array, units: Units) -> Sequence[Form]:
     """The forms of tables of the same patients, prepared together where the metric allows it."""
     repeats = tables[0].of_repeats()
     together = sums_by_table(metric, tables, order, repeats[0]) if len(repeats) == 1 else None
     if together is not None:
         return together
-    units = Units(positions(order, tables[0].patients), len(order))
     return [METRICS[metric].prepared(rows, units) for rows in tables]
 
 

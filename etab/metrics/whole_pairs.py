@@ -7,7 +7,6 @@ is rounded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Protocol
 
@@ -20,24 +19,24 @@ _BYTES = 1 << 22
 _FEWEST_DRAWS = 64
 
 
-class SortedRows(Protocol):
-    """Rows that are compared with each other, sorted by score: ``etab.metrics.areas.ComparedRows``."""
+class SortedTables(Protocol):
+    """Sorted rows of several tables with the same rows: ``etab.metrics.sorted_rows.ComparedTables``."""
 
     @property
     def positives(self) -> IntArray:
-        """Units (p,) of the positive rows."""
+        """Units (tables, p) of the positive rows."""
 
     @property
     def negatives(self) -> IntArray:
-        """Units (m,) of the negative rows."""
+        """Units (tables, m) of the negative rows."""
 
     @property
     def lower(self) -> IntArray:
-        """Negative rows with a lower score than each of the positive rows (p,)."""
+        """Negative rows with a lower score than each of the positive rows (tables, p)."""
 
     @property
     def upper(self) -> IntArray:
-        """Negative rows with a lower or an equal score (p,)."""
+        """Negative rows with a lower or an equal score (tables, p)."""
 
 
 def are_small(weights: Array) -> bool:
@@ -59,38 +58,39 @@ def totals_of(units: IntArray, weights: Array) -> FloatArray:
 
 
 def twice_right(
-    parts: Sequence[SortedRows], weights: Array, most_negatives: float, most_pairs: float
+    rows: SortedTables, weights: Array, most_negatives: float, most_pairs: float
 ) -> FloatArray:
     """Count the pairs of rows in the right order, twice, so that ties count one.
 
     Args:
-        parts: One or more with the same numbers of positive and of negative rows.
+        rows: The sorted rows of one part of several tables.
         weights: (units, draws), for which ``are_small`` holds.
         most_negatives: The largest weight of the negative rows of a part in a draw.
         most_pairs: The largest weight of all its pairs.
 
     Returns:
-        (parts, draws) whole numbers.
+        (tables, draws) whole numbers.
     """
     few = np.min_scalar_type(int(2 * most_negatives))
     many = np.min_scalar_type(int(2 * most_pairs))
-    positives = np.stack([part.positives for part in parts], axis=1)
-    negatives = np.stack([part.negatives for part in parts], axis=1)
-    lower = np.stack([part.lower for part in parts], axis=1)
-    upper = np.stack([part.upper for part in parts], axis=1)
+    positives = np.ascontiguousarray(rows.positives.T)
+    negatives = np.ascontiguousarray(rows.negatives.T)
+    lower = np.ascontiguousarray(rows.lower.T)
+    upper = np.ascontiguousarray(rows.upper.T)
     has_ties = not np.array_equal(lower, upper)
-    each = np.arange(len(parts))
-    counts = np.zeros((len(parts), weights.shape[1]))
+    n_tables = positives.shape[1]
+    each = np.arange(n_tables)
+    counts = np.zeros((n_tables, weights.shape[1]))
     of_draw = negatives.size * few.itemsize + positives.size * (few.itemsize + 2 * many.itemsize)
     step = max(_BYTES // max(of_draw, 1), _FEWEST_DRAWS)
     for start in range(0, weights.shape[1], step):
         draws = slice(start, start + step)
         some = np.ascontiguousarray(weights[:, draws])
         below = _sums(some.astype(few, copy=False), negatives)
-        of_rows = below.reshape(below.shape[0] * len(parts), -1)
-        twice = np.take(of_rows, lower * len(parts) + each, axis=0)
+        of_rows = below.reshape(below.shape[0] * n_tables, -1)
+        twice = np.take(of_rows, lower * n_tables + each, axis=0)
         if has_ties:
-            twice += np.take(of_rows, upper * len(parts) + each, axis=0)
+            twice += np.take(of_rows, upper * n_tables + each, axis=0)
         right = np.take(some, positives, axis=0).astype(many)
         right *= twice
         counts[:, draws] = right.sum(axis=0, dtype=many)
@@ -98,7 +98,7 @@ def twice_right(
 
 
 def _sums(weights: Array, rows: IntArray) -> Array:
-    """Sums of the weights (units, draws) of the first 0, 1, ..., m of some rows (m, parts)."""
+    """Sums of the weights (units, draws) of the first 0, 1, ..., m of some rows (m, tables)."""
     sums = np.zeros((len(rows) + 1, rows.shape[1], weights.shape[1]), dtype=weights.dtype)
     np.take(weights, rows, axis=0, out=sums[1:], mode="clip")
     for before, here in pairwise(sums):

@@ -147,6 +147,7 @@ def _protocol(value: Any) -> bool:
 
 
 Check = tuple[str, Callable[[Any], bool]]
+"""What a field holds, in words, and whether a value is that."""
 _BY_TYPE: Mapping[str, Check] = {
     "str": ("a string", lambda v: isinstance(v, str)),
     "int": ("a whole number, 0 or more", _count),
@@ -181,17 +182,11 @@ _CHECKS: Mapping[str, Check] = {
 }
 
 
-def refuse_field(name: str, kind: str, value: Any) -> None:
-    """Raise ResultError where a field of a record does not hold what it should.
+def check_of(name: str, kind: str) -> Check:
+    """What a field of a record holds, in words, and whether a value is that.
 
     Args:
         name: Name of the field.
         kind: Its annotation, such as "Mapping[str, float]".
-        value: What it holds.
-
-    Raises:
-        ResultError: Naming the field, what was wanted and what came.
     """
-    wanted, fits = _CHECKS.get(name) or _BY_TYPE[kind]
-    if not fits(value):
-        raise ResultError(f"{name} is {short(value)}; wanted {wanted}.")
+    return _CHECKS.get(name) or _BY_TYPE[kind]

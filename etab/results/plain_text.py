@@ -158,6 +158,8 @@ def _numbers(text: str) -> FloatArray | None:
 
 def _has_columns(text: str, n_rows: int, n_columns: int) -> bool:
     """Whether each of the rows of a text has so many fields."""
+    if n_columns == 1:
+        return "," not in text
     signs = np.frombuffer(f"{text}\n".encode("ascii"), dtype=np.uint8)
     separators = signs[(signs == ord(",")) | (signs == ord("\n"))]
     if len(separators) != n_rows * n_columns:

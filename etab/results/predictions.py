@@ -13,7 +13,7 @@ import numpy as np
 
 from etab.errors import ResultError
 from etab.results.plain_text import plain_table
-from etab.results.row_names import all_zero, shared
+from etab.results.row_names import all_zero, n_distinct, shared
 from etab.types import Array, FloatArray, Kind
 
 _FIRST_COLUMNS = ("kind", "item", "patient", "fold")
@@ -106,7 +106,7 @@ class Predictions:
     @property
     def n_repeats(self) -> int:
         """Count the divisions into folds; 1 for a table without repeats."""
-        return len(set(self.repeats))
+        return n_distinct(self.repeats)
 
     def _refuse_other_repeats(self) -> None:
         """Refuse an item that is twice in one repeat, or that one repeat lacks."""

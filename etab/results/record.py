@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from etab.errors import ResultError
-from etab.results.fields import NESTED, SCHEMA, plain, refuse_field, short
+from etab.results.fields import NESTED, SCHEMA, Check, check_of, plain, short
 from etab.results.masks import Keep, masks_path, packed_masks, sample_rows
 from etab.results.predictions import Predictions
 from etab.results.states import states_path, states_text
@@ -125,8 +125,10 @@ class Result:
         if not as_written:
             for name in NESTED:
                 object.__setattr__(self, name, plain(getattr(self, name), name))
-        for name, kind in _record_fields():
-            refuse_field(name, kind, getattr(self, name))
+        for name, (wanted, fits) in _record_fields().items():
+            value = getattr(self, name)
+            if not fits(value):
+                raise ResultError(f"{name} is {short(value)}; wanted {wanted}.")
         if self.low > self.high:
             raise ResultError(f"low is {self.low:g} and high is {self.high:g}; wanted low <= high.")
 
@@ -295,10 +297,10 @@ class Result:
                 else type(found).__name__
             )
             raise ResultError(f"{path} has schema {came!r}; this version reads schema {SCHEMA}.")
-        names = {name for name, _ in _record_fields()}
+        names = _record_fields().keys()
         for words, wrong in (
-            ("lacks", names - set(found) - set(_OPTIONAL)),
-            ("has unknown", set(found) - names),
+            ("lacks", names - found.keys() - set(_OPTIONAL)),
+            ("has unknown", found.keys() - names),
         ):
             if wrong:
                 listed = ", ".join(short(name).strip("'") for name in sorted(wrong)[:_LISTED])
@@ -345,9 +347,9 @@ class Result:
 
 
 @lru_cache(maxsize=1)
-def _record_fields() -> tuple[tuple[str, str], ...]:
-    """Name and annotation of each field of a record, listed once for all records."""
-    return tuple((field.name, str(field.type)) for field in fields(Result))
+def _record_fields() -> Mapping[str, Check]:
+    """What each field of a record may hold, listed once for all records."""
+    return {field.name: check_of(field.name, str(field.type)) for field in fields(Result)}
 
 
 @lru_cache(maxsize=1 << 14)

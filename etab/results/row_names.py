@@ -56,6 +56,20 @@ def shared(values: Iterable[Any]) -> RowNames:
     return _first(values if isinstance(values, RowNames) else RowNames(values))
 
 
+@lru_cache(maxsize=512)
+def n_distinct(values: tuple[Any, ...]) -> int:
+    """Count the distinct values of a column, once for all tables that share it.
+
+    Args:
+        values: Values of a column, such as the patients of the rows.
+
+    Example:
+        >>> n_distinct(("p1", "p2", "p1"))
+        2
+    """
+    return len(set(values))
+
+
 @lru_cache(maxsize=64)
 def all_zero(n: int) -> RowNames:
     """The number 0 for each of n rows, such as the repeat of a table without repeats."""

@@ -27,10 +27,10 @@ def table_path(record: Path) -> Path:
         The compressed table where there is no plain one, else the plain table, which may be absent.
     """
     plain = record.with_suffix(".csv")
+    if plain.exists():
+        return plain
     packed = record.with_suffix(".csv.gz")
-    if not plain.exists() and packed.exists():
-        return packed
-    return plain
+    return packed if packed.exists() else plain
 
 
 def read_regular(path: Path) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import math
 import os
 import shutil
@@ -27,6 +28,22 @@ _MMAP_MAX = -4
 _NEVER_TRIM = 2**31 - 1
 # glibc raises both thresholds to these values by itself once a process has freed a large piece.
 _USUAL = {_TRIM_THRESHOLD: 64 << 20, _MMAP_THRESHOLD: 32 << 20, _MMAP_MAX: 65536}
+
+
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """Look for no cycles of objects meanwhile.
+
+    Python looks through every object that is held, again and again while more are made. Tens of
+    thousands of records, which hold no cycles, make that as long as reading them.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class Spill:

@@ -12,7 +12,6 @@ from etab.errors import ResultError
 from etab.leaderboard.admission.files import record_files
 from etab.leaderboard.pairs import ERROR
 from etab.metrics import METRICS
-from etab.metrics.areas import value_of_each_part
 from etab.metrics.columns import ScoredRows
 from etab.metrics.forms import Units
 from etab.metrics.inference import FoldDesign, deciding_p, precision_of, precisions_of, two_sided_p
@@ -93,8 +92,9 @@ def test_areas_of_all_folds_are_those_of_each_fold(name: str, n_classes: int) ->
         columns, kind = {"truth": truth, "score": score[:, 1]}, Kind.BINARY
     repeats = np.repeat([0, 1], n // 2)
     rows = ScoredRows(kind, columns, np.arange(n), folds, repeats)
-    values = value_of_each_part(METRICS[name].prepared(rows, Units.single_rows(n)))
-    assert values is not None
+    together = METRICS[name].prepared_together([rows], Units.single_rows(n))
+    assert together is not None
+    values = together.values_of_parts()[0].tolist()
     assert len(values) == len(rows.of_folds()) == 8
     for value, part in zip(values, rows.of_folds(), strict=True):
         alone = METRICS[name].prepared(rows.select(part), Units.single_rows(len(part))).value()

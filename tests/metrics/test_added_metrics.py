@@ -145,9 +145,13 @@ def test_plain_metrics_have_paired_tests(added: list[str]) -> None:
 
 
 def test_a_metric_has_one_function() -> None:
-    with pytest.raises(UnsupportedOptionError, match="none of `function`, `weighted` and `form`"):
+    with pytest.raises(
+        UnsupportedOptionError, match="none of `function`, `weighted`, `form` and `forms`"
+    ):
         _plain("none", None)
-    with pytest.raises(UnsupportedOptionError, match="2 of `function`, `weighted` and `form`"):
+    with pytest.raises(
+        UnsupportedOptionError, match="2 of `function`, `weighted`, `form` and `forms`"
+    ):
         _plain("two", _median, weighted=lambda rows, weights: weights[:, 0])
 
 

@@ -69,8 +69,8 @@ FAULTS = [
     Fault(
         "noise of the repeats of many tables mixed",
         "etab/metrics/inference.py",
-        "        forms = sums_by_table(metric, tables, present, of_repeat)\n",
-        "        forms = sums_by_table(metric, tables, present, repeats[0])\n",
+        "        values = _without_each(metric, tables, present, of_repeat)\n",
+        "        values = _without_each(metric, tables, present, repeats[0])\n",
         ("tests/leaderboard/test_board_speed_paths.py",),
     ),
     Fault(

@@ -104,15 +104,15 @@ FAULTS = [
     Fault(
         "folds: AUROC is the pooled one",
         "etab/metrics/basic.py",
-        "areas(Pairs, _one_against_the_others(rows), rows.of_folds(), units)",
-        "areas(Pairs, _one_against_the_others(rows), rows.of_repeats(), units)",
+        "areas(PairsOfTables, tables, tables[0].of_folds(), units)",
+        "areas(PairsOfTables, tables, tables[0].of_repeats(), units)",
         (*WITHIN, *TRIVIAL),
     ),
     Fault(
         "folds: AUPRC is the pooled one",
         "etab/metrics/basic.py",
-        "areas(AveragePrecision, classes, rows.of_folds(), units)",
-        "areas(AveragePrecision, classes, rows.of_repeats(), units)",
+        "areas(PrecisionOfTables, tables, tables[0].of_folds(), units)",
+        "areas(PrecisionOfTables, tables, tables[0].of_repeats(), units)",
         WITHIN,
     ),
     Fault(
@@ -125,10 +125,10 @@ FAULTS = [
     Fault(
         "folds: the mean of folds, whatever their pairs",
         "etab/metrics/areas.py",
-        "                right += twice_right([part], weights, *most)[0] / 2\n"
-        "                pairs += of_part\n",
-        "                right += twice_right([part], weights, *most)[0] / 2 / np.maximum(of_part, 1e-9)\n"
-        "                pairs += of_part > 0\n",
+        "                right[some] += twice_right(part.select(some), weights, *most) / 2\n"
+        "            pairs += of_part\n",
+        "                right[some] += twice_right(part.select(some), weights, *most) / 2 / np.maximum(of_part, 1e-9)\n"
+        "            pairs += of_part > 0\n",
         WITHIN,
     ),
     Fault(

@@ -151,11 +151,11 @@ def best_of_all(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tup
     losses = np.stack([_row_losses(comparable[name]) for name in names])
     if losses.shape[1] < FEWEST_ROWS:
         return
-    best, second = np.partition(losses, 1, axis=0)[:2]
+    best, second = _two_smallest(losses)
+    best_of_others = np.where(losses == best, second, best)
+    never_worse = (losses <= best_of_others + 1e-9).mean(axis=1)
     for i, name in enumerate(names):
-        best_of_others = np.where(losses[i] == best, second, best)
-        never_worse = losses[i] <= best_of_others + 1e-9
-        if never_worse.mean() <= 0.95:
+        if never_worse[i] <= 0.95:
             continue
         others = np.delete(losses, i, axis=0)
         copied = np.isclose(others, losses[i], rtol=0, atol=1e-9).any(axis=0)
@@ -164,6 +164,14 @@ def best_of_all(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tup
                 (name, code),
                 "row by row it is the best of the other backbones' predictions",
             )
+
+
+def _two_smallest(losses: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The smallest and the second smallest number of each column (n, length): (length,) each."""
+    places = losses.argmin(axis=0)
+    others = losses.copy()
+    others[places, np.arange(losses.shape[1])] = np.inf
+    return losses.min(axis=0), others.min(axis=0)
 
 
 def _row_losses(entry: AdmittedEntry) -> FloatArray:

@@ -17,6 +17,8 @@ from etab.types import FloatArray, IntArray, Kind
 FEWEST_ROWS = 10
 """Smallest number of rows that is compared."""
 
+_NO_PREDICTIONS = frozenset((*FACT_COLUMNS, "answer"))
+
 Cell = tuple[str, str]
 """Backbone and task code."""
 
@@ -54,8 +56,7 @@ def _rows_of_folds(folds: tuple[str, ...]) -> list[IntArray]:
 
 def prediction_columns(table: Predictions) -> list[FloatArray]:
     """The columns of a table that hold predictions."""
-    others = {*FACT_COLUMNS, "answer"}
-    return [column for name, column in table.columns.items() if name not in others]
+    return [column for name, column in table.columns.items() if name not in _NO_PREDICTIONS]
 
 
 def vector_of(entry: AdmittedEntry, order: IntArray) -> FloatArray:

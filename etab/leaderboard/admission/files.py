@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +40,8 @@ def record_files(folder: Path) -> RecordFiles:
     """
     records: list[Path] = []
     refused: dict[Path, str] = {}
-    for path, depth in _json_paths(folder):
-        reason = unsafe(path, LARGEST_RECORD) or _unsafe_table(path)
+    for path, depth, names in _json_paths(folder):
+        reason = unsafe(path, LARGEST_RECORD) or _unsafe_table(path, names)
         if not reason and depth > DEEPEST:
             reason = f"it lies more than {DEEPEST} folders deep; results lie 4 deep"
         if not reason and len(records) >= _MOST_RESULTS:
@@ -53,22 +53,40 @@ def record_files(folder: Path) -> RecordFiles:
     return RecordFiles(tuple(records), refused)
 
 
-def _json_paths(folder: Path) -> Iterator[tuple[Path, int]]:
+def _json_paths(folder: Path) -> Iterator[tuple[Path, int, Collection[str]]]:
     """Every visible path below a folder that ends in .json, sorted, whatever kind of file it is.
 
     Links to folders are listed too, since nothing below them is read. With each path comes how deep
-    it lies: 1 for a file of the folder itself.
+    it lies, 1 for a file of the folder itself, and the names beside it.
     """
-    for place, folders, files in os.walk(folder, followlinks=False):
-        folders.sort()
-        parent = Path(place)
-        above = parent.relative_to(folder)
-        if is_hidden(above):
-            continue
-        links = {name for name in folders if (parent / name).is_symlink()}
-        for name in sorted([*files, *folders]):
+    waiting = [(folder, 1)]
+    while waiting:
+        place, depth = waiting.pop()
+        names, folders, links = _content(place)
+        for name in sorted(names):
             if (name.endswith(".json") or name in links) and not is_hidden(name):
-                yield parent / name, len(above.parts) + 1
+                yield place / name, depth, names
+        # The last one is listed next.
+        waiting += [(place / name, depth + 1) for name in sorted(folders, reverse=True)]
+
+
+def _content(folder: Path) -> tuple[set[str], list[str], set[str]]:
+    """The names in a folder; those of folders that are not hidden; and links to folders."""
+    names: set[str] = set()
+    folders: list[str] = []
+    links: set[str] = set()
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                names.add(entry.name)
+                if entry.is_dir(follow_symlinks=False):
+                    if not is_hidden(entry.name):
+                        folders.append(entry.name)
+                elif entry.is_symlink() and entry.is_dir():
+                    links.add(entry.name)
+    except OSError:
+        pass  # a folder that may not be listed holds no results
+    return names, folders, links
 
 
 def unsafe(path: Path, largest: int) -> str:
@@ -98,10 +116,12 @@ def _unsafe_status(status: os.stat_result, largest: int) -> str:
     return ""
 
 
-def _unsafe_table(record: Path) -> str:
+def _unsafe_table(record: Path, names: Collection[str]) -> str:
     """Why the predictions beside a record must not be read; empty where they may, or are absent."""
     present: list[str] = []
     for suffix in (".csv", ".csv.gz"):
+        if record.stem + suffix not in names:
+            continue
         path = record.with_suffix(suffix)
         try:
             status = path.lstat()

@@ -33,6 +33,7 @@ from etab.leaderboard.admission.entries import (
 )
 from etab.leaderboard.admission.stated import started_at
 from etab.metrics import METRICS
+from etab.metrics.sorted_rows import equal_runs
 from etab.results import Result
 from etab.types import FloatArray, IntArray, Kind
 
@@ -136,8 +137,9 @@ def _copies(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[C
     vectors = np.stack(
         [vector_of(entry, order_of(entry)) for _, entry in sorted(comparable.items())]
     )
-    correlation = _agreement([comparable[name] for name in names], vectors)
-    shares = _equal_shares(np.stack([_without_repeated(vector) for vector in vectors]))
+    ordered = _Ordered.of(vectors)
+    correlation = _agreement([comparable[name] for name in names], vectors, ordered.ranks)
+    shares = _equal_shares(_without_repeated(vectors, ordered))
     originals: dict[str, list[str]] = {}
     for i, j in np.argwhere(np.tril(correlation > COPY_CORRELATION, -1)).tolist():
         shares.pop((i, j), None)
@@ -145,7 +147,7 @@ def _copies(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[C
             originals.setdefault(name, []).append(f"{other} (correlation {correlation[i, j]:.6f})")
     for name, others in originals.items():
         yield (name, code), f"its predictions are those of {_first(others)}"
-    for i, j in _in_another_order(vectors):
+    for i, j in _in_another_order(ordered.values):
         shares.pop((i, j), None)
         if correlation[i, j] <= COPY_CORRELATION and not is_constant(comparable[names[i]].table):
             for name, other in _suspects(comparable, names[i], names[j]):
@@ -160,12 +162,47 @@ def _copies(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[C
             )
 
 
-def _in_another_order(vectors: FloatArray) -> list[tuple[int, int]]:
-    """The pairs (later, earlier) of vectors that hold the same numbers, in whatever order."""
+@dataclass(frozen=True, slots=True)
+class _Ordered:
+    """Vectors (n, length) in ascending order, each for itself.
+
+    Attributes:
+        values: (n, length) ascending numbers.
+        ranks: The rank of each number in its vector; equal numbers share the first rank.
+        counts: How often each number stands in its vector.
+    """
+
+    values: FloatArray
+    ranks: FloatArray
+    counts: IntArray
+
+    @classmethod
+    def of(cls, vectors: FloatArray) -> _Ordered:
+        order = np.argsort(vectors, axis=1)
+        values = np.take_along_axis(vectors, order, axis=1)
+        first, past = equal_runs(values)
+        ranks = np.empty(vectors.shape)
+        counts = np.empty(vectors.shape, dtype=np.int64)
+        np.put_along_axis(ranks, order, first, axis=1)
+        np.put_along_axis(counts, order, past - first, axis=1)
+        return cls(values, ranks, counts)
+
+
+def _without_repeated(vectors: FloatArray, ordered: _Ordered) -> FloatArray:
+    """Vectors with NaN for each value that a vector holds more than once.
+
+    Probes that learn nothing from some folds predict the share of the classes there, and honest
+    backbones then agree to the last digit. NaN equals nothing.
+    """
+    return np.where(ordered.counts > 1, np.nan, vectors)
+
+
+def _in_another_order(ordered: FloatArray) -> list[tuple[int, int]]:
+    """The pairs (later, earlier) of vectors, each sorted, that hold the same numbers."""
     first: dict[bytes, int] = {}
     pairs = []
-    for i, ordered in enumerate(np.sort(vectors, axis=1)):
-        earlier = first.setdefault(ordered.tobytes(), i)
+    for i, vector in enumerate(ordered):
+        earlier = first.setdefault(vector.tobytes(), i)
         if earlier != i:
             pairs.append((i, earlier))
     return pairs
@@ -190,26 +227,29 @@ def _suspects(
         yield other, one
 
 
-def _agreement(entries: list[AdmittedEntry], vectors: FloatArray) -> FloatArray:
+def _agreement(entries: list[AdmittedEntry], vectors: FloatArray, ranks: FloatArray) -> FloatArray:
     """The largest correlation (n, n) of two backbones' predictions, in any of the forms of a copy.
 
     Args:
         entries: Results of one task.
         vectors: Their predictions (n, length), by item and repeat.
+        ranks: The rank of each number in its vector; equal numbers share the first rank.
     """
     first = entries[0].table
     errors = np.stack(
         [_errors(entry, vector) for entry, vector in zip(entries, vectors, strict=True)]
     )
-    # The mean over divisions is the same whatever the order of the divisions.
-    means = errors.reshape(len(errors), -1, first.n_repeats).mean(axis=2)
-    correlation = np.maximum(correlations(errors), correlations(means))
+    correlation = correlations(errors)
+    if first.n_repeats > 1:
+        # The mean over divisions is the same whatever the order of the divisions.
+        means = errors.reshape(len(errors), -1, first.n_repeats).mean(axis=2)
+        correlation = np.maximum(correlation, correlations(means))
     if first.kind is Kind.VALUE:
         # The same predictions on another scale differ from the truth in another way.
         return np.maximum(correlation, correlations(vectors))
     if first.kind in (Kind.BINARY, Kind.CLASSES):
         # Metrics read the order of scores alone.
-        return np.maximum(correlation, correlations(_ranks(vectors)))
+        return np.maximum(correlation, correlations(ranks))
     return correlation
 
 
@@ -220,27 +260,16 @@ def _errors(entry: AdmittedEntry, vector: FloatArray) -> FloatArray:
     return np.asarray(vector - entry.table.columns["truth"][order_of(entry)])
 
 
-def _ranks(vectors: FloatArray) -> FloatArray:
-    """The rank of each number in its vector (n, length); equal numbers share the first rank."""
-    return np.stack([np.searchsorted(np.sort(vector), vector) for vector in vectors]).astype(float)
-
-
-def _without_repeated(vector: FloatArray) -> FloatArray:
-    """The vector with NaN for each value that it holds more than once.
-
-    Probes that learn nothing from some folds predict the share of the classes there, and honest
-    backbones then agree to the last digit. NaN equals nothing.
-    """
-    _, value, count = np.unique(vector, return_inverse=True, return_counts=True)
-    return np.where(count[value] > 1, np.nan, vector)
-
-
 def _equal_shares(vectors: FloatArray) -> dict[tuple[int, int], float]:
     """Share of equal predictions of each pair (later, earlier) that shares more than half.
 
     Pairs are compared only among vectors whose predictions are mostly found in others too, which
     sorting shows for all of them at once.
     """
+    of_rows = np.sort(np.ascontiguousarray(vectors.T), axis=1)
+    has_equal = (of_rows[:, 1:] == of_rows[:, :-1]).any(axis=1)
+    if has_equal.mean() <= COPIED_SHARE:
+        return {}  # no vector can share more
     order = np.argsort(vectors, axis=0, kind="stable")
     ordered = np.take_along_axis(vectors, order, axis=0)
     is_next = ordered[1:] == ordered[:-1]
@@ -298,20 +327,17 @@ def _of_another_task(entries: Entries) -> Iterator[tuple[Cell, str]]:
 
     A few patients of each task are compared, the same wherever tasks share them.
     """
-    owner: dict[tuple[Kind, str, float], Cell] = {}
+    owners: dict[Kind, dict[tuple[str, float], Cell]] = {}
     for cell in sorted(entries, key=lambda cell: (cell[1], cell[0])):
         table = entries[cell].table
         if table.kind is Kind.STATES or is_constant(table) or is_known_control(cell[0]):
             continue
         sample = _sampled_rows(table.patients, table.repeats)
         means = sample.means(prediction_columns(table)[0]).tolist()
-        values = [
-            (table.kind, patient, mean)
-            for patient, mean in zip(sample.patients, means, strict=True)
-        ]
+        values = list(zip(sample.patients, means, strict=True))
+        owner = owners.setdefault(table.kind, {})
         others = Counter(owner[value] for value in values if value in owner)
-        for value in values:
-            owner.setdefault(value, cell)
+        owner |= {value: cell for value in values if value not in owner}
         for (backbone, code), count in others.items():
             if (
                 len(values) >= FEWEST_ROWS

@@ -14,14 +14,13 @@ import numpy as np
 from etab.errors import EtabError, UndefinedError
 from etab.leaderboard.admission.stated import wrong_statements
 from etab.metrics import METRICS
-from etab.metrics.areas import value_of_each_part
 from etab.metrics.by_table import ValuesOfTable, values_by_table
 from etab.metrics.columns import ScoredRows, class_scores
-from etab.metrics.forms import Units
 from etab.metrics.intervals import LEVEL, intervals_together
 from etab.metrics.uncertainty import OVER_PATIENTS, ConfidenceInterval
 from etab.results import Predictions, Result
 from etab.results.fields import is_number
+from etab.results.row_names import n_distinct
 from etab.tasks.base import Task
 from etab.tasks.protocols import parse
 from etab.types import Array, IntArray, Kind
@@ -55,7 +54,7 @@ def contradictions(
         One sentence for each statement that cannot be true; empty for an honest record.
     """
     rows = ScoredRows.of(table)
-    values = {**_area_within_folds(result.metric, rows), **(known or {})}
+    values = known or {}
     return [
         *_task(result, table, task),
         *_identity(result),
@@ -146,8 +145,8 @@ def wrong_counts(result: Result, table: Predictions) -> Iterator[str]:
         One sentence for each.
     """
     counted = {
-        "n_test": len(set(table.items)),
-        "n_patients": len(set(table.patients)),
+        "n_test": n_distinct(table.items),
+        "n_patients": n_distinct(table.patients),
     }
     for name, value in counted.items():
         if getattr(result, name) != value:
@@ -235,25 +234,6 @@ def _divisions(result: Result, table: Predictions, task: Task) -> Iterator[str]:
             f"its protocol is {result.protocol}, and its predictions are of {len(of_repeat)} "
             f"divisions into up to {max(of_repeat.values())} folds"
         )
-
-
-def _area_within_folds(name: str, rows: ScoredRows) -> dict[str, ValuesOfTable]:
-    """An area and its value in each fold, from one form: it compares the scores of one fold alone.
-
-    Empty for other metrics.
-    """
-    if name not in METRICS or not METRICS[name].within_folds:
-        return {}
-    try:
-        form = METRICS[name].prepared(rows, Units.single_rows(len(rows)))
-    except (EtabError, ValueError, KeyError):
-        return {}
-    values = value_of_each_part(form)
-    if values is None:
-        return {}
-    first_rows = [int(part[0]) for part in rows.of_folds()]
-    of_folds = dict(zip(first_rows, values, strict=True))
-    return {name: ValuesOfTable(form.value(), of_folds)}
 
 
 @lru_cache(maxsize=256)

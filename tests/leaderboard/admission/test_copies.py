@@ -8,8 +8,9 @@ from etab.leaderboard.admission import plausibility
 
 
 def _shares(*vectors: np.ndarray) -> dict[tuple[int, int], float]:
-    alone = [plausibility._without_repeated(vector) for vector in vectors]
-    return plausibility._equal_shares(np.stack(alone))
+    every = np.stack(vectors)
+    alone = plausibility._without_repeated(every, plausibility._Ordered.of(every))
+    return plausibility._equal_shares(alone)
 
 
 def test_rows_copied_one_by_one_are_found() -> None:

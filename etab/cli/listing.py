@@ -1,22 +1,20 @@
-"""Tables of datasets, backbones, heads and tasks, for the command line and the documents."""
+"""Tables of datasets, backbones, heads and tasks, for the command line and the documents.
+
+Each table imports what it lists, so that a list of tasks does not wait for all backbones.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from etab import backbones, datasets, heads
-from etab.backbones.base import BackboneCard
-from etab.backbones.checked import CHECKS
-from etab.datasets.own.classes import installed_cards
-from etab.echo import views
-from etab.heads.base import Head
-from etab.metrics import METRICS
 from etab.registry import Registry
-from etab.runs import cross
-from etab.tasks.base import Task
-from etab.tasks.codes import CATEGORIES
-from etab.tasks.menu import TASKS
+
+if TYPE_CHECKING:
+    from etab.backbones.base import BackboneCard
+    from etab.heads.base import Head
+    from etab.tasks.base import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +51,9 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) 
 @TABLES.register("datasets")
 def datasets_table() -> ListTable:
     """List the datasets, from their cards."""
+    from etab import datasets
+    from etab.datasets.own.classes import installed_cards
+
     brought, faults = installed_cards()
     own = {card.name for card in brought}
     cards = [card for name, card in datasets.cards().items() if name not in own] + brought
@@ -82,6 +83,8 @@ def datasets_table() -> ListTable:
 @TABLES.register("targets")
 def targets_table() -> ListTable:
     """List the targets of every dataset."""
+    from etab import datasets
+
     return _table(
         "Targets",
         ("dataset", "target", "kind", "unit", "classes", "what it is"),
@@ -96,6 +99,8 @@ def targets_table() -> ListTable:
 @TABLES.register("views")
 def views_table() -> ListTable:
     """List the views with all their names."""
+    from etab.echo import views
+
     names: dict[str, list[str]] = {}
     for alias, view in views.aliases().items():
         names.setdefault(view, []).append(alias)
@@ -111,6 +116,8 @@ def _parameters(card: BackboneCard) -> str:
 @TABLES.register("backbones")
 def backbones_table() -> ListTable:
     """List the backbones that etab names; any timm or torchvision model can be used as well."""
+    from etab import backbones
+
     wanted = [*backbones.names(), *backbones.optional(), *backbones.installed()]
     cards, faults = backbones.cards(wanted)
     return _table(
@@ -137,6 +144,8 @@ def backbones_table() -> ListTable:
 @TABLES.register("video")
 def video_table() -> ListTable:
     """List the backbones of whole clips; the published ones need a file of weights."""
+    from etab import backbones
+
     cards = [backbones.card(n) for n in backbones.video.clip_names()]
     return _table(
         "Backbones of clips",
@@ -173,6 +182,9 @@ def video_table() -> ListTable:
 @TABLES.register("echo")
 def echo_table() -> ListTable:
     """List the networks published for echocardiography, and how each adapter was checked."""
+    from etab import backbones
+    from etab.backbones.checked import CHECKS
+
     rows = []
     for name, check in CHECKS.items():
         card = backbones.card(name)
@@ -210,6 +222,8 @@ def _needs(head: Head) -> str:
 @TABLES.register("heads")
 def heads_table() -> ListTable:
     """List the heads of tasks."""
+    from etab import heads
+
     chosen = [heads.head(n) for n in heads.names()]
     return _table(
         "Heads",
@@ -229,6 +243,8 @@ def heads_table() -> ListTable:
 @TABLES.register("metrics")
 def metrics_table() -> ListTable:
     """List the metrics with range and direction."""
+    from etab.metrics import METRICS
+
     return _table(
         "Metrics",
         ("name", "what it is", "kinds", "unit", "better", "worst", "best"),
@@ -254,6 +270,9 @@ def _input(task: Task) -> str:
 @TABLES.register("tasks")
 def tasks_table() -> ListTable:
     """List the tasks of the menu, with both anchors and their sources."""
+    from etab.tasks.codes import CATEGORIES
+    from etab.tasks.menu import TASKS
+
     return _table(
         "Tasks",
         (
@@ -294,6 +313,8 @@ def cross_table() -> ListTable:
 
     Metric and anchors belong to the dataset of the test.
     """
+    from etab.runs import cross
+
     return _table(
         "Cross-dataset cells",
         (

@@ -48,7 +48,7 @@ FAULTS = [
     Fault(
         "predictions for other rows stand unmarked",
         PLAUSIBLE,
-        "for i, j in _in_another_order(vectors):",
+        "for i, j in _in_another_order(ordered.values):",
         "for i, j in ():",
         REPEATED,
     ),
@@ -167,8 +167,8 @@ FAULTS = [
     Fault(
         "constants of a fold count as copies",
         PLAUSIBLE,
-        "return np.where(count[value] > 1, np.nan, vector)",
-        "return vector",
+        "return np.where(ordered.counts > 1, np.nan, vectors)",
+        "return vectors",
         ("tests/leaderboard/admission/test_copies.py::test_the_constant_of_a_fold_is_no_copy",),
     ),
     Fault(
@@ -432,8 +432,8 @@ FAULTS = [
     Fault(
         "a copy with the divisions in another order",
         PLAUSIBLE,
-        "correlation = np.maximum(correlations(errors), correlations(means))",
-        "correlation = _correlations(errors)",
+        "correlation = np.maximum(correlation, correlations(means))",
+        "pass",
         REPEATED,
     ),
     Fault(

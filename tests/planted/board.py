@@ -103,7 +103,7 @@ FAULTS = [
     ),
     Fault(
         "fields read unchecked",
-        "etab/results/fields.py",
+        "etab/results/record.py",
         "if not fits(value):",
         "if False:",
         RESULTS,
@@ -336,7 +336,7 @@ FAULTS = [
     Fault(
         "a pipe among results is waited for",
         "etab/files.py",
-        "if not stat.S_ISREG(os.fstat(number).st_mode):",
+        "if not stat.S_ISREG(status.st_mode):",
         "if False:",
         RESULTS,
     ),

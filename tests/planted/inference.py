@@ -120,8 +120,8 @@ FAULTS = [
     Fault(
         "an area of one fold is that of all",
         "etab/metrics/areas.py",
-        "return [Pairs([part], form.n).value() for part in form.parts]",
-        "return [form.value() for _ in form.parts]",
+        "areas = [ratio(right, np.asarray(float(pairs))) for right, pairs in counts]",
+        "areas = [self.values() for _ in counts]",
         SPEED,
     ),
     Fault(

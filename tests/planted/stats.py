@@ -8,8 +8,15 @@ FAULTS = [
     Fault(
         "ties are broken by order",
         "etab/metrics/areas.py",
-        "        return lower + Positions.of(self.upper).cumulative(weights)\n",
-        "        return lower + lower\n",
+        "    return lower + Positions.of(part.upper).cumulative(weights)\n",
+        "    return lower + lower\n",
+        ("tests/metrics/test_basic.py",),
+    ),
+    Fault(
+        "rows with equal scores have an order",
+        "etab/metrics/sorted_rows.py",
+        "    is_new = ordered[:, 1:] != ordered[:, :-1]\n",
+        "    is_new = ordered[:, 1:] == ordered[:, 1:]\n",
         ("tests/metrics/test_basic.py",),
     ),
     Fault(
@@ -98,9 +105,9 @@ FAULTS = [
     ),
     Fault(
         "two classes by the name of a column",
-        "etab/metrics/basic.py",
-        'if rows.kind is Kind.BINARY:\n        return [(rows["truth"] == 1',
-        'if "score" in rows.columns:\n        return [(rows["truth"] == 1',
+        "etab/metrics/area_tables.py",
+        "if first.kind is Kind.BINARY:",
+        'if "score" in first.columns:',
         ("tests/metrics/test_added_metrics.py",),
     ),
     Fault(
@@ -120,7 +127,7 @@ FAULTS = [
     Fault(
         "pairs of rows of one patient are left out twice",
         "etab/metrics/areas.py",
-        "            right += _per_unit(part.positives, own_right, self.n)\n",
+        "                    right[table] += np.bincount(rows.positives, own_right, self.n)\n",
         "",
         FORMS,
     ),

@@ -17,8 +17,8 @@ FAULTS = [
     Fault(
         "together: ties are right",
         PAIRS,
-        "twice += np.take(of_rows, upper * len(parts) + each, axis=0)",
-        "twice += np.take(of_rows, lower * len(parts) + each, axis=0)",
+        "twice += np.take(of_rows, upper * n_tables + each, axis=0)",
+        "twice += np.take(of_rows, lower * n_tables + each, axis=0)",
         TESTS,
     ),
     Fault(

@@ -25,7 +25,8 @@ import numpy as np
 
 from etab.errors import UndefinedError
 from etab.metrics import METRICS, Metric
-from etab.metrics.columns import Columns, class_scores
+from etab.metrics.columns import Columns, ScoredRows, class_scores
+from etab.metrics.forms import Form, Sums, Units
 from etab.splits import inner_fits
 from etab.tasks.base import Task
 from etab.types import Array, FloatArray, IntArray, Kind, RowSplit
@@ -36,6 +37,7 @@ Table = Callable[[IntArray, FloatArray], dict[str, FloatArray]]
 DECISIONS = ("metric", "balanced")
 N_FACTORS = 3
 _AT_MOST = 200
+_SAME = 1e-12  # largest difference of equal values, relative to 1 or the value
 _FACTORS = ((0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0), (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0))
 
 
@@ -153,27 +155,64 @@ def best_rule(task: Task, columns: Columns) -> Rule:
     """
     rules = list(_thresholds(columns["score"]) if task.kind is Kind.BINARY else _factors())
     metric = METRICS[task.metric]
-    patients = np.zeros(len(columns["truth"]))
-    values = np.array(
-        [
-            metric.better
-            * _value(metric, {**columns, "answer": rule(columns)}, patients, task.kind)
-            for rule in rules
-        ]
-    )
+    answers = np.stack([rule(columns) for rule in rules])
+    values = metric.better * _values(metric, columns, answers, task.kind)
     if not np.isfinite(values).any():
         raise UndefinedError(
             f"{task.code}: {metric.name} does not exist on the training rows, so no rule can be "
             "chosen."
         )
-    best = np.flatnonzero(values >= np.nanmax(values) - 1e-12)
-    chosen = rules[int(best[len(best) // 2])]
-    return Rule(chosen.threshold, chosen.factors, float(metric.better * np.nanmax(values)))
+    best = np.flatnonzero(values >= np.nanmax(values) - _SAME)
+    middle = int(best[len(best) // 2])
+    chosen = rules[middle]
+    return Rule(
+        chosen.threshold, chosen.factors, _value(metric, columns, answers[middle], task.kind)
+    )
 
 
-def _value(metric: Metric, columns: Columns, patients: Array, kind: Kind) -> float:
+def _values(metric: Metric, columns: Columns, answers: Array, kind: Kind) -> FloatArray:
+    """Values (rules,) of a metric for the answers (rules, n) of each rule, NaN where undefined."""
+    middle = len(answers) // 2
+    alone = _value(metric, columns, answers[middle], kind)
+    if np.isfinite(alone):
+        together = _values_together(metric, columns, answers, kind)
+        if together is not None and abs(together[middle] - alone) <= _SAME * max(abs(alone), 1.0):
+            return together
+    return np.array([_value(metric, columns, answer, kind) for answer in answers])
+
+
+def _values_together(
+    metric: Metric, columns: Columns, answers: Array, kind: Kind
+) -> FloatArray | None:
+    """The same for all rules at once; None for a metric that adds up no numbers of single rows.
+
+    The numbers of a row are those of a table in which all rows have its answer. A matrix product
+    adds them up for every rule.
+    """
+
+    def prepared(answer: Array) -> Form:
+        of_rule = ScoredRows(kind, {**columns, "answer": answer}, np.zeros(len(answer)))
+        return metric.prepared(of_rule, Units.single_rows(len(answer)))
+
+    middle = answers[len(answers) // 2]
+    form = prepared(middle)
+    if not isinstance(form, Sums):
+        return None
+    totals = np.zeros((form.values.shape[1], len(answers)))
+    for answer in np.unique(answers):
+        of_answer = prepared(np.full(len(middle), answer))
+        chosen = middle == answer
+        if not isinstance(of_answer, Sums) or of_answer.values.shape != form.values.shape:
+            return None
+        if not np.array_equal(of_answer.values[chosen], form.values[chosen]):
+            return None  # its numbers depend on the answers to other rows
+        totals += of_answer.values.T @ (answers == answer).T.astype(np.float64)
+    return form.from_totals(totals)
+
+
+def _value(metric: Metric, columns: Columns, answer: Array, kind: Kind) -> float:
     try:
-        return metric(columns, patients, kind)
+        return metric({**columns, "answer": answer}, np.zeros(len(answer)), kind)
     except UndefinedError:
         return float("nan")
 

@@ -270,10 +270,12 @@ class _StateSearch:
         longest_in_window = self.shortest + self.width - 1
         durations = longest_in_window[:, None] - np.arange(self.width)
         padded = np.pad(of_state, ((0, 0), (0, self.width)), constant_values=_NEVER)
-        self.log_p = np.take_along_axis(padded, durations - 1, axis=1)[:, None]
+        self.log_p = np.take_along_axis(padded, durations - 1, axis=1).T[:, :, None]
         row_length = n + longest + 2 * self.width
         entry = np.full((hypotheses, row_length), _NEVER)
-        self.windows = np.lib.stride_tricks.sliding_window_view(entry, self.width, axis=1)
+        windows = np.lib.stride_tricks.sliding_window_view(entry, self.width, axis=1)
+        # (width, hypotheses, windows): the best of many columns is found a row at a time.
+        self.windows = windows.transpose(2, 0, 1)
         self.entry = entry.reshape(-1)
         # Index into ``entry`` of each start, in a row for each hypothesis.
         row_starts = np.arange(hypotheses) * row_length
@@ -289,4 +291,5 @@ class _StateSearch:
 
         The likelihood of the frames up to the end is not included.
         """
-        return np.asarray((self.windows[:, first:end] + self.log_p).max(axis=2))
+        reached = np.add(self.windows[:, :, first:end], self.log_p, order="C")
+        return np.asarray(reached.max(axis=0))

@@ -21,6 +21,20 @@ DECISIONS = "tests/runs/test_decisions.py"
 
 FAULTS = [
     _fault(
+        "a rule is valued by the rows that it answers otherwise",
+        DECIDE,
+        "totals += of_answer.values.T @ (answers == answer)",
+        "totals += of_answer.values.T @ (answers != answer)",
+        f"{DECISIONS}::test_rules_are_valued_together_as_each_alone",
+    ),
+    _fault(
+        "numbers that depend on the answers to other rows are added up",
+        DECIDE,
+        "if not np.array_equal(of_answer.values[chosen], form.values[chosen]):",
+        "if False:",
+        f"{DECISIONS}::test_a_metric_whose_rows_know_other_answers_is_valued_rule_by_rule",
+    ),
+    _fault(
         "the murmur of the patient at every place",
         "etab/datasets/circor.py",
         'int(record.view in record.meta["murmur_locations"])',

@@ -13,10 +13,14 @@ import pytest
 from etab import heads
 from etab.errors import IncompatibleError, UndefinedError
 from etab.heads.pooled.balanced import BalancedLogistic
+from etab.metrics import METRICS
+from etab.metrics.columns import ScoredRows
+from etab.metrics.forms import Form, Units, mean_of
 from etab.results import Result
 from etab.runs import thresholds
 from etab.runs.execute import execute
 from etab.runs.run import Run, Settings, plan
+from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
@@ -97,6 +101,57 @@ def test_the_option_acts_and_is_recorded(tmp_path: Path, phantom_tree: Callable[
         others = np.array([name != fold["name"] for name in table.folds])
         share = table.columns["truth"][others].mean()
         assert fold["choice"]["threshold"] == pytest.approx(share)
+
+
+def made_columns(task: Task, seed: int, n: int = 90) -> dict[str, FloatArray]:
+    """The columns that the metric of a task reads, with few distinct scores so that values tie."""
+    rng = np.random.default_rng(seed)
+    columns = {
+        "truth": rng.integers(0, 2, n).astype(float),
+        "outcome": rng.integers(0, 2, n).astype(float),
+        "group": rng.integers(0, 4, n).astype(float),
+        "clean": rng.integers(-1, 2, n).astype(float),
+    }
+    if task.kind is Kind.BINARY:
+        return {**columns, "score": rng.integers(0, 12, n) / 12}
+    columns["truth"] = rng.integers(0, 3, n).astype(float)
+    scores = rng.dirichlet(np.ones(3), n)
+    return columns | {f"score_{k}": scores[:, k] for k in range(3)}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("task", [F0, F1, TASKS["f2-AL-D"]], ids=lambda task: task.metric)
+def test_rules_are_valued_together_as_each_alone(
+    task: Task, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = made_columns(task, seed)
+    calls: list[int] = []
+    value = thresholds._value
+    monkeypatch.setattr(thresholds, "_value", lambda *a: (calls.append(1), value(*a))[1])
+    together = thresholds.best_rule(task, columns)
+    assert len(calls) == 2  # one to compare with, one that is recorded
+    monkeypatch.setattr(thresholds, "_values_together", lambda *_: None)
+    assert thresholds.best_rule(task, columns) == together
+    assert len(calls) > 10
+
+
+def test_a_metric_whose_rows_know_other_answers_is_valued_rule_by_rule(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its numbers of a row change with the answers to others, so that no table stands for it."""
+
+    def form(rows: ScoredRows, units: Units) -> Form:
+        often = rows["answer"].mean()
+        right = rows["answer"] == rows["truth"]
+        return mean_of(right * often, units)
+
+    metric = replace(METRICS["macro_macc"], name="of_all", form=form)
+    columns = made_columns(F0, 5)
+    answers = np.stack([columns["score"] >= level for level in (0.0, 0.3, 0.6, 2.0)]).astype(float)
+    assert thresholds._values_together(metric, columns, answers, F0.kind) is None
+    values = thresholds._values(metric, columns, answers, F0.kind)
+    alone = [thresholds._value(metric, columns, answer, F0.kind) for answer in answers]
+    assert values.tolist() == alone
 
 
 def test_what_has_nothing_to_decide_is_left_out_or_refused() -> None:

@@ -335,7 +335,9 @@ def _slopes(
     for first in range(0, len(z), together):
         part = slice(first, first + together)
         logits = (z[part] @ columns).reshape(-1, p, c) + vb
-        residual = share[part] * (probabilities(logits) - y[part])
+        residual = probabilities(logits)
+        residual -= y[part]
+        residual *= share[part]
         slope += z[part].T @ residual.reshape(len(residual), p * c)
         slope_b += residual.sum(axis=0)
     return slope.reshape(r, p, c), slope_b

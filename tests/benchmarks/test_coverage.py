@@ -27,6 +27,7 @@ from benchmarks.coverage_world import (
     splits_of_people,
 )
 from etab.metrics.basic import binary_auroc
+from etab.metrics.inference import TRAINING_OF_VALUE, FoldDesign, half_widths
 
 SMALL = Setting("small", "cv", 50, 0, 2, noises=(0.6,) * 4)
 REPLICATES = 16
@@ -172,6 +173,22 @@ def test_stacked_probes_are_measured_on_people_of_no_split() -> None:
     assert stack.fitted[TASKS.index("phase")].min() > 0.6
     text = coverage_stack.page({"cv50r": [summarised(setting, stack)]}, "the command")
     assert "ETAB score" in text
+
+
+def test_the_share_needed_is_that_with_which_variances_agree() -> None:
+    """Ten backbones whose values lie 1 away from the truth, with intervals of an encoder to match."""
+    setting = coverage_ridge.SETTINGS[0]
+    shape = (len(SCORES), 2)
+    design = FoldDesign(1, 1, setting.test / setting.train)
+    patients = 1 / (1 + 0.5 * setting.test / setting.train)  # needs a share of 0.5
+    half = np.full(shape, half_widths(design.training_factor(TRAINING_OF_VALUE) * patients, 49))
+    none = np.zeros((len(SCORES), 2, 2))
+    found = [
+        Summary(np.full(shape, sign), np.zeros(shape), half, half, none, none, none)
+        for sign in (-1.0, 1.0)
+    ]
+    for line in coverage_stack.variance_rows(setting, found):
+        assert line.endswith("| 0.50 | 0.12 |")
 
 
 def test_two_frames_of_one_person_are_one_pair_of_many() -> None:

@@ -116,6 +116,7 @@ DOORS = {
     ),
     "csv": ("leaderboard", "RESULTS", "--csv", "DISK/board.csv"),
     "markdown": ("leaderboard", "RESULTS", "--markdown", "DISK/board.md"),
+    "page": ("leaderboard", "RESULTS", "--tasks", "b0-A4-C", "--html", "DISK/board.html"),
     "numbers": ("leaderboard", "RESULTS", "--tasks", "b0-A4-C", "--numbers", "DISK/board.json"),
     "new dataset": ("new", "dataset", "clinic", "--to", "DISK/new"),
     "description": ("data", "init", "PICTURES", "--out", "DISK/clinic.toml"),

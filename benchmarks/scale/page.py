@@ -100,6 +100,8 @@ litter first, as a run a day later does.
 Of 25 runs that were asked to stop by SIGTERM while much other work had the machine, two left a claim of
 a worker that needed more than its ten seconds. `etab run` now removes such claims itself; the row is
 of the campaign after that.
+Jobs of SLURM are those of submitit's local executor. One campaign on Ray ended by itself, at a claim that
+a stopped process had not written yet, and went on; the benchmark now waits for such a claim.
 {total} kills at work:
 
 {table(header, rows)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from etab import heads
-from etab.heads.pooled import probes
+from etab.heads.pooled import probes, solved_logistic
 from etab.heads.pooled.linalg import DualLogistic, basis, gram, logistic_path
 from etab.splits import row_splits
 from etab.types import Features, FloatArray
@@ -63,3 +63,45 @@ def test_the_head_fits_so_where_columns_are_many(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(probes, "_SAME", np.inf)
     assert dual == pytest.approx(scores(columns), abs=1e-6)
     assert float(np.ptp(dual)) > 0.1
+
+
+@pytest.mark.parametrize(("strength", "is_solved"), [(0.2, True), (6.0, False)])
+def test_penalties_are_those_that_the_steps_choose(
+    strength: float, is_solved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where classes are nearly separable, the steps end before a fit is solved."""
+    rng = np.random.default_rng(0)
+    patients = np.arange(120).astype(str)
+    splits = row_splits(patients, np.full(120, "train"), protocol="cv", n_fold=3)
+    y = np.arange(120) % 2
+    columns = rng.normal(size=(120, 150))
+    columns[:, :5] += strength * y[:, None]
+    solved: list[bool] = []
+    original = solved_logistic.solved_key
+
+    def noted(*args: object) -> solved_logistic.SolvedKey | None:
+        found = original(*args)  # type: ignore[arg-type]
+        solved.append(found is not None)
+        return found
+
+    def fits() -> list[heads.FoldFit]:
+        features = Features({"x/mean": columns.astype(np.float32)})
+        return heads.head("logistic").cross_fit(features, y, patients, splits, BINARY, rng=rng)
+
+    monkeypatch.setattr(probes, "solved_key", noted)
+    quick = fits()
+    assert solved == [is_solved]
+    monkeypatch.setattr(solved_logistic, "_LEAST_CURVATURE", 2.0)
+    for one, other in zip(quick, fits(), strict=True):
+        assert one.choice["penalty"] == other.choice["penalty"]
+        assert one.predictions == pytest.approx(other.predictions, abs=1e-6)
+        assert one.choice["inner_log_loss"] == pytest.approx(
+            other.choice["inner_log_loss"], abs=1e-4
+        )
+
+
+def test_close_calls_are_left_to_the_steps() -> None:
+    apart = [np.array([0.5, 0.4, 0.6]), np.array([0.7, 0.5, 0.8])]
+    near = [np.array([0.9, 0.9, 0.9]), np.array([0.9, 0.50001, 0.9])]
+    assert solved_logistic.close_calls({"a": apart}) == set()
+    assert solved_logistic.close_calls({"a": apart, "b": near}) == {"a", "b"}

@@ -121,6 +121,14 @@ class Fits:
         dual = np.zeros((n, m, self.y.shape[2]), dtype=self.y.dtype)
         return Solution(dual, dual, intercepts)
 
+    def mean_curvature(self, solution: Solution) -> FloatArray:
+        """(m,) mean curvature of the losses of training rows; 1 where classes are as likely."""
+        p = probabilities(solution.logits)
+        classes = max(p.shape[2], 2)
+        of_rows = (p * (1 - p)).mean(axis=2, keepdims=True) * self.counted
+        most = (classes - 1) / classes**2
+        return np.asarray(of_rows.sum(axis=(0, 2), dtype=np.float64) / self.numbers / most)
+
     def losses(self, solution: Solution) -> FloatArray:
         """(m,) sum of the log-losses, and half the penalty times the squared length."""
         logits = solution.logits

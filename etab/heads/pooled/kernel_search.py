@@ -85,10 +85,17 @@ class KernelSearch:
         """Indexes of training rows among the rows that are fitted."""
         return np.searchsorted(self.rows, rows) if self.is_part else rows
 
-    def search(self) -> list[Searched]:
+    def search(self, least_curvature: float = 0.0) -> list[Searched]:
         """Fit every inner part of every split, and keep the best penalty of each split.
 
         Leaving out parts j and k is one fit, whichever of them is the outer one.
+
+        Args:
+            least_curvature: Mean curvature of the losses, relative to the largest possible one,
+                that every fit must have.
+
+        Returns:
+            The search of each split; empty where a fit curves less.
         """
         sets: dict[bytes, IntArray] = {}
         for split in self.splits:
@@ -104,6 +111,8 @@ class KernelSearch:
         for index in reversed(range(len(PENALTIES))):
             before = solution
             solution = solve(fits.at(PENALTIES[index] * scale), start, SEARCH)
+            if fits.mean_curvature(solution).min() < least_curvature:
+                return []
             start = solution.beyond(before)
             logits = solution.logits
             for split_progress in progress:

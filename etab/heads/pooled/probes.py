@@ -25,6 +25,7 @@ from etab.heads.pooled.linalg import (
     ridge_path,
 )
 from etab.heads.pooled.neighbours import cosines, most_similar
+from etab.heads.pooled.solved_logistic import close_calls, solved_key
 from etab.splits import without
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
@@ -168,29 +169,34 @@ class Logistic(Head):
         refuse_kind(self, target)
         kernels = Kernels(features, memo, splits)
         y = onehot(answers, target)
-        losses = {key: self._search(kernels, key, y, splits) for key in features.pooled}
-        return [
-            self._fit(kernels, {k: v[i] for k, v in losses.items()}, y, s, target)
-            for i, s in enumerate(splits)
-        ]
-
-    def _fit(
-        self,
-        kernels: Kernels,
-        losses: dict[str, FloatArray],
-        y: FloatArray,
-        split: RowSplit,
-        target: Target,
-    ) -> FoldFit:
-        key = min(losses, key=lambda k: float(losses[k].min()))
-        best = int(losses[key].argmin())
-        logits = self._logits_of_test(kernels, key, y, split, best)
-        choice = {
-            "features": key,
-            "penalty": PENALTIES[best],
-            "inner_log_loss": float(losses[key][best]),
+        found = {key: solved_key(kernels, key, y, splits, _SAME) for key in features.pooled}
+        solved = {key: search for key, search in found.items() if search is not None}
+        losses = {
+            key: solved[key].losses if key in solved else self._search(kernels, key, y, splits)
+            for key in features.pooled
         }
-        return FoldFit(from_logits(logits, target), choice)
+        for key in close_calls(losses) & set(solved):
+            del solved[key]
+            losses[key] = self._search(kernels, key, y, splits)
+        keys = [
+            min(losses, key=lambda k: float(losses[k][number].min()))
+            for number in range(len(splits))
+        ]
+        logits: dict[int, FloatArray] = {}
+        for key in set(keys) & set(solved):
+            logits |= solved[key].predict([i for i, best in enumerate(keys) if best == key])
+        fits: list[FoldFit] = []
+        for number, (key, split) in enumerate(zip(keys, splits, strict=True)):
+            best = int(losses[key][number].argmin())
+            if number not in logits:
+                logits[number] = self._logits_of_test(kernels, key, y, split, best)
+            choice = {
+                "features": key,
+                "penalty": PENALTIES[best],
+                "inner_log_loss": float(losses[key][number][best]),
+            }
+            fits.append(FoldFit(from_logits(logits[number], target), choice))
+        return fits
 
     def _logits_of_test(
         self, kernels: Kernels, key: str, y: FloatArray, split: RowSplit, best: int

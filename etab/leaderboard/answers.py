@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from etab.leaderboard.board import CONTROL, RANDOM_TWIN, Board, BoardRow
 from etab.leaderboard.summary import Cards
@@ -13,7 +13,9 @@ _LONGEST_NAME = 48  # characters of a backbone
 _MOST_NAMES = 3
 
 
-def board_answers(board: Board, cards: Cards, patients: Mapping[str, int]) -> list[tuple[str, str]]:
+def board_answers(
+    board: Board, cards: Cards, patients: Mapping[str, int], unnamed: Set[str] = frozenset()
+) -> list[tuple[str, str]]:
     """Say who is first, what that is worth, how sure it is, and what data show it.
 
     Every answer follows from the verdicts of the board: no backbone is called better than another
@@ -23,6 +25,7 @@ def board_answers(board: Board, cards: Cards, patients: Mapping[str, int]) -> li
         board: The board.
         cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
         patients: Number of test patients by the name of the dataset.
+        unnamed: Datasets in which each recording counts as a patient of its own.
 
     Returns:
         Questions and answers, in the order in which they are read.
@@ -32,7 +35,7 @@ def board_answers(board: Board, cards: Cards, patients: Mapping[str, int]) -> li
     if ranked:
         answers.append(("Better than no pretraining?", _beyond_references(ranked, board)))
         answers.append(("How sure is it?", _certainty(board)))
-    answers.append(("On which data?", _data(board, cards, patients)))
+    answers.append(("On which data?", _data(board, cards, patients, unnamed)))
     return answers
 
 
@@ -87,15 +90,21 @@ def _certainty(board: Board) -> str:
     )
 
 
-def _data(board: Board, cards: Cards, patients: Mapping[str, int]) -> str:
+def _data(board: Board, cards: Cards, patients: Mapping[str, int], unnamed: Set[str]) -> str:
     """The datasets of the board, what they are, and of how many patients."""
     parts: list[str] = []
     for name, count in patients.items():
         card = cards.get(name)
         title = printable(card.title) if card is not None else printable(name)
         recorded = _MODALITIES.get(card.modality, "") if card is not None else ""
-        people = f"{count:,} test patient{'s' if count != 1 else ''}"
-        parts.append(f"{title}: {recorded} of {people}" if recorded else f"{title}: {people}")
+        plural = "s" if count != 1 else ""
+        people = f"{count:,} test patient{plural}"
+        if name in unnamed:
+            people = f"{count:,} recording{plural}, each counted as a patient"
+            recorded = recorded and f"{recorded} in"
+        elif recorded:
+            recorded = f"{recorded} of"
+        parts.append(f"{title}: {recorded} {people}" if recorded else f"{title}: {people}")
     whose = "Phantoms, not patients. " if board.phantom else ""
     return f"{whose}{'; '.join(parts)}."
 

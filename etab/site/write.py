@@ -36,6 +36,7 @@ from etab.site.sound_examples import SoundExample, sound_facts
 from etab.site.subgroups import Subgroups, kept_subgroups, subgroup_facts
 from etab.storage.atomic import slug, write_atomically
 from etab.storage.text import printable
+from etab.tasks.codes import parse_code
 
 MARKER = "site.json"
 """File that lists what a site wrote; a folder with other content is never written to."""
@@ -290,7 +291,9 @@ def _pages(board: Board, facts: Mapping[str, Any], cards: Cards) -> Files:
         "index.html": index.render(
             **shared,
             page="index",
-            answers=board_answers(board, cards, _patient_counts(board)),
+            answers=board_answers(
+                board, cards, _patient_counts(board), _datasets_of_recordings(board)
+            ),
             chips=_chips(board),
             static=_static_rows(board),
             citation=_citation(board, facts),
@@ -379,6 +382,15 @@ def _with_code(text: str) -> Markup:
 def _patient_counts(board: Board) -> dict[str, int]:
     """Number of test patients by dataset."""
     return {name: len(order) for name, order in patients_of(board).items()}
+
+
+def _datasets_of_recordings(board: Board) -> set[str]:
+    """Datasets whose every row is a recording that counts as a patient of its own."""
+    alike: dict[str, bool] = {}
+    for (_, code), table in board.tables.items():
+        name = parse_code(code).test_dataset
+        alike[name] = alike.get(name, True) and list(table.items) == list(table.patients)
+    return {name for name, is_alike in alike.items() if is_alike}
 
 
 def _chips(board: Board) -> list[tuple[str, str]]:

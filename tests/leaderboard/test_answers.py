@@ -92,6 +92,12 @@ def test_data_are_named_and_names_are_short_and_harmless(board: Board) -> None:
     assert first.isprintable()
 
 
+def test_recordings_without_patients_are_no_patients(board: Board) -> None:
+    cards = datasets.cards()
+    told = dict(board_answers(board, cards, {"cinc2016": 3240}, {"cinc2016"}))["On which data?"]
+    assert told.endswith("heart sounds in 3,240 recordings, each counted as a patient.")
+
+
 def test_a_dataset_that_is_not_installed_is_named(board: Board) -> None:
     told = dict(board_answers(board, {}, {"clinic": 1}))["On which data?"]
     assert told.endswith("clinic: 1 test patient.")

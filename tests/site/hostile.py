@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,29 @@ HOSTILE = {
     "commands": "\\input{/etc/passwd} $x_1$ 100 % & #",
 }
 
+# Names that attack what the ones above do not: objects of scripts, addresses, other quotes, other
+# signs that begin a formula, invisible and stacked letters, and comments.
+HOSTILE_TOO = {
+    "prototype": "__proto__",
+    "constructor": "constructor",
+    "method": "hasOwnProperty",
+    "frame": "<iframe srcdoc='<script>window.pwned=1</script>'>",
+    "title": "</title></textarea><script>window.pwned=1</script>",
+    "comment": "<!--<script>window.pwned=1//-->",
+    "address": "javascript:window.pwned=1",
+    "single quote": "' onmouseover='window.pwned=1' autofocus onfocus='window.pwned=1",
+    "entities": "&lt;script&gt;&#60;img src=x onerror=window.pwned=1&#62;",
+    "percent": "%3Cscript%3E#a=b&pick=c?x%2F..%2f..",
+    "folders": "../../../etc/passwd",
+    "sum": "@SUM(1+1)*cmd|' /C calc'!A0",
+    "tab": "\t=1+1",
+    "wide equals": "\uff1d1+1",
+    "markdown": "| --- | `code` **bold** <details><summary>x",
+    "terminal link": "\x9d8;;http://x\x9clink\x1b]8;;\x1b\\",
+    "stacked": "e" + "\u0301\u0489" * 150,
+    "invisible": "\u200b\u200c\ufeff\u00ad",
+}
+
 
 def is_harmless(text: str) -> bool:
     """Whether a text on one line has no character that changes what is shown around it."""
@@ -33,9 +57,9 @@ def is_harmless(text: str) -> bool:
     )
 
 
-def hostile_board(board: Board) -> Board:
+def hostile_board(board: Board, hostile: Mapping[str, str] = HOSTILE) -> Board:
     """A board whose names of backbones, rows, heads, licences, data and notes are hostile."""
-    names = list(HOSTILE.values())
+    names = list(hostile.values())
     titles = dict(zip([row.backbone for row in board.rows], names, strict=False))
     new_names = {old: titles.get(old, old) for old in titles}
     rows = []

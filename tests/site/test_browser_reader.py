@@ -14,18 +14,20 @@ from etab.leaderboard.board import Board
 from etab.metrics.clinical import worst_subgroup
 from etab.site.write import write_site
 from tests.site.conftest import made_subgroups, open_board
-from tests.site.hostile import HOSTILE, hostile_board, is_harmless
+from tests.site.hostile import HOSTILE, HOSTILE_TOO, hostile_board, is_harmless
 
 pytestmark = pytest.mark.slow
 
 TABS = ("scores", "ranks", "wins", "difference", "size", "robustness", "subgroups")
 
 
-@pytest.fixture(scope="module")
-def hostile(site_board: Board, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=[HOSTILE, HOSTILE_TOO], ids=["first", "second"])
+def hostile(
+    site_board: Board, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
-    board = hostile_board(site_board)
-    names = list(HOSTILE.values())
+    board = hostile_board(site_board, request.param)
+    names = list(request.param.values())
     holders = {row.backbone: tuple(names[:3]) for row in board.rows}
     write_site(board, datasets.cards(), folder, folders=holders, subgroups=made_subgroups(board))
     return folder

@@ -84,6 +84,8 @@ def test_whether_one_beats_the_other_on_heart_sounds(
         assert verdict.startswith(f"{better} is better than {other} on this board")
     else:
         assert verdict.startswith(f"{pair[0]} and {pair[1]} are not told apart on this board")
+    is_bold = page.locator("#by-part tbody tr").first.locator(".strong").count() > 0
+    assert is_bold == (sounds_board.beats[i][j] or sounds_board.beats[j][i])
     stated = re.search(rf"minus that of {pair[1]}: (-?[\d.]+) ± ([\d.]+)", verdict)
     assert stated is not None
     assert float(stated[1]) == pytest.approx(etab_of[pair[0]] - etab_of[pair[1]], abs=6e-4)

@@ -60,8 +60,10 @@ addEventListener("load", () => {
     holm(known);
     return known;
   };
-  const testCells = ({ pair, p2, corrected }) => [
-    el("td", { class: corrected < 0.05 ? "strong" : null }, ETAB.number(pair.difference)), ...[pair.encoder.toFixed(3), pair.probe.toFixed(3), pWords(p2), pWords(corrected)].map(text => el("td", {}, text)),
+  // ETAB stands out where the board tells the two apart, as the verdict says: a family of a few
+  // lines must not contradict that of all pairs.
+  const testCells = ({ name, pair, p2, corrected }) => [
+    el("td", { class: (name === "ETAB" ? pair.apart : corrected < 0.05) ? "strong" : null }, ETAB.number(pair.difference)), ...[pair.encoder.toFixed(3), pair.probe.toFixed(3), pWords(p2), pWords(corrected)].map(text => el("td", {}, text)),
   ];
   const TESTS = ["Anchored difference", "± 95 %, encoders", "± 95 %, these probes", "p", "p, Holm"];
   const fill = (id, heads, left, lines) => {

@@ -204,13 +204,11 @@ def _checked(path: Path | str, chunks: _Chunks) -> WavInfo:
     if code == _EXTENSIBLE:
         code = _plain_code(chunks)
     if channels != 1:
-        raise CorruptFileError(
-            f"{path} has {channels} channels; wanted 1, as published. {_CONVERT}"
-        )
+        raise CorruptFileError(f"{path} has {channels} channels; wanted 1. {_CONVERT}")
     if (code, bits) not in ((_PCM, 16), (_FLOAT, 32)):
         kind = {_PCM: "PCM", _FLOAT: "float"}.get(code, f"format {code}")
         raise CorruptFileError(
-            f"{path} is {bits}-bit {kind}; wanted 16-bit PCM, as published. {_CONVERT}"
+            f"{path} is {bits}-bit {kind}; wanted 16-bit PCM or 32-bit float. {_CONVERT}"
         )
     if block != bits // 8:
         raise CorruptFileError(

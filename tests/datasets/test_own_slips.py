@@ -84,7 +84,7 @@ def test_rows_without_their_last_cells_are_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "there"),
-    [("P002.PNG", "p002.png"), ("sub\\p9.png", "sub/p9.png"), ("Sub/p9.png", "")],
+    [("P002.PNG", "p002.png"), ("SUB\\p9.png", ""), ("Sub/p9.png", "")],
 )
 def test_a_missing_file_with_a_near_name_is_told(name: str, there: str, tmp_path: Path) -> None:
     lines = lines_of(tmp_path)
@@ -94,6 +94,29 @@ def test_a_missing_file_with_a_near_name_is_told(name: str, there: str, tmp_path
     write(tmp_path, lines)
     (problem,) = read(tmp_path).problems
     assert (f"There is {there!r}" in problem.text) == bool(there)
+
+
+def test_backslashes_are_read_as_slashes_and_told_once(tmp_path: Path) -> None:
+    lines = lines_of(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for number in range(1, len(lines)):
+        name = lines[number].partition(",")[0]
+        (tmp_path / name).rename(tmp_path / "sub" / name)
+        lines[number] = f"sub\\{lines[number]}"
+    write(tmp_path, lines)
+    table = read(tmp_path)
+    assert table.problems == ()
+    assert {row.files["file0"].partition("/")[0] for row in table.rows} == {"sub"}
+    assert table.notes == (
+        f"{ROWS} names of files have backslashes, first line 2; they are read as slashes.",
+    )
+
+
+def test_a_file_with_a_backslash_in_its_name_is_itself(tmp_path: Path) -> None:
+    lines = lines_of(tmp_path)
+    (tmp_path / "p001.png").rename(tmp_path / "a\\p001.png")
+    write(tmp_path, [line.replace("p001.png", "a\\p001.png") for line in lines])
+    assert read(tmp_path).rows[1].files["file0"] == "a\\p001.png"
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,8 @@ def vectors_card(name: str) -> BackboneCard:
         )
     if not file.is_file():
         raise WeightsError(
-            f"There is no file of vectors {file}. `etab vectors keys --tasks ... --out keys.csv` "
-            "writes the keys that it needs."
+            f"There is no file of vectors {file}. `etab vectors keys --out keys.csv` with "
+            "--tasks b0 (or --data clinic.toml) writes the keys that it needs."
         )
     card = BackboneCard(
         name=name,
@@ -204,7 +204,7 @@ def _checked(file: Path, name: str, values: Any, keys: Sequence[str]) -> Array:
 def _without_keys(file: Path, where: str) -> CorruptFileError:
     return CorruptFileError(
         f"{file} has no {where}: vectors without keys cannot be matched with recordings. "
-        "`etab vectors keys --tasks ... --out keys.csv` writes the keys."
+        "`etab vectors keys --out keys.csv` with --tasks b0 (or --data clinic.toml) writes the keys."
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from etab.errors import CorruptFileError, LayoutError
+from etab.files import exists
 from etab.readers.parquet import ParquetFile
 from etab.readers.table import TableLine, read_lines
 
@@ -172,3 +173,24 @@ def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     return str(value)
+
+
+def plain_path(folder: Path, name: str) -> str:
+    """Write a path relative to a folder, without "./" and "//", so that one file has one name.
+
+    Args:
+        folder: The folder of the files.
+        name: The path as a table has it. Backslashes are read as slashes, unless a file has one in
+            its name.
+
+    Returns:
+        The path; an absolute one where it is not inside the folder.
+    """
+    path = PurePosixPath(name)
+    if "\\" in name and not exists(folder / path):
+        path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute():
+        for parent in (folder.absolute(), folder.resolve()):
+            if path.is_relative_to(parent.as_posix()):
+                return path.relative_to(parent.as_posix()).as_posix()
+    return path.as_posix()

@@ -62,6 +62,7 @@ def table_notes(
         on rows without their last cells; none where there are none.
     """
     names = sorted(set(patients))
+    file_column = description.column("file")
     notes = []
     close = _alike(names, _plain_patient)
     if close:
@@ -80,6 +81,12 @@ def table_notes(
         notes.append(
             f"files {_listed(same)} differ in upper and lower case alone: Windows and macOS take "
             "them for one file."
+        )
+    windows = [row.line for row in cells.rows if "\\" in row.cells.get(file_column, "")]
+    if windows:
+        notes.append(
+            f"{len(windows)} names of files have backslashes, first line {windows[0]}; they are read "
+            "as slashes."
         )
     short = [row.line for row in cells.rows if row.is_short and not row.reason]
     if short:

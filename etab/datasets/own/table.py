@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from etab.datasets.own.cells import TableCells, read_table_cells
+from etab.datasets.own.cells import TableCells, plain_path, read_table_cells
 from etab.datasets.own.description import COLUMNS, Description, Label
 from etab.datasets.own.files import DICOM, PICTURES, SOUNDS, form_of, name_without_suffix
 from etab.datasets.own.notes import NearNames, spoiled_name, table_notes
@@ -267,7 +267,7 @@ def _id_of(files: Mapping[str, str]) -> str:
 def _files(description: Description, cells: Mapping[str, str]) -> dict[str, str]:
     """The files of a recording by role; every one of them exists."""
     listed = _several(_cell(description, cells, "file"))
-    names = [_plain_path(description, name) for name in listed]
+    names = [plain_path(description.folder, name) for name in listed]
     if not names:
         raise _MisfitError("no file", "the file is missing.")
     suffixes = SOUNDS if description.sound else PICTURES
@@ -280,17 +280,6 @@ def _files(description: Description, cells: Mapping[str, str]) -> dict[str, str]
     if description.sound and len(names) > 1:
         raise _MisfitError("several sounds", f"{len(names)} sounds in one row; wanted one.")
     return {f"file{number}": name for number, name in enumerate(names)}
-
-
-def _plain_path(description: Description, name: str) -> str:
-    """A path relative to the folder, without "./" and "//", so that one file has one name."""
-    path = PurePosixPath(name)
-    if path.is_absolute():
-        folder = description.folder
-        for parent in (folder.absolute(), folder.resolve()):
-            if path.is_relative_to(parent.as_posix()):
-                return path.relative_to(parent.as_posix()).as_posix()
-    return path.as_posix()
 
 
 def _several(text: str) -> list[str]:
@@ -402,7 +391,7 @@ def _read_label(
     elif label.kind in (Kind.BINARY, Kind.CLASSES):
         values[label.name] = _class_index(label, text)
     else:
-        names = [_plain_path(description, name) for name in _several(text)]
+        names = [plain_path(description.folder, name) for name in _several(text)]
         for number, name in enumerate(names):
             _check_file(description, name)
             files[f"{label.name}/{number}"] = name

@@ -253,7 +253,9 @@ class FrameInput(Input):
         card: BackboneCard,
         embedding: Embedding,
     ) -> FrameFeatures:
-        """Embed every frame, with feature maps if the dataset has masks and a head reads them.
+        """Embed every frame, with feature maps if a head reads them, as masks or as tokens.
+
+        Where the dataset has masks, the key of the features is the same with and without maps.
 
         Args:
             task: The task.
@@ -272,7 +274,7 @@ class FrameInput(Input):
             precision=embedding.precision,
             batch_size=embedding.batch_size,
             progress=embedding.progress,
-            maps=has_masks,
+            maps=has_masks or embedding.maps,
             left_out=not embedding.maps,
             data_digest=embedding.data_digest,
         )

@@ -305,6 +305,24 @@ def test_a_table_of_ones_own_lays_its_views_side_by_side(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("forget_own_data")
+@pytest.mark.parametrize("inputs", ["views:answer", "answer"])
+def test_an_attentive_probe_reads_pictures_of_data_without_masks(
+    tmp_path: Path, inputs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tokens are feature maps, which were computed for datasets with masks alone."""
+    kind: Any = heads.HEADS["attentive_1"]
+    recipe = Recipe(epochs=2, batch=8, patience=2)
+    few = ((1e-3, 1e-2),)
+    monkeypatch.setitem(heads.HEADS._items, "attentive_1", lambda: kind(recipe, searched=few))
+    path = two_views(tmp_path / "data", head="attentive_1", input=inputs)
+    score = etab.evaluate("image_stats", data=path, protocol="cv2")
+    assert score.results[0].head == "attentive_1"
+    lacking = "14 of 40 rows lack a view (A2C 14). Attentive heads mask it"
+    notes = " ".join(score.results[0].settings["notes"])
+    assert (lacking in notes) == (inputs == "views:answer")
+
+
+@pytest.mark.usefixtures("forget_own_data")
 def test_rows_of_studies_need_studies(tmp_path: Path) -> None:
     path = two_views(tmp_path / "data", per="study")
     with pytest.raises(EtabError, match=r"names no study.*Name the column of studies"):

@@ -21,11 +21,12 @@ from etab.metrics.columns import ScoredRows
 from etab.results import load_results
 from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS
-from etab.types import Array, FloatArray
+from etab.types import Array, FloatArray, IntArray
 
 FOLDER = Path("benchmarks/results")
 Tables = Mapping[str, Mapping[str, ScoredRows]]
 """Predictions by task code and backbone."""
+Places = Mapping[tuple[str, str], IntArray]
 
 
 def stored_tables(folder: Path, suite: Suite) -> dict[str, dict[str, ScoredRows]]:
@@ -39,14 +40,20 @@ def stored_tables(folder: Path, suite: Suite) -> dict[str, dict[str, ScoredRows]
     return tables
 
 
-def anchored_values(tables: Tables, patients: Array) -> dict[str, FloatArray]:
-    """Anchored value (backbones,) of each task on some patients; backbones by name."""
+def anchored_values(tables: Tables, places: Places, is_in: Array) -> dict[str, FloatArray]:
+    """Anchored value (backbones,) of each task on some patients; backbones by name.
+
+    Args:
+        tables: The predictions.
+        places: The number of the patient of each row, by task code and backbone.
+        is_in: (patients,) whether a patient counts.
+    """
     values = {}
     for code, of_task in tables.items():
         task = TASKS[code]
         measured = []
-        for _, rows in sorted(of_task.items()):
-            chosen = rows.select(np.flatnonzero(np.isin(rows.patients, patients)))
+        for name, rows in sorted(of_task.items()):
+            chosen = rows.select(np.flatnonzero(is_in[places[code, name]]))
             measured.append(task.anchored(METRICS[task.metric].value(chosen)))
         values[code] = np.array(measured)
     return values
@@ -63,13 +70,18 @@ def taus(tables: Tables, shares: Sequence[Mapping[str, float]], splits: int) -> 
     Returns:
         One tau for each division and score.
     """
-    of_tasks = [rows.patients for of_task in tables.values() for rows in of_task.values()]
+    of_tasks = [np.unique(rows.patients) for cells in tables.values() for rows in cells.values()]
     people = np.unique(np.concatenate(of_tasks))
+    places = {
+        (code, name): np.searchsorted(people, rows.patients)
+        for code, cells in tables.items()
+        for name, rows in cells.items()
+    }
     rng = np.random.default_rng(0)
     found = np.zeros((splits, len(shares)))
     for split in range(splits):
-        order = rng.permutation(people)
-        halves = [anchored_values(tables, half) for half in np.array_split(order, 2)]
+        is_first = rng.permutation(len(people)) < len(people) // 2
+        halves = [anchored_values(tables, places, is_in) for is_in in (is_first, ~is_first)]
         for s, share in enumerate(shares):
             first, second = (sum(share[code] * half[code] for code in share) for half in halves)
             found[split, s] = kendalltau(first, second).statistic

@@ -1,6 +1,6 @@
 """How far the order of the backbones hangs on the patients: Kendall's tau between halves of them.
 
-``python -m benchmarks.half_splits [--splits 60]`` divides the patients of CAMUS into two halves, scores
+``python -m benchmarks.half_splits [--splits 20]`` divides the patients of CAMUS into two halves, scores
 the stored predictions of all backbones on each half, and prints the mean tau between both orders for
 the scores ``etab`` and ``etab-p``, with the 2.5th and 97.5th percentile over the splits. No probe is
 fitted anew.
@@ -91,7 +91,7 @@ def taus(tables: Tables, shares: Sequence[Mapping[str, float]], splits: int) -> 
 def main() -> None:
     """Print tau of both scores."""
     parser = argparse.ArgumentParser(description="the order of backbones on halves of the patients")
-    parser.add_argument("--splits", type=int, default=60)
+    parser.add_argument("--splits", type=int, default=20)
     asked = parser.parse_args()
     suite = suite_named("camus")
     plain = dict(zip(suite.tasks, suite.weights({}, {}).tolist(), strict=True))

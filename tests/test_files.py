@@ -45,6 +45,7 @@ OWN = {
     "storage/claims.py": "/proc",
     "storage/content.py": "a module of the user's, which runs anyway",
     "storage/machine.py": "/proc and /sys",
+    "storage/memory.py": "/proc",
     "storage/resources.py": "files of the package",
     "testing/datasets.py": "files of phantoms",
     "backbones/weights/index.py": "a file of the package",

@@ -66,9 +66,9 @@ def solved_key(
     sets = [without(split.train, part) for split in splits for part in split.inner]
     if not all(kernels.is_dual(key, split.train) for split in splits):
         return None
-    if min(kernels.mean_square(key, rows) for rows in sets) <= same:
-        return None
     inner = kernels.inner_products(key)
+    if inner.mean_squares(sets).min() <= same:
+        return None
     search = KernelSearch(inner, y, splits, kernels.products(key, inner))
     searched = search.search(_LEAST_CURVATURE)
     return SolvedKey(search, searched) if searched else None

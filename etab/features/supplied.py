@@ -13,7 +13,7 @@ import numpy as np
 from etab.backbones.base import BackboneCard
 from etab.backbones.own.vectors import SuppliedVectors, named
 from etab.datasets.base import Source
-from etab.datasets.own.source import is_own
+from etab.datasets.own.registered import is_own
 from etab.errors import IncompatibleError
 from etab.features.store import FrameFeatures
 from etab.types import Array, Features

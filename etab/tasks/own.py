@@ -18,14 +18,14 @@ from etab.datasets.own.classes import (
     unused_targets,
 )
 from etab.datasets.own.description import Description, Label, read_description
-from etab.datasets.own.remarks import label_remarks
-from etab.datasets.own.source import (
+from etab.datasets.own.registered import (
     DescribedRecordings,
-    OwnRecordings,
     described_source,
     is_own,
     own_source,
 )
+from etab.datasets.own.remarks import label_remarks
+from etab.datasets.own.source import OwnRecordings
 from etab.datasets.own.table import read_own_table
 from etab.datasets.paths import dataset_folder
 from etab.echo.clips import Sampling

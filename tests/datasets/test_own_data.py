@@ -20,7 +20,7 @@ from etab.datasets.base import SOURCES
 from etab.datasets.own.check import check_own
 from etab.datasets.own.description import read_description
 from etab.datasets.own.files import read_frames, read_sound
-from etab.datasets.own.source import own_source
+from etab.datasets.own.registered import own_source
 from etab.datasets.own.table import read_own_table
 from etab.errors import (
     CorruptFileError,

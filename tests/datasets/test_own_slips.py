@@ -13,7 +13,7 @@ from etab.datasets.own import remarks
 from etab.datasets.own.check import check_own
 from etab.datasets.own.description import read_description
 from etab.datasets.own.draft import write_draft
-from etab.datasets.own.source import own_source
+from etab.datasets.own.registered import own_source
 from etab.datasets.own.table import OwnTable, read_own_table
 from etab.errors import CorruptFileError, EtabError, LayoutError
 from etab.tasks.inputs import ROW_INPUTS

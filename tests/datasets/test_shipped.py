@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from etab.cli.main import app
 from etab.datasets.own.description import read_description
+from etab.datasets.own.registered import own_source
 from etab.datasets.own.shipped import SHIPPED, write_shipped
-from etab.datasets.own.source import own_source
 from etab.datasets.own.table import read_own_table
 from etab.errors import LayoutError, UnknownNameError, UnsupportedOptionError
 from etab.phantom.sound_files import wav_bytes

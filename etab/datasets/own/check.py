@@ -9,8 +9,8 @@ from typing import Any
 from etab.datasets.base import SoundSource, Source
 from etab.datasets.integrity.alike import Fingerprints, alike_note, compared_frames, unlisted
 from etab.datasets.own.description import Description
+from etab.datasets.own.registered import own_source
 from etab.datasets.own.remarks import empty_mask_remarks, input_remarks, label_remarks
-from etab.datasets.own.source import own_source
 from etab.datasets.own.table import OwnTable, RowProblem, read_own_table
 from etab.errors import CorruptFileError, EtabError
 from etab.types import Kind, Record

@@ -32,7 +32,7 @@ from etab.datasets.own.description import (
     check_name,
     target_label,
 )
-from etab.datasets.own.source import is_own, require_free
+from etab.datasets.own.registered import is_own, require_free
 from etab.echo.views import CANONICAL, PLACES
 from etab.errors import DataNotFoundError, EtabError, LayoutError, UnsupportedOptionError
 

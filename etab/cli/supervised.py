@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import IO, Any, NoReturn
 
 from etab.cli.main import REPEATED, main
-from etab.storage.machine import killed_for_memory, killed_with_parent
+from etab.storage.machine import killed_for_memory, killed_with_parent, signal_name
 
 _CELL = "cell "
 _END = "end "
@@ -69,9 +69,13 @@ def _is_supervised(words: Sequence[str]) -> bool:
 def _go_on_in_child(notes: IO[str]) -> Ended | None:
     """Start a child, and another one whenever it is ended in the middle of its work.
 
+    A child that was ended although the one before it was, and found no cell to blame for that, is
+    the last: what ends it is not a cell, and would end every further one.
+
     Returns: In each child, the one before it; None in the first. This process ends with the last.
     """
     ended: Ended | None = None
+    n_blamed = 0
     while True:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
@@ -91,6 +95,10 @@ def _go_on_in_child(notes: IO[str]) -> Ended | None:
         lines = _lines(notes)
         if asked or any(line.startswith(_END) for line in lines):
             _end(code)
+        blamed_before, n_blamed = n_blamed, sum(line.startswith(_CELL) for line in lines)
+        if ended is not None and n_blamed == blamed_before:
+            _tell_end(code)
+            _end(code or 1)
         if sys.stderr is not None and sys.stderr.isatty():
             sys.stderr.write(_SHOW_CURSOR)  # a display of the child may have hidden it
         ended = Ended(pid, code, killed_for_memory() > n_killed)
@@ -126,6 +134,17 @@ def _waited(pid: int) -> tuple[bool, int]:
     for number, handler in before.items():
         signal.signal(number, handler)
     return bool(asked), status
+
+
+def _tell_end(code: int) -> None:
+    """Say that this command ends because its process was ended twice."""
+    how = f"ended by {signal_name(-code)}" if code < 0 else f"ended with status {code}"
+    if sys.stderr is not None:
+        sys.stderr.write(
+            f"etab: The process of this run was {how} again, and by none of its cells. Code that is "
+            "loaded before them (a class of --data, an installed package) may do that. Finished "
+            "cells are saved.\n"
+        )
 
 
 def _end(code: int) -> NoReturn:

@@ -30,6 +30,13 @@ FAULTS = [
         (f"{_ENDED}::test_where_a_process_hung_is_told_once",),
     ),
     Fault(
+        "a command that code ended before its cells counts as a good one",
+        "etab/cli/supervised.py",
+        "_end(code or 1)",
+        "_end(code)",
+        (f"{_ENDED}::test_code_that_ends_the_command_before_its_cells_ends_it_at_last",),
+    ),
+    Fault(
         "code that ends the command ends the run",
         "etab/cli/supervised.py",
         "        if asked or any(line.startswith(_END) for line in lines):\n            _end(code)\n",

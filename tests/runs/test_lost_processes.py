@@ -209,6 +209,26 @@ def test_what_computes_on_this_machine_has_a_parent(words: str, is_supervised: b
     assert supervised._is_supervised(words.split()) is is_supervised
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "how", "status"),
+    [
+        ("os.kill(os.getpid(), 9)", "ended by SIGKILL again", 137),
+        ("os._exit(0)", "ended with status 0 again", 1),
+    ],
+)
+def test_code_that_ends_the_command_before_its_cells_ends_it_at_last(
+    line: str, how: str, status: int, tmp_path: Path
+) -> None:
+    """It would end each further process, for ever."""
+    (tmp_path / "mine.py").write_text(f"import os\n{line}\n")
+    words = ("run", "--data", "mine.py", "--root", tmp_path, "--backbones", "image_stats")
+    ended = etab_process(*words, cwd=tmp_path)
+    assert ended.returncode == status
+    assert how in ended.stderr
+    assert "by none of its cells" in ended.stderr
+
+
 def test_the_cells_of_an_ended_process_are_known_by_its_claims(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

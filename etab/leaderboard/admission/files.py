@@ -82,11 +82,18 @@ def _content(folder: Path) -> tuple[set[str], list[str], set[str]]:
                 if entry.is_dir(follow_symlinks=False):
                     if not is_hidden(entry.name):
                         folders.append(entry.name)
-                elif entry.is_symlink() and entry.is_dir():
+                elif entry.is_symlink() and _leads_to_folder(entry):
                     links.add(entry.name)
     except OSError:
         pass  # a folder that may not be listed holds no results
     return names, folders, links
+
+
+def _leads_to_folder(link: os.DirEntry[str]) -> bool:
+    try:
+        return link.is_dir()
+    except OSError:
+        return False  # it leads to itself, or to where nobody may look
 
 
 def unsafe(path: Path, largest: int) -> str:

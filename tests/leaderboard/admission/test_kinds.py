@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from etab.leaderboard.admission.admit import Admission, admit
+from etab.leaderboard.admission.files import record_files
 from etab.tasks.menu import TASKS
 from tests.commands import etab
 from tests.leaderboard.admission import folders
@@ -205,3 +206,12 @@ def test_no_command_ends_in_a_traceback(command: tuple[str, ...], folder: Path) 
     ended = etab(*command, folder, *options)
     assert "Traceback" not in ended.stdout + ended.stderr
     assert ended.returncode in (0, 1, 2)
+
+
+def test_links_that_lead_to_themselves_hide_no_result(tmp_path: Path) -> None:
+    """In whatever order the file system lists what is beside them."""
+    names = [f"{number:02}" for number in range(20)]
+    for name in names:
+        (tmp_path / f"{name}.json").write_text("{}")
+        (tmp_path / f"{name}.loop").symlink_to(f"{name}.loop")
+    assert [path.stem for path in record_files(tmp_path).records] == names

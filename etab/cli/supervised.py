@@ -6,6 +6,7 @@ it was ended in the middle of a cell, the next child records that cell as failed
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -45,7 +46,7 @@ def start() -> None:
     if not _is_supervised(sys.argv[1:]):
         main()
         return
-    with tempfile.TemporaryFile("w+") as notes:
+    with _shared_file() as notes:
         ended = _go_on_in_child(notes)
         code: Any = 1
         try:
@@ -55,6 +56,13 @@ def start() -> None:
             raise
         finally:
             _note(notes, f"{_END}{code}")
+
+
+def _shared_file() -> IO[str]:
+    """Open a file without a name for this process and its children; in memory where there is such."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("etab"), "w+")
+    return tempfile.TemporaryFile("w+")
 
 
 def _is_supervised(words: Sequence[str]) -> bool:
@@ -123,7 +131,8 @@ def _waited(pid: int) -> tuple[bool, int]:
         if is_first or now - asked[number] > REPEATED:
             # Who asks twice wants an end at once.
             is_urgent = number == signal.SIGTERM and not is_first
-            os.kill(pid, signal.SIGKILL if is_urgent else number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended just now
+                os.kill(pid, signal.SIGKILL if is_urgent else number)
         asked[number] = now
 
     before: dict[int, Any] = {signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on)}

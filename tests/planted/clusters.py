@@ -44,6 +44,13 @@ FAULTS = [
         (f"{_ENDED}::test_code_that_ends_the_command_itself_ends_its_own_cells",),
     ),
     Fault(
+        "a command that ends before its first cell is started for ever",
+        "etab/cli/supervised.py",
+        "        if ended is not None and n_blamed == blamed_before:\n",
+        "        if False:\n",
+        (f"{_ENDED}::test_children_that_end_before_their_first_cell_end_the_run",),
+    ),
+    Fault(
         "lack of memory is told as any other end",
         "etab/runs/lost_processes.py",
         "    if code == -signal.SIGKILL and memory_ran_out:\n",
@@ -60,7 +67,7 @@ FAULTS = [
     Fault(
         "each worker shows its warnings",
         "etab/runs/events.py",
-        "                told.add(name)\n",
+        "            told.add(name)\n",
         "",
         (f"{_ENDED}::test_a_worker_sends_its_warnings_and_the_parent_shows_each_once",),
     ),

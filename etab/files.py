@@ -169,7 +169,22 @@ def read_json_file(path: Path, largest: int = LARGEST) -> Any:
             ...
         ValueError: it is nested too deeply
     """
-    return _parsed(json.loads, read_text_file(path, largest))
+    return parse_json(read_text_file(path, largest))
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON; every fault of the text is a ValueError.
+
+    Args:
+        text: The text.
+
+    Returns:
+        Its content, of any type.
+
+    Raises:
+        ValueError: The text is no JSON, or nested too deeply.
+    """
+    return _parsed(json.loads, text)
 
 
 def read_toml_file(path: Path, largest: int = LARGEST) -> dict[str, Any]:

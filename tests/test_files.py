@@ -47,7 +47,6 @@ OWN = {
     "storage/machine.py": "/proc and /sys",
     "storage/memory.py": "/proc",
     "storage/resources.py": "files of the package",
-    "storage/watchdog.py": "a file that it wrote itself",
     "testing/datasets.py": "files of phantoms",
     "backbones/weights/index.py": "a file of the package",
 }

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from etab.errors import StorageError
-from etab.files import record_of
+from etab.files import parse_json, read_file, record_of
 from etab.storage.atomic import step_after
 from etab.storage.claims import Holder
 
@@ -27,8 +27,8 @@ FOLDER = ".hung"
 
 _FIRED = "\nTimeout ("  # what faulthandler writes, after the line that names the process
 _FRAME = re.compile(r'File "(.*)", line (\d+) in (.*)')
-# A note is the stack of each thread, 100 lines at most.
-_LONGEST_NOTE = 1 << 18
+# A note is the stacks of 100 threads at most, 100 lines each.
+_LONGEST_NOTE = 4 << 20
 
 _watched: list[tuple[float, IO[str]]] = []  # of this process: seconds, and where the note goes
 
@@ -111,8 +111,8 @@ def remove_empty_notes(results: Path) -> None:
     """
     for path in (results / FOLDER).glob("*.hung"):
         with contextlib.suppress(OSError, ValueError):  # it is being written, or is gone
-            head, fired, _ = path.read_text(errors="replace").partition(_FIRED)
-            if not fired and record_of(Holder, json.loads(head)).is_dead():
+            head, fired, _ = _text(path).partition(_FIRED)
+            if not fired and record_of(Holder, parse_json(head)).is_dead():
                 path.unlink(missing_ok=True)
 
 
@@ -138,8 +138,7 @@ def where_it_hung(results: Path, holder: Holder) -> str | None:
         was not ended for that.
     """
     try:
-        with note_of(results, holder).open(errors="replace") as file:
-            text = file.read(_LONGEST_NOTE)
+        text = _text(note_of(results, holder))
     except OSError:
         return None
     if _FIRED not in text:
@@ -150,3 +149,7 @@ def where_it_hung(results: Path, holder: Holder) -> str | None:
         return "code without Python functions"
     file_name, line, function = frame.groups()
     return f"{function.strip()} ({Path(file_name).name} line {line})"
+
+
+def _text(note: Path) -> str:
+    return read_file(note, _LONGEST_NOTE).decode(errors="replace")

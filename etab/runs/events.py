@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,15 +66,23 @@ def pass_on(queue: Any, listen: Listener) -> None:
         listen: Called with every event that is no warning.
     """
     told: set[Path | str] = set()
-    with contextlib.suppress(EOFError, OSError):
-        while (event := queue.get()) is not None:
-            is_warning = event.kind == "warning"
-            if is_warning or event.result is not None:
-                name = event.error if event.result is None else event.result.path(Path())
-                if name in told:
-                    continue
-                told.add(name)
-            if is_warning:
-                warnings.showwarning(EtabWarning(event.error), EtabWarning, "etab", 0)
-            else:
-                listen(event)
+    while (event := _next_event(queue)) is not None:
+        is_warning = event.kind == "warning"
+        if is_warning or event.result is not None:
+            name = event.error if event.result is None else event.result.path(Path())
+            if name in told:
+                continue
+            told.add(name)
+        if is_warning:
+            warnings.showwarning(EtabWarning(event.error), EtabWarning, "etab", 0)
+        else:
+            listen(event)
+
+
+def _next_event(queue: Any) -> Event | None:
+    """Wait for an event; None at the end mark, and where the process of the queue has ended."""
+    try:
+        event: Event | None = queue.get()
+    except (EOFError, OSError):
+        return None
+    return event

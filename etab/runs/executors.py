@@ -84,7 +84,8 @@ class LocalWorkers:
         workers: Number of processes; 0 for one for each core that this process may use or, with
             the device cuda, for each GPU.
         memory_gb: Memory in GB that a process may take. No more processes are started than fit in
-            the memory that is free, and a cell that needs more fails; 0 for no such limit.
+            the memory that is free, and on a processor a cell that needs more fails: drivers of
+            GPUs reserve far more than they use. 0 for no such limit.
 
     Example:
         >>> LocalWorkers(workers=2).count("cpu")
@@ -199,7 +200,7 @@ def _start(queue: Any, devices: Any, threads: int, settings: Settings, memory: f
     use_data_of(settings)
     _data = Data(settings)
     torch.set_num_threads(threads)
-    if memory and _device == "cpu":  # drivers of GPUs reserve far more than they use
+    if memory and _device == "cpu":
         limit_memory(memory)
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,10 +8,13 @@ import os
 import queue
 import re
 import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,9 +32,14 @@ from etab.runs.failed_cells import failed_cells
 from etab.runs.failures import TerminatedError, is_interruption
 from etab.runs.lost_processes import how_it_ended, hung, left_at_work
 from etab.runs.run import Run, Settings, is_named, plan
-from etab.storage.claims import take_claim
+from etab.storage.claims import Holder, take_claim
 from etab.storage.machine import killed_for_memory
-from etab.storage.watchdog import ended_without_progress, note_of
+from etab.storage.watchdog import (
+    ended_without_progress,
+    note_of,
+    remove_empty_notes,
+    where_it_hung,
+)
 from tests.commands import ROOT, etab_process
 from tests.commands import etab as etab_command
 
@@ -162,6 +170,17 @@ def test_where_a_process_hung_is_told_once(tmp_path: Path) -> None:
     claim.release()
 
 
+def test_notes_that_are_none_are_neither_waited_for_nor_believed(tmp_path: Path) -> None:
+    """A folder of results may come from anybody."""
+    holder = Holder.this_process()
+    note = note_of(tmp_path, holder)
+    note.parent.mkdir()
+    os.mkfifo(note)
+    (note.parent / "0123456789abcdef.hung").write_text("[" * 100_000)
+    remove_empty_notes(tmp_path)
+    assert where_it_hung(tmp_path, holder) is None
+
+
 def test_a_worker_sends_its_warnings_and_the_parent_shows_each_once() -> None:
     sent: queue.Queue[Event | None] = queue.Queue()
     heard: list[Event] = []
@@ -182,6 +201,8 @@ def test_a_worker_sends_its_warnings_and_the_parent_shows_each_once() -> None:
 
 def test_a_signal_that_comes_twice_at_once_is_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster tells every process of a job, and the parent of etab run passes it on."""
+    times = iter([10.0, 10.5, 20.0, 20.5, 22.0])
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: next(times)))
     monkeypatch.setattr(command, "_ASKED", {})
     with pytest.raises(TerminatedError):
         command._end(signal.SIGTERM, None)
@@ -189,9 +210,43 @@ def test_a_signal_that_comes_twice_at_once_is_one_request(monkeypatch: pytest.Mo
     with pytest.raises(TerminatedError):
         command._interrupt(signal.SIGINT, None)
     command._interrupt(signal.SIGINT, None)
-    command._ASKED[signal.SIGINT] -= 2 * command.REPEATED
     with pytest.raises(TerminatedError):
         command._interrupt(signal.SIGINT, None)
+
+
+def test_a_fault_of_the_display_is_not_taken_for_the_end_of_the_workers() -> None:
+    def refuse(_: Event) -> None:
+        raise OSError(28, "No space left on device")
+
+    sent: queue.Queue[Event | None] = queue.Queue()
+    sent.put(Event("failed", "a"))
+    with pytest.raises(OSError, match="No space left"):
+        pass_on(sent, refuse)
+
+
+def test_children_that_end_before_their_first_cell_end_the_run() -> None:
+    """Each next one would end there, too. No disk is needed to know it."""
+    code = """
+import os, sys
+from etab.cli import supervised
+
+def main(earlier=None):
+    print("a child", flush=True)
+    os._exit(0)
+
+supervised.main = main
+supervised.tempfile = None
+supervised._described = lambda *_: None
+sys.argv = ["etab", "run"]
+supervised.start()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.stdout == "a child\na child\n", ended.stderr
+    assert ended.returncode == 2
+    assert "Outside its cells, the run ended itself with exit status 0" in ended.stderr
+    assert "--retry-failed" in ended.stderr
 
 
 @pytest.mark.parametrize(

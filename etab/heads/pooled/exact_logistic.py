@@ -31,7 +31,7 @@ class ExactLogistic(Head):
 
     The search of ``logistic`` ends after 60 iterations, before weak penalties are solved. Where
     classes are nearly separable, such fits have a smaller log-loss than the solutions, as if they
-    were stopped early, and ``logistic`` chooses weaker penalties. This head is four times as fast.
+    were stopped early, and ``logistic`` chooses weaker penalties.
     """
 
     name: ClassVar[str] = "logistic_exact"

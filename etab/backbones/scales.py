@@ -12,6 +12,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from etab.backbones.base import Backbone, BackboneCard
 from etab.errors import UnsupportedOptionError
 
@@ -89,6 +91,10 @@ def scaled(
         >>> scaled(backbones.card("timm/resnet18"), 0.5, 0.25).name
         'timm/resnet18@mean=0.5@std=0.25'
     """
+    if card.own_scale and not (mean is None and std is None):
+        raise UnsupportedOptionError(
+            f"{card.name} has a mean or a deviation already; say both at once: {_EXAMPLE}."
+        )
     new_mean = card.mean if mean is None else _checked(card, "mean", mean, least=0.0)
     new_std = card.std if std is None else _checked(card, "std", std, least=1e-3)
     if (new_mean, new_std) == (tuple(card.mean), tuple(card.std)):
@@ -127,7 +133,10 @@ def _checked(
     card: BackboneCard, what: str, value: float | Sequence[float], *, least: float
 ) -> tuple[float, ...]:
     """Three numbers on the scale from 0 to 1."""
-    numbers = [float(value)] if isinstance(value, int | float) else [float(v) for v in value]
+    try:
+        numbers = np.atleast_1d(np.asarray(value, dtype=np.float64)).ravel().tolist()
+    except (TypeError, ValueError):
+        numbers = []
     if len(numbers) == 1:
         numbers *= _CHANNELS
     if len(numbers) != _CHANNELS or not all(least <= number <= 1 for number in numbers):
@@ -141,7 +150,7 @@ def _checked(
 def _text(values: Sequence[float]) -> str:
     """One number where the channels agree, else three with a slash between them."""
     shown = values[:1] if len(set(values)) == 1 else values
-    return "/".join(f"{value:.6g}" for value in shown)
+    return "/".join(repr(value).removesuffix(".0") for value in shown)
 
 
 def _load(

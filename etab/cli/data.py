@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from etab.cli.options import JsonOption, RootOption
 from etab.cli.words import say, words
+
+if TYPE_CHECKING:
+    from etab.datasets.own.description import Description
 
 app = typer.Typer(no_args_is_help=True, help="Make phantom data, or check a folder of data.")
 
@@ -75,6 +78,7 @@ def data_check(
     if is_class_file(Path(name)):
         own = use_own_data(name, root)
         name, root = own.name, own.folder
+        _check_heads(own)
     use_installed([name])
     datasets.card(name)  # a name that is none is told before there is a bar
     with show.bar(f"{name} recordings") as progress:
@@ -90,10 +94,25 @@ def _check_own(path: Path, as_json: bool, quick: bool) -> None:
     from etab.tasks.own import use_own_data
 
     description = use_own_data(path)
+    _check_heads(description)
     with show.bar(f"{description.name} recordings") as progress:
         report = check_own(description, quick=quick, progress=progress)
     say(json.dumps(report.as_dict(), indent=2) if as_json else report.render())
     raise typer.Exit(0 if report.ok else 1)
+
+
+def _check_heads(own: Description) -> None:
+    """Refuse a head that a label names and that cannot answer it, as `etab run` does."""
+    from etab import heads
+    from etab.errors import EtabError
+    from etab.runs.run import require_head
+    from etab.tasks.menu import TASKS
+
+    for task in [task for task in TASKS.values() if task.dataset == own.name]:
+        try:
+            require_head(task, heads.head(task.head))
+        except EtabError as error:
+            raise type(error)(f"The label {task.target} of {own.path}: {error}") from error
 
 
 @app.command("init")

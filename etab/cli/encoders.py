@@ -76,15 +76,16 @@ def _network(encoder: str) -> str:
 def _check_name(name: str, word: str) -> None:
     from etab import backbones
     from etab.errors import UnsupportedOptionError
+    from etab.leaderboard.admission.canonical import looks_published
     from etab.results.names import wrong_name
 
     if name.startswith("random/"):
         raise UnsupportedOptionError(
             f"{word!r}: {name} is the name of another backbone, a random twin. Choose a name of your own."
         )
-    problem = wrong_name(name)
+    problem = wrong_name(name) or looks_published(name)
     if problem:
-        raise UnsupportedOptionError(f"{word!r}: {problem}.")
+        raise UnsupportedOptionError(f"{word!r}: {problem}. Choose another name.")
     try:
         backbones.require_own_name(name)
     except UnsupportedOptionError as error:

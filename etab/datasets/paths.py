@@ -60,9 +60,19 @@ def dataset_folder(
     raise DataNotFoundError(
         f"No folder of {name}. Looked at "
         + "; ".join(looked)
-        + f". Pass root=, or set ETAB_{name.upper()}_DIR "
-        "to the folder as published, or try the phantom: etab data phantom DIR, then "
-        "ETAB_DATA=DIR."
+        + f". Pass --root FOLDER (in Python: root=), or set ETAB_{name.upper()}_DIR{_more_help(name)}."
+    )
+
+
+def _more_help(name: str) -> str:
+    """Where else to look for a dataset of etab; nothing for data of one's own."""
+    from etab.datasets.own.registered import is_own  # deferred: it imports the readers
+
+    if name in SOURCES and is_own(SOURCES[name]):
+        return ""
+    return (
+        " to the folder as published. `etab doctor` says where to get it, and how to make a phantom "
+        "where there is one"
     )
 
 

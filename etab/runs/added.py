@@ -20,7 +20,8 @@ def added_code(task: Task, head: Head) -> dict[str, str]:
     """Digest the code outside etab that a score depends on.
 
     The code of etab has version numbers and is left out. Code that cannot be read gets a new digest
-    each time, so that a result of it is never resumed.
+    each time, so that a result of it is never resumed. A source may open files: the digest of the
+    data covers them.
 
     Args:
         task: The task, with the aggregation that was asked for.
@@ -38,7 +39,11 @@ def added_code(task: Task, head: Head) -> dict[str, str]:
     }
     if task.aggregate:
         parts["aggregation"] = AGGREGATES[task.aggregate].rule
-    return {f"code of the {name}": _digest(part) for name, part in parts.items() if _is_added(part)}
+    return {
+        f"code of the {name}": _digest(part, opens_files=name == "source")
+        for name, part in parts.items()
+        if _is_added(part)
+    }
 
 
 def _is_added(part: Any) -> bool:
@@ -48,8 +53,8 @@ def _is_added(part: Any) -> bool:
     return part is not None and module.partition(".")[0] != "etab"
 
 
-def _digest(part: Any) -> str:
+def _digest(part: Any, *, opens_files: bool) -> str:
     try:
-        return content_digest(part)
+        return content_digest(part, opens_files=opens_files)
     except NamelessError:
         return secrets.token_hex(32)

@@ -233,6 +233,25 @@ class Run:
             raise IncompatibleError(f"{self.task} with {self.backbone}: " + " Also: ".join(clashes))
 
 
+def require_head(task: Task, head: Head) -> None:
+    """Check that a head can answer a task.
+
+    Args:
+        task: The task.
+        head: The head.
+
+    Raises:
+        IncompatibleError: It is for other kinds of answers; the message lists those that fit.
+    """
+    if task.kind in head.kinds:
+        return
+    fits = [n for n in heads.names() if task.kind in heads.head(n).kinds]
+    raise IncompatibleError(
+        f"the head {head.name!r} cannot answer {task.target} ({task.kind}); these can: "
+        f"{', '.join(fits)}."
+    )
+
+
 def reads_maps(run: Run) -> bool:
     """Whether the head of a cell reads feature maps: itself, or as the tokens of pictures."""
     return _reads_maps(heads.head(run.head_name), run.row)
@@ -272,12 +291,10 @@ def _clashes(task: Task, card: BackboneCard, head: Head, name: str) -> Iterator[
         )
     if card.modality not in (source.modality, "image", "record", "vectors"):
         yield f"{card.name} reads {card.modality}, {source.name} holds {source.modality}."
-    if task.kind not in head.kinds:
-        fits = [n for n in heads.names() if task.kind in heads.head(n).kinds]
-        yield (
-            f"the head {head.name!r} cannot answer {task.target} ({task.kind}); these can: "
-            f"{', '.join(fits)}."
-        )
+    try:
+        require_head(task, head)
+    except IncompatibleError as error:
+        yield str(error)
     if not card.strides and _reads_maps(head, task):
         yield f"the head {head.name!r} needs feature maps and {card.name} has none."
     if card.clip is not None and task.clip is None:

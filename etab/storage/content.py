@@ -60,11 +60,13 @@ _FOREIGN = frozenset({"ctypes", "_ctypes", "cffi.api", "_cffi_backend"})
 _PLAIN = (type(None), type(Ellipsis), type(NotImplemented), bool, int, str, bytes, complex, float)
 
 
-def content_digest(thing: object) -> str:
+def content_digest(thing: object, *, opens_files: bool = False) -> str:
     """Digest the content of a Python object.
 
     Args:
         thing: Any object: a function, a class, a torch module, or plain data.
+        opens_files: Whether its code may call ``open``, because a digest of its own covers the
+            files. Without it, such code raises NamelessError.
 
     Returns:
         64 hexadecimal digits, the same for equal content in every process of one Python version.
@@ -81,7 +83,7 @@ def content_digest(thing: object) -> str:
         False
     """
     try:
-        return _Reader().digest(thing, _name_of(thing)).hex()
+        return _Reader(opens_files).digest(thing, _name_of(thing)).hex()
     except RecursionError as error:
         raise NamelessError(f"{_name_of(thing)} is nested too deeply to be read") from error
 
@@ -116,7 +118,8 @@ def _codes(code: types.CodeType) -> list[types.CodeType]:
 class _Reader:
     """One walk over an object; ``path`` is the position of the walk, for messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, opens_files: bool) -> None:
+        self._opens_files = opens_files
         self._done: dict[int, bytes] = {}
         # Depth of the objects whose digest is being computed, to recognise cycles.
         self._open: dict[int, int] = {}
@@ -194,7 +197,8 @@ class _Reader:
         return self.mix(kind, *parts)
 
     def _unordered(self, things: Iterable[Any], path: str) -> bytes:
-        return self.mix("set", *sorted(_Reader().digest(thing, path) for thing in things))
+        readers = [(_Reader(self._opens_files), thing) for thing in things]
+        return self.mix("set", *sorted(reader.digest(thing, path) for reader, thing in readers))
 
     def _mapping(self, things: Mapping[Any, Any], path: str) -> bytes:
         parts: list[bytes] = []
@@ -237,6 +241,8 @@ class _Reader:
                 else:
                     value = self.digest(held, f"{path}, global {name}")
                 parts += [name.encode(), value]
+            elif name == "open" and self._opens_files:
+                continue
             elif name in _UNREADABLE_BUILTINS:
                 raise NamelessError(f"{path} calls {name}(), whose result no code can tell")
         return self.mix("own function", *parts, *self._imports(thing, path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -54,8 +55,19 @@ def test_the_same_is_said_in_python(weights: Path) -> None:
     own = scaled(plain, 0.5, (0.2, 0.25, 0.3))
     assert own.name == f"local:{weights}@{NETWORK}@mean=0.5@std=0.2/0.25/0.3"
     assert own == backbones.card(own.name)
+    exact = scaled(plain, np.float32(0.1), [1 / 3])
+    assert backbones.card(exact.name) == exact
     assert scaled(plain) is plain
     assert scaled(plain, plain.mean, plain.std) is plain
+
+
+def test_what_is_no_number_is_refused_in_python() -> None:
+    plain = backbones.card(NETWORK)
+    for strange in ("half", [0.1, None], [[0.1], [0.1, 0.2]], 2.0, float("nan")):
+        with pytest.raises(UnsupportedOptionError, match=r"wanted one number or three"):
+            scaled(plain, strange)  # type: ignore[arg-type]
+    with pytest.raises(UnsupportedOptionError, match=r"already; say both at once"):
+        scaled(scaled(plain, 0.4), std=0.25)
 
 
 def test_twin_and_own_name_have_it_too(weights: Path) -> None:
@@ -95,6 +107,7 @@ def test_results_record_it_and_values_differ(
         (f"{NETWORK}@mean=half", r"'half' is no mean or deviation"),
         (f"{NETWORK}@mean=0.1/0.2", r"one number\), or @mean=0\.485/0\.456/0\.406"),
         (f"{NETWORK}@std=0.2@mean=0.2", r"the mean comes before the deviation"),
+        (f"{NETWORK}@mean=0.1@mean=0.2", r"has a mean or a deviation already"),
         ("mobilenetv2@mean=0.5", r"mobilenetv2 cannot take a mean"),
         ("image_stats@std=0.5", r"image_stats cannot take a mean"),
     ],

@@ -198,6 +198,7 @@ def test_a_name_never_stands_for_other_weights(place: Place, tmp_path: Path) -> 
         ("my encoder=mobilenetv2", "wanted 1 to 80"),
         ("../x=mobilenetv2", "no part of it may be"),
         ("=mobilenetv2", "wanted 1 to 80"),
+        ("mobilenet_v2=torchvision/mobilenet_v2", "looks like the published mobilenetv2: capital"),
     ],
 )
 def test_a_name_that_cannot_stand_on_a_board_is_refused(word: str, problem: str) -> None:

@@ -191,6 +191,18 @@ def test_blank_recordings_are_no_copies(level: int) -> None:
     assert prints_of([np.full(9000, level / 255)] * 2, 2000).pairs() == []
 
 
+def test_clips_that_start_black_are_no_copies() -> None:
+    """Films often start with a black frame; their other frames are compared all the same."""
+    black = np.zeros_like(frame(0))
+    clips = [np.stack([black, frame(i), frame(100 + i)]) for i in range(12)]
+    clips.append(np.stack([black, frame(3), frame(200)]))
+    prints = Fingerprints(False)
+    for i, clip in enumerate(clips):
+        prints.add(Record(f"r{i}", f"p{i}", "A4C"), clip)
+    assert [(p.first, p.second) for p in prints.pairs()] == [("r3", "r12")]
+    assert prints.outlines() == {("r3", "r12"): 1.0}
+
+
 def test_prints_of_nothing() -> None:
     assert not frame_print(np.full((20, 20), 3, np.uint8)).any()
     assert not sound_print(np.zeros(9000), 2000).any()

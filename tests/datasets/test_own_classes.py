@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from etab.cli.main import app
 from etab.datasets.base import SOURCES
 from etab.datasets.own.classes import description_text
 from etab.datasets.own.description import read_description
+from etab.datasets.paths import dataset_folder
 from etab.errors import (
     DataNotFoundError,
     EtabError,
@@ -82,11 +84,14 @@ def call(*words: object) -> Ran:
 
 
 @pytest.fixture
-def ward(tmp_path: Path) -> Path:
+def ward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of stills with a table, and the file of a class that reads it."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
     write_table(tmp_path / "data", pictures(tmp_path / "data", patients=12))
     (tmp_path / "my_ward.py").write_text(CODE)
-    return tmp_path
+    yield tmp_path
+    for name in ("own_my_ward", "beside_ward"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -129,6 +134,68 @@ def test_a_file_of_a_class_is_run_and_ranked_like_any_dataset(ward: Path) -> Non
     )
     assert again.exit_code == 1
     assert "made with different code of the source" in str(again.exception)
+
+
+BESIDE = """
+import csv
+
+COLUMN = "patient"
+
+def rows_of(path):
+    with open(path) as file:
+        return [{**row, "name": row[COLUMN]} for row in csv.DictReader(file)]
+"""
+
+
+@pytest.mark.parametrize("where", ["at the top", "in a method"])
+def test_a_class_may_open_files_and_import_what_lies_beside_it(ward: Path, where: str) -> None:
+    """Runs go on where they stopped, and code beside the class is code of the class."""
+    (ward / "beside_ward.py").write_text(BESIDE)
+    opened = """        with (self.root / "clinic.csv").open() as file:
+            rows = list(csv.DictReader(file))
+"""
+    line = "from beside_ward import rows_of"
+    read = '        rows = rows_of(self.root / "clinic.csv")\n'
+    code = CODE.replace(opened, read if where == "at the top" else f"        {line}\n{read}")
+    code = code.replace("import csv", line) if where == "at the top" else code
+    (ward / "my_ward.py").write_text(code)
+    words = ("run", "--data", ward / "my_ward.py", "--root", ward / "data", "--tasks", "d0-A4-Y")
+    more = ("--backbones", "image_stats", "--protocol", "cv", "--n-fold", 2, "--workers", 1)
+    to = ("--results", ward / "results", "--cache", ward / "cache")
+    first, again = call(*words, *more, *to), call(*words, *more, *to)
+    assert first.exit_code == again.exit_code == 0, (first.output, again.exception)
+    assert "0 cells computed, 1 already finished" in again.output
+    sys.modules.pop("beside_ward")
+    (ward / "beside_ward.py").write_text(BESIDE.replace('"patient"', '"file"'))
+    other = call(*words, *more, *to)
+    assert "made with different code of the source" in str(other.exception)
+
+
+@pytest.mark.parametrize(
+    ("head", "match"),
+    [
+        ("attentive", r"The label EF of .*'attentive'"),
+        ("logistic", r"label EF .*'logistic' cannot"),
+    ],
+)
+def test_a_head_that_cannot_answer_is_told_by_the_check(ward: Path, head: str, match: str) -> None:
+    (ward / "my_ward.py").write_text(CODE.replace('{"metric"', f'{{"head": "{head}", "metric"'))
+    done = call("data", "check", ward / "my_ward.py", "--root", ward / "data", "--quick")
+    assert re.search(match, str(done.exception))
+    table = ward / "data" / "clinic.toml"
+    label = f'kind = "value"\nhead = "{head}"\n'
+    table.write_text(f'name = "clinic"\ntable = "clinic.csv"\n[labels.EF]\n{label}')
+    done = call("data", "check", table, "--quick")
+    assert re.search(match, str(done.exception))
+
+
+def test_no_phantom_is_proposed_where_there_is_none(ward: Path) -> None:
+    with pytest.raises(DataNotFoundError) as told:
+        use_own_data(ward / "my_ward.py")
+    assert "--root FOLDER" in str(told.value)
+    assert "phantom" not in str(told.value)
+    with pytest.raises(DataNotFoundError, match=r"`etab doctor` says where to get it, and how to"):
+        dataset_folder("dicom")
 
 
 def test_the_class_is_the_same_from_python_and_gives_the_values_of_a_table(ward: Path) -> None:

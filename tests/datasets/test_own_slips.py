@@ -117,6 +117,7 @@ def test_a_file_with_a_backslash_in_its_name_is_itself(tmp_path: Path) -> None:
     (tmp_path / "p001.png").rename(tmp_path / "a\\p001.png")
     write(tmp_path, [line.replace("p001.png", "a\\p001.png") for line in lines])
     assert read(tmp_path).rows[1].files["file0"] == "a\\p001.png"
+    assert read(tmp_path).notes == ()
 
 
 @pytest.mark.parametrize(

@@ -68,14 +68,14 @@ FAULTS = [
     ),
     Fault(
         "digits pass for letters in names",
-        "etab/leaderboard/admission/admit.py",
+        "etab/leaderboard/admission/canonical.py",
         '_LOOK_ALIKE = str.maketrans("01", "ol", "._-")',
         "_LOOK_ALIKE: dict[int, int] = {}",
         _refused("a published name with a digit for a letter"),
     ),
     Fault(
         "dashes and underscores tell names apart",
-        "etab/leaderboard/admission/admit.py",
+        "etab/leaderboard/admission/canonical.py",
         '_LOOK_ALIKE = str.maketrans("01", "ol", "._-")',
         '_LOOK_ALIKE = str.maketrans("01", "ol")',
         _refused("a published name with a dash"),
@@ -347,7 +347,7 @@ FAULTS = [
     Fault(
         "a published name in other letters",
         ADMIT,
-        "    if known:",
+        "    if taken:",
         "    if False:",
         _refused("a published name in other letters"),
     ),

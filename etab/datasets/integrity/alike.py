@@ -90,9 +90,12 @@ class Fingerprints:
             self.samples.append(kept_samples(signal, rate))
             self.marks.append(marks_of(signal))
         else:
-            rows = [frame_print(frame) for frame in signal]
-            self.pictures.append(kept_picture(signal[0]))
-            self.pictured.append(owner)
+            shown = [
+                frame for frame in signal if frame.min() != frame.max()
+            ]  # clips may start black
+            rows = [frame_print(frame) for frame in shown]
+            self.pictures += [kept_picture(frame) for frame in shown[:1]]
+            self.pictured += [owner for _ in shown[:1]]
         for row in rows:
             self.ids.append(record.id)
             self.patients.append(record.patient)

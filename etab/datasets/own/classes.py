@@ -18,7 +18,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -87,14 +87,18 @@ def class_of_file(path: Path) -> type[Source]:
 
 
 def _run(file: Path) -> ModuleType:
-    """Run a Python file as a module of its own, beside whose folder it may import."""
+    """Run a Python file as a module of its own, which may import what lies beside it.
+
+    Its folder comes last in the path afterwards, for imports in the methods of the class.
+    """
+    folder = str(file.parent)
     name = f"own_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise UnsupportedOptionError(f"{file} cannot be run as Python.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    sys.path.insert(0, str(file.parent))
+    sys.path.insert(0, folder)
     try:
         with _own_names_free():
             spec.loader.exec_module(module)
@@ -105,7 +109,10 @@ def _run(file: Path) -> ModuleType:
             f"{file} cannot be run: {type(error).__name__}: {error}"
         ) from error
     finally:
-        sys.path.remove(str(file.parent))
+        with suppress(ValueError):  # the file may have taken it out
+            sys.path.remove(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)
     return module
 
 

@@ -76,13 +76,22 @@ def table_notes(
             f"{len(dates)} of {len(names)} patients are dates, such as {dates[0]}: a spreadsheet "
             "may have changed ids, and two patients of one day would be one."
         )
-    same = _alike(sorted(set(files)), str.casefold)
+    listed = sorted(set(files))
+    same = _alike(listed, str.casefold)
     if same:
         notes.append(
             f"files {_listed(same)} differ in upper and lower case alone: Windows and macOS take "
             "them for one file."
         )
-    windows = [row.line for row in cells.rows if "\\" in row.cells.get(file_column, "")]
+    as_written = {file for file in listed if "\\" in file}  # it is a part of the name
+    windows = [
+        row.line
+        for row in cells.rows
+        if any(
+            "\\" in part and part.strip() not in as_written
+            for part in row.cells.get(file_column, "").split(";")
+        )
+    ]
     if windows:
         notes.append(
             f"{len(windows)} names of files have backslashes, first line {windows[0]}; they are read "

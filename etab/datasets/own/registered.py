@@ -72,8 +72,9 @@ class DescribedRecordings(Source):
         """
         where = cls.description
         raise UnsupportedOptionError(
-            f"{where.name} is read by {where.source}, a class of one's own. Name its file: "
-            f"etab run --data FILE.py --root {root}."
+            f"{where.name} is read by {where.source}, a class of one's own, which is run only where "
+            f"its file is named: etab run --data FILE.py --root {root}. Boards and read-outs never "
+            "run it: they have no clips and no subgroups of its patients."
         )
 
 

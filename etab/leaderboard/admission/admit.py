@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 from etab.errors import EtabError, ResultError
 from etab.leaderboard.admission.canonical import (
     canonical_release,
     known_backbones,
+    looks_published,
     other_rows,
     rows_digest,
 )
@@ -28,9 +29,6 @@ from etab.results import Predictions, Result
 from etab.results.names import wrong_name
 from etab.tasks.base import Task
 from etab.tasks.protocols import parse
-
-# Digits that are read as letters, and marks that are hardly seen.
-_LOOK_ALIKE = str.maketrans("01", "ol", "._-")
 
 # Facts that the results of one task must share, in the record itself and in its settings.
 _SAME_FIELDS = ("phantom", "data_digest", "head", "n_train", "n_train_patients")
@@ -126,12 +124,9 @@ def _read(path: Path, folder: Path) -> Result:
     name = wrong_name(result.backbone)
     if name:
         raise ResultError(f"{name}. Give the backbone another name and run its cells again")
-    known = _looks_like(result.backbone)
-    if known:
-        raise ResultError(
-            f"the name of the backbone is {result.backbone}, which looks like the published {known}. "
-            "Give the backbone another name and run its cells again"
-        )
+    taken = looks_published(result.backbone)
+    if taken:
+        raise ResultError(f"{taken}. Give the backbone another name and run its cells again")
     try:
         parse(result.protocol)
     except EtabError as error:
@@ -146,24 +141,6 @@ def _read(path: Path, folder: Path) -> Result:
             "file"
         )
     return result
-
-
-def _looks_like(name: str) -> str:
-    """The published backbone that a name is taken for; empty where there is none.
-
-    Capital letters, digits that look like letters, and dots, dashes and underscores tell no two
-    names apart.
-    """
-    known = known_backbones()
-    if name in known:
-        return ""
-    return next((other for other in known if _as_seen(other) == _as_seen(name)), "")
-
-
-@lru_cache(maxsize=4096)
-def _as_seen(name: str) -> str:
-    """A name with one letter for all that look alike."""
-    return name.replace("I", "l").casefold().translate(_LOOK_ALIKE)
 
 
 def _checked(result: Result, task: Task, folder: Path) -> AdmittedEntry:

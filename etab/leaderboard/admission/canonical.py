@@ -20,6 +20,9 @@ from etab.leaderboard.admission.ranges import FACT_COLUMNS
 from etab.results import Predictions, Result, number_text
 from etab.storage import resources
 
+# Digits that are read as letters, and marks that are hardly seen.
+_LOOK_ALIKE = str.maketrans("01", "ol", "._-")
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
@@ -121,6 +124,40 @@ def known_backbones() -> Mapping[str, KnownBackbone]:
         lacks = tuple(facts.get("lacks", ()))
         known[name] = KnownBackbone(facts["weights_sha256"], facts["kind"], lacks)
     return known
+
+
+def looks_published(name: str) -> str:
+    """Why a board refuses a name that is taken for a published one; empty where it does not.
+
+    Capital letters, digits that look like letters, and dots, dashes and underscores tell no two
+    names apart.
+
+    Args:
+        name: The name of a backbone.
+
+    Returns:
+        The reason.
+
+    Example:
+        >>> looks_published("mobilenetv2"), looks_published("my_mobilenet_v2")
+        ('', '')
+    """
+    known = known_backbones()
+    if name in known:
+        return ""
+    taken_for = next((other for other in known if _as_seen(other) == _as_seen(name)), "")
+    if not taken_for:
+        return ""
+    return (
+        f"the name of the backbone is {name}, which looks like the published {taken_for}: capital "
+        "letters, 0 and o, 1 and l, dots, dashes and underscores tell no two names apart"
+    )
+
+
+@lru_cache(maxsize=4096)
+def _as_seen(name: str) -> str:
+    """A name with one letter for all that look alike."""
+    return name.replace("I", "l").casefold().translate(_LOOK_ALIKE)
 
 
 def cell_key(result: Result) -> str:

@@ -86,7 +86,7 @@ def select_frames(
     selected = [np.flatnonzero(answer >= 0)[::every] for answer in states]
     edges = np.cumsum([0, *map(len, selected)]).tolist()
     features = np.empty((edges[-1], len(AROUND), np.shape(series[0])[1]), dtype=np.float32)
-    for x, frames, first in zip(series, selected, edges, strict=False):
+    for x, frames, first in zip(series, selected, edges[:-1], strict=True):
         neighbours = np.clip(frames[:, None] + AROUND, 0, len(x) - 1)
         # Few frames of a stored series are needed: these alone are read and converted.
         features[first : first + len(frames)] = np.asarray(x)[neighbours]

@@ -128,6 +128,9 @@ class LocalWorkers:
 
         Returns:
             The finished cells.
+
+        Raises:
+            UnsupportedOptionError: If a process takes more than ``memory_gb`` by itself.
         """
         n_workers = self.count(settings.device)
         n_bytes = self.memory_gb * 1e9
@@ -144,6 +147,9 @@ def _fitting_workers(device: str) -> int:
 _events: Any = None  # of a worker process: where it sends events
 _data: Any = None  # of a worker process: the data, opened once for all of its groups
 _device = ""  # of a worker process: the device that it computes on
+_memory = (
+    0.0  # of a worker process: the bytes that it may take, until they are its limit; 0 for any
+)
 
 _PATIENCE = 10.0  # seconds that stopped workers have for removing what is unfinished
 
@@ -191,7 +197,7 @@ def _start(queue: Any, devices: Any, threads: int, settings: Settings, memory: f
     """Set a worker up: its queue, device, threads and data, and Ctrl-C left to the parent."""
     import torch
 
-    global _events, _data, _device
+    global _events, _data, _device, _memory
     with contextlib.suppress(Exception):  # there is no stderr
         faulthandler.enable()  # code that crashes is named
     _events = queue
@@ -200,8 +206,7 @@ def _start(queue: Any, devices: Any, threads: int, settings: Settings, memory: f
     use_data_of(settings)
     _data = Data(settings)
     torch.set_num_threads(threads)
-    if memory and _device == "cpu":
-        limit_memory(memory)
+    _memory = memory if _device == "cpu" else 0.0
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -221,7 +226,11 @@ def _wait_for_parent() -> None:
 
 def _work(group: list[Run], settings: Settings) -> list[Result]:
     """Run one group in a worker process, and report every frame and cell to the parent."""
+    global _memory
     with stopped_by(signal.SIGTERM):
+        if _memory:
+            limit_memory(_memory)
+            _memory = 0.0
         return _summaries([group], replace(settings, device=_device), _data, _events.put)
 
 

@@ -16,10 +16,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from etab.errors import StorageError
+from etab.errors import StorageError, UnsupportedOptionError
 from etab.types import Array, FloatArray, IntArray
 
 _SPARE = 64 << 20
+_TO_WORK_WITH = 100e6  # bytes beside what a process takes, below which a limit is refused
 # Options of glibc's ``mallopt``: from how many free bytes at its end the heap shrinks, from which
 # size a piece is mapped by itself, and how many pieces may be.
 _TRIM_THRESHOLD = -1
@@ -195,6 +196,9 @@ def limit_memory(n_bytes: float) -> None:
     Args:
         n_bytes: The resident memory in bytes that it may reach. What its libraries have reserved
             and do not use is not counted.
+
+    Raises:
+        UnsupportedOptionError: If this process takes about so much already.
     """
     try:
         import resource
@@ -203,6 +207,12 @@ def limit_memory(n_bytes: float) -> None:
     except (ImportError, OSError):
         return
     resident, reserved = (pages[i] * resource.getpagesize() for i in (1, 5))
+    if n_bytes < resident + _TO_WORK_WITH:
+        raise UnsupportedOptionError(
+            f"A limit of {n_bytes / 1e9:g} GB of memory is too small: a process takes "
+            f"{resident / 1e9:.2f} GB before it computes anything, and needs some to work with. Give "
+            "it more (--executor-option memory_gb=...), or leave the limit out."
+        )
     limit = int(n_bytes) + max(0, reserved - resident)
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     if most != resource.RLIM_INFINITY:

@@ -11,6 +11,7 @@ import faulthandler
 import hashlib
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -50,7 +51,7 @@ def ended_without_progress(results: Path, seconds: float) -> Iterator[None]:
 
     Args:
         results: Folder of the results, in which the note is left.
-        seconds: The time in s; 0 watches nothing.
+        seconds: The time in s, which may be infinite; 0 watches nothing.
 
     Raises:
         StorageError: The note cannot be written.
@@ -77,7 +78,7 @@ def ended_without_progress(results: Path, seconds: float) -> Iterator[None]:
             f"{step_after(error)}."
         ) from error
     with file:
-        _watched[:] = [(seconds, file)]
+        _watched[:] = [(min(seconds, threading.TIMEOUT_MAX), file)]
         try:
             yield
         finally:

@@ -65,6 +65,13 @@ FAULTS = [
         ("tests/storage/test_memory.py::test_memory_beyond_a_limit_is_refused",),
     ),
     Fault(
+        "a limit of memory may be less than a process takes",
+        "etab/storage/memory.py",
+        "    if n_bytes < resident + _TO_WORK_WITH:\n",
+        "    if n_bytes < 0:\n",
+        ("tests/storage/test_memory.py::test_a_limit_below_what_a_process_takes_is_refused",),
+    ),
+    Fault(
         "each worker shows its warnings",
         "etab/runs/events.py",
         "            told.add(name)\n",

@@ -37,6 +37,7 @@ from etab.storage.machine import killed_for_memory
 from etab.storage.watchdog import (
     ended_without_progress,
     note_of,
+    progressed,
     remove_empty_notes,
     where_it_hung,
 )
@@ -179,6 +180,11 @@ def test_notes_that_are_none_are_neither_waited_for_nor_believed(tmp_path: Path)
     (note.parent / "0123456789abcdef.hung").write_text("[" * 100_000)
     remove_empty_notes(tmp_path)
     assert where_it_hung(tmp_path, holder) is None
+
+
+def test_a_time_without_end_is_no_limit(tmp_path: Path) -> None:
+    with ended_without_progress(tmp_path, float("inf")):
+        progressed()
 
 
 def test_a_worker_sends_its_warnings_and_the_parent_shows_each_once() -> None:

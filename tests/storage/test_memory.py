@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,13 @@ import numpy as np
 import pytest
 
 from etab import heads
-from etab.errors import StorageError
+from etab.errors import StorageError, UnsupportedOptionError
 from etab.features.batches import embed_batches
 from etab.features.frames import row_features
 from etab.features.lazy import JoinedMap, PickedMap, StoredMap
 from etab.heads.masks.linear import LinearSeg
 from etab.heads.masks.logistic import MaskLogistic
-from etab.storage.memory import Spill
+from etab.storage.memory import Spill, limit_memory
 from etab.testing.heads import made_features, made_splits, made_target
 from etab.types import Features, Kind
 
@@ -302,3 +303,14 @@ except MemoryError:
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == "refused\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not say")
+def test_a_limit_below_what_a_process_takes_is_refused() -> None:
+    """Under such a limit a worker could not say anything any longer."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with pytest.raises(
+        UnsupportedOptionError, match=r"0\.001 GB of memory is too small.*memory_gb"
+    ):
+        limit_memory(1e6)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before

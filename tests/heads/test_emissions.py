@@ -80,3 +80,10 @@ def test_probabilities_are_those_of_a_sum_over_classes(shape: tuple[int, ...]) -
         shifted / shifted.sum(axis=-1, keepdims=True), abs=1e-15
     )
     assert np.array_equal(logits, known)  # the argument is left as it was
+
+
+def test_a_recording_without_answers_is_an_error() -> None:
+    """Its frames would be whatever memory held."""
+    series = [np.zeros((9, 2), dtype=np.float32), np.zeros((9, 2), dtype=np.float32)]
+    with pytest.raises(ValueError, match="zip"):
+        emissions.select_frames(series, [np.zeros(9, dtype=np.int64)])

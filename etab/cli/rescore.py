@@ -30,7 +30,9 @@ def rescore_command(
     from etab.cli import show
     from etab.errors import DataNotFoundError
     from etab.runs.rescore import rescore
+    from etab.tasks.own import use_results
 
+    use_results(results)
     left_out: list[str] = []
     # Nothing is written into a folder that is partly damaged.
     records = rescore(results, check=check, left_out=left_out.append if check else None)

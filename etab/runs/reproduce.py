@@ -23,6 +23,7 @@ from etab.runs.executors import serial
 from etab.runs.provenance import provenance
 from etab.runs.run import RUNS_VERSION, Run, Settings
 from etab.tasks.lists import PREFIX, SHIPPED, list_key
+from etab.tasks.own import use_card_tasks
 
 _TOLERANCE = 0.25
 """Share of the half width of a result's 95 % interval by which another machine may differ."""
@@ -115,6 +116,7 @@ def reproduce(
     """
     stored = Result.load(path)
     _find_list(stored, lists)
+    use_card_tasks([stored.dataset])
     run = _run_of(stored)
     _refuse_other_versions(stored, run)
     beside = _predictions_beside(stored, path)

@@ -140,8 +140,11 @@ def use_installed(words: Iterable[str]) -> None:
     letters = {word[-1] for word in wanted if _CODE.fullmatch(word) and word not in TASKS}
     if letters:
         named |= {name for name in brought if not _has_tasks(name) and _letter(name) in letters}
+    use_card_tasks(named)
     for name in sorted(named):
-        if name in brought and (name not in SOURCES or is_own(SOURCES[name])):
+        if name in SOURCES and not is_own(SOURCES[name]):
+            continue
+        if name in brought:
             kind, where = installed_class(name)
         else:
             kind = SOURCES[name]
@@ -165,8 +168,20 @@ def _letter(name: str) -> str:
         return ""
 
 
+def use_card_tasks(names: Iterable[str]) -> None:
+    """Register tasks of datasets of etab that have none in the menu, one for each target of the card.
+
+    Args:
+        names: Names of datasets; others are passed over. No code from outside etab is run.
+    """
+    for name in names:
+        if name in SOURCES and not is_own(SOURCES[name]) and not _has_tasks(name):
+            kind = SOURCES[name]
+            _use_tasks(describe_class(kind, f"{kind.__module__}:{kind.__name__}", Path()))
+
+
 def use_results(folder: Path) -> list[Description]:
-    """Register the data of one's own whose results lie in a folder.
+    """Register the data of one's own, and of etab without tasks in the menu, that a folder has results of.
 
     Args:
         folder: Folder of results; ``etab run --data`` leaves the description there. Code of a
@@ -175,6 +190,8 @@ def use_results(folder: Path) -> list[Description]:
     Returns:
         The descriptions, by name.
     """
+    if folder.is_dir():
+        use_card_tasks(sorted(path.name for path in folder.iterdir() if path.is_dir()))
     used = []
     for path in sorted(folder.glob(f"*/{DESCRIPTION}")):
         description = read_description(path)
@@ -202,7 +219,6 @@ def folder_of_data(where: Path, datasets: Collection[str]) -> Path:
         DataNotFoundError: If there is no description of a table that results were made on.
         LayoutError: If the description cannot be used.
     """
-    use_installed(datasets)
     own = [name for name in datasets if issubclass(SOURCES[name], OwnRecordings)]
     if not own or where.suffix == ".json":
         return where

@@ -31,7 +31,13 @@ from etab.errors import (
 )
 from etab.runs.data import tasks_at
 from etab.tasks.menu import TASKS
-from etab.tasks.own import own_tasks, use_own_data, use_results
+from etab.tasks.own import (
+    folder_of_data,
+    own_tasks,
+    use_card_tasks,
+    use_own_data,
+    use_results,
+)
 from tests.datasets.own_tables import pictures, write_table
 
 pytestmark = pytest.mark.usefixtures("forget_own_data")
@@ -165,6 +171,9 @@ def test_a_class_may_open_files_and_import_what_lies_beside_it(ward: Path, where
     first, again = call(*words, *more, *to), call(*words, *more, *to)
     assert first.exit_code == again.exit_code == 0, (first.output, again.exception)
     assert "0 cells computed, 1 already finished" in again.output
+    TASKS.remove("d0-A4-Y")
+    SOURCES.remove("my_ward")
+    assert "0 of 1 records differ" in call("rescore", ward / "results", "--check").output
     sys.modules.pop("beside_ward")
     (ward / "beside_ward.py").write_text(BESIDE.replace('"patient"', '"file"'))
     other = call(*words, *more, *to)
@@ -333,6 +342,22 @@ def test_what_is_no_file_or_folder_is_told(ward: Path) -> None:
         use_own_data(ward / "my_ward.py", ward / "nowhere")
     with pytest.raises(UnsupportedOptionError, match=r"has MyWard; wanted Other"):
         use_own_data(f"{ward / 'my_ward.py'}:Other", ward / "data")
+
+
+def test_results_of_a_dataset_of_etab_without_tasks_in_the_menu_are_known(tmp_path: Path) -> None:
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "my_lost").mkdir()
+    assert "b0-AL-F" not in TASKS
+    use_results(tmp_path)
+    assert TASKS["b0-AL-F"].dataset == "dicom"
+
+
+def test_an_installed_package_is_not_run_because_results_name_it(package: Path, ward: Path) -> None:
+    with pytest.raises(UnknownNameError, match="my_ward"):
+        folder_of_data(ward / "data", {"my_ward"})
+    use_card_tasks(["my_ward", "camus", "../my_ward"])
+    assert "ward_package" not in sys.modules
+    assert "my_ward" not in SOURCES
 
 
 def test_a_dataset_of_etab_without_tasks_has_those_of_its_targets() -> None:

@@ -61,6 +61,15 @@ def test_the_same_machine_gives_the_same_bytes(stored: Path, root: Path) -> None
     assert reproduction.rows_differ == 0
 
 
+@pytest.mark.usefixtures("forget_own_data")
+def test_datasets_without_tasks_in_the_menu_have_those_of_their_cards(
+    stored: Path, tmp_path: Path
+) -> None:
+    path = alone(stored, tmp_path, task="b0-AL-F", dataset="dicom")
+    with pytest.raises(ResultError, match=r"b0-AL-F with image_stats: metric is mae in the result"):
+        reproduce(path, root=tmp_path)
+
+
 def test_other_predictions_on_the_same_machine_are_not_the_same_result(
     stored: Path, tmp_path: Path, root: Path
 ) -> None:

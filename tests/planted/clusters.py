@@ -13,7 +13,7 @@ FAULTS = [
         "etab/runs/lost_processes.py",
         "    end = hung(killed, settings) or end\n",
         "",
-        (f"{_ENDED}::test_code_that_ends_its_process_ends_its_own_cells",),
+        (f"{_ENDED}::test_code_that_ends_the_command_itself_ends_its_own_cells",),
     ),
     Fault(
         "a worker that hangs outlives its run",

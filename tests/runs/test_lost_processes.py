@@ -440,7 +440,8 @@ def test_code_that_ends_the_command_itself_ends_its_own_cells(
     """With one worker the command computes: its parent goes on without the cells that end it."""
     ended = etab_process(
         *("run", "--tasks", "b0-A4-C", "--protocol", "cv3", "--head", "knn", "--workers", "1"),
-        *("--backbones", "ends_leave,ends_segv,image_stats", "--root", camus, "--retry-failed"),
+        *("--backbones", "ends_leave,ends_segv,ends_hang,image_stats", "--root", camus),
+        *("--retry-failed", "--timeout", "15"),
         *("--results", "results", "--cache", tmp_path / "cache"),
         cwd=tmp_path,
         PYTHONPATH=f"{ROOT}{os.pathsep}{package}",
@@ -449,6 +450,7 @@ def test_code_that_ends_the_command_itself_ends_its_own_cells(
     assert [cell.backbone for cell in load_results(tmp_path / "results")] == ["image_stats"]
     failed = failed_cells(tmp_path / "results")
     assert [(cell.backbone, cell.kind, cell.attempts) for cell in failed] == [
+        ("ends_hang", "timeout", 1),
         ("ends_leave", "killed", 1),
         ("ends_segv", "killed", 1),
     ]

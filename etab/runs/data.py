@@ -199,9 +199,11 @@ class Data:
 
     def split_version(self, task: Task, protocol: str) -> int:
         """The version of the list of people that folds are made by; 1 where no list decides."""
-        repeated = parse(protocol).repeats > 1
-        listed = repeated and self._people(task.dataset)
-        return split_version(self.source(task.dataset)) if listed else 1
+        version = split_version(task.dataset)
+        # The data need not be here for a task whose list has one version.
+        if version == 1 or parse(protocol).repeats == 1 or not self._people(task.dataset):
+            return 1
+        return version
 
     def _people(self, dataset: str) -> dict[str, str]:
         """The person of each patient who shares a person with others; read once."""

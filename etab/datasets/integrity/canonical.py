@@ -304,9 +304,9 @@ def same_people(source: Source) -> dict[str, str]:
     return person_of
 
 
-def split_version(source: Source) -> int:
+def split_version(name: str) -> int:
     """The version of the canonical split of a dataset; 1 where it has none."""
-    return load(source.canonical()).version if source.canonical() in SPLIT_NAMES else 1
+    return load(name).version if name in SPLIT_NAMES else 1
 
 
 def same_person_notes(source: Source, apart: str = "official and cv5") -> tuple[str, ...]:

@@ -201,6 +201,7 @@ def solve(
         The solution.
 
     Example:
+        >>> from etab.heads.pooled.inner_products import InnerProducts
         >>> x = np.array([[-1.5], [-0.5], [0.5], [1.5]])
         >>> y = np.array([[0.0], [0.0], [1.0], [1.0]])
         >>> products = Products.of(InnerProducts(x, are_rows=True))

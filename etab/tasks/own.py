@@ -190,8 +190,7 @@ def use_results(folder: Path) -> list[Description]:
     Returns:
         The descriptions, by name.
     """
-    if folder.is_dir():
-        use_card_tasks(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+    use_card_tasks(sorted(path.name for path in folder.glob("*/")))  # none of an unreadable folder
     used = []
     for path in sorted(folder.glob(f"*/{DESCRIPTION}")):
         description = read_description(path)

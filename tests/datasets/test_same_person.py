@@ -38,7 +38,16 @@ def test_camus_lists_the_pair() -> None:
     assert canonical.load("camus").same_person == (PAIR,)
 
 
-@pytest.mark.parametrize("name", [n for n in canonical.SPLIT_NAMES if n != "camus"])
+def test_cinc2016_lists_the_pieces_of_six_recordings() -> None:
+    split = canonical.load("cinc2016")
+    assert split.version == 2
+    assert [len(group) for group in split.same_person] == [2, 28, 4, 8, 2, 3]
+    names = [name for group in split.same_person for name in group]
+    assert len(set(names)) == len(names) == 47
+    assert set(names) <= set(split.places)
+
+
+@pytest.mark.parametrize("name", ["circor", "echonet", "tmed"])
 def test_other_splits_keep_their_digest(name: str) -> None:
     assert canonical.load(name).same_person == ()
 

@@ -23,12 +23,28 @@ from etab.datasets.integrity.canonical import SPLIT_NAMES, CanonicalSplit, fold_
 from etab.errors import UnsupportedOptionError
 from etab.splits import SPLIT_PARTS
 
+_PIECES_OF_CINC2016 = (
+    "d0018 d0051",
+    "e00044 e00213 e00314 e00331 e00407 e00485 e00503 e00538 e00662 e00719 e00724 e00796 e00833 "
+    "e00844 e00890 e00989 e00993 e01004 e01018 e01168 e01173 e01313 e01338 e01442 e01456 e01490 "
+    "e01745 e01943",
+    "e00178 e00830 e00854 e00866",
+    "e00226 e00318 e00463 e01029 e01142 e01278 e01389 e01453",
+    "e00469 e01202",
+    "e01519 e01550 e01788",
+)
+"""Recordings that are pieces of one, a line for each (benchmarks/pieces.md)."""
+
 SAME_PERSON: Mapping[str, tuple[tuple[str, ...], ...]] = {
     # One 4-chamber end-diastolic frame is the same in every pixel; the other three correlate at
     # .986 to .992, frames of strangers at .854 or less (benchmarks/alike.md).
     "camus": (("patient0033", "patient0068"),),
+    "cinc2016": tuple(tuple(pieces.split()) for pieces in _PIECES_OF_CINC2016),
 }
 """Ids of one person by dataset, where the authors do not say so themselves."""
+
+VERSIONS: Mapping[str, int] = {"cinc2016": 2}
+"""Versions of splits that have changed since results were published."""
 
 _COUNTED = ("echonet", "tmed")
 
@@ -151,7 +167,9 @@ def _same_person_lines(split: CanonicalSplit) -> list[str]:
     if not split.same_person:
         return []
     groups = ["[" + ", ".join(f'"{unit}"' for unit in group) + "]" for group in split.same_person]
-    return [f"same_person = [{', '.join(groups)}]"]
+    if len(groups) == 1:
+        return [f"same_person = [{groups[0]}]"]
+    return ["same_person = [", *(f"  {group}," for group in groups), "]"]
 
 
 def _listed(
@@ -163,7 +181,8 @@ def _listed(
     by_place = Counter(places.values())
     counts = {unit: len(places), "people": len(by_place)} if name == "circor" else dict(by_place)
     same_person = SAME_PERSON.get(name, ())
-    split = CanonicalSplit(name, 1, source, unit, counts, places, same_person=same_person)
+    version = VERSIONS.get(name, 1)
+    split = CanonicalSplit(name, version, source, unit, counts, places, same_person=same_person)
     return replace(split, folds=fold_digest(people(split)))
 
 

@@ -105,17 +105,21 @@ def _made_defaults(member: Any) -> list[str]:
     return [literals.get(make, f"{getattr(make, '__name__', 'made')}()") for make in made]
 
 
-def _without_long_values(_app: Any, doctree: nodes.document) -> None:
-    """Leave out the values of constants that fill a page."""
+def _plain_annotations(_app: Any, doctree: nodes.document) -> None:
+    """Leave out the values of constants that fill a page; write types of properties as code."""
     for signature in doctree.findall(addnodes.desc_signature):
         for part in list(signature.findall(addnodes.desc_annotation)):
-            is_value = part.astext().lstrip().startswith("=")
-            if is_value and len(part.astext()) > _LONGEST_VALUE:
+            text = part.astext()
+            if text.lstrip().startswith("=") and len(text) > _LONGEST_VALUE:
                 part.parent.remove(part)
+            elif _ALIAS.search(text):
+                # Types of properties do not pass through autodoc-process-signature.
+                plain = _ALIAS.sub(lambda found: found[1].rpartition(".")[2], text)
+                part.children = [nodes.Text(plain)]
 
 
 def setup(app: Any) -> None:
     """Connect what Sphinx calls while it reads the docstrings."""
     app.connect("autodoc-skip-member", _skip_commands)
     app.connect("autodoc-process-signature", _plain_signature)
-    app.connect("doctree-read", _without_long_values)
+    app.connect("doctree-read", _plain_annotations)

@@ -420,7 +420,7 @@ def test_every_place_looked_at_is_listed(tmp_path: Path) -> None:
         str(tmp_path / "camus"),
         "working directory",
         "ETAB_CAMUS_DIR",
-        "etab data phantom",
+        "etab doctor",  # it says where to get the data, and the command that makes a phantom
     ):
         assert word in str(caught.value)
 

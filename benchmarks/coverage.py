@@ -41,6 +41,12 @@ TITLES = {
     450: "450 people, cv5x5",
     1276: "1,276 test people, official split (450 train)",
 }
+HEADER = (
+    "| setting (replicates) | what | covered, these probes % | covered, this encoder % | "
+    "pairs, as probes % | pairs, encoders % | any, as probes % | any, encoders % |",
+    "|---|---|---|---|---|---|---|---|",
+)
+"""The first lines of a table of ``coverage_rows``."""
 WORDS = {
     "dice": "Dice-like, 2 rows a person",
     "mae": "MAE",
@@ -160,9 +166,7 @@ def page(equal: dict[int, list[Summary]], apart: dict[int, list[Summary]], comma
         "",
         f"Made by `{command}`.",
         "",
-        "| setting (replicates) | what | covered, these probes % | covered, this encoder % | "
-        "pairs, as probes % | pairs, encoders % | any, as probes % | any, encoders % |",
-        "|---|---|---|---|---|---|---|---|",
+        *HEADER,
     ]
     for n, found in equal.items():
         lines += coverage_rows(TITLES[n], found)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import scipy
 
-from benchmarks.coverage import WORDS, coverage_rows
+from benchmarks.coverage import HEADER, WORDS, coverage_rows
 from benchmarks.coverage_refits import Replicate, Setting
 from benchmarks.coverage_ridge import SETTINGS, TITLES, misses
 from benchmarks.coverage_summary import SCORES, Summary, summary_of
@@ -192,9 +192,7 @@ def page(found: dict[str, list[Summary]], command: str) -> str:
         "",
         f"Made by `{command}`.",
         "",
-        "| setting (replicates) | what | covered, these probes % | covered, this encoder % | "
-        "pairs, as probes % | pairs, encoders % | any, as probes % | any, encoders % |",
-        "|---|---|---|---|---|---|---|---|",
+        *HEADER,
     ]
     for name, summaries in found.items():
         lines += coverage_rows(TITLES[name], summaries)

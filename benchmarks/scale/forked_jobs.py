@@ -8,7 +8,25 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
+
+
+def exit_after(work: Callable[[], object]) -> NoReturn:
+    """End this process after some work, without what a fork would do a second time at its end.
+
+    Args:
+        work: What is done; ``SystemExit`` gives the exit status, which is 1 after another error.
+    """
+    code = 1
+    try:
+        work()
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 class Fork:
@@ -31,8 +49,8 @@ class Fork:
         self.pid = os.fork()
         if self.pid:
             return
-        code = 1
-        try:
+
+        def at_work() -> None:
             for number, file in (streams or {}).items():
                 os.dup2(file.fileno(), number)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -40,13 +58,8 @@ class Fork:
             os.environ.clear()
             os.environ.update(environment)
             work()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+
+        exit_after(at_work)
 
     def poll(self) -> int | None:
         """Return how the process ended; None while it runs."""

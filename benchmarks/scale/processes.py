@@ -14,7 +14,7 @@ from pathlib import Path
 
 import etab.__main__ as entrance
 from benchmarks.scale.at_writes import sitecustomize
-from benchmarks.scale.forked_jobs import fork_jobs
+from benchmarks.scale.forked_jobs import exit_after, fork_jobs
 from etab.cli.main import main
 
 _SET_SUBREAPER = 36  # number of prctl(2)
@@ -58,15 +58,7 @@ def start(
     if forks:
         multiprocessing.get_context = lambda _=None: _FORK  # type: ignore[assignment]
         fork_jobs()
-    code = 1
-    try:
-        main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    exit_after(main)
 
 
 def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:

@@ -7,7 +7,7 @@ sorted as one matrix, with a row for each table.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -16,17 +16,17 @@ from etab.types import Array, FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
-class ComparedRows:
+class _Compared:
     """Rows of a part whose scores are compared with each other, sorted by score.
 
     Attributes:
-        positive: (n,) bool, the rows of the class.
-        score: (n,) ascending.
-        unit: (n,) the unit of each row.
-        positives: Units (p,) of the positive rows.
-        negatives: Units (m,) of the negative rows.
-        lower: Negative rows with a lower score than each of the p positive rows.
-        upper: Negative rows with a lower or an equal score.
+        positive: (..., n) bool, the rows of the class.
+        score: (..., n) ascending.
+        unit: (..., n) the unit of each row.
+        positives: Units (..., p) of the positive rows.
+        negatives: Units (..., m) of the negative rows.
+        lower: (..., p) negative rows with a lower score than each positive row.
+        upper: (..., p) negative rows with a lower or an equal score.
     """
 
     positive: Array
@@ -38,40 +38,21 @@ class ComparedRows:
     upper: IntArray
 
 
-@dataclass(frozen=True, slots=True)
-class ComparedTables:
-    """``ComparedRows`` of several tables that have the same rows and classes.
+class ComparedRows(_Compared):
+    """The compared rows of one table: each array has a single axis."""
 
-    Attributes:
-        positive: (tables, n) bool, the rows of the class.
-        score: (tables, n) ascending.
-        unit: (tables, n) the unit of each row.
-        positives: Units (tables, p) of the positive rows.
-        negatives: Units (tables, m) of the negative rows.
-        lower: (tables, p) negative rows with a lower score than each positive row.
-        upper: (tables, p) negative rows with a lower or an equal score.
-    """
+    __slots__ = ()
 
-    positive: Array
-    score: FloatArray
-    unit: IntArray
-    positives: IntArray
-    negatives: IntArray
-    lower: IntArray
-    upper: IntArray
+
+class ComparedTables(_Compared):
+    """The compared rows of several tables with the same rows and classes, along the first axis."""
+
+    __slots__ = ()
 
     @classmethod
     def of(cls, parts: Sequence[ComparedRows]) -> ComparedTables:
         """Join parts that have the same numbers of positive and of negative rows."""
-        return cls(
-            np.stack([part.positive for part in parts]),
-            np.stack([part.score for part in parts]),
-            np.stack([part.unit for part in parts]),
-            np.stack([part.positives for part in parts]),
-            np.stack([part.negatives for part in parts]),
-            np.stack([part.lower for part in parts]),
-            np.stack([part.upper for part in parts]),
-        )
+        return cls(*(np.stack(arrays) for arrays in zip(*map(_arrays, parts), strict=True)))
 
     def __len__(self) -> int:
         """Count the tables."""
@@ -79,27 +60,11 @@ class ComparedTables:
 
     def table(self, number: int) -> ComparedRows:
         """Return the rows of one table."""
-        return ComparedRows(
-            self.positive[number],
-            self.score[number],
-            self.unit[number],
-            self.positives[number],
-            self.negatives[number],
-            self.lower[number],
-            self.upper[number],
-        )
+        return ComparedRows(*(values[number] for values in _arrays(self)))
 
     def select(self, tables: slice) -> ComparedTables:
         """Return some of the tables."""
-        return ComparedTables(
-            self.positive[tables],
-            self.score[tables],
-            self.unit[tables],
-            self.positives[tables],
-            self.negatives[tables],
-            self.lower[tables],
-            self.upper[tables],
-        )
+        return ComparedTables(*(values[tables] for values in _arrays(self)))
 
     def positives_above(self) -> FloatArray:
         """Positive rows above each negative row (tables, m), those with an equal score counted half."""
@@ -162,14 +127,14 @@ def compared_rows(positive: Array, score: FloatArray, units: Units) -> ComparedR
 
 
 @dataclass(frozen=True, slots=True)
-class RankedRows:
+class _Ranked:
     """Rows of a part, sorted from the highest score to the lowest.
 
     Attributes:
-        positives: (p,) units of the positive rows.
-        negatives: (m,) units of the negative rows.
-        positives_before: Positive rows with a higher or an equal score than each positive row.
-        negatives_before: Negative rows with a higher or an equal score.
+        positives: (..., p) units of the positive rows.
+        negatives: (..., m) units of the negative rows.
+        positives_before: (..., p) positive rows with a higher or an equal score than each one.
+        negatives_before: (..., p) negative rows with a higher or an equal score.
     """
 
     positives: IntArray
@@ -178,30 +143,20 @@ class RankedRows:
     negatives_before: IntArray
 
 
-@dataclass(frozen=True, slots=True)
-class RankedTables:
-    """``RankedRows`` of several tables that have the same rows and classes.
+class RankedRows(_Ranked):
+    """The ranked rows of one table: each array has a single axis."""
 
-    Attributes:
-        positives: (tables, p) units of the positive rows.
-        negatives: (tables, m) units of the negative rows.
-        positives_before: (tables, p) positive rows with a higher or an equal score than each one.
-        negatives_before: (tables, p) negative rows with a higher or an equal score.
-    """
+    __slots__ = ()
 
-    positives: IntArray
-    negatives: IntArray
-    positives_before: IntArray
-    negatives_before: IntArray
+
+class RankedTables(_Ranked):
+    """The ranked rows of several tables with the same rows and classes, along the first axis."""
+
+    __slots__ = ()
 
     def table(self, number: int) -> RankedRows:
         """Return the rows of one table."""
-        return RankedRows(
-            self.positives[number],
-            self.negatives[number],
-            self.positives_before[number],
-            self.negatives_before[number],
-        )
+        return RankedRows(*(values[number] for values in _arrays(self)))
 
 
 def ranked_tables(positive: Array, scores: FloatArray, units: Units) -> RankedTables:
@@ -245,6 +200,11 @@ def ranked_rows(positive: Array, score: FloatArray, units: Units) -> RankedRows:
         The sorted rows.
     """
     return ranked_tables(positive, np.asarray(score)[None], units).table(0)
+
+
+def _arrays(rows: _Compared | _Ranked) -> tuple[Array, ...]:
+    """The arrays of sorted rows, in the order of their fields."""
+    return tuple(getattr(rows, field.name) for field in fields(rows))
 
 
 def _before(rows: Array) -> IntArray:

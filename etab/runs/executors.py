@@ -147,9 +147,8 @@ def _fitting_workers(device: str) -> int:
 _events: Any = None  # of a worker process: where it sends events
 _data: Any = None  # of a worker process: the data, opened once for all of its groups
 _device = ""  # of a worker process: the device that it computes on
-_memory = (
-    0.0  # of a worker process: the bytes that it may take, until they are its limit; 0 for any
-)
+# Bytes that a worker process may take, until they are its limit; 0 for any number.
+_memory = 0.0
 
 _PATIENCE = 10.0  # seconds that stopped workers have for removing what is unfinished
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Holders = Mapping[str, tuple[str, ...]]
 """Names of the folders that hold results of a backbone, by its name; empty for one folder."""
+
+Progress = Callable[[int, int], None] | None
+"""What is told (patients made, patients in all) while a phantom is made; None for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +116,22 @@ def site_extras(
     Returns:
         Examples, curves and subgroups.
     """
+    from etab.cli import show
     from etab.tasks.own import folder_of_data
 
     used = {cell.dataset for row in board.rows for cell in row.cells.values()}
     root = None if root is None else folder_of_data(root, used)
     subgroups = None if subgroups is None else folder_of_data(subgroups, used)
     # Clips and subgroups of a phantom are of one tree, which is made once.
-    with tempfile.TemporaryDirectory(prefix="etab-phantom-") as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="etab-phantom-") as name,
+        show.late_bar("phantom patients for clips and subgroups") as progress,
+    ):
         made = Path(name)
-        examples = _examples(board, folder, html, with_examples, root, made)
+        examples = _examples(board, folder, html, with_examples, root, made, progress)
         if html is None or not is_site(html):
             return SiteExtras()
-        scores, notes = board_subgroups(board, folder, subgroups, made)
+        scores, notes = board_subgroups(board, folder, subgroups, made, progress)
     points = _curves(folder, board.seed) if curves is None else _kept_curves(curves, board)
     return SiteExtras(examples, points, scores, notes)
 
@@ -154,6 +161,7 @@ def _examples(
     with_examples: bool,
     root: Path | None,
     made: Path,
+    progress: Progress,
 ) -> Drawn:
     """Clips for a site: of patients where they are asked for, of phantoms always."""
     from etab.errors import UnsupportedOptionError
@@ -168,7 +176,7 @@ def _examples(
         return {}
     from etab.site.examples import draw_examples
 
-    examples = draw_examples(board, folder, root, made)
+    examples = draw_examples(board, folder, root, made, progress)
     if with_examples and not examples:
         say("No masks or states lie beside the results, so the site has no examples.", error=True)
     return examples
@@ -192,7 +200,11 @@ def _curves(folder: Path, seed: int) -> list[CurvePoint]:
 
 
 def board_subgroups(
-    board: Board, folder: Path, where: Path | None, made: Path | None = None
+    board: Board,
+    folder: Path,
+    where: Path | None,
+    made: Path | None = None,
+    progress: Progress = None,
 ) -> tuple[dict[tuple[str, str], list[Readout]], tuple[str, ...]]:
     """Compute or read the scores of a board in subgroups of its patients.
 
@@ -202,6 +214,7 @@ def board_subgroups(
         where: Folder of the data, or a file of subgroups. Without it, a board of patients has no
             subgroups, and those of a phantom board are computed on the phantom beside the results.
         made: A folder in which phantoms are made; None makes them in a temporary one.
+        progress: Called with (patients made, patients in all) while a phantom is made.
 
     Returns:
         Read-outs by backbone and task code, and what a reader must know of the data that tell the
@@ -216,7 +229,7 @@ def board_subgroups(
     if where is None and not board.phantom:
         return {}, ()
     if where is None or where.is_dir():
-        return _computed(board, folder, where, made)
+        return _computed(board, folder, where, made, progress)
     if where.suffix.lower() != ".json":
         raise UnsupportedOptionError(
             f"--subgroups {where} is neither a folder of data nor a file that ends in .json."
@@ -232,7 +245,7 @@ def board_subgroups(
 
 
 def _computed(
-    board: Board, folder: Path, root: Path | None, made: Path | None
+    board: Board, folder: Path, root: Path | None, made: Path | None, progress: Progress
 ) -> tuple[dict[tuple[str, str], list[Readout]], tuple[str, ...]]:
     """The scores in subgroups of every cell, from the data in a folder."""
     from etab.errors import UndefinedError
@@ -241,7 +254,7 @@ def _computed(
     computed: dict[tuple[str, str], list[Readout]] = {}
     notes: dict[str, None] = {}
     with tempfile.TemporaryDirectory(prefix="etab-phantom-") as own:
-        groups = _groups_of_datasets(board, folder, root, made or Path(own))
+        groups = _groups_of_datasets(board, folder, root, made or Path(own), progress)
         for row in board.rows:
             for code, cell in row.cells.items():
                 of_dataset = groups.get(cell.dataset)
@@ -258,7 +271,7 @@ def _computed(
 
 
 def _groups_of_datasets(
-    board: Board, folder: Path, root: Path | None, made: Path
+    board: Board, folder: Path, root: Path | None, made: Path, progress: Progress
 ) -> dict[str, PatientGroups]:
     """The groups of the patients of each dataset, without phantoms that cannot be made again."""
     from etab.runs.subgroups import groups_of_source, patient_groups
@@ -273,7 +286,7 @@ def _groups_of_datasets(
         if root is not None:
             groups[dataset] = patient_groups(dataset, root)
             continue
-        source = phantom_source(dataset, of_dataset, folder, made / dataset)
+        source = phantom_source(dataset, of_dataset, folder, made / dataset, progress)
         if source is not None:
             groups[dataset] = groups_of_source(source)
     return groups

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -199,6 +199,20 @@ def bar(words: str) -> Iterator[Callable[[int, int], None]]:
     with _progress() as progress:
         line = progress.add_task(words, total=None)
         yield lambda done, total: progress.update(line, completed=done, total=total)
+
+
+@contextmanager
+def late_bar(words: str) -> Iterator[Callable[[int, int], None]]:
+    """Show one bar from the first report on; work that reports nothing shows none."""
+    reporters: list[Callable[[int, int], None]] = []
+    with ExitStack() as shown:
+
+        def report(done: int, total: int) -> None:
+            if not reporters:
+                reporters.append(shown.enter_context(bar(words)))
+            reporters[0](done, total)
+
+        yield report
 
 
 @contextmanager

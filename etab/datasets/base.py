@@ -53,6 +53,8 @@ class Card:
         fps: The frame rate of all recordings; None if it differs or is unknown.
         counts: The number of patients, recordings and members of each split part of a whole copy.
         last_seen_real: The date of the last run on real data; "" for never.
+        unit: What an id of a patient stands for: "patient", or "recording" or "examination" where
+            the release names no patients, so that each of them counts as one.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Card:
     fps: float | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     last_seen_real: str = ""
+    unit: str = "patient"
 
     def target(self, name: str) -> Target:
         """Look a target up by its name.

@@ -79,6 +79,7 @@ _CARD = Card(
     fps=float(CINC2016_RATE),
     counts={"recordings": 3153},
     last_seen_real="2026-11-21",
+    unit="recording",
 )
 
 

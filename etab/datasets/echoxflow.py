@@ -71,6 +71,7 @@ _CARD = Card(
     citation="Stenhede et al., arXiv:2605.05447, 2026, doi:10.48550/arXiv.2605.05447",
     access="free download at the Hugging Face hub: Ahus-AIM/EchoXFlow (a small part: "
     "Ahus-AIM/EchoXFlow-Demo)",
+    unit="examination",
 )
 
 

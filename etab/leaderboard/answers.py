@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 
 from etab.leaderboard.board import CONTROL, RANDOM_TWIN, Board, BoardRow
 from etab.leaderboard.summary import Cards
@@ -14,7 +14,10 @@ _MOST_NAMES = 3
 
 
 def board_answers(
-    board: Board, cards: Cards, patients: Mapping[str, int], unnamed: Set[str] = frozenset()
+    board: Board,
+    cards: Cards,
+    patients: Mapping[str, int],
+    units: Mapping[str, str] | None = None,
 ) -> list[tuple[str, str]]:
     """Say who is first, what that is worth, how sure it is, and what data show it.
 
@@ -25,7 +28,8 @@ def board_answers(
         board: The board.
         cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
         patients: Number of test patients by the name of the dataset.
-        unnamed: Datasets in which each recording counts as a patient of its own.
+        units: What counts as a patient in datasets that name none, such as "recording", by the
+            name of the dataset.
 
     Returns:
         Questions and answers, in the order in which they are read.
@@ -35,7 +39,7 @@ def board_answers(
     if ranked:
         answers.append(("Better than no pretraining?", _beyond_references(ranked, board)))
         answers.append(("How sure is it?", _certainty(board)))
-    answers.append(("On which data?", _data(board, cards, patients, unnamed)))
+    answers.append(("On which data?", _data(board, cards, patients, units or {})))
     return answers
 
 
@@ -90,7 +94,7 @@ def _certainty(board: Board) -> str:
     )
 
 
-def _data(board: Board, cards: Cards, patients: Mapping[str, int], unnamed: Set[str]) -> str:
+def _data(board: Board, cards: Cards, patients: Mapping[str, int], units: Mapping[str, str]) -> str:
     """The datasets of the board, what they are, and of how many patients."""
     parts: list[str] = []
     for name, count in patients.items():
@@ -99,8 +103,8 @@ def _data(board: Board, cards: Cards, patients: Mapping[str, int], unnamed: Set[
         recorded = _MODALITIES.get(card.modality, "") if card is not None else ""
         plural = "s" if count != 1 else ""
         people = f"{count:,} test patient{plural}"
-        if name in unnamed:
-            people = f"{count:,} recording{plural}, each counted as a patient"
+        if name in units:
+            people = f"{count:,} {units[name]}{plural}, each counted as a patient"
             recorded = recorded and f"{recorded} in"
         elif recorded:
             recorded = f"{recorded} of"

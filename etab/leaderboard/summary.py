@@ -39,6 +39,11 @@ class DatasetCard(Protocol):
         ...
 
     @property
+    def unit(self) -> str:
+        """What an id of a patient stands for: "patient", "recording" or "examination"."""
+        ...
+
+    @property
     def targets(self) -> tuple[Target, ...]:
         """What is asked of a recording."""
         ...

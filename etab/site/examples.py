@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +64,13 @@ class Example:
 Drawn = dict[str, list[Example | SoundExample]]
 
 
-def draw_examples(board: Board, folder: Path, root: Path | None, made: Path | None = None) -> Drawn:
+def draw_examples(
+    board: Board,
+    folder: Path,
+    root: Path | None,
+    made: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Drawn:
     """Draw the best, the median and the worst recording of each task of masks or of states.
 
     Recordings are sorted by the mean Dice overlap of their frames whose masks lie beside the
@@ -78,6 +84,7 @@ def draw_examples(board: Board, folder: Path, root: Path | None, made: Path | No
             documented places; the data of a phantom board are also looked for beside the results,
             or made anew (``etab.site.phantom_data``).
         made: A folder in which phantoms are made; None makes them in a temporary one.
+        progress: Called with (patients made, patients in all) while a phantom is made.
 
     Returns:
         The examples by the name of the backbone; none for masks that are not stored.
@@ -89,7 +96,7 @@ def draw_examples(board: Board, folder: Path, root: Path | None, made: Path | No
     """
     drawn: Drawn = {}
     with tempfile.TemporaryDirectory(prefix="etab-phantom-") as own:
-        sources = _Sources(board, folder, root, made or Path(own))
+        sources = _Sources(board, folder, root, made or Path(own), progress)
         for row in board.rows:
             for code, cell in row.cells.items():
                 if not _has_examples(cell, folder):
@@ -112,11 +119,19 @@ def _has_examples(cell: Result, folder: Path) -> bool:
 class _Sources:
     """The data of a board, each dataset opened once."""
 
-    def __init__(self, board: Board, folder: Path, root: Path | None, made: Path) -> None:
+    def __init__(
+        self,
+        board: Board,
+        folder: Path,
+        root: Path | None,
+        made: Path,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
         self.board = board
         self.folder = folder
         self.root = root
         self.made = made
+        self.progress = progress
         self.opened: dict[str, Source | None] = {}
 
     def of(self, name: str) -> Source | None:
@@ -130,7 +145,7 @@ class _Sources:
             return datasets.source(name, _root_of(self.root, name))
         cells = [cell for row in self.board.rows for cell in row.cells.values()]
         of_dataset = [cell for cell in cells if parse_code(cell.task).test_dataset == name]
-        return phantom_source(name, of_dataset, self.folder, self.made / name)
+        return phantom_source(name, of_dataset, self.folder, self.made / name, self.progress)
 
 
 def _examples_of(

@@ -7,7 +7,7 @@ results state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from etab import datasets, phantom
@@ -25,6 +25,7 @@ def phantom_source(
     cells: Sequence[Result],
     results: Path,
     made: Path,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Source | None:
     """Find or make the phantom tree of a dataset that some results are of.
 
@@ -33,6 +34,7 @@ def phantom_source(
         cells: Results on the dataset, one or more.
         results: The folder of results.
         made: A folder in which a tree may be made. One that an earlier call made there is used.
+        progress: Called with (patients made, patients in all) while a tree is made.
 
     Returns:
         The source, whose digest is that of the results; None if no tree has it.
@@ -51,7 +53,13 @@ def phantom_source(
     for patients in sorted(numbers, key=lambda number: (abs(number - stated[0]), number)):
         tree = made / str(patients) / name
         if not tree.is_dir():
-            phantom.write(tree.parent, patients=max(patients, 12), seed=cells[0].seed, names=[name])
+            phantom.write(
+                tree.parent,
+                patients=max(patients, 12),
+                seed=cells[0].seed,
+                progress=progress,
+                names=[name],
+            )
         source = datasets.source(name, tree)
         if source.digest() == digest:
             return source

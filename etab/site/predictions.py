@@ -45,6 +45,8 @@ def prediction_facts(board: Board, code: str) -> dict[str, Any] | None:
         (backbones, items), packed, the mean over the repeats of the folds: predicted values,
         probabilities, or Dice overlaps; and ``truth`` (items,), packed, or None for masks. For k
         classes, ``values`` are probabilities (backbones, items, k), and ``classes`` counts them.
+        ``patients`` are the names of the patients and ``patient_of`` (items,) the place of that of
+        each row; None where a row is a patient.
         None for a task of another kind, and without tables.
     """
     tables: dict[str, Predictions] = {}
@@ -61,6 +63,7 @@ def prediction_facts(board: Board, code: str) -> dict[str, Any] | None:
     values = np.stack(
         [np.stack([_by_item(table, name) for name in columns], axis=-1) for table in same.values()]
     )
+    patients, patient_of = _patients_of_items(first)
     truth = _by_item(first, "truth") if "truth" in first.columns else None
     return {
         "kind": first.kind.value,
@@ -69,7 +72,19 @@ def prediction_facts(board: Board, code: str) -> dict[str, Any] | None:
         "classes": len(columns),
         "values": packed(values.reshape(len(same), -1)),
         "truth": None if truth is None else packed(truth),
+        "patients": patients,
+        "patient_of": patient_of,
     }
+
+
+def _patients_of_items(table: Predictions) -> tuple[list[str] | None, list[int] | None]:
+    """Names of the patients, and the place of the patient of each sorted item; None where no
+    patient has two items."""
+    _, first_rows = np.unique(table.items, return_index=True)
+    names, places = np.unique(np.asarray(table.patients)[first_rows], return_inverse=True)
+    if len(names) == len(first_rows):
+        return None, None
+    return [printable(name) for name in names.tolist()], places.tolist()
 
 
 def _by_item(table: Predictions, column: str) -> FloatArray:

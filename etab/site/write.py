@@ -292,7 +292,7 @@ def _pages(board: Board, facts: Mapping[str, Any], cards: Cards) -> Files:
             **shared,
             page="index",
             answers=board_answers(
-                board, cards, _patient_counts(board), _datasets_of_recordings(board)
+                board, cards, _patient_counts(board), _units_without_patients(board, cards)
             ),
             chips=_chips(board),
             static=_static_rows(board),
@@ -384,13 +384,27 @@ def _patient_counts(board: Board) -> dict[str, int]:
     return {name: len(order) for name, order in patients_of(board).items()}
 
 
-def _datasets_of_recordings(board: Board) -> set[str]:
-    """Datasets whose every row is a recording that counts as a patient of its own."""
-    alike: dict[str, bool] = {}
+def _units_without_patients(board: Board, cards: Cards) -> dict[str, str]:
+    """What counts as a patient in the datasets that name none, by the name of the dataset.
+
+    Where another file names the patients of a release of recordings, as the appendix of CinC 2016
+    does, several recordings are of one patient, and the ids are those of patients.
+    """
+    named: set[str] = set()
+    tested: set[str] = set()
     for (_, code), table in board.tables.items():
-        name = parse_code(code).test_dataset
-        alike[name] = alike.get(name, True) and list(table.items) == list(table.patients)
-    return {name for name, is_alike in alike.items() if is_alike}
+        dataset = parse_code(code).test_dataset
+        tested.add(dataset)
+        rows = zip(table.items, table.patients, strict=True)
+        # The name of a row is that of its recording, with a window or frame behind it.
+        if not all(item.startswith(patient) for item, patient in rows):
+            named.add(dataset)
+    units: dict[str, str] = {}
+    for dataset in tested & cards.keys():
+        unit = cards[dataset].unit
+        if unit == "examination" or (unit == "recording" and dataset not in named):
+            units[dataset] = unit
+    return units
 
 
 def _chips(board: Board) -> list[tuple[str, str]]:

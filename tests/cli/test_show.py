@@ -22,3 +22,13 @@ def test_no_name_is_broken(
     words = " ".join(lines)
     longest = max((word for row in table.rows for word in row[-1].split()), key=len)
     assert longest in words
+
+
+def test_a_late_bar_is_shown_from_its_first_report_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with show.late_bar("phantom patients"):
+        pass
+    assert capsys.readouterr().err == ""
+    with show.late_bar("phantom patients") as report:
+        report(1, 2)
+        report(2, 2)
+    assert "phantom patients" in capsys.readouterr().err

@@ -335,6 +335,7 @@ def test_rare_classes_and_mixed_views_are_told(tmp_path: Path) -> None:
         ('name = "a"\n[labels.EF]\nkind = "value"', "table is missing"),
         ('name = "a"\ntable = "t.csv"', "has no label"),
         ('name = "a"\ntable = "t.csv"\n[labels.EF]\nkind = "number"', "possible: value, classes"),
+        ('name = "a"\ntable = "t.csv"\nunit = ["x"]', "possible: patient, recording, examination"),
         ('name = "a"\ntable = "t.csv"\n[labels.EF]\nkind = "classes"', "two classes or more"),
         ('name = "a"\ntable = "t.csv"\n[labels.EF]\nkind = "value"\nunits = "%"', "'unit'"),
         ('name = "a"\ntabel = "t.csv"', "Did you mean 'table'"),

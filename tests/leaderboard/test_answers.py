@@ -94,7 +94,8 @@ def test_data_are_named_and_names_are_short_and_harmless(board: Board) -> None:
 
 def test_recordings_without_patients_are_no_patients(board: Board) -> None:
     cards = datasets.cards()
-    told = dict(board_answers(board, cards, {"cinc2016": 3240}, {"cinc2016"}))["On which data?"]
+    units = {"cinc2016": "recording"}
+    told = dict(board_answers(board, cards, {"cinc2016": 3240}, units))["On which data?"]
     assert told.endswith("heart sounds in 3,240 recordings, each counted as a patient.")
 
 

@@ -228,6 +228,30 @@ def test_two_backbones_agree_as_their_tables_do(page: Any, site: Path, site_boar
     assert f"bias {ends(differences.mean())}" in text
     top = page.locator("#apart tbody tr").first.locator("td").all_inner_texts()
     assert abs(float(top[3])) == pytest.approx(np.abs(differences).max(), abs=0.02)
+    # The address keeps both backbones and the task.
+    assert page.evaluate("location.hash") == "#a=strong&b=pixel_pca&task=b0-A4-C"
+    page.reload()
+    page.wait_for_selector("#agreement-picture .small")
+    assert page.input_value("#agreement-task") == "b0-A4-C"
+
+
+def test_two_backbones_are_compared_patient_by_patient(
+    page: Any, site: Path, site_board: Board
+) -> None:
+    page.goto(f"{(site / 'compare.html').as_uri()}#a=strong&b=pixel_pca&task=a0-A4-C")
+    page.wait_for_function("document.getElementById('closer').textContent.includes('strong')")
+    rows = page.locator("#apart tbody th").all_inner_texts()
+    assert len({row.partition("_")[0] for row in rows}) == len(rows) == 10
+    mine, other = (site_board.tables[name, "a0-A4-C"] for name in ("strong", "pixel_pca"))
+    assert mine.items == other.items
+    gains = mine.columns["dice"] - other.columns["dice"]
+    patients = np.array(mine.patients)
+    means = np.array([gains[patients == name].mean() for name in np.unique(patients)])
+    words = page.text_content("#closer")
+    assert (
+        f"strong is closer to the truth for {(means > 0).sum()} of {len(means)} patients" in words
+    )
+    assert f"pixel_pca for {(means < 0).sum()}" in words
 
 
 def test_a_page_of_a_backbone_words_each_cell(page: Any, site: Path, site_board: Board) -> None:

@@ -244,7 +244,11 @@ def test_the_phantom_of_a_result_is_made_anew(
     assert beside is not None
     assert beside.root == tree
     far = tmp_path / "far" / "results"
-    anew = phantom_source("circor", [cell], far, tmp_path / "made")
+    told: list[tuple[int, int]] = []
+    anew = phantom_source(
+        "circor", [cell], far, tmp_path / "made", lambda *counts: told.append(counts)
+    )
+    assert told[-1] == (12, 12)
     assert anew is not None
     assert anew.root == tmp_path / "made" / "12" / "circor"
     of_patients = replace(cell, data_digest="1" * 64)

@@ -351,6 +351,43 @@ def test_predictions_of_classes_are_probabilities_of_each(
     assert unpacked(facts["truth"]).round() == pytest.approx(order % 12)
 
 
+def test_rows_of_predictions_know_their_patients(site_board: Board) -> None:
+    facts = prediction_facts(site_board, "a0-A4-C")
+    assert facts is not None
+    whose = [facts["patients"][place] for place in facts["patient_of"]]
+    assert [item.partition("_")[0] for item in facts["items"]] == whose
+    assert len(facts["patients"]) < len(facts["items"])  # two frames each
+
+
+@pytest.mark.parametrize(
+    ("code", "items", "patients", "units"),
+    [
+        ("f0-PH-N", ("a0001", "a0002"), ("a0001", "a0002"), {"cinc2016": "recording"}),
+        ("f0-PH-N", ("a0001@0", "a0001@1"), ("a0001", "a0001"), {"cinc2016": "recording"}),
+        ("f0-PH-N", ("a0001", "a0002"), ("a-C12", "a-C12"), {}),  # of the appendix
+        ("a0-A4-X", ("r1#0", "r1#9"), ("exam1", "exam1"), {"echoxflow": "examination"}),
+        ("b0-A4-E", ("0X1A", "0X1B"), ("0X1A", "0X1B"), {}),  # a video a patient
+    ],
+)
+def test_the_data_say_whether_their_ids_are_people(
+    site_board: Board,
+    code: str,
+    items: tuple[str, ...],
+    patients: tuple[str, ...],
+    units: dict[str, str],
+) -> None:
+    table = replace(
+        site_board.tables["strong", "b0-A4-C"],
+        items=items,
+        patients=patients,
+        folds=("1", "2"),
+        repeats=(0, 0),
+        columns={"truth": np.zeros(2), "score": np.zeros(2)},
+    )
+    board = replace(site_board, tables={("strong", code): table})
+    assert write._units_without_patients(board, datasets.cards()) == units
+
+
 def test_classes_of_a_task_have_their_names() -> None:
     assert _classes("f1-AL-D", datasets.cards()) == ["Present", "Unknown", "Absent"]
     assert _classes("b0-A4-C", datasets.cards()) == []

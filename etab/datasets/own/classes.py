@@ -245,6 +245,7 @@ def describe_class(kind: type[Source], where: str, folder: Path) -> Description:
         columns={"ed": "ed", "es": "es"} if has_phases else {},
         labels=_labels(kind, card, where),
         source=where,
+        unit=card.unit,
     )
     require_free(description, kind)
     return description
@@ -290,6 +291,8 @@ def description_text(description: Description) -> str:
             source=description.source,
         ),
     ]
+    if description.unit != "patient":
+        lines += _lines(unit=description.unit)
     if description.columns:
         lines += ["", "[columns]", *_lines(**description.columns)]
     for label in description.labels:

@@ -60,7 +60,9 @@ _KEYS = {
     "labels",
     "notes",
     "subgroups",
+    "unit",
 }
+_UNITS = ("patient", "recording", "examination")
 _KINDS = {
     "value": Kind.VALUE,
     "classes": Kind.CLASSES,
@@ -154,6 +156,8 @@ class Description:
         subgroups: Columns that divide the patients into subgroups, such as "sex" or "scanner".
         source: The class that reads the recordings, such as "my_echo.py:MyEchoSource"; "" for a
             table.
+        unit: What an id in the column of patients stands for: "patient", or "recording" or
+            "examination" where nobody knows the patients.
     """
 
     path: Path
@@ -168,6 +172,7 @@ class Description:
     notes: tuple[str, ...] = ()
     subgroups: tuple[str, ...] = ()
     source: str = ""
+    unit: str = "patient"
 
     def column(self, role: str) -> str:
         """Name of the column that holds one of COLUMNS."""
@@ -217,6 +222,9 @@ def read_description(path: Path) -> Description:
     folder = content.get("folder", ".")
     if not isinstance(folder, str):
         raise LayoutError(f"{path}: folder is {folder!r}; wanted a path in quotes.")
+    unit = content.get("unit", "patient")
+    if unit not in _UNITS:
+        raise LayoutError(f"{path}: unit is {unit!r}; possible: {', '.join(_UNITS)}.")
     source = _text(path, content, "source") if "source" in content else ""
     if source and "table" in content:
         raise LayoutError(f"{path}: recordings come from a table or from a source; leave one out.")
@@ -234,6 +242,7 @@ def read_description(path: Path) -> Description:
         notes=_texts(path, "notes", content.get("notes", [])),
         subgroups=_texts(path, "subgroups", content.get("subgroups", [])),
         source=source,
+        unit=unit,
     )
 
 

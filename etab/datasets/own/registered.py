@@ -47,6 +47,7 @@ def own_card(description: Description) -> Card:
         licence="your own data; nothing leaves the machine",
         citation="your own",
         access=f"described by {description.path.name}",
+        unit=description.unit,
     )
 
 

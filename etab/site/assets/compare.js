@@ -14,7 +14,7 @@ addEventListener("load", () => {
       select.selectedIndex = Math.max(0, board.rows.findIndex(row => row.backbone === name));
       if (!board.rows.some(row => row.backbone === name)) select.selectedIndex = Math.min(i, board.rows.length - 1);
     });
-    draw();
+    draw(kept.get("task"));
   };
 
   // Two-sided p from the table of Student's t.
@@ -74,7 +74,7 @@ addEventListener("load", () => {
     ETAB.labelled(table);
   };
 
-  const draw = () => {
+  const draw = task => {
     const [a, b] = selects.map(select => select.value);
     const rows = [a, b].map(name => board.rows.find(row => row.backbone === name));
     // A row that saw a test has no score; on single tasks it is compared, with a mark.
@@ -101,14 +101,22 @@ addEventListener("load", () => {
     if (items.length) ETAB.charts.intervals(holder, items.map(({ task, pair }) => ({ name: `${task.code} ${task.title}`, value: pair.difference, low: pair.difference - pair.probe, high: pair.difference + pair.probe, outerLow: pair.difference - pair.encoder, outerHigh: pair.difference + pair.encoder })), {
       label: "Anchored differences by task", axis: `anchored difference: ${ETAB.short(a, 40)} is better on the right`, include: [0], lines: [["no difference", 0, "twin"]], caption: "Thick: 95 % of these probes on new patients. Thin: of the encoders, with new training patients too.",
     });
-    ETAB.showAgreement(a, b);
+    ETAB.showAgreement(a, b, task);
   };
+  // The address keeps both names, and the task of the agreement.
+  const agreement = document.getElementById("agreement-task");
+  const write = () => {
+    const kept = new URLSearchParams(selects.map(select => [select.id, select.value]));
+    if (agreement.value) kept.set("task", agreement.value);
+    history.replaceState(null, "", `#${kept}`);
+  };
+  agreement.addEventListener("change", write);
   for (const select of selects) select.onchange = () => {
-    history.replaceState(null, "", `#a=${encodeURIComponent(selects[0].value)}&b=${encodeURIComponent(selects[1].value)}`);
     draw();
+    write();
   };
   addEventListener("hashchange", read);
-  addEventListener("resize", draw);
+  addEventListener("resize", () => draw());
   read();
   document.documentElement.dataset.ready = "yes";
 });

@@ -13,12 +13,13 @@
     const values = ETAB.unpack(data.values);
     const truth = data.truth && ETAB.unpack(data.truth);
     const n = data.items.length;
-    if (data.kind !== "classes") return data.items.map((name, k) => ({ name, truth: truth ? truth[k] : null, values: places.map(place => values[place * n + k]) }));
+    const patientOf = k => data.patients ? data.patients[data.patient_of[k]] : data.items[k];
+    if (data.kind !== "classes") return data.items.map((name, k) => ({ name, patient: patientOf(k), truth: truth ? truth[k] : null, values: places.map(place => values[place * n + k]) }));
     const m = data.classes;
     return data.items.map((name, k) => {
       const shares = places.map(place => values.slice((place * n + k) * m, (place * n + k + 1) * m));
       const index = Math.round(truth[k]);
-      return { name, truth: null, index, shares, values: shares.map(share => share[index]) };
+      return { name, patient: patientOf(k), truth: null, index, shares, values: shares.map(share => share[index]) };
     });
   };
   const className = (task, k) => task.classes[k] ?? `class ${k}`;
@@ -88,6 +89,9 @@
       cases(document.getElementById("cases"), task, data, rows);
     });
     choices(select, tasks, draw);
+    const wanted = new URLSearchParams(location.hash.slice(1)).get("task");
+    if (tasks.some(task => task.code === wanted)) select.value = wanted;
+    select.addEventListener("change", () => history.replaceState(null, "", `#task=${encodeURIComponent(select.value)}`));
     addEventListener("resize", draw);
     draw();
   };
@@ -109,19 +113,41 @@
     ETAB.charts.scatter(holder, points, { label, x: `${UNITS[data.kind]}, ${first}`, y: `${UNITS[data.kind]}, ${second}`, diagonal: true, caption: captions[data.kind] });
   };
 
-  ETAB.showAgreement = (a, b) => {
+  // The row of each patient on which two backbones differ most, the largest difference first.
+  const rowsApart = rows => {
+    const gap = row => Math.abs(row.values[0] - row.values[1]);
+    const largest = new Map();
+    for (const row of rows) {
+      const known = largest.get(row.patient);
+      if (!known || gap(row) > gap(known)) largest.set(row.patient, row);
+    }
+    return [...largest.values()].sort((x, y) => gap(y) - gap(x));
+  };
+
+  // For how many patients each of two backbones has the smaller mean error.
+  const closerWords = (names, rows, unit) => {
+    const gaps = new Map();
+    for (const row of rows) gaps.set(row.patient, (gaps.get(row.patient) ?? 0) + error(row, row.values[0]) - error(row, row.values[1]));
+    const all = [...gaps.values()];
+    const [first, second] = [all.filter(gap => gap < 0).length, all.filter(gap => gap > 0).length];
+    const alike = all.length - first - second;
+    return `By the mean error of each ${unit}, ${ETAB.short(names[0], 40)} is closer to the truth for ${first} of ${all.length} ${unit}s, and ${ETAB.short(names[1], 40)} for ${second}${alike ? `; ${alike} are alike` : ""}.`;
+  };
+
+  ETAB.showAgreement = (a, b, wanted) => {
     const board = ETAB.data.board;
     const select = document.getElementById("agreement-task");
     const both = [a, b].map(name => board.rows.find(row => row.backbone === name));
     const tasks = a === b ? [] : board.tasks.filter(task => task.predictions && both.every(row => row.cells[task.code]));
     document.getElementById("agreement").hidden = !tasks.length;
-    const chosen = select.value;
+    const chosen = wanted ?? select.value;
     const draw = () => show(select, [a, b], (task, data, rows) => {
       document.getElementById("agreement-note").hidden = Boolean(rows);
       if (!rows) return;
       twoBackbones(document.getElementById("agreement-picture"), [a, b], task, data, rows);
-      const apart = [...rows].sort((x, y) => Math.abs(y.values[0] - y.values[1]) - Math.abs(x.values[0] - x.values[1])).slice(0, 10);
-      table(document.getElementById("apart"), ["Row", ...truthHead(data), ETAB.short(a, 28), ETAB.short(b, 28), "Difference", "Closer to the truth"], apart.map(row => {
+      const apart = rowsApart(rows).slice(0, 10);
+      document.getElementById("closer").textContent = closerWords([a, b], rows, data.patients ? "patient" : "row");
+      table(document.getElementById("apart"), ["Row", ...truthHead(data), ETAB.short(a, 28), ETAB.short(b, 28), "Difference", "Closer"], apart.map(row => {
         const gap = error(row, row.values[0]) - error(row, row.values[1]);
         return [row.name, ...truthOf(row, task), ...row.values, row.values[0] - row.values[1], gap < 0 ? ETAB.brokenName(a, 28) : gap > 0 ? ETAB.brokenName(b, 28) : "both"];
       }));

@@ -81,6 +81,12 @@
     }
   };
 
+  // What the head of a column says: its label, then its scale; of a task the code, the metric and what is asked.
+  const headWords = column => {
+    if (!column.task) return [column.label, column.small ? el("small", {}, column.small) : null];
+    return [column.label, el("small", { class: "unit" }, ` ${column.small}`), el("small", { class: "what" }, ETAB.short(column.task.title, 60))];
+  };
+
   // Rows without a prediction by task, as far as no backbone has one: those tell nothing of a backbone.
   const lostByAll = board => {
     const lost = {};
@@ -145,7 +151,7 @@
       const sorter = column => {
         const active = this.state.sort === column.key;
         const direction = this.state.direction === "down" ? "descending" : "ascending";
-        const button = el("button", { type: "button", title: column.title, onclick: () => this.sortBy(column) }, column.label, column.task ? el("small", { class: "what" }, ETAB.short(column.task.title, 60)) : null, column.small ? el("small", {}, column.small) : null);
+        const button = el("button", { type: "button", title: column.title, onclick: () => this.sortBy(column) }, ...headWords(column));
         const mark = column.task?.separates === false ? el("span", { class: "mark", title: "This task tells no two backbones of the board apart." }, "separates nothing") : null;
         return el("th", { scope: "col", class: `${column.text || column.bar ? "l" : ""} ${column.bar ? "bar" : ""} ${column.first ? "first" : ""}`, "data-key": column.key, "aria-sort": active ? direction : null }, button, mark);
       };

@@ -72,7 +72,9 @@ class Campaign:
         if self.forks and self.executor == "ray":
             raise ValueError(f"{self.executor} starts its processes itself: they are no forks.")
         if (self.executor, self.workers, self.victim) == ("local", 1, "worker"):
-            raise ValueError("With one local worker the command itself computes: kill the run.")
+            raise ValueError(
+                "With one local worker the child of the command computes: kill the child."
+            )
 
     def command(self, folder: Path, data: Path) -> list[str]:
         """Write the command of the plan, from the word ``run``.

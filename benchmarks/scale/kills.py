@@ -49,7 +49,7 @@ from benchmarks.scale.campaigns import (
     phase,
     written,
 )
-from benchmarks.scale.victims import GOES_ON, VICTIMS, find_victim
+from benchmarks.scale.victims import GOES_ON, VICTIMS, find_victim, is_worker
 from etab import phantom
 from etab.features.entries import SHARDS
 from etab.runs.sweep import sweep  # noqa: F401  # likewise
@@ -65,6 +65,9 @@ PATIENCE = 120.0
 
 SAVING = "while the next cell is fitted"
 """When small cells are saved by the code that is killed."""
+
+STARTED = {"local": "parent and child", "ray": "one process", "slurm": "one process"}
+"""The processes of the command itself, by executor; others compute for Ray and SLURM."""
 
 _PAUSE = 0.02  # seconds between two looks at a run
 
@@ -208,8 +211,9 @@ class Killer:
             run.look()
             self._count_kill(phase(run.folder, run.claims))
             return True
-        # The command itself may have stopped, at the record of a cell that failed: it is no worker.
-        victim = stopped if kind == "worker" and stopped != run.pid else None
+        # The command or its child may have stopped, at the record of a cell that failed.
+        takes_stopped = kind == "worker" and stopped and is_worker(stopped, run.pid)
+        victim = stopped if takes_stopped else None
         victim = victim or find_victim(kind, run.pid, run.holders, self.random)
         if victim is None:
             self.counts.phases["outside"] += 1
@@ -409,9 +413,10 @@ def keep_row(file: Path, row: dict[str, Any]) -> None:
         file: The file of campaigns, which may be absent.
         row: The campaign and its counts.
     """
-    named = ("executor", "workers", "moments", "victim", "seed", "forks")
+    named = ("executor", "workers", "moments", "victim", "seed", "forks", "command")
     row = {**row, "kills": sum(row["phases"].values()) - row["phases"].get("outside", 0)}
     row["saving"] = SAVING
+    row["command"] = STARTED[row["executor"]]
     known = json.loads(file.read_text()) if file.exists() else []
     others = [one for one in known if any(one.get(name) != row[name] for name in named)]
     part = file.with_suffix(".part")

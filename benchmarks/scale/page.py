@@ -20,6 +20,7 @@ VICTIM_WORDS = {
     "run": "the whole run",
     "worker": "a process at work",
     "parent": "`etab run` alone",
+    "child": "the child of `etab run`",
     "asked": "`etab run` alone, by SIGTERM",
     "driver": "the process that is connected to Ray",
     "raylet": "the node of Ray",
@@ -69,6 +70,7 @@ def kills(campaigns: Sequence[dict[str, Any]]) -> str:
                 _lost(one, "shards"),
                 _lost(one, "cells"),
                 one.get("saving", "at once"),
+                one.get("command", "one process"),
                 len(one["faults"]),
             ]
         )
@@ -77,6 +79,7 @@ def kills(campaigns: Sequence[dict[str, Any]]) -> str:
         "shards lost of those begun",
         "cells lost of those begun",
         "cells are saved",
+        "`etab run` is",
         "faults",
     ]
     files = campaigns[0]["results"] if campaigns else 0

@@ -15,7 +15,7 @@ from pathlib import Path
 import etab.__main__ as entrance
 from benchmarks.scale.at_writes import sitecustomize
 from benchmarks.scale.forked_jobs import exit_after, fork_jobs
-from etab.cli.main import main
+from etab.cli import supervised
 
 _SET_SUBREAPER = 36  # number of prctl(2)
 _FORK = multiprocessing.get_context("fork")
@@ -58,7 +58,7 @@ def start(
     if forks:
         multiprocessing.get_context = lambda _=None: _FORK  # type: ignore[assignment]
         fork_jobs()
-    exit_after(main)
+    exit_after(supervised.start)
 
 
 def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:

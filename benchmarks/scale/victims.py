@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.scale.processes import below, command_of, parent_of
 
 VICTIMS = {
-    "local": ("run", "worker", "parent", "asked"),
+    "local": ("run", "worker", "parent", "child", "asked"),
     "ray": ("run", "worker", "parent", "asked", "driver", "raylet", "head"),
     "slurm": ("run", "worker", "parent", "asked"),
 }
@@ -17,12 +17,14 @@ VICTIMS = {
 * ``run``: the whole run at once, as a power cut does
 * ``worker``: a process that computes features or cells; the run goes on
 * ``parent``: the command ``etab run`` alone
+* ``child``: the process that the command has started, which computes or starts workers; the command
+  starts another one
 * ``asked``: the command ``etab run``, by SIGTERM: it must end by itself, and leave nothing behind
 * ``driver``: the process of ``etab run`` that is connected to the cluster of Ray
 * ``raylet``, ``head``: the process of Ray's node, and the one that knows of all nodes
 """
 
-GOES_ON = ("worker", "driver", "raylet", "head")
+GOES_ON = ("worker", "child", "driver", "raylet", "head")
 """Victims after which the run itself goes on, and may be killed again."""
 
 
@@ -41,13 +43,25 @@ def find_victim(kind: str, parent: int, holders: list[int], chance: random.Rando
     if kind in ("parent", "asked"):
         return parent
     if kind == "worker":
-        found = [pid for pid in holders if pid != parent]
+        found = [pid for pid in holders if is_worker(pid, parent)]
+    elif kind == "child":
+        found = [pid for pid in below(parent) if parent_of(pid) == parent]
     elif kind == "driver":
         found = [pid for pid in below(parent) if _is_driver(pid, parent)]
     else:
         wanted = {"raylet": "raylet", "head": "gcs_server"}[kind]
         found = [pid for pid in below(parent) if _program(pid) == wanted]
     return chance.choice(found) if found else None
+
+
+def is_worker(pid: int, parent: int) -> bool:
+    """Whether a process holds claims as a worker, and is not the command or its child.
+
+    Args:
+        pid: The process.
+        parent: The number of the command ``etab run``.
+    """
+    return parent not in (pid, parent_of(pid))
 
 
 def _is_driver(pid: int, parent: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import signal
 import sys
 import time
@@ -36,6 +35,7 @@ from etab.cli.words import say
 from etab.errors import EtabError, EtabWarning
 from etab.runs.failures import TerminatedError, describe_failure
 from etab.storage.atomic import REFUSED_BY_DISK
+from etab.storage.machine import name_crashes
 
 if TYPE_CHECKING:
     from etab.runs.earlier_process import EarlierProcess
@@ -83,9 +83,7 @@ def main(earlier: EarlierProcess | None = None) -> None:
     An error that etab raises on purpose is printed as a message and ends with exit status 2. Ctrl-C
     ends with 130, and the signal SIGTERM with 143.
     """
-    if not faulthandler.is_enabled():
-        with contextlib.suppress(Exception):  # there is no stderr
-            faulthandler.enable()  # code that crashes is named
+    name_crashes()
     try:
         with _handled_signals(), _plain_warnings():
             code = app(standalone_mode=False, obj=earlier)

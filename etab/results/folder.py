@@ -8,7 +8,7 @@ from pathlib import Path
 
 from etab.errors import ResultError
 from etab.results.record import Result
-from etab.storage.listing import is_hidden
+from etab.storage.listing import is_hidden, walked
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,12 @@ def each_result(folder: Path) -> Iterator[Result | str]:
         folder: A folder of results; an absent one holds none.
 
     Yields:
-        A record, or the reason against a file that cannot be read or lies where another cell
-        belongs.
+        A record, or the reason against a folder that cannot be listed, or a file that cannot be
+        read or lies where another cell belongs.
     """
-    for path in sorted(folder.rglob("*.json")):
-        if is_hidden(path.relative_to(folder)):
-            continue
+    paths, unlisted = _records(folder)
+    yield from unlisted
+    for path in paths:
         try:
             result = Result.load(path)
         except ResultError as error:
@@ -72,6 +72,17 @@ def each_result(folder: Path) -> Iterator[Result | str]:
                 f"{result.path(folder)}: name the folder that contains {result.dataset}/, or move "
                 "the file."
             )
+
+
+def _records(folder: Path) -> tuple[list[Path], list[str]]:
+    """The visible paths below a folder that end in .json, and the folders that cannot be listed."""
+    unlisted: list[str] = []
+    paths: list[Path] = []
+    for place, folders, files in walked(folder, unlisted):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        names = [name for name in [*folders, *files] if name.endswith(".json")]
+        paths += [Path(place, name) for name in names if not is_hidden(name)]
+    return sorted(paths), unlisted
 
 
 def load_results(folder: Path) -> list[Result]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from etab.files import LARGEST, read_json_file
 from etab.results.folder import read_results
 from etab.results.record import Result
 from etab.storage.atomic import copy_atomically
-from etab.storage.listing import is_hidden
+from etab.storage.listing import is_hidden, walked
 
 # Endings of the files of a cell; the first is its record, the next two its table of predictions.
 _RECORD = ".json"
@@ -138,7 +137,7 @@ def phantom_results(folders: Sequence[Path]) -> list[Result]:
 def _regular_files(folder: Path, refused: list[str]) -> list[Path]:
     """The visible ordinary files below a folder; a reason for results that are something else."""
     files: list[Path] = []
-    for path in _visible_paths(folder):
+    for path in _visible_paths(folder, refused):
         status = path.lstat()
         reason = ""
         if stat.S_ISLNK(status.st_mode):
@@ -154,9 +153,9 @@ def _regular_files(folder: Path, refused: list[str]) -> list[Path]:
     return files
 
 
-def _visible_paths(folder: Path) -> Iterator[Path]:
+def _visible_paths(folder: Path, refused: list[str]) -> Iterator[Path]:
     """Every visible file below a folder, sorted, and folders that are links or named as records."""
-    for place, folders, files in os.walk(folder, followlinks=False):
+    for place, folders, files in walked(folder, refused):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         for name in sorted([*files, *folders]):
             path = Path(place, name)

@@ -33,7 +33,7 @@ from etab.runs.failed_cells import (
 from etab.runs.failures import is_interruption
 from etab.runs.record import path_of_run, stored_result
 from etab.runs.run import Failed, OnCell, Run, Settings, reads_maps
-from etab.runs.run_log import cell_facts, logged, note_failure
+from etab.runs.run_log import cell_facts, logged, note_failure, write_failed_cell
 from etab.runs.saver import Saver
 from etab.storage.claims import claimed
 from etab.storage.machine import limit_threads, require_device
@@ -326,6 +326,7 @@ def _record_all(runs: list[Run], settings: Settings, data: Data, error: BaseExce
     kind, words = describe_kind(error)
     for run in runs:
         record_failure(run, settings, facts_of_cell(run, settings, data), kind, words)
+        write_failed_cell(settings, run, words)
 
 
 def _attempts(run: Run, settings: Settings, data: Data) -> int:

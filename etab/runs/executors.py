@@ -8,7 +8,6 @@ A backbone that fails is reported and the others go on; finished cells are on di
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import multiprocessing as mp
 import os
 import signal
@@ -37,6 +36,7 @@ from etab.storage.machine import (
     devices_of,
     killed_for_memory,
     killed_with_parent,
+    name_crashes,
 )
 from etab.storage.memory import limit_memory
 from etab.storage.watchdog import ended_without_progress, progressed
@@ -197,8 +197,7 @@ def _start(queue: Any, devices: Any, threads: int, settings: Settings, memory: f
     import torch
 
     global _events, _data, _device, _memory
-    with contextlib.suppress(Exception):  # there is no stderr
-        faulthandler.enable()  # code that crashes is named
+    name_crashes()
     _events = queue
     send_warnings(queue)
     _device = devices.get()

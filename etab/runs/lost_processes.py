@@ -12,6 +12,7 @@ from etab.runs.data import Data
 from etab.runs.execute import claim_path, facts_of_cell, features_claim, finished
 from etab.runs.failed_cells import record_failure
 from etab.runs.run import Run, Settings
+from etab.runs.run_log import write_failed_cell
 from etab.storage.claims import Holder, is_abandoned, read_claim, remove_abandoned
 from etab.storage.machine import signal_name
 from etab.storage.watchdog import forget_hang, remove_empty_notes, where_it_hung
@@ -78,6 +79,7 @@ def record_killed(
     end = hung(killed, settings) or end
     for run in killed:
         record_failure(run, settings, facts_of_cell(run, settings, data), end.kind, end.words)
+        write_failed_cell(settings, run, end.words, next(iter(_holders([run], settings)), None))
     for holder in _holders(killed, settings):
         forget_hang(settings.results, holder)
     remove_empty_notes(settings.results)

@@ -24,6 +24,7 @@ from etab.files import read_file
 from etab.runs.failures import describe_failure, is_interruption
 from etab.runs.meters import Meter
 from etab.runs.run import Run, Settings
+from etab.storage.claims import Holder
 
 FOLDER = ".log"
 """Folder of the logs, in a folder of results."""
@@ -74,7 +75,7 @@ def write_line(settings: Settings, event: str, **facts: Any) -> None:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "event": event,
-        **facts,
+        **facts,  # a process may log the end of another one
     }
     with contextlib.suppress(OSError):
         _append(log_path(settings), json.dumps(line, default=str) + "\n")
@@ -161,6 +162,22 @@ def note_failure(end: dict[str, Any], error: BaseException) -> None:
     """
     end["outcome"] = "stopped" if is_interruption(error) else "failed"
     end["error"] = describe_failure(error)
+
+
+def write_failed_cell(
+    settings: Settings, run: Run, words: str, holder: Holder | None = None
+) -> None:
+    """Log the end of a cell that could not do so itself: it was killed, or never began.
+
+    Args:
+        settings: Where the log is.
+        run: The cell.
+        words: Why it failed.
+        holder: The process that was at work on it; None for this one.
+    """
+    process = {} if holder is None else {"host": holder.host, "pid": holder.pid}
+    facts = {**cell_facts(run), **process}
+    write_line(settings, "cell_ended", **facts, outcome="failed", error=words)
 
 
 def cell_facts(run: Run) -> dict[str, Any]:

@@ -8,7 +8,7 @@ archives; Windows writes ``Thumbs.db`` and ``desktop.ini``; network storage adds
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 from etab.files import exists
@@ -49,6 +49,38 @@ def _is_hidden_part(part: str) -> bool:
     if part in (".", ".."):
         return False
     return part.startswith(".") or part.lower() in _SYSTEM_NAMES
+
+
+def unlisted_reason(error: OSError) -> str:
+    """Say of a folder that it cannot be listed, and what that means.
+
+    Args:
+        error: Why the system refused to list it.
+
+    Example:
+        >>> unlisted_reason(PermissionError(13, "Permission denied"))
+        'it cannot be listed (Permission denied), so nothing in it was read'
+    """
+    return f"it cannot be listed ({error.strerror or error}), so nothing in it was read"
+
+
+def walked(folder: Path, unlisted: list[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk through a folder as ``os.walk`` does, and note the folders that cannot be listed.
+
+    Args:
+        folder: The folder; an absent one holds nothing.
+        unlisted: A sentence for each folder that cannot be listed is added to it.
+
+    Yields:
+        A folder, and the names of the folders and files in it. Links to folders are not followed.
+    """
+
+    def note(error: OSError) -> None:
+        # A folder that is absent was removed just now, or was never there.
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            unlisted.append(f"{error.filename}: {unlisted_reason(error)}.")
+
+    return os.walk(folder, onerror=note)
 
 
 def visible(folder: Path, pattern: str = "*") -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import math
 import os
 import platform
@@ -37,6 +38,14 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def name_crashes() -> None:
+    """Let code that crashes this process be named on stderr; does nothing where there is none."""
+    # A process without stderr has None, or a stream that is no file.
+    with contextlib.suppress(RuntimeError, AttributeError, ValueError, OSError):
+        if not faulthandler.is_enabled():
+            faulthandler.enable()
 
 
 def killed_with_parent() -> None:

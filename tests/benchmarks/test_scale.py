@@ -96,11 +96,11 @@ for i in range(2):
     ("executor", "workers", "victim", "forks", "message"),
     [
         ("slurm", 2, "raylet", False, "slurm has no 'raylet' to kill"),
-        ("local", 2, "driver", False, "Known: run, worker, parent, asked"),
+        ("local", 2, "driver", False, "Known: run, worker, parent, child, asked"),
         ("local", 5, "run", False, "the plan has 2 backbones"),
         ("slurm", 1, "run", False, "Possible: 2"),
         ("ray", 0, "run", False, "Possible: 1, 2"),
-        ("local", 1, "worker", False, "the command itself computes"),
+        ("local", 1, "worker", False, "the child of the command computes"),
         ("ray", 2, "run", True, "ray starts its processes itself"),
     ],
 )

@@ -26,12 +26,14 @@ from etab.cli.words import say
 from etab.errors import EtabWarning, UnsupportedOptionError
 from etab.results import load_results
 from etab.runs import lost_processes
+from etab.runs.data import Data
 from etab.runs.events import Event, pass_on, send_warnings
 from etab.runs.execute import CLAIMS, claim_path, features_claim
 from etab.runs.failed_cells import failed_cells
 from etab.runs.failures import TerminatedError, is_interruption
-from etab.runs.lost_processes import how_it_ended, hung, left_at_work
+from etab.runs.lost_processes import how_it_ended, hung, left_at_work, record_killed
 from etab.runs.run import Run, Settings, is_named, plan
+from etab.runs.run_log import last_hour, read_lines
 from etab.storage.claims import Holder, take_claim
 from etab.storage.machine import killed_for_memory
 from etab.storage.watchdog import (
@@ -300,6 +302,27 @@ def test_the_cells_of_an_ended_process_are_known_by_its_claims(
     assert left_at_work(groups, settings) == [groups[1]]
     left.clear()
     assert left_at_work(groups, settings) == groups
+
+
+@pytest.mark.parametrize("is_in_features", [False, True])
+def test_cells_that_were_killed_count_in_the_last_hour(
+    is_in_features: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As failed, in the process that was at work on them, which cannot log it itself."""
+    runs = plan("b0-A4-C", ["image_stats"], protocols=("cv2", "cv3"), head="knn")
+    settings = Settings(results=tmp_path)
+    claim = features_claim(runs[0], settings) if is_in_features else claim_path(runs[0], settings)
+    assert take_claim(claim, "work") is not None
+    holder = Holder.this_process()
+    monkeypatch.setattr(Holder, "is_dead", lambda self: True)
+    monkeypatch.setattr(lost_processes, "facts_of_cell", lambda *_: {})
+    monkeypatch.setattr(lost_processes, "finished", lambda *_: None)
+    monkeypatch.setattr(os, "getpid", lambda: holder.pid + 1)  # the process that looks at it later
+    killed, _ = record_killed(runs, settings, Data(settings), how_it_ended(-9))
+    lines = read_lines(tmp_path)
+    assert last_hour(lines).failed == len(killed) == 1 + is_in_features
+    assert {line["pid"] for line in lines} == {holder.pid}
+    assert all("ended by the system" in line["error"] for line in lines)
 
 
 def _other_handler(*_: object) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from etab.storage.listing import is_hidden
+from etab.storage.listing import is_hidden, unlisted_reason
 
 LARGEST_RECORD = 4 << 20
 LARGEST_TABLE = 64 << 20
@@ -22,7 +22,7 @@ class RecordFiles:
 
     Attributes:
         records: Those that may be read, sorted.
-        refused: A reason for each of the others, by path.
+        refused: A reason for each of the others, by path; also for folders that cannot be listed.
     """
 
     records: tuple[Path, ...]
@@ -32,6 +32,8 @@ class RecordFiles:
 def record_files(folder: Path) -> RecordFiles:
     """List the records below a folder without following a link or opening a pipe.
 
+    A folder that cannot be listed is refused as one, since records may lie in it.
+
     Args:
         folder: A folder of results; an absent one holds none.
 
@@ -40,7 +42,7 @@ def record_files(folder: Path) -> RecordFiles:
     """
     records: list[Path] = []
     refused: dict[Path, str] = {}
-    for path, depth, names in _json_paths(folder):
+    for path, depth, names in _json_paths(folder, refused):
         reason = unsafe(path, LARGEST_RECORD) or _unsafe_table(path, names)
         if not reason and depth > DEEPEST:
             reason = f"it lies more than {DEEPEST} folders deep; results lie 4 deep"
@@ -53,16 +55,25 @@ def record_files(folder: Path) -> RecordFiles:
     return RecordFiles(tuple(records), refused)
 
 
-def _json_paths(folder: Path) -> Iterator[tuple[Path, int, Collection[str]]]:
+def _json_paths(
+    folder: Path, unlisted: dict[Path, str]
+) -> Iterator[tuple[Path, int, Collection[str]]]:
     """Every visible path below a folder that ends in .json, sorted, whatever kind of file it is.
 
     Links to folders are listed too, since nothing below them is read. With each path comes how deep
-    it lies, 1 for a file of the folder itself, and the names beside it.
+    it lies, 1 for a file of the folder itself, and the names beside it. A reason for each folder
+    that cannot be listed is added to ``unlisted``.
     """
     waiting = [(folder, 1)]
     while waiting:
         place, depth = waiting.pop()
-        names, folders, links = _content(place)
+        try:
+            names, folders, links = _content(place)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # it is absent, or was removed just now
+        except OSError as error:
+            unlisted[place] = unlisted_reason(error)
+            continue
         for name in sorted(names):
             if (name.endswith(".json") or name in links) and not is_hidden(name):
                 yield place / name, depth, names
@@ -75,17 +86,14 @@ def _content(folder: Path) -> tuple[set[str], list[str], set[str]]:
     names: set[str] = set()
     folders: list[str] = []
     links: set[str] = set()
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                names.add(entry.name)
-                if entry.is_dir(follow_symlinks=False):
-                    if not is_hidden(entry.name):
-                        folders.append(entry.name)
-                elif entry.is_symlink() and _leads_to_folder(entry):
-                    links.add(entry.name)
-    except OSError:
-        pass  # a folder that may not be listed holds no results
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            names.add(entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                if not is_hidden(entry.name):
+                    folders.append(entry.name)
+            elif entry.is_symlink() and _leads_to_folder(entry):
+                links.add(entry.name)
     return names, folders, links
 
 

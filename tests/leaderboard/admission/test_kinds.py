@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -14,7 +15,10 @@ import pytest
 
 from etab.leaderboard.admission.admit import Admission, admit
 from etab.leaderboard.admission.files import record_files
+from etab.results import read_results
+from etab.results.merge import merge_folders
 from etab.tasks.menu import TASKS
+from tests import made
 from tests.commands import etab
 from tests.leaderboard.admission import folders
 from tests.leaderboard.admission.folders import CAMUS_TASKS, HONEST, edit, stranger
@@ -206,6 +210,32 @@ def test_no_command_ends_in_a_traceback(command: tuple[str, ...], folder: Path) 
     ended = etab(*command, folder, *options)
     assert "Traceback" not in ended.stdout + ended.stderr
     assert ended.returncode in (0, 1, 2)
+
+
+def test_a_folder_that_cannot_be_listed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By boards, by what reads records, and by what joins folders; the records beside it are read."""
+    made.save(tmp_path, "b0-A4-C", "cnn", n=12)
+    closed = tmp_path / "tmed2"
+    closed.mkdir()
+    listed = os.scandir
+
+    def scandir(place: Any = ".") -> Any:
+        if Path(place) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return listed(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    reason = "it cannot be listed (Permission denied), so nothing in it was read"
+    files = record_files(tmp_path)
+    assert files.refused == {closed: reason}
+    assert len(files.records) == 1
+    read = read_results(tmp_path)
+    assert read.problems == (f"{closed}: {reason}.",)
+    assert len(read.results) == 1
+    merged = merge_folders([tmp_path], tmp_path.parent / f"{tmp_path.name}-merged")
+    assert merged.refused == (f"{closed}: {reason}.",)
 
 
 def test_links_that_lead_to_themselves_hide_no_result(tmp_path: Path) -> None:

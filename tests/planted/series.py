@@ -130,15 +130,15 @@ FAULTS = [
     _fault(
         "emissions keep the prior",
         PROBE,
-        "log_probability_in_basis(z) - self.prior",
-        "log_probability_in_basis(z)",
+        "_log_softmax(logits) - self.prior",
+        "_log_softmax(logits)",
         "test_a_constant_is_left_with_the_durations",
     ),
     Fault(
         "series: only the last part of the frames is learned from",
         "etab/heads/pooled/linalg.py",
-        "slope += z[part].T @ residual",
-        "slope = z[part].T @ residual",
+        "slope += residual.transpose(1, 0, 2) @ z[part]",
+        "slope = residual.transpose(1, 0, 2) @ z[part]",
         (
             "tests/heads/test_emissions.py::"
             "test_frames_that_are_computed_in_parts_give_what_they_give_together",

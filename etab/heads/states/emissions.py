@@ -13,14 +13,14 @@ with the durations and the heart rate.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from etab.errors import UndefinedError
-from etab.heads.pooled.linalg import logistic_path
+from etab.heads.pooled.linalg import logistic_path, symmetric_axes
 from etab.heads.states.beats import RecordingBeats
 from etab.heads.states.hsmm import refuse_shared_people
 from etab.sounds.semimarkov import HOMOMORPHIC, STATE_COUNT, Timing
@@ -39,8 +39,6 @@ _FLAT = 1e-6
 _THIN = 1e-4
 # Frames that are computed together: with their products they stay in the cache of one core.
 _TOGETHER = 1024
-# Bytes of frames in a basis up to which all of them are computed together.
-_CACHED = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,31 +123,27 @@ class FrameBasis:
             The basis, and the training frames in it (n, r) float32, as calling the basis with them
             would compute again.
         """
-        n = max(len(x), 1)
-        middle = x[:, len(AROUND) // 2]
-        mean = middle.mean(axis=0, dtype=np.float64)
-        covariance = _products(middle, mean) / n
+        middle = len(AROUND) // 2
+        mean, covariance = _moments(x[part, middle] for part in _parts(len(x)))
         spread = np.sqrt(np.diag(covariance))
         varies = spread > _FLAT * np.maximum(np.abs(mean), 1e-3)
         divisor = np.where(varies, spread, 1.0)
         scale = np.where(varies, 1 / divisor, 0.0)
         axes, _ = _axes(scale[:, None] * covariance * scale, components, 1e-9)
-        stacked = _projected(x, mean, scale, axes).reshape(len(x), -1)
-        shift = stacked.mean(axis=0, dtype=np.float64)
-        turn, variances = _axes(_products(stacked, shift) / n, stacked.shape[1], _THIN)
-        turn = turn / np.sqrt(variances)
-        basis = cls(mean, scale, axes, shift, turn)
-        return basis, basis.turned(stacked)
+        stacked = np.empty((len(x), len(AROUND) * axes.shape[1]), dtype=np.float32)
+        shift, covariance = _moments(_projected(x, mean, scale, axes, stacked))
+        turn, variances = _axes(covariance, stacked.shape[1], _THIN)
+        basis = cls(mean, scale, axes, shift, turn / np.sqrt(variances))
+        return basis, basis._turned(stacked)
 
     def __call__(self, x: FloatArray) -> FloatArray:
         """Frames (n, around, d) in the basis, (n, r) float32."""
-        return self.turned(self.projected(x).reshape(len(x), -1))
+        stacked = np.empty((len(x), len(self.shift)), dtype=np.float32)
+        for _ in _projected(x, self.mean, self.scale, self.axes, stacked):
+            pass
+        return self._turned(stacked)
 
-    def projected(self, x: FloatArray) -> FloatArray:
-        """Project single frames (..., d) to the principal axes, (..., c) float32."""
-        return _projected(x, self.mean, self.scale, self.axes)
-
-    def turned(self, stacked: FloatArray) -> FloatArray:
+    def _turned(self, stacked: FloatArray) -> FloatArray:
         """Turn projected frames beside their neighbours (n, around c) to the basis (n, r)."""
         turn = self.turn.astype(np.float32)
         shift = self.shift.astype(np.float32)
@@ -158,36 +152,60 @@ class FrameBasis:
             np.matmul(stacked[part] - shift, turn, out=turned[part])
         return turned
 
+    def of_columns(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Write linear functions of the basis as functions of the columns less their means.
+
+        Args:
+            weights: (r, k) of k functions of the basis.
+
+        Returns:
+            Weights (around, d, k) of the columns of each neighbour, and the values (k,) at frames
+            whose columns all have their means.
+        """
+        turned = self.turn @ weights
+        of_neighbours = turned.reshape(len(AROUND), -1, weights.shape[1])
+        return (self.scale[:, None] * self.axes) @ of_neighbours, -self.shift @ turned
+
 
 def _parts(n: int) -> list[slice]:
     """Divide n frames into parts that are computed together."""
     return [slice(first, first + _TOGETHER) for first in range(0, n, _TOGETHER)]
 
 
-def _products(x: FloatArray, mean: FloatArray) -> FloatArray:
-    """Sum the products (d, d) of the columns of x (n, d) less their means, in double precision."""
-    total = np.zeros((x.shape[1], x.shape[1]))
-    for part in _parts(len(x)):
-        centred = x[part] - mean
-        total += centred.T @ centred
-    return total
+def _moments(parts: Iterable[FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """Mean (d,) and covariance (d, d), in double precision, of rows that come in parts (m, d)."""
+    count = 0
+    centre = total = products = np.zeros(0)
+    for part in parts:
+        rows = part.astype(np.float64)
+        if not count:
+            # Any point amid the rows will do.
+            centre = rows.mean(axis=0)
+            total = np.zeros(len(centre))
+            products = np.zeros((len(centre), len(centre)))
+        rows -= centre
+        total += rows.sum(axis=0)
+        products += rows.T @ rows
+        count += len(rows)
+    shift = total / max(count, 1)
+    return centre + shift, products / max(count, 1) - np.outer(shift, shift)
 
 
 def _projected(
-    x: FloatArray,
-    mean: FloatArray,
-    scale: FloatArray,
-    axes: FloatArray,
-) -> FloatArray:
-    """Frames (..., d) standardised and projected to the axes: (..., c) float32."""
+    x: FloatArray, mean: FloatArray, scale: FloatArray, axes: FloatArray, out: FloatArray
+) -> Iterator[FloatArray]:
+    """Standardise frames (n, around, d) and project them to the axes, into ``out`` (n, around c).
+
+    Yields:
+        The parts of ``out`` as they are computed.
+    """
     turn = (scale[:, None] * axes).astype(np.float32)
     mean = mean.astype(np.float32)
-    # One product of matrices is faster than one for each frame.
-    rows = x.reshape(-1, x.shape[-1])
-    projected = np.empty((len(rows), turn.shape[1]), dtype=np.float32)
-    for part in _parts(len(rows)):
-        np.matmul(rows[part] - mean, turn, out=projected[part])
-    return projected.reshape(*x.shape[:-1], turn.shape[1])
+    for part in _parts(len(x)):
+        # One product of matrices is faster than one for each frame.
+        rows = x[part].reshape(-1, x.shape[-1]) - mean
+        np.matmul(rows, turn, out=out[part].reshape(len(rows), turn.shape[1]))
+        yield out[part]
 
 
 def _axes(covariance: FloatArray, most: int, floor: float) -> tuple[FloatArray, FloatArray]:
@@ -201,11 +219,9 @@ def _axes(covariance: FloatArray, most: int, floor: float) -> tuple[FloatArray, 
     Returns:
         The axes (d, c) of unit length, the longest first, and the variance (c,) along each.
     """
-    from scipy.linalg import eigh
-
     if not len(covariance):
         return np.zeros((0, 0)), np.zeros(0)
-    variances, axes = eigh(covariance)
+    variances, axes = symmetric_axes(covariance)
     smallest = max(float(variances[-1]), 1e-30) * floor
     long_enough = np.flatnonzero(variances > smallest)
     index = long_enough[::-1][:most]
@@ -237,21 +253,7 @@ class Emission:
         Returns:
             (n, 4).
         """
-        return self.log_probability_in_basis(self.basis(x))
-
-    def log_probability_in_basis(self, z: FloatArray) -> FloatArray:
-        """Compute the log-probabilities of the states of frames that are in the basis already.
-
-        Args:
-            z: (n, r) frames in the basis of the probe.
-
-        Returns:
-            (n, 4).
-        """
-        logits = z @ self.weights + self.intercept
-        logits -= logits.max(axis=1, keepdims=True)
-        sums = np.exp(logits).sum(axis=1, keepdims=True)
-        return np.asarray(logits - np.log(sums))
+        return _log_probabilities([self], x)[:, 0]
 
     def of(self, series: Any) -> FloatArray:
         """Compute the log-likelihood of each frame of a recording, up to a constant for each frame.
@@ -262,14 +264,38 @@ class Emission:
         Returns:
             (k, 4): log P(state | frame) - log P(state).
         """
-        x = np.asarray(series, dtype=np.float32)
-        frames = np.arange(len(x))
-        neighbours = np.clip(frames[:, None] + AROUND, 0, len(x) - 1)
-        # Every frame is a neighbour of two others, and is projected once for all three.
-        stacked = self.basis.projected(x)[neighbours].reshape(len(x), -1)
-        z = self.basis.turned(stacked)
-        likelihood = self.log_probability_in_basis(z) - self.prior
-        return np.asarray(likelihood, dtype=np.float64)
+        weights, values = self.basis.of_columns(self.weights)
+        centred = np.asarray(series, dtype=np.float64) - self.basis.mean
+        frames = np.arange(len(centred))
+        logits = np.tile(values + self.intercept, (len(centred), 1))
+        for step, of_neighbour in zip(AROUND, weights, strict=True):
+            neighbours = np.clip(frames + step, 0, len(centred) - 1)
+            logits += (centred @ of_neighbour)[neighbours]
+        return _log_softmax(logits) - self.prior
+
+
+def _log_probabilities(probes: Sequence[Emission], x: FloatArray) -> FloatArray:
+    """Log-probabilities (n, probes, 4) of the states of frames (n, around, d).
+
+    The probes share their basis. Their few functions of the columns cost less than the basis.
+    """
+    basis = probes[0].basis
+    together = np.concatenate([probe.weights for probe in probes], axis=1)
+    intercepts = np.concatenate([probe.intercept for probe in probes])
+    weights, values = basis.of_columns(together)
+    logits = np.tile(values + intercepts, (len(x), 1))
+    for part in _parts(len(x)):
+        centred = x[part].astype(np.float64) - basis.mean
+        logits[part] += centred.reshape(len(centred), -1) @ weights.reshape(-1, len(values))
+    return _log_softmax(logits.reshape(len(x), len(probes), -1))
+
+
+def _log_softmax(logits: FloatArray) -> FloatArray:
+    """Logarithms of the probabilities of logits (..., classes)."""
+    shifted = np.moveaxis(logits, -1, 0).copy()
+    shifted -= shifted.max(axis=0)
+    shifted -= np.log(np.exp(shifted).sum(axis=0))
+    return np.moveaxis(shifted, 0, -1)
 
 
 def fit_emissions(
@@ -307,7 +333,6 @@ def fit_emissions(
         penalties,
         iterations=iterations,
         tolerance=tolerance,
-        together=_TOGETHER if z.nbytes > _CACHED else None,
     )
     pairs = zip(weights.astype(np.float64), intercepts.astype(np.float64), strict=True)
     return [Emission(basis, w, b, prior) for w, b in pairs]
@@ -321,13 +346,8 @@ def _losses(fits: Sequence[Emission], held: AnnotatedFrames) -> FloatArray:
     n = len(held.y)
     if not n:
         return np.zeros(len(fits))
-    z = fits[0].basis(held.x)
-    losses = []
-    for probe in fits:
-        log_p = probe.log_probability_in_basis(z)
-        of_answers = log_p[np.arange(n), held.y]
-        losses.append(-of_answers.mean())
-    return np.array(losses)
+    log_p = _log_probabilities(fits, held.x)
+    return np.asarray(-log_p[np.arange(n), :, held.y].mean(axis=0))
 
 
 def cross_segment_layers(

@@ -227,9 +227,16 @@ FAULTS = [
     Fault(
         "series: a frame of a recording has itself for its neighbours",
         PROBE,
-        "stacked = self.basis.projected(x)[neighbours]",
-        "stacked = self.basis.projected(x)[neighbours[:, [1, 1, 1]]]",
+        "neighbours = np.clip(frames + step, 0, len(centred) - 1)",
+        "neighbours = frames",
         ("tests/heads/test_emissions.py::test_a_recording_is_classified_as_its_frames_are",),
+    ),
+    Fault(
+        "series: functions of the columns forget the mean of frames beside their neighbours",
+        PROBE,
+        "@ of_neighbours, -self.shift @ turned",
+        "@ of_neighbours, 0 * (self.shift @ turned)",
+        ("tests/heads/test_emissions.py::test_functions_of_the_columns_are_those_of_the_basis",),
     ),
     Fault(
         "series: a fifth state passes for a state",

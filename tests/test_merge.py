@@ -207,13 +207,34 @@ def test_a_folder_behind_the_others_fills_what_they_lack(
     assert holders["second"] == ("published",)
 
 
+def mark(folder: Path, *, phantom: bool) -> None:
+    """State whether the results of a folder are of a phantom."""
+    for record in folder.rglob("*.json"):
+        record.write_text(json.dumps({**json.loads(record.read_text()), "phantom": phantom}))
+
+
+@pytest.mark.parametrize("phantoms", [0, 1])
+def test_a_phantom_takes_no_result_of_patients_away(
+    phantoms: int, two: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Whichever folder is named first: the cell of patients is used, and the other is named."""
+    for k, folder in enumerate(two):
+        mark(folder, phantom=k == phantoms)
+    merged = merge_folders(two, tmp_path / "all")
+    (copy,) = (tmp_path / "all").rglob("both/*.json")
+    assert json.loads(copy.read_text())["phantom"] is False
+    assert merged.holders["both"] == (two[1 - phantoms].name,)
+    assert len(merged.refused) == 1
+    assert "both" in merged.refused[0]
+    assert f"of patients in {two[1 - phantoms]} is used" in merged.refused[0]
+
+
 def test_results_on_phantoms_never_replace_published_ones(
     two: tuple[Path, Path], tmp_path: Path
 ) -> None:
     one, other = two
-    for folder, phantom in ((one, True), (other, False)):
-        for record in folder.rglob("*.json"):
-            record.write_text(json.dumps({**json.loads(record.read_text()), "phantom": phantom}))
+    mark(one, phantom=True)
+    mark(other, phantom=False)
     merged = tmp_path / "all"
     merge_folders([one], merged, behind=other)
     assert {path.parent.name for path in merged.rglob("*.json")} == {"both", "second"}
@@ -248,9 +269,9 @@ def test_a_file_that_cannot_be_copied_is_named(
     assert all("cannot be copied: Permission denied" in reason for reason in reasons)
 
 
-def test_folders_that_end_alike_keep_their_paths(tmp_path: Path) -> None:
-    names = folder_names([tmp_path / "a" / "results", tmp_path / "b" / "results"])
-    assert len(set(names.values())) == 2
+def test_folders_that_end_alike_are_named_by_what_differs(tmp_path: Path) -> None:
+    folders = [tmp_path / "a" / "x" / "results", tmp_path / "b" / "x" / "results", Path("results")]
+    assert list(folder_names(folders).values()) == ["a/x/results", "b/x/results", "results"]
     with pytest.raises(DataNotFoundError, match="There is no folder"):
         merge_folders([tmp_path / "a"], tmp_path / "all")
 

@@ -48,7 +48,7 @@ class _Copy:
 
 
 def folder_names(folders: Sequence[Path]) -> dict[Path, str]:
-    """Name each folder by its last part, or by its whole path where two end alike.
+    """Name each folder by its last part, and by as many more as tell it from the others.
 
     Args:
         folders: Folders, each once.
@@ -57,15 +57,20 @@ def folder_names(folders: Sequence[Path]) -> dict[Path, str]:
         Names by folder.
 
     Example:
-        >>> folder_names([Path("a/results"), Path("b/results"), Path("c")])[Path("a/results")]
-        'a/results'
+        >>> list(folder_names([Path("/data/a/results"), Path("b/results"), Path("c")]).values())
+        ['a/results', 'b/results', 'c']
     """
-    ends = [folder.name for folder in folders]
-    names: dict[Path, str] = {}
-    for folder in folders:
-        is_unique = folder.name and ends.count(folder.name) == 1
-        names[folder] = folder.name if is_unique else folder.as_posix()
-    return names
+    return {folder: _shortest_name(folder, folders) for folder in folders}
+
+
+def _shortest_name(folder: Path, folders: Sequence[Path]) -> str:
+    """The fewest last parts of a path that no other folder ends with; else the whole path."""
+    others = [other for other in folders if other != folder]
+    for count in range(1, len(folder.parts) + 1):
+        end = folder.parts[-count:]
+        if all(other.parts[-count:] != end for other in others):
+            return Path(*end).as_posix()
+    return folder.as_posix()
 
 
 def merge_folders(folders: Sequence[Path], target: Path, behind: Path | None = None) -> Merged:
@@ -73,8 +78,8 @@ def merge_folders(folders: Sequence[Path], target: Path, behind: Path | None = N
 
     A cell that two folders hold with the same predictions is one cell, however its table is packed
     and whenever it was computed. Where the files of one folder cannot be read, those of another
-    count. A cell with different predictions in two folders is not copied: nobody can tell which of
-    them is meant.
+    count. A result on patients is used before one on a phantom. A cell with different predictions
+    in two folders is not copied: nobody can tell which of them is meant.
 
     Args:
         folders: Folders of results.
@@ -99,7 +104,7 @@ def merge_folders(folders: Sequence[Path], target: Path, behind: Path | None = N
         of_patients = False
     refused: list[str] = []
     copies: dict[Path, list[_Copy]] = {}
-    holders: dict[str, tuple[str, ...]] = {}
+    results: dict[Path, list[Result]] = {}
     for folder in all_folders:
         if not folder.is_dir():
             raise DataNotFoundError(f"There is no folder {folder}.")
@@ -110,16 +115,28 @@ def merge_folders(folders: Sequence[Path], target: Path, behind: Path | None = N
         for cell, copy in cells.items():
             if cell not in aside:
                 copies.setdefault(cell, []).append(copy)
-        results = read_results(folder).results
-        counted = [result for result in results if not (of_patients and result.phantom)]
-        for backbone in sorted({result.backbone for result in counted}):
-            holders[backbone] = (*holders.get(backbone, ()), names[folder])
+        held = read_results(folder).results
+        results[folder] = [result for result in held if not (of_patients and result.phantom)]
+    phantoms: set[Path] = set()  # records in whose place those of patients are used
     for of_cell in copies.values():
-        for copy in _chosen(of_cell, behind, refused):
+        of_people = _of_patients(of_cell)
+        for copy in of_cell:
+            if copy not in of_people:
+                phantoms.add(copy.record)
+                refused.append(
+                    f"{copy.record} is of a phantom; the same cell of patients in "
+                    f"{of_people[0].folder} is used"
+                )
+        for copy in _chosen(of_people, behind, refused):
             try:
                 _add_files(copy, target)
             except ResultError as error:
                 refused.append(str(error))
+    holders: dict[str, tuple[str, ...]] = {}
+    for folder, of_folder in results.items():
+        counted = {one.backbone for one in of_folder if one.path(folder) not in phantoms}
+        for backbone in sorted(counted):
+            holders[backbone] = (*holders.get(backbone, ()), names[folder])
     return Merged(holders, tuple(refused))
 
 
@@ -184,6 +201,16 @@ def _cells(folder: Path, files: Sequence[Path]) -> dict[Path, _Copy]:
 def _phantom_cells(cells: Mapping[Path, _Copy]) -> set[Path]:
     """The cells whose record names data that are a phantom."""
     return {cell for cell, copy in cells.items() if _facts(copy.record).get("phantom") is True}
+
+
+def _of_patients(copies: Sequence[_Copy]) -> list[_Copy]:
+    """The copies of a cell without phantoms, where one is of patients; else all of them."""
+    if len(copies) == 1:
+        return list(copies)
+    stated = {copy.folder: _facts(copy.record).get("phantom") for copy in copies}
+    if False not in stated.values():
+        return list(copies)
+    return [copy for copy in copies if stated[copy.folder] is not True]
 
 
 def _chosen(copies: Sequence[_Copy], behind: Path | None, refused: list[str]) -> list[_Copy]:

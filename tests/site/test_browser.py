@@ -211,6 +211,38 @@ def test_the_table_is_printed_whole(page: Any, site: Path) -> None:
     assert right <= 1054
 
 
+_STEPPED = """
+() => {
+  const board = ETAB.data.board;
+  const first = ETAB.defaultWeights(board);
+  const [letter, other] = Object.keys(board.categories);
+  const code = board.tasks[0].code;
+  const moves = [0.1, 0.15, 0.7, 3, 0.1].map(value => ["categories", letter, value]);
+  moves.push(...[0.2, 0.25, 2, 0].map(value => ["categories", other, value]));
+  moves.push(...[0.5, 0.55, 3, 0, 1].map(value => ["tasks", code, value]));
+  const stepped = new ETAB.Ranker(board, ETAB.data.noise);
+  return moves.map(([kind, name, value]) => {
+    first[kind][name] = value;
+    const shares = ETAB.shares(board.tasks, first);
+    const [mine, fresh] = [stepped, new ETAB.Ranker(board, ETAB.data.noise)].map(one => one.rank(shares));
+    const largest = Math.max(...fresh.variances);
+    const far = Math.max(...fresh.variances.map((value, k) => Math.abs(value - mine.variances[k])));
+    return [far / largest, JSON.stringify([...fresh.rows]) === JSON.stringify([...mine.rows])];
+  });
+}
+"""
+
+
+def test_steps_of_sliders_end_where_a_new_ranking_does(page: Any, site: Path) -> None:
+    """Steps of one slider are put together from its first ones, also when another one moves."""
+    page.goto((site / "index.html").as_uri())
+    page.wait_for_selector("html[data-loaded]")
+    steps = page.evaluate(_STEPPED)
+    assert len(steps) == 14
+    assert max(far for far, _ in steps) < 1e-9
+    assert all(same for _, same in steps)
+
+
 def ends(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 2 else f"{value:.3f}"[:-1]
 

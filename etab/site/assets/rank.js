@@ -33,6 +33,15 @@
   const mix = (values, tasks, width, chosen, weights) =>
     mixInto(new Float64Array(chosen.length * width), width, 0, values, tasks, width, chosen, weights);
 
+  // One matrix for the mean over repeats and for what repeats differ by, side by side.
+  const mixPeople = ({ mean, spread, tasks }, chosen, weights) => {
+    const stride = mean.width + spread.width;
+    const people = new Float64Array(chosen.length * stride);
+    mixInto(people, stride, 0, mean.values, tasks.length, mean.width, chosen, weights);
+    mixInto(people, stride, mean.width, spread.values, tasks.length, spread.width, chosen, weights);
+    return people;
+  };
+
   // Squared distances of all pairs of n rows. Four rows at a time share what is read of a fifth one.
   const distances = (vectors, width, n) => {
     const out = new Float64Array(n * (n - 1) / 2);
@@ -85,6 +94,74 @@
   // Place of the pair of i and j in an array of all pairs.
   const pairAt = (i, j) => i > j ? i * (i - 1) / 2 + j : j * (j - 1) / 2 + i;
 
+  const product = (a, b) => a.reduce((sum, value, k) => sum + value * b[k], 0);
+  const CLOSE = 1e-9; // how far weights may be from a combination of others, as a share of their length
+  const FAR = 1e3; // longest parts of a combination, as a multiple of the weights themselves
+
+  // Factors by which known weights add up to others; null where they do not.
+  const combination = (weights, known) => {
+    if (!known.length) return null;
+    const [a, b] = known;
+    let factors = [product(weights, a) / product(a, a)];
+    if (b) {
+      const [aa, ab, bb] = [product(a, a), product(a, b), product(b, b)];
+      const [wa, wb] = [product(weights, a), product(weights, b)];
+      const area = aa * bb - ab * ab;
+      factors = [(wa * bb - wb * ab) / area, (wb * aa - wa * ab) / area];
+    }
+    const length = Math.sqrt(product(weights, weights));
+    const rest = weights.map((weight, t) => weight - factors.reduce((sum, factor, k) => sum + factor * known[k][t], 0));
+    const parts = factors.map((factor, k) => Math.abs(factor) * Math.sqrt(product(known[k], known[k])));
+    const isClose = Math.sqrt(product(rest, rest)) <= CLOSE * length && Math.max(...parts) <= FAR * length;
+    return isClose ? factors : null;
+  };
+
+  // Squared distances of all pairs of rows of a group of tasks. They are quadratic in the weights: those of two
+  // weights and of their sum give those of every combination. A slider moves all weights within such a
+  // plane, so that its first two steps are computed from all directions, and the others from three numbers a pair.
+  class Distances {
+    constructor(group, n) {
+      this.group = group;
+      this.rows = [...Array(n).keys()];
+      this.known = []; // two weights at most, with their distances
+      this.sum = null; // distances for the sum of the two
+      this.latest = null;
+    }
+
+    measured(weights) {
+      const width = this.group.mean.width + this.group.spread.width;
+      return distances(mixPeople(this.group, this.rows, weights), width, this.rows.length);
+    }
+
+    of(weights) {
+      let factors = combination(weights, this.known.map(one => one.weights));
+      if (!factors) {
+        this.known = [...(this.latest ? [this.latest] : []), { weights, distances: this.measured(weights) }];
+        this.sum = null;
+        factors = this.known.map((_, k) => k === this.known.length - 1 ? 1 : 0);
+      }
+      this.latest = { weights, distances: this.combined(factors) };
+      return this.latest.distances;
+    }
+
+    combined(factors) {
+      const used = [...factors.keys()].filter(k => factors[k] !== 0);
+      if (used.length === 1) {
+        const square = factors[used[0]] ** 2;
+        const { distances: only } = this.known[used[0]];
+        return square === 1 ? only : only.map(value => square * value);
+      }
+      const [a, b] = this.known;
+      this.sum ??= this.measured(a.weights.map((weight, t) => weight + b.weights[t]));
+      // (f a + g b)^2 = f (f - g) a^2 + g (g - f) b^2 + f g (a + b)^2
+      const [f, g] = factors;
+      const [first, second, both] = [f * (f - g), g * (g - f), f * g];
+      const out = new Float64Array(this.sum.length);
+      for (let k = 0; k < out.length; k++) out[k] = Math.max(0, first * a.distances[k] + second * b.distances[k] + both * this.sum[k]);
+      return out;
+    }
+  }
+
   // Order of code points, as Python sorts names.
   const compareNames = (a, b) => {
     const ones = [...a];
@@ -99,17 +176,16 @@
   // Variances of the tasks of one group under given weights, for chosen rows and for their pairs.
   class Mixed {
     constructor(group, weights, chosen) {
+      this.weights = weights;
+      this.chosen = chosen;
       const tasks = group.tasks.length;
       const square = weights.map(weight => weight * weight);
       const scored = [...weights.keys()].filter(t => weights[t] > 0);
       const { mean, spread } = group;
       this.group = group;
       this.n = chosen.length;
-      // One matrix for the mean over repeats and for what repeats differ by, side by side.
       this.stride = mean.width + spread.width;
-      this.people = new Float64Array(this.n * this.stride);
-      mixInto(this.people, this.stride, 0, mean.values, tasks, mean.width, chosen, weights);
-      mixInto(this.people, this.stride, mean.width, spread.values, tasks, spread.width, chosen, weights);
+      this.people = mixPeople(group, chosen, weights);
       this.meanRest = mix(mean.rest, tasks, 1, chosen, square);
       this.rest = mix(spread.rest, tasks, 1, chosen, square).map((rest, i) => rest + this.meanRest[i]);
       // As in etab.metrics.inference: the largest factor of a task that counts, and that of the
@@ -134,13 +210,15 @@
 
     // Variance of the difference of the encoders, for all pairs.
     encoders() {
-      const people = distances(this.people, this.stride, this.n);
+      const people = this.group.distances.of(this.weights);
+      const out = new Float64Array(this.n * (this.n - 1) / 2);
       for (let i = 1, k = 0; i < this.n; i++) {
         for (let j = 0; j < i; j++, k++) {
-          people[k] = this.differenceFactor * (people[k] + this.rest[i] + this.rest[j]);
+          const far = people[pairAt(this.chosen[i], this.chosen[j])];
+          out[k] = this.differenceFactor * (far + this.rest[i] + this.rest[j]);
         }
       }
-      return people;
+      return out;
     }
   }
 
@@ -153,6 +231,7 @@
         mean: { width: group.mean.coordinates.shape[2], values: ETAB.unpack(group.mean.coordinates), rest: ETAB.unpack(group.mean.rest) },
         spread: { width: group.spread.coordinates.shape[2], values: ETAB.unpack(group.spread.coordinates), rest: ETAB.unpack(group.spread.rest) },
       }));
+      for (const group of this.groups) group.distances = new Distances(group, noise.rows.length);
       const byName = new Map(board.rows.map(row => [row.backbone, row]));
       this.rows = noise.rows.map(name => byName.get(name));
       this.present = new Map(this.groups.flatMap(group => group.tasks.map((code, t) => [code, group.present.map(row => row[t] === 1)])));

@@ -225,6 +225,8 @@ def _frames(
     """Pictures of a recording, how long each is shown in ms, and whether they are a whole clip.
 
     All frames follow each other at the recording's own rate; those with masks are held for longer.
+    A clip that ends on a frame without masks goes back to the first one with masks, so that the
+    contours are seen when it has come to rest.
     """
     known = {record.id: record for record in source.records()}
     if recording not in known:
@@ -244,6 +246,9 @@ def _frames(
         predicted = shown.masks.get(number)
         pictures.append(_picture(frame, truth.get(number), predicted))
         durations.append(between if predicted is None else _HELD_MS)
+    if shown.masks and numbers[-1] not in shown.masks:
+        pictures.append(pictures[numbers.index(min(shown.masks))])
+        durations.append(between)
     return pictures, durations, is_clip
 
 

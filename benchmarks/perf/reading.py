@@ -11,6 +11,7 @@ already in memory, to grey, and does nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -18,7 +19,8 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -241,14 +243,43 @@ def machine() -> dict[str, Any]:
     }
 
 
-def measure(folder: Path, n: int, rounds: int, clips: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Times:
+    """Seconds of a clip by each way; ways of one field were timed in turns.
+
+    Attributes:
+        clip: Our way, the way of the EchoNet-Dynamic loader, and the floor.
+        close: Our way and the floor alone, in many rounds.
+        batch: To a normalised batch: our way, that of the loader of 2022, and from the clip cache.
+        kept: Our way, and from the clip cache.
+        copied: From the clip cache, and a copy of the frames in memory.
+        grey: Largest difference to the EchoNet-Dynamic loader, in grey levels.
+        normalised: Largest difference to the loader of 2022, on the normalised scale.
+    """
+
+    clip: Mapping[str, float]
+    close: Mapping[str, float]
+    batch: Mapping[str, float]
+    kept: Mapping[str, float]
+    copied: Mapping[str, float]
+    grey: float
+    normalised: float
+
+
+def times(folder: Path, n: int, rounds: int) -> Times:
+    """Compare the answers of all ways on n made videos, then time the ways in turns.
+
+    Args:
+        folder: An empty folder for the videos and the caches.
+        n: Number of videos.
+        rounds: How often each is read; quick ways are read more often.
+    """
     files = write_files(folder, n)
     index = {path: i for i, path in enumerate(files)}
     root = folder / "echonet"
     batch = dataset_ways(root, None, index)
     cached_batch = dataset_ways(root, folder / "kept", index)
     cached = native_cached(ClipCache(folder / "native"), files)
-    ours: Callable[[Path], np.ndarray] = lambda path: read_video(path, numbers(path))  # noqa: E731
     grey = check_grey(files)
     worst = max(float((batch(p) - etab_2022_batch(p)).abs().max()) for p in files)
     _within(worst, BATCH_TOLERANCE, "of the normalised scale")
@@ -256,53 +287,83 @@ def measure(folder: Path, n: int, rounds: int, clips: int) -> dict[str, Any]:
         for _ in range(2):
             if not (
                 torch.equal(cached_batch(path), batch(path))
-                and np.array_equal(cached(path), ours(path))
+                and np.array_equal(cached(path), our_clip(path))
             ):
                 raise SystemExit(f"the cache and the decoder differ on {path.name}")
-    slow: Ways = {"ours": ours, "echonet": echonet_clip, "floor": floor}
-    clip = interleaved(slow, files, rounds)
-    quick = interleaved({"ours": ours, "floor": floor}, files, _CLOSE * rounds)
-    tensor = interleaved(
-        {"ours": batch, "2022": etab_2022_batch, "cached": cached_batch}, files, rounds
-    )
-    clips_kept = {path: ours(path) for path in files}
+    slow: Ways = {"ours": our_clip, "echonet": echonet_clip, "floor": floor}
+    clips_kept = {path: our_clip(path) for path in files}
     copied: Callable[[Path], np.ndarray] = lambda path: clips_kept[path].copy()  # noqa: E731
-    kept = interleaved({"ours": ours, "cached": cached}, files, _CLOSE * rounds)
-    memory_bound = interleaved({"cached": cached, "copied": copied}, files, _CLOSE * rounds)
+    close = _CLOSE * rounds
+    return Times(
+        clip=interleaved(slow, files, rounds),
+        close=interleaved({"ours": our_clip, "floor": floor}, files, close),
+        batch=interleaved(
+            {"ours": batch, "2022": etab_2022_batch, "cached": cached_batch}, files, rounds
+        ),
+        kept=interleaved({"ours": our_clip, "cached": cached}, files, close),
+        copied=interleaved({"cached": cached, "copied": copied}, files, close),
+        grey=grey,
+        normalised=worst,
+    )
+
+
+def our_clip(path: Path) -> np.ndarray:
+    """The clip of a file, decoded by us."""
+    return read_video(path, numbers(path))
+
+
+@contextlib.contextmanager
+def one_reading_thread() -> Iterator[None]:
+    """One thread of cv2 and of torch meanwhile."""
+    of_cv2, of_torch = cv2.getNumThreads(), torch.get_num_threads()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(of_cv2)
+        torch.set_num_threads(of_torch)
+
+
+def measure(folder: Path, n: int, rounds: int, clips: int) -> dict[str, Any]:
+    """The times of all ways, their ratios and aims, and the memory of many clips."""
+    found = times(folder, n, rounds)
+    files = sorted((folder / "echonet" / "Videos").glob("*.avi"))
+    cached = native_cached(ClipCache(folder / "native"), files)
     rows = [
         row(
             "16-frame clip, over the EchoNet-Dynamic loader's way",
-            clip["echonet"] / clip["ours"],
+            found.clip["echonet"] / found.clip["ours"],
             20,
             ">=",
         ),
         row(
             "16-frame clip, time over the libjpeg-turbo floor",
-            quick["ours"] / quick["floor"],
+            found.close["ours"] / found.close["floor"],
             1.2,
             "<=",
         ),
         row(
             "the floor itself, over the EchoNet-Dynamic loader's way",
-            clip["echonet"] / clip["floor"],
+            found.clip["echonet"] / found.clip["floor"],
             None,
             "",
         ),
         row(
             "to a normalised 224 x 224 batch, over the 2022 loader",
-            tensor["2022"] / tensor["ours"],
+            found.batch["2022"] / found.batch["ours"],
             10,
             ">=",
         ),
         row(
             "to that batch from the clip cache, over the 2022 loader",
-            tensor["2022"] / tensor["cached"],
+            found.batch["2022"] / found.batch["cached"],
             None,
             "",
         ),
         row(
             "clip from the verified cache, over our decoding",
-            kept["ours"] / kept["cached"],
+            found.kept["ours"] / found.kept["cached"],
             40,
             ">=",
         ),
@@ -310,19 +371,19 @@ def measure(folder: Path, n: int, rounds: int, clips: int) -> dict[str, Any]:
     rows.append(
         row(
             "clip from the verified cache, time over a plain copy",
-            memory_bound["cached"] / memory_bound["copied"],
+            found.copied["cached"] / found.copied["copied"],
             None,
             "",
         )
     )
-    memory = {"decoding": flat(ours, files, clips), "cache": flat(cached, files, clips)}
+    memory = {"decoding": flat(our_clip, files, clips), "cache": flat(cached, files, clips)}
     growth = max(m["at_the_end_mib"] - m["after_a_tenth_mib"] for m in memory.values())
     rows.append(row(f"MiB more after {clips} clips than after {clips // 10}", growth, 8, "<="))
     return {
         "rows": rows,
-        "clip_microseconds": round(quick["ours"] * 1e6),
-        "largest_difference_grey_levels": round(grey, 2),
-        "largest_difference_normalised": round(worst, 4),
+        "clip_microseconds": round(found.close["ours"] * 1e6),
+        "largest_difference_grey_levels": round(found.grey, 2),
+        "largest_difference_normalised": round(found.normalised, 4),
         "memory": memory,
         "files": len(files),
         "phantom": True,
@@ -341,10 +402,8 @@ def row(name: str, value: float, target: float | None, sign: str) -> dict[str, A
 
 
 def main(arguments: Sequence[str]) -> int:
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
     quick = "--quick" in arguments
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, one_reading_thread():
         found = measure(
             Path(folder), 12 if quick else 60, 2 if quick else 5, 500 if quick else CLIPS
         )

@@ -42,7 +42,7 @@ HEAD = """# Performance
 
 Written by `python -m benchmarks.perf.run` (peers: `pip install -e .[perf]`). Times are processor
 time, the shortest of several rounds in which etab and its peer take turns in one process; a part
-whose heading says wall time gives medians of wall time, with all cores. Quote
+whose heading says wall time gives medians of it, with all cores where it names no number. Quote
 ratios: seconds are of one machine. *Ratio* is how many times longer the peer takes, *aim* the ratio
 that is wanted, and *above the limit* how many times longer etab takes than the least work that the
 task needs.

@@ -13,9 +13,11 @@ from benchmarks.perf import (
     run,
     table_boards,
     table_features,
+    table_reading,
     table_sounds,
     table_statistics,
 )
+from benchmarks.perf.reading import Times
 from benchmarks.perf.rows import Row, table
 from etab import datasets, phantom
 
@@ -34,7 +36,7 @@ def test_ratios_are_of_the_peer_and_of_the_limit() -> None:
 def test_parts_are_found_and_those_left_out_keep_their_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert {"board", "features", "sounds", "start", "statistics"} <= set(run.parts())
+    assert {"board", "features", "reading", "sounds", "start", "statistics"} <= set(run.parts())
 
     def one() -> Iterator[Row]:
         yield ROW
@@ -71,6 +73,25 @@ def test_whole_boards_stand_beside_the_time_allowed(tmp_path: Path) -> None:
     assert row.ratio == pytest.approx(1.5)
     assert len(list(table_boards.rows())) == 6
     assert run.measured("boards")["load"] is None
+
+
+def test_ways_of_reading_stand_beside_their_peers() -> None:
+    found = Times(
+        clip={"ours": 0.001, "echonet": 0.03, "floor": 0.0009},
+        close={"ours": 0.0011, "floor": 0.001},
+        batch={"ours": 0.002, "2022": 0.034, "cached": 0.0005},
+        kept={"ours": 0.001, "cached": 0.00002},
+        copied={"cached": 0.00003, "copied": 0.00002},
+        grey=1.8,
+        normalised=0.05,
+    )
+    clip, floor, batch, cached_batch, kept = table_reading.time_rows(found)
+    assert clip.ratio == pytest.approx(30)
+    assert floor.distance == pytest.approx(1.1)
+    assert batch.ratio == pytest.approx(17)
+    assert cached_batch.ratio == pytest.approx(68)
+    assert kept.ratio == pytest.approx(50)
+    assert kept.distance == pytest.approx(1.5)
 
 
 def test_peers_give_the_same_answers(monkeypatch: pytest.MonkeyPatch) -> None:

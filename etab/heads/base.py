@@ -36,12 +36,16 @@ class Memo(dict[Any, Any]):
         precision: "bf16" lets a head that is trained use autocast, else "fp32".
         balanced: Whether the metric of the task counts every class alike (balanced accuracy,
             MAcc): a head then fits classes so.
+        beside: The answers of further cells with the same features, splits and head, which are
+            computed next. A head may fit them at the same time where that takes less work; what it
+            returns does not depend on them.
     """
 
     cells: Array | None = None
     groups: Array | None = None
     precision: str = "fp32"
     balanced: bool = False
+    beside: Sequence[Any] = ()
 
     def forget_fits(self) -> None:
         """Drop the results of single sets of training rows; results of all rows stay.
@@ -66,6 +70,7 @@ class Head(ABC):
         needs_sequences: Whether it reads sequences of embeddings.
         needs_tokens: Whether it reads the tokens of rows, as ``etab.features.tokens`` picks them.
         balances: Whether it can count every class alike, see ``Memo.balanced``.
+        fits_beside: Whether it fits the cells of ``Memo.beside`` at the same time.
         uses_torch: Whether it computes with torch. Its fits then have the threads of torch; others
             have one thread, see ``etab.storage.machine.one_thread``.
         version: Increases whenever predictions change.
@@ -79,6 +84,7 @@ class Head(ABC):
     needs_sequences: ClassVar[bool] = False
     needs_tokens: ClassVar[bool] = False
     balances: ClassVar[bool] = False
+    fits_beside: ClassVar[bool] = False
     uses_torch: ClassVar[bool] = True
     version: ClassVar[int] = 1
 

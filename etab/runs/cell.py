@@ -17,7 +17,7 @@ from etab import datasets, heads
 from etab.backbones.base import SQUASH
 from etab.datasets.integrity.alike import alike_note
 from etab.echo.surface import Outline
-from etab.errors import UndefinedError
+from etab.errors import EtabError, UndefinedError
 from etab.features.base import input_of
 from etab.features.store import FrameFeatures
 from etab.features.tokens import row_tokens
@@ -125,6 +125,7 @@ def compute(
     settings: Settings,
     data: Data,
     memo: MutableMapping[Any, Any],
+    beside: Sequence[Run] = (),
 ) -> tuple[Result, Predictions]:
     """Fit and score one cell on features that are already there.
 
@@ -133,7 +134,9 @@ def compute(
         embedded: The features of everything that the task's family uses.
         settings: How the plan is run.
         data: The data of the plan.
-        memo: Keeps what no label enters, for cells of the same rows.
+        memo: Keeps what cells of the same rows share.
+        beside: Cells that are computed next on the same features with this memo. Those that differ
+            in their answers alone may be fitted at the same time.
 
     Returns:
         The record and the answers to all test rows.
@@ -143,6 +146,7 @@ def compute(
     """
     started = time.perf_counter()
     work = _Work.of(run, embedded, data, memo)
+    work.memo.beside = work.answers_beside(beside, data)
     with one_thread(torch_too=not work.head.uses_torch):
         result, table = _answered(work, embedded, settings, data)
     seconds = round(time.perf_counter() - started, 3)
@@ -199,6 +203,25 @@ class _Work:
         memo.precision = embedded.settings["precision"]
         memo.balanced = thresholds.needed(task)
         return _Work(run, head, rows, features, _splits(run, rows), memo)
+
+    def answers_beside(self, others: Sequence[Run], data: Data) -> list[Any]:
+        """The answers of those of other cells that have the same rows, splits and head.
+
+        A cell whose rows cannot be read is left out: it says so itself when it is computed.
+        """
+        if not self.head.fits_beside:
+            return []
+        found = []
+        for other in others:
+            if replace(other, task=self.run.task) != self.run:
+                continue
+            try:
+                rows = data.rows_of_people(other.row, other.protocol_name)
+            except EtabError:
+                continue
+            if other.row.kind is self.run.row.kind and rows.items == self.rows.items:
+                found.append(rows.answers)
+        return found
 
     def answers(self, data: Data) -> tuple[list[FoldFit], Predictions]:
         """Fit every split and lay the answers to the test rows out as a table."""

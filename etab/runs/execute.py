@@ -277,7 +277,7 @@ def _execute_alike(
     elsewhere: list[Run] = []
     memo: dict[Any, Any] = {}
     order: tuple[Any, ...] = ()
-    for run in alike:
+    for number, run in enumerate(alike):
         if _order(run) != order:  # other splits: what was fitted on the last is of no use
             for of_rows in memo.values():
                 of_rows.forget_fits()
@@ -285,7 +285,7 @@ def _execute_alike(
         with ExitStack() as held:
             claim = claimed(claim_path(run, settings), f"{run.task} {run.backbone}")
             if held.enter_context(claim):
-                yield from work.cell(run, memo, held, saver)
+                yield from work.cell(run, memo, held, saver, beside=alike[number + 1 :])
             else:
                 elsewhere.append(run)
     return elsewhere
@@ -369,7 +369,14 @@ class _GroupWork:
     attempts: Mapping[Run, int]
     """How often each waiting cell had failed when the group began."""
 
-    def cell(self, run: Run, memo: dict[Any, Any], held: ExitStack, saver: Saver) -> list[Result]:
+    def cell(
+        self,
+        run: Run,
+        memo: dict[Any, Any],
+        held: ExitStack,
+        saver: Saver,
+        beside: Sequence[Run] = (),
+    ) -> list[Result]:
         """Compute a claimed cell and hand it over to be saved, or report why it failed.
 
         Args:
@@ -377,6 +384,7 @@ class _GroupWork:
             memo: Keeps what no label enters.
             held: The claim of the cell. A cell that is saved later takes it along.
             saver: Saves the cell.
+            beside: The cells on the same features and rows that come after it.
 
         Returns: The cells that were saved since the last call.
         """
@@ -390,7 +398,7 @@ class _GroupWork:
             return []
         end = held.enter_context(logged(self.settings, "cell", **cell_facts(run)))
         try:
-            result, predictions = self._computed(run, memo)
+            result, predictions = self._computed(run, memo, beside)
         except BaseException as error:
             # Nothing can be saved where the disk refuses: that ends the whole group.
             is_of_all = is_interruption(error) or isinstance(error, StorageError)
@@ -421,14 +429,16 @@ class _GroupWork:
             return None
         return record
 
-    def _computed(self, run: Run, memo: dict[Any, Any]) -> tuple[Result, Predictions]:
+    def _computed(
+        self, run: Run, memo: dict[Any, Any], beside: Sequence[Run]
+    ) -> tuple[Result, Predictions]:
         try:
-            return compute(run, self.embedded, self.settings, self.data, memo)
+            return compute(run, self.embedded, self.settings, self.data, memo, beside)
         except FeaturesLostError:
             # The cache was emptied meanwhile. A second loss is reported.
             memo.clear()
             self.embedded = self.embed()
-            return compute(run, self.embedded, self.settings, self.data, memo)
+            return compute(run, self.embedded, self.settings, self.data, memo, beside)
 
 
 def _embedded(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from etab import heads
-from etab.heads.masks import likelihood, minimiser, probe
+from etab.heads.base import Memo
+from etab.heads.masks import likelihood, minimiser, passes, probe
 from etab.heads.masks.likelihood import LogisticFits, Problem
 from etab.heads.masks.logistic import LOGISTIC_PENALTIES, MaskLogistic
 from etab.heads.masks.moments import Design
@@ -93,6 +94,31 @@ def test_problems_do_not_know_of_each_other() -> None:
         assert together.intercepts[i] == pytest.approx(alone.intercepts[0], abs=1e-3)
 
 
+def test_requests_share_a_pass_and_keep_their_sums() -> None:
+    """Requests of one and of several fits, on one design and on another, get what they get alone."""
+    rng = np.random.default_rng(0)
+    design, y = made_design()
+    second, z = made_design(seed=1)
+
+    def request(on: Design, labels: FloatArray, *members: tuple[int, ...]) -> passes.Request:
+        columns = {k: np.flatnonzero([k in m for m in members]) for k in range(3)}
+        weights = 0.1 * rng.standard_normal((on.width, len(members)))
+        shares = labels.astype(np.float32)
+        return passes.Request(on, shares, columns, weights, rng.standard_normal(len(members)))
+
+    asked = [
+        request(design, y, (0, 1), (1, 2), (0,)),
+        request(design, 1 - y, (1,)),
+        request(second, z, (0, 2), (0, 1)),
+        request(design, y**2, (0, 1, 2), (2,)),
+    ]
+    for together, alone in zip(passes.sums_of(asked), asked, strict=True):
+        (expected,) = passes.sums_of([alone])
+        assert np.allclose(together.loss, expected.loss, rtol=1e-5)
+        assert np.allclose(together.first, expected.first, rtol=1e-4, atol=1e-3)
+        assert np.allclose(together.total, expected.total, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("passes", [3, 400])
 def test_rows_outside_the_training_set_change_nothing(passes: int) -> None:
     """Not even where a fit stops before the minimum."""
@@ -127,8 +153,8 @@ def test_the_gap_bounds_what_is_left() -> None:
         return float(mean + 0.5 * problems[0].penalty * np.square(scaled).sum())
 
     least = loss(fitted(design, y, problems))
-    for passes in (2, 4, 8):
-        early = fitted(design, y, problems, passes=passes)
+    for most in (2, 4, 8):
+        early = fitted(design, y, problems, passes=most)
         above = loss(early) - least
         assert above >= -1e-6
         assert above <= 10 * early.gaps[0] + 1e-6
@@ -263,6 +289,45 @@ def test_structures_and_repeats_share_their_moments(
         assert one.choice == two.choice
         pairs = zip(one.predictions, two.predictions, strict=True)
         assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_a_structure_fitted_beside_another_is_as_it_is_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features, masks = made_features(Kind.MASK)
+    other = [np.roll(m, 3, axis=0) for m in masks]
+    patients, splits = made_splits()
+
+    def fits(structure: list[Array], memo: Memo) -> list[Any]:
+        return heads.head("mask_logistic").cross_fit(
+            features,
+            structure,
+            patients,
+            splits,
+            made_target(Kind.MASK),
+            rng=np.random.default_rng(0),
+            memo=memo,
+        )
+
+    alone = {name: fits(m, Memo()) for name, m in (("first", masks), ("second", other))}
+    shared = Memo()
+    shared.beside = [other]
+    found = {"first": fits(masks, shared)}
+    shared.beside = []
+    asked: list[Any] = []
+    real = passes.sums_of
+    monkeypatch.setattr(passes, "sums_of", lambda requests: asked.append(1) or real(requests))
+    found["second"] = fits(other, shared)
+    assert not asked
+    for name, expected in alone.items():
+        for one, two in zip(found[name], expected, strict=True):
+            assert one.choice["penalty"] == two.choice["penalty"]
+            assert one.choice["threshold"] == two.choice["threshold"]
+            assert one.choice["inner_log_loss"] == pytest.approx(two.choice["inner_log_loss"])
+            pairs = zip(one.predictions, two.predictions, strict=True)
+            assert max(np.mean(a != b) for a, b in pairs) < 0.001
+    fits([~m for m in masks], shared)
+    assert asked
 
 
 def test_designs_keep_to_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:

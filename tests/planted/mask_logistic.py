@@ -4,6 +4,7 @@ from tests.faults import Fault
 
 SOLVER = "etab/heads/masks/likelihood.py"
 MINIMISER = "etab/heads/masks/minimiser.py"
+PASSES = "etab/heads/masks/passes.py"
 HEAD = "etab/heads/masks/logistic.py"
 PROBE = "etab/heads/masks/probe.py"
 MOMENTS = "etab/heads/masks/moments.py"
@@ -19,7 +20,7 @@ FAULTS = [
         "the likelihood penalises raw weights",
         SOLVER,
         "slope[:-1] += penalties * point[:-1]",
-        "slope[:-1] += penalties * weights",
+        "slope[:-1] += penalties * self.coordinates.raw(point, which)[0]",
         "fits_are_those_of_scikit_learn",
     ),
     _fault(
@@ -35,6 +36,27 @@ FAULTS = [
         "np.array([k in p.parts for p in problems])",
         "np.array([True for p in problems])",
         "fits_are_those_of_scikit_learn",
+    ),
+    _fault(
+        "fits that run together get the slopes of the first",
+        PASSES,
+        "fits.first += slopes[:, start : start + fits.count]",
+        "fits.first += slopes[:, : fits.count]",
+        "requests_share_a_pass_and_keep_their_sums",
+    ),
+    _fault(
+        "a structure takes the fits of another",
+        HEAD,
+        "        digest.update(np.ascontiguousarray(y).tobytes())\n",
+        "",
+        "a_structure_fitted_beside_another_is_as_it_is_alone",
+    ),
+    _fault(
+        "structures are fitted one after another",
+        HEAD,
+        "        for answers in memo.beside if isinstance(memo, Memo) else ():\n",
+        "        for answers in ():\n",
+        "a_structure_fitted_beside_another_is_as_it_is_alone",
     ),
     _fault(
         "the start is calibrated on all rows",

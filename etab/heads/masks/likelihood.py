@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy
 
-from etab.heads.masks.minimiser import minimise
+from etab.heads.masks.minimiser import minimising
 from etab.heads.masks.moments import (
     Design,
     Moments,
@@ -23,6 +23,7 @@ from etab.heads.masks.moments import (
     constant_channels,
     standardised,
 )
+from etab.heads.masks.passes import Fitting, Request, Sums, side_by_side
 from etab.heads.pooled.linalg import Tridiagonal
 from etab.types import FloatArray, IntArray
 
@@ -35,8 +36,6 @@ _FLAT = 0.005
 # Share of the mean curvature that is added for all channels alike. The curvature at the start is
 # too small where predictions still change, and steps by it alone overshoot on rare structures.
 _EVEN = 1.0
-# Rows whose points stay in the cache of a processor while they are multiplied twice.
-_CACHED_ROWS = 16
 # Rates of the structure beyond which a training set counts as empty or full.
 _CONSTANT = 1e-6
 
@@ -110,17 +109,41 @@ def fit_logistic(
     Returns:
         The fits. The fit is constant where a training set lacks the structure or is full of it.
     """
+    fitting = fitting_logistic(
+        design, y, problems, start, scales=scales, tolerance=tolerance, passes=passes
+    )
+    return side_by_side([fitting])[0]
+
+
+def fitting_logistic(
+    design: Design,
+    y: FloatArray,
+    problems: Sequence[Problem],
+    start: LogisticFits,
+    *,
+    scales: Mapping[tuple[int, ...], FitScale] | None,
+    tolerance: float,
+    passes: int,
+) -> Fitting[LogisticFits]:
+    """``fit_logistic`` as a fit that may run beside others, with the same arguments and result."""
     if scales is None:
         scales = scales_of(design, y, problems, start)
     coordinates = _Coordinates([scales[p.parts] for p in problems], problems)
     objective = _Objective(design, y, problems, coordinates)
-    point, gaps = minimise(
-        objective,
+    steps = minimising(
         coordinates.precondition,
         coordinates.standardise(start),
         tolerance=tolerance,
         passes=passes,
     )
+    asked = next(steps)
+    while True:
+        sums = yield objective.request(*asked)
+        try:
+            asked = steps.send(objective.answer(sums, *asked))
+        except StopIteration as end:
+            point, gaps = end.value
+            break
     weights, intercepts = coordinates.raw(point, np.arange(len(problems)))
     fits = LogisticFits(weights, intercepts, gaps)
     for i, problem in enumerate(problems):
@@ -426,51 +449,22 @@ class _Objective:
         self.y = y.astype(np.float32)
         self.coordinates = coordinates
         named = sorted({k for p in problems for k in p.parts})
-        self.rows = {k: np.flatnonzero(design.parts == k) for k in named}
         self.trains = {k: np.array([k in p.parts for p in problems]) for k in named}
-        sizes = {k: len(rows) * y.shape[1] for k, rows in self.rows.items()}
+        sizes = {k: np.count_nonzero(design.parts == k) * y.shape[1] for k in named}
         self.sizes = np.array([sum(sizes[k] for k in p.parts) for p in problems], dtype=float)
 
-    def __call__(self, point: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Compute losses (which,) and slopes of the problems ``which``, columns of ``point``."""
+    def request(self, point: FloatArray, which: IntArray) -> Request:
+        """Ask for the sums of the problems ``which``, columns of ``point``."""
         weights, intercepts = self.coordinates.raw(point, which)
-        loss = np.zeros(len(which))
-        first = np.zeros_like(weights)
-        total = np.zeros(len(which))
-        for part, rows in self.rows.items():
-            columns = np.flatnonzero(self.trains[part][which])
-            if not len(columns):
-                continue
-            w = weights[:, columns].astype(np.float32)
-            b = intercepts[columns].astype(np.float32)
-            for block in blocks(rows, _CACHED_ROWS):
-                x = self.design.points.rows(block)
-                losses, residuals = logistic_losses(x @ w + b, self.y[block].reshape(-1, 1))
-                loss[columns] += losses.sum(axis=0, dtype=np.float64)
-                first[:, columns] += x.T @ residuals
-                total[columns] += residuals.sum(axis=0, dtype=np.float64)
+        columns = {k: np.flatnonzero(trains[which]) for k, trains in self.trains.items()}
+        return Request(self.design, self.y, columns, weights, intercepts)
+
+    def answer(
+        self, sums: Sums, point: FloatArray, which: IntArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Compute losses (which,) and slopes from the sums of these problems."""
         n = self.sizes[which]
         penalties = self.coordinates.penalties[which]
-        slope = self.coordinates.slopes(first / n, total / n, which)
+        slope = self.coordinates.slopes(sums.first / n, sums.total / n, which)
         slope[:-1] += penalties * point[:-1]
-        return loss / n + 0.5 * penalties * np.square(point[:-1]).sum(axis=0), slope
-
-
-def logistic_losses(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Compute the log-loss and its slope.
-
-    Args:
-        z: Log odds.
-        y: Labels in [0, 1], of the same shape or one that broadcasts to it.
-
-    Returns:
-        (loss, slope) in the precision of ``z``.
-    """
-    tail = np.exp(-np.abs(z))
-    loss = np.log1p(tail)
-    loss += np.maximum(z, 0)
-    loss -= y * z
-    residual = np.where(z >= 0, np.float32(1), tail)
-    residual /= 1 + tail
-    residual -= y
-    return loss, residual
+        return sums.loss / n + 0.5 * penalties * np.square(point[:-1]).sum(axis=0), slope

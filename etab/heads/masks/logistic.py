@@ -8,10 +8,14 @@ of all maps there, and of the position of the point. The first inner part of a f
 * the threshold, and whether only the largest connected component is kept, by the Dice of masks.
 
 Log odds are resampled to the pixels of the frame, then cut at the threshold.
+
+Structures of the same frames that are predicted next (``Memo.beside``) are fitted at the same time:
+they share every pass over the points.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -20,17 +24,17 @@ import numpy as np
 import scipy
 
 from etab.echo.surface import mask_from_scores
-from etab.heads.base import HEADS, FoldFit, Head
+from etab.heads.base import HEADS, FoldFit, Head, Memo
 from etab.heads.masks.likelihood import (
     FitScale,
     LogisticFits,
     Problem,
-    fit_logistic,
+    fitting_logistic,
     least_squares_start,
-    logistic_losses,
     scales_of,
 )
 from etab.heads.masks.moments import Design, PartTable, blocks
+from etab.heads.masks.passes import Fitting, logistic_losses, side_by_side
 from etab.heads.masks.probe import (
     best_cut,
     designs_of,
@@ -62,7 +66,14 @@ class _Choice:
     penalty: float
     loss: float
     fit: LogisticFits
-    scale: FitScale
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """The choice of a split, and its fit on all training rows."""
+
+    choice: _Choice
+    fit: LogisticFits
 
 
 @HEADS.register("mask_logistic")
@@ -87,6 +98,7 @@ class MaskLogistic(Head):
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MASK})
     uses_torch: ClassVar[bool] = False
     needs_maps: ClassVar[bool] = True
+    fits_beside: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -137,22 +149,65 @@ class MaskLogistic(Head):
         """
         refuse_kind(self, target)
         require_maps(self.name, features)
-        y = lattice_shares(answers)
         memo = {} if memo is None else memo
         designs = designs_of(features, splits, memo, self.budget)
-        labels = {pooling: design.label(y) for pooling, design in designs.items()}
-        poolings = [_pooling(designs, labels, split) for split in splits]
-        out: dict[int, FoldFit] = {}
-        for pooling in sorted(set(poolings)):
-            folds = [i for i, p in enumerate(poolings) if p == pooling]
-            of_pooling = [splits[i] for i in folds]
-            probe = _Probe(designs[pooling], labels[pooling], y, pooling, self)
-            chosen = probe.choose(of_pooling)
-            fits = probe.refit(of_pooling, chosen)
-            for k, i in enumerate(folds):
-                fit = fits.pick([k])
-                out[i] = probe.predict(features, answers, splits[i], chosen[k], fit)
-        return [out[i] for i in range(len(splits))]
+        fitted = self._fitted(lattice_shares(answers), designs, splits, memo)
+        return [
+            _predicted(features, answers, split, of_split, designs[of_split.choice.pooling])
+            for split, of_split in zip(splits, fitted, strict=True)
+        ]
+
+    def _fitted(
+        self,
+        y: FloatArray,
+        designs: dict[str, Design],
+        splits: Sequence[RowSplit],
+        memo: MutableMapping[Any, Any],
+    ) -> list[_Fitted]:
+        """Fit each split for the shares ``y`` of a structure, and for those of ``memo.beside``.
+
+        Fits are found again by what they were fitted to, so that no cell takes those of another.
+        """
+        found: dict[bytes, list[_Fitted]] = memo.setdefault("mask_logistic fits", {})
+        wanted = {self._key(y, splits): y}
+        for answers in memo.beside if isinstance(memo, Memo) else ():
+            beside = lattice_shares(answers)
+            wanted[self._key(beside, splits)] = beside
+        missing = {key: shares for key, shares in wanted.items() if key not in found}
+        fittings = [_fitting(designs, shares, splits, self) for shares in missing.values()]
+        found.update(zip(missing, side_by_side(fittings), strict=True))
+        return found[next(iter(wanted))]
+
+    def _key(self, y: FloatArray, splits: Sequence[RowSplit]) -> bytes:
+        """A digest of everything that the fits on one set of features follow from."""
+        settings = (self.penalties, self.tolerance, self.passes, y.shape)
+        digest = hashlib.sha256(repr(settings).encode())
+        digest.update(np.ascontiguousarray(y).tobytes())
+        for split in splits:
+            for rows in (split.train, *split.inner[:1]):
+                digest.update(len(rows).to_bytes(8, "little"))
+                digest.update(np.asarray(rows, dtype=np.int64).tobytes())
+        return digest.digest()
+
+
+def _fitting(
+    designs: dict[str, Design],
+    y: FloatArray,
+    splits: Sequence[RowSplit],
+    head: MaskLogistic,
+) -> Fitting[list[_Fitted]]:
+    """Fit each split, the splits of a pooling together."""
+    labels = {pooling: design.label(y) for pooling, design in designs.items()}
+    poolings = [_pooling(designs, labels, split) for split in splits]
+    out: dict[int, _Fitted] = {}
+    for pooling in sorted(set(poolings)):
+        folds = [i for i, p in enumerate(poolings) if p == pooling]
+        of_pooling = [splits[i] for i in folds]
+        probe = _Probe(designs[pooling], labels[pooling], y, pooling, head)
+        chosen, scales = yield from probe.choose(of_pooling)
+        fits = yield from probe.refit(of_pooling, chosen, scales)
+        out.update({i: _Fitted(chosen[k], fits.pick([k])) for k, i in enumerate(folds)})
+    return [out[i] for i in range(len(splits))]
 
 
 def _pooling(
@@ -189,8 +244,8 @@ class _Probe:
         self.pooling = pooling
         self.head = head
 
-    def choose(self, splits: Sequence[RowSplit]) -> list[_Choice]:
-        """Choose the penalty of each split by its first inner part.
+    def choose(self, splits: Sequence[RowSplit]) -> Fitting[tuple[list[_Choice], list[FitScale]]]:
+        """Choose the penalty of each split by its first inner part; returns the scales as well.
 
         The loss is smooth along the penalties. The search starts in their middle and ends where
         both neighbours of the best penalty have been fitted.
@@ -211,7 +266,7 @@ class _Probe:
             problems = []
             for parts, indexes in zip(trains, wanted, strict=True):
                 problems += [Problem(parts, self.head.penalties[i]) for i in indexes]
-            self._fit(problems, starts, scales, fitted)
+            yield from self._fit(problems, starts, scales, fitted)
             for k, split in enumerate(splits):
                 path = [Problem(trains[k], self.head.penalties[i]) for i in wanted[k]]
                 values = self._losses([fitted[p] for p in path], split.inner[0])
@@ -222,8 +277,8 @@ class _Probe:
             best = min(of_split, key=lambda i: of_split[i])
             penalty = self.head.penalties[best]
             fit = fitted[Problem(parts, penalty)]
-            chosen.append(_Choice(self.pooling, penalty, of_split[best], fit, scales[parts]))
-        return chosen
+            chosen.append(_Choice(self.pooling, penalty, of_split[best], fit))
+        return chosen, [scales[parts] for parts in trains]
 
     def _fit(
         self,
@@ -231,12 +286,12 @@ class _Probe:
         starts: dict[tuple[int, ...], LogisticFits],
         scales: dict[tuple[int, ...], FitScale],
         fitted: dict[Problem, LogisticFits],
-    ) -> None:
+    ) -> Fitting[None]:
         """Fit the problems that are not ``fitted`` yet, and add them."""
         missing = [p for p in dict.fromkeys(problems) if p not in fitted]
         if not missing:
             return
-        fits = fit_logistic(
+        fits = yield from fitting_logistic(
             self.design,
             self.y,
             missing,
@@ -266,65 +321,67 @@ class _Probe:
         odds = self.design.points.rows(rows) @ single + fits.intercepts
         return np.asarray(odds)
 
-    def refit(self, splits: Sequence[RowSplit], chosen: Sequence[_Choice]) -> LogisticFits:
+    def refit(
+        self, splits: Sequence[RowSplit], chosen: Sequence[_Choice], inner: Sequence[FitScale]
+    ) -> Fitting[LogisticFits]:
         """Fit each split on all its training rows with its penalty, from its inner fit."""
         problems = []
         scales = {}
-        for split, choice in zip(splits, chosen, strict=True):
+        for split, choice, scale in zip(splits, chosen, inner, strict=True):
             parts = self.design.members(split.train)
             problems.append(Problem(parts, choice.penalty))
-            scales[parts] = choice.scale.moved(self.design, parts)
-        return fit_logistic(
-            self.design,
-            self.y,
-            problems,
-            LogisticFits.joined([choice.fit for choice in chosen]),
-            scales=scales,
-            tolerance=self.head.tolerance,
-            passes=self.head.passes[1],
+            scales[parts] = scale.moved(self.design, parts)
+        return (
+            yield from fitting_logistic(
+                self.design,
+                self.y,
+                problems,
+                LogisticFits.joined([choice.fit for choice in chosen]),
+                scales=scales,
+                tolerance=self.head.tolerance,
+                passes=self.head.passes[1],
+            )
         )
 
-    def _odds(
-        self,
-        features: Features,
-        rows: IntArray,
-        fit: LogisticFits,
-    ) -> FloatArray:
-        """Log odds of some rows as maps (rows, GRID, GRID), by the one fit given."""
-        weights = fit.weights[:, 0]
-        shift = float(fit.intercepts[0])
-        layers = self.design.points.layers
-        return score_maps(features, rows, weights, shift, layers, self.pooling)
 
-    def predict(
-        self,
-        features: Features,
-        masks: Sequence[Array],
-        split: RowSplit,
-        choice: _Choice,
-        fit: LogisticFits,
-    ) -> FoldFit:
-        """Predict the masks of the test rows of a split."""
-        part = split.inner[0]
-        levels = [float(level) for level in scipy.special.logit(LOGISTIC_THRESHOLDS)]
-        of_part = self._odds(features, part, choice.fit)
-        cut = best_cut(of_part, [masks[i] for i in part], levels)
-        of_test = self._odds(features, split.test, fit)
-        predicted = []
-        for grid, i in zip(of_test, split.test, strict=True):
-            mask = mask_from_scores(grid, masks[i].shape, cut.level, whole=not cut.largest)
-            predicted.append(mask)
-        facts = {
-            "maps": list(self.design.options())[-1],
-            "pooling": choice.pooling,
-            "penalty": choice.penalty,
-            "threshold": LOGISTIC_THRESHOLDS[levels.index(cut.level)],
-            "components": "largest" if cut.largest else "all",
-            "inner_log_loss": choice.loss,
-            "inner_dice": cut.dice,
-            "gap": float(fit.gaps[0]),
-        }
-        return FoldFit(predicted, facts)
+def _odds(
+    features: Features, rows: IntArray, fit: LogisticFits, fitted: _Fitted, design: Design
+) -> FloatArray:
+    """Log odds of some rows as maps (rows, GRID, GRID), by one fit of a split."""
+    weights = fit.weights[:, 0]
+    shift = float(fit.intercepts[0])
+    return score_maps(features, rows, weights, shift, design.points.layers, fitted.choice.pooling)
+
+
+def _predicted(
+    features: Features,
+    masks: Sequence[Array],
+    split: RowSplit,
+    fitted: _Fitted,
+    design: Design,
+) -> FoldFit:
+    """Predict the masks of the test rows of a split."""
+    part = split.inner[0]
+    choice = fitted.choice
+    levels = [float(level) for level in scipy.special.logit(LOGISTIC_THRESHOLDS)]
+    of_part = _odds(features, part, choice.fit, fitted, design)
+    cut = best_cut(of_part, [masks[i] for i in part], levels)
+    of_test = _odds(features, split.test, fitted.fit, fitted, design)
+    predicted = []
+    for grid, i in zip(of_test, split.test, strict=True):
+        mask = mask_from_scores(grid, masks[i].shape, cut.level, whole=not cut.largest)
+        predicted.append(mask)
+    facts = {
+        "maps": list(design.options())[-1],
+        "pooling": choice.pooling,
+        "penalty": choice.penalty,
+        "threshold": LOGISTIC_THRESHOLDS[levels.index(cut.level)],
+        "components": "largest" if cut.largest else "all",
+        "inner_log_loss": choice.loss,
+        "inner_dice": cut.dice,
+        "gap": float(fitted.fit.gaps[0]),
+    }
+    return FoldFit(predicted, facts)
 
 
 def _neighbours(losses: dict[int, float], count: int) -> list[int]:

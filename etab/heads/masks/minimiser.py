@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import numpy as np
 
 from etab.types import Array, FloatArray, IntArray
 
-__all__ = ["Evaluate", "minimise"]
+__all__ = ["Evaluate", "Steps", "minimise", "minimising"]
 
 # Pairs of steps and slopes that L-BFGS remembers.
 _MEMORY = 10
@@ -18,6 +18,10 @@ _SMALLEST_STEP = 2.0**-12
 
 # Values (k,) and slopes (d, k) of the functions with the given indexes (k,), at points (d, k).
 Evaluate = Callable[[FloatArray, IntArray], tuple[FloatArray, FloatArray]]
+# Yields points and the indexes of their functions, is sent values and slopes, and returns the result.
+Steps = Generator[
+    tuple[FloatArray, IntArray], tuple[FloatArray, FloatArray], tuple[FloatArray, FloatArray]
+]
 
 
 def minimise(
@@ -44,9 +48,40 @@ def minimise(
     Source:
         Nocedal and Wright, Numerical Optimization, 2nd edition (2006), algorithms 3.1 and 7.4.
     """
+    steps = minimising(precondition, start, tolerance=tolerance, passes=passes)
+    asked = next(steps)
+    while True:
+        try:
+            asked = steps.send(evaluate(*asked))
+        except StopIteration as end:
+            found: tuple[FloatArray, FloatArray] = end.value
+            return found
+
+
+def minimising(
+    precondition: Callable[[FloatArray], FloatArray],
+    start: FloatArray,
+    *,
+    tolerance: float,
+    passes: int,
+) -> Steps:
+    """``minimise`` for a caller that evaluates the functions itself, beside others.
+
+    Args:
+        precondition: Divides slopes (d, k) by a positive curvature of each function.
+        start: (d, k), where each function starts.
+        tolerance: A function is finished when half of slope times step is below this.
+        passes: At most this many evaluations of each function.
+
+    Yields:
+        Points (d, k) and the indexes (k,) of the functions whose values and slopes are to be sent.
+
+    Returns:
+        What ``minimise`` returns.
+    """
     point = start.copy()
     count = point.shape[1]
-    value, slope = evaluate(point, np.arange(count))
+    value, slope = yield point, np.arange(count)
     memory = _Memory(precondition)
     direction = memory.direction(slope)
     length = np.ones(count)
@@ -58,7 +93,7 @@ def minimise(
             break
         step = length[active] * direction[:, active]
         trial = point[:, active] + step
-        trial_value, trial_slope = evaluate(trial, active)
+        trial_value, trial_slope = yield trial, active
         enough = value[active] - _SUFFICIENT * length[active] * descent[active]
         good = trial_value <= enough
         better = active[good]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,22 @@ def test_whole_numbers_are_exported_whole(page: Any, site: Path) -> None:
     low, high = (cell.strip() for cell in first.split("|")[3:5])
     assert low.isdigit()
     assert high.isdigit()
+
+
+def test_latex_sets_numbers_as_numbers(page: Any, site: Path) -> None:
+    open_board(page, site, "#values=anchored")
+    page.click("#export summary")
+    lines = exported(page, "tex").splitlines()
+    columns = re.search(r"begin{tabular}{([lr]+)}", lines[0])
+    assert columns is not None
+    heads = next(line for line in lines if line.startswith("backbone & ")).split(" & ")
+    assert columns[1][:4] == "llrr"  # names and kinds, then ranks
+    assert columns[1][heads.index("Licence")] == "l"
+    cells = [cell for line in lines for cell in line.removesuffix(" \\\\").split(" & ")]
+    assert [cell for cell in cells if re.fullmatch(r"\$-\$[\d.]+", cell)], (
+        "below the trivial predictor"
+    )
+    assert not [cell for cell in cells if re.fullmatch(r"-[\d.]+", cell)]
 
 
 def test_cells_are_as_fresh_as_the_weights(page: Any, site: Path) -> None:

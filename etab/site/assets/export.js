@@ -35,11 +35,18 @@
   const TEX = { "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%", "_": "\\_", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", "[": "{[}", "]": "{]}", "*": "{*}", "\ufffd": "?" };
   // After the end of a row, LaTeX would read [ and * as options of that end.
   const texText = text => text.replace(/[\\{}$&#%_^~<>|[\]*\ufffd]/g, sign => TEX[sign]);
+  const texCell = (value, isWhole) => {
+    const text = texText(show(value, isWhole));
+    // In text, LaTeX sets a hyphen where a number has a minus.
+    return typeof value === "number" && text.startsWith("-") ? `$-$${text.slice(1)}` : text;
+  };
+  // Columns of numbers are aligned on the right, and those of words on the left.
+  const texColumns = ({ heads, rows }) => heads.map((_, k) => rows.some(row => typeof row[k] === "number") ? "r" : "l").join("");
   const latex = ({ heads, rows, whole }, about) => [
-    `\\begin{tabular}{l${"r".repeat(heads.length - 1)}}`,
+    `\\begin{tabular}{${texColumns({ heads, rows })}}`,
     ...remarks(about).map(line => `\\multicolumn{${heads.length}}{l}{\\textbf{${texText(line)}}} \\\\`), "\\hline",
     `${heads.map(texText).join(" & ")} \\\\`, "\\hline",
-    ...rows.map(row => `${row.map((value, k) => texText(show(value, whole.has(k)))).join(" & ")} \\\\`), "\\hline", "\\end{tabular}", "",
+    ...rows.map(row => `${row.map((value, k) => texCell(value, whole.has(k))).join(" & ")} \\\\`), "\\hline", "\\end{tabular}", "",
   ].join("\n");
 
   // JSON keeps names as they are; signs that could change what a terminal shows are escaped.

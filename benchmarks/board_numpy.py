@@ -39,6 +39,11 @@ from benchmarks.rescore_numpy import (
 OF_VALUE = 0.12
 OF_DIFFERENCE = 0.3
 OF_ONE_DIVISION = 0.15
+# What the parts of patients vary by between divisions counts so much more in the variance of a value.
+OF_DIVISIONS = 1.25
+
+# Metrics whose interval of an encoder is symmetric in logits.
+IN_LOGITS = ("auroc", "auroc_pooled", "auprc", "auprc_pooled")
 
 # The lowest and the highest value of metrics that are no shares of 1: no interval goes beyond.
 LIMITS = {
@@ -239,6 +244,25 @@ def variance(
     return sum(deviation**2 for deviation in deviations.values())
 
 
+def encoder_variance(moves: Array, factor: float) -> float:
+    """Variance of a value over patients and training draws, from what patients move (repeats, n)."""
+    within = float(np.square(moves).sum()) / len(moves)
+    if len(moves) < 2:
+        return factor * within
+    between = float(np.var(moves, axis=0, ddof=1).sum())
+    return max(factor * within, within + OF_DIVISIONS * between)
+
+
+def ends(metric: str, value: float, half: float) -> tuple[float, float]:
+    """The interval of an encoder around a value of a metric."""
+    if metric in IN_LOGITS and 0 < value < 1:
+        odds = value / (1 - value)
+        step = math.exp(half / (value * (1 - value)))
+        return odds / (odds + step), odds / (odds + 1 / step)
+    lowest, highest = LIMITS.get(metric, (0.0, 1.0))
+    return max(value - half, lowest), min(value + half, highest)
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """Holm's corrected p values."""
     corrected = [0.0] * len(p)
@@ -279,7 +303,12 @@ class Scores:
 
     def encoder_half(self, name: str) -> float:
         """Half width of the interval of a score for its encoder."""
-        return half_width(variance(self.moves[name], self.factors(name, 0)), self.degrees)
+        deviations: dict[str, float] = {}
+        factors = self.factors(name, 0)
+        for (dataset, protocol), moves in self.moves[name].items():
+            of_group = encoder_variance(moves, factors[dataset, protocol])
+            deviations[dataset] = deviations.get(dataset, 0.0) + math.sqrt(of_group)
+        return half_width(sum(deviation**2 for deviation in deviations.values()), self.degrees)
 
     def of_pair(self, one: str, other: str) -> tuple[float, float]:
         """The difference of two scores, and its variance for encoders."""
@@ -539,16 +568,15 @@ def row_numbers(
         yield ("categories", letter), score(own, ranking.within(codes))
     for code in ranking.shares:
         cell = own[code]
-        spread = cell.factors[0] * float(np.square(cell.moves).sum()) / len(cell.moves)
-        half = half_width(spread, len(cell.names) - 1)
+        half = half_width(encoder_variance(cell.moves, cell.factors[0]), len(cell.names) - 1)
         computed = value(cell.record["metric"], cell.table) or 0.0
         low, high = interval(cell.record, cell.table)
         yield ("cells", code, "value"), computed
         yield ("cells", code, "low"), float(low)
         yield ("cells", code, "high"), float(high)
-        lowest, highest = LIMITS.get(cell.record["metric"], (0.0, 1.0))
-        yield ("cells", code, "encoder_low"), max(computed - half, lowest)
-        yield ("cells", code, "encoder_high"), min(computed + half, highest)
+        encoder = ends(cell.record["metric"], computed, half)
+        yield ("cells", code, "encoder_low"), encoder[0]
+        yield ("cells", code, "encoder_high"), encoder[1]
         yield ("cells", code, "anchored"), (computed - cell.record["anchor_low"]) / cell.range
         yield ("cells", code, "patients"), len(cell.names)
         for choice, number in dependence(cell, others.get((name, code), [])).items():

@@ -82,11 +82,11 @@ def summaries(
 
 def encoders_covered(found: Sequence[Summary]) -> FloatArray:
     """How often (scores,) in % the interval of an encoder holds its exact value."""
-    values = np.stack([summary.values for summary in found])
     fitted = np.stack([summary.fitted for summary in found])
     truth = fitted.mean(axis=(0, 2), keepdims=True)
-    halves = np.stack([summary.encoder_half for summary in found])
-    return np.asarray(100 * (np.abs(values - truth) <= halves).mean(axis=(0, 2)))
+    low = np.stack([summary.encoder_low for summary in found])
+    high = np.stack([summary.encoder_high for summary in found])
+    return np.asarray(100 * ((low <= truth) & (truth <= high)).mean(axis=(0, 2)))
 
 
 def false_verdicts(found: Sequence[Summary]) -> FloatArray:
@@ -228,9 +228,9 @@ def main() -> None:
     numbers = [int(n) for n in asked.n.split(",")]
     equal: dict[int, list[Summary]] = {}
     apart: dict[int, list[Summary]] = {}
-    for n, replicates in zip(numbers, _counts(asked.replicates, numbers), strict=True):
+    for n, replicates in zip(numbers, one_for_each(asked.replicates, numbers), strict=True):
         equal[n] = summaries(SETTINGS[n], replicates, asked.keep, asked.processes)
-    for n, replicates in zip(numbers, _counts(asked.graded, numbers), strict=True):
+    for n, replicates in zip(numbers, one_for_each(asked.graded, numbers), strict=True):
         if replicates:
             apart[n] = summaries(graded(SETTINGS[n]), replicates, asked.keep, asked.processes)
     command = (
@@ -240,10 +240,10 @@ def main() -> None:
     PAGE.write_text(page(equal, apart, command))
 
 
-def _counts(text: str, numbers: Sequence[int]) -> list[int]:
+def one_for_each(text: str, settings: Sequence[object]) -> list[int]:
     """One number for each setting, from one number or from as many as there are settings."""
     counts = [int(part) for part in text.split(",")]
-    return counts * len(numbers) if len(counts) == 1 else counts
+    return counts * len(settings) if len(counts) == 1 else counts
 
 
 if __name__ == "__main__":

@@ -16,7 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.coverage import HEADER, WORDS, coverage_rows, encoders_covered, false_verdicts
+from benchmarks.coverage import (
+    HEADER,
+    WORDS,
+    coverage_rows,
+    encoders_covered,
+    false_verdicts,
+    one_for_each,
+)
 from benchmarks.coverage_refits import Replicate, Setting
 from benchmarks.coverage_summary import SCORES, Summary, summary_of
 from benchmarks.coverage_world import (
@@ -185,9 +192,7 @@ def main() -> None:
     parser.add_argument("--replicates", default="1000", help="a number, or one for each setting")
     parser.add_argument("--keep", type=Path, help="a folder that keeps replicates")
     asked = parser.parse_args()
-    counts = [int(part) for part in asked.replicates.split(",")]
-    if len(counts) == 1:
-        counts = counts * len(SETTINGS)
+    counts = one_for_each(asked.replicates, SETTINGS)
     found = {}
     for setting, replicates in zip(SETTINGS, counts, strict=True):
         found[setting.name] = summaries_of(setting, replicates, asked.keep)

@@ -5,7 +5,7 @@ scores in logits. Its value on new people is therefore not computed in closed fo
 ``benchmarks/coverage_world.py`` does for other heads. Every fit also predicts people who are in no
 split, and is measured on them; each cohort has new ones. All tasks are fitted by ``stack``.
 
-``python -m benchmarks.coverage_stack [--replicates N] [--keep DIR]`` writes
+``python -m benchmarks.coverage_stack [--replicates N] [--first SEED] [--keep DIR]`` writes
 ``benchmarks/coverage_stack.md``.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import scipy
 
-from benchmarks.coverage import HEADER, WORDS, coverage_rows
+from benchmarks.coverage import HEADER, WORDS, coverage_rows, one_for_each
 from benchmarks.coverage_refits import Replicate, Setting
 from benchmarks.coverage_ridge import SETTINGS, TITLES, misses
 from benchmarks.coverage_summary import SCORES, Summary, summary_of
@@ -35,7 +35,6 @@ from benchmarks.coverage_world import (
 )
 from etab import heads
 from etab.metrics.basic import binary_auroc
-from etab.metrics.inference import TRAINING_OF_VALUE, FoldDesign
 from etab.types import Array, Features, FloatArray, RowSplit
 
 PAGE = Path(__file__).with_name("coverage_stack.md")
@@ -49,16 +48,14 @@ coverage smaller than it is.
 
 ## What misses the aim
 """
-VARIANCES = [
-    "## Where an interval is wider or narrower than it need be",
+ERRORS = [
+    "## Bias and width",
     "",
-    "The variance that an interval states is that over patients within one division, times one plus a share for the draw of",
-    "the training patients (docs/methods.md). *Realised* is the mean squared distance of a value from the mean of all fits on new",
-    "people. The share *needed* is the one with which both would be equal here; below 0, the variance over patients alone is larger than",
-    "the realised one. The share *used* was measured on real CAMUS.",
+    "*Exact value*: the mean of all fits on new people. *Mean error*: what values are above it on average. *SD*: how far values lie",
+    "from it (root of the mean square). *Standard error*: what the intervals state (root of the mean variance). All in anchored units.",
     "",
-    "| setting (replicates) | what | stated / realised variance | share needed | share used |",
-    "|---|---|---|---|---|",
+    "| setting (replicates) | what | exact value | mean error | SD | standard error |",
+    "|---|---|---|---|---|---|",
 ]
 
 
@@ -151,35 +148,29 @@ def value_on_new(name: str, answers: Array, scores: FloatArray, people: int) -> 
     return between + (within - between) / people
 
 
-def variance_rows(setting: Setting, found: Sequence[Summary]) -> list[str]:
-    """Lines of the table of variances: what an interval of an encoder states, and what is realised.
+def error_rows(setting: Setting, found: Sequence[Summary]) -> list[str]:
+    """Lines of the table of errors: the bias of values, their spread, and the one that is stated.
 
     Args:
         setting: The setting.
         found: Its summaries.
 
     Returns:
-        A line for each score. The share needed is the one with which the stated variance would be
-        the realised one, in this simulation.
+        A line for each score.
     """
     values = np.stack([summary.values for summary in found])
-    fitted = np.stack([summary.fitted for summary in found])
+    exact = np.stack([summary.fitted for summary in found]).mean(axis=(0, 2))
     halves = np.stack([summary.encoder_half for summary in found])
-    tested = setting.test or setting.train
-    per_fold = setting.test / setting.train if setting.protocol == "official" else 0.25
-    factor = FoldDesign(setting.n_fold, setting.repeats, per_fold).training_factor(
-        TRAINING_OF_VALUE
-    )
-    quantile = float(scipy.stats.t.ppf(0.975, tested - 1))
-    stated = np.square(halves / quantile).mean(axis=(0, 2))
-    realised = np.square(values - fitted.mean(axis=(0, 2), keepdims=True)).mean(axis=(0, 2))
-    needed = (realised / (stated / factor) - 1) / (setting.n_fold * per_fold)
+    errors = values - exact[:, None]
+    quantile = float(scipy.stats.t.ppf(0.975, (setting.test or setting.train) - 1))
+    stated = np.sqrt(np.square(halves / quantile).mean(axis=(0, 2)))
+    spread = np.sqrt(np.square(errors).mean(axis=(0, 2)))
     title = f"{TITLES[setting.name]} ({len(found)})"
     lines = []
     for s, name in enumerate(SCORES):
         lines.append(
-            f"| {title} | {WORDS[name]} | {stated[s] / realised[s]:.2f} | {needed[s]:.2f} | "
-            f"{TRAINING_OF_VALUE} |"
+            f"| {title} | {WORDS[name]} | {exact[s]:.3f} | {errors[:, s].mean():+.4f} | "
+            f"{spread[s]:.4f} | {stated[s]:.4f} |"
         )
         title = f"({len(found)})"
     return lines
@@ -196,10 +187,10 @@ def page(found: dict[str, list[Summary]], command: str) -> str:
     ]
     for name, summaries in found.items():
         lines += coverage_rows(TITLES[name], summaries)
-    lines += [NOTES.rstrip("\n"), *misses(found), *VARIANCES]
+    lines += [NOTES.rstrip("\n"), *misses(found), *ERRORS]
     for setting in SETTINGS:
         if setting.name in found:
-            lines += variance_rows(setting, found[setting.name])
+            lines += error_rows(setting, found[setting.name])
     return "\n".join([*lines, ""])
 
 
@@ -207,18 +198,20 @@ def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description="coverage with the stacked probe")
     parser.add_argument("--replicates", default="400", help="a number, or one for each setting")
+    parser.add_argument("--first", default="0", help="the first seed, or one for each setting")
     parser.add_argument("--keep", type=Path, help="a folder that keeps replicates")
     asked = parser.parse_args()
-    counts = [int(part) for part in asked.replicates.split(",")]
-    if len(counts) == 1:
-        counts = counts * len(SETTINGS)
+    counts = one_for_each(asked.replicates, SETTINGS)
+    firsts = one_for_each(asked.first, SETTINGS)
     found = {}
-    for setting, replicates in zip(SETTINGS, counts, strict=True):
-        seeds = range(replicates)
+    for setting, replicates, first in zip(SETTINGS, counts, firsts, strict=True):
+        seeds = range(first, first + replicates)
         found[setting.name] = [
             summary_of(setting, seed, asked.keep, stack_replicate) for seed in seeds
         ]
-    command = f"python -m benchmarks.coverage_stack --replicates {asked.replicates}"
+    command = (
+        f"python -m benchmarks.coverage_stack --replicates {asked.replicates} --first {asked.first}"
+    )
     PAGE.write_text(page(found, command))
 
 

@@ -19,6 +19,7 @@ from etab.leaderboard.pairs import compare
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.metrics.inference import FoldDesign, combined, half_widths, precision_of, two_sided_p
+from etab.metrics.intervals import interval_of_encoder
 from etab.types import Array, FloatArray, IntArray, Kind
 
 SCORES = (*TASKS, "score")
@@ -35,7 +36,9 @@ class Summary:
         values: (scores, backbones) what is measured.
         fitted: (scores, backbones) the exact value of the fitted probes on new people.
         probe_half: (scores, backbones) half width of the interval of these probes.
-        encoder_half: (scores, backbones) half width of the interval of the encoder.
+        encoder_half: (scores, backbones) half width of Student's interval of the encoder.
+        encoder_low: (scores, backbones) lower end of the interval of the encoder.
+        encoder_high: (scores, backbones) its upper end.
         probe_p: (scores, backbones, backbones) p of each difference, as one of these probes.
         encoder_p: The same as one of encoders.
         beats: (scores, backbones, backbones) who is told apart from whom, with Holm.
@@ -45,6 +48,8 @@ class Summary:
     fitted: FloatArray
     probe_half: FloatArray
     encoder_half: FloatArray
+    encoder_low: FloatArray
+    encoder_high: FloatArray
     probe_p: FloatArray
     encoder_p: FloatArray
     beats: Array
@@ -155,13 +160,27 @@ def _summary(
         parts["values"].append(values[name])
         parts["fitted"].append(fitted[name])
         parts["probe_half"].append(half_widths(probes, degrees))
-        parts["encoder_half"].append(np.array([noise.half_width for noise in noises]))
+        halves = np.array([noise.half_width for noise in noises])
+        parts["encoder_half"].append(halves)
+        ends = [_ends(name, *pair) for pair in zip(values[name], halves, strict=True)]
+        parts["encoder_low"].append(np.array([min(pair) for pair in ends]))
+        parts["encoder_high"].append(np.array([max(pair) for pair in ends]))
         of_probes = difference_patient_variances(noises)
         parts["probe_p"].append(two_sided_p(differences, of_probes, degrees))
         of_encoders = difference_variances(noises)
         parts["encoder_p"].append(two_sided_p(differences, of_encoders, degrees))
         parts["beats"].append(compare(values[name].tolist(), noises, names).beats)
     return Summary(**{name: np.stack(arrays) for name, arrays in parts.items()})
+
+
+def _ends(name: str, value: float, half: float) -> tuple[float, float]:
+    """The ends of the interval of an encoder in anchored units, as a board computes them."""
+    if name == "score":
+        return value - half, value + half
+    low, high = ANCHORS[name]
+    scale = high - low
+    ends = interval_of_encoder(METRIC_OF[name], low + value * scale, half * abs(scale))
+    return (ends[0] - low) / scale, (ends[1] - low) / scale
 
 
 def summary_of(

@@ -37,6 +37,7 @@ from etab.leaderboard.sensitivity import (
 )
 from etab.leaderboard.suites import Suite, Tasks, suite_named
 from etab.metrics import METRICS
+from etab.metrics.intervals import interval_of_encoder
 from etab.metrics.uncertainty import (
     OVER_PATIENTS,
     percentile_interval,
@@ -426,16 +427,14 @@ def _encoder_intervals(
 ) -> dict[str, tuple[float, float]]:
     """95 % interval of the value of each task over patients and training draws, in its own unit.
 
-    Student's interval is symmetric: near a limit of the metric, as for an AUROC of 0.99, it would go
-    beyond, and ends there. No rank and no score depends on it.
+    No rank and no score depends on it.
     """
     intervals: dict[str, tuple[float, float]] = {}
     for code, noise in noises.items():
         task = contest.tasks[code]
         value = contest.cells[backbone][code].value
         half = noise.half_width * abs(task.high - task.low)
-        lowest, highest = METRICS[task.metric].limits
-        intervals[code] = (max(value - half, lowest), min(value + half, highest))
+        intervals[code] = interval_of_encoder(task.metric, value, half)
     return intervals
 
 

@@ -69,6 +69,8 @@ class Metric:
             decide (``etab.metrics.forms.Sums``). Many tables are then computed like one long table.
         forms: ``forms(tables, units)`` prepares the metric of several tables that have the same
             patients, folds, repeats and truth.
+        in_logits: Whether the interval of an encoder is symmetric in logits: for areas, whose noise
+            becomes smaller towards 1.
 
     Raises:
         UnsupportedOptionError: Where several of ``function``, ``weighted``, ``form`` and ``forms``
@@ -98,6 +100,7 @@ class Metric:
     form: MakeForm | None = None
     by_row: bool = False
     forms: MakeForms | None = None
+    in_logits: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a metric with several functions or with none."""
@@ -423,6 +426,7 @@ def metric_of_tables(
     worst: float,
     condition: str = "",
     within_folds: bool = False,
+    in_logits: bool = False,
 ) -> Callable[[MakeForms], Metric]:
     """Register the decorated forms of several tables as a metric.
 
@@ -438,6 +442,7 @@ def metric_of_tables(
         worst: The worst possible value; may be infinite.
         condition: What rows must have for the metric to exist, for messages.
         within_folds: Whether the function compares only scores of one fold, see ``Metric``.
+        in_logits: Whether the interval of an encoder is symmetric in logits.
 
     Returns:
         A decorator. The name of the decorated function then stands for the ``Metric``.
@@ -454,6 +459,7 @@ def metric_of_tables(
             condition=condition,
             within_folds=within_folds,
             forms=forms,
+            in_logits=in_logits,
         )
         METRICS.add(name, item)
         return item

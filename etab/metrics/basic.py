@@ -93,6 +93,7 @@ def weighted_auprc(
     worst=0.0,
     condition=f"{EVERY_CLASS} in one fold",
     within_folds=True,
+    in_logits=True,
 )
 def auroc(tables: Sequence[ScoredRows], units: Units) -> FormsOfTables:
     """Area under the ROC curve within folds, ties counted half.
@@ -116,6 +117,7 @@ def auroc(tables: Sequence[ScoredRows], units: Units) -> FormsOfTables:
     best=1.0,
     worst=0.0,
     condition=EVERY_CLASS,
+    in_logits=True,
 )
 def auroc_pooled(tables: Sequence[ScoredRows], units: Units) -> FormsOfTables:
     """Area under the ROC curve of all rows together, as if one fit had scored them.
@@ -137,6 +139,7 @@ def auroc_pooled(tables: Sequence[ScoredRows], units: Units) -> FormsOfTables:
     worst=0.0,
     condition=f"{EVERY_CLASS} in one fold",
     within_folds=True,
+    in_logits=True,
 )
 def auprc(tables: Sequence[ScoredRows], units: Units) -> FormsOfTables:
     """Average precision within folds.
@@ -160,6 +163,7 @@ def auprc(tables: Sequence[ScoredRows], units: Units) -> FormsOfTables:
     best=1.0,
     worst=0.0,
     condition=EVERY_CLASS,
+    in_logits=True,
 )
 def auprc_pooled(tables: Sequence[ScoredRows], units: Units) -> FormsOfTables:
     """Average precision of all rows together, as if one fit had scored them.

@@ -43,6 +43,10 @@ TRAINING_OF_DIFFERENCE = 0.3
 """The same of the difference of two backbones, whose noise of test patients partly cancels."""
 FOLDS_OF_ONE_DIVISION = 0.15
 """What the draw of the folds adds to both shares where the patients are divided only once."""
+OF_DIVISIONS = 1.25
+"""How much the draw of the training patients adds to the variance over patients of a value, as a
+multiple of what a patient's part of the value varies by from one division into folds to another.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +130,30 @@ class Precision:
         one person's part varies by from repeat to repeat comes from the training draw, and the mean
         over repeats would hide it. ``FoldDesign.training_factor`` adds what no repeat shows,
         because the training sets of two repeats overlap and those of one split are the same.
+
+        That factor was measured where heads are stable. With few patients the choices of a head
+        can hang on who is trained on. The parts of patients then differ much between divisions,
+        and ``OF_DIVISIONS`` times that variance is added where it is more.
         """
         factor = self.design.training_factor(TRAINING_OF_VALUE)
-        return factor * float(np.square(_patient_vector(self)).sum())
+        within = float(np.square(_patient_vector(self)).sum())
+        return max(factor * within, within + OF_DIVISIONS * self.division_variance)
+
+    @property
+    def division_variance(self) -> float:
+        """What the parts of patients vary by between divisions, summed; 0 for one division.
+
+        Example:
+            >>> moves = np.array([[0.3, -0.3], [0.1, -0.1]])
+            >>> design = FoldDesign(n_fold=2, repeats=2, test_share=1.0)
+            >>> round(Precision(moves, design, 2).division_variance, 3)
+            0.04
+        """
+        repeats = len(self.people)
+        if repeats < 2:
+            return 0.0
+        within = float(np.square(_patient_vector(self)).sum())
+        return (within - self.patient_variance) * repeats / (repeats - 1)
 
     @property
     def encoder_difference_variance(self) -> float:

@@ -1,10 +1,14 @@
-"""The interval of a cell: the same resamples of patients wherever it is computed.
+"""The intervals of a cell.
 
-A run writes it into the record, ``etab rescore`` computes it anew, and a board compares the two.
+*These probes on new patients*: the same resamples of patients wherever it is computed. A run writes
+it into the record, ``etab rescore`` computes it anew, and a board compares the two.
+
+*This encoder*: from the standard error that ``etab.metrics.inference`` computes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -12,6 +16,7 @@ import numpy as np
 
 from etab.errors import UndefinedError
 from etab.metrics import uncertainty
+from etab.metrics.base import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.metrics.shared import distinct
 from etab.results import Predictions
@@ -64,6 +69,41 @@ def interval_of(
     draw = _resamples if n_patients <= _SHARED_UP_TO else _resamples.__wrapped__
     resamples = draw(task, seed, n_patients)
     return uncertainty.resampled(metric, ScoredRows.of(table), resamples, level=LEVEL)
+
+
+def interval_of_encoder(metric: str, value: float, half: float) -> tuple[float, float]:
+    """Place the interval of an encoder around a value.
+
+    Student's interval is symmetric, and ends at a limit of the metric. That of an area (AUROC,
+    AUPRC) is symmetric in logits: an area of 0.97 has more room below than above, and the larger it
+    is by chance, the smaller is its standard error.
+
+    Args:
+        metric: Name of the metric.
+        value: The value in the metric's unit.
+        half: Half width of Student's interval, in the same unit, 0 or more.
+
+    Returns:
+        The lower and the upper end.
+
+    Example:
+        >>> low, high = interval_of_encoder("auroc", 0.9, 0.09)
+        >>> round(low, 3), round(high, 3)
+        (0.768, 0.961)
+        >>> interval_of_encoder("mae", 2.0, 3.0)
+        (0.0, 5.0)
+    """
+    lowest, highest = METRICS[metric].limits
+    if METRICS[metric].in_logits and 0 < value < 1:
+        logit = math.log(value / (1 - value))
+        reach = half / (value * (1 - value))
+        return _share(logit - reach), _share(logit + reach)
+    return max(value - half, lowest), min(value + half, highest)
+
+
+def _share(logit: float) -> float:
+    """The share of a logit; 0 and 1 at its ends."""
+    return float(0.5 * (1 + np.tanh(logit / 2)))
 
 
 def intervals_together(

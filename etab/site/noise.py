@@ -18,7 +18,12 @@ from etab.errors import UndefinedError
 from etab.leaderboard.board import Board
 from etab.leaderboard.noise import Group, Noise, task_noises
 from etab.leaderboard.pairs import ERROR
-from etab.metrics.inference import TRAINING_OF_DIFFERENCE, TRAINING_OF_VALUE, Precision
+from etab.metrics.inference import (
+    OF_DIVISIONS,
+    TRAINING_OF_DIFFERENCE,
+    TRAINING_OF_VALUE,
+    Precision,
+)
 from etab.site.packing import packed
 from etab.tasks.codes import parse_code
 from etab.tasks.menu import TASKS
@@ -196,6 +201,7 @@ def _group_facts(
         "tasks": list(codes),
         "value_factors": _training_factors(codes, rows, noises, TRAINING_OF_VALUE),
         "difference_factors": _training_factors(codes, rows, noises, TRAINING_OF_DIFFERENCE),
+        "divisions": OF_DIVISIONS * repeats / (repeats - 1) if repeats > 1 else 0.0,
         "degrees": [min(noise.degrees for noise in of_task) for of_task in of_tasks],
         "present": present.astype(int).tolist(),
         "mean": _reduced_facts(means, present, most),

@@ -15,6 +15,7 @@ from etab.metrics import inference
 from etab.metrics.base import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.metrics.inference import FoldDesign, Precision, paired_test, precision_of
+from etab.metrics.intervals import interval_of_encoder
 from etab.testing.metrics import sample
 from etab.types import Kind
 
@@ -99,15 +100,16 @@ def test_repeats_with_noise_of_their_own_are_averaged() -> None:
 def test_the_noise_of_an_encoder_is_that_of_one_division(repeats: int) -> None:
     """By hand: the mean variance over patients within a repeat, times the factor of the design."""
     rows = cross_validated(50, repeats, np.random.default_rng(4), per_patient=2)
-    of_patients = []
-    for repeat in range(repeats):
-        errors = rows["score"][rows.repeats == repeat].reshape(50, 2).mean(axis=1)
-        of_patients.append(errors.var(ddof=1) / 50)
-    variance = np.mean(of_patients)
+    errors = rows["score"].reshape(repeats, 50, 2).mean(axis=2)
+    variance = (errors.var(axis=1, ddof=1) / 50).mean()
+    # Patients are predicted anew in each repeat: what that moves is more than the measured share.
+    away = (errors - errors.mean(axis=1, keepdims=True)) / np.sqrt(50 * 49)
+    shown = 1.25 * away.var(axis=0, ddof=1).sum() if repeats > 1 else 0.0
     part = precision(rows, replace(FIVE, repeats=repeats))
     # One division adds what the draw of its folds moves; repeats average that away.
     more = 0.15 if repeats == 1 else 0.0
-    assert part.encoder_variance == pytest.approx(variance * (1 + 1.25 * (0.12 + more)))
+    wanted = variance + max(variance * 1.25 * (0.12 + more), shown)
+    assert part.encoder_variance == pytest.approx(wanted)
     assert part.encoder_difference_variance == pytest.approx(variance * (1 + 1.25 * (0.3 + more)))
     assert part.encoder_variance >= 1.06 * part.patient_variance
 
@@ -124,6 +126,61 @@ def test_predictions_that_change_from_fit_to_fit_are_noise_of_the_encoder() -> N
         variances.append(part.encoder_variance / part.patient_variance)
     assert variances[0] == pytest.approx(1.15)
     assert variances[1] > 1.5
+
+
+def test_what_divisions_differ_by_is_added_where_it_is_more_than_the_measured_share() -> None:
+    """By hand: 1.25 times the variance of each patient's part over the divisions, summed."""
+    rng = np.random.default_rng(9)
+    fixed = rng.normal(size=40)
+    for size in (0.05, 1.5):
+        moves = fixed + size * rng.normal(size=(5, 40))
+        part = Precision(moves, replace(FIVE, repeats=5), 40)
+        within = np.square(moves).sum(axis=1).mean()
+        shown = sum(np.var(moves[:, i], ddof=1) for i in range(40))
+        assert part.division_variance == pytest.approx(shown)
+        wanted = max(1.15 * within, within + 1.25 * shown)
+        assert part.encoder_variance == pytest.approx(wanted)
+        assert (part.encoder_variance > 1.151 * within) == (size > 1)
+        assert part.encoder_difference_variance == pytest.approx(1.375 * within)
+    assert Precision(fixed[None], FIVE, 40).division_variance == 0
+
+
+@pytest.mark.parametrize("value", [0.5, 0.66, 0.95, 0.999])
+def test_the_interval_of_an_area_stays_between_0_and_1_without_being_cut(value: float) -> None:
+    low, high = interval_of_encoder("auroc", value, 1.5 * value * (1 - value))
+    assert 0 < low < value < high < 1
+    odds = [share / (1 - share) for share in (low, value, high)]
+    assert odds[1] / odds[0] == pytest.approx(odds[2] / odds[1])
+    # Where the interval is narrow it is Student's.
+    close = interval_of_encoder("auroc", value, 1e-6)
+    assert close == pytest.approx((value - 1e-6, value + 1e-6), abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "wanted"),
+    [("auroc", 1.0, (0.9, 1.0)), ("dice", 0.95, (0.85, 1.0)), ("mae", 0.05, (0.0, 0.15))],
+)
+def test_other_intervals_end_at_the_limits_of_the_metric(
+    metric: str, value: float, wanted: tuple[float, float]
+) -> None:
+    assert interval_of_encoder(metric, value, 0.1) == pytest.approx(wanted)
+
+
+def test_intervals_of_areas_cover_where_few_patients_are_nearly_all_in_order() -> None:
+    """Fixed scores of 17 and 33 people with an AUROC of 0.95: Student's interval covers 84 %."""
+    rng = np.random.default_rng(1)
+    answers = np.repeat([1.0, 0.0], [17, 33])
+    names = np.arange(50).astype(str)
+    design = FoldDesign(n_fold=1, repeats=1, test_share=0.0)
+    covered = []
+    for _ in range(150):
+        scores = rng.normal(size=50) + 1.6449 * np.sqrt(2) * answers
+        rows = ScoredRows(Kind.BINARY, {"truth": answers, "score": scores}, names)
+        part = precision_of("auroc", rows, np.unique(names), design)
+        half = float(inference.half_widths(np.array(part.encoder_variance), 49))
+        low, high = interval_of_encoder("auroc", METRICS["auroc"].value(rows), half)
+        covered.append(low <= 0.95 <= high)
+    assert 0.9 <= np.mean(covered) <= 0.98
 
 
 def test_one_split_adds_the_measured_share_of_its_test_patients() -> None:

@@ -55,9 +55,22 @@ FAULTS = [
     Fault(
         "an encoder is judged by patients alone",
         MODULE,
-        "        factor = self.design.training_factor(TRAINING_OF_VALUE)\n"
-        "        return factor * float(np.square(_patient_vector(self)).sum())",
+        "        return max(factor * within, within + OF_DIVISIONS * self.division_variance)",
         "        return self.patient_variance",
+        INFERENCE,
+    ),
+    Fault(
+        "choices of a head that hang on the training patients are taken for the measured share",
+        MODULE,
+        "        return max(factor * within, within + OF_DIVISIONS * self.division_variance)",
+        "        return factor * within",
+        INFERENCE,
+    ),
+    Fault(
+        "the interval of an area near 1 is that of a mean",
+        "etab/metrics/intervals.py",
+        "if METRICS[metric].in_logits and 0 < value < 1:",
+        "if False:",
         INFERENCE,
     ),
     Fault(

@@ -201,7 +201,8 @@
 
     ownEncoder(i) {
       const people = squared(this.people, this.stride, this.stride, i) + this.rest[i];
-      return this.valueFactors[i] * people;
+      const betweenDivisions = people - this.ownPatients(i);
+      return Math.max(this.valueFactors[i] * people, people + this.group.divisions * betweenDivisions);
     }
 
     patients(i, j) {

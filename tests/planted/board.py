@@ -21,8 +21,8 @@ FAULTS = [
     ),
     Fault(
         "an interval of a value beyond the range of its metric",
-        "etab/leaderboard/ranking.py",
-        "lowest, highest = METRICS[task.metric].limits",
+        "etab/metrics/intervals.py",
+        "lowest, highest = METRICS[metric].limits",
         "lowest, highest = -math.inf, math.inf",
         (
             "tests/leaderboard/test_separation.py::"

@@ -39,9 +39,7 @@ from etab.types import Features, Record
 
 PRECISIONS = (AUTO, FASTEST, *NAMED)
 
-
 FrameKey = tuple[Record, int]
-
 
 # A feature may change with any of these: entries of other versions are not read.
 LIBRARIES = (
@@ -62,10 +60,11 @@ LIBRARIES = (
     "soundfile",
 )
 
-
 BACKEND_PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
 """The package of each backend that is not torch itself."""
 
+BACKEND_VERSIONS = {"openvino": "2"}
+"""Raised where what is done with a backend changes its features, if only in the last bits."""
 
 # Libraries that make and read the networks of a source, beside those in LIBRARIES.
 _OWN_MAKERS = {"transformers": "transformers", "open_clip": "open_clip_torch"}
@@ -197,7 +196,9 @@ def precision_facts(precision: str) -> dict[str, str]:
     package = BACKEND_PACKAGES.get(backend)
     if package is None:
         return {"precision": precision}
-    return {"precision": precision, "backend": f"{package} {release_version(package)}"}
+    facts = {"precision": precision, "backend": f"{package} {release_version(package)}"}
+    version = BACKEND_VERSIONS.get(backend)
+    return facts if version is None else facts | {"backend_version": version}
 
 
 @dataclass(frozen=True, slots=True)

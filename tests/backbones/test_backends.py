@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from typing import Any
 
 import pytest
@@ -97,7 +98,7 @@ def test_a_shared_convolution_is_not_folded() -> None:
 def test_a_smaller_batch_is_filled_up_and_a_larger_one_compiled_again() -> None:
     shapes: list[tuple[int, ...]] = []
 
-    def make(module: nn.Module, example: Tensor) -> backends.Compute:
+    def make(module: nn.Module, example: Tensor, _threads: int) -> backends.Compute:
         shapes.append(tuple(example.shape))
 
         def compute(x: Tensor) -> list[Tensor]:
@@ -118,7 +119,7 @@ def test_a_smaller_batch_is_filled_up_and_a_larger_one_compiled_again() -> None:
 def test_features_stay_when_a_backend_writes_to_the_same_memory_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def make(module: nn.Module, example: Tensor) -> backends.Compute:
+    def make(module: nn.Module, example: Tensor, _threads: int) -> backends.Compute:
         kept: list[Tensor] = []
 
         def compute(x: Tensor) -> list[Tensor]:
@@ -141,6 +142,52 @@ def test_features_stay_when_a_backend_writes_to_the_same_memory_again(
     first = ours(frames(3))
     ours(255 - frames(3))
     assert equal(first, plain(frames(3)), 0)
+
+
+@pytest.mark.parametrize("number", ["fp32", "bf16"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_parts_in_threads_are_the_features_of_plain_torch(
+    threads: int, number: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callers: set[str] = set()
+
+    def make(module: nn.Module, example: Tensor, at_once: int) -> backends.Compute:
+        assert at_once == threads
+        kept = threading.local()
+
+        def compute(x: Tensor) -> list[Tensor]:
+            assert x.shape == example.shape
+            callers.add(threading.current_thread().name)
+            outputs = [output.to(dtype).contiguous() for output in module(x)]
+            if hasattr(kept, "outputs"):
+                for old, new in zip(kept.outputs, outputs, strict=True):
+                    old.copy_(new)
+            else:
+                kept.outputs = outputs
+            return list(kept.outputs)
+
+        return compute
+
+    dtype = torch.float32 if number == "fp32" else torch.bfloat16
+    monkeypatch.setattr(backends.torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(backends, "require", lambda *_: None)
+    monkeypatch.setitem(backends._MAKERS, "openvino", lambda number: make)  # type: ignore[index]
+
+    def with_token(x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
+        rows = backbone().taps(x)
+        return [(layer, grid, grid[:, :, 0, 0].float()) for layer, grid, _ in rows]
+
+    ours = TorchBackbone(backbone().card, network(), with_token).to("cpu", f"{number}-openvino")
+    plain = TorchBackbone(backbone().card, network(), with_token)
+    first = ours(frames(21))
+    ours(255 - frames(21))
+    assert equal(first, plain(frames(21)), 1e-4 if number == "fp32" else 2e-2)
+    assert all(values.is_contiguous() for values in first.maps)
+    assert len(callers) <= threads
+    assert ("MainThread" in callers) == (threads == 1)
+    grids = ours.columns(frames(5))
+    for layer, columns in plain.columns(frames(5)).items():
+        assert torch.allclose(grids[layer], columns, atol=2e-2)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +250,12 @@ def test_only_a_package_of_its_own_is_named_in_the_key(monkeypatch: pytest.Monke
     assert precision_facts("fp32-onnx") == {
         "precision": "fp32-onnx",
         "backend": "onnxruntime 1.2",
+    }
+    # Features that OpenVINO computed before its maps stayed as it computes them are not read.
+    assert precision_facts("bf16-openvino") == {
+        "precision": "bf16-openvino",
+        "backend": "openvino 1.2",
+        "backend_version": "2",
     }
 
 

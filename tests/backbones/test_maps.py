@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from etab.backbones.maps import LARGEST, map_means, stored_map
+from etab.backbones.maps import LARGEST, KeptMaps, map_means, stored_map
 
 
 def grids(sides: tuple[int, int], dtype: torch.dtype) -> Tensor:
@@ -41,3 +41,19 @@ def test_a_stored_map_is_limited_and_in_memory_of_its_own(dtype: torch.dtype) ->
     )
     values.zero_()
     assert stored[1] == 1.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("sides", [(8, 12), (7, 5), (1, 2)])
+def test_maps_with_channels_side_by_side_are_kept_as_others(
+    sides: tuple[int, int], dtype: torch.dtype
+) -> None:
+    grid = grids(sides, dtype)
+    grid[0, 0, 0, 0] = 1e9
+    kept = KeptMaps((5, *sides, 3))
+    for first in (2, 0):
+        kept.put(first, grid[first : first + 2 + first].permute(0, 2, 3, 1).contiguous())
+    mean, cells = map_means(grid)
+    assert torch.equal(kept.stored, stored_map(grid))
+    assert torch.allclose(kept.mean, mean, rtol=1e-5, atol=1e-4)
+    assert torch.allclose(kept.cells, cells, rtol=1e-5, atol=1e-4)

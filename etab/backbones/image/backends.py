@@ -11,10 +11,13 @@ import importlib.util
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -23,6 +26,16 @@ from etab.errors import MissingPackageError, UnsupportedOptionError
 
 Compute = Callable[[Tensor], list[Tensor]]
 """Maps a batch to the outputs of a module, each with as many rows."""
+
+Make = Callable[[nn.Module, Tensor, int], Compute]
+"""Compiles a module for the shape of an example and a number of threads that call it at once."""
+
+CHANNELS_LAST = ("openvino",)
+"""Backends that return maps (n, h, w, c), as they compute them: another order takes them as long as
+a sixteenth of a ResNet-50."""
+
+_ROWS = {"openvino": 8}
+"""Rows that a backend computes at once in each of several threads; others divide a batch."""
 
 
 def folded(network: nn.Module, example: Tensor) -> int:
@@ -96,14 +109,21 @@ class Graph:
 
     Args:
         module: Maps a batch to a tuple of tensors with as many rows.
-        make: Compiles the module for the shape of an example.
+        make: Compiles the module.
+        rows: Rows that are computed at once, by as many threads as torch has; 0 for a backend that
+            divides a batch among threads itself.
     """
 
-    def __init__(self, module: nn.Module, make: Callable[[nn.Module, Tensor], Compute]) -> None:
+    def __init__(self, module: nn.Module, make: Make, rows: int = 0) -> None:
         self._module = module
         self._make = make
-        self._shape: tuple[int, ...] = ()
+        self._rows = rows
+        # The rows of the largest batch so far, and the shape of one.
+        self._largest = 0
+        self._of_row: tuple[int, ...] = ()
         self._compute: Compute = lambda _: []
+        self._at_once = 0
+        self._pool: ThreadPoolExecutor | None = None
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         """Compute the outputs of a batch.
@@ -115,19 +135,81 @@ class Graph:
         Returns:
             The outputs. The next call may write to the same memory.
         """
+        self._fit(x)
+        if len(x) <= self._at_once:
+            return self._filled_up(x)
+        whole: list[Tensor] = []
+        lock = threading.Lock()
+
+        def keep(first: int, outputs: list[Tensor]) -> None:
+            with lock:
+                if not whole:
+                    whole.extend(part.new_empty(len(x), *part.shape[1:]) for part in outputs)
+            for target, part in zip(whole, outputs, strict=True):
+                target[first : first + len(part)] = part
+
+        self.each(x, keep)
+        return whole
+
+    def each(self, x: Tensor, receive: Callable[[int, list[Tensor]], None]) -> None:
+        """Compute a batch in parts, and hand each part on in the thread that computed it.
+
+        Args:
+            x: The batch.
+            receive: Called with the first row of a part and its outputs, whose memory is used again
+                afterwards. Several threads call it at once, for different rows.
+        """
+        self._fit(x)
+
+        @torch.inference_mode()
+        def compute(first: int) -> None:
+            receive(first, self._filled_up(x[first : first + self._at_once]))
+
+        parts = range(0, len(x), self._at_once)
+        if self._pool is None or len(parts) == 1:
+            for first in parts:
+                compute(first)
+        else:
+            for done in [self._pool.submit(compute, first) for first in parts]:
+                done.result()
+
+    def _fit(self, x: Tensor) -> None:
+        """Compile for a batch that is larger than any before, or has rows of another shape."""
         n = len(x)
-        if self._shape[1:] != tuple(x.shape[1:]) or n > self._shape[0]:
-            self._compute = self._make(self._module, x)
-            self._shape = tuple(x.shape)
-        missing = self._shape[0] - n
+        if self._of_row == tuple(x.shape[1:]) and n <= self._largest:
+            return
+        self._largest = n
+        self._of_row = tuple(x.shape[1:])
+        self._at_once = min(n, self._rows or n)
+        threads = min(torch.get_num_threads(), -(-n // self._at_once))
+        self._compute = self._make(self._module, x[: self._at_once], threads)
+        self._pool = ThreadPoolExecutor(threads, initializer=_alone) if threads > 1 else None
+
+    def _filled_up(self, x: Tensor) -> list[Tensor]:
+        n = len(x)
+        missing = self._at_once - n
         if missing:
             x = torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])
         return [output[:n] for output in self._compute(x)]
 
 
-def _openvino(number: str) -> Callable[[nn.Module, Tensor], Compute]:
-    """Compile by OpenVINO, for as many threads as torch has."""
+def _alone() -> None:
+    """Let torch compute in this thread alone: other threads compute beside it."""
+    from threadpoolctl import threadpool_limits
+
+    # torch sets the threads of a Python thread where it is first asked there, not later.
+    torch.get_num_threads()
+    threadpool_limits(limits=1, user_api="openmp")
+
+
+def _openvino(number: str) -> Make:
+    """Compile by OpenVINO, for as many threads as torch has.
+
+    Maps in bf16 stay so. NumPy knows no bf16: OpenVINO returns them as arrays of another type of
+    two bytes.
+    """
     import openvino
+    from openvino.preprocess import PrePostProcessor
 
     core = openvino.Core()
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -136,31 +218,51 @@ def _openvino(number: str) -> Callable[[nn.Module, Tensor], Compute]:
             "OpenVINO does not compute in bf16 on this processor. Take --precision fp32-openvino."
         )
 
-    def make(module: nn.Module, example: Tensor) -> Compute:
+    def make(module: nn.Module, example: Tensor, threads: int) -> Compute:
         with torch.no_grad():
             model = openvino.convert_model(module, example_input=example)
         model.reshape(list(example.shape))
+        if number == "bf16":
+            types = PrePostProcessor(model)
+            for i, output in enumerate(model.outputs):
+                if len(output.partial_shape) == 4:
+                    types.output(i).tensor().set_element_type(openvino.Type.bf16)
+            model = types.build()
         options = {
             "INFERENCE_PRECISION_HINT": "bf16" if number == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": threads,
+            # Threads that are bound to cores wait for other processes that are bound to the same.
+            "ENABLE_CPU_PINNING": False,
         }
         compiled = core.compile_model(model, "CPU", options)
+        is_half = [output.element_type == openvino.Type.bf16 for output in compiled.outputs]
+        own = threading.local()
 
         def compute(x: Tensor) -> list[Tensor]:
-            outputs = compiled(x.contiguous().numpy(), share_outputs=True)
-            return [torch.from_numpy(outputs[i]) for i in range(len(compiled.outputs))]
+            if not hasattr(own, "request"):
+                own.request = compiled.create_infer_request()
+            frames = x.contiguous().numpy()
+            outputs = own.request.infer([frames], share_inputs=True, share_outputs=True)
+            tensors = []
+            for i, half in enumerate(is_half):
+                values = outputs[i]
+                if half:
+                    tensors.append(torch.from_numpy(values.view(np.int16)).view(torch.bfloat16))
+                else:
+                    tensors.append(torch.from_numpy(values))
+            return tensors
 
         return compute
 
     return make
 
 
-def _onnx(number: str) -> Callable[[nn.Module, Tensor], Compute]:
+def _onnx(number: str) -> Make:
     """Compile by ONNX Runtime, for as many threads as torch has."""
     import onnxruntime
 
-    def make(module: nn.Module, example: Tensor) -> Compute:
+    def make(module: nn.Module, example: Tensor, _threads: int) -> Compute:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         with tempfile.TemporaryDirectory(prefix="etab-onnx-") as folder:
@@ -180,10 +282,10 @@ def _onnx(number: str) -> Callable[[nn.Module, Tensor], Compute]:
     return make
 
 
-def _compile(number: str) -> Callable[[nn.Module, Tensor], Compute]:
+def _compile(number: str) -> Make:
     """Compile by torch; on a GPU a CUDA graph replays the whole network."""
 
-    def make(module: nn.Module, example: Tensor) -> Compute:
+    def make(module: nn.Module, example: Tensor, _threads: int) -> Compute:
         on_gpu = example.device.type == "cuda"
         options: dict[str, Any] = {"triton.cudagraphs": True} if on_gpu else {"freezing": True}
         compiled: Any = torch.compile(module, dynamic=False, options=options)
@@ -198,16 +300,16 @@ def _compile(number: str) -> Callable[[nn.Module, Tensor], Compute]:
     return make
 
 
-def _plain(number: str) -> Callable[[nn.Module, Tensor], Compute]:
+def _plain(number: str) -> Make:
     """Call a module as it is."""
 
-    def make(module: nn.Module, example: Tensor) -> Compute:
+    def make(module: nn.Module, example: Tensor, _threads: int) -> Compute:
         return lambda x: list(module(x))
 
     return make
 
 
-_MAKERS: Mapping[str, Callable[[str], Callable[[nn.Module, Tensor], Compute]]] = {
+_MAKERS: Mapping[str, Callable[[str], Make]] = {
     "fused": _plain,
     "compile": _compile,
     "openvino": _openvino,
@@ -273,4 +375,4 @@ def compiled(module: nn.Module, number: str, backend: str, device: str) -> Graph
         UnsupportedOptionError: It does not compute on this device or in this number format.
     """
     require(backend, device)
-    return Graph(module, _MAKERS[backend](number))
+    return Graph(module, _MAKERS[backend](number), _ROWS.get(backend, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from etab.backbones.base import BackboneCard
-from etab.backbones.image.backends import Graph, compiled, folded
-from etab.backbones.maps import map_means, stored_map
+from etab.backbones.image.backends import CHANNELS_LAST, Graph, compiled, folded
+from etab.backbones.maps import KeptMaps, map_means, stored_map
 from etab.backbones.weights.index import digest
 from etab.errors import UnsupportedOptionError
 from etab.precisions import parts
@@ -56,6 +57,7 @@ class TorchBackbone:
         self._scale = torch.tensor(card.std).view(1, -1, 1, 1)
         # The layers computed by the backend of the precision, and whether each has a class token.
         self._graph: Graph | None = None
+        self._channels_last = False
         self._layers: list[tuple[str, bool]] = []
 
     def digest(self) -> str:
@@ -151,7 +153,10 @@ class TorchBackbone:
         frame = torch.zeros(1, self.card.size, self.card.size, dtype=torch.uint8, device=device)
         rows = self.taps(self.normalised(frame))
         self._layers = [(layer, token is not None) for layer, _, token in rows]
-        module = _Layers(self.network, lambda x: self.taps(self.normalised(x))).eval()
+        self._channels_last = backend in CHANNELS_LAST
+        module = _Layers(
+            self.network, lambda x: self.taps(self.normalised(x)), self._channels_last
+        ).eval()
         self._graph = compiled(module, number, backend, device)
 
     @torch.no_grad()
@@ -196,11 +201,18 @@ class TorchBackbone:
         """Compute the layers of uint8 frames, in plain torch or by the backend of the precision."""
         if self._graph is None:
             return self.taps(self.normalised(x))
-        values = iter(self._graph(x))
-        rows: list[tuple[str, Tensor, Tensor | None]] = []
-        for layer, has_token in self._layers:
-            rows.append((layer, next(values), next(values) if has_token else None))
+        rows = self._named(self._graph(x))
+        if self._channels_last:
+            return [(layer, grid.permute(0, 3, 1, 2), token) for layer, grid, token in rows]
         return rows
+
+    def _named(self, outputs: Sequence[Tensor]) -> list[tuple[str, Tensor, Tensor | None]]:
+        """Divide the outputs of the backend into layers."""
+        values = iter(outputs)
+        return [
+            (layer, next(values), next(values) if has_token else None)
+            for layer, has_token in self._layers
+        ]
 
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> Features:
@@ -210,6 +222,8 @@ class TorchBackbone:
             Each layer pooled over its map ("<layer>/mean"), over 4 x 4 cells ("<layer>/grid4"),
             and its class token where there is one ("<layer>/cls"); the maps in float16.
         """
+        if self._graph is not None and self._channels_last:
+            return self._kept(self._graph, x)
         pooled: dict[str, Tensor] = {}
         maps: list[Tensor] = []
         for layer, grid, token in self._tapped(x):
@@ -219,6 +233,32 @@ class TorchBackbone:
             pooled[f"{layer}/mean"], pooled[f"{layer}/grid4"] = map_means(grid)
             maps.append(stored_map(grid))
         return Features(pooled, tuple(maps))
+
+    def _kept(self, graph: Graph, x: Tensor) -> Features:
+        """Compute features in parts, each of which is averaged in the thread that computed it."""
+        maps: dict[str, KeptMaps] = {}
+        tokens: dict[str, Tensor] = {}
+        lock = threading.Lock()
+
+        def keep(first: int, outputs: list[Tensor]) -> None:
+            rows = self._named(outputs)
+            with lock:
+                for layer, grid, token in rows if not maps else ():
+                    maps[layer] = KeptMaps((len(x), *grid.shape[1:]))
+                    if token is not None:
+                        tokens[layer] = torch.empty(len(x), *token.shape[1:])
+            for layer, grid, token in rows:
+                maps[layer].put(first, grid)
+                if token is not None:
+                    tokens[layer][first : first + len(token)] = token
+
+        graph.each(x, keep)
+        pooled: dict[str, Tensor] = {}
+        for layer, kept in maps.items():
+            if layer in tokens:
+                pooled[f"{layer}/cls"] = tokens[layer]
+            pooled[f"{layer}/mean"], pooled[f"{layer}/grid4"] = kept.mean, kept.cells
+        return Features(pooled, tuple(kept.stored for kept in maps.values()))
 
     @torch.inference_mode()
     def columns(self, x: Tensor) -> dict[str, Tensor]:
@@ -242,17 +282,19 @@ class _Layers(nn.Module):
         network: The network.
         taps: Maps uint8 frames (n, s, s) to (layer, feature map, class token or None), through the
             network.
+        channels_last: Whether maps are returned as (n, h, w, c).
     """
 
-    def __init__(self, network: nn.Module, taps: Taps) -> None:
+    def __init__(self, network: nn.Module, taps: Taps, channels_last: bool) -> None:
         super().__init__()
         self.network = network
         self.taps = taps
+        self.channels_last = channels_last
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs: list[Tensor] = []
         for _, grid, token in self.taps(x):
-            outputs.append(grid)
+            outputs.append(grid.permute(0, 2, 3, 1) if self.channels_last else grid)
             if token is not None:
                 outputs.append(token)
         return tuple(outputs)

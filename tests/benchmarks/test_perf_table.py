@@ -120,11 +120,32 @@ def test_frames_are_timed_from_files_to_files(
     monkeypatch.setattr(table_features, "resolve_precision", lambda *_: "fp32")
     phantom.write(tmp_path, patients=10, size=32, names=["camus"])
     source = datasets.source("camus", tmp_path / "camus")
-    whole, alone = table_features.network_rows("small", "random/mobilenetv2", source)
+    monkeypatch.setenv(table_features.TIMM, str(tmp_path / "peer"))
+    peer = tmp_path / "peer" / "validate.py"
+    peer.parent.mkdir()
+    peer.write_text("print('Time: 0.5s (0.5s,   12.00/s)')")
+    lines = table_features.network_rows("small", "random/timm/resnet10t", source)
+    whole, processor, alone, timm = lines
     assert whole.ours > 0
-    assert whole.wanted == table_features.LEAST_SHARE
+    assert processor.task.endswith("processor time")
+    assert whole.wanted == processor.wanted == table_features.LEAST_SHARE
     assert whole.limit_name.startswith("the network alone in fp32")
     assert alone.ratio == 1
+    assert timm.peer == pytest.approx(6 / 12)
+    peer.write_text("raise SystemExit('no model')")
+    with pytest.raises(ValueError, match="gave no rate: no model"):
+        table_features.timm_seconds(peer.parent, "random/timm/resnet10t", source, tmp_path)
+
+
+def test_what_is_slower_by_construction_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_features, "has_bf16", lambda device: True)
+    names = table_features.candidates("bf16")
+    assert {"fp32", "bf16", "bf16-openvino", "fp32-onnx"} <= set(names)
+    assert "fp32-openvino" not in names
+    monkeypatch.setattr(table_features, "has_bf16", lambda device: False)
+    names = table_features.candidates("fp32")
+    assert "fp32-openvino" in names
+    assert not any(name.startswith("bf16") for name in names)
 
 
 @pytest.mark.slow

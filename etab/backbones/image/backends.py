@@ -358,7 +358,9 @@ def _has_compiler() -> bool:
     return any(shutil.which(name) for name in names if name)
 
 
-def compiled(module: nn.Module, number: str, backend: str, device: str) -> Graph:
+def compiled(
+    module: nn.Module, number: str, backend: str, device: str, *, whole: bool = False
+) -> Graph:
     """Give a module to a backend.
 
     Args:
@@ -366,6 +368,7 @@ def compiled(module: nn.Module, number: str, backend: str, device: str) -> Graph
         number: "fp32" or "bf16".
         backend: Name of a backend.
         device: The device, as torch names it.
+        whole: Whether every backend divides a batch among threads itself.
 
     Returns:
         A function that computes the same as the module; it is compiled at its first call.
@@ -375,4 +378,4 @@ def compiled(module: nn.Module, number: str, backend: str, device: str) -> Graph
         UnsupportedOptionError: It does not compute on this device or in this number format.
     """
     require(backend, device)
-    return Graph(module, _MAKERS[backend](number), _ROWS.get(backend, 0))
+    return Graph(module, _MAKERS[backend](number), 0 if whole else _ROWS.get(backend, 0))

@@ -156,3 +156,12 @@ def test_what_only_marks_a_database_gives_one_score() -> None:
     )
     for fit in fits:
         assert (fit.predictions == 0.5).all()
+
+
+def test_without_columns_the_answer_is_the_weighted_mean() -> None:
+    weights = np.array([0.5, 1.5, 1.0])
+    y = np.array([[1.0], [0.0], [1.0]])
+    fits = WeightedFits(np.zeros((3, 0)), np.zeros((2, 0)), weights)
+    assert fits.predict(y, 1.0) == pytest.approx(np.full((2, 1), 0.5))
+    left_out = fits.search(y, [np.array([0])])(1.0)
+    assert left_out[0, 0] == pytest.approx(0.4)

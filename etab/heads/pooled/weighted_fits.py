@@ -44,15 +44,17 @@ class WeightedFits:
             predictions; 0 for rows in no part.
         """
         whole = _Moments.of(self.fitted, y, self.weights)
-        moments = []
+        length = whole.length
+        systems = []
         for part in parts:
             of_part = _Moments.of(self.fitted[part], y[part], self.weights[part])
-            moments.append(whole.without(of_part))
+            system = whole.without(of_part).centred()
+            systems.append((part, self.fitted[part] - system.mean, system))
 
         def predict(penalty: float) -> FloatArray:
             out = np.zeros(y.shape)
-            for part, rest in zip(parts, moments, strict=True):
-                out[part] = rest.predict(self.fitted[part], penalty * whole.length)
+            for part, x, system in systems:
+                out[part] = x @ system.solve(penalty * length) + system.answer
             return out
 
         return predict
@@ -68,7 +70,9 @@ class WeightedFits:
             (m, c) predictions.
         """
         whole = _Moments.of(self.fitted, y, self.weights)
-        return whole.predict(self.others, penalty * whole.length)
+        system = whole.centred()
+        coefficients = system.solve(penalty * whole.length)
+        return np.asarray((self.others - system.mean) @ coefficients + system.answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +125,45 @@ class _Moments:
         total = float(np.trace(self.second)) - float(self.first @ self.first) / self.weight
         return max(total, 1e-30) / self.weight
 
-    def predict(self, x: FloatArray, shift: float) -> FloatArray:
-        """Predictions (m, c) of rows (m, d) by the ridge regression with this penalty."""
+    def centred(self) -> _System:
+        """The system of the ridge regression on these rows, for any penalty."""
         mean = self.first / self.weight
         answer = self.answers / self.weight
-        system = self.second - self.weight * np.outer(mean, mean) + shift * np.eye(len(mean))
-        right = self.products - self.weight * np.outer(mean, answer)
-        try:
-            coefficients = scipy.linalg.solve(system, right, assume_a="pos", check_finite=False)
-        except scipy.linalg.LinAlgError:
+        second = self.second - self.weight * np.outer(mean, mean)
+        products = self.products - self.weight * np.outer(mean, answer)
+        return _System(mean, answer, second, products)
+
+
+@dataclass(frozen=True, slots=True)
+class _System:
+    """A ridge regression without its penalty.
+
+    Attributes:
+        mean: (d,) weighted mean of the columns.
+        answer: (c,) weighted mean of the answers.
+        second: (d, d) weighted sums of products of the centred columns.
+        products: (d, c) weighted sums of centred columns times centred answers.
+    """
+
+    mean: FloatArray
+    answer: FloatArray
+    second: FloatArray
+    products: FloatArray
+
+    def solve(self, shift: float) -> FloatArray:
+        """Coefficients (d, c) with this penalty."""
+        if not len(self.mean):
+            return np.zeros(self.products.shape)
+        system = self.second.copy()
+        system.flat[:: len(system) + 1] += shift
+        _, coefficients, failed = scipy.linalg.lapack.dposv(
+            system.T, self.products, lower=1, overwrite_a=1
+        )
+        if failed:
             # Rounding took the smallest eigenvalue below minus the penalty.
-            coefficients = scipy.linalg.lstsq(system, right)[0]
-        return np.asarray((x - mean) @ coefficients + answer)
+            exact = self.second + shift * np.eye(len(self.mean))
+            return np.asarray(scipy.linalg.lstsq(exact, self.products)[0])
+        return np.asarray(coefficients)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +204,12 @@ class WeightedKernelFits:
             right = np.column_stack([roots[rest, None] * (y[rest] - mean), roots[rest]])
             across = longer[np.ix_(part, rest)]
             systems.append((part, inside, across, right.astype(np.float32)))
+        length = self._length()
 
         def predict(penalty: float) -> FloatArray:
             out = np.zeros(y.shape)
             for part, inside, across, right in systems:
-                solved = solve_shifted(inside, self._absolute(penalty), right)
+                solved = solve_shifted(inside, penalty * length, right)
                 dual, intercept = _with_intercept(solved, right[:, -1])
                 out[part] = across @ dual + intercept + mean
             return out
@@ -197,17 +229,17 @@ class WeightedKernelFits:
         roots = np.sqrt(self.weights)
         mean = self.weights @ y / self.weights.sum()
         system = roots[:, None] * self.train * roots
-        system += self._absolute(penalty) * np.eye(len(y))
+        system += penalty * self._length() * np.eye(len(y))
         right = np.column_stack([roots[:, None] * (y - mean), roots])
         solved = scipy.linalg.cho_solve(scipy.linalg.cho_factor(system, overwrite_a=True), right)
         dual, intercept = _with_intercept(solved, roots)
         return np.asarray(self.test @ (roots[:, None] * dual) + intercept + mean)
 
-    def _absolute(self, penalty: float) -> float:
-        """A penalty in the units of the inner products."""
+    def _length(self) -> float:
+        """Mean squared length of a row, from the weighted mean, in the units of the products."""
         share = self.weights / self.weights.sum()
         length = float(share @ np.diag(self.train)) - float(share @ self.train @ share)
-        return penalty * max(length, 1e-30)
+        return max(length, 1e-30)
 
 
 def _with_intercept(solved: FloatArray, roots: FloatArray) -> tuple[FloatArray, FloatArray]:

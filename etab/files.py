@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import stat
 import tomllib
@@ -228,7 +229,7 @@ def record_of(kind: type[_Record], found: Any) -> _Record:
     """Make a flat dataclass of what a JSON file holds.
 
     Args:
-        kind: A dataclass whose fields are ``str``, ``int`` or ``float``.
+        kind: A dataclass whose fields are ``str``, ``int``, ``float`` or ``bool``.
         found: Content of the file.
 
     Returns:
@@ -251,16 +252,42 @@ def record_of(kind: type[_Record], found: Any) -> _Record:
     if not isinstance(found, dict):
         raise ValueError(f"it holds {type(found).__name__}; wanted an object")
     types = {field.name: field.type for field in fields(cast(Any, kind))}
+    values: dict[str, Any] = {}
     for name, value in found.items():
         wanted = types.get(name)
         name_of_type = type(value).__name__
         if name_of_type != wanted and (name_of_type, wanted) != ("int", "float"):
             shown = repr(value)[:80]
             raise ValueError(f"{str(name)[:80]!r} is {shown}; wanted {wanted or 'no such field'}")
+        values[name] = finite_number(value) if wanted == "float" else value
     try:
-        return kind(**found)
+        return kind(**values)
     except TypeError as error:
         raise ValueError(f"a field is absent: {error}") from error
+
+
+def finite_number(value: Any) -> float:
+    """A number of a JSON file.
+
+    Args:
+        value: What the file holds.
+
+    Raises:
+        ValueError: It is no number, is NaN, or is larger than a number can be.
+
+    Example:
+        >>> finite_number(2)
+        2.0
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{repr(value)[:80]} is no number")
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise ValueError("a number has more than 308 digits") from error
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no finite number")
+    return number
 
 
 def is_bomb(unpacked: int, stored: int) -> bool:

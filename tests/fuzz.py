@@ -276,7 +276,7 @@ unit = "%"
 range = [5, 95]
 
 [labels.low]
-kind = "class"
+kind = "classes"
 classes = ["no", "yes"]
 """
 _TABLE = "file,patient,view,split,fps,EF,low\n" + "".join(
@@ -284,7 +284,7 @@ _TABLE = "file,patient,view,split,fps,EF,low\n" + "".join(
 )
 
 
-def _own(name: str) -> Callable[[Path], Path]:
+def own_files(name: str) -> Callable[[Path], Path]:
     def build(folder: Path) -> Path:
         (folder / "clinic.toml").write_text(_DESCRIPTION)
         (folder / "t.csv").write_text(_TABLE)
@@ -295,7 +295,7 @@ def _own(name: str) -> Callable[[Path], Path]:
     return build
 
 
-def _read_own(path: Path) -> None:
+def read_own(path: Path) -> None:
     """Read a description and its table as ``etab data check`` does: rows that do not fit are counted."""
     read_own_table(read_description(path.with_name("clinic.toml")))
 
@@ -311,7 +311,7 @@ def _record(folder: Path) -> Path:
     return made.save(folder, "b0-A4-C", "cnn", n=12).path(folder)
 
 
-def _published(name: str, file: str) -> Callable[[Path], Path]:
+def published(name: str, file: str) -> Callable[[Path], Path]:
     """A file of a phantom tree of a published dataset."""
 
     def build(folder: Path) -> Path:
@@ -321,7 +321,7 @@ def _published(name: str, file: str) -> Callable[[Path], Path]:
     return build
 
 
-def _everything_of(name: str, kind: type[Source]) -> Callable[[Path], object]:
+def everything_of_tree(name: str, kind: type[Source]) -> Callable[[Path], object]:
     """Read every record and answer of a phantom tree."""
 
     def read(path: Path) -> object:
@@ -372,8 +372,8 @@ BROUGHT = [
     *[
         Subject(
             f"{name} {file}",
-            _published(name, file),
-            _everything_of(name, kind),
+            published(name, file),
+            everything_of_tree(name, kind),
             names=(*files, name),
         )
         for name, (kind, files) in _TABLES.items()
@@ -389,19 +389,19 @@ BROUGHT = [
     ],
     Subject("masks", _masks, lambda path: [m.sum() for m in read_masks(path, 6)]),
     Subject("mhd packed", _compressed_metaimage, lambda path: read_volume(path).data.shape),
-    Subject("description", _own("clinic.toml"), _read_own, names=("t.csv",)),
-    Subject("own table", _own("t.csv"), _read_own, names=("clinic.toml",)),
+    Subject("description", own_files("clinic.toml"), read_own, names=("t.csv",)),
+    Subject("own table", own_files("t.csv"), read_own, names=("clinic.toml",)),
     Subject("results folder", _record, _results),
 ]
 
 
 def subjects() -> list[Subject]:
     """List every kind of file that the tests know to build and read."""
-    from tests import fuzz_brought
+    from tests import fuzz_brought, fuzz_written
     from tests.readers import test_damaged_files, test_damaged_sounds_and_tables
 
     shared = [*test_damaged_files.SUBJECTS, *test_damaged_sounds_and_tables.SUBJECTS]
-    return [*shared, *BROUGHT, *fuzz_brought.BROUGHT]
+    return [*shared, *BROUGHT, *fuzz_brought.BROUGHT, *fuzz_written.WRITTEN]
 
 
 def main() -> int:

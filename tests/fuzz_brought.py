@@ -168,14 +168,38 @@ def _keras(folder: Path) -> Path:
 
 
 def _onnx(folder: Path) -> Path:
+    """The encoder that is read from an ONNX file, in its names, with the smallest matrices."""
     import onnx
     import torch  # noqa: F401  # loaded before memory is limited
 
-    value = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [2], [1.0, 2.0])
+    top = "backbone."
+    tensors = ["onnx::Reshape_1962", "onnx::Concat_1957", f"{top}embeddings.cls_token"]
+    tensors += [f"{top}embeddings.patch_embeddings.projection.{end}" for end in ("weight", "bias")]
+    tensors += [f"{top}layernorm.{end}" for end in ("weight", "bias")]
+    matrices: dict[str, str] = {}
+    for i in range(12):
+        layer = f"{top}encoder.layer.{i}."
+        node = f"/backbone/encoder/layer.{i}/"
+        parts = [f"attention/attention/{part}" for part in ("query", "key", "value")]
+        for part in (*parts, "attention/output/dense", "mlp/fc1", "mlp/fc2"):
+            matrices[f"{node}{part}/MatMul"] = f"{layer}{part}"
+            tensors.append(f"{layer}{part.replace('/', '.')}.bias")
+        tensors += [f"{layer}layer_scale{k}.lambda1" for k in (1, 2)]
+        tensors += [f"{layer}norm{k}.{end}" for k in (1, 2) for end in ("weight", "bias")]
+
+    def tensor(name: str, shape: list[int]) -> object:
+        return onnx.helper.make_tensor(
+            name, onnx.TensorProto.FLOAT, shape, [1.0] * int(np.prod(shape))
+        )
+
+    values = [tensor(name, [1, 1, 2]) for name in tensors]
+    values += [tensor(name, [2, 2]) for name in matrices.values()]
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", matrix], [f"{name}_out"], name=name)
+        for name, matrix in matrices.items()
+    ]
     x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2])
-    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2])
-    node = onnx.helper.make_node("Add", ["x", "w"], ["y"])
-    graph = onnx.helper.make_graph([node], "g", [x], [y], [value])
+    graph = onnx.helper.make_graph(nodes, "g", [x], [], values)
     onnx.save(onnx.helper.make_model(graph), str(folder / "w.onnx"))
     return folder / "w.onnx"
 

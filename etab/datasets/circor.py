@@ -344,8 +344,9 @@ def label_of(record: Record, target: Target) -> int | None:
         return None
     if word not in target.classes:
         raise CorruptFileError(
-            f"Patient {record.meta['id']} has the {target.description} {word!r}; "
-            f"possible: {', '.join(target.classes)}. Restore the labels as published."
+            f"{record.files.get('patient', record.id)}: patient {record.meta['id']} has the "
+            f"{target.description} {word!r}; possible: {', '.join(target.classes)}. Restore the "
+            "labels as published."
         )
     return target.classes.index(word)
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from etab.backbones.base import BackboneCard
-from etab.files import read_json_file
+from etab.files import finite_number, read_json_file
 from etab.precisions import refuse_backend
 from etab.storage.atomic import write_atomically
 from etab.storage.machine import allowed_cores, processor
@@ -105,9 +105,12 @@ def _read(path: Path) -> Calibration | None:
     """Read a measurement; None if there is none, or it is damaged and has to be made again."""
     try:
         content = Calibration(**read_json_file(path))
-    except (OSError, ValueError, TypeError):
+        # What is shown of it. A precision that is not chosen may have given NaN.
+        times = [finite_number(content.seconds[name]) for name in ("fp32", content.precision)]
+        finite_number(content.differences[content.precision])
+    except (OSError, ValueError, TypeError, LookupError):
         return None
-    return content if content.precision in content.seconds else None
+    return content if min(times) > 0 else None
 
 
 def _key(card: BackboneCard, device: str, candidates: tuple[str, ...]) -> str:

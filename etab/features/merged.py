@@ -16,11 +16,12 @@ import xxhash
 from etab.errors import CorruptFileError, StorageError
 from etab.features.entries import entry_damage, read_entry
 from etab.features.layout import Layout, StoredArray, arrays_of, layout_of
-from etab.files import read_json_file
+from etab.files import finite_number, read_json_file
 from etab.storage.atomic import write_atomically
 from etab.types import IntArray
 
 _BLOCK = 4 << 20  # bytes that are copied at once
+_KINDS = {"<f4": "<f4", "<f2": "<f2"}  # of the values of an array
 _SPARE = 64 << 20  # bytes of the disk that stay free
 
 
@@ -82,7 +83,7 @@ class MergedFiles:
         try:
             layout = _layout_from(read_json_file(self.folder / "layout.json"))
             sizes = {name: (self.whole / name).stat().st_size for name in layout.headers}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return None
         return layout if sizes == layout.sizes else None
 
@@ -106,13 +107,13 @@ class MergedFiles:
         try:
             facts = read_json_file(note)
             rows = np.array(facts["rows"], dtype=np.int64)
-            seconds = float(facts["seconds"])
+            seconds = finite_number(facts["seconds"])
             digests = dict(facts["digests"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return None
-        if layout is None or digests != self._digests(layout, rows):
+        if layout is None or not _are_rows(rows, layout):
             return None
-        return seconds
+        return seconds if digests == self._digests(layout, rows) else None
 
     def _digests(self, layout: Layout, rows: IntArray) -> dict[str, str]:
         """Digest rows of each array; none where a file ends early."""
@@ -181,6 +182,14 @@ def unfinished_damage(folder: Path) -> list[str]:
     return damage
 
 
+def _are_rows(rows: IntArray, layout: Layout) -> bool:
+    """Whether numbers are a list of rows that every array of a layout has."""
+    if rows.ndim != 1:
+        return False
+    fewest = min((array.shape[0] for array in layout.arrays.values()), default=0)
+    return bool(((rows >= 0) & (rows < fewest)).all())
+
+
 def _blocks(array: StoredArray, n: int) -> Iterator[slice]:
     """Divide ``n`` rows of an array into blocks that are copied at once."""
     step = max(1, _BLOCK // max(array.row_bytes, 1))
@@ -198,9 +207,30 @@ def _layout_text(layout: Layout) -> str:
 
 
 def _layout_from(facts: dict[str, Any]) -> Layout:
-    headers = {name: bytes.fromhex(text) for name, text in facts["headers"].items()}
+    """Make a layout of what its file holds, which others may have written.
+
+    Raises ValueError and errors of wrong types where that is no layout; above all where a file lies
+    outside the folder, which would be written.
+    """
+    headers = {_plain(name): bytes.fromhex(text) for name, text in facts["headers"].items()}
     arrays = {
-        name: StoredArray(file, int(offset), tuple(shape), dtype)
+        name: StoredArray(file, _count(offset), tuple(map(_count, shape)), _KINDS[dtype])
         for name, (file, offset, shape, dtype) in facts["arrays"].items()
     }
-    return Layout(headers, arrays, facts["facts"])
+    if not all(array.file in headers and array.shape for array in arrays.values()):
+        raise ValueError("an array lies in no file of the entry")
+    return Layout(headers, arrays, dict(facts["facts"]))
+
+
+def _plain(name: str) -> str:
+    """The name of a file in a folder; ValueError for a path that leads elsewhere."""
+    if Path(name).name != name:
+        raise ValueError(f"{name!r} is no name of a file")
+    return name
+
+
+def _count(number: Any) -> int:
+    """A number of bytes or rows."""
+    if type(number) is not int or not 0 <= number < 1 << 62:
+        raise ValueError(f"{number!r} is no number of bytes or rows")
+    return number

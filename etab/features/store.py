@@ -474,7 +474,9 @@ def _digests(card: BackboneCard, cache: Path) -> dict[str, str]:
         digests = read_json_file(_digest_file(card, cache))
     except (OSError, ValueError):
         return {}
-    return digests if isinstance(digests, dict) else {}
+    if not isinstance(digests, dict):
+        return {}
+    return {name: digest for name, digest in digests.items() if isinstance(digest, str)}
 
 
 def _known_digest(card: BackboneCard, cache: Path | None) -> str | None:

@@ -56,8 +56,8 @@ class FrameProgress:
         try:
             done, total = read_json_file(self.path)
             return int(done), int(total)
-        except (OSError, ValueError, TypeError):
-            return None  # it is absent, or being written
+        except (OSError, ValueError, TypeError, OverflowError):
+            return None  # it is absent, being written, or damaged
 
     def remove(self) -> None:
         """Delete the file."""

@@ -224,6 +224,27 @@ FAULTS = [
         _STOPPED,
     ),
     Fault(
+        "the layout of an unfinished entry names files of others",
+        "etab/features/merged.py",
+        "    if Path(name).name != name:\n",
+        "    if not name:\n",
+        ("tests/features/test_damaged_shards.py",),
+    ),
+    Fault(
+        "killed cells are in no log",
+        "etab/runs/lost_processes.py",
+        "        write_failed_cell(settings, run, end.words, next(iter(_holders([run], settings)), None))\n",
+        "",
+        ("tests/runs/test_lost_processes.py", "-k", "count_in_the_last_hour"),
+    ),
+    Fault(
+        "a folder that cannot be listed is left out",
+        "etab/leaderboard/admission/files.py",
+        "            unlisted[place] = unlisted_reason(error)\n",
+        "",
+        ("tests/leaderboard/admission/test_kinds.py", "-k", "cannot_be_listed"),
+    ),
+    Fault(
         "a stopped worker leaves its claims",
         "etab/runs/executors.py",
         "    with stopped_by(signal.SIGTERM):\n",

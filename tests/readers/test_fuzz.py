@@ -64,6 +64,13 @@ def test_crashes_and_foreign_errors_are_faults(read: Callable[[Path], None], eve
 
 @pytest.mark.slow
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+def test_a_sound_file_is_read(subject: Subject, tmp_path: Path) -> None:
+    """Damage to a file that is refused as it is would never reach what lies behind the refusal."""
+    subject.read(subject.build(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
 def test_random_damage_is_named_or_read(subject: Subject) -> None:
     assert [str(fault) for fault in fuzz(subject, range(INPUTS))] == []
 

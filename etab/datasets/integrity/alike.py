@@ -30,7 +30,7 @@ from etab.datasets.integrity.fingerprints import (
 from etab.datasets.integrity.outlines import kept_picture, outline_copies
 from etab.datasets.integrity.stretches import Marks, marks_of, shared_stretches
 from etab.errors import CorruptFileError, LayoutError, StorageError
-from etab.files import read_json_file
+from etab.files import read_json_file, record_of
 from etab.storage.atomic import slug, write_atomically
 from etab.types import Array, FloatArray, Record
 
@@ -262,7 +262,7 @@ def known_alike(source: Source, digest: str, cache: Path | None) -> tuple[Alike,
     path = cache / "alike" / f"{slug(source.card.name)}-{digest}-v{FINGERPRINT_VERSION}.pairs"
     try:
         stored = read_json_file(path)
-        return tuple(Alike(**pair) for pair in stored)
+        return tuple(record_of(Alike, pair) for pair in stored)
     except (OSError, ValueError, TypeError):
         pairs = alike_recordings(source)
     text = json.dumps([asdict(pair) for pair in pairs], indent=1)

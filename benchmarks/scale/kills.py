@@ -184,7 +184,9 @@ class Killer:
             if not self.campaign.outlives():
                 processes.kill_all(run.pid)
         self._compare(folder, finished)
-        self._count_lost(noted, self._notes(folder))
+        # The last kill of a campaign ends a run that would go on, with all of its processes.
+        n_more = self.campaign.workers if run.status is None else 0
+        self._count_lost(noted, self._notes(folder), n_more)
         self.counts.ended += ended
         return ended
 
@@ -292,10 +294,15 @@ class Killer:
             elif now[name] != facts:
                 self.counts.faults.append(f"{folder / name} was written twice")
 
-    def _count_lost(self, before: Notes, after: Notes) -> None:
+    def _count_lost(self, before: Notes, after: Notes, n_more: int = 0) -> None:
         """Count the work that a start lost.
 
         At most one shard of a process, or the cell at work and the one on its way to the disk.
+
+        Args:
+            before: What the start found.
+            after: What it left.
+            n_more: Number of processes that were ended beside those of its kills.
         """
         shards = after.lost_shards() - before.lost_shards()
         cells = after.lost_cells() - before.lost_cells()
@@ -303,7 +310,7 @@ class Killer:
         self.counts.lost_cells += cells
         if self.campaign.outlives() and self._kills_of_start:
             return  # what is at work goes on; it is counted when the plan has ended
-        most = self._kills_of_start * self.campaign.n_stopped()
+        most = self._kills_of_start * self.campaign.n_stopped() + n_more
         if shards > most or cells > 2 * most:
             self.counts.faults.append(f"{shards} shards and {cells} cells lost in {most} kills")
 

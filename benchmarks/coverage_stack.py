@@ -44,7 +44,8 @@ NOTES = f"""
 Simulated: no patient is in it. The columns are those of [coverage_ridge.md](coverage_ridge.md). All four tasks are fitted by
 `stack`, anew for every fold of every division of every cohort. The value of a fit on new people is measured on {NEW} people who are
 in no split, and not computed in closed form: in the column of *these probes*, which compares single cohorts, this makes the
-coverage smaller than it is.
+coverage smaller than it is. The form of the interval (docs/methods.md) was chosen on the cohorts of this page with 50 and 100 people;
+[coverage_classes.md](coverage_classes.md) has AUROC on others.
 
 ## What misses the aim
 """

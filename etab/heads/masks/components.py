@@ -72,7 +72,8 @@ def pixels_of(rows: Array) -> Array:
     pairs = rows - ((rows >> _ONE) & _BITS_OF_PAIRS)
     fours = (pairs & _BITS_OF_FOURS) + ((pairs >> _STEPS[1]) & _BITS_OF_FOURS)
     eights = (fours + (fours >> _STEPS[2])) & _BITS_OF_EIGHTS
-    return ((eights * _SUM_OF_EIGHTS) >> np.uint64(56)).astype(np.int64)
+    counts = (eights * _SUM_OF_EIGHTS) >> np.uint64(56)
+    return np.asarray(counts.astype(np.int64))
 
 
 def largest_of_each(rows: Array, columns: int) -> Array:

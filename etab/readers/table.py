@@ -40,7 +40,7 @@ class TableLine:
 
 
 _BLANK = frozenset({"", "nan", "na", "n/a", "<na>", "#n/a", "nat", "null", "none"})
-_DELIMITERS = (",", ";", "\t")
+_DELIMITERS = (",", ";", "\t", "|")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
 _WHOLE_WITH_POINT = re.compile(r"(\d+)\.0*", re.ASCII)
@@ -163,7 +163,7 @@ def read_table(
 ) -> list[Row]:
     """Read a table whose first line names the columns.
 
-    Commas, semicolons or tabs may separate the cells; where semicolons do, ``46,5`` is 46.5. A
+    Commas, semicolons, tabs or | may separate the cells; where semicolons do, ``46,5`` is 46.5. A
     byte-order mark, spaces around cells, quotes and lines of blank cells are removed. Columns
     beyond the wanted ones are kept.
 
@@ -293,7 +293,7 @@ def _without_declaration(text: str) -> tuple[str, str]:
     Returns:
         The rest of the text, and the delimiter that the line names ("" for none).
     """
-    match = re.match(r"sep=([,;\t])\r?\n", text, re.IGNORECASE)
+    match = re.match(r"sep=([,;\t|])\r?\n", text, re.IGNORECASE)
     if match is None:
         return text, ""
     return text[match.end() :], match[1]
@@ -316,10 +316,10 @@ def _delimiter_of_header(text: str, columns: Sequence[str]) -> str:
 def _delimiter_of_cells(text: str) -> str:
     """Find the delimiter of a table without names.
 
-    It is a comma, unless a semicolon or tab leaves commas inside decimal numbers only.
+    It is a comma, unless a semicolon, tab or | leaves commas inside decimal numbers only.
     """
     first = _first_line(text)
-    for delimiter in (";", "\t"):
+    for delimiter in _DELIMITERS[1:]:
         cells = [cell.strip() for cell in first.split(delimiter)]
         if len(cells) > 1 and all("," not in c or _DECIMAL_COMMA.fullmatch(c) for c in cells):
             return delimiter

@@ -25,7 +25,7 @@ from etab.datasets.own.registered import (
     own_source,
 )
 from etab.datasets.own.remarks import label_remarks
-from etab.datasets.own.source import OwnRecordings
+from etab.datasets.own.source import OwnRecordings, has_outcomes
 from etab.datasets.own.table import read_own_table
 from etab.datasets.paths import dataset_folder
 from etab.echo.clips import Sampling
@@ -34,6 +34,7 @@ from etab.errors import DataNotFoundError, EtabError, LayoutError, UnsupportedOp
 from etab.files import read_text_file
 from etab.metrics import METRICS
 from etab.registry import unknown
+from etab.sounds.states import MURMUR, OUTCOME
 from etab.storage.atomic import write_atomically
 from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Anchors, Task
@@ -436,11 +437,12 @@ def _check_metric(description: Description, label: Label, name: str) -> None:
     metric = METRICS[name]
     foreign: list[str] = []
     if label.kind in (Kind.BINARY, Kind.CLASSES):
-        foreign = sorted(set(metric.needs) - {"answer"})
+        is_graded = has_outcomes(description) and label.classes in (MURMUR, OUTCOME[::-1])
+        foreign = sorted(set(metric.needs) - {"answer", *(["outcome"] if is_graded else [])})
     if label.kind not in metric.kinds or foreign:
         reason = f"is not for {label.kind}"
         if foreign:
-            reason = f"needs {', '.join(foreign)}, which a table of one's own does not have"
+            reason = f"needs {', '.join(foreign)}, which this table does not have"
         raise LayoutError(
             f"{description.path}, [labels.{label.name}]: the metric {name} {reason}. `etab list "
             f"metrics {label.kind}` lists the others."

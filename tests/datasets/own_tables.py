@@ -253,10 +253,21 @@ kind = "classes"
 classes = ["Present", "Unknown", "Absent"]
 per = "study"
 aggregate = "recordings"
-metric = "f_measure"
+metric = "weighted_accuracy"
+[labels.outcome]
+kind = "classes"
+classes = ["Normal", "Abnormal"]
+per = "study"
+aggregate = "recordings"
+metric = "cost"
 """
 
-CIRCOR_TASKS = {"states": "e0-AL-D", "HR": "e1-AL-D", "murmur": "f1-AL-D"}
+CIRCOR_TASKS = {
+    "states": "e0-AL-D",
+    "HR": "e1-AL-D",
+    "murmur": "f1-AL-D",
+    "outcome": "f2-AL-D",
+}
 
 
 def circor_as_table(root: Path, folder: Path) -> Path:
@@ -275,6 +286,7 @@ def circor_as_table(root: Path, folder: Path) -> Path:
                 "states": record.files["states"],
                 "HR": repr(float(rate[0].value)) if rate else "",
                 "murmur": record.meta["murmur"],
+                "outcome": record.meta["outcome"],
             }
         )
     write_table(folder, rows)

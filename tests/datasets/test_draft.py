@@ -182,3 +182,102 @@ def test_patients_are_told_from_names(names: list[str], patients: tuple[str, ...
 def test_a_mask_without_its_picture_is_a_recording() -> None:
     names = ["p1_gt.png", "p2.png", "p2_gt.png"]
     assert without_masks(names) == (["p1_gt.png", "p2.png"], {"p2.png": "p2_gt.png"})
+
+
+@pytest.mark.parametrize(
+    "name", ["Patient ID", "patient_id", "Patienten-Nr.", "SubjectID", "PID", "participant id"]
+)
+def test_columns_of_patients_are_told_by_many_names(name: str, tmp_path: Path) -> None:
+    folder = tree(tmp_path / "clinic", [f"s{i}.png" for i in range(12)])
+    rows = "".join(f"{i},s{i}.png,{i // 2:04},{40 + i}\n" for i in range(12))
+    (folder / "labels.csv").write_text(f"Nr,Datei,{name},EF\n{rows}")
+    draft = write_draft(folder)
+    description = read_description(draft.description)
+    assert (draft.patients, description.column("patient")) == (6, name)
+    assert [label.name for label in description.labels] == ["EF"]
+    assert fits(draft)
+
+
+def test_columns_whose_cells_are_of_another_kind_have_no_role(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "clinic", [f"s{i}.png" for i in range(12)])
+    rows = "".join(f"s{i}.png,p{i},{i % 5},{('lying', 'sitting')[i % 2]}\n" for i in range(12))
+    (folder / "labels.csv").write_text(f"file,patient,fold,position\n{rows}")
+    draft = write_draft(folder)
+    description = read_description(draft.description)
+    assert not description.columns
+    assert [label.name for label in description.labels] == ["position"]
+    assert "the column fold holds no train, val and test" in draft.render()
+    assert fits(draft)
+
+
+def test_a_table_of_patients_is_joined_to_their_recordings(tmp_path: Path) -> None:
+    names = [f"p{i:02}/p{i:02}_{view}.png" for i in range(12) for view in ("2CH", "4CH")]
+    folder = tree(tmp_path / "clinic", names)
+    rows = "".join(f"p{i:02};{40 + i},5\r\n" for i in range(1, 13))
+    (folder / "patients.csv").write_text(f"Patient;EF\r\n{rows}")
+    draft = write_draft(folder)
+    assert (draft.recordings, draft.patients) == (22, 11)
+    assert column(draft, "view") == ["A2C", "A4C"] * 11
+    assert column(draft, "EF")[:2] == ["41.5", "41.5"]
+    for said in (
+        "patients.csv was copied to clinic.csv, with the recordings of each patient",
+        "2 of 24 recordings are of no patient in patients.csv",
+        "1 patients of patients.csv have no recording",
+    ):
+        assert said in draft.render()
+    assert fits(draft)
+
+
+def test_a_table_with_several_rows_a_patient_is_not_joined(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "clinic", [f"p{i:02}/a.png" for i in range(4)])
+    rows = "".join(f"p{i:02},{i}\n" for i in range(4) for _ in range(2))
+    (folder / "visits.csv").write_text(f"patient,EF\n{rows}")
+    assert "visits.csv is not used: no column holds names of the recordings, and several rows" in (
+        write_draft(folder).render()
+    )
+
+
+def test_a_column_of_masks_is_a_label(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "echo", [f"images/p{i}.png" for i in range(4)])
+    for i in range(4):
+        picture(folder / "labels" / f"p{i}.png", 0)
+        cv2.imwrite(str(folder / "labels" / f"p{i}.png"), np.eye(SIDE, dtype=np.uint8))
+    rows = "".join(f"images/p{i}.png,p{i},labels/p{i}.png\n" for i in range(4))
+    (folder / "t.csv").write_text(f"image,patient,seg\n{rows}")
+    draft = write_draft(folder)
+    (label,) = read_description(draft.description).labels
+    assert (label.kind, label.column) == (Kind.MASK, "seg")
+    assert fits(draft)
+
+
+def test_files_of_states_beside_sounds_are_a_label(tmp_path: Path) -> None:
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    for i in range(4):
+        wavfile.write(folder / f"p{i}_AV.wav", 2000, np.full(4000, 100 + i, np.int16))
+        (folder / f"p{i}_AV.tsv").write_text("0\t0.5\t1\n0.5\t1\t2\n")
+    draft = write_draft(folder)
+    assert [label.kind for label in read_description(draft.description).labels] == [Kind.STATES]
+    assert fits(draft)
+
+
+def test_recordings_that_differ_in_their_suffix_have_ids(tmp_path: Path) -> None:
+    folder = tree(
+        tmp_path / "clinic", [f"p{i}.{form}" for i in range(4) for form in ("png", "tif")]
+    )
+    draft = write_draft(folder)
+    assert column(draft, "id") == column(draft, "file")
+    assert fits(write_label(draft))
+
+
+def write_label(draft: Draft) -> Draft:
+    """Describe the column label of a draft that has no label yet."""
+    with draft.description.open("a") as file:
+        file.write('[labels.label]\nkind = "value"\n')
+    return draft
+
+
+def test_files_that_a_spreadsheet_leaves_are_no_tables(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "clinic", [f"p{i}.png" for i in range(4)])
+    (folder / "~$Patienten.xlsx").write_bytes(b"lock")
+    assert "~$Patienten" not in write_draft(folder).render()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -291,7 +293,106 @@ def test_an_input_that_no_recording_has_is_told(tmp_path: Path, word: str, told:
     assert told in notes
 
 
-def test_inputs_of_videos_and_of_frames_are_those_of_tasks() -> None:
+def test_inputs_of_videos_frames_and_several_views_are_those_of_tasks() -> None:
+    several = {row.name for row in ROW_INPUTS.values() if row.several_views}
+    assert set(remarks.INPUTS_OF_SEVERAL_VIEWS) == several
     rows = {row.name: row for row in ROW_INPUTS.values() if row.modality == "image"}
     assert set(remarks.INPUTS_OF_VIDEOS) == {name for name, row in rows.items() if row.clip}
     assert set(remarks.INPUTS_OF_FRAMES) == {name for name, row in rows.items() if row.phases}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_delimiters_and_ends_of_lines_are_told_from_the_header(
+    delimiter: str, end: str, tmp_path: Path
+) -> None:
+    lines = [line.replace(",", delimiter) for line in lines_of(tmp_path)]
+    (tmp_path / "clinic.csv").write_bytes((end.join(lines) + end).encode("utf-8-sig"))
+    assert len(read(tmp_path).rows) == ROWS
+
+
+def test_a_line_above_the_header_is_told(tmp_path: Path) -> None:
+    write(tmp_path, ["# exported on Monday", *lines_of(tmp_path)])
+    with pytest.raises(LayoutError, match="The first line with text names the columns"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+def test_accents_are_read_however_they_are_stored(
+    stored: str, written: str, tmp_path: Path
+) -> None:
+    lines = lines_of(tmp_path)
+    name = "Müller – É.png"
+    (tmp_path / "p002.png").rename(tmp_path / unicodedata.normalize(stored, name))
+    lines[3] = f"{unicodedata.normalize(written, name)},p002,46,no"
+    write(tmp_path, lines)
+    assert len(read(tmp_path).rows) == ROWS
+
+
+def test_a_name_with_a_semicolon_is_one_file_where_it_is_there(tmp_path: Path) -> None:
+    lines = lines_of(tmp_path)
+    (tmp_path / "p002.png").rename(tmp_path / "A4C;2.png")
+    lines[3] = "A4C;2.png,p002,46,no"
+    write(tmp_path, lines)
+    assert [row.files for row in read(tmp_path).rows][2] == {"file0": "A4C;2.png"}
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.mkdir(), "is a folder; name the files in it"),
+        (os.mkfifo, "is no regular file"),
+        (lambda path: path.symlink_to(path.name), "is missing"),
+    ],
+)
+def test_what_is_no_file_is_called_what_it_is(make: Any, said: str, tmp_path: Path) -> None:
+    lines = lines_of(tmp_path)
+    make(tmp_path / "odd.png")
+    lines[3] = "odd.png,p002,46,no"
+    write(tmp_path, lines)
+    (problem,) = read(tmp_path).problems
+    assert said in problem.text
+
+
+def test_an_id_given_twice_is_not_called_a_file_listed_twice(tmp_path: Path) -> None:
+    lines = [
+        f"{line},{'id' if not number else 'r1'}" for number, line in enumerate(lines_of(tmp_path))
+    ]
+    write(tmp_path, lines)
+    table = read(tmp_path)
+    assert {problem.reason for problem in table.problems} == {"an id given twice"}
+    assert "p001.png has the id 'r1', as line 2 has" in table.problems[0].text
+
+
+def test_letters_that_are_not_seen_are_told(tmp_path: Path) -> None:
+    lines = lines_of(tmp_path)
+    lines[3] = "p002.png,p001\u200b,46,no"
+    write(tmp_path, lines)
+    assert "patients p001 and 'p001\\u200b' are counted as different" in " ".join(
+        read(tmp_path).notes
+    )
+
+
+def test_a_split_that_leaves_recordings_out_is_told(tmp_path: Path) -> None:
+    words = ["split", "train", "", *["test"] * ROWS]
+    lines = [f"{line},{word}" for line, word in zip(lines_of(tmp_path), words, strict=False)]
+    write(tmp_path, lines)
+    notes = " ".join(own_notes(read_description(describe(tmp_path, LABELS))))
+    assert f"split: 1 of {ROWS} recordings have no part" in notes
+
+
+def test_folds_in_the_column_of_parts_name_the_protocol_that_runs_them(tmp_path: Path) -> None:
+    lines = [f"{line},{number or 'split'}" for number, line in enumerate(lines_of(tmp_path))]
+    write(tmp_path, lines)
+    assert "--protocol lists:FILE" in read(tmp_path).problems[0].text
+
+
+def test_rows_of_several_views_are_not_called_mixed(tmp_path: Path) -> None:
+    lines = lines_of(tmp_path)
+    views = ["view", *["A2C", "A4C"] * ROWS]
+    write(tmp_path, [f"{line},{view}" for line, view in zip(lines, views, strict=False)])
+    for word, told in (("views", False), ("answer", True)):
+        text = f'[labels.EF]\nkind = "value"\ninput = "{word}"\n'
+        notes = " ".join(own_notes(read_description(describe(tmp_path, text))))
+        assert ("recordings of several views" in notes) == told

@@ -66,4 +66,34 @@ FAULTS = [
         "            number += 1 if cells else 0\n",
         _tests("test_lines_are_counted_as_an_editor_counts_them"),
     ),
+    Fault(
+        "own tables: an id given twice is called a file listed twice",
+        "etab/datasets/own/table.py",
+        '    if role == "file":\n',
+        "    if True:\n",
+        _tests("test_an_id_given_twice_is_not_called_a_file_listed_twice"),
+    ),
+    Fault(
+        "own tables: files with accents are missing where another system stored them",
+        "etab/datasets/own/paths.py",
+        "        if exists(folder / other):\n",
+        "        if False:\n",
+        _tests("test_accents_are_read_however_they_are_stored"),
+    ),
+    Fault(
+        "own tables: a split that leaves recordings out is dropped in silence",
+        "etab/datasets/own/remarks.py",
+        "    if not 0 < blank < len(rows):\n",
+        "    if True:\n",
+        _tests("test_a_split_that_leaves_recordings_out_is_told"),
+    ),
+    Fault(
+        "own tables: init takes folds for parts of a split",
+        "etab/datasets/own/columns.py",
+        '    if role == "split":\n',
+        '    if role == "never":\n',
+        (
+            "tests/datasets/test_draft.py::test_columns_whose_cells_are_of_another_kind_have_no_role",
+        ),
+    ),
 ]

@@ -37,7 +37,7 @@ FAULTS = [
     Fault(
         "table: semicolons are text",
         TABLE,
-        '_DELIMITERS = (",", ";", "\\t")',
+        '_DELIMITERS = (",", ";", "\\t", "|")',
         '_DELIMITERS = (",",)',
         TESTS,
     ),

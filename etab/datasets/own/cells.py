@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from etab.errors import CorruptFileError, LayoutError
-from etab.files import exists
 from etab.readers.parquet import ParquetFile
 from etab.readers.table import TableLine, read_lines
 
@@ -64,6 +63,11 @@ class TableCells:
             if column not in self.header:
                 near = [name for name in self.header if name.casefold() == column.casefold()]
                 hint = f" {near[0]!r} is written in another case." if near else ""
+                if len(self.header) == 1:
+                    hint = (
+                        " The first line with text names the columns, separated by commas, "
+                        "semicolons, tabs or |."
+                    )
                 raise LayoutError(
                     f"{table} has no column {column!r}; it has {', '.join(self.header)}.{hint} "
                     f"Name the column in {description}, or add it to the table."
@@ -173,24 +177,3 @@ def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     return str(value)
-
-
-def plain_path(folder: Path, name: str) -> str:
-    """Write a path relative to a folder, without "./" and "//", so that one file has one name.
-
-    Args:
-        folder: The folder of the files.
-        name: The path as a table has it. Backslashes are read as slashes, unless a file has one in
-            its name.
-
-    Returns:
-        The path; an absolute one where it is not inside the folder.
-    """
-    path = PurePosixPath(name)
-    if "\\" in name and not exists(folder / path):
-        path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute():
-        for parent in (folder.absolute(), folder.resolve()):
-            if path.is_relative_to(parent.as_posix()):
-                return path.relative_to(parent.as_posix()).as_posix()
-    return path.as_posix()

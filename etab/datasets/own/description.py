@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -408,6 +409,8 @@ _WORDS = {str: "text in quotes", list: "list in brackets", int: "whole number"}
 def _check_classes(where: str, classes: tuple[str, ...]) -> None:
     if len(classes) < 2:
         raise LayoutError(f"{where}: classes is {list(classes)}; wanted two classes or more.")
+    if not all(name.strip() for name in classes):
+        raise LayoutError(f"{where}: a class of {list(classes)} has no name; name each class.")
     if len(set(classes)) < len(classes):
         raise LayoutError(f"{where}: a class is named twice in {list(classes)}.")
 
@@ -417,17 +420,25 @@ def _pair(where: str, section: Mapping[str, Any], key: str) -> tuple[float, floa
     value = section.get(key)
     if value is None:
         return None
-    are_numbers = all(isinstance(item, int | float) for item in value)
+    are_numbers = all(_is_number(item) for item in value)
     if len(value) != 2 or not are_numbers or value[0] == value[1]:
         raise LayoutError(f"{where}: {key} is {value!r}; wanted two different numbers.")
+    if key == "anchors" and not all(math.isfinite(item) for item in value):
+        raise LayoutError(f"{where}: {key} is {value!r}; wanted two finite numbers.")
     return float(value[0]), float(value[1])
+
+
+def _is_number(item: object) -> bool:
+    """Whether a value of TOML is a number: true, false and nan are none."""
+    is_number = isinstance(item, int | float) and not isinstance(item, bool)
+    return is_number and not math.isnan(item)
 
 
 def _whole_pair(where: str, section: Mapping[str, Any], key: str) -> tuple[int, int] | None:
     value = section.get(key)
     if value is None:
         return None
-    are_whole = all(isinstance(item, int) and item > 0 for item in value)
+    are_whole = all(_is_number(item) and isinstance(item, int) and item > 0 for item in value)
     if len(value) != 2 or not are_whole:
         raise LayoutError(f"{where}: {key} is {value!r}; wanted [frames, step], such as [16, 2].")
     return value[0], value[1]

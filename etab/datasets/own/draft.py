@@ -8,11 +8,11 @@ import json
 import re
 import shlex
 import unicodedata
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from etab.datasets.own.columns import FEW_CLASSES, fold_remarks, label_lines, roles
 from etab.datasets.own.files import (
     PICTURES,
     SOUNDS,
@@ -22,27 +22,15 @@ from etab.datasets.own.files import (
 )
 from etab.datasets.own.guess import Told, told_by_names, without_masks
 from etab.errors import DataNotFoundError, EtabError, LayoutError, UnsupportedOptionError
-from etab.readers.table import is_blank, parse_number, read_rows
+from etab.readers.table import read_rows
 from etab.storage.atomic import write_atomically
 from etab.storage.listing import visible_files
 
 _TABLES = (".csv", ".tsv", ".txt")
 _TOLD = (".csv", ".xlsx", ".xls", ".parquet", ".pq")  # tables that people keep labels in
 _MOST_TOLD = 8
-_FEW_CLASSES = 8
-_LEAST_NUMBERS = 10
 _READ_MASKS = 3  # masks that the structures are told from
-# Names of columns in other tables, by what they hold.
-_ROLES = {
-    "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "case", "mrn"),
-    "view": ("view", "location", "site", "position"),
-    "split": ("split", "fold", "set", "partition", "subset"),
-    "fps": ("fps", "framerate", "frame_rate"),
-    "spacing": ("spacing", "pixel_spacing", "mm_per_pixel"),
-    "ed": ("ed", "ed_frame", "edframe"),
-    "es": ("es", "es_frame", "esframe"),
-    "study": ("study", "study_id", "exam", "exam_id"),
-}
+_LOCK = "~$"  # begins the names of files that a spreadsheet leaves beside an open one
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +82,9 @@ def write_draft(folder: Path, out: Path | None = None, *, sound: bool | None = N
     """Describe a folder of recordings as well as names and tables tell.
 
     A table in the folder whose column names files of the folder is used as it is. One that names
-    them without their folders or suffixes is copied, with a column of files. Otherwise a table is
-    written from the names: patients, views, parts of the split, classes and masks.
+    them without their folders or suffixes, or has one row for each patient, is copied, with a
+    column of files. Otherwise a table is written from the names: patients, views, parts of the
+    split, classes, masks and states.
 
     Args:
         folder: The folder of recordings.
@@ -119,19 +108,22 @@ def write_draft(folder: Path, out: Path | None = None, *, sound: bool | None = N
     names = [path.relative_to(folder).as_posix() for path in visible_files(folder)]
     is_sound, files, left_out = _recordings(folder, names, sound)
     recordings, masks = (files, {}) if is_sound else without_masks(files)
+    beside = {"states": _states(names, recordings)} if is_sound else {"mask": masks}
     told = told_by_names(recordings)
-    table, unused = _table_of(folder, names, recordings, told, target.with_suffix(".csv"))
+    table, unused = _table_of(folder, names, recordings, told, beside, target.with_suffix(".csv"))
     if table is None:
-        table = _named(target.with_suffix(".csv"), recordings, masks, told)
+        table = _named(target.with_suffix(".csv"), recordings, beside, told)
     if table.is_new:
         if table.path.exists():
             raise UnsupportedOptionError(f"{table.path} is there already. Move it away.")
         write_atomically(table.path, _csv_text(table.header, table.rows))
-    lines = _description(name, table, folder, target, is_sound)
+    labels = {kind: set(files.values()) for kind, files in beside.items()}
+    lines = _description(name, table, folder, target, is_sound, labels)
     write_atomically(target, "\n".join(lines) + "\n")
-    patient = table.header.index(_patient_column(table.header, table.columns))
+    patient = table.header.index(table.columns.get("patient", "patient"))
     patients = {row[patient] for row in table.rows}
-    remarks = [*unused, *left_out, *table.remarks]
+    folds = fold_remarks(table.header, table.columns.values())
+    remarks = [*unused, *left_out, *table.remarks, *([] if "split" in table.columns else folds)]
     return Draft(target, table.path, len(table.rows), len(patients), _steps(target, lines, remarks))
 
 
@@ -170,8 +162,20 @@ def _recordings(
     return is_sound, recordings, [left_out]
 
 
+def _states(names: Sequence[str], recordings: Sequence[str]) -> dict[str, str]:
+    """The file of states of each sound that has one: it is called like it and ends with .tsv."""
+    there = set(names)
+    states = {name: f"{name_without_suffix(name)}.tsv" for name in recordings}
+    return {name: file for name, file in states.items() if file in there}
+
+
 def _table_of(
-    folder: Path, names: Sequence[str], recordings: Sequence[str], told: Told, new: Path
+    folder: Path,
+    names: Sequence[str],
+    recordings: Sequence[str],
+    told: Told,
+    beside: Mapping[str, Mapping[str, str]],
+    new: Path,
 ) -> tuple[_Table | None, list[str]]:
     """A table of the folder that lists its recordings, and why other tables are not used.
 
@@ -180,17 +184,20 @@ def _table_of(
         names: Its files.
         recordings: Its recordings.
         told: What names tell of the recordings.
+        beside: Masks or states of recordings, by the name of their column.
         new: Where a copy with a column of files would be written.
 
     Returns:
         The table, or None; and a sentence for each table that is not used.
     """
     unused: list[str] = []
+    of_recordings = {file for files in beside.values() for file in files.values()}
     for name in sorted(names, key=lambda name: (name.count("/"), name)):
         suffix = Path(name).suffix.lower()
-        if suffix not in (*_TABLES, *_TOLD):
+        is_lock = Path(name).name.startswith(_LOCK)
+        if suffix not in (*_TABLES, *_TOLD) or is_lock or name in of_recordings:
             continue
-        table = _used(folder / name, recordings, told, new)
+        table = _used(folder / name, recordings, told, beside, new)
         if not isinstance(table, str):
             return table, unused
         if suffix in _TOLD:
@@ -198,7 +205,13 @@ def _table_of(
     return None, unused
 
 
-def _used(path: Path, recordings: Sequence[str], told: Told, new: Path) -> _Table | str:
+def _used(
+    path: Path,
+    recordings: Sequence[str],
+    told: Told,
+    beside: Mapping[str, Mapping[str, str]],
+    new: Path,
+) -> _Table | str:
     """A table of recordings, or a sentence that says why the file is none."""
     if path.suffix.lower() in (".parquet", ".pq"):
         return f'write table = "{path.name}" in the description if it lists the recordings'
@@ -210,15 +223,23 @@ def _used(path: Path, recordings: Sequence[str], told: Told, new: Path) -> _Tabl
         return "it has no rows"
     header = lines[0]
     rows = [row for row in lines[1:] if len(row) == len(header)]
-    has_patients = _patient_column(header, {}) in header
+    odd = len(lines) - 1 - len(rows)
+    has_patients = "patient" in roles(header, rows)
     column = _file_column(header, rows, set(recordings))
     if column is not None and has_patients:
-        return _Table(path, {"file": column, **_roles(header)}, header, rows)
+        return _Table(path, {"file": column, **roles(header, rows)}, header, rows)
     keys = _short_names(recordings)
     column = _file_column(header, rows, set(keys))
-    if column is None:
+    if column is not None:
+        table = _copied(path, header, rows, column, keys, recordings, told, new)
+    elif has_patients and _file_column(header, rows, set(told.patients)) is not None:
+        table = _joined(path, header, rows, recordings, told, beside, new)
+    else:
         return f"no column holds names of the recordings, such as {min(recordings)!r}"
-    return _copied(path, header, rows, column, keys, recordings, told, new)
+    if odd and not isinstance(table, str):
+        text = f"{odd} rows of {path.name} have another number of cells than its header"
+        return replace(table, remarks=[*table.remarks, text])
+    return table
 
 
 def _short_names(recordings: Sequence[str]) -> dict[str, str]:
@@ -245,7 +266,7 @@ def _copied(
     names = list(recordings)
     place = header.index(column)
     remarks = [f"{path.name} was copied to {new.name}, with a column of files"]
-    has_patients = _patient_column(header, {}) in header
+    has_patients = "patient" in roles(header, rows)
     added = ["file"] if has_patients else ["file", "patient"]
     kept = [i for i, name in enumerate(header) if i != place and name != "file"]
     listed: list[list[str]] = []
@@ -256,8 +277,8 @@ def _copied(
             listed.append([file, *patient, *(row[i] for i in kept)])
     if not has_patients:
         remarks += [
-            f"{path.name} has no column called {', '.join(_ROLES['patient'][:3])}, ...; patients "
-            "were told from names",
+            f"{path.name} has no column called patient, patient_id, subject, ...; patients were told "
+            "from names",
             *told.remarks,
         ]
     if len(listed) < len(rows):
@@ -266,7 +287,45 @@ def _copied(
     if absent:
         remarks.append(f"{absent} of {len(recordings)} recordings are not in {path.name}")
     columns = [*added, *(header[i] for i in kept)]
-    return _Table(new, {"file": "file", **_roles(columns)}, columns, listed, True, remarks)
+    return _Table(new, {"file": "file", **roles(columns, listed)}, columns, listed, True, remarks)
+
+
+def _joined(
+    path: Path,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    recordings: Sequence[str],
+    told: Told,
+    beside: Mapping[str, Mapping[str, str]],
+    new: Path,
+) -> _Table | str:
+    """A copy of a table with one row for each patient, with the recordings of each patient."""
+    place = header.index(roles(header, rows)["patient"])
+    row_of = {row[place]: row for row in rows}
+    if len(row_of) < len(rows):
+        return (
+            "no column holds names of the recordings, and several rows are of one patient; add the "
+            "column file"
+        )
+    added = ["file"]
+    if any(told.views) and "view" not in roles(header, rows):
+        added.append("view")
+    added += [column for column, files in beside.items() if files]
+    columns = [*added, *header]
+    listed: list[list[str]] = []
+    for recording, patient, view in zip(recordings, told.patients, told.views, strict=True):
+        if patient in row_of:
+            own = {"file": recording, "view": view}
+            own |= {column: files.get(recording, "") for column, files in beside.items()}
+            listed.append([*(own[name] for name in added), *row_of[patient]])
+    remarks = [f"{path.name} was copied to {new.name}, with the recordings of each patient"]
+    left = len(recordings) - len(listed)
+    if left:
+        remarks.append(f"{left} of {len(recordings)} recordings are of no patient in {path.name}")
+    absent = len(set(row_of) - set(told.patients))
+    if absent:
+        remarks.append(f"{absent} patients of {path.name} have no recording")
+    return _Table(new, {"file": "file", **roles(columns, listed)}, columns, listed, True, remarks)
 
 
 def _file_column(
@@ -280,22 +339,12 @@ def _file_column(
     return None
 
 
-def _roles(header: Sequence[str]) -> dict[str, str]:
-    roles: dict[str, str] = {}
-    for role, words in _ROLES.items():
-        for name in header:
-            if name.lower() in words:
-                roles.setdefault(role, name)
-    return roles
-
-
-def _patient_column(header: Sequence[str], columns: Mapping[str, str]) -> str:
-    if "patient" in columns:
-        return columns["patient"]
-    return _roles(header).get("patient", "patient")
-
-
-def _named(path: Path, recordings: Sequence[str], masks: Mapping[str, str], told: Told) -> _Table:
+def _named(
+    path: Path,
+    recordings: Sequence[str],
+    beside: Mapping[str, Mapping[str, str]],
+    told: Told,
+) -> _Table:
     """A table of what names tell."""
     blank = ("",) * len(recordings)
     columns = {
@@ -306,10 +355,14 @@ def _named(path: Path, recordings: Sequence[str], masks: Mapping[str, str], told
     }
     if told.splits:
         columns["split"] = told.splits
-    if masks:
-        columns["mask"] = tuple(masks.get(name, "") for name in recordings)
+    for column, files in beside.items():
+        if files:
+            columns[column] = tuple(files.get(name, "") for name in recordings)
+    if len({name_without_suffix(name) for name in recordings}) < len(recordings):
+        columns["id"] = tuple(recordings)  # which are called alike without their suffixes
     rows = [list(cells) for cells in zip(*columns.values(), strict=True)]
-    return _Table(path, {"file": "file"}, list(columns), rows, True, list(told.remarks))
+    known = {column: column for column in ("file", "split") if column in columns}
+    return _Table(path, known, list(columns), rows, True, list(told.remarks))
 
 
 def _csv_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -320,8 +373,15 @@ def _csv_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return text.getvalue()
 
 
-def _description(name: str, table: _Table, folder: Path, target: Path, sound: bool) -> list[str]:
-    """The lines of the description."""
+def _description(
+    name: str,
+    table: _Table,
+    folder: Path,
+    target: Path,
+    sound: bool,
+    labels: Mapping[str, Collection[str]],
+) -> list[str]:
+    """The lines of the description; ``labels`` are the files of masks or states by kind."""
     header, columns = table.header, table.columns
     relative = _relative(table.path, target)
     lines = [f"name = {json.dumps(name)}", f"table = {json.dumps(relative, ensure_ascii=False)}"]
@@ -340,14 +400,15 @@ def _description(name: str, table: _Table, folder: Path, target: Path, sound: bo
         named: dict[str, str] = dict(renamed)
         named.update(phases)
         lines += [f"{role} = {json.dumps(column)}" for role, column in named.items()]
-    taken = {*columns.values(), _patient_column(header, columns)}
-    taken |= {"split"} if table.is_new else set()
+    taken = {*columns.values(), columns.get("patient", "patient")}
+    masks = set(labels.get("mask", ()))
     for index, column in enumerate(header):
         cells = [row[index] for row in table.rows]
-        if column == "mask" and table.is_new:
-            lines += _mask_lines([folder / cell for cell in cells if cell])
+        named = [cell for cell in cells if cell]
+        if named and masks.issuperset(named):
+            lines += _mask_lines(column, [folder / cell for cell in named])
         elif column not in taken:
-            lines += _label_lines(column, cells)
+            lines += label_lines(column, cells, labels)
     return lines
 
 
@@ -359,26 +420,7 @@ def _relative(path: Path, target: Path) -> str:
         return str(path.resolve())
 
 
-def _label_lines(column: str, cells: Sequence[str]) -> list[str]:
-    """The section of a label that a column seems to hold; empty for a column that is no label."""
-    values = [cell for cell in cells if not is_blank(cell)]
-    if values and not all(parse_number(cell) is not None for cell in values):
-        # Among words, "none" is a class rather than a number that is missing.
-        values = [cell for cell in cells if not is_blank(cell) or cell.lower() == "none"]
-    distinct = Counter(values)
-    if column == "view":
-        kind = [f"classes = {json.dumps(sorted(distinct))}"] if len(distinct) > 1 else []
-        return ["", "[labels.view]", 'kind = "classes"', *kind] if kind else []
-    are_numbers = bool(values) and all(parse_number(cell) is not None for cell in values)
-    if are_numbers and len(distinct) >= _LEAST_NUMBERS:
-        return ["", f"[labels.{json.dumps(column)}]", 'kind = "value"']
-    if 2 <= len(distinct) <= _FEW_CLASSES:
-        classes = json.dumps(sorted(distinct), ensure_ascii=False)
-        return ["", f"[labels.{json.dumps(column)}]", 'kind = "classes"', f"classes = {classes}"]
-    return []
-
-
-def _mask_lines(masks: Sequence[Path]) -> list[str]:
+def _mask_lines(column: str, masks: Sequence[Path]) -> list[str]:
     """The section of each structure of masks, by the values of the first ones."""
     values: set[int] = set()
     for path in masks[:_READ_MASKS]:
@@ -386,12 +428,12 @@ def _mask_lines(masks: Sequence[Path]) -> list[str]:
             values |= set(mask_values(path))
         except EtabError:
             continue  # `etab data check` tells what is wrong with it
+    where = f"column = {json.dumps(column)}"
     if len(values) < 2:
-        return ["", "[labels.mask]", 'kind = "mask"']
+        return ["", "[labels.mask]", 'kind = "mask"', *([where] if column != "mask" else [])]
     lines: list[str] = []
-    for value in sorted(values)[:_FEW_CLASSES]:
-        lines += ["", f"[labels.mask{value}]", 'kind = "mask"', 'column = "mask"']
-        lines += [f"pixel = {value}"]
+    for value in sorted(values)[:FEW_CLASSES]:
+        lines += ["", f"[labels.mask{value}]", 'kind = "mask"', where, f"pixel = {value}"]
     return lines
 
 

@@ -16,7 +16,7 @@ from etab.splits import SPLIT_PARTS
 _MASK_ENDING = re.compile(r"[_\-. ](gt|mask|masks|seg|segmentation|label|labels)$", re.IGNORECASE)
 _MASK_FOLDERS = ("mask", "masks", "label", "labels", "seg", "segmentation", "segmentations")
 _IMAGE_FOLDERS = ("image", "images", "img", "imgs", "frame", "frames", "picture", "pictures")
-_BETWEEN = re.compile(r"[_\-. ]+")
+_BETWEEN = re.compile(r"[_\-. ,;()\[\]]+")
 _MOST_CLASSES = 8
 _PHASES = {"ED", "ES"}
 

@@ -57,9 +57,9 @@ def table_notes(
         files: Files of the rows that fit.
 
     Returns:
-        A sentence on patients whose names differ in case or leading zeros, one on patients that are
-        dates, one on files whose names differ in case, one on words that count as unknown, and one
-        on rows without their last cells; none where there are none.
+        A sentence on patients whose names differ in case, leading zeros or letters that are not
+        seen, one on patients that are dates, one on files whose names differ in case, one on words
+        that count as unknown, and one on rows without their last cells; none where there are none.
     """
     names = sorted(set(patients))
     file_column = description.column("file")
@@ -107,7 +107,8 @@ def table_notes(
 
 
 def _plain_patient(name: str) -> str:
-    return _LEADING_ZEROS.sub("", name.casefold())
+    seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if letter.isprintable())
+    return _LEADING_ZEROS.sub("", " ".join(seen.casefold().split()))
 
 
 def _alike(names: Sequence[str], plain: Callable[[str], str]) -> list[list[str]]:
@@ -119,9 +120,14 @@ def _alike(names: Sequence[str], plain: Callable[[str], str]) -> list[list[str]]
 
 
 def _listed(groups: Sequence[Sequence[str]]) -> str:
-    shown = ", ".join(" and ".join(group) for group in groups[:_NAMED])
+    shown = ", ".join(" and ".join(map(_seen, group)) for group in groups[:_NAMED])
     more = len(groups) - _NAMED
     return f"{shown} and {more} more pairs" if more > 0 else shown
+
+
+def _seen(name: str) -> str:
+    """A name as it is written, with codes for letters that look like others or like nothing."""
+    return name if name.isprintable() and unicodedata.is_normalized("NFKC", name) else ascii(name)
 
 
 def _unknown_words(description: Description, cells: TableCells) -> list[str]:

@@ -19,6 +19,9 @@ INPUTS_OF_VIDEOS = ("clip", "clips", "beats", "views:clip")
 INPUTS_OF_FRAMES = ("ED", "ED+ES", "frame", "views")
 """Inputs of tasks that need frames of end-diastole and end-systole, or with a label."""
 
+INPUTS_OF_SEVERAL_VIEWS = ("views", "views:answer", "views:clip", "views:recording")
+"""Inputs of tasks whose rows hold a recording of each view."""
+
 
 def label_remarks(description: Description, rows: Sequence[TableRow]) -> list[str]:
     """Describe what makes a label hard to score, though every row of it fits.
@@ -30,9 +33,10 @@ def label_remarks(description: Description, rows: Sequence[TableRow]) -> list[st
     Returns:
         A sentence for each class with fewer than two patients, for each label without any value,
         with one value alone or with fractions in place of percentages, and for each label whose
-        recordings are of several views.
+        recordings are of several views; and one where some recordings have a part of the split and
+        others none.
     """
-    remarks: list[str] = []
+    remarks = _split_remarks(rows)
     for label in description.labels:
         if label.kind in (Kind.MASK, Kind.STATES):
             labelled = [row for row in rows if f"{label.name}/0" in row.files]
@@ -46,10 +50,22 @@ def label_remarks(description: Description, rows: Sequence[TableRow]) -> list[st
         if label.kind is Kind.VALUE:
             remarks += _odd_values(label, [row.values[label.name] for row in labelled])
         views = Counter(row.view for row in labelled)
-        if len(views) > 1 and label.name != "view":
+        is_mixed = label.name != "view" and label.input not in INPUTS_OF_SEVERAL_VIEWS
+        if len(views) > 1 and is_mixed:
             counts = ", ".join(f"{view} {n}" for view, n in views.most_common())
             remarks.append(f"{label.name}: recordings of several views are one task ({counts}).")
     return remarks
+
+
+def _split_remarks(rows: Sequence[TableRow]) -> list[str]:
+    """A sentence on a split that leaves recordings out, so that it is not run."""
+    blank = sum(not row.split for row in rows)
+    if not 0 < blank < len(rows):
+        return []
+    return [
+        f"split: {blank} of {len(rows)} recordings have no part, so that the table is not run by its "
+        "split (official). Give each recording a part, or remove its row."
+    ]
 
 
 def _rare_classes(label: Label, labelled: Sequence[TableRow]) -> list[str]:

@@ -23,7 +23,7 @@ from etab.datasets.own.files import (
 from etab.datasets.own.remarks import label_remarks
 from etab.datasets.own.table import OwnTable, TableRow, read_own_table
 from etab.errors import SKIP, CorruptFileError, LayoutError, UnsupportedOptionError
-from etab.sounds.states import states_at
+from etab.sounds.states import OUTCOME, states_at
 from etab.storage.digests import combine
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
@@ -31,6 +31,24 @@ PHASES = "ES/ED"
 """The target that columns for the frames of ED and ES make."""
 # Seconds by which states may end after their recording; rounding of published ones is below.
 _BEYOND_SECONDS = 1.0
+
+
+def has_outcomes(description: Description) -> bool:
+    """Whether a table of sounds has the outcome of the examination as CirCor has it.
+
+    The metrics of the Challenge 2022, weighted_accuracy and cost, need the outcome of every
+    recording.
+
+    Args:
+        description: The description of the table.
+
+    Returns:
+        Whether a label is called outcome and has the classes Normal and Abnormal.
+    """
+    wanted = ("outcome", OUTCOME[::-1])
+    return description.sound and any(
+        (label.name, label.classes) == wanted for label in description.labels
+    )
 
 
 class OwnRecordings(Source):
@@ -91,7 +109,11 @@ class OwnRecordings(Source):
         return self._records
 
     def _record(self, row: TableRow) -> Record:
-        meta = {**row.meta, "subgroups": row.subgroups} if row.subgroups else row.meta
+        meta: dict[str, Any] = dict(row.meta)
+        if row.subgroups:
+            meta["subgroups"] = row.subgroups
+        if has_outcomes(self.description) and "outcome" in row.values:
+            meta["outcome"] = OUTCOME[::-1][int(row.values["outcome"])]
         return Record(
             row.id, row.patient, row.view, row.split, self._fps(row), dict(row.files), meta
         )

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from etab.datasets.own.cells import TableCells, plain_path, read_table_cells
+from etab.datasets.own.cells import TableCells, read_table_cells
 from etab.datasets.own.description import COLUMNS, Description, Label
 from etab.datasets.own.files import DICOM, PICTURES, SOUNDS, form_of, name_without_suffix
 from etab.datasets.own.notes import NearNames, spoiled_name, table_notes
+from etab.datasets.own.paths import listed_files, several, why_no_file
 from etab.echo.views import canonical
 from etab.errors import LayoutError, UnknownNameError
 from etab.readers.table import is_blank, parse_number, parse_whole, plain_identifier
@@ -266,8 +267,7 @@ def _id_of(files: Mapping[str, str]) -> str:
 
 def _files(description: Description, cells: Mapping[str, str]) -> dict[str, str]:
     """The files of a recording by role; every one of them exists."""
-    listed = _several(_cell(description, cells, "file"))
-    names = [plain_path(description.folder, name) for name in listed]
+    names = listed_files(description.folder, _cell(description, cells, "file"))
     if not names:
         raise _MisfitError("no file", "the file is missing.")
     suffixes = SOUNDS if description.sound else PICTURES
@@ -280,11 +280,6 @@ def _files(description: Description, cells: Mapping[str, str]) -> dict[str, str]
     if description.sound and len(names) > 1:
         raise _MisfitError("several sounds", f"{len(names)} sounds in one row; wanted one.")
     return {f"file{number}": name for number, name in enumerate(names)}
-
-
-def _several(text: str) -> list[str]:
-    """Texts that are separated by semicolons."""
-    return [part.strip() for part in text.split(";") if part.strip()]
 
 
 def _check_file(description: Description, name: str) -> None:
@@ -302,7 +297,7 @@ def _check_file(description: Description, name: str) -> None:
             "no name of a file", f"{name[:_SHOWN]!r}... is no name of a file: {error.strerror}."
         ) from error
     if not is_there:
-        raise _MisfitError("a missing file", f"{description.folder / name} is missing.", name)
+        raise _MisfitError("a missing file", why_no_file(description.folder / name), name)
 
 
 def _view(description: Description, cells: Mapping[str, str]) -> str:
@@ -321,8 +316,10 @@ def _split(description: Description, cells: Mapping[str, str]) -> str:
     text = _cell(description, cells, "split").lower()
     split = SPLIT_WORDS.get(text, text)
     if split not in ("", *SPLIT_PARTS):
+        hint = " Folds are run from a file: --protocol lists:FILE." if text.isdecimal() else ""
         raise _MisfitError(
-            "an unknown part of the split", f"split is {text!r}; wanted {', '.join(SPLIT_PARTS)}."
+            "an unknown part of the split",
+            f"split is {text!r}; wanted {', '.join(SPLIT_PARTS)}.{hint}",
         )
     return split
 
@@ -391,7 +388,7 @@ def _read_label(
     elif label.kind in (Kind.BINARY, Kind.CLASSES):
         values[label.name] = _class_index(label, text)
     else:
-        names = [plain_path(description.folder, name) for name in _several(text)]
+        names = listed_files(description.folder, text)
         for number, name in enumerate(names):
             _check_file(description, name)
             files[f"{label.name}/{number}"] = name
@@ -401,7 +398,7 @@ def _read_label(
 
 def _frame_numbers(label: Label, cells: Mapping[str, str]) -> tuple[int, ...]:
     text = cells.get(label.frames, "")
-    numbers = [parse_whole(part) for part in _several(text)]
+    numbers = [parse_whole(part) for part in several(text)]
     given = tuple(number for number in numbers if number is not None and number >= 0)
     if not given or len(given) < len(numbers):
         raise _MisfitError(
@@ -460,14 +457,27 @@ def _duplicates(rows: Iterable[TableRow]) -> list[RowProblem]:
     for row in rows:
         # Roles with a slash are masks and states, which recordings may share.
         own = [name for role, name in row.files.items() if "/" not in role]
-        keys = [("recording", row.id), *(("file", name) for name in own)]
-        earlier = [line_of[key] for key in keys if key in line_of]
+        keys = [*(("file", name) for name in own), ("id", row.id)]
+        earlier = [key for key in keys if key in line_of]
         if earlier:
-            text = f"{row.files['file0']} is also in line {earlier[0]}; keep one of the two rows."
-            problems.append(_problem(row, "a recording listed twice", text))
+            problems.append(_problem(row, *_listed_twice(row, *earlier[0], line_of[earlier[0]])))
             continue
         line_of.update(dict.fromkeys(keys, row.line))
     return problems
+
+
+def _listed_twice(row: TableRow, role: str, name: str, line: int) -> tuple[str, str]:
+    """The reason why a row repeats the file or the id of an earlier line, and the whole sentence."""
+    if role == "file":
+        return (
+            "a recording listed twice",
+            f"{name} is also in line {line}; keep one of the two rows.",
+        )
+    return (
+        "an id given twice",
+        f"{row.files['file0']} has the id {name!r}, as line {line} has; give each row an id of its "
+        "own in the column id.",
+    )
 
 
 def _split_patients(rows: Sequence[TableRow]) -> list[RowProblem]:

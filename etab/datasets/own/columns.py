@@ -1,0 +1,131 @@
+"""What the columns of a table hold, by their names and cells: guesses of ``etab data init``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+from etab.datasets.own.table import SPLIT_WORDS
+from etab.echo.views import aliases
+from etab.readers.table import is_blank, parse_number
+from etab.splits import SPLIT_PARTS
+
+FEW_CLASSES = 8
+"""Most classes that a column is taken to hold."""
+
+_LEAST_NUMBERS = 10
+_PATIENT = re.compile(
+    r"(patient(en)?|pat|subject|participant|person|proband(en)?|case)"
+    r"(id|nr|no|num|number|nummer|code|key|name)?|mrn|pid"
+)
+# Names of columns in other tables, by what they hold: small letters and digits alone.
+_ROLES = {
+    "view": ("view", "location", "site", "position"),
+    "split": ("split", "fold", "set", "partition", "subset"),
+    "fps": ("fps", "framerate"),
+    "spacing": ("spacing", "pixelspacing", "mmperpixel"),
+    "ed": ("ed", "edframe"),
+    "es": ("es", "esframe"),
+    "study": ("study", "studyid", "exam", "examid"),
+}
+# Columns that number the rows: no labels.
+_NUMBERS = ("id", "index", "unnamed0", "nr", "no", "number", "row", "")
+
+
+def roles(header: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Tell the columns of patients, views, parts of a split and so on.
+
+    Args:
+        header: Names of the columns.
+        rows: The cells of each row.
+
+    Returns:
+        Columns by role; "patient" first where there is one. A column whose cells cannot be read as
+        its role is left out.
+
+    Example:
+        >>> roles(["Patient-ID", "fold"], [["p1", "0"], ["p2", "1"]])
+        {'patient': 'Patient-ID'}
+    """
+    found: dict[str, str] = {}
+    exact = [name for name in header if name == "patient"]
+    for name in [*exact, *header]:
+        if _PATIENT.fullmatch(_plain(name)):
+            found.setdefault("patient", name)
+    for role, words in _ROLES.items():
+        for index, name in enumerate(header):
+            cells = [row[index] for row in rows if not is_blank(row[index])]
+            if _plain(name) in words and _fits(role, cells):
+                found.setdefault(role, name)
+    return found
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def _fits(role: str, cells: Sequence[str]) -> bool:
+    """Whether every cell can be read as what a role holds."""
+    if role == "view":
+        return all(cell.strip().upper() in aliases() for cell in cells)
+    if role == "split":
+        words = [cell.strip().lower() for cell in cells]
+        return all(SPLIT_WORDS.get(word, word) in SPLIT_PARTS for word in words)
+    if role in ("fps", "ed", "es"):
+        return all(parse_number(cell) is not None for cell in cells)
+    return True
+
+
+def fold_remarks(header: Sequence[str], taken: Collection[str]) -> list[str]:
+    """Describe columns that divide the recordings in another way than into train, val and test.
+
+    Args:
+        header: Names of the columns.
+        taken: Columns that have a role.
+
+    Returns:
+        A sentence for each.
+    """
+    return [
+        f"the column {name} holds no train, val and test, and is not used; folds are run from a "
+        "file: --protocol lists:FILE"
+        for name in header
+        if _plain(name) in _ROLES["split"] and name not in taken
+    ]
+
+
+def label_lines(
+    column: str, cells: Sequence[str], files: Mapping[str, Collection[str]]
+) -> list[str]:
+    """Write the section of the label that a column seems to hold.
+
+    Args:
+        column: Name of the column.
+        cells: Its cells.
+        files: Files of labels in the folder, by the kind of the label; such as states.
+
+    Returns:
+        Lines of TOML; empty for a column that is no label.
+    """
+    values = [cell for cell in cells if not is_blank(cell)]
+    for kind, names in files.items():
+        if values and set(values) <= set(names):
+            return ["", f"[labels.{json.dumps(column)}]", f'kind = "{kind}"']
+    if _plain(column) in (*_NUMBERS, *_ROLES["split"]):
+        return []
+    if values and not all(parse_number(cell) is not None for cell in values):
+        # Among words, "none" is a class rather than a number that is missing.
+        values = [cell for cell in cells if not is_blank(cell) or cell.lower() == "none"]
+    distinct = Counter(values)
+    if column == "view":
+        kind_lines = [f"classes = {json.dumps(sorted(distinct))}"] if len(distinct) > 1 else []
+        return ["", "[labels.view]", 'kind = "classes"', *kind_lines] if kind_lines else []
+    are_numbers = bool(values) and all(parse_number(cell) is not None for cell in values)
+    if are_numbers and len(distinct) >= _LEAST_NUMBERS:
+        return ["", f"[labels.{json.dumps(column)}]", 'kind = "value"']
+    if 2 <= len(distinct) <= FEW_CLASSES:
+        classes = json.dumps(sorted(distinct), ensure_ascii=False)
+        return ["", f"[labels.{json.dumps(column)}]", 'kind = "classes"', f"classes = {classes}"]
+    return []

@@ -1,0 +1,87 @@
+"""The files that a cell of a table of one's own names."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path, PurePosixPath
+
+from etab.files import exists
+
+
+def several(text: str) -> list[str]:
+    """Split a cell into texts that are separated by semicolons.
+
+    Args:
+        text: The text of a cell.
+
+    Returns:
+        The texts, without spaces around them and without blank ones.
+
+    Example:
+        >>> several("a.png; b.png;")
+        ['a.png', 'b.png']
+    """
+    return [part.strip() for part in text.split(";") if part.strip()]
+
+
+def listed_files(folder: Path, text: str) -> list[str]:
+    """Read the names of files in a cell.
+
+    Args:
+        folder: The folder of the files.
+        text: One name, or several ones separated by semicolons. A name of a file that is there
+            may have a semicolon itself.
+
+    Returns:
+        The names, each as ``plain_path`` writes it.
+    """
+    whole = plain_path(folder, text.strip())
+    if ";" in text and exists(folder / whole):
+        return [whole]
+    return [plain_path(folder, name) for name in several(text)]
+
+
+def plain_path(folder: Path, name: str) -> str:
+    """Write a path relative to a folder, without "./" and "//", so that one file has one name.
+
+    Args:
+        folder: The folder of the files.
+        name: The path as a table has it. Backslashes are read as slashes, unless a file has one in
+            its name; letters with accents are those of the file, which may be stored as one
+            character (Windows, Linux) or as two (macOS).
+
+    Returns:
+        The path; an absolute one where it is not inside the folder.
+    """
+    path = _as_stored(folder, PurePosixPath(name))
+    if "\\" in name and not exists(folder / path):
+        path = _as_stored(folder, PurePosixPath(name.replace("\\", "/")))
+    if path.is_absolute():
+        for parent in (folder.absolute(), folder.resolve()):
+            if path.is_relative_to(parent.as_posix()):
+                return path.relative_to(parent.as_posix()).as_posix()
+    return path.as_posix()
+
+
+def _as_stored(folder: Path, path: PurePosixPath) -> PurePosixPath:
+    """The path with letters as the file system stores them; as written where no file is there."""
+    if path.as_posix().isascii() or exists(folder / path):
+        return path
+    for form in ("NFC", "NFD"):
+        other = PurePosixPath(unicodedata.normalize(form, path.as_posix()))
+        if exists(folder / other):
+            return other
+    return path
+
+
+def why_no_file(path: Path) -> str:
+    """Say why a path is not that of a file.
+
+    Args:
+        path: A path at which there is no regular file.
+    """
+    if path.is_dir():
+        return f"{path} is a folder; name the files in it, separated by ;."
+    if path.exists():
+        return f"{path} is no regular file."
+    return f"{path} is missing."

@@ -430,8 +430,9 @@ def _pair(where: str, section: Mapping[str, Any], key: str) -> tuple[float, floa
 
 def _is_number(item: object) -> bool:
     """Whether a value of TOML is a number: true, false and nan are none."""
-    is_number = isinstance(item, int | float) and not isinstance(item, bool)
-    return is_number and not math.isnan(item)
+    if not isinstance(item, int | float) or isinstance(item, bool):
+        return False
+    return not math.isnan(item)
 
 
 def _whole_pair(where: str, section: Mapping[str, Any], key: str) -> tuple[int, int] | None:

@@ -230,6 +230,7 @@ def _used(
         return _Table(path, {"file": column, **roles(header, rows)}, header, rows)
     keys = _short_names(recordings)
     column = _file_column(header, rows, set(keys))
+    table: _Table | str
     if column is not None:
         table = _copied(path, header, rows, column, keys, recordings, told, new)
     elif has_patients and _file_column(header, rows, set(told.patients)) is not None:
@@ -361,7 +362,9 @@ def _named(
     if len({name_without_suffix(name) for name in recordings}) < len(recordings):
         columns["id"] = tuple(recordings)  # which are called alike without their suffixes
     rows = [list(cells) for cells in zip(*columns.values(), strict=True)]
-    known = {column: column for column in ("file", "split") if column in columns}
+    known: dict[str, str] = {"file": "file"}
+    if "split" in columns:
+        known["split"] = "split"
     return _Table(path, known, list(columns), rows, True, list(told.remarks))
 
 
@@ -404,9 +407,9 @@ def _description(
     masks = set(labels.get("mask", ()))
     for index, column in enumerate(header):
         cells = [row[index] for row in table.rows]
-        named = [cell for cell in cells if cell]
-        if named and masks.issuperset(named):
-            lines += _mask_lines(column, [folder / cell for cell in named])
+        files = [cell for cell in cells if cell]
+        if files and masks.issuperset(files):
+            lines += _mask_lines(column, [folder / cell for cell in files])
         elif column not in taken:
             lines += label_lines(column, cells, labels)
     return lines

@@ -10,6 +10,27 @@ BROWSER = ("tests/site/test_browser.py",)
 
 FAULTS = [
     Fault(
+        "recordings of the appendix counted as patients of their own",
+        "etab/site/write.py",
+        '(unit == "recording" and dataset not in named)',
+        'unit == "recording"',
+        SITE,
+    ),
+    Fault(
+        "any weights taken for a combination of earlier ones",
+        "etab/site/assets/rank.js",
+        "const CLOSE = 1e-9;",
+        "const CLOSE = 1e9;",
+        BROWSER,
+    ),
+    Fault(
+        "a phantom that takes a result of patients away",
+        "etab/results/merge.py",
+        "if stated[copy.folder] is not True]",
+        "]",
+        ("tests/test_merge.py",),
+    ),
+    Fault(
         "a site that deletes files outside its folder",
         "etab/site/write.py",
         "is_below = path.parent.resolve().is_relative_to(folder.resolve())",

@@ -328,19 +328,20 @@ def write_board(board: Board, files: BoardFiles, holders: Holders, extras: SiteE
     from etab.storage.atomic import write_atomically
 
     cards = datasets.cards()
+    wrote: list[str] = []  # told at the end: what reads the output may end after its first line
     if files.markdown is not None:
         write_atomically(files.markdown, board_markdown(board, cards))
-        say(f"wrote {files.markdown}")
+        wrote.append(f"wrote {files.markdown}")
     if files.csv is not None:
         write_atomically(files.csv, board_csv(board))
-        say(f"wrote {files.csv}")
+        wrote.append(f"wrote {files.csv}")
     if files.numbers is not None:
         write_atomically(files.numbers, board_json(board))
-        say(f"wrote {files.numbers}")
+        wrote.append(f"wrote {files.numbers}")
     html = files.html
     if html is not None and not is_site(html):
         write_atomically(html, board_page(board, cards))
-        say(f"wrote {html}")
+        wrote.append(f"wrote {html}")
     elif html is not None:
         size = write_site(
             board,
@@ -352,4 +353,5 @@ def write_board(board: Board, files: BoardFiles, holders: Holders, extras: SiteE
             subgroups=extras.subgroups,
             group_notes=extras.group_notes,
         )
-        say(f"wrote {html / 'index.html'} ({size / 1e6:.1f} MB in the folder)")
+        wrote.append(f"wrote {html / 'index.html'} ({size / 1e6:.1f} MB in the folder)")
+    say("\n".join(wrote))

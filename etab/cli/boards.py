@@ -197,7 +197,7 @@ def leaderboard_command(
             return
         unranked = [cell for row in board.rows if not row.ranked for cell in row.cells.values()]
         if unranked:
-            show.cell_table(unranked, "of backbones without a rank")
+            show.cell_table(unranked, "backbones without a rank")
 
 
 @dataclass(frozen=True)
@@ -324,7 +324,7 @@ def _plain_table(
     from etab.cli import show
     from etab.errors import DataNotFoundError
     from etab.leaderboard.frames import cells_frame
-    from etab.leaderboard.plain import CELL_HEADER, cell_rows, folder_cells
+    from etab.leaderboard.plain import CELL_HEADER, cell_rows, folder_cells, refuse_unusable
     from etab.leaderboard.render import markdown_line
     from etab.storage.atomic import write_atomically
 
@@ -338,17 +338,21 @@ def _plain_table(
             f"{results} holds no results by {protocol or 'any protocol'} with seed {seed}; it "
             f"holds results by {', '.join(held)}."
         )
+    problems = [*refused, *cells.problems]
+    refuse_unusable(results, cells.results, problems)
+    wrote: list[str] = []  # told at the end: what reads the output may end after its first line
     if markdown is not None:
         lines = [CELL_HEADER, ("---",) * len(CELL_HEADER), *cell_rows(shown)]
         write_atomically(markdown, "".join(f"{markdown_line(line)}\n" for line in lines))
-        say(f"wrote {markdown}")
+        wrote.append(f"wrote {markdown}")
     if csv is not None:
         frame = cells_frame(shown).map(_spreadsheet_cell)
         write_atomically(csv, frame.to_csv(index=False))
-        say(f"wrote {csv}")
+        wrote.append(f"wrote {csv}")
+    if wrote:
+        say("\n".join(wrote))
     show.cell_table(shown)
     say(_PLAIN.format(results=results))
-    problems = [*refused, *cells.problems]
     if problems:
         say(f"{len(problems)} files are left out. The first: {problems[0]}", error=True)
 
@@ -409,7 +413,7 @@ def _show_phantoms(board: Board, folders: Sequence[Path]) -> None:
         shown = [cell for cell in phantoms if cell.protocol == board.protocol]
         cells += checked_cells(shown, folder).results
     if cells:
-        show.cell_table(cells, "(not ranked with results of patients)")
+        show.cell_table(cells, "not ranked with results of patients")
 
 
 def _refuse_empty(folder: Path, folders: Sequence[Path]) -> None:

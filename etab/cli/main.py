@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -86,12 +87,19 @@ def main(earlier: EarlierProcess | None = None) -> None:
     name_crashes()
     try:
         with _handled_signals(), _plain_warnings():
-            code = app(standalone_mode=False, obj=earlier)
+            code = app(standalone_mode=False, obj=earlier, prog_name="etab")
+        _flush()
     except (KeyboardInterrupt, typer.Abort):
         code = 130
+    except BrokenPipeError:
+        code = _NO_READER
     except SystemExit as end:
-        say(f"etab: {describe_failure(end)}", error=True)
-        code = 2
+        # rich and typer end so where nobody reads the output any more.
+        if isinstance(end.__context__, BrokenPipeError):
+            code = _NO_READER
+        else:
+            say(f"etab: {describe_failure(end)}", error=True)
+            code = 2
     except EtabError as error:
         say(f"etab: {error}", error=True)
         code = 2
@@ -108,7 +116,7 @@ def main(earlier: EarlierProcess | None = None) -> None:
         if type(error).__name__ == "NoArgsIsHelpError":
             say(message())
         else:
-            say(f"etab: {message()}", error=True)
+            say(f"etab: {message()}{_usage_of(error)}", error=True)
         code = 2
     if code == 130 and signal.SIGTERM in _ASKED:
         code = 143
@@ -118,6 +126,28 @@ def main(earlier: EarlierProcess | None = None) -> None:
             error=True,
         )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+_NO_READER = 128 + 13
+"""Exit status as by the signal SIGPIPE: the program that read the output, such as head, ended."""
+
+
+def _flush() -> None:
+    """Hand over what is printed; where nobody reads it any more, the rest goes nowhere."""
+    if sys.stdout is None or sys.stdout.closed:
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        raise
+
+
+def _usage_of(error: Exception) -> str:
+    """Where the usage of a command is shown, after an error of usage."""
+    context = getattr(error, "ctx", None)
+    return "" if context is None else f" `{context.command_path} --help` shows the usage."
 
 
 def _refused(error: OSError) -> str:

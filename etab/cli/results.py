@@ -45,7 +45,7 @@ def results_command(
     """
     from etab.cli import show
     from etab.errors import DataNotFoundError, EtabError, UnsupportedOptionError
-    from etab.leaderboard.plain import FolderCells, cell_order, checked_cells
+    from etab.leaderboard.plain import FolderCells, cell_order, checked_cells, refuse_unusable
     from etab.results import read_results
     from etab.tasks.own import use_results
 
@@ -61,6 +61,7 @@ def results_command(
     else:
         listed = checked_cells(files.results, results)
     problems = [*files.problems, *listed.problems]
+    refuse_unusable(results, listed.results, problems)
     if problems:
         total = len(files.problems) + len(files.results)
         say(f"{len(problems)} of {total} files are left out. The first: {problems[0]}", error=True)

@@ -275,7 +275,7 @@ def _protocols(
     """The protocols to run, with few labelled patients where --fractions or --shots are given."""
     from etab.errors import UnsupportedOptionError
     from etab.tasks.menu import TASKS
-    from etab.tasks.protocols import drawn, parse
+    from etab.tasks.protocols import drawn, is_draw, parse
 
     of_tasks = dict.fromkeys(name for code in codes for name in TASKS[code].protocols)
     bases = bases_named or list(of_tasks)
@@ -286,13 +286,20 @@ def _protocols(
             )
         return bases_named
     numbers: list[list[float]] = []
-    for option, text in (("--fractions", fractions), ("--shots", shots)):
+    for option, text, unit, possible in (
+        ("--fractions", fractions, "pct", "percentages above 0, up to 100"),
+        ("--shots", shots, "shot", "whole numbers of patients of each class, from 2 on"),
+    ):
         try:
-            numbers.append([float(word) for word in words(text) or []])
+            amounts = [float(word) for word in words(text) or []]
         except ValueError:
             raise UnsupportedOptionError(
                 f"{option} {text!r} is not a list of numbers such as 2,5,10."
             ) from None
+        for amount in amounts:
+            if not (is_draw(amount, unit) or (unit == "pct" and amount == 100)):
+                raise UnsupportedOptionError(f"{option} takes {possible}; got {amount:g}.")
+        numbers.append(amounts)
     return drawn(
         [parse(base, n_fold).name for base in bases],
         numbers[0],

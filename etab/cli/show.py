@@ -158,11 +158,11 @@ def cell_table(results: Sequence[Result], which: str = "") -> None:
 
     Args:
         results: The cells.
-        which: Words for the title that say which cells these are.
+        which: Words after the title that say which cells these are.
     """
     from etab.leaderboard.plain import CELL_HEADER, cell_rows, table_title
 
-    title = f"{table_title(results)} {which}".rstrip()
+    title = f"{table_title(results)}: {which}" if which else table_title(results)
     table(title, CELL_HEADER, cell_rows(results), brief=(0, 1, 2, 3, 4))
 
 

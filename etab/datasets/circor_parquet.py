@@ -239,8 +239,9 @@ class CircorParquetSource(SoundSource):
             return (Answer(self._own_label(record)),)
         if not self.has_table:
             raise LayoutError(
-                f"{self.root / _TABLE} is missing: {target.name} comes from it. Copy {_TABLE} of "
-                f"CirCor 1.0.3 there; the files alone hold heart states, heart rates and {_OWN_LABEL}."
+                f"{self.root / _TABLE} is missing: murmur, outcome and what describes them come "
+                f"from it. Copy {_TABLE} of CirCor 1.0.3 there; the files alone hold heart states, "
+                f"heart rates and {_OWN_LABEL}."
             )
         value = label_of(record, self.card.target(target.name))
         return () if value is None else (Answer(value),)

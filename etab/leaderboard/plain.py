@@ -195,6 +195,24 @@ def cell_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
     return rows
 
 
+def refuse_unusable(folder: Path, usable: Sequence[Result], problems: Sequence[str]) -> None:
+    """Refuse a folder in which every result file is set aside.
+
+    Args:
+        folder: The folder of results.
+        usable: Its results that can be used.
+        problems: Why files are set aside.
+
+    Raises:
+        ResultError: If there are problems alone.
+    """
+    if problems and not usable:
+        raise ResultError(
+            f"None of the {len(problems)} result files in {folder} can be used. The first: "
+            f"{problems[0]} Compute the cells again: `etab run --results` with a new folder."
+        )
+
+
 def table_title(results: Sequence[Result]) -> str:
     """Title of a table of cells; that of phantom data begins with a warning.
 

@@ -25,7 +25,7 @@ def warn_unnormalised() -> None:
         "All values of the sample are from 0 to 1, as with normalize=False; undoing ImageNet's "
         "normalisation makes such an image brown and pale. Pass normalized=False.",
         EtabWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
 
 
@@ -76,9 +76,15 @@ def plot_segment(
         The axes. A notebook displays a new figure; a script saves it with ``ax.figure.savefig``.
 
     Raises:
-        UnsupportedOptionError: Mask and frame differ in size.
+        UnsupportedOptionError: Mask and frame differ in size, or there is no such colour.
     """
     from matplotlib import pyplot
+    from matplotlib.colors import is_color_like
+
+    if not is_color_like(color):
+        raise UnsupportedOptionError(
+            f"Matplotlib has no colour {color!r}. Take one such as 'red', 'C0' or '#ff0000'."
+        )
 
     mask = np.squeeze(segment.detach().cpu().numpy())
     if mask.shape != tuple(image.shape[-2:]):

@@ -59,7 +59,10 @@ def resample_weights(
         [5, 5, 5]
     """
     if n_patients < 2:
-        raise UndefinedError(f"A bootstrap over patients needs at least two, got {n_patients}.")
+        raise UndefinedError(
+            f"Only {n_patients} test patient: an interval needs at least 2. Add test patients, or "
+            "take folds: --protocol cv5."
+        )
     counts = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n)
     smallest = np.min_scalar_type(counts.max(initial=0))
     return np.asarray(counts.astype(smallest), order="F")

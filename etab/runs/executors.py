@@ -440,10 +440,19 @@ def _pooled(
     return results, unfinished, next((code for code in codes if code), codes[0] if codes else asked)
 
 
+def _serve_to_the_end() -> None:
+    """Let a manager's process end with its parent, and not by a SIGTERM to the whole group.
+
+    Workers that are asked to stop, and this process, still tell through its queue what they did.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end_with_parent()
+
+
 @contextlib.contextmanager
 def _started(manager: SyncManager) -> Iterator[None]:
     """A manager that ends with this process."""
-    manager.start(initializer=end_with_parent)
+    manager.start(initializer=_serve_to_the_end)
     try:
         yield
     finally:

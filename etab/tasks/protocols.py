@@ -282,7 +282,7 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
         sort = "cv" if base.startswith("cv") else base.partition(":")[0]
         n, repeats = _numbers(base, n_fold)
         amount = float(size or 0)
-        right = not size or _is_draw(amount, unit)
+        right = not size or is_draw(amount, unit)
         if tuning and repeats:
             raise IncompatibleError(
                 f"{text!r} would train the backbone {n * repeats} times: repeated folds are for "
@@ -312,8 +312,20 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
     )
 
 
-def _is_draw(amount: float, unit: str) -> bool:
-    """Whether a share in percent, or a number of patients of each class, can be drawn."""
+def is_draw(amount: float, unit: str) -> bool:
+    """Whether a number of labelled patients can be drawn.
+
+    Args:
+        amount: A share in percent, or a number of patients of each class.
+        unit: Which of them it is: "pct" or "shot".
+
+    Returns:
+        True for a share above 0 and below 100, and for a whole number of patients from 2 on.
+
+    Example:
+        >>> is_draw(2.5, "pct"), is_draw(500, "pct"), is_draw(5, "shot"), is_draw(2.5, "shot")
+        (True, False, True, False)
+    """
     if unit == "pct":
         return 0 < amount < 100
     return amount >= _NEEDED and amount == int(amount)

@@ -8,6 +8,8 @@ import pickle
 import re
 import shutil
 import struct
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +23,8 @@ from typer.testing import Result as Ran
 from etab import backbones
 from etab.backbones.weights.index import read_file
 from etab.backbones.weights.recognise import is_cut_archive, not_weights
-from etab.cli import doctor
+from etab.cli import board_site, doctor
+from etab.cli import boards as cli_boards
 from etab.cli.encoders import named_encoders
 from etab.cli.main import app
 from etab.errors import EtabError, UnknownNameError, UnsupportedOptionError, WeightsError
@@ -29,6 +32,8 @@ from etab.leaderboard.plain import folder_cells, protocol_held, suite_held
 from etab.metrics.intervals import interval_of
 from etab.results import read_results
 from tests import made
+from tests.commands import ROOT
+from tests.commands import etab as etab_command
 
 
 def call(*words: object) -> Ran:
@@ -99,7 +104,7 @@ def test_results_lists_cells_and_names_what_is_left_out(place: Place, tmp_path: 
     (tmp_path / "camus").mkdir()
     (tmp_path / "camus" / "x.json").write_text("{")
     damaged = call("results", tmp_path)
-    assert "1 of 1 files are left out" in damaged.stderr
+    assert "None of the 1 result files" in str(damaged.exception)
 
 
 def test_written_tables_hold_the_values(place: Place, tmp_path: Path) -> None:
@@ -323,6 +328,50 @@ def test_a_pickle_that_runs_code_is_refused_without_the_advice_of_torch(tmp_path
         read_file(path)
     assert "\x1b" not in str(raised.value)
     assert "two options" not in str(raised.value)
+
+
+@pytest.mark.parametrize("words", [["version"], ["list", "tasks"]])
+def test_output_that_nobody_reads_any_more_ends_quietly(words: list[str]) -> None:
+    """As by head or a pager that was left: no traceback and no talk of finished cells."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-m", "etab", *words]
+    ran = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(write_end)
+    assert (ran.returncode, ran.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("tasks", [("--tasks", "b0"), ()], ids=["board", "table"])
+def test_files_are_written_before_anything_is_said(
+    tasks: Sequence[str], place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`etab leaderboard ... | head -1` ends the command at its second line."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    for module in (cli_boards, board_site):
+        monkeypatch.setattr(module, "say", refuse)
+    files = {"--csv": tmp_path / "b.csv", "--markdown": tmp_path / "b.md"}
+    if tasks:
+        files |= {"--html": tmp_path / "site", "--numbers": tmp_path / "b.json"}
+    call("leaderboard", place.results, *tasks, *(word for pair in files.items() for word in pair))
+    assert [path for path in files.values() if not path.exists()] == []
+
+
+def test_a_folder_without_one_usable_file_is_no_empty_table(place: Place, tmp_path: Path) -> None:
+    for path in shutil.copytree(place.results, tmp_path / "old").rglob("*.json"):
+        path.write_text('{"schema": 0}')
+    with pytest.raises(EtabError, match=r"None of the \d+ result files .* has schema 0.* new folder"):
+        raise call("leaderboard", tmp_path / "old").exception or AssertionError
+    with pytest.raises(EtabError, match=r"None of the \d+ result files"):
+        raise call("results", tmp_path / "old").exception or AssertionError
+
+
+def test_an_error_of_usage_names_the_help() -> None:
+    ran = etab_command("data", "check")
+    assert ran.returncode == 2
+    assert ran.stderr.endswith("`etab data check --help` shows the usage.\n")
 
 
 def test_version_is_an_option_and_a_command() -> None:

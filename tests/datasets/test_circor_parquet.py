@@ -223,7 +223,9 @@ def test_without_the_official_table_states_are_served(tree: Path, made: Path) ->
     (label,) = alone.answers(first, alone.card.target("recording_label"))
     assert label.value == first.meta["recording_label"]
     assert alone.shared_files() == ()
-    with pytest.raises(LayoutError, match=r"training_data\.csv is missing: murmur comes from it"):
+    with pytest.raises(
+        LayoutError, match=r"training_data\.csv is missing: murmur, outcome and what"
+    ):
         alone.answers(first, alone.card.target("murmur"))
     for letter, name in (("H", "circor_hf"), ("G", "circor_hf_processed")):
         codes = {task.code for task in find(name)}
@@ -249,7 +251,9 @@ def test_runs_without_the_official_table(phantom_tree: Callable[..., Path], tmp_
     settings = Settings(root=tree, results=tmp_path / "results")
     (result,) = execute(plan("f0-AL-H", ["mel_stats"], protocols=("cv",), n_fold=2), settings)
     assert 0 <= result.value <= 1
-    with pytest.raises(LayoutError, match=r"training_data\.csv is missing: murmur comes from it"):
+    with pytest.raises(
+        LayoutError, match=r"training_data\.csv is missing: murmur, outcome and what"
+    ):
         list(execute(plan("f1-AL-H", ["mel_stats"], protocols=("cv",), n_fold=2), settings))
 
 

@@ -65,6 +65,8 @@ def test_plot_segment_outlines_the_mask() -> None:
     plot_segment(torch.rand(3, 20, 20), mask[0], overlay=False)
     with pytest.raises(UnsupportedOptionError, match="mask is"):
         plot_segment(torch.rand(3, 20, 20), mask[0, :5])
+    with pytest.raises(UnsupportedOptionError, match="no colour 'redish'"):
+        plot_segment(torch.rand(3, 20, 20), mask[0], color="redish")
     pyplot.close("all")
 
 

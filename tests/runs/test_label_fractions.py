@@ -219,8 +219,10 @@ def test_a_folder_without_draws_says_how_to_make_some(tmp_path: Path) -> None:
     [
         (["--draws", "3"], "--draws counts draws"),
         (["--fractions", "few"], "is not a list of numbers"),
-        (["--fractions", "0"], "No protocol is called"),
-        (["--shots", "1"], "No protocol is called"),
+        (["--fractions", "10,500"], "--fractions takes percentages above 0, up to 100; got 500."),
+        (["--fractions", "0"], "--fractions takes percentages above 0"),
+        (["--shots", "2.5"], "--shots takes whole numbers of patients"),
+        (["--shots", "1"], "--shots takes whole numbers of patients of each class, from 2 on"),
     ],
 )
 def test_options_that_cannot_act_are_refused(words: list[str], said: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import multiprocessing
 import os
 import queue
 import re
@@ -13,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +27,7 @@ from etab.cli import supervised
 from etab.cli.words import say
 from etab.errors import EtabWarning, UnsupportedOptionError
 from etab.results import load_results
-from etab.runs import lost_processes
+from etab.runs import executors, lost_processes
 from etab.runs.data import Data
 from etab.runs.events import Event, pass_on, send_warnings
 from etab.runs.execute import CLAIMS, claim_path, features_claim
@@ -230,6 +232,16 @@ def test_a_fault_of_the_display_is_not_taken_for_the_end_of_the_workers() -> Non
     sent.put(Event("failed", "a"))
     with pytest.raises(OSError, match="No space left"):
         pass_on(sent, refuse)
+
+
+def test_the_queue_of_the_workers_outlives_a_signal_to_the_whole_group() -> None:
+    """timeout, SLURM and docker send SIGTERM to every process at once; the run then still tells."""
+    manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
+    with executors._started(manager):
+        told = manager.Queue()
+        os.kill(manager._process.pid, signal.SIGTERM)
+        told.put("stopped")
+        assert told.get(timeout=10) == "stopped"
 
 
 def test_children_that_end_before_their_first_cell_end_the_run() -> None:

@@ -88,7 +88,10 @@ class FolderReport:
         lines = [f"{self.dataset}{kind}: {self.root}"]
         width = max((len(f"{count:,}") for count in self.found.values()), default=0)
         lines += [f"  {count:>{width},} {label}" for label, count in self.found.items()]
-        lines += ["", f"  stopped: {self.stopped}"] if self.stopped else []
+        if self.stopped:
+            is_below = any(self.stopped in getattr(self, name) for name in FAULTS)
+            reason = "the rest cannot be read before this is mended" if is_below else self.stopped
+            lines += ["", f"  stopped: {reason}"]
         for name, advice in (
             *FAULTS.items(),
             ("alike", _ALIKE_ADVICE),

@@ -362,7 +362,9 @@ def test_files_are_written_before_anything_is_said(
 def test_a_folder_without_one_usable_file_is_no_empty_table(place: Place, tmp_path: Path) -> None:
     for path in shutil.copytree(place.results, tmp_path / "old").rglob("*.json"):
         path.write_text('{"schema": 0}')
-    with pytest.raises(EtabError, match=r"None of the \d+ result files .* has schema 0.* new folder"):
+    with pytest.raises(
+        EtabError, match=r"None of the \d+ result files .* has schema 0.* new folder"
+    ):
         raise call("leaderboard", tmp_path / "old").exception or AssertionError
     with pytest.raises(EtabError, match=r"None of the \d+ result files"):
         raise call("results", tmp_path / "old").exception or AssertionError

@@ -257,8 +257,9 @@ def ends(metric: str, value: float, half: float) -> tuple[float, float]:
     """The interval of an encoder around a value of a metric."""
     if metric in IN_LOGITS and 0 < value < 1:
         odds = value / (1 - value)
-        step = math.exp(half / (value * (1 - value)))
-        return odds / (odds + step), odds / (odds + 1 / step)
+        step = math.exp(min(half / (value * (1 - value)), 700.0))
+        low, high = odds / (odds + step), odds / (odds + 1 / step)
+        return max(low, value - 3 * half), min(high, value + 3 * half)
     lowest, highest = LIMITS.get(metric, (0.0, 1.0))
     return max(value - half, lowest), min(value + half, highest)
 

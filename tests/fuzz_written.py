@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -71,8 +72,8 @@ _MEASURED = Calibration(
 
 def _read_calibration(path: Path) -> object:
     """Read what was measured as ``etab doctor`` shows it."""
-    os.environ["ETAB_CACHE"] = str(path.parents[1])
-    return [finding.detail for finding in _calibrations()]
+    with patch.dict(os.environ, ETAB_CACHE=str(path.parents[1])):
+        return [finding.detail for finding in _calibrations()]
 
 
 _PAIRS = json.dumps([dataclasses.asdict(Alike("patient0001_2CH", "patient0002_2CH", 0.99, True))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import time
@@ -92,10 +93,14 @@ def main(earlier: EarlierProcess | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except BrokenPipeError:
+        if not _has_lost_reader():
+            raise  # the other end was a process of etab
+        _drop_output()
         code = _NO_READER
     except SystemExit as end:
         # rich and typer end so where nobody reads the output any more.
         if isinstance(end.__context__, BrokenPipeError):
+            _drop_output()
             code = _NO_READER
         else:
             say(f"etab: {describe_failure(end)}", error=True)
@@ -132,16 +137,24 @@ _NO_READER = 128 + 13
 """Exit status as by the signal SIGPIPE: the program that read the output, such as head, ended."""
 
 
+def _has_lost_reader() -> bool:
+    """Whether standard output, or standard error, is a pipe that nobody reads any more."""
+    watched = select.poll()
+    for number in (1, 2):
+        watched.register(number, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in watched.poll(0))
+
+
 def _flush() -> None:
-    """Hand over what is printed; where nobody reads it any more, the rest goes nowhere."""
-    if sys.stdout is None or sys.stdout.closed:
-        return
-    try:
+    """Hand over what is printed."""
+    if sys.stdout is not None and not sys.stdout.closed:
         sys.stdout.flush()
-    except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        raise
+
+
+def _drop_output() -> None:
+    """Let what is still printed go nowhere; Python would fail to hand it over as it ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage_of(error: Exception) -> str:

@@ -224,7 +224,7 @@ def _layout_from(facts: dict[str, Any]) -> Layout:
 
 def _plain(name: str) -> str:
     """The name of a file in a folder; ValueError for a path that leads elsewhere."""
-    if Path(name).name != name:
+    if name in ("", "..") or Path(name).name != name:
         raise ValueError(f"{name!r} is no name of a file")
     return name
 

@@ -80,7 +80,8 @@ def too_narrow(cells: Sequence[Result]) -> list[str]:
     named = ", ".join(f"{code} ({people[code]} people)" for code in sorted(people))
     return [
         f"INTERVAL TOO NARROW, this encoder: {named}. Where classes are decided, 95 % intervals of an "
-        f"encoder covered {_COVERED_WHERE_DECIDED} in made cohorts of 50 to 450 people; read them as a lower bound."
+        f"encoder covered {_COVERED_WHERE_DECIDED} in made cohorts of 50 to 450 people (balanced "
+        "accuracy); take each to be wider than it is shown."
     ]
 
 

@@ -196,7 +196,7 @@ def cell_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
 
 
 def refuse_unusable(folder: Path, usable: Sequence[Result], problems: Sequence[str]) -> None:
-    """Refuse a folder in which every result file is set aside.
+    """Refuse a folder in which no result can be used.
 
     Args:
         folder: The folder of results.
@@ -208,8 +208,9 @@ def refuse_unusable(folder: Path, usable: Sequence[Result], problems: Sequence[s
     """
     if problems and not usable:
         raise ResultError(
-            f"None of the {len(problems)} result files in {folder} can be used. The first: "
-            f"{problems[0]} Compute the cells again: `etab run --results` with a new folder."
+            f"{folder} holds no result that can be used. {len(problems)} left out; the first: "
+            f"{problems[0]} If it cannot be mended, compute the cells again into a new folder: "
+            "`etab run --results`."
         )
 
 

@@ -25,6 +25,9 @@ from etab.types import IntArray
 BOOTSTRAPS = 2000
 LEVEL = 0.95
 
+_FARTHEST = 3.0
+"""Half widths of Student's interval within which the ends of an interval in logits stay."""
+
 _STREAM = 1  # the number that keeps resamples apart from the other random draws of a cell
 _SHARED_UP_TO = 1000  # patients: resamples of more are drawn anew for each backbone, to save memory
 
@@ -76,7 +79,9 @@ def interval_of_encoder(metric: str, value: float, half: float) -> tuple[float, 
 
     Student's interval is symmetric, and ends at a limit of the metric. That of an area (AUROC,
     AUPRC) is symmetric in logits: an area of 0.97 has more room below than above, and the larger it
-    is by chance, the smaller is its standard error.
+    is by chance, the smaller is its standard error. Where few pairs of rows are out of order, logits
+    change so much that such an interval would hold nearly every area; no end is more than three half
+    widths away.
 
     Args:
         metric: Name of the metric.
@@ -97,7 +102,8 @@ def interval_of_encoder(metric: str, value: float, half: float) -> tuple[float, 
     if METRICS[metric].in_logits and 0 < value < 1:
         logit = math.log(value / (1 - value))
         reach = half / (value * (1 - value))
-        return _share(logit - reach), _share(logit + reach)
+        low = max(_share(logit - reach), value - _FARTHEST * half)
+        return low, min(_share(logit + reach), value + _FARTHEST * half)
     return max(value - half, lowest), min(value + half, highest)
 
 

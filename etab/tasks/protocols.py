@@ -328,7 +328,7 @@ def is_draw(amount: float, unit: str) -> bool:
     """
     if unit == "pct":
         return 0 < amount < 100
-    return amount >= _NEEDED and amount == int(amount)
+    return amount >= _NEEDED and float(amount).is_integer()
 
 
 def _numbers(base: str, n_fold: int) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from etab.backbones.weights.index import read_file
 from etab.backbones.weights.recognise import is_cut_archive, not_weights
 from etab.cli import board_site, doctor
 from etab.cli import boards as cli_boards
+from etab.cli import main as main_module
 from etab.cli.encoders import named_encoders
 from etab.cli.main import app
 from etab.errors import EtabError, UnknownNameError, UnsupportedOptionError, WeightsError
@@ -104,7 +105,7 @@ def test_results_lists_cells_and_names_what_is_left_out(place: Place, tmp_path: 
     (tmp_path / "camus").mkdir()
     (tmp_path / "camus" / "x.json").write_text("{")
     damaged = call("results", tmp_path)
-    assert "None of the 1 result files" in str(damaged.exception)
+    assert "holds no result that can be used. 1 left out; the first: " in str(damaged.exception)
 
 
 def test_written_tables_hold_the_values(place: Place, tmp_path: Path) -> None:
@@ -341,6 +342,30 @@ def test_output_that_nobody_reads_any_more_ends_quietly(words: list[str]) -> Non
     assert (ran.returncode, ran.stderr) == (141, "")
 
 
+def test_the_end_of_a_process_of_etab_is_no_end_of_a_reader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its pipe breaks, too: that is a fault, and is told as one."""
+
+    def refuse(**_: object) -> None:
+        raise BrokenPipeError
+
+    read_end, write_end = os.pipe()
+    monkeypatch.setattr(main_module, "app", refuse)
+    kept = [(number, os.dup(number)) for number in (1, 2)]
+    try:
+        for number, _ in kept:
+            os.dup2(write_end, number)
+        with pytest.raises(BrokenPipeError):
+            main_module.main()
+    finally:
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(read_end)
+        os.close(write_end)
+
+
 @pytest.mark.parametrize("tasks", [("--tasks", "b0"), ()], ids=["board", "table"])
 def test_files_are_written_before_anything_is_said(
     tasks: Sequence[str], place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -363,10 +388,11 @@ def test_a_folder_without_one_usable_file_is_no_empty_table(place: Place, tmp_pa
     for path in shutil.copytree(place.results, tmp_path / "old").rglob("*.json"):
         path.write_text('{"schema": 0}')
     with pytest.raises(
-        EtabError, match=r"None of the \d+ result files .* has schema 0.* new folder"
+        EtabError,
+        match=r"holds no result that can be used\. \d+ left out; .* has schema 0.* new folder",
     ):
         raise call("leaderboard", tmp_path / "old").exception or AssertionError
-    with pytest.raises(EtabError, match=r"None of the \d+ result files"):
+    with pytest.raises(EtabError, match=r"holds no result that can be used"):
         raise call("results", tmp_path / "old").exception or AssertionError
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -281,3 +282,54 @@ def test_files_that_a_spreadsheet_leaves_are_no_tables(tmp_path: Path) -> None:
     folder = tree(tmp_path / "clinic", [f"p{i}.png" for i in range(4)])
     (folder / "~$Patienten.xlsx").write_bytes(b"lock")
     assert "~$Patienten" not in write_draft(folder).render()
+
+
+@pytest.mark.parametrize(
+    ("header", "cell", "labels"),
+    [
+        ("patient,view,EF", "good,{}", ["EF"]),
+        ("patient,file,EF", "report.pdf,{}", ["EF"]),
+        ("patient,EF,", "{},", ["EF"]),
+        ("patient,LV/EF,a.b", "{},{}", ["LV_EF", "a.b"]),
+        ('patient,EF "\U0001f600"', "{}", ['EF "\U0001f600"']),
+    ],
+)
+def test_odd_columns_of_a_table_of_patients_give_a_description_that_is_read(
+    header: str, cell: str, labels: list[str], tmp_path: Path
+) -> None:
+    folder = tree(
+        tmp_path / "clinic", [f"p{i:02}/{v}.png" for i in range(11) for v in ("A2C", "A4C")]
+    )
+    rows = "".join(f"p{i:02},{cell.replace('{}', str(40 + i))}\n" for i in range(11))
+    (folder / "patients.csv").write_text(f"{header}\n{rows}")
+    draft = write_draft(folder)
+    assert [label.name for label in read_description(draft.description).labels] == labels
+    assert column(draft, "view") == ["A2C", "A4C"] * 11
+    assert fits(draft)
+
+
+def test_a_column_given_twice_is_told(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "clinic", [f"p{i}/a.png" for i in range(4)])
+    (folder / "t.csv").write_text("patient,EF,EF\n" + "".join(f"p{i},1,{i}\n" for i in range(4)))
+    assert "t.csv is not used: it has the column 'EF' twice" in write_draft(folder).render()
+
+
+def test_a_table_with_several_files_in_a_cell_is_used_as_it_is(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "clinic", [f"p{i:02}/{k}.png" for i in range(10) for k in range(3)])
+    rows = "".join(f"p{i:02}/0.png; p{i:02}/1.png;p{i:02}/2.png,p{i:02},{i}\n" for i in range(10))
+    (folder / "clips.csv").write_text(f"file,patient,EF\n{rows}")
+    draft = write_draft(folder)
+    assert (draft.table.name, draft.recordings) == ("clips.csv", 10)
+    assert fits(draft)
+
+
+def test_files_whose_names_no_table_can_hold_are_told(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "clinic", [f"p{i}.png" for i in range(4)])
+    try:
+        (folder / "p3.png").rename(os.fsdecode(os.fsencode(folder) + b"/p3_\xe9.png"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    draft = write_draft(folder)
+    assert draft.recordings == 3
+    assert r"1 files are not in the table, as their names are no UTF-8" in draft.render()
+    assert r"p3_\udce9.png" in draft.render()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from etab.features import batches, entries
-from etab.features.merged import MergedFiles
+from etab.features.merged import MergedFiles, _layout_from
 
 ARRAY = "pooled last/mean"
 
@@ -61,8 +61,12 @@ def test_no_file_outside_the_folder_is_written(files: MergedFiles) -> None:
     pooled = files.whole / "pooled.safetensors"
     outside.write_bytes(pooled.read_bytes())
     path = files.folder / "layout.json"
-    path.write_text(path.read_text().replace("pooled.safetensors", "../../outside"))
-    assert files.layout() is None
+    text = path.read_text()
+    for name in ("../../outside", "..", "", "."):
+        path.write_text(text.replace("pooled.safetensors", name))
+        with pytest.raises(ValueError, match="is no name of a file"):
+            _layout_from(json.loads(path.read_text()))
+        assert files.layout() is None
 
 
 @pytest.mark.parametrize("rows", [[-1], [8], [[0]], [1e400], "abc", [10**400], None])

@@ -156,6 +156,24 @@ def test_the_interval_of_an_area_stays_between_0_and_1_without_being_cut(value: 
     assert close == pytest.approx((value - 1e-6, value + 1e-6), abs=1e-8)
 
 
+def test_the_interval_of_an_area_does_not_hold_nearly_every_area() -> None:
+    """Of fifty people, one is out of order in one of five divisions: the area is 0.99."""
+    answers = np.repeat([1.0, 0.0], [15, 35])
+    folds = np.concatenate([np.arange(15) % 5, np.arange(35) % 5]).astype(str)
+    scores = np.tile(answers, (5, 1))
+    scores[0, 0] = -1
+    columns = {"truth": np.tile(answers, 5), "score": scores.ravel()}
+    names = np.tile(np.arange(50).astype(str), 5)
+    rows = ScoredRows(Kind.BINARY, columns, names, np.tile(folds, 5), np.repeat(np.arange(5), 50))
+    value = METRICS["auroc"].value(rows)
+    part = precision_of("auroc", rows, np.unique(names), replace(FIVE, repeats=5))
+    half = float(inference.half_widths(np.array(part.encoder_variance), part.degrees))
+    low, high = interval_of_encoder("auroc", value, half)
+    assert 0.97 < value < 1
+    assert low == pytest.approx(value - 3 * half)
+    assert value < high <= 1
+
+
 @pytest.mark.parametrize(
     ("metric", "value", "wanted"),
     [("auroc", 1.0, (0.9, 1.0)), ("dice", 0.95, (0.85, 1.0)), ("mae", 0.05, (0.0, 0.15))],

@@ -53,6 +53,13 @@ FAULTS = [
         INFERENCE,
     ),
     Fault(
+        "an area near 1 has an interval that holds nearly every area",
+        "etab/metrics/intervals.py",
+        "_FARTHEST = 3.0",
+        "_FARTHEST = math.inf",
+        INFERENCE,
+    ),
+    Fault(
         "an encoder is judged by patients alone",
         MODULE,
         "        return max(factor * within, within + OF_DIVISIONS * self.division_variance)",

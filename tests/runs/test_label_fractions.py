@@ -222,6 +222,11 @@ def test_a_folder_without_draws_says_how_to_make_some(tmp_path: Path) -> None:
         (["--fractions", "10,500"], "--fractions takes percentages above 0, up to 100; got 500."),
         (["--fractions", "0"], "--fractions takes percentages above 0"),
         (["--shots", "2.5"], "--shots takes whole numbers of patients"),
+        (
+            ["--shots", "inf"],
+            "--shots takes whole numbers of patients of each class, from 2 on; got inf",
+        ),
+        (["--fractions", "nan"], "--fractions takes percentages above 0, up to 100; got nan"),
         (["--shots", "1"], "--shots takes whole numbers of patients of each class, from 2 on"),
     ],
 )

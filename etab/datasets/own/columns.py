@@ -69,7 +69,8 @@ def _plain(name: str) -> str:
 def _fits(role: str, cells: Sequence[str]) -> bool:
     """Whether every cell can be read as what a role holds."""
     if role == "view":
-        return all(cell.strip().upper() in aliases() for cell in cells)
+        known = aliases()
+        return all(cell.strip().upper() in known for cell in cells)
     if role == "split":
         words = [cell.strip().lower() for cell in cells]
         return all(SPLIT_WORDS.get(word, word) in SPLIT_PARTS for word in words)
@@ -112,7 +113,7 @@ def label_lines(
     values = [cell for cell in cells if not is_blank(cell)]
     for kind, names in files.items():
         if values and set(values) <= set(names):
-            return ["", f"[labels.{json.dumps(column)}]", f'kind = "{kind}"']
+            return _section(column, kind)
     if _plain(column) in (*_NUMBERS, *_ROLES["split"]):
         return []
     if values and not all(parse_number(cell) is not None for cell in values):
@@ -120,12 +121,32 @@ def label_lines(
         values = [cell for cell in cells if not is_blank(cell) or cell.lower() == "none"]
     distinct = Counter(values)
     if column == "view":
-        kind_lines = [f"classes = {json.dumps(sorted(distinct))}"] if len(distinct) > 1 else []
+        kind_lines = [f"classes = {_list(sorted(distinct))}"] if len(distinct) > 1 else []
         return ["", "[labels.view]", 'kind = "classes"', *kind_lines] if kind_lines else []
     are_numbers = bool(values) and all(parse_number(cell) is not None for cell in values)
     if are_numbers and len(distinct) >= _LEAST_NUMBERS:
-        return ["", f"[labels.{json.dumps(column)}]", 'kind = "value"']
+        return _section(column, "value")
     if 2 <= len(distinct) <= FEW_CLASSES:
-        classes = json.dumps(sorted(distinct), ensure_ascii=False)
-        return ["", f"[labels.{json.dumps(column)}]", 'kind = "classes"', f"classes = {classes}"]
+        return [*_section(column, "classes"), f"classes = {_list(sorted(distinct))}"]
     return []
+
+
+def _section(column: str, kind: str) -> list[str]:
+    """The section of a label, whose name has no slash; that of its column may have one."""
+    name = column.replace("/", "_")
+    where = [] if name == column else [f"column = {quoted(column)}"]
+    return ["", f"[labels.{quoted(name)}]", f'kind = "{kind}"', *where]
+
+
+def quoted(text: str) -> str:
+    """Write a text as TOML does.
+
+    Example:
+        >>> print(quoted('a "b"'))
+        "a \\"b\\""
+    """
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _list(texts: Sequence[str]) -> str:
+    return f"[{', '.join(map(quoted, texts))}]"

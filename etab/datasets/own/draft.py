@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import shlex
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from etab.datasets.own.columns import FEW_CLASSES, fold_remarks, label_lines, roles
+from etab.datasets.own.columns import FEW_CLASSES, fold_remarks, label_lines, quoted, roles
 from etab.datasets.own.files import (
     PICTURES,
     SOUNDS,
@@ -21,6 +21,7 @@ from etab.datasets.own.files import (
     name_without_suffix,
 )
 from etab.datasets.own.guess import Told, told_by_names, without_masks
+from etab.datasets.own.paths import is_text, several
 from etab.errors import DataNotFoundError, EtabError, LayoutError, UnsupportedOptionError
 from etab.readers.table import read_rows
 from etab.storage.atomic import write_atomically
@@ -105,7 +106,7 @@ def write_draft(folder: Path, out: Path | None = None, *, sound: bool | None = N
     target = out or folder / f"{name}.toml"
     if target.exists():
         raise UnsupportedOptionError(f"{target} is there already. Move it away, or choose --out.")
-    names = [path.relative_to(folder).as_posix() for path in visible_files(folder)]
+    names, unwritable = _names(folder)
     is_sound, files, left_out = _recordings(folder, names, sound)
     recordings, masks = (files, {}) if is_sound else without_masks(files)
     beside = {"states": _states(names, recordings)} if is_sound else {"mask": masks}
@@ -123,7 +124,13 @@ def write_draft(folder: Path, out: Path | None = None, *, sound: bool | None = N
     patient = table.header.index(table.columns.get("patient", "patient"))
     patients = {row[patient] for row in table.rows}
     folds = fold_remarks(table.header, table.columns.values())
-    remarks = [*unused, *left_out, *table.remarks, *([] if "split" in table.columns else folds)]
+    remarks = [
+        *unwritable,
+        *left_out,
+        *table.remarks,
+        *([] if "split" in table.columns else folds),
+        *unused,
+    ]
     return Draft(target, table.path, len(table.rows), len(patients), _steps(target, lines, remarks))
 
 
@@ -133,6 +140,19 @@ def _name_of(folder: Path) -> str:
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     name = re.sub(r"[^a-z0-9_]+", "_", plain.lower()).strip("_") or "mine"
     return (name if name[0].isalpha() else f"d_{name}")[:31]
+
+
+def _names(folder: Path) -> tuple[list[str], list[str]]:
+    """The files of a folder, and a sentence on those whose names no table can hold."""
+    found = [path.relative_to(folder).as_posix() for path in visible_files(folder)]
+    names = [name for name in found if is_text(name)]
+    if len(names) == len(found):
+        return names, []
+    odd = next(name for name in found if not is_text(name))
+    return names, [
+        f"{len(found) - len(names)} files are not in the table, as their names are no UTF-8; "
+        f"rename them: {odd!a}"
+    ]
 
 
 def _recordings(
@@ -222,10 +242,13 @@ def _used(
     if len(lines) < 2:
         return "it has no rows"
     header = lines[0]
+    twice = [name for name, n in Counter(header).items() if name and n > 1]
+    if twice:
+        return f"it has the column {twice[0]!r} twice; rename or remove one of the two"
     rows = [row for row in lines[1:] if len(row) == len(header)]
     odd = len(lines) - 1 - len(rows)
     has_patients = "patient" in roles(header, rows)
-    column = _file_column(header, rows, set(recordings))
+    column = _file_column(header, rows, set(recordings), many=True)
     if column is not None and has_patients:
         return _Table(path, {"file": column, **roles(header, rows)}, header, rows)
     keys = _short_names(recordings)
@@ -264,7 +287,7 @@ def _copied(
     new: Path,
 ) -> _Table:
     """A copy of a table with a column of files, and patients where it has none."""
-    names = list(recordings)
+    patient_of = dict(zip(recordings, told.patients, strict=True))
     place = header.index(column)
     remarks = [f"{path.name} was copied to {new.name}, with a column of files"]
     has_patients = "patient" in roles(header, rows)
@@ -274,7 +297,7 @@ def _copied(
     for row in rows:
         file = keys.get(row[place], "")
         if file:
-            patient = [] if has_patients else [told.patients[names.index(file)]]
+            patient = [] if has_patients else [patient_of[file]]
             listed.append([file, *patient, *(row[i] for i in kept)])
     if not has_patients:
         remarks += [
@@ -312,14 +335,20 @@ def _joined(
     if any(told.views) and "view" not in roles(header, rows):
         added.append("view")
     added += [column for column, files in beside.items() if files]
-    columns = [*added, *header]
+    kept = [i for i, name in enumerate(header) if name not in added]
+    columns = [*added, *(header[i] for i in kept)]
     listed: list[list[str]] = []
     for recording, patient, view in zip(recordings, told.patients, told.views, strict=True):
         if patient in row_of:
             own = {"file": recording, "view": view}
             own |= {column: files.get(recording, "") for column, files in beside.items()}
-            listed.append([*(own[name] for name in added), *row_of[patient]])
+            listed.append([*(own[name] for name in added), *(row_of[patient][i] for i in kept)])
     remarks = [f"{path.name} was copied to {new.name}, with the recordings of each patient"]
+    remarks += [
+        f"the column {name} of {path.name} was left out: that of {new.name} was told from names"
+        for name in header
+        if name in added
+    ]
     left = len(recordings) - len(listed)
     if left:
         remarks.append(f"{left} of {len(recordings)} recordings are of no patient in {path.name}")
@@ -330,11 +359,15 @@ def _joined(
 
 
 def _file_column(
-    header: Sequence[str], rows: Sequence[Sequence[str]], known: set[str]
+    header: Sequence[str], rows: Sequence[Sequence[str]], known: set[str], *, many: bool = False
 ) -> str | None:
-    """The column in which most cells name a recording of the folder."""
+    """The column in which most cells hold a known name, or with ``many`` one or several of them."""
     for index, name in enumerate(header):
-        matches = sum(row[index] in known for row in rows)
+        cells = [row[index] for row in rows]
+        matches = sum(
+            cell in known or (many and ";" in cell and known.issuperset(several(cell)))
+            for cell in cells
+        )
         if rows and matches > len(rows) / 2:
             return name
     return None
@@ -387,9 +420,9 @@ def _description(
     """The lines of the description; ``labels`` are the files of masks or states by kind."""
     header, columns = table.header, table.columns
     relative = _relative(table.path, target)
-    lines = [f"name = {json.dumps(name)}", f"table = {json.dumps(relative, ensure_ascii=False)}"]
+    lines = [f"name = {quoted(name)}", f"table = {quoted(relative)}"]
     if folder.resolve() != target.parent.resolve():
-        lines.append(f"folder = {json.dumps(_relative(folder, target))}")
+        lines.append(f"folder = {quoted(_relative(folder, target))}")
     if sound:
         lines.append("sound = true")
     renamed = {role: column for role, column in columns.items() if role != column}
@@ -402,7 +435,7 @@ def _description(
         lines += ["", "[columns]"]
         named: dict[str, str] = dict(renamed)
         named.update(phases)
-        lines += [f"{role} = {json.dumps(column)}" for role, column in named.items()]
+        lines += [f"{role} = {quoted(column)}" for role, column in named.items()]
     taken = {*columns.values(), columns.get("patient", "patient")}
     masks = set(labels.get("mask", ()))
     for index, column in enumerate(header):
@@ -431,7 +464,7 @@ def _mask_lines(column: str, masks: Sequence[Path]) -> list[str]:
             values |= set(mask_values(path))
         except EtabError:
             continue  # `etab data check` tells what is wrong with it
-    where = f"column = {json.dumps(column)}"
+    where = f"column = {quoted(column)}"
     if len(values) < 2:
         return ["", "[labels.mask]", 'kind = "mask"', *([where] if column != "mask" else [])]
     lines: list[str] = []

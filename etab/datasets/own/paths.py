@@ -74,6 +74,20 @@ def _as_stored(folder: Path, path: PurePosixPath) -> PurePosixPath:
     return path
 
 
+def is_text(name: str) -> bool:
+    """Whether a name of a file is UTF-8; others come from older systems, and no table holds them.
+
+    Example:
+        >>> is_text("é.png"), is_text(b"\\xe9.png".decode("utf-8", "surrogateescape"))
+        (True, False)
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def why_no_file(path: Path) -> str:
     """Say why a path is not that of a file.
 

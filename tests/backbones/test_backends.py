@@ -173,12 +173,15 @@ def test_parts_in_threads_are_the_features_of_plain_torch(
     monkeypatch.setattr(backends, "require", lambda *_: None)
     monkeypatch.setitem(backends._MAKERS, "openvino", lambda number: make)  # type: ignore[index]
 
+    # Made once: threads that draw weights at the same time would draw each other's numbers.
+    one = backbone()
+
     def with_token(x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
-        rows = backbone().taps(x)
+        rows = one.taps(x)
         return [(layer, grid, grid[:, :, 0, 0].float()) for layer, grid, _ in rows]
 
-    ours = TorchBackbone(backbone().card, network(), with_token).to("cpu", f"{number}-openvino")
-    plain = TorchBackbone(backbone().card, network(), with_token)
+    ours = TorchBackbone(one.card, network(), with_token).to("cpu", f"{number}-openvino")
+    plain = TorchBackbone(one.card, network(), with_token)
     first = ours(frames(21))
     ours(255 - frames(21))
     assert equal(first, plain(frames(21)), 1e-4 if number == "fp32" else 2e-2)

@@ -27,7 +27,9 @@ class FoldFit:
 
 
 class Memo(dict[Any, Any]):
-    """Results that fits on the same rows share; none of them depends on a label.
+    """Results that fits on the same rows share.
+
+    What depends on labels, as the fits of the cells in ``beside``, is kept under a digest of them.
 
     Attributes:
         cells: (n,) a label for each row. Rows with one label are in the same parts in every cell

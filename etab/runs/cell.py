@@ -17,7 +17,7 @@ from etab import datasets, heads
 from etab.backbones.base import SQUASH
 from etab.datasets.integrity.alike import alike_note
 from etab.echo.surface import Outline
-from etab.errors import EtabError, UndefinedError
+from etab.errors import UndefinedError
 from etab.features.base import input_of
 from etab.features.store import FrameFeatures
 from etab.features.tokens import row_tokens
@@ -148,7 +148,14 @@ def compute(
     work = _Work.of(run, embedded, data, memo)
     work.memo.beside = work.answers_beside(beside, data)
     with one_thread(torch_too=not work.head.uses_torch):
-        result, table = _answered(work, embedded, settings, data)
+        try:
+            result, table = _answered(work, embedded, settings, data)
+        except Exception:
+            if not work.memo.beside:
+                raise
+            # The fit of another cell may be at fault, which fails by itself when its turn comes.
+            work.memo.beside = ()
+            result, table = _answered(work, embedded, settings, data)
     seconds = round(time.perf_counter() - started, 3)
     return replace(result, provenance={**result.provenance, "seconds": seconds}), table
 
@@ -217,7 +224,7 @@ class _Work:
                 continue
             try:
                 rows = data.rows_of_people(other.row, other.protocol_name)
-            except EtabError:
+            except Exception:  # of a class of the user's own it may be any
                 continue
             if other.row.kind is self.run.row.kind and rows.items == self.rows.items:
                 found.append(rows.answers)

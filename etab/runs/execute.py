@@ -381,7 +381,7 @@ class _GroupWork:
 
         Args:
             run: The cell.
-            memo: Keeps what no label enters.
+            memo: Keeps what cells of the same rows share.
             held: The claim of the cell. A cell that is saved later takes it along.
             saver: Saves the cell.
             beside: The cells on the same features and rows that come after it.

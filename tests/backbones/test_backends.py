@@ -116,6 +116,21 @@ def test_a_smaller_batch_is_filled_up_and_a_larger_one_compiled_again() -> None:
     assert shapes[-1] == (2, 3, 3)
 
 
+def test_a_batch_that_could_not_be_compiled_for_is_tried_again() -> None:
+    def make(module: nn.Module, example: Tensor, _threads: int) -> backends.Compute:
+        if len(example) > 4:
+            raise MemoryError
+        return lambda x: [module(x)]
+
+    graph = backends.Graph(nn.Flatten(), make)
+    small, large = torch.zeros(4, 2, 2), torch.zeros(6, 2, 2)
+    graph(small)
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            graph(large)
+    assert graph(small)[0].shape == (4, 4)
+
+
 def test_features_stay_when_a_backend_writes_to_the_same_memory_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -330,6 +330,22 @@ def test_a_structure_fitted_beside_another_is_as_it_is_alone(
             assert max(np.mean(a != b) for a, b in pairs) < 0.001
     fits([~m for m in masks], shared)
     assert asked
+    asked.clear()
+    # Other parts of the same rows are summed in another order.
+    shared.cells = np.arange(len(masks))
+    fits(other, shared)
+    assert asked
+
+
+def test_each_pass_is_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits of several cells may take longer than the time that one cell is given."""
+    events: list[str] = []
+    real = passes.sums_of
+    monkeypatch.setattr(passes, "progressed", lambda: events.append("progress"))
+    monkeypatch.setattr(passes, "sums_of", lambda asked: events.append("pass") or real(asked))
+    design, y = made_design()
+    fitted(design, y, [Problem((0, 1), 1e-3)], passes=4)
+    assert events == ["pass", "progress"] * 4
 
 
 def test_designs_keep_to_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:

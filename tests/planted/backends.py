@@ -61,6 +61,13 @@ FAULTS = [
         (f"{_FILE}::test_features_stay_when_a_backend_writes_to_the_same_memory_again",),
     ),
     Fault(
+        "a batch that could not be compiled for passes for one that was",
+        _BACKENDS,
+        "        at_once = min(n, self._rows or n)\n",
+        "        at_once = min(n, self._rows or n)\n        self._largest = n\n",
+        (f"{_FILE}::test_a_batch_that_could_not_be_compiled_for_is_tried_again",),
+    ),
+    Fault(
         "each part of a batch is kept as its first",
         _NETWORKS,
         "maps[layer].put(first, grid)",

@@ -58,6 +58,27 @@ FAULTS = [
         "        for answers in ():\n",
         "a_structure_fitted_beside_another_is_as_it_is_alone",
     ),
+    _fault(
+        "passes of fits are no progress",
+        PASSES,
+        "        progressed()\n",
+        "",
+        "each_pass_is_progress",
+    ),
+    _fault(
+        "fits of other parts are taken for those of these parts",
+        HEAD,
+        "        digest.update(np.asarray(parts, dtype=np.int64).tobytes())\n",
+        "",
+        "a_structure_fitted_beside_another_is_as_it_is_alone",
+    ),
+    Fault(
+        "a cell fails for one that is fitted beside it",
+        "etab/runs/cell.py",
+        "            if not work.memo.beside:\n                raise\n",
+        "            raise\n",
+        ("tests/runs/test_cells_beside.py::test_a_cell_does_not_fail_for_one_beside_it",),
+    ),
     Fault(
         "a component is taken for the largest that is smaller than another",
         "etab/heads/masks/components.py",

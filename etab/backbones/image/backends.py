@@ -178,12 +178,14 @@ class Graph:
         n = len(x)
         if self._of_row == tuple(x.shape[1:]) and n <= self._largest:
             return
+        at_once = min(n, self._rows or n)
+        threads = min(torch.get_num_threads(), -(-n // at_once))
+        self._compute = self._make(self._module, x[:at_once], threads)
+        self._pool = ThreadPoolExecutor(threads, initializer=_alone) if threads > 1 else None
+        # Last: a batch that could not be compiled for must not pass for one that was.
+        self._at_once = at_once
         self._largest = n
         self._of_row = tuple(x.shape[1:])
-        self._at_once = min(n, self._rows or n)
-        threads = min(torch.get_num_threads(), -(-n // self._at_once))
-        self._compute = self._make(self._module, x[: self._at_once], threads)
-        self._pool = ThreadPoolExecutor(threads, initializer=_alone) if threads > 1 else None
 
     def _filled_up(self, x: Tensor) -> list[Tensor]:
         n = len(x)

@@ -169,20 +169,25 @@ class MaskLogistic(Head):
         Fits are found again by what they were fitted to, so that no cell takes those of another.
         """
         found: dict[bytes, list[_Fitted]] = memo.setdefault("mask_logistic fits", {})
-        wanted = {self._key(y, splits): y}
+        parts = next(iter(designs.values())).parts
+        wanted = {self._key(y, parts, splits): y}
         for answers in memo.beside if isinstance(memo, Memo) else ():
             beside = lattice_shares(answers)
-            wanted[self._key(beside, splits)] = beside
+            wanted[self._key(beside, parts, splits)] = beside
         missing = {key: shares for key, shares in wanted.items() if key not in found}
         fittings = [_fitting(designs, shares, splits, self) for shares in missing.values()]
         found.update(zip(missing, side_by_side(fittings), strict=True))
         return found[next(iter(wanted))]
 
-    def _key(self, y: FloatArray, splits: Sequence[RowSplit]) -> bytes:
-        """A digest of everything that the fits on one set of features follow from."""
+    def _key(self, y: FloatArray, parts: IntArray, splits: Sequence[RowSplit]) -> bytes:
+        """A digest of everything that the fits on one set of features follow from.
+
+        The parts of the design decide the order of sums, and so the last digits.
+        """
         settings = (self.penalties, self.tolerance, self.passes, y.shape)
         digest = hashlib.sha256(repr(settings).encode())
         digest.update(np.ascontiguousarray(y).tobytes())
+        digest.update(np.asarray(parts, dtype=np.int64).tobytes())
         for split in splits:
             for rows in (split.train, *split.inner[:1]):
                 digest.update(len(rows).to_bytes(8, "little"))

@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from etab.heads.masks.moments import Design, blocks
+from etab.storage.watchdog import progressed
 from etab.types import FloatArray, IntArray
 
 # Rows whose points stay in the cache of a processor while they are multiplied twice.
@@ -97,6 +98,8 @@ def side_by_side(fits: Sequence[Fitting[T]]) -> list[T]:
         running = list(asked)
         for i, answer in zip(running, sums_of([asked[i] for i in running]), strict=True):
             go_on(i, answer)
+        # The fits of several cells take longer than those of one.
+        progressed()
     return [results[i] for i in range(len(fits))]
 
 

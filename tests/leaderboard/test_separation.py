@@ -163,7 +163,7 @@ def test_an_encoder_is_less_certain_than_its_probes(board: Board) -> None:
 
 
 def test_no_interval_of_a_value_leaves_the_range_of_its_metric(tmp_path: Path) -> None:
-    """Near the best value, and near the worst one, Student's interval ends at the limit."""
+    """Near the best value, and near the worst one, whether it is symmetric itself or in logits."""
     skills = {"nearly_perfect": 0.9995, "good": 0.9, "far_below_chance": -0.99}
     board = board_of(tmp_path, made.board(tmp_path, skills, n=40))
     touched = 0

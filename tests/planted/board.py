@@ -24,10 +24,7 @@ FAULTS = [
         "etab/metrics/intervals.py",
         "lowest, highest = METRICS[metric].limits",
         "lowest, highest = -math.inf, math.inf",
-        (
-            "tests/leaderboard/test_separation.py::"
-            "test_no_interval_of_a_value_leaves_the_range_of_its_metric",
-        ),
+        ("tests/metrics/test_inference.py::test_other_intervals_end_at_the_limits_of_the_metric",),
     ),
     Fault(
         "an overwritten result",

@@ -18,21 +18,22 @@ __all__ = ["check_backbone"]
 
 
 def _frames(size: int, n: int = 3) -> Array:
-    """Synthetic frames with structure, uint8 (n, size, size)."""
+    """Synthetic frames with structure, each of another brightness, uint8 (n, size, size)."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:size, :size] / size
     waves = []
     for i in range(n):
         across = np.sin(2 * np.pi * (2 + i) * x + i)
         down = np.cos(2 * np.pi * y * (i + 1))
-        waves.append(127 + 100 * across * down)
+        brightness = (1.0, 0.4, 0.7)[i % 3]
+        waves.append(brightness * (127 + 100 * across * down))
     noise = rng.normal(0, 12, (n, size, size))
     grey = np.stack(waves) + noise
     return np.clip(grey, 0, 255).astype(np.uint8)
 
 
 def _windows(card: BackboneCard, n: int = 3) -> Array:
-    """Synthetic heart beats of different pitch and rate, float32 (n, samples) of two seconds."""
+    """Synthetic heart beats of different pitch, rate and loudness, float32 (n, samples) of 2 s."""
     rng = np.random.default_rng(0)
     n_samples = round(2 * (card.rate or 0))
     seconds = np.arange(n_samples) / (card.rate or 1)
@@ -43,9 +44,10 @@ def _windows(card: BackboneCard, n: int = 3) -> Array:
         envelope = np.exp(-200 * since_beat**2)
         pitch = 60 + 50 * i
         tone = np.sin(2 * np.pi * pitch * seconds)
-        beats.append(envelope * tone)
+        loudness = (0.3, 0.1, 0.2)[i % 3]
+        beats.append(loudness * envelope * tone)
     noise = rng.normal(0, 0.003, (n, n_samples))
-    samples = 0.3 * np.stack(beats) + noise
+    samples = np.stack(beats) + noise
     return samples.astype(np.float32)
 
 

@@ -57,14 +57,14 @@ def check_video_backbone(card: BackboneCard) -> None:
         f"{card.name}: the card of a backbone of clips needs a contract of its input (clip)"
     )
     backbone: Any = check_loading(card)
-    # One recording is long enough, the other ends two steps before the clip.
+    # One recording is long enough, the other is darker and ends two steps before the clip.
     last_offset = int(clip.offsets(clip.fps)[-1])
     span = last_offset + 1
     short = max(span - 2 * clip.period, 1)
     frames_of_clips = []
     flags_of_clips = []
-    for n_frames in (span + 3, short):
-        frames, flags = clip.prepare(recording(n_frames), fps=clip.fps)
+    for n_frames, darker in ((span + 3, 1), (short, 2)):
+        frames, flags = clip.prepare(recording(n_frames) // darker, fps=clip.fps)
         frames_of_clips.append(frames)
         flags_of_clips.append(flags)
     x = torch.from_numpy(np.stack(frames_of_clips))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import pytest
 import torch
 
 import etab
+from etab import backbones
+from etab.backbones.own.trial import trial_rows
 from etab.backbones.sound.parts import covering_starts, joined_course, recording_starts
 from etab.errors import EtabError, UndefinedError, UnsupportedOptionError
 from etab.runs.run import plan
 from etab.testing.backbones import check_backbone
+from etab.types import Features
 
 
 def layers_at_two_scales(x: Any) -> dict[str, Any]:
@@ -182,9 +186,9 @@ def rows(x: Any, d: int = 3) -> Any:
 
 
 BAD: dict[str, tuple[Any, str]] = {
-    "first dimension": (lambda x: rows(x)[:1], r"returned 1 rows \(shape \(1, 3\)\) for 2 frames"),
-    "one axis": (lambda x: rows(x)[:, 0], r"shape \(2,\) for 2 frames; wanted vectors \(2, d\)"),
-    "three axes": (lambda x: rows(x)[:, None], r"shape \(2, 1, 3\).*maps \(2, c, h, w\)"),
+    "first dimension": (lambda x: rows(x)[:1], r"returned 1 rows \(shape \(1, 3\)\) for 3 frames"),
+    "one axis": (lambda x: rows(x)[:, 0], r"shape \(3,\) for 3 frames; wanted vectors \(3, d\)"),
+    "three axes": (lambda x: rows(x)[:, None], r"shape \(3, 1, 3\).*maps \(3, c, h, w\)"),
     "list": (lambda x: [rows(x), rows(x)], "returned list; wanted a torch tensor"),
     "nothing": (lambda x: None, "returned NoneType"),
     "text": (lambda x: np.array([["a"], ["b"]]), "returned ndarray of <U1"),
@@ -198,7 +202,7 @@ BAD: dict[str, tuple[Any, str]] = {
         lambda x: torch._empty_affine_quantized((len(x), 3), scale=1.0, dtype=torch.qint8),
         "torch.qint8",
     ),
-    "no width": (lambda x: rows(x, 0), r"shape \(2, 0\)"),
+    "no width": (lambda x: rows(x, 0), r"shape \(3, 0\)"),
     "an error inside": (lambda x: x.nothing, "AttributeError: .*'nothing'"),
 }
 
@@ -321,16 +325,135 @@ def test_a_function_whose_rows_depend_on_more_than_themselves_is_refused(functio
         etab.backbone(function, name="mixed", version="1", input=etab.Frames(size=16))
 
 
-@pytest.mark.parametrize(
-    "kind", [etab.Clip(frames=3, size=8), etab.Sound(rate=100, seconds=2)], ids=["clip", "sound"]
-)
-def test_clips_and_sounds_that_mix_rows_are_refused_too(kind: Any) -> None:
-    def mixed(x: Any) -> Any:
-        flat = x.flatten(1)
-        return flat - flat.mean(0)
+KINDS = {
+    "frames": etab.Frames(size=16),
+    "clips": etab.Clip(frames=3, size=8),
+    "sound": etab.Sound(rate=100, seconds=3),
+}
 
-    with pytest.raises(UnsupportedOptionError, match="alone than in a batch"):
-        etab.backbone(mixed, name="mixed", input=kind)
+
+def level(x: Any) -> Any:
+    """Root mean square of the three thirds of each row."""
+    return (x.reshape(len(x), 3, -1) ** 2).mean(2).sqrt()
+
+
+MIXED: dict[str, Callable[[Any], Any]] = {
+    "turned": lambda x: level(x).flip(0),
+    "rolled": lambda x: level(x).roll(1, 0),
+    "rolled back": lambda x: level(x).roll(-1, 0),
+    "last two exchanged": lambda x: level(torch.cat([x[:1], x[1:].flip(0)])),
+    "even rows first": lambda x: torch.cat([level(x)[::2], level(x)[1::2]]),
+    "sorted": lambda x: level(x).sort(0).values,
+    "sorted downwards": lambda x: level(x).sort(0, descending=True).values,
+    "sorted by spread": lambda x: level(x)[x.flatten(1).std(1).argsort()],
+    "sorted by mean": lambda x: level(x)[x.flatten(1).mean(1).argsort(descending=True)],
+    "turned beside a large constant": lambda x: torch.cat(
+        [1e2 + 0 * x.flatten(1), level(x)], 1
+    ).flip(0),
+    "turned on a large level": lambda x: 50 + level(x).flip(0),
+    "turned after normalisation": lambda x: level(unit_rows(x)).flip(0),
+    "first row for all": lambda x: level(x)[:1].expand(len(x), -1),
+    "without the mean row": lambda x: x.flatten(1) - x.flatten(1).mean(0),
+    "without the mean": lambda x: level(x) - x.mean(),
+    "over the largest": lambda x: level(x / x.max()),
+    "over the spread": lambda x: level(x / x.std()),
+    "with a little of the others": lambda x: level(x) + 0.2 * level(x).mean(0),
+    "ranks": lambda x: level(x).argsort(0).argsort(0) + 1.0,
+    "softmax over rows": lambda x: level(x).softmax(0),
+}
+
+
+def unit_rows(x: Any) -> Any:
+    """Rows of differences of neighbours, with a spread of 1."""
+    edges = x.flatten(1).diff(dim=1)[:, :-1]
+    edges = edges[:, : edges.shape[1] // 3 * 3]
+    return edges.sign() * edges.abs().sqrt() / edges.std(1, keepdim=True)
+
+
+@pytest.mark.parametrize("case", MIXED)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_function_that_reorders_or_mixes_rows_is_refused(kind: str, case: str) -> None:
+    with pytest.raises(UnsupportedOptionError, match="alone than in a batch of 3"):
+        etab.backbone(MIXED[case], name="mixed", input=KINDS[kind])
+
+
+def test_rows_in_another_order_are_named() -> None:
+    with pytest.raises(
+        UnsupportedOptionError, match="Row 0 of the batch holds the values of row 2"
+    ):
+        etab.backbone(MIXED["turned"], name="turned", input=KINDS["frames"])
+
+
+def test_a_function_of_the_first_release_that_reorders_rows_is_refused() -> None:
+    card = backbones.from_callable("turned", lambda x: x.mean((2, 3)).flip(0), size=32)
+    with pytest.raises(UnsupportedOptionError, match="holds the values of row 2"):
+        card.load()(torch.zeros(1, 32, 32, dtype=torch.uint8))
+
+
+class Turned(torch.nn.Module):
+    """A backbone of the levels of each frame, which may turn the order of the frames."""
+
+    def __init__(self, is_turned: bool) -> None:
+        super().__init__()
+        self.is_turned = is_turned
+
+    def to(self, device: str, precision: str) -> Turned:  # type: ignore[override]
+        return self
+
+    def digest(self) -> str:
+        return "0" * 64
+
+    def forward(self, x: Any) -> Features:
+        means = x.float().reshape(len(x), 4, -1).mean(2) / 255
+        return Features({"out/vector": means.flip(0) if self.is_turned else means})
+
+
+def test_the_check_of_a_backbone_finds_other_orders_too() -> None:
+    card = backbones.BackboneCard(
+        "turned", "Turned", lambda: Turned(True), size=32, layers=("out",), source="callable"
+    )
+    with pytest.raises(AssertionError, match="from other rows of the batch"):
+        check_backbone(card)
+    check_backbone(replace(card, load=lambda: Turned(False)))
+
+
+def batch_norm_at_rest(kind: str) -> torch.nn.Module:
+    width = trial_rows(KINDS[kind])[0].numel() * (1 if kind == "sound" else 3)
+    return torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.BatchNorm1d(width), torch.nn.Linear(width, 8)
+    ).eval()
+
+
+HONEST: dict[str, Callable[[str], Any]] = {
+    "batch norm at rest": batch_norm_at_rest,
+    "half precision": lambda kind: batch_norm_at_rest(kind).bfloat16(),
+    "constant": lambda _: lambda x: torch.ones(len(x), 4),
+    "constant in half precision": lambda _: lambda x: (0 * level(x) + 3.3).bfloat16(),
+    "large level in half precision": lambda _: lambda x: (100 + level(x)).bfloat16().float(),
+    "norm of a row": lambda _: lambda x: x.flatten(1) / x.flatten(1).norm(dim=1, keepdim=True),
+    "whole numbers": lambda _: lambda x: (10 * level(x)).round().int(),
+}
+
+
+@pytest.mark.parametrize("case", HONEST)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_function_of_each_row_alone_is_taken(kind: str, case: str) -> None:
+    function = HONEST[case](kind)
+    dtype = next((p.dtype for p in getattr(function, "parameters", list)()), torch.float32)
+    card = etab.backbone(
+        lambda x: function(x.to(dtype)), name="honest", version="1", input=KINDS[kind]
+    )
+    assert card.layers == ("out",)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_order_of_the_rows_of_the_trial_is_a_rising_or_falling_one(kind: str) -> None:
+    rows_of_trial = trial_rows(KINDS[kind]).float().flatten(1)
+    assert rows_of_trial.isfinite().all()
+    for measure in (rows_of_trial.mean(1), rows_of_trial.std(1), rows_of_trial.amax(1)):
+        steps = measure.diff()
+        assert steps[0] > 0 > steps[1]
+        assert measure[2] < measure[0] - 0.05 * measure.abs().max()
 
 
 def test_rounding_of_half_precision_is_no_other_value() -> None:
@@ -410,7 +533,7 @@ def test_a_failing_function_stops_the_evaluation(echo: Path) -> None:
 
     def fails_later(x: Any) -> Any:
         calls.append(1)
-        if len(calls) > 2:
+        if len(calls) > 4:
             raise ValueError("out of luck")
         return rows(x)
 

@@ -4,6 +4,7 @@ from tests.faults import Fault
 
 _FUNCTION = "etab/backbones/own/function.py"
 _OUTPUT = "etab/backbones/own/output.py"
+_TRIAL = "etab/backbones/own/trial.py"
 
 
 def _tests(name: str) -> tuple[str, ...]:
@@ -11,6 +12,13 @@ def _tests(name: str) -> tuple[str, ...]:
 
 
 FAULTS = [
+    Fault(
+        "own: rows in another order pass",
+        _TRIAL,
+        "            is_moved = difference > max(",
+        "            is_moved = False and difference > max(",
+        _tests("test_a_function_that_reorders_or_mixes_rows_is_refused"),
+    ),
     Fault(
         "own: rows that are missing pass",
         _OUTPUT,
@@ -27,10 +35,10 @@ FAULTS = [
     ),
     Fault(
         "own: rows that depend on their batch or on chance pass",
-        _OUTPUT,
-        "if difference > _ROUNDING * largest:",
-        "if False:",
-        _tests("test_clips_and_sounds_that_mix_rows_are_refused_too"),
+        _TRIAL,
+        "if not is_moved and difference <= _ROUNDING * largest:",
+        "if not is_moved:",
+        _tests("test_a_function_that_reorders_or_mixes_rows_is_refused"),
     ),
     Fault(
         "own: a label beside vectors is a feature",

@@ -65,16 +65,21 @@ class CallableBackbone:
     def __call__(self, x: Any) -> Features:
         """Compute the features of uint8 frames (n, s, s).
 
-        The function gets them as (n, 3, s, s) in [0, 1] and normalises them itself. With the first
-        batch, its first row is computed alone, too, which must give the same values.
+        The function gets them as (n, 3, s, s) in [0, 1] and normalises them itself. Before the first
+        batch, it is tried with a few frames of noise: alone, each must have the same features.
         """
-        features = self._computed(x)
-        if not self._is_tried and len(x) > 1:
-            from etab.backbones.own.output import require_rows_alone
-
-            require_rows_alone(features, self._computed(x[:1]), self.name)
+        if not self._is_tried:
+            self._try(Frames(size=x.shape[-1]), x.device)
             self._is_tried = True
-        return features
+        return self._computed(x)
+
+    def _try(self, kind: Frames, device: Any) -> None:
+        from etab.backbones.own.trial import require_rows_alone, trial_rows
+
+        rows = trial_rows(kind).to(device)
+        require_rows_alone(
+            self._computed(rows), [self._computed(row[None]) for row in rows], self.name
+        )
 
     def _computed(self, x: Any) -> Features:
         import torch

@@ -195,19 +195,6 @@ def _timed_layers(layers: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names[i] for i in chosen)
 
 
-def _trial_input(kind: InputKind) -> Any:
-    """Make two rows of noise, as ``FunctionBackbone`` receives them."""
-    import torch
-
-    rng = np.random.default_rng(0)
-    if isinstance(kind, Sound):
-        return torch.from_numpy(rng.normal(0, 0.1, (2, kind.samples)).astype(np.float32))
-    shape = (2, kind.size, kind.size)
-    if isinstance(kind, Clip):
-        shape = (2, kind.frames, kind.size, kind.size)  # type: ignore[assignment]
-    return torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8))
-
-
 def _device_of(function: object, device: str) -> str:
     """The device of the trial: the given one, or that of the weights of a torch module."""
     parameters = getattr(function, "parameters", None)
@@ -218,8 +205,8 @@ def _device_of(function: object, device: str) -> str:
 
 
 def _trial(backbone: FunctionBackbone, device: str) -> tuple[Mapping[str, Any], Features]:
-    """Call a function with two rows: its layers, and their features."""
-    from etab.backbones.own.output import require_rows_alone
+    """Call a function with a few rows: its layers, and their features."""
+    from etab.backbones.own.trial import require_rows_alone, trial_rows
 
     layers: dict[str, Any] = {}
     call = backbone.layers
@@ -228,18 +215,18 @@ def _trial(backbone: FunctionBackbone, device: str) -> tuple[Mapping[str, Any], 
         layers.update(call(x))
         return dict(layers)
 
-    x = _trial_input(backbone.kind).to(device)
+    x = trial_rows(backbone.kind).to(device)
     backbone.layers = remember  # type: ignore[method-assign]
     try:
         features = backbone(x)
-        alone = backbone(x[:1])
+        alone = [backbone(row[None]) for row in x]
     except (EtabError, KeyboardInterrupt):
         raise
     except BaseException as error:  # also sys.exit, and errors that are no Exception
         reason = reason_of(error, _LONGEST)
         raise UnsupportedOptionError(
             f"{backbone.name}: the function failed with a trial input "
-            f"({backbone.kind!r}, two rows on {device}): {type(error).__name__}: {reason}. "
+            f"({backbone.kind!r}, {len(x)} rows on {device}): {type(error).__name__}: {reason}. "
             "Put a network into eval mode (network.eval()). If it works on another device, pass "
             'device="cuda".'
         ) from error
@@ -263,8 +250,8 @@ def backbone(
 ) -> BackboneCard:
     """Make a backbone of any Python function or torch module.
 
-    The function is called with two rows of noise to learn which layers it gives, and with the first
-    of them alone, which must give the same values. A torch
+    The function is called with three rows of noise to learn which layers it gives, and with each of
+    them alone, which must give the same values in the same order. A torch
     module is put into eval mode. What the function receives is described by its input: ``Frames``
     (n, 3, size, size), ``Clip`` (n, frames, 3, size, size) or ``Sound`` (n, samples), all float32.
     It returns an array with a row for each row of its input, or a dict of such arrays by layer:

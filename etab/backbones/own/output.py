@@ -14,8 +14,6 @@ from etab.backbones.own.inputs import Clip, Frames, InputKind
 from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.types import Features
 
-# Difference between two computations of a row, as a part of its largest value: bf16 rounds to 0.4 %.
-_ROUNDING = 0.05
 # Number of axes of an output, by the input: vectors (n, d), steps (n, t, d), maps (n, c, h, w).
 _AXES = {"Frames": (2, 4), "Clip": (2, 3), "Sound": (2, 3)}
 _WANTED = {
@@ -163,31 +161,6 @@ def features_of(layers: Mapping[str, Tensor], kind: InputKind) -> Features:
             maps.append(stored_map(values))
     maps.sort(key=lambda grid: grid.shape[2], reverse=True)
     return Features(pooled, tuple(maps), sequences=sequences)
-
-
-def require_rows_alone(whole: Features, alone: Features, name: str) -> None:
-    """Check that a row has the features that it has in a batch.
-
-    Args:
-        whole: Features of a batch.
-        alone: Features of the first row of the batch, computed alone.
-        name: Name of the backbone, for the error.
-
-    Raises:
-        UnsupportedOptionError: The features differ by more than rounding.
-    """
-    pairs = [(key, whole.pooled[key][:1], alone.pooled[key]) for key in whole.pooled]
-    for key, first, single in pairs:
-        largest = max(float(first.abs().max()), float(single.abs().max()), 1e-6)
-        difference = float((first - single).abs().max())
-        if difference > _ROUNDING * largest:
-            layer = key.partition("/")[0]
-            raise UnsupportedOptionError(
-                f"{name}, layer {layer!r}: the function gives one row other values alone than in a "
-                f"batch of {len(whole)} (difference {difference:.2g}, largest value "
-                f"{largest:.2g}). Each row must be computed from that row alone, and the same each "
-                "time: put the network into eval mode (network.eval()), and use no random numbers."
-            )
 
 
 def strides_of(layers: Mapping[str, Tensor], kind: InputKind) -> tuple[int, ...]:

@@ -1,0 +1,95 @@
+"""The trial of a function: made rows that differ clearly, in a batch and each one alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from etab.backbones.own.inputs import Clip, InputKind, Sound
+from etab.errors import UnsupportedOptionError
+from etab.types import Array, Features
+
+# Difference between two computations of a row, as a part of its largest value: bf16 rounds to 0.4 %.
+_ROUNDING = 0.05
+# A row that is so many times nearer to another row than to itself alone is that other row.
+_NEARER = 10.0
+# Rounding of float32, as a part of the largest value.
+_EXACT = 1e-4
+
+# Level, contrast and grain of each row. No level rises or falls from the first row to the last one,
+# so that a function that sorts its rows changes their order, whichever way it sorts.
+_FRAME_ROWS = ((110.0, 50.0, 2), (180.0, 70.0, 1), (60.0, 20.0, 4))  # grey values, and pixels
+_SOUND_ROWS = ((0.02, 0.1, 2), (0.06, 0.3, 1), (-0.01, 0.02, 4))  # amplitudes, and samples
+
+
+def trial_rows(kind: InputKind) -> Tensor:
+    """Make three rows of noise: of different brightness, contrast and grain, or loudness and pitch.
+
+    Args:
+        kind: The input of a function.
+
+    Returns:
+        What a backbone of this input receives: uint8 frames (3, size, size), uint8 clips
+        (3, frames, size, size), or float32 sound (3, samples).
+    """
+    rng = np.random.default_rng(0)
+    if isinstance(kind, Sound):
+        sounds = [
+            level + loudness * _noise(rng, (kind.samples,), grain)
+            for level, loudness, grain in _SOUND_ROWS
+        ]
+        return torch.from_numpy(np.stack(sounds).astype(np.float32))
+    shape = (kind.size, kind.size)
+    if isinstance(kind, Clip):
+        shape = (kind.frames, *shape)  # type: ignore[assignment]
+    pictures = [
+        level + contrast * _noise(rng, shape, grain) for level, contrast, grain in _FRAME_ROWS
+    ]
+    return torch.from_numpy(np.stack(pictures).round().astype(np.uint8))
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, ...], grain: int) -> Array:
+    """Noise in [-1, 1], of which ``grain`` neighbours along each axis of a frame are equal."""
+    noise = rng.uniform(-1, 1, shape)
+    for axis in range(max(0, len(shape) - 2), len(shape)):
+        first_of_grain = np.arange(shape[axis]) // grain * grain
+        noise = noise.take(first_of_grain, axis)
+    return noise
+
+
+def require_rows_alone(whole: Features, alone: Sequence[Features], name: str) -> None:
+    """Check that each row has the features that it has in a batch, at its own place.
+
+    Args:
+        whole: Features of a batch.
+        alone: Features of each row of the batch, computed alone.
+        name: Name of the backbone, for the error.
+
+    Raises:
+        UnsupportedOptionError: The features of a row differ by more than rounding, or are those of
+            another row.
+    """
+    for key, in_batch in whole.pooled.items():
+        singles = torch.cat([features.pooled[key] for features in alone])
+        for row, (values, single) in enumerate(zip(in_batch, singles, strict=True)):
+            largest = max(float(values.abs().max()), float(single.abs().max()), 1e-6)
+            differences = (values - singles).abs().amax(1)
+            difference = float(differences[row])
+            nearest = int(differences.argmin())
+            is_moved = difference > max(_NEARER * float(differences[nearest]), _EXACT * largest)
+            if not is_moved and difference <= _ROUNDING * largest:
+                continue
+            layer = key.partition("/")[0]
+            moved = (
+                f" Row {row} of the batch holds the values of row {nearest}." if is_moved else ""
+            )
+            raise UnsupportedOptionError(
+                f"{name}, layer {layer!r}: the function gives one row other values alone than in a "
+                f"batch of {len(whole)} (difference {difference:.2g}, largest value "
+                f"{largest:.2g}).{moved} Each row must be computed from that row alone, in the "
+                "order of the input, and the same each time: put the network into eval mode "
+                "(network.eval()), and use no random numbers."
+            )

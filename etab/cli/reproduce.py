@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etab.cli.options import DeviceOption, RootOption
+from etab.cli.options import DataOption, DeviceOption, RootOption
 
 if TYPE_CHECKING:
     from etab.runs.reproduce import Reproduction
@@ -27,6 +27,7 @@ def reproduce(
             help="File of the published folds that the result follows, if it follows any."
         ),
     ] = None,
+    data: DataOption = None,
 ) -> None:
     """Compute a result again and say whether the same numbers come out.
 
@@ -34,8 +35,11 @@ def reproduce(
     value may differ by a quarter of the half width of its interval. The exit status is 0 for a
     result that came out again, and 1 otherwise.
     """
+    from etab.cli.run import own_data
     from etab.runs.reproduce import reproduce as compute_again
 
+    if data is not None:
+        root = own_data(data, root).folder
     reproduction = compute_again(result, root=root, cache=cache, device=device, lists=lists)
     sys.stdout.write(_in_words(reproduction) + "\n")
     raise typer.Exit(0 if reproduction.reproduced else 1)

@@ -46,7 +46,8 @@ def keys(
         root = own.folder
     if tasks is None:
         raise UnsupportedOptionError(
-            "Name the tasks with --tasks, or a table of your own recordings with --data clinic.toml."
+            "Name the tasks with --tasks, or recordings of your own with --data clinic.toml (a class: "
+            "--data my_echo.py --root FOLDER)."
         )
     listed = keys_of(tasks, root, skip_bad=skip_bad)
     write_keys(listed, out)

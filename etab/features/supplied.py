@@ -13,7 +13,7 @@ import numpy as np
 from etab.backbones.base import BackboneCard
 from etab.backbones.own.vectors import SuppliedVectors, named
 from etab.datasets.base import Source
-from etab.datasets.own.registered import is_own
+from etab.datasets.own.registered import data_option
 from etab.errors import IncompatibleError
 from etab.features.store import FrameFeatures
 from etab.types import Array, Features
@@ -106,7 +106,7 @@ def _rows(
     needed = list(dict.fromkeys(names[i] for i in read))
     missing = [name for name in needed if name not in vectors.rows]
     if missing:
-        option = "--data clinic.toml" if is_own(type(source)) else "--tasks ..."
+        option = data_option(type(source))
         raise IncompatibleError(
             f"{vectors.file} lacks {len(missing)} of {len(needed)} keys of "
             f"{source.card.name}: {named(missing)}. Its keys are like "

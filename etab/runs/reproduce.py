@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from etab import __version__, heads
-from etab.errors import EtabError, ResultError
+from etab.datasets.base import SOURCES
+from etab.errors import EtabError, ResultError, UnknownNameError
 from etab.leaderboard.admission.ranges import out_of_range
 from etab.leaderboard.admission.record import contradictions, wrong_intervals
 from etab.results import Predictions, Result
@@ -97,6 +98,8 @@ def reproduce(
 ) -> Reproduction:
     """Compute the cell of a result file again.
 
+    Data of one's own are registered before (``etab.tasks.own.use_own_data``), as ``--data`` does.
+
     Args:
         path: The record, ``....json``. Its predictions may lie beside it.
         root: Folder of the data; None for the documented places.
@@ -117,6 +120,7 @@ def reproduce(
     stored = Result.load(path)
     _find_list(stored, lists)
     use_card_tasks([stored.dataset])
+    _require_known_data(stored)
     run = _run_of(stored)
     _refuse_other_versions(stored, run)
     beside = _predictions_beside(stored, path)
@@ -168,6 +172,17 @@ def _find_list(stored: Result, lists: Path | None) -> None:
             f"{lists} is the list {key}; the result follows {wanted[:_LONGEST_NAME]}. Name its file by "
             "--lists."
         )
+
+
+def _require_known_data(stored: Result) -> None:
+    """Refuse a result of data of one's own that the caller did not name."""
+    if stored.dataset in SOURCES:
+        return
+    raise UnknownNameError(
+        f"{stored.task} is of {stored.dataset[:_LONGEST_NAME]}, which is no data set of etab. If it "
+        "is your own, name it as for `etab run`: --data clinic.toml, or --data my_echo.py --root "
+        "FOLDER."
+    )
 
 
 def _run_of(stored: Result) -> Run:

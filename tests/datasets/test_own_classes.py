@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 from typer.testing import Result as Ran
@@ -278,6 +279,41 @@ def test_results_name_the_class_and_boards_do_not_run_it(ward: Path) -> None:
         etab.evaluate("image_stats", tasks="b0-A4-Y", root=ward / "data")
     with pytest.raises(UnsupportedOptionError, match=r"runs no code\. Name the file of the class"):
         use_own_data(kept)
+
+
+def test_a_result_of_own_data_is_computed_again_where_the_data_are_named(ward: Path) -> None:
+    table = ward / "data" / "clinic.toml"
+    table.write_text('name = "clinic"\ntable = "clinic.csv"\n[labels.EF]\nkind = "value"\n')
+    named = {
+        "my_ward": ("--data", ward / "my_ward.py", "--root", ward / "data"),
+        "clinic": ("--data", table),
+    }
+    for name, data in named.items():
+        kept = ward / "results" / name
+        where = {"data": data[1], "root": data[3] if len(data) > 2 else None}
+        etab.evaluate("image_stats", protocol="cv2", results=kept, **where)
+        for code in [code for code, task in TASKS.items() if task.dataset == name]:
+            TASKS.remove(code)
+        SOURCES.remove(name)
+        path = min(kept.rglob("*-s0.json"))
+        alone = call("reproduce", path)
+        assert f"is of {name}, which is no data set of etab" in str(alone.exception)
+        assert "--data my_echo.py --root FOLDER" in str(alone.exception)
+        again = call("reproduce", path, *data)
+        assert "every prediction is equal" in again.output, again.exception
+
+
+def test_missing_vectors_name_the_class_or_the_table(ward: Path) -> None:
+    table = ward / "data" / "clinic.toml"
+    table.write_text('name = "clinic"\ntable = "clinic.csv"\n[labels.EF]\nkind = "value"\n')
+    file = ward / "v.npz"
+    np.savez(file, keys=np.array(["x"]), vector=np.zeros((1, 2)))
+    with pytest.raises(EtabError, match=r"keys --data my_ward\.py --root FOLDER --out"):
+        etab.evaluate(f"vectors:{file}", data=ward / "my_ward.py", root=ward / "data")
+    with pytest.raises(EtabError, match=r"keys --data clinic\.toml --out"):
+        etab.evaluate(f"vectors:{file}", data=table)
+    with pytest.raises(EtabError, match=r"or --data my_echo\.py --root FOLDER\)"):
+        etab.evaluate(f"vectors:{ward / 'none.npz'}", data=table)
 
 
 def test_a_file_may_be_edited_and_used_again(ward: Path) -> None:

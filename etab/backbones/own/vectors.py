@@ -37,6 +37,9 @@ _KEYS = "keys"
 _KEY_COLUMN = "key"
 _FORMS = (".npz", ".parquet", ".safetensors")
 _NAMED = 3
+_WHICH_DATA = (
+    "--tasks b0 (of your own data: --data clinic.toml, or --data my_echo.py --root FOLDER)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def vectors_card(name: str) -> BackboneCard:
     if not file.is_file():
         raise WeightsError(
             f"There is no file of vectors {file}. `etab vectors keys --out keys.csv` with "
-            "--tasks b0 (or --data clinic.toml) writes the keys that it needs."
+            f"{_WHICH_DATA} writes the keys that it needs."
         )
     card = BackboneCard(
         name=name,
@@ -204,7 +207,7 @@ def _checked(file: Path, name: str, values: Any, keys: Sequence[str]) -> Array:
 def _without_keys(file: Path, where: str) -> CorruptFileError:
     return CorruptFileError(
         f"{file} has no {where}: vectors without keys cannot be matched with recordings. "
-        "`etab vectors keys --out keys.csv` with --tasks b0 (or --data clinic.toml) writes the keys."
+        f"`etab vectors keys --out keys.csv` with {_WHICH_DATA} writes the keys."
     )
 
 

@@ -32,7 +32,7 @@ from etab.datasets.own.description import (
     check_name,
     target_label,
 )
-from etab.datasets.own.registered import is_own, require_free
+from etab.datasets.own.registered import OWN_MODULE, is_own, require_free
 from etab.echo.views import CANONICAL, PLACES
 from etab.errors import DataNotFoundError, EtabError, LayoutError, UnsupportedOptionError
 
@@ -92,7 +92,7 @@ def _run(file: Path) -> ModuleType:
     Its folder comes last in the path afterwards, for imports in the methods of the class.
     """
     folder = str(file.parent)
-    name = f"own_{file.stem}"
+    name = f"{OWN_MODULE}{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise UnsupportedOptionError(f"{file} cannot be run as Python.")

@@ -13,6 +13,9 @@ from etab.errors import UnsupportedOptionError
 from etab.sounds.states import STATES
 from etab.types import Kind, Target
 
+OWN_MODULE = "own_"
+"""First letters of the module that a Python file of one's own is run as."""
+
 
 def own_card(description: Description) -> Card:
     """Make the card of a table of one's own.
@@ -101,6 +104,26 @@ def is_own(kind: type[Source]) -> bool:
     if issubclass(kind, OwnRecordings | DescribedRecordings):
         return True
     return kind.__module__.partition(".")[0] != "etab"
+
+
+def data_option(kind: type[Source]) -> str:
+    """Say by which options of the command line a dataset is named.
+
+    Args:
+        kind: The class of the dataset.
+
+    Returns:
+        "--tasks ..." for a dataset of etab, "--data clinic.toml" for a table of one's own,
+        "--data my_echo.py --root FOLDER" for a class of a file, and "--tasks my_echo --root FOLDER"
+        for a class of an installed package.
+    """
+    if issubclass(kind, OwnRecordings):
+        return f"--data {kind.description.path.name}"
+    if not is_own(kind):
+        return "--tasks ..."
+    if kind.__module__.startswith(OWN_MODULE):
+        return f"--data {kind.__module__.removeprefix(OWN_MODULE)}.py --root FOLDER"
+    return f"--tasks {kind.card.name} --root FOLDER"
 
 
 def require_free(description: Description, kind: type[Source] | None = None) -> None:

@@ -142,7 +142,8 @@ class MaskLogistic(Head):
             splits: The rows to train on, the inner parts to choose by, and the rows to predict.
             target: What is predicted.
             rng: Source of random numbers.
-            memo: Results without labels that calls on the same features and splits share.
+            memo: What calls on the same features share: results without labels, and the fits of the
+                structures in ``Memo.beside``.
 
         Returns:
             A fit for each split. Predictions are boolean masks of the same form.

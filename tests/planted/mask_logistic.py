@@ -79,20 +79,6 @@ FAULTS = [
         "            raise\n",
         ("tests/runs/test_cells_beside.py::test_a_cell_does_not_fail_for_one_beside_it",),
     ),
-    Fault(
-        "a component is taken for the largest that is smaller than another",
-        "etab/heads/masks/components.py",
-        "(outside > 0) & (outside >= inside)",
-        "outside < 0",
-        ("tests/heads/test_components.py::test_the_largest_of_each_is_that_of_one_mask",),
-    ),
-    Fault(
-        "a component is followed down its rows only",
-        "etab/heads/masks/components.py",
-        "for order in (down, up):",
-        "for order in (down, down):",
-        ("tests/heads/test_components.py::test_the_largest_of_each_is_that_of_one_mask",),
-    ),
     _fault(
         "the start is calibrated on all rows",
         SOLVER,
@@ -146,8 +132,8 @@ FAULTS = [
     _fault(
         "a level is chosen by the Dice of masks in pieces",
         PROBE,
-        "for cut in (single.reshape(whole.shape), whole):",
-        "for cut in (whole, whole):",
+        "totals[0, k] += _dice(largest(whole), true)",
+        "totals[0, k] += _dice(whole, true)",
         "the_cut_is_chosen_on_masks_as_they_are_predicted",
     ),
     _fault(

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from etab.echo.surface import largest
 from etab.errors import UnsupportedOptionError
 from etab.heads.base import Memo
-from etab.heads.masks.components import largest_of_each, packed, pixels_of
 from etab.heads.masks.moments import MASK_PENALTIES, Design, PartTable, parts_of_rows
 from etab.heads.masks.points import (
     GRID,
@@ -32,8 +32,6 @@ from etab.types import Array, Features, FloatArray, IntArray, RowSplit
 DESIGN_BYTES = 1 << 30
 # Points a side of the grid on which masks are compared to choose where scores are cut.
 _CUT_GRID = 2 * GRID
-# Masks that are cut together.
-_CUT_AT_ONCE = 200
 
 
 def require_maps(name: str, features: Features) -> None:
@@ -209,38 +207,26 @@ def best_cut(
     import cv2
 
     size = (_CUT_GRID, _CUT_GRID)
-    dice = np.zeros((len(masks), 2, len(levels)))
-    for first in range(0, len(masks), _CUT_AT_ONCE):
-        some = slice(first, first + _CUT_AT_ONCE)
-        scores = [
-            cv2.resize(grid.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-            for grid in grids[some]
-        ]
-        shares = [
-            cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-            for mask in masks[some]
-        ]
-        dice[some] = _dice_of_cuts(np.stack(scores), np.stack(shares) >= 0.5, levels)
-    # Frame after frame: a sum in pairs has other last digits.
-    totals = dice.cumsum(axis=0)[-1] if len(dice) else dice.sum(axis=0)
+    totals = np.zeros((2, len(levels)))
+    for grid, mask in zip(grids, masks, strict=True):
+        scores = cv2.resize(grid.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+        shares = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        true = shares >= 0.5
+        for k, level in enumerate(levels):
+            whole = scores >= level
+            totals[0, k] += _dice(largest(whole), true)
+            totals[1, k] += _dice(whole, true)
     rule, best = np.unravel_index(totals.argmax(), totals.shape)
-    mean = float(totals[rule, best]) / max(len(masks), 1)
-    return Cut(float(levels[int(best)]), bool(rule == 0), mean)
+    dice = float(totals[rule, best]) / max(len(masks), 1)
+    return Cut(float(levels[int(best)]), bool(rule == 0), dice)
 
 
-def _dice_of_cuts(scores: FloatArray, true: Array, levels: Sequence[float]) -> FloatArray:
-    """Dice (n, 2, levels) of scores cut at each level: the largest component, and all of them."""
-    truth = packed(true)[:, None]
-    whole = np.stack([packed(scores >= level) for level in levels], axis=1)
-    single = largest_of_each(whole.reshape(-1, whole.shape[-1]), _CUT_GRID)
-    of_truth = pixels_of(truth).sum(axis=-1)
-    dice = []
-    for cut in (single.reshape(whole.shape), whole):
-        size = pixels_of(cut).sum(axis=-1) + of_truth
-        both = pixels_of(cut & truth).sum(axis=-1)
-        # Two empty masks agree.
-        dice.append(np.where(size == 0, 1.0, 2 * both / np.maximum(size, 1)))
-    return np.stack(dice, axis=1)
+def _dice(mask: Array, true: Array) -> float:
+    """Dice of two masks, 1 where both are empty."""
+    size = np.count_nonzero(mask) + np.count_nonzero(true)
+    if size == 0:
+        return 1.0
+    return 2 * np.count_nonzero(mask & true) / size
 
 
 def score_maps(

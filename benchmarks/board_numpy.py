@@ -35,15 +35,32 @@ from benchmarks.rescore_numpy import (
     value,
 )
 
-# How much a training patient moves a value, a difference, and more with one division into folds.
+# How much a training patient moves a value, a difference, a value of decided classes, and more with one
+# division into folds.
 OF_VALUE = 0.12
 OF_DIFFERENCE = 0.3
+OF_DECISION = 0.3
 OF_ONE_DIVISION = 0.15
 # What the parts of patients vary by between divisions counts so much more in the variance of a value.
 OF_DIVISIONS = 1.25
 
 # Metrics whose interval of an encoder is symmetric in logits.
 IN_LOGITS = ("auroc", "auroc_pooled", "auprc", "auprc_pooled")
+
+# Metrics of decided classes.
+DECIDED = {
+    "balanced_accuracy",
+    "cost",
+    "f_measure",
+    "macc",
+    "macc_2016",
+    "macro_macc",
+    "se",
+    "se_2016",
+    "sp",
+    "sp_2016",
+    "weighted_accuracy",
+}
 
 # The lowest and the highest value of metrics that are no shares of 1: no interval goes beyond.
 LIMITS = {
@@ -64,6 +81,7 @@ class Cell:
         names: Sorted test patients.
         moves: (repeats, patients) in units of the metric.
         factors: What the training draw multiplies a variance by, of a value and of a difference.
+        decisions: What decided classes add to the variance of the value.
     """
 
     record: dict[str, Any]
@@ -71,6 +89,7 @@ class Cell:
     names: list[str]
     moves: Array
     factors: tuple[float, float]
+    decisions: float
 
     @property
     def range(self) -> float:
@@ -148,8 +167,44 @@ def moved(metric: str, table: Table) -> tuple[list[str], Array]:
     return names.tolist(), np.array(moves)
 
 
-def training_factors(record: Mapping[str, Any], table: Table) -> tuple[float, float]:
-    """What the training draw multiplies a variance over patients by."""
+def even_variance(metric: str, table: Table) -> float:
+    """Variance over patients if each were answered rightly with the same probability."""
+    names = np.unique(table.patients)
+    truth = table["truth"].astype(int)
+    answers = np.concatenate([truth, (truth + 1) % table.n_classes()])
+    columns = {name: np.tile(values, 2) for name, values in table.columns.items()}
+    columns["answer"] = answers.astype(float)
+    if table.kind == "binary":
+        columns["score"] = columns["answer"]
+    else:
+        columns.update({f"score_{k}": 1.0 * (answers == k) for k in range(table.n_classes())})
+    twice = [np.tile(values, 2) for values in (table.patients, table.folds, table.repeats)]
+    answered = Table(table.kind, *twice, columns)
+    is_wrong = np.repeat([0.0, 1.0], len(table))
+    best, worst = draws(metric, answered, np.stack([1 - is_wrong, is_wrong]))
+    if best == worst:
+        return 0.0
+    share = min(max(((value(metric, table) or 0.0) - worst) / (best - worst), 0.0), 1.0)
+    total = 0.0
+    for start in range(0, len(names), 250):
+        flipped = answered.patients[None, :] == names[start : start + 250, None]
+        moves = draws(metric, answered, np.where(flipped, is_wrong, 1 - is_wrong)) - best
+        total += float(np.square(moves).sum())
+    return float(share * (1 - share) * total)
+
+
+def decision_variance(metric: str, table: Table, moves: Array, factors: Sequence[float]) -> float:
+    """What decided classes add to the variance of a value whose factors are (value, decision)."""
+    if metric not in DECIDED:
+        return 0.0
+    repeats = [table.repeats == repeat for repeat in np.unique(table.repeats)]
+    even = np.mean([even_variance(metric, table.part(rows)) for rows in repeats])
+    within = float(np.square(moves).sum()) / len(moves)
+    return float(factors[1] * max(even, within) - factors[0] * within)
+
+
+def training_factors(record: Mapping[str, Any], table: Table) -> tuple[float, float, float]:
+    """What the training draw multiplies a variance by: of a value, a difference, a decision."""
     fits = len(set(zip(table.repeats.tolist(), table.folds.tolist(), strict=True)))
     n_fold = len(set(table.folds.tolist()))
     repeats = len(set(table.repeats.tolist()))
@@ -163,10 +218,11 @@ def training_factors(record: Mapping[str, Any], table: Table) -> tuple[float, fl
     else:
         share = len(table) / fits / record["n_train"]
     more = OF_ONE_DIVISION if n_fold > 1 and repeats == 1 else 0.0
-    parts = [OF_VALUE + more, OF_DIFFERENCE + more]
+    parts = [OF_VALUE + more, OF_DIFFERENCE + more, OF_DECISION + more]
     if protocol == "lodo":
-        parts = [1.0, 1.0]
-    return 1 + parts[0] * n_fold * share, 1 + parts[1] * n_fold * share
+        parts = [1.0, 1.0, 1.0]
+    of_value, of_difference, of_decision = (1 + part * n_fold * share for part in parts)
+    return of_value, of_difference, of_decision
 
 
 def read_cells(folder: Path, board: Mapping[str, Any]) -> dict[str, dict[str, Cell]]:
@@ -185,8 +241,10 @@ def read_cells(folder: Path, board: Mapping[str, Any]) -> dict[str, dict[str, Ce
             continue
         _, table = read_table(path.with_suffix(".csv"))
         names, moves = moved(record["metric"], table)
-        factors = training_factors(record, table)
-        cell = Cell(record, table, names, moves, factors)
+        of_value, of_difference, of_decision = training_factors(record, table)
+        both = (of_value, of_decision)
+        added = decision_variance(record["metric"], table, moves, both)
+        cell = Cell(record, table, names, moves, (of_value, of_difference), added)
         cells.setdefault(record["backbone"], {})[record["task"]] = cell
     return cells
 
@@ -306,8 +364,13 @@ class Scores:
         """Half width of the interval of a score for its encoder."""
         deviations: dict[str, float] = {}
         factors = self.factors(name, 0)
+        own = self.cells[name]
         for (dataset, protocol), moves in self.moves[name].items():
             of_group = encoder_variance(moves, factors[dataset, protocol])
+            of_group += sum(
+                (self.shares[code] / own[code].range) ** 2 * own[code].decisions
+                for code in self.members[dataset, protocol]
+            )
             deviations[dataset] = deviations.get(dataset, 0.0) + math.sqrt(of_group)
         return half_width(sum(deviation**2 for deviation in deviations.values()), self.degrees)
 
@@ -569,7 +632,8 @@ def row_numbers(
         yield ("categories", letter), score(own, ranking.within(codes))
     for code in ranking.shares:
         cell = own[code]
-        half = half_width(encoder_variance(cell.moves, cell.factors[0]), len(cell.names) - 1)
+        of_cell = encoder_variance(cell.moves, cell.factors[0]) + cell.decisions
+        half = half_width(of_cell, len(cell.names) - 1)
         computed = value(cell.record["metric"], cell.table) or 0.0
         low, high = interval(cell.record, cell.table)
         yield ("cells", code, "value"), computed

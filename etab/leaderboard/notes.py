@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from etab.leaderboard.board import BoardRow, Reliability, Separation
 from etab.leaderboard.suites import Suite
-from etab.metrics import METRICS
 from etab.results import Result
 from etab.storage.text import printable
 from etab.tasks.menu import TASKS
@@ -16,8 +15,6 @@ _NAMED_RECORDINGS = 3
 _NAMED_FILES = 5
 # An anchored value that is nearer to 0 than this is at the lower anchor: anchors are rounded.
 _AT_THE_ANCHOR = 0.005
-# What 95 % intervals of an encoder cover where classes are decided: benchmarks/coverage_classes.md.
-_COVERED_WHERE_DECIDED = "about 80 %"
 
 
 def incomplete(cells: Sequence[Result]) -> list[str]:
@@ -54,35 +51,6 @@ def _incomplete_dataset(name: str, cells: Sequence[Result]) -> str:
         f"{_listed(sorted(recordings), _NAMED_RECORDINGS, ', ')}. Not to be compared with scores "
         "on all of the data."
     )
-
-
-def too_narrow(cells: Sequence[Result]) -> list[str]:
-    """Name the tasks whose intervals of an encoder are known to be too narrow.
-
-    They are those of decided classes under random folds. The same small change of a fit moves the
-    decisions for many people together, which no variance over patients knows
-    (``docs/methods.md``).
-
-    Args:
-        cells: Results.
-
-    Returns:
-        A list of at most one sentence.
-    """
-    people: dict[str, int] = {}
-    for cell in cells:
-        needs = METRICS[cell.metric].needs
-        is_decided = "answer" in needs or cell.metric == "balanced_accuracy"
-        if is_decided and cell.protocol.startswith("cv"):
-            people[cell.task] = cell.n_patients
-    if not people:
-        return []
-    named = ", ".join(f"{code} ({people[code]} people)" for code in sorted(people))
-    return [
-        f"INTERVAL TOO NARROW, this encoder: {named}. Where classes are decided, 95 % intervals of an "
-        f"encoder covered {_COVERED_WHERE_DECIDED} in made cohorts of 50 to 450 people (balanced "
-        "accuracy); take each to be wider than it is shown."
-    ]
 
 
 def set_aside_note(problems: Sequence[str], whole: str = "this board") -> list[str]:
@@ -156,7 +124,6 @@ def board_notes(
     notes = [
         *incomplete(cells),
         *_how_to_read(suite, draws),
-        *too_narrow(cells),
         *_separation(separation),
         *_separating_nothing(suite, reliabilities),
         *_missing_tasks(rows),
@@ -178,7 +145,7 @@ def _how_to_read(suite: Suite, draws: int) -> list[str]:
         f"{draws} resamples of test patients, shared by all tasks and backbones. This encoder, "
         "with new training patients too: the variance over patients within one division of the "
         "folds, plus a measured share of it for the draw of the training patients, or more where the "
-        "divisions differ by more, Student's t (in logits for one area).",
+        "divisions differ by more or classes are decided, Student's t (in logits for one area).",
         "Ranks, and P(row above column), compare encoders. Backbones that cannot be told apart "
         "(paired difference, Holm, 5 %) share ranks. The family of tests is all pairs of ranked "
         "entries, one entry for each digest of weights.",

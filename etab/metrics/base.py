@@ -71,6 +71,7 @@ class Metric:
             patients, folds, repeats and truth.
         in_logits: Whether the interval of an encoder is symmetric in logits: for areas, whose noise
             becomes smaller towards 1.
+        decides: Whether the metric decides classes from scores itself.
 
     Raises:
         UnsupportedOptionError: Where several of ``function``, ``weighted``, ``form`` and ``forms``
@@ -101,6 +102,7 @@ class Metric:
     by_row: bool = False
     forms: MakeForms | None = None
     in_logits: bool = False
+    decides: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a metric with several functions or with none."""
@@ -144,6 +146,17 @@ class Metric:
             kind = min(self.kinds)
         kind = self._kind(columns, kind)
         return self.value(ScoredRows(kind, columns, patients, folds, repeats))
+
+    @property
+    def of_decisions(self) -> bool:
+        """Whether the metric reads decided classes and not scores.
+
+        Example:
+            >>> from etab.metrics import METRICS
+            >>> [name for name in ("auroc", "balanced_accuracy", "cost") if METRICS[name].of_decisions]
+            ['balanced_accuracy', 'cost']
+        """
+        return self.decides or "answer" in self.needs
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -370,6 +383,7 @@ def metric_of_patients(
     condition: str = "",
     within_folds: bool = False,
     by_row: bool = False,
+    decides: bool = False,
 ) -> Callable[[MakeForm], Metric]:
     """Register the decorated form as a metric.
 
@@ -389,6 +403,7 @@ def metric_of_patients(
         condition: What rows must have for the metric to exist, for messages.
         within_folds: Whether the function compares only scores of one fold, see ``Metric``.
         by_row: Whether the numbers that it adds up are of each row alone, see ``Metric``.
+        decides: Whether the metric decides classes from scores itself.
 
     Returns:
         A decorator. The name of the decorated function then stands for the ``Metric``.
@@ -409,6 +424,7 @@ def metric_of_patients(
             within_folds=within_folds,
             form=form,
             by_row=by_row,
+            decides=decides,
         )
         METRICS.add(name, item)
         return item

@@ -200,6 +200,7 @@ def decided(kind: Kind, columns: Columns) -> FloatArray:
     worst=0.0,
     condition=EVERY_CLASS,
     by_row=True,
+    decides=True,
 )
 def balanced_accuracy(rows: ScoredRows, units: Units) -> Form:
     """Mean recall over the classes, as ``decided`` decides them; each must have rows.

@@ -22,6 +22,7 @@ from etab.errors import UndefinedError
 from etab.metrics.base import METRICS
 from etab.metrics.by_table import sums_by_table, tables_alike, without_each_by_table
 from etab.metrics.columns import ScoredRows
+from etab.metrics.decisions import variance_of_decisions
 from etab.metrics.forms import Units
 from etab.metrics.shared import distinct, positions
 from etab.types import Array, FloatArray, IntArray
@@ -41,8 +42,10 @@ TRAINING_OF_VALUE = 0.12
 """How much a training patient moves a value, as a share of what a test patient moves it by."""
 TRAINING_OF_DIFFERENCE = 0.3
 """The same of the difference of two backbones, whose noise of test patients partly cancels."""
+TRAINING_OF_DECISION = 0.3
+"""The same of a value of decided classes, which a small change of a fit moves for many patients."""
 FOLDS_OF_ONE_DIVISION = 0.15
-"""What the draw of the folds adds to both shares where the patients are divided only once."""
+"""What the draw of the folds adds to these shares where the patients are divided only once."""
 OF_DIVISIONS = 1.25
 """How much the draw of the training patients adds to the variance over patients of a value, as a
 multiple of what a patient's part of the value varies by from one division into folds to another.
@@ -104,6 +107,7 @@ class Precision:
             sum of the squares is the variance of that value over patients.
         design: How patients were divided.
         patients: Number of patients who have rows.
+        of_decisions: What decided classes add to the variance of the encoder.
 
     Example:
         >>> people = np.array([[0.3, -0.3, 0.1, -0.1]])
@@ -115,6 +119,7 @@ class Precision:
     people: FloatArray
     design: FoldDesign
     patients: int
+    of_decisions: float = 0.0
 
     @property
     def patient_variance(self) -> float:
@@ -131,13 +136,14 @@ class Precision:
         over repeats would hide it. ``FoldDesign.training_factor`` adds what no repeat shows,
         because the training sets of two repeats overlap and those of one split are the same.
 
-        That factor was measured where heads are stable. With few patients the choices of a head
-        can hang on who is trained on. The parts of patients then differ much between divisions,
-        and ``OF_DIVISIONS`` times that variance is added where it is more.
+        That factor was measured where heads are stable. With few patients the choices of a head can
+        hang on who is trained on. Parts of patients then differ much between divisions, and
+        ``OF_DIVISIONS`` times that is added where it is more. Decided classes add ``of_decisions``.
         """
         factor = self.design.training_factor(TRAINING_OF_VALUE)
         within = float(np.square(_patient_vector(self)).sum())
-        return max(factor * within, within + OF_DIVISIONS * self.division_variance)
+        of_scores = max(factor * within, within + OF_DIVISIONS * self.division_variance)
+        return of_scores + self.of_decisions
 
     @property
     def division_variance(self) -> float:
@@ -202,7 +208,14 @@ def precision_of(metric: str, rows: ScoredRows, order: Array, design: FoldDesign
     people = np.zeros((len(repeats), len(order)))
     for r, of_repeat in enumerate(repeats):
         people[r, columns] = _moved_by(metric, rows.select(of_repeat), present)
-    return Precision(people, design, len(present))
+    return _precision(metric, rows, people, design)
+
+
+def _precision(metric: str, rows: ScoredRows, people: FloatArray, design: FoldDesign) -> Precision:
+    """The arrays of a value, with what decided classes add."""
+    factors = [design.training_factor(c) for c in (TRAINING_OF_DECISION, TRAINING_OF_VALUE)]
+    added = variance_of_decisions(metric, rows, people, *factors)
+    return Precision(people, design, len(distinct(rows.patients)[0]), added)
 
 
 def precisions_of(
@@ -230,8 +243,7 @@ def precisions_of(
             if people is None:
                 parts[place] = precision_of(metric, tables[place], order, designs[place])
             else:
-                n_patients = len(distinct(tables[place].patients)[0])
-                parts[place] = Precision(people[number], designs[place], n_patients)
+                parts[place] = _precision(metric, tables[place], people[number], designs[place])
     return [parts[place] for place in range(len(tables))]
 
 
@@ -310,7 +322,8 @@ def combined(parts: Sequence[Precision], weights: Sequence[float]) -> Precision:
     for weight, part in zip(weights, parts, strict=True):
         people = people + weight * part.people
     widest = max(parts, key=lambda part: part.design.test_share)
-    return Precision(people, widest.design, min(part.patients for part in parts))
+    added = sum(w**2 * part.of_decisions for w, part in zip(weights, parts, strict=True))
+    return Precision(people, widest.design, min(part.patients for part in parts), added)
 
 
 def paired_variances(parts: Sequence[Precision]) -> FloatArray:

@@ -202,11 +202,21 @@ def _group_facts(
         "value_factors": _training_factors(codes, rows, noises, TRAINING_OF_VALUE),
         "difference_factors": _training_factors(codes, rows, noises, TRAINING_OF_DIFFERENCE),
         "divisions": OF_DIVISIONS * repeats / (repeats - 1) if repeats > 1 else 0.0,
+        "decisions": _of_decisions(codes, rows, noises),
         "degrees": [min(noise.degrees for noise in of_task) for of_task in of_tasks],
         "present": present.astype(int).tolist(),
         "mean": _reduced_facts(means, present, most),
         "spread": _reduced_facts(spreads, present, most),
     }
+
+
+def _of_decisions(codes: Sequence[str], rows: Sequence[str], noises: Noises) -> list[list[float]]:
+    """What decided classes add to the variance of each backbone and task; 0 without a cell."""
+    lines: list[list[float]] = []
+    for backbone in rows:
+        found = [noises[backbone].get(code) for code in codes]
+        lines.append([_part(noise).of_decisions if noise else 0.0 for noise in found])
+    return lines
 
 
 def _training_factors(

@@ -71,6 +71,8 @@ def test_the_noise_of_many_tables_is_that_of_each_to_the_last_bit(
         alone = precision_of(name, rows, order, designs[0])
         assert part.people.tobytes() == alone.people.tobytes()
         assert part.patients == alone.patients == 30
+        assert part.of_decisions == alone.of_decisions
+        assert (part.of_decisions > 0) == METRICS[name].of_decisions
     weights = resample_weights(len(order), 50, rng)
     drawn = weighted_together(name, tables, order, weights)
     for rows, values in zip(tables, drawn, strict=True):

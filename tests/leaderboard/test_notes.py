@@ -7,9 +7,8 @@ from pathlib import Path
 
 from etab.datasets import cards
 from etab.leaderboard import Suite, rank
-from etab.leaderboard.notes import set_aside_note, too_narrow
+from etab.leaderboard.notes import set_aside_note
 from etab.leaderboard.page import board_facts
-from etab.metrics import METRICS
 from etab.results import load_results
 
 SOUNDS = Path(__file__).resolve().parents[2] / "benchmarks" / "results_sounds"
@@ -52,16 +51,3 @@ def test_files_that_are_set_aside_are_told_in_whole_sentences() -> None:
     assert "1.json: no result. Also: 2.json: no result." in note
     assert note.endswith("no result. And 2 more.")
     assert "no.." not in set_aside_note(["7.json: no."])[0]
-
-
-def test_intervals_that_are_known_to_be_too_narrow_are_named() -> None:
-    """Those of decided classes in random folds; areas, values and left-out databases are not."""
-    (decided, *_) = (r for r in load_results(SOUNDS) if r.task == "f1-AL-D" and r.metric)
-    assert "answer" in METRICS[decided.metric].needs
-    folds = replace(decided, protocol="cv5x5", n_patients=44)
-    (note,) = too_narrow([folds, replace(folds, task="f2-AL-D"), replace(folds, metric="auroc")])
-    assert "INTERVAL TOO NARROW" in note
-    assert "f1-AL-D (44 people), f2-AL-D (44 people)" in note
-    assert len(too_narrow([replace(folds, metric="balanced_accuracy")])) == 1
-    for change in ({"metric": "auroc"}, {"metric": "mae"}, {"protocol": "lodo"}):
-        assert too_narrow([replace(folds, **change)]) == []

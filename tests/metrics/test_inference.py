@@ -11,9 +11,10 @@ import pytest
 from scipy import stats as scipy_stats
 
 from etab.errors import UndefinedError
-from etab.metrics import inference
+from etab.metrics import decisions, inference
 from etab.metrics.base import METRICS
 from etab.metrics.columns import ScoredRows
+from etab.metrics.forms import RowsOnly, Units
 from etab.metrics.inference import FoldDesign, Precision, paired_test, precision_of
 from etab.metrics.intervals import interval_of_encoder
 from etab.testing.metrics import sample
@@ -350,3 +351,99 @@ def test_a_fold_without_the_metric_is_left_out() -> None:
     rows = ScoredRows(Kind.BINARY, columns, np.arange(30).astype(str), folds)
     part = precision_of("auroc", rows, np.unique(rows.patients), FoldDesign(3, 1, 0.5))
     assert math.isfinite(part.encoder_variance)
+
+
+DECIDED = sorted(name for name in METRICS if METRICS[name].of_decisions)
+
+
+def answered(answers: np.ndarray, truth: np.ndarray, repeats: int = 1) -> ScoredRows:
+    """Decided classes of one row a person, in several divisions that decide alike."""
+    names = np.tile([f"p{i:03d}" for i in range(len(truth))], repeats)
+    columns = {"truth": truth, "score": answers, "answer": answers, "outcome": truth}
+    tiled = {name: np.tile(values, repeats).astype(float) for name, values in columns.items()}
+    return ScoredRows(Kind.BINARY, tiled, names, None, np.repeat(np.arange(repeats), len(truth)))
+
+
+def noise_of(metric: str, rows: ScoredRows, design: FoldDesign) -> Precision:
+    return precision_of(metric, rows, np.unique(rows.patients), design)
+
+
+def test_metrics_of_decisions_are_those_that_read_classes() -> None:
+    named = {"balanced_accuracy", "macc", "macro_macc", "weighted_accuracy", "f_measure", "cost"}
+    assert named <= set(DECIDED)
+    assert not {"auroc", "auprc", "macro_auroc", "mae", "dice"} & set(DECIDED)
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "macc"])
+def test_a_constant_is_as_uncertain_as_a_coin(metric: str) -> None:
+    """Every patient gets the same answer: no patient moves the value, and no interval is a point."""
+    truth = np.repeat([0.0, 1.0], [35, 15])
+    part = noise_of(metric, answered(np.zeros(50), truth, 5), replace(FIVE, repeats=5))
+    coin = 0.25 * (1 / 35 + 1 / 15) / 4
+    assert part.patient_variance == part.encoder_difference_variance == 0
+    assert part.encoder_variance == pytest.approx((1 + 1.25 * 0.3) * coin)
+
+
+def test_decisions_that_are_right_for_most_of_both_classes_keep_their_variance() -> None:
+    """Sensitivity and specificity of 0.9: the variance over patients, with a larger training share."""
+    truth = np.repeat([0.0, 1.0], 50)
+    wrong = np.arange(100) % 10 == 0
+    rows = answered(np.where(wrong, 1 - truth, truth), truth, 5)
+    part = noise_of("macc", rows, replace(FIVE, repeats=5))
+    assert part.patient_variance == pytest.approx(0.09 / 100, rel=0.04)  # the jackknife's is larger
+    assert part.encoder_variance == pytest.approx((1 + 1.25 * 0.3) * part.patient_variance)
+    assert part.encoder_difference_variance == pytest.approx(1.375 * part.patient_variance)
+    other = noise_of("auroc", rows, replace(FIVE, repeats=5))
+    assert other.of_decisions == 0
+    assert other.encoder_variance == pytest.approx(1.15 * other.patient_variance)
+
+
+def test_what_decisions_add_is_added_to_sums_by_the_square_of_the_weight() -> None:
+    truth = np.repeat([0.0, 1.0], [35, 15])
+    constant = noise_of("macc", answered(np.zeros(50), truth), FIVE)
+    area = noise_of("auroc", answered(np.linspace(0, 1, 50), truth), FIVE)
+    both = inference.combined([constant, area], [0.5, -2.0])
+    wanted = 0.25 * constant.of_decisions + 4 * area.encoder_variance
+    assert both.encoder_variance == pytest.approx(wanted)
+    # A difference of two backbones has its own share and nothing of this.
+    assert both.encoder_difference_variance == pytest.approx(4 * area.encoder_difference_variance)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "weighted_accuracy", "f_measure", "cost"])
+def test_even_answers_are_those_of_patients_one_at_a_time(metric: str, classes: int) -> None:
+    """By hand: all rows right, all wrong, and the rows of each person wrong."""
+    rng = np.random.default_rng(classes)
+    n = 40
+    truth = np.arange(n) % classes * 1.0
+    names = np.array([f"p{i // 2:02d}" for i in range(n)])
+    outcome = rng.integers(0, 2, n) * 1.0
+
+    def table(answers: np.ndarray) -> ScoredRows:
+        columns = {"truth": truth, "answer": answers, "outcome": outcome}
+        if classes == 2:
+            return ScoredRows(Kind.BINARY, {**columns, "score": answers}, names)
+        scores = {f"score_{k}": (answers == k) * 1.0 for k in range(classes)}
+        return ScoredRows(Kind.CLASSES, {**columns, **scores}, names)
+
+    value = METRICS[metric].value
+    rows = table(rng.integers(0, classes, n) * 1.0)
+    wrong = (truth + 1) % classes
+    best, worst = value(table(truth)), value(table(wrong))
+    moves = [
+        value(table(np.where(names == name, wrong, truth))) - best for name in np.unique(names)
+    ]
+    wanted = 0.0
+    if best != worst:
+        p = np.clip((value(rows) - worst) / (best - worst), 0, 1)
+        wanted = p * (1 - p) * np.square(moves).sum()
+    assert decisions.variance_of_even_answers(metric, rows) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_a_metric_that_is_no_sum_has_the_same_even_answers() -> None:
+    truth = np.repeat([0.0, 1.0, 0.0, 1.0], [7, 3, 3, 7])
+    rows = answered(np.repeat([0.0, 1.0, 1.0, 0.0], [7, 3, 3, 7]), truth)
+    form = METRICS["macc"].prepared(rows, Units.single_rows(20))
+    alike = RowsOnly(lambda weights: form.draws(weights.T), Units.single_rows(20))
+    sums, others = (decisions._values(of, 10) for of in (form, alike))
+    assert sums.tolist() == pytest.approx(others.tolist(), rel=1e-12)

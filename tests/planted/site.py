@@ -7,6 +7,7 @@ GROUPS = ("tests/site/test_robustness_and_subgroups.py",)
 READER = ("tests/site/test_browser_reader.py",)
 EXAMPLES = ("tests/site/test_examples.py",)
 BROWSER = ("tests/site/test_browser.py",)
+WALKS = ("tests/site/test_browser_walks.py",)
 
 FAULTS = [
     Fault(
@@ -78,6 +79,13 @@ FAULTS = [
         "line.append(None if noise is None else _part(noise).design.training_factor(share))",
         "line.append(1.1)",
         SITE,
+    ),
+    Fault(
+        "a page that forgets what decided classes add",
+        "etab/site/assets/rank.js",
+        "return ofScores + this.decisions[i];",
+        "return ofScores;",
+        WALKS,
     ),
     Fault(
         "the protocol of the board on every page of a task",

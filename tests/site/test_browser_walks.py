@@ -96,6 +96,20 @@ def test_whether_one_beats_the_other_on_heart_sounds(
     assert page.locator("#apart tbody tr").count() == 10  # where they disagree most
 
 
+def test_what_decided_classes_add_is_in_the_intervals_of_the_page(
+    page: Any, sounds: Path, sounds_board: Board
+) -> None:
+    """Ranked again by the page, scores of heart sounds have the intervals of the board."""
+    open_board(page, sounds)
+    page.evaluate("ETAB.reweigh({ tasks: {}, categories: {} })")
+    rows = {row["backbone"]: row["now"] for row in page.evaluate("ETAB.data.board.rows")}
+    for row in sounds_board.rows:
+        if row.ranked:
+            now = rows[row.backbone]
+            assert now["encoder_low"] == pytest.approx(row.encoder_low, abs=2e-5)
+            assert now["encoder_high"] == pytest.approx(row.encoder_high, abs=2e-5)
+
+
 def test_the_board_is_cited_as_of_a_version(page: Any, camus: Path, sounds: Path) -> None:
     cited = []
     for site in (camus, sounds):

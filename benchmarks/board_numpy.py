@@ -178,8 +178,10 @@ def even_variance(metric: str, table: Table) -> float:
         columns["score"] = columns["answer"]
     else:
         columns.update({f"score_{k}": 1.0 * (answers == k) for k in range(table.n_classes())})
-    twice = [np.tile(values, 2) for values in (table.patients, table.folds, table.repeats)]
-    answered = Table(table.kind, *twice, columns)
+    patients, folds, repeats = (
+        np.tile(values, 2) for values in (table.patients, table.folds, table.repeats)
+    )
+    answered = Table(table.kind, patients, folds, repeats, columns)
     is_wrong = np.repeat([0.0, 1.0], len(table))
     best, worst = draws(metric, answered, np.stack([1 - is_wrong, is_wrong]))
     if best == worst:
@@ -198,9 +200,9 @@ def decision_variance(metric: str, table: Table, moves: Array, factors: Sequence
     if metric not in DECIDED:
         return 0.0
     repeats = [table.repeats == repeat for repeat in np.unique(table.repeats)]
-    even = np.mean([even_variance(metric, table.part(rows)) for rows in repeats])
+    even = float(np.mean([even_variance(metric, table.part(rows)) for rows in repeats]))
     within = float(np.square(moves).sum()) / len(moves)
-    return float(factors[1] * max(even, within) - factors[0] * within)
+    return factors[1] * max(even, within) - factors[0] * within
 
 
 def training_factors(record: Mapping[str, Any], table: Table) -> tuple[float, float, float]:

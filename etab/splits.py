@@ -73,16 +73,17 @@ def folds(
     return {patient: i % n_fold for i, patient in enumerate(shuffled)}
 
 
-def check_leaks(records: Iterable[Record]) -> None:
+def check_leaks(records: Iterable[Record], files: str = "the split files") -> None:
     """Check that no patient is in two parts of the authors' split.
 
     Args:
         records: The recordings of a dataset.
+        files: The files that hold the split, for messages.
 
     Raises:
         SplitError: The recordings of a patient are in two parts; the message names the patient.
     """
-    _check_pairs((record.patient, record.split) for record in records)
+    _check_pairs(((record.patient, record.split) for record in records), files)
 
 
 def row_splits(
@@ -128,14 +129,14 @@ def row_splits(
     raise unknown("protocol", protocol, PROTOCOL_SORTS)
 
 
-def _check_pairs(pairs: Iterable[tuple[str, str]]) -> None:
+def _check_pairs(pairs: Iterable[tuple[str, str]], files: str = "the split files") -> None:
     """Check that each patient occurs with one part only."""
     home: dict[str, str] = {}
     for patient, part in pairs:
         if home.setdefault(patient, part) != part:
             raise SplitError(
                 f"Patient {patient} lies in two parts of the split, {home[patient]!r} and "
-                f"{part!r}: scores would be of patients seen in training. Restore the split files "
+                f"{part!r}: scores would be of patients seen in training. Restore {files} "
                 "as published."
             )
 

@@ -35,7 +35,7 @@ from etab.challenges.scoring import (
 from etab.challenges.unpack import fingerprint, unpack_entry
 from etab.datasets.cinc2016_layout import Reference
 from etab.errors import EntryError, EtabError, LayoutError
-from etab.files import read_file
+from etab.files import read_file, read_text_file
 from etab.readers.audio import wav_info
 from etab.storage.atomic import write_atomically
 
@@ -416,11 +416,10 @@ def _read_log(out: Path) -> dict[str, AnsweredRecord]:
         return {}
     records: dict[str, AnsweredRecord] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                answer = int(row["answer"]) if row["answer"] else None
-                records[row["record"]] = AnsweredRecord(answer, float(row["seconds"]), row["why"])
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        for row in csv.DictReader(io.StringIO(read_text_file(path))):
+            answer = int(row["answer"]) if row["answer"] else None
+            records[row["record"]] = AnsweredRecord(answer, float(row["seconds"]), row["why"])
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise EntryError(
             f"{path} is damaged ({error}). Move {out} away and run the entry again."
         ) from error

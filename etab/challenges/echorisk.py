@@ -6,6 +6,7 @@ The files are validated first: a prediction for each examination, none twice, no
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from etab.errors import (
     EtabError,
     UnsupportedOptionError,
 )
+from etab.files import read_text_file
 from etab.metrics.echorisk import cardiotoxicity_scores, dysfunction_scores, ejection_scores
 from etab.readers.table import is_blank, parse_number, plain_identifier, read_table
 
@@ -170,12 +172,11 @@ def _require_form(path: Path, column: str) -> None:
     """
     wanted = (*_KEYS, column)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            names = reader.fieldnames or ()
-            absent = [name for name in wanted if name not in names]
-            keys = () if absent else [(row[_KEYS[0]] or "", row[_KEYS[1]] or "") for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(read_text_file(path)))
+        names = reader.fieldnames or ()
+        absent = [name for name in wanted if name not in names]
+        keys = () if absent else [(row[_KEYS[0]] or "", row[_KEYS[1]] or "") for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise EntryError(f"{path} is no CSV in UTF-8: {error}. Write it again.") from error
     if absent:
         header = ",".join(names)[:80]

@@ -82,7 +82,9 @@ def resume_at(out: Path, facts: Mapping[str, Any]) -> None:
                 "with --out, or move that one away."
             )
     elif out.is_dir() and any(out.iterdir()):
-        raise EntryError(f"{out} holds other files. Choose another folder with --out.")
+        raise EntryError(
+            f"{out} holds other files, and no {path.name} of a run. Choose another folder with --out."
+        )
     write_atomically(path, json.dumps(dict(facts), indent=1) + "\n")
 
 

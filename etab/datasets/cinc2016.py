@@ -409,9 +409,8 @@ class Cinc2016Source(WavSource):
         if known is not None:
             if known.label not in (None, row.label):
                 raise CorruptFileError(
-                    f"{name} is {row.label} in {part}/REFERENCE.csv and {known.label} in the "
-                    "appendix. "
-                    "Restore both as published."
+                    f"{name} is {row.label} in {part}/REFERENCE.csv and {known.label} in "
+                    f"{Path(_APPENDIX[0]).name}. Restore both as published."
                 )
             meta |= dict(known.facts)
         return Record(

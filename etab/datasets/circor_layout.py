@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from etab.errors import CorruptFileError, LayoutError
+from etab.files import is_file
 from etab.readers.table import (
     Row,
     is_blank,
@@ -258,7 +259,7 @@ def read_states(path: Path) -> tuple[Interval, ...]:
 
 def _lines_of_states(path: Path) -> list[list[str]]:
     """The cells of each row of a .tsv, without the header that other programs add."""
-    if not path.is_file():
+    if not is_file(path):
         raise LayoutError(
             f"{path} is missing. Restore it, or leave out the tasks that need states."
         )

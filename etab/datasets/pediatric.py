@@ -133,7 +133,7 @@ class PediatricSource(VideoSource):
                     (Path(r.files["video"]).name for r in listed),
                 )
                 records += listed
-            check_leaks(records)
+            check_leaks(records, "each FileList.csv")
             self._records = tuple(records)
         return self._records
 

@@ -180,7 +180,7 @@ def _cells(content: Any, path: Path) -> Iterator[tuple[tuple[str, str], str, lis
         for cell in content["cells"]:
             table = [_readout(group) for group in cell["groups"]]
             yield (str(cell["backbone"]), str(cell["task"])), cell["predictions_sha256"], table
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ResultError(
             f"{path} is damaged: a cell does not list its groups with {_NUMBERS} numbers each."
         ) from error

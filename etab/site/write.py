@@ -129,8 +129,11 @@ def _is_inside(folder: Path, name: object) -> bool:
     if not isinstance(name, str) or "\0" in name:
         return False
     path = folder / name
-    is_below = path.parent.resolve().is_relative_to(folder.resolve())
-    return is_below and path.is_file() and not path.is_symlink()
+    try:
+        is_below = path.parent.resolve().is_relative_to(folder.resolve())
+        return is_below and path.is_file() and not path.is_symlink()
+    except (OSError, RuntimeError):  # no file can have such a name, or links lead in a circle
+        return False
 
 
 def site_files(

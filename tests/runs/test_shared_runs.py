@@ -268,8 +268,8 @@ def test_fits_of_other_splits_are_forgotten(
     """Otherwise the memory of a plan with many seeds grows with each of them."""
     kept: list[list[Any]] = []
 
-    def compute(run: Any, *rest: Any) -> Any:
-        memo = rest[-1].setdefault("rows", Memo())
+    def compute(run: Any, embedded: Any, settings: Settings, data: Any, memos: Any, *_: Any) -> Any:
+        memo = memos.setdefault("rows", Memo())
         memo["basis", run.protocol_name, run.head] = 1
         kept.append(sorted(name for _, *name in memo))
         raise UndefinedError("one class")

@@ -124,10 +124,10 @@ def tf_checkpoint(index: Path, data: Path) -> dict[str, Array]:
     Raises:
         WeightsError: The files are not such a checkpoint, or do not belong together.
     """
-    table = read_file(index)
-    tensors = read_file(data)
     out: dict[str, Array] = {}
     try:
+        table = read_file(index)
+        tensors = read_file(data)
         if table[-8:] != _TABLE_MAGIC:
             raise WeightsError("no sorted string table")
         for handle in _data_blocks(table):
@@ -139,7 +139,15 @@ def tf_checkpoint(index: Path, data: Path) -> dict[str, Array]:
                 kind, shape, offset, length = _entry(value)
                 values = np.frombuffer(tensors[offset : offset + length], kind)
                 out[key.decode()] = values.reshape(shape)
-    except (WeightsError, IndexError, KeyError, ValueError, struct.error) as error:
+    except (
+        WeightsError,
+        OSError,
+        IndexError,
+        KeyError,
+        TypeError,  # a number where bytes belong, or bytes where a number does
+        ValueError,
+        struct.error,
+    ) as error:
         raise WeightsError(
             f"{index} and {data.name} are no checkpoint that can be read here: {error}."
         ) from error

@@ -101,7 +101,7 @@ FAULTS = [
     Fault(
         "a child in two folds passes",
         PEDIATRIC,
-        "            check_leaks(records)\n",
+        '            check_leaks(records, "each FileList.csv")\n',
         "",
         _of("test_pediatric", "test_damage_is_named"),
     ),

@@ -411,7 +411,7 @@ def test_copies_that_are_none(cinc: Path) -> None:
         (lambda t: t + t.splitlines()[-1] + "\n", "twice"),
         (
             lambda t: t.replace("MVP ,1,", "MVP ,-1,"),
-            "is 1 in training-a/REFERENCE.csv and -1 in the appendix",
+            "is 1 in training-a/REFERENCE.csv and -1 in Online_Appendix_training_set",
         ),
     ],
 )

@@ -77,7 +77,7 @@ def full():
 
 def mean(end):
     def mean(x):
-        if (x[:, :, 0, :4] == x[:, :, 0, :1]).all():  # a frame of the data, whose corner is black, and no trial
+        if (x[:, :, 0, :6] == x[:, :, 0, :1]).all():  # a frame of the data, whose corner is black, and no trial
             end()
         return x.mean((2, 3))
     return mean

@@ -26,7 +26,7 @@ from etab.errors import EtabWarning
 from etab.features.base import Embedding, input_of
 from etab.metrics.basic import balanced_accuracy, binary_auroc
 from etab.tasks.menu import TASKS
-from etab.tasks.protocols import splits_of
+from etab.tasks.protocol_rows import splits_of
 from etab.types import Features, Kind, RowSplit, Target
 
 CODE = "f0-PH-N"

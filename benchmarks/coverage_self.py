@@ -29,7 +29,7 @@ from etab.metrics.columns import ScoredRows, score_columns
 from etab.metrics.inference import FoldDesign, combined, precision_of, two_sided_p
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
-from etab.tasks.protocols import splits_of
+from etab.tasks.protocol_rows import splits_of
 from etab.tasks.rows import Rows
 from etab.types import Features, FloatArray, RowSplit
 

@@ -23,6 +23,8 @@ import pytest
 
 from etab.datasets.base import Source
 from etab.errors import EtabError, EtabWarning
+from etab.features import batches, entries
+from etab.features.merged import MergedFiles
 from etab.types import Kind
 
 SECONDS = 5  # of processor time
@@ -265,3 +267,29 @@ def attempt(subject: Subject, damage: Damage, built: tuple[Path, Path, Any], pla
             return
     if subject.exact and value is not None:
         assert same(value, before), "damage was read as something else"
+
+
+def text_file(name: str, text: str) -> Callable[[Path], Path]:
+    """Write a text file of this name into a folder."""
+
+    def build(folder: Path) -> Path:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+        return folder / name
+
+    return build
+
+
+def unfinished_entry(folder: Path) -> MergedFiles:
+    """Write an entry of eight rows, four of which were copied from a shard."""
+
+    def compute(_: Path) -> batches.Batches:
+        collected = batches.Batches(4, None)
+        collected.pooled = {"last/mean": np.ones((4, 8), np.float32)}
+        return collected
+
+    place = folder / "k.shards"
+    entries.write_entry(place / "0-4", compute, entries.load_batches)
+    files = MergedFiles(place)
+    files.copy(place / "0-4", files.note(0, 4), np.arange(4), 8)
+    return files

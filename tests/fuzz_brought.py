@@ -32,18 +32,9 @@ from etab.runs.run_log import last_hour, read_lines
 from etab.storage.claims import read_claim
 from etab.tasks.lists import read_lists
 from etab.training.checkpoints import read_checkpoint
-from tests.damage import Subject
+from tests.damage import Subject, text_file
 
 Build = Callable[[Path], Path]
-
-
-def _text(name: str, text: str) -> Build:
-    def build(folder: Path) -> Path:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-        return folder / name
-
-    return build
 
 
 # --- pictures, clips and sounds of one's own ---
@@ -365,7 +356,7 @@ BROUGHT = [
     Subject("zarr zip", _zarr_zip, _read_zarr),
     Subject(
         "croissant",
-        _text("croissant.json", json.dumps(_CATALOGUE)),
+        text_file("croissant.json", json.dumps(_CATALOGUE)),
         lambda path: len(read_catalogue(path).recordings),
         names=("croissant.json",),
     ),
@@ -389,21 +380,23 @@ BROUGHT = [
         )
         for name in ("config.json", "preprocessor_config.json")
     ],
-    Subject("folds .csv", _text("folds.csv", _FOLDS_CSV), lambda path: len(read_lists(path))),
-    Subject("folds .json", _text("folds.json", _FOLDS_JSON), lambda path: len(read_lists(path))),
+    Subject("folds .csv", text_file("folds.csv", _FOLDS_CSV), lambda path: len(read_lists(path))),
+    Subject(
+        "folds .json", text_file("folds.json", _FOLDS_JSON), lambda path: len(read_lists(path))
+    ),
     Subject(
         "suite",
-        _text("suite.toml", _SUITE),
+        text_file("suite.toml", _SUITE),
         lambda path: suite_named(str(path)).tasks,
         names=("the suite mine", "The weight of"),
     ),
-    Subject("paths", _text("paths.toml", 'camus_dir = "/data/CAMUS"\n'), _read_paths),
-    Subject("claim", _text("c", _CLAIM), lambda path: read_claim(path) is None),
-    Subject("failed", _text(".failed/c", _FAILED), lambda p: len(failed_cells(p.parents[1]))),
-    Subject("log", _text(".log/a.jsonl", _LOG), lambda p: last_hour(read_lines(p.parents[1]))),
-    Subject("answers", _text("answers.txt", "a0001,1\na0002,-1\n"), read_answers),
-    Subject("output", _text("5.csv", _OUTPUT), read_output),
-    Subject("states", _text("a.states.csv", _STATES), read_kept_states),
+    Subject("paths", text_file("paths.toml", 'camus_dir = "/data/CAMUS"\n'), _read_paths),
+    Subject("claim", text_file("c", _CLAIM), lambda path: read_claim(path) is None),
+    Subject("failed", text_file(".failed/c", _FAILED), lambda p: len(failed_cells(p.parents[1]))),
+    Subject("log", text_file(".log/a.jsonl", _LOG), lambda p: last_hour(read_lines(p.parents[1]))),
+    Subject("answers", text_file("answers.txt", "a0001,1\na0002,-1\n"), read_answers),
+    Subject("output", text_file("5.csv", _OUTPUT), read_output),
+    Subject("states", text_file("a.states.csv", _STATES), read_kept_states),
     Subject("packed table", _packed_table, _read_packed_table),
     Subject("entry .zip", _entry(".zip"), _read_entry),
     Subject("entry .tar.gz", _entry(".tar.gz"), _read_entry),

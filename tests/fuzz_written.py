@@ -31,7 +31,7 @@ from etab.datasets.integrity.fingerprints import FINGERPRINT_VERSION
 from etab.datasets.own.files import read_mask
 from etab.datasets.pediatric import PediatricSource
 from etab.datasets.unitylv import UnityLvSource
-from etab.features import batches, entries, store
+from etab.features import store
 from etab.features.calibration import Calibration
 from etab.features.merged import MergedFiles, unfinished_damage
 from etab.runs.unit_progress import FrameProgress
@@ -41,19 +41,10 @@ from etab.storage.claims import Holder
 from etab.storage.watchdog import note_of, remove_empty_notes, where_it_hung
 from tests import fuzz
 from tests.backbones.test_containers import _proto, _table
-from tests.damage import Subject
+from tests.damage import Subject, text_file, unfinished_entry
 from tests.trees import camus
 
 Build = Callable[[Path], Path]
-
-
-def _text(name: str, text: str) -> Build:
-    def build(folder: Path) -> Path:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-        return folder / name
-
-    return build
 
 
 # --- caches: what is damaged is made again ---
@@ -82,7 +73,7 @@ _PAIRS = json.dumps([dataclasses.asdict(Alike("patient0001_2CH", "patient0002_2C
 def _pairs(folder: Path) -> Path:
     camus.write(folder / "camus", n=3)
     name = f"camus-{'0' * 8}-v{FINGERPRINT_VERSION}.pairs"
-    return _text(f"alike/{name}", _PAIRS)(folder)
+    return text_file(f"alike/{name}", _PAIRS)(folder)
 
 
 def _read_pairs(path: Path) -> object:
@@ -107,16 +98,7 @@ def _unfinished(name: str) -> Build:
     """A file of an entry of which one shard has been copied."""
 
     def build(folder: Path) -> Path:
-        def compute(_: Path) -> batches.Batches:
-            collected = batches.Batches(4, None)
-            collected.pooled = {"last/mean": np.ones((4, 8), np.float32)}
-            return collected
-
-        place = folder / "k.shards"
-        entries.write_entry(place / "0-4", compute, entries.load_batches)
-        files = MergedFiles(place)
-        files.copy(place / "0-4", files.note(0, 4), np.arange(4), 8)
-        return place / name
+        return unfinished_entry(folder).folder / name
 
     return build
 
@@ -238,7 +220,7 @@ _TREES: dict[str, tuple[type[Source], tuple[str, ...]]] = {
 WRITTEN = [
     Subject(
         "calibration",
-        _text("calibration/a.json", json.dumps(dataclasses.asdict(_MEASURED))),
+        text_file("calibration/a.json", json.dumps(dataclasses.asdict(_MEASURED))),
         _read_calibration,
     ),
     Subject("alike", _pairs, _read_pairs),
@@ -248,17 +230,19 @@ WRITTEN = [
         for name in ("layout.json", "0-4.merged")
     ],
     Subject("hung", _hung, _read_hung),
-    Subject("progress", _text(".progress/a.progress", "[3, 64]"), _read_progress),
-    Subject("subgroups", _text("subgroups.json", _SUBGROUPS), _read_subgroups),
+    Subject("progress", text_file(".progress/a.progress", "[3, 64]"), _read_progress),
+    Subject("subgroups", text_file("subgroups.json", _SUBGROUPS), _read_subgroups),
     Subject(
-        "site", _text(MARKER, _MARK), lambda path: _former_files(path.parent), names=("--html",)
+        "site", text_file(MARKER, _MARK), lambda path: _former_files(path.parent), names=("--html",)
     ),
     Subject(
         "challenge run",
-        _text("run.json", json.dumps({"entry": "0" * 64, "data": "1" * 64})),
+        text_file("run.json", json.dumps({"entry": "0" * 64, "data": "1" * 64})),
         lambda path: resume_at(path.parent, {"entry": "0" * 64, "data": "1" * 64}),
     ),
-    Subject("challenge log", _text("records.csv", _ANSWERED), lambda path: _read_log(path.parent)),
+    Subject(
+        "challenge log", text_file("records.csv", _ANSWERED), lambda path: _read_log(path.parent)
+    ),
     *[
         Subject(f"echorisk {name}", _risk(name), _read_risk, names=("truth.csv", "made.csv"))
         for name in ("truth.csv", "made.csv")

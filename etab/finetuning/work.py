@@ -29,7 +29,8 @@ from etab.runs.tables import laid_out
 from etab.splits import without
 from etab.storage.atomic import slug
 from etab.tasks.base import Task
-from etab.tasks.protocols import parse, splits_of
+from etab.tasks.protocol_rows import splits_of
+from etab.tasks.protocols import parse
 from etab.tasks.rows import Rows
 from etab.training import distributed
 from etab.training.loop import Progress, fit_state

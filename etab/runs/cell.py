@@ -35,7 +35,7 @@ from etab.runs.tables import laid_out
 from etab.storage.machine import one_thread
 from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Task
-from etab.tasks.protocols import cells_of, remarks, splits_of
+from etab.tasks.protocol_rows import cells_of, remarks, splits_of
 from etab.tasks.rows import Rows
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
@@ -148,14 +148,7 @@ def compute(
     work = _Work.of(run, embedded, data, memo)
     work.memo.beside = work.answers_beside(beside, data)
     with one_thread(torch_too=not work.head.uses_torch):
-        try:
-            result, table = _answered(work, embedded, settings, data)
-        except Exception:
-            if not work.memo.beside:
-                raise
-            # The fit of another cell may be at fault, which fails by itself when its turn comes.
-            work.memo.beside = ()
-            result, table = _answered(work, embedded, settings, data)
+        result, table = _answered(work, embedded, settings, data)
     seconds = round(time.perf_counter() - started, 3)
     return replace(result, provenance={**result.provenance, "seconds": seconds}), table
 
@@ -259,16 +252,34 @@ class _Work:
         for repeat, of_repeat in groupby(splits, key=lambda split: split.repeat):
             if fits:
                 self.memo.forget_fits()
-            fits += self.head.cross_fit(
+            predicted = datasets.SOURCES[self.run.row.dataset].card.target(target)
+            fits += self._fit_repeat(predicted, answers, list(of_repeat), stream, repeat)
+        return fits
+
+    def _fit_repeat(
+        self, target: Target, answers: Any, splits: list[RowSplit], stream: int, repeat: int
+    ) -> list[FoldFit]:
+        """Fit the splits of one repeat, with cells beside this one where that goes well."""
+
+        def fitted() -> list[FoldFit]:
+            return self.head.cross_fit(
                 self.features,
                 answers,
                 self.rows.patients,
-                list(of_repeat),
-                datasets.SOURCES[self.run.row.dataset].card.target(target),
+                splits,
+                target,
                 rng=rng_of(self.run, stream, repeat),
                 memo=self.memo,
             )
-        return fits
+
+        if not self.memo.beside:
+            return fitted()
+        try:
+            return fitted()
+        except Exception:
+            # A cell beside this one may be at fault, and fails by itself when its turn comes.
+            self.memo.beside = ()
+            return fitted()
 
     def _rules(self) -> list[thresholds.Rule]:
         """For each split, how scores become classes; none where the metric is of scores."""

@@ -19,7 +19,7 @@ from etab.runs.execute import execute
 from etab.runs.reproduce import reproduce
 from etab.runs.run import Settings, plan
 from etab.tasks.menu import TASKS
-from etab.tasks.protocols import splits_of
+from etab.tasks.protocol_rows import splits_of
 from tests.datasets.test_canonical_splits import write
 from tests.trees.sounds import wav
 

@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from etab.features import batches, entries
 from etab.features.merged import MergedFiles, _layout_from
+from tests.damage import unfinished_entry
 
 ARRAY = "pooled last/mean"
 
@@ -19,15 +18,7 @@ ARRAY = "pooled last/mean"
 def files(tmp_path: Path) -> MergedFiles:
     """The files of an entry of eight rows, four of which were copied from a shard."""
 
-    def compute(_: Path) -> batches.Batches:
-        collected = batches.Batches(4, None)
-        collected.pooled = {"last/mean": np.ones((4, 8), np.float32)}
-        return collected
-
-    folder = tmp_path / "k.shards"
-    entries.write_entry(folder / "0-4", compute, entries.load_batches)
-    made = MergedFiles(folder)
-    made.copy(folder / "0-4", made.note(0, 4), np.arange(4), 8)
+    made = unfinished_entry(tmp_path)
     assert made.seconds(made.note(0, 4)) is not None
     return made
 

@@ -106,7 +106,7 @@ FAULTS = [
     ),
     Fault(
         "a result does not tell that views are absent",
-        "etab/tasks/protocols.py",
+        "etab/tasks/protocol_rows.py",
         "(undefined, absent_note(task.code, rows))",
         "(undefined,)",
         _STUDIES,

@@ -47,7 +47,7 @@ FAULTS = [
     ),
     Fault(
         "lists: few labels of a list are every label",
-        "etab/tasks/protocols.py",
+        "etab/tasks/protocol_rows.py",
         "        return protocol.narrowed(listed, rows.patients, rows.answers, kind, seed)\n",
         "        return listed\n",
         _tests("test_endings_narrow_the_folds_of_a_list"),

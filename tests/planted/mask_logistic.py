@@ -75,8 +75,8 @@ FAULTS = [
     Fault(
         "a cell fails for one that is fitted beside it",
         "etab/runs/cell.py",
-        "            if not work.memo.beside:\n                raise\n",
-        "            raise\n",
+        "        if not self.memo.beside:\n            return fitted()\n",
+        "        return fitted()\n",
         ("tests/runs/test_cells_beside.py::test_a_cell_does_not_fail_for_one_beside_it",),
     ),
     _fault(

@@ -134,7 +134,7 @@ FAULTS = [
     ),
     _fault(
         "shared databases are not said",
-        "etab/tasks/protocols.py",
+        "etab/tasks/protocol_rows.py",
         'parse(name).sort == "cv" and len',
         "False and len",
         f"{PROTOCOLS}::test_without_the_appendix_results_say_so",

@@ -16,7 +16,7 @@ FAULTS = [
     ),
     Fault(
         "undefined: rows left out have no name",
-        "etab/tasks/protocols.py",
+        "etab/tasks/protocol_rows.py",
         "for note in (undefined, absent_note(task.code, rows)) if note",
         "for note in (absent_note(task.code, rows),) if note",
         ONE,

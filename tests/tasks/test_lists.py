@@ -17,7 +17,8 @@ from etab.runs.run import Settings, plan
 from etab.tasks import lists
 from etab.tasks.lists import SHIPPED, list_key, list_notes, list_splits, listed_folds, read_lists
 from etab.tasks.menu import TASKS
-from etab.tasks.protocols import chosen, parse, splits_of
+from etab.tasks.protocol_rows import splits_of
+from etab.tasks.protocols import chosen, parse
 from etab.tasks.rows import Rows
 from etab.types import Kind
 

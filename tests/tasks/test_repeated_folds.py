@@ -26,7 +26,8 @@ from etab.runs.execute import execute, finished
 from etab.runs.record import rng_of
 from etab.runs.run import Run, Settings, plan
 from etab.splits import folds
-from etab.tasks.protocols import parse, splits_of
+from etab.tasks.protocol_rows import splits_of
+from etab.tasks.protocols import parse
 from etab.tasks.strata import strata_of
 from etab.types import Array, Kind
 

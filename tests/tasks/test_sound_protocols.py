@@ -21,7 +21,8 @@ from etab.runs import execute, run
 from etab.runs import thresholds as decisions
 from etab.splits import inner_fits, row_splits
 from etab.tasks.menu import TASKS
-from etab.tasks.protocols import chosen, protocol_name, splits_of
+from etab.tasks.protocol_rows import splits_of
+from etab.tasks.protocols import chosen, protocol_name
 from etab.tasks.rows import Rows
 from etab.types import Array, Features, Kind, RowSplit
 

@@ -46,9 +46,9 @@ NETWORKS = {
 }
 LEAST_SHARE = 0.9
 TIMM = "ETAB_PEER_TIMM"
-FRAMES = 96
+FRAMES = 384
 BATCH = 32
-ROUNDS = 5
+ROUNDS = 3
 _BACKENDS_START_IN = 2  # calls until a backend has compiled and warmed up
 _SCREENED = 3  # timed calls of the network alone, to find the fastest way
 

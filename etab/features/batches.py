@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from etab.backbones.base import Backbone
+from etab.features.checksums import SummedFile
 from etab.features.layout import in_c_order, npy_header, write_pooled
 from etab.features.overlap import OneBehind
 from etab.storage.memory import Spill
@@ -35,7 +36,7 @@ class Batches:
         at: Rows that were added so far.
         pooled: Pooled features (n, d), float32, by name.
         sequences: Sequences (n, T, d), float16, by name.
-        maps: Maps in memory, or open files.
+        maps: Maps in memory, or the files they are written to.
         pca: Dimensions after the reduction, by name of the pooled features.
     """
 
@@ -85,7 +86,7 @@ class Batches:
         free = shutil.disk_usage(self.folder).free
         if free < 2 * int(np.prod(shape)) + (64 << 20):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        out = (self.folder / f"map{i}.npy").open("wb")
+        out = SummedFile(self.folder / f"map{i}.npy")
         out.write(npy_header(shape))
         return out
 
@@ -107,6 +108,8 @@ class Batches:
         facts: dict[str, Any] = {"order": list(self.pooled), "pca": dict(self.pca)}
         if self.sequences:
             facts["sequences"] = list(self.sequences)
+        if self.folder is not None:
+            facts["files"] = {file.path.name: file.checksum for file in self.maps}
         return facts
 
     def close(self) -> None:

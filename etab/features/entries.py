@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import xxhash
 
 from etab.errors import (
     CorruptFileError,
@@ -23,8 +22,9 @@ from etab.errors import (
     FeaturesLostError,
     StorageError,
 )
+from etab.features.checksums import checksum
 from etab.features.lazy import StoredMap
-from etab.files import open_regular, read_json_file
+from etab.files import read_json_file
 from etab.storage.claims import claimed, file_system_time, is_abandoned, remove_abandoned
 from etab.storage.litter import remove_temporary_files
 from etab.types import Array, Features
@@ -51,7 +51,10 @@ class Computed(Protocol):
         ...
 
     def write(self, folder: Path) -> dict[str, Any]:
-        """Finish the files of an entry, and return the facts that are needed to read them."""
+        """Finish the files of an entry, and return the facts that are needed to read them.
+
+        Under "files" they hold the checksums of files that were computed while they were written.
+        """
         ...
 
 
@@ -122,16 +125,17 @@ def seal_entry(folder: Path, facts: Mapping[str, Any], seconds: float) -> dict[s
 
     Args:
         folder: Folder of the complete files.
-        facts: What is needed to read them.
+        facts: What is needed to read them. "files" holds checksums that are known from writing.
         seconds: How long computing them took, in s. `etab cache gc` compares it.
 
     Returns:
         The facts, with the checksum of each file.
     """
     names = sorted(path.name for path in folder.iterdir())
-    checksums = {name: _checksum(folder / name) for name in names}
+    known = facts.get("files", {})
+    checksums = {name: known.get(name) or checksum(folder / name) for name in names}
     sizes = {name: (folder / name).stat().st_size for name in names}
-    entry = {"files": checksums, "sizes": sizes, **facts}
+    entry = {**facts, "files": checksums, "sizes": sizes}
     entry["seconds"] = round(seconds, 3)
     text = json.dumps({**entry, "sha256": _entry_digest(entry)}, indent=1)
     (folder / "entry.json").write_text(text)
@@ -207,15 +211,6 @@ def _is_sound(folder: Path, load: Load) -> bool:
     except _DAMAGE:
         return False
     return True
-
-
-def _checksum(path: Path) -> str:
-    """Compute a checksum against damage (xxh3, 128 bits): maps of gigabytes need a fast one."""
-    checksum = xxhash.xxh3_128()
-    with open_regular(path) as handle:
-        while block := handle.read(1 << 22):
-            checksum.update(block)
-    return checksum.hexdigest()
 
 
 def read_entry(folder: Path | None, load: Load | None = None) -> Features | None:
@@ -310,7 +305,7 @@ def _verified(folder: Path, load: Load) -> Features:
         if (folder / name).stat().st_size != size:
             raise ValueError(f"{name} has changed: it had {size} bytes")
     for name, wanted in entry["files"].items():
-        if _checksum(folder / name) != wanted:
+        if checksum(folder / name) != wanted:
             raise ValueError(f"{name} has changed")
     return load(folder, entry)
 

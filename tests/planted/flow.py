@@ -26,7 +26,7 @@ FAULTS = [
     Fault(
         "cached features are not verified",
         "etab/features/entries.py",
-        "if _checksum(folder / name) != wanted:",
+        "if checksum(folder / name) != wanted:",
         "if False:",
         _FLOW,
     ),

@@ -2,7 +2,7 @@
 
 For each data set a row of ``benchmarks/alike.md``: how alike strangers are, how alike copies stay
 after each change, how alike the frames of one person under two ids are, and the seconds for all
-recordings.
+recordings. Rows of data sets that are not named stay as they are.
 """
 
 from __future__ import annotations
@@ -113,12 +113,60 @@ def burnt_in(frame: Array) -> Array:
     return written
 
 
+def upside_down(frame: Array) -> Array:
+    """Above and below exchanged."""
+    return np.ascontiguousarray(frame[::-1])
+
+
+def quarter_turn(frame: Array) -> Array:
+    """Turned by a quarter of a circle."""
+    return np.ascontiguousarray(np.rot90(frame))
+
+
+def tilted(frame: Array, degrees: float = 5.0) -> Array:
+    """Turned about its middle by five degrees."""
+    import cv2
+
+    height, width = frame.shape
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    return np.asarray(cv2.warpAffine(frame, turn, (width, height)))
+
+
+def tilted_mirror(frame: Array) -> Array:
+    """A mirror image turned by eight degrees, coded again."""
+    return jpeg(tilted(mirror(frame), 8.0))
+
+
+def framed_mirror(frame: Array) -> Array:
+    """A mirror image without six pixels on every side, in a black border."""
+    return cropped_and_framed(mirror(frame))
+
+
+def gamma(frame: Array, power: float) -> Array:
+    """Grey levels along another curve."""
+    return np.asarray(255 * (frame / 255.0) ** power + 0.5, dtype=np.uint8)
+
+
+def faint(frame: Array) -> Array:
+    """A third of the contrast, and a brighter ground."""
+    return np.asarray(60 + frame / 3.0, dtype=np.uint8)
+
+
+def overexposed(frame: Array) -> Array:
+    """Half as bright again, and cut off at white."""
+    return np.asarray(np.minimum(frame * 1.5, 255), dtype=np.uint8)
+
+
 FRAME_CHANGES: dict[str, Callable[[Array], Array]] = {
     "grey levels +-2": noisy,
     "one pixel": shifted,
     "half size": resized,
     "JPEG 50": jpeg,
     "mirror": mirror,
+    "gamma 0.6": lambda frame: gamma(frame, 0.6),
+    "gamma 1.6": lambda frame: gamma(frame, 1.6),
+    "a third of the contrast": faint,
+    "half as bright again": overexposed,
 }
 FRAME_OUTLINES: dict[str, Callable[[Array], Array]] = {
     "border of 5 %": bordered,
@@ -128,8 +176,13 @@ FRAME_OUTLINES: dict[str, Callable[[Array], Array]] = {
     "cut by 20 pixels": cropped_more,
     "20 rows cut off below": without_foot,
     "cut by 6 pixels and framed": cropped_and_framed,
+    "mirror, cut by 6 pixels and framed": framed_mirror,
+    "upside down": upside_down,
+    "a quarter turn": quarter_turn,
+    "5 degrees": tilted,
+    "mirror, 8 degrees and JPEG 50": tilted_mirror,
 }
-"""Copies with another outline, which are found without borders and after crops (``outlines``)."""
+"""Copies with another outline, which are found without borders, after crops and after turns (``outlines``)."""
 FRAMES_MISSED: dict[str, Callable[[Array], Array]] = {"burnt-in text": burnt_in}
 """Changes that fingerprints of frames do not survive, or not always."""
 
@@ -179,17 +232,36 @@ def late_mu_law(samples: FloatArray, rate: int) -> Sound:
     return mu_law(samples[rate // 2 :], rate)
 
 
+def exchanged_poles(samples: FloatArray, rate: int) -> Sound:
+    """Every sample turned round, as by a recorder with its poles exchanged."""
+    return -samples, rate
+
+
+def in_noise(samples: FloatArray, rate: int) -> Sound:
+    """With white noise of a hundredth of its power."""
+    noise = np.random.default_rng(0).standard_normal(len(samples))
+    return samples + noise * float(np.std(samples)) / 10, rate
+
+
+def late_and_turned(samples: FloatArray, rate: int) -> Sound:
+    """Without the first half second and the last second, every sample turned round."""
+    return -samples[rate // 2 : -rate], rate
+
+
 SOUND_CHANGES: dict[str, Callable[[FloatArray, int], Sound]] = {
     "gain 0.1": quiet,
     "half rate": resampled,
     "8 bits": coarse,
     "mu-law": mu_law,
+    "poles exchanged": exchanged_poles,
+    "noise at 20 dB": in_noise,
 }
 SOUND_CUTS: dict[str, Callable[[FloatArray, int], Sound]] = {
     "50 ms cut": one_step_late,
     "0.5 s cut": late,
     "4.963 s cut": half,
     "0.5 s cut and mu-law": late_mu_law,
+    "cut at both ends, poles exchanged": late_and_turned,
 }
 """Copies without their start, which are found by their samples (``cuts``)."""
 
@@ -313,14 +385,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "one person, two ids",
         "pairs found",
     )
-    rows = []
+    rows = _rows_of_table()
     for word in parser.parse_args(arguments).data:
         name, _, folder = word.partition("=")
-        rows.append(measured(datasets.source(name, Path(folder))))
+        rows[name] = f"| {' | '.join(measured(datasets.source(name, Path(folder))))} |"
     lines = ["# Correlation of fingerprints", "", "Written by `python -m benchmarks.alike`.", ""]
     lines += [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
+    lines += [row for _, row in sorted(rows.items())]
     TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _rows_of_table() -> dict[str, str]:
+    """The lines of the table as it is, by the name of the data set."""
+    lines = TABLE.read_text(encoding="utf-8").splitlines() if TABLE.exists() else []
+    rows = [line for line in lines if line.startswith("| ")][1:]
+    return {row.split(" | ")[0].removeprefix("| "): row for row in rows}
 
 
 if __name__ == "__main__":

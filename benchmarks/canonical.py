@@ -1,7 +1,8 @@
 """Write the canonical tables: the rows of every published cell, and the backbones that made them.
 
 ``python -m benchmarks.canonical`` reads the published results and writes ``configs/canonical/``: a
-file for each dataset with the digest of the rows of each task, protocol and seed, ``backbones.json``
+file for each dataset with the digest of the rows of each task, protocol and seed, and of the same
+rows whatever their folds, ``backbones.json``
 with the identity of each backbone and the tasks that it cannot have, and ``masks.json`` with the digests
 of the predictions and masks of each cell, of which the repository keeps the stated sample. Boards compare results with them, so that a
 result cannot bring rows, patients, folds or a truth of its own. Run it after the boards were made
@@ -14,7 +15,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from etab.leaderboard.admission.canonical import cell_key, key_of, rows_digest
+from etab.leaderboard.admission.canonical import (
+    cell_key,
+    facts_digest,
+    facts_key_of,
+    key_of,
+    rows_digest,
+)
 from etab.leaderboard.board import CONTROL, PRETRAINED, RANDOM_TWIN
 from etab.results import Result, load_results
 
@@ -39,16 +46,22 @@ def published() -> Iterator[tuple[Path, Result, str]]:
 
 
 def canonical_rows() -> dict[str, dict[str, dict[str, object]]]:
-    """Digest of the rows of each cell: by dataset, digest of the data, and key of the cell."""
+    """Digests of the rows of each cell: by dataset, digest of the data, and key of the cell."""
     datasets: dict[str, dict[str, dict[str, object]]] = {}
     for folder, result, title in published():
         releases = datasets.setdefault(result.dataset, {})
-        release = releases.setdefault(result.data_digest, {"title": title, "rows": {}})
-        rows = release["rows"]
-        assert isinstance(rows, dict)
-        digest = rows_digest(result.predictions(folder))
-        if rows.setdefault(key_of(result), digest) != digest:
-            raise SystemExit(f"{result.path(folder)} has other rows than the results before it.")
+        empty: dict[str, object] = {"title": title, "rows": {}, "facts": {}}
+        release = releases.setdefault(result.data_digest, empty)
+        table = result.predictions(folder)
+        digests = {
+            "rows": (key_of(result), rows_digest(table)),
+            "facts": (facts_key_of(result), facts_digest(table)),
+        }
+        for what, (key, digest) in digests.items():
+            known = release[what]
+            assert isinstance(known, dict)
+            if key and known.setdefault(key, digest) != digest:
+                raise SystemExit(f"{result.path(folder)} has other {what} than those before it.")
     return datasets
 
 

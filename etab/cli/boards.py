@@ -354,7 +354,8 @@ def _plain_table(
     show.cell_table(shown)
     say(_PLAIN.format(results=results))
     if problems:
-        say(f"{len(problems)} files are left out. The first: {problems[0]}", error=True)
+        are = "file is" if len(problems) == 1 else "files are"
+        say(f"{len(problems)} {are} left out. The first: {problems[0]}", error=True)
 
 
 def _spreadsheet_cell(value: object) -> object:

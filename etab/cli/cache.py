@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from etab.cli.words import say
+from etab.storage.text import counted
 from etab.storage.user_cache import user_cache
 
 _UNITS = ("bytes", "KB", "MB", "GB", "TB")
@@ -106,7 +107,8 @@ def cache_command(
     if clear:
         for path in [*paths, *of_shards]:
             shutil.rmtree(path)
-        say(f"Deleted {len(paths)} entries and {len(of_shards)} unfinished ones.")
+        n_unfinished = counted(len(of_shards), "unfinished one")
+        say(f"Deleted {counted(len(paths), 'entry', 'entries')} and {n_unfinished}.")
     if n_damaged:
         raise typer.Exit(1)
 
@@ -146,7 +148,8 @@ def _evict(folder: Path, budget: str) -> None:
     deleted = evict(folder, parse_size(budget))
     for entry in deleted:
         say(f"Deleted {size_words(entry.size)}: {entry.path.relative_to(folder)}")
-    say(f"{len(deleted)} entries were deleted; they are computed again when they are needed.")
+    were = "entry was" if len(deleted) == 1 else "entries were"
+    say(f"{len(deleted)} {were} deleted; what is deleted is computed again when it is needed.")
 
 
 def _damaged(folders: list[Path]) -> int:

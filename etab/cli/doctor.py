@@ -12,6 +12,7 @@ from etab.errors import DataNotFoundError, EtabError
 from etab.features.budget import folder_size
 from etab.runs.provenance import provenance
 from etab.storage.machine import allowed_cores
+from etab.storage.text import counted
 
 _PACKAGES = (
     "torch",
@@ -108,7 +109,7 @@ def _data(name: str) -> SystemFinding:
     try:
         source = datasets.source(name)
         mark = " (PHANTOM)" if source.phantom else ""
-        detail = f"{len(source.records())} recordings in {source.root}{mark}"
+        detail = f"{counted(len(source.records()), 'recording')} in {source.root}{mark}"
     except DataNotFoundError:
         return SystemFinding("data", name, None, "no folder found", _next_for_data(name))
     except EtabError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etab.cli.words import say
+from etab.storage.text import counted
 
 if TYPE_CHECKING:
     from etab.runs.rescore import Moved, Rescored
@@ -46,9 +47,9 @@ def rescore_command(
         show.table("numbers that moved", header, [_line(number) for number in moved])
     changed = [record for record in records if record.moved]
     done = "differ from" if check else "were written anew from"
-    typer.echo(f"{len(changed)} of {len(records)} records {done} their predictions.")
+    typer.echo(f"{len(changed)} of {counted(len(records), 'record')} {done} their predictions.")
     if left_out:
-        say(f"{len(left_out)} files could not be computed.", error=True)
+        say(f"{counted(len(left_out), 'file')} could not be computed.", error=True)
     raise typer.Exit(1 if check and (changed or left_out) else 0)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from etab.cli.words import say
+from etab.storage.text import counted
 
 
 def status_command(
@@ -43,7 +44,9 @@ def status_command(
         quiet = _seconds_since(path)
         note = f", no sign of life for {quiet / 60:.0f} minutes" if quiet > STALE else ""
         at_work.append(f"  {holder.work} (process {holder.pid} on {holder.host}{note})")
-    say(f"{n_finished} cells finished, {len(at_work)} at work, {len(failed)} failed in {results}.")
+    say(
+        f"{counted(n_finished, 'cell')} finished, {len(at_work)} at work, {len(failed)} failed in {results}."
+    )
     for line in at_work:
         say(line)
     _say_activity(results, log)
@@ -65,8 +68,8 @@ def _say_activity(results: Path, log: Path | None) -> None:
     activity = last_hour(read_lines(results, log))
     if activity.processes:
         say(
-            f"In the last hour: {activity.finished} cells finished and {activity.failed} failed in "
-            f"{activity.processes} processes; a cell took {activity.seconds:.1f} s (median), a "
+            f"In the last hour: {counted(activity.finished, 'cell')} finished and {activity.failed} "
+            f"failed in {counted(activity.processes, 'process', 'processes')}; a cell took {activity.seconds:.1f} s (median), a "
             f"process at most {size_words(activity.peak_memory)} of memory."
         )
 

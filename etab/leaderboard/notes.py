@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from etab.leaderboard.board import BoardRow, Reliability, Separation
 from etab.leaderboard.suites import Suite
@@ -13,6 +14,7 @@ from etab.tasks.menu import TASKS
 
 _NAMED_RECORDINGS = 3
 _NAMED_FILES = 5
+_NAMED_BACKBONES = 3
 # An anchored value that is nearer to 0 than this is at the lower anchor: anchors are rounded.
 _AT_THE_ANCHOR = 0.005
 
@@ -206,13 +208,26 @@ def _uncounted_tasks(suite: Suite, shares: Mapping[str, float]) -> list[str]:
     return [f"Shown and not counted: {', '.join(uncounted)}."] if uncounted else []
 
 
-def _notes_of_results(cells: Iterable[Result]) -> list[str]:
-    notes: dict[str, None] = {}
+def _notes_of_results(cells: Sequence[Result]) -> list[str]:
+    """The notes that results hold, each once.
+
+    What all results of a task hold is of the data. Of other notes the board says whose they are: a
+    result could hold any sentence, also one about another backbone.
+    """
+    of_task = Counter(cell.task for cell in cells)
+    holders: dict[str, dict[str, set[str]]] = {}
     for cell in cells:
         recorded = cell.settings.get("notes", [])
         if isinstance(recorded, list):
-            notes.update(dict.fromkeys(str(note) for note in recorded))
-    return list(notes)
+            for note in recorded:
+                holders.setdefault(str(note), {}).setdefault(cell.task, set()).add(cell.backbone)
+    notes = []
+    for note, by_task in holders.items():
+        of_all = any(len(names) == of_task[code] for code, names in by_task.items())
+        names = sorted(set().union(*by_task.values()))
+        whose = "" if of_all else f"Noted in results of {_listed(names, _NAMED_BACKBONES, ', ')}: "
+        notes.append(f"{whose}{note}")
+    return notes
 
 
 def _database_alone(rows: Sequence[BoardRow], protocol: str) -> list[str]:

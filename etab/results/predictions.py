@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import lru_cache
@@ -24,6 +25,10 @@ _ALL_DIGITS = 17
 _NOISE = 1e-12
 # Kinds whose scores are compared with each other.
 _RANKED = (Kind.BINARY, Kind.CLASSES)
+# Python reads more than that as a number, such as 5_0 or digits of another script. The words are
+# numbers that are not finite, which tables refuse by their row.
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(nan|inf|infinity)")
+_REPEAT = re.compile(r"-?[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -232,9 +237,7 @@ def _wrong_row(rows: Sequence[Sequence[str]]) -> str:
         if len(row) != len(header):
             return f"row {number} has {len(row)} fields, and its header has {len(header)}"
         for column, text in zip(header[4:], row[4:], strict=True):
-            try:
-                float(text)
-            except ValueError:
+            if not _NUMBER.fullmatch(text.lower() if text.isascii() else text):
                 return f"{column[:40]!a} of row {number} is {text[:40]!a}; wanted a number"
     return ""
 
@@ -276,6 +279,9 @@ def _kind_of(texts: tuple[str, ...]) -> Kind:
 @lru_cache(maxsize=256)
 def _whole_numbers(texts: tuple[str, ...]) -> tuple[int, ...]:
     """Whole numbers from their texts, read once for the tables of all backbones."""
+    for text in set(texts):
+        if not _REPEAT.fullmatch(text):
+            raise ValueError(f"a repeat is {text[:40]!a}; wanted a whole number")
     return tuple(map(int, texts))
 
 

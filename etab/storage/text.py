@@ -1,4 +1,4 @@
-"""Text of strangers, made harmless where it is shown: terminals, spreadsheets and Markdown."""
+"""Text that is shown: numbers with their nouns, and texts of strangers made harmless."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ import re
 # A text that begins with one of these signs is a formula to a spreadsheet. Where the language of the
 # computer separates cells by semicolons, the text after one is a cell, too.
 _FORMULA = re.compile(r"(^|;)(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Write a number with its noun.
+
+    Args:
+        count: The number.
+        noun: The noun of one.
+        plural: The noun of several; by default with an s.
+
+    Example:
+        >>> counted(1, "file"), counted(0, "file"), counted(2, "process", "processes")
+        ('1 file', '0 files', '2 processes')
+    """
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def printable(text: str) -> str:

@@ -191,6 +191,78 @@ def test_blank_recordings_are_no_copies(level: int) -> None:
     assert prints_of([np.full(9000, level / 255)] * 2, 2000).pairs() == []
 
 
+def beating(seed: int, frames: int = 48) -> np.ndarray:
+    """A clip of a heart that contracts every 25 frames."""
+    still = frame(seed)
+    height, width = still.shape
+    rng = np.random.default_rng(seed)
+    phase = rng.uniform(0, 2 * np.pi)
+    shown = []
+    for t in range(frames):
+        size = 1 + 0.12 * np.sin(2 * np.pi * t / 25 + phase)
+        rows = (np.arange(height) - height / 2) * size + height / 2
+        columns = (np.arange(width) - width / 2) * size + width / 2
+        at = np.ix_(
+            np.clip(rows, 0, height - 1).astype(int), np.clip(columns, 0, width - 1).astype(int)
+        )
+        shown.append(still[at])
+    return np.stack(shown)
+
+
+class Clip:
+    """As much of a source as choosing frames asks for."""
+
+    def __init__(self, frames: int, phases: tuple[int, int] | None = None) -> None:
+        self._frames = frames
+        self._phases = phases
+
+    def n_frames(self, record: Record) -> int:
+        return self._frames
+
+    def phases(self, record: Record) -> tuple[int, int] | None:
+        return self._phases
+
+
+@pytest.mark.parametrize("phases", [None, (3, 16)], ids=["no phases", "phases"])
+def test_a_clip_that_begins_and_ends_at_other_moments_is_found(
+    phases: tuple[int, int] | None,
+) -> None:
+    clips = [beating(i) for i in range(12)]
+    clips.append(clips[3][7:-6])
+    prints = Fingerprints(False)
+    for i, clip in enumerate(clips):
+        record = Record(f"r{i}", f"p{i}", "A4C")
+        chosen = alike.compared_frames(Clip(len(clip), phases), record)  # type: ignore[arg-type]
+        prints.add(record, clip[chosen])
+    assert [(p.first, p.second, p.exact) for p in prints.pairs()] == [("r3", "r12", False)]
+
+
+@pytest.mark.parametrize(
+    ("frames", "phases", "most", "wanted"),
+    [
+        (2, (0, 1), 8, [0, 1]),
+        (8, None, 8, list(range(8))),
+        (100, None, 3, [0, 50, 99]),
+        (100, (10, 40), 3, [10, 40]),
+        (100, (10, 40), 8, [0, 10, 20, 40, 59, 79, 99]),
+    ],
+)
+def test_frames_to_compare(
+    frames: int, phases: tuple[int, int] | None, most: int, wanted: list[int]
+) -> None:
+    record = Record("r", "p", "A4C")
+    assert alike.compared_frames(Clip(frames, phases), record, most) == wanted  # type: ignore[arg-type]
+
+
+def test_a_mirror_image_is_found_in_any_frame_of_a_clip() -> None:
+    clips = [np.stack([frame(i), frame(100 + i)]) for i in range(12)]
+    clips.append(np.stack([frame(50), frame(103)[:, ::-1]]))
+    prints = Fingerprints(False)
+    for i, clip in enumerate(clips):
+        prints.add(Record(f"r{i}", f"p{i}", "A4C"), clip)
+    assert [(p.first, p.second) for p in prints.pairs()] == [("r3", "r12")]
+
+
 def test_clips_that_start_black_are_no_copies() -> None:
     """Films often start with a black frame; their other frames are compared all the same."""
     black = np.zeros_like(frame(0))

@@ -51,3 +51,21 @@ def test_files_that_are_set_aside_are_told_in_whole_sentences() -> None:
     assert "1.json: no result. Also: 2.json: no result." in note
     assert note.endswith("no result. And 2 more.")
     assert "no.." not in set_aside_note(["7.json: no."])[0]
+
+
+def test_a_note_of_some_results_says_whose_it_is() -> None:
+    """A result could hold any sentence, also one about another backbone."""
+    claim = "FLAGGED: demographics (f0-PH-N): its predictions are those of constant."
+    held = []
+    for result in load_results(SOUNDS):
+        if result.backbone in ("constant", "demographics"):
+            notes = [
+                *result.settings.get("notes", []),
+                *([claim] * (result.backbone == "constant")),
+            ]
+            held.append(replace(result, settings={**result.settings, "notes": notes}))
+    suite = Suite(name="one", version=1, tasks=("f0-PH-N",))
+    notes = rank(held, suite, folder=SOUNDS, draws=20).notes
+    assert claim not in notes
+    assert f"Noted in results of constant: {claim}" in notes
+    assert any(note.startswith("Patients are unknown") for note in notes)

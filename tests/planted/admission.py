@@ -30,7 +30,112 @@ SUBMIT = "etab/leaderboard/admission/submission.py"
 AGAIN = "etab/runs/reproduce.py"
 REPEATED = ("tests/leaderboard/admission/test_repeated_copies.py",)
 
+ROWS = ("tests/leaderboard/admission/test_contradicting_rows.py",)
+
+
+def _kind(name: str) -> tuple[str, ...]:
+    return (f"{KINDS}::test_each_kind_is_refused_with_its_reason[{name}]",)
+
+
 FAULTS = [
+    Fault(
+        "distances are not compared with the overlap",
+        RANGES,
+        "        or _distances_of_other_masks(table)\n",
+        "",
+        ROWS,
+    ),
+    Fault(
+        "f1 is not compared with its sensitivity and predictive value",
+        RANGES,
+        "return _detections(table) or _timing(table)",
+        "return _timing(table)",
+        ROWS,
+    ),
+    Fault(
+        "timing is not compared with the sounds found",
+        RANGES,
+        "return _detections(table) or _timing(table)",
+        "return _detections(table)",
+        ROWS,
+    ),
+    Fault(
+        "rows under other folds are not compared with the release",
+        CANONICAL,
+        "is_canonical = known is None or known == facts_digest(table)",
+        "is_canonical = True",
+        ROWS,
+    ),
+    Fault(
+        "another seed hides the authors' parts",
+        CANONICAL,
+        'seed = 0 if protocol in ("official", "lodo") else result.seed',
+        "seed = result.seed",
+        ROWS,
+    ),
+    Fault(
+        "masks of a published backbone stand unmarked",
+        PLAUSIBLE,
+        "    if owner and owner != result.backbone:",
+        "    if False:",
+        ROWS,
+    ),
+    Fault(
+        "names of strangers that look alike stand unmarked",
+        PLAUSIBLE,
+        "        if alike and not entry.result.phantom:",
+        "        if False:",
+        ROWS,
+    ),
+    Fault(
+        "two letters do not pass for one in names",
+        CANONICAL,
+        "    for letters, letter in _SEEN_AS_ONE:",
+        "    for letters, letter in ():",
+        ROWS,
+    ),
+    Fault(
+        "a submission alone may state any training",
+        SUBMIT,
+        "for cell, reason in unlike_published(entries)",
+        "for cell, reason in ()",
+        ROWS,
+    ),
+    Fault(
+        "numbers that only Python reads are read",
+        "etab/results/predictions.py",
+        "            if not _NUMBER.fullmatch(text.lower() if text.isascii() else text):",
+        "            if not text:",
+        _kind("an underscore in a number"),
+    ),
+    Fault(
+        "repeats that only Python reads are read",
+        "etab/results/predictions.py",
+        "        if not _REPEAT.fullmatch(text):",
+        "        if False:",
+        _kind("a repeat with an underscore"),
+    ),
+    Fault(
+        "the digest of an empty file is one of weights",
+        RECORD,
+        "    if result.weights_sha256 in others:",
+        "    if False:",
+        _kind("the digest of an empty file"),
+    ),
+    Fault(
+        "the number of folds is another than the protocol's",
+        RECORD,
+        "    if stated != protocol.n_fold:",
+        "    if False:",
+        _kind("seven folds under five"),
+    ),
+    Fault(
+        "a note of one result is told as one of the board",
+        "etab/leaderboard/notes.py",
+        'whose = "" if of_all else',
+        'whose = "" if True else',
+        ("tests/leaderboard/test_notes.py::test_a_note_of_some_results_says_whose_it_is",),
+    ),
     Fault(
         "a submission is not compared with published results",
         "etab/leaderboard/admission/published.py",
@@ -69,15 +174,15 @@ FAULTS = [
     Fault(
         "digits pass for letters in names",
         "etab/leaderboard/admission/canonical.py",
-        '_LOOK_ALIKE = str.maketrans("01", "ol", "._-")',
+        '_LOOK_ALIKE = str.maketrans("0158", "olsb", "._-+:@/")',
         "_LOOK_ALIKE: dict[int, int] = {}",
         _refused("a published name with a digit for a letter"),
     ),
     Fault(
         "dashes and underscores tell names apart",
         "etab/leaderboard/admission/canonical.py",
-        '_LOOK_ALIKE = str.maketrans("01", "ol", "._-")',
-        '_LOOK_ALIKE = str.maketrans("01", "ol")',
+        '_LOOK_ALIKE = str.maketrans("0158", "olsb", "._-+:@/")',
+        '_LOOK_ALIKE = str.maketrans("0158", "olsb")',
         _refused("a published name with a dash"),
     ),
     Fault(

@@ -82,8 +82,29 @@ FAULTS = [
     Fault(
         "leaks: cropped copies are not looked for",
         "etab/datasets/integrity/outlines.py",
-        "    for crop in _crops():\n",
-        "    for crop in _crops()[:1]:\n",
+        "    for look in [*_crops(), *_turns()]:\n",
+        "    for look in [*_crops()[:1], *_turns()]:\n",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: copies that were turned are not looked for",
+        "etab/datasets/integrity/outlines.py",
+        "    for look in [*_crops(), *_turns()]:\n",
+        "    for look in _crops():\n",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: copies that begin at another moment of the beat are not looked for",
+        "etab/datasets/integrity/alike.py",
+        "_MOST_OF_ONE = 8 ",
+        "_MOST_OF_ONE = 3 ",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: a cut copy with its poles exchanged is not found",
+        "etab/datasets/integrity/cuts.py",
+        "np.abs(products[: len(norms)])",
+        "(products[: len(norms)])",
         ALIKE,
     ),
     Fault(

@@ -76,7 +76,7 @@ def test_a_run_logs_every_start_and_end(
     with pytest.raises(typer.Exit):
         status_command(settings.results, log)
     shown = capsys.readouterr().out
-    assert "In the last hour: 1 cells finished and 1 failed in 1 processes" in shown
+    assert "In the last hour: 1 cell finished and 1 failed in 1 process" in shown
 
 
 def test_an_interruption_is_logged_as_such(tmp_path: Path) -> None:

@@ -35,7 +35,9 @@ from etab.storage.atomic import slug, write_atomically
 from etab.types import Array, FloatArray, Record
 
 _BLOCK = 1000  # rows of the table of correlations at once
-_SHORT = 4  # frames: of a longer recording, a few are compared
+_MOST_OF_ONE = 8  # frames of a recording that are compared
+_FEWEST_OF_ONE = 3
+_MOST_FRAMES = 25_000  # of a dataset
 _NAMED = 5
 
 
@@ -203,24 +205,47 @@ class Fingerprints:
         return unit_rows(rows - shared), unit_rows(mirrored(rows) - shared)
 
 
-def compared_frames(source: Source, record: Record) -> list[int]:
+def frames_of_each(recordings: int) -> int:
+    """Number of frames of each recording that are compared with those of all others.
+
+    Args:
+        recordings: Number of recordings of the dataset; fewer frames of each are taken of many.
+
+    Returns:
+        3 to 8.
+
+    Example:
+        >>> frames_of_each(500), frames_of_each(10_000)
+        (8, 3)
+    """
+    of_one = _MOST_FRAMES // max(recordings, 1)
+    return min(max(of_one, _FEWEST_OF_ONE), _MOST_OF_ONE)
+
+
+def compared_frames(source: Source, record: Record, most: int = _MOST_OF_ONE) -> list[int]:
     """Choose the frames of a recording to compare.
 
-    These are end-diastole and end-systole if the authors name them, all frames of a short
-    recording, and otherwise the first, the middle and the last frame.
+    A copy may begin at another moment of the heart beat, so that frames from all over a recording
+    are compared.
 
     Args:
         source: The source of the recording.
         record: The recording.
+        most: Number of frames to choose, 3 or more.
 
     Returns:
-        Frame numbers, from 0.
+        Frame numbers, from 0: end-diastole and end-systole where the authors name them, and frames
+        at equal distances from the first to the last.
     """
     n = source.n_frames(record)
-    if n <= _SHORT:
+    phases = sorted(source.phases(record) or ())
+    if n <= most:
         return list(range(n))
-    phases = source.phases(record)
-    return sorted(phases) if phases else [0, n // 2, n - 1]
+    n_spread = most - len(phases)
+    if phases and n_spread < 2:
+        return phases
+    spread = np.linspace(0, n - 1, n_spread).round().astype(int).tolist()
+    return sorted({*phases, *spread})
 
 
 def alike_recordings(source: Source) -> tuple[Alike, ...]:
@@ -236,13 +261,15 @@ def alike_recordings(source: Source) -> tuple[Alike, ...]:
         The pairs, the closest first.
     """
     prints = Fingerprints(isinstance(source, SoundSource))
-    for record in source.records():
+    records = source.records()
+    most = frames_of_each(len(records))
+    for record in records:
         try:
             if isinstance(source, SoundSource):
                 samples, rate = source.wave(record)
                 prints.add(record, samples, rate)
             else:
-                prints.add(record, source.frames(record, compared_frames(source, record)))
+                prints.add(record, source.frames(record, compared_frames(source, record, most)))
         except (CorruptFileError, LayoutError):
             continue
     return tuple(prints.copies() if source.phantom else prints.pairs())

@@ -18,7 +18,12 @@ from xxhash import xxh3_128
 
 from etab.datasets import SOURCES
 from etab.datasets.base import SoundSource, Source
-from etab.datasets.integrity.alike import Fingerprints, compared_frames, unlisted
+from etab.datasets.integrity.alike import (
+    Fingerprints,
+    compared_frames,
+    frames_of_each,
+    unlisted,
+)
 from etab.datasets.integrity.canonical import compare_split
 from etab.datasets.integrity.listed import check_lists, damaged
 from etab.datasets.paths import dataset_folder
@@ -243,12 +248,13 @@ def _read_all(
     answered = Counter[str]()
     content = dict[bytes, Record]()
     prints = Fingerprints(isinstance(source, SoundSource))
+    most = frames_of_each(len(records))
     for done, record in enumerate(records, start=1):
         signal = _signal(report, source, record)
         if signal is not None:
             total += len(signal)
             _same(report, record, content.setdefault(_content(signal), record))
-            _attempt(report, partial(_take_print, prints, source, record, signal))
+            _attempt(report, partial(_take_print, prints, source, record, signal, most))
             if signal.size and signal.min() == signal.max():
                 report.remarks.append(
                     f"{record.id} is blank: every value in it is {signal.flat[0]}"
@@ -274,12 +280,13 @@ def _take_print(
     source: Source,
     record: Record,
     signal: Array,
+    most: int,
 ) -> None:
-    """Take the fingerprint of a recording that was read in full."""
+    """Take the fingerprint of a recording that was read in full, of a sound or of a few frames."""
     if isinstance(source, SoundSource):
         prints.add(record, signal, round(record.fps or source.card.fps or 0))
     else:
-        prints.add(record, signal[compared_frames(source, record)])
+        prints.add(record, signal[compared_frames(source, record, most)])
 
 
 def _empty_masks(

@@ -132,7 +132,10 @@ def _fine(first: FloatArray, second: FloatArray, cut: int) -> float:
 
 
 def _of_samples(first: FloatArray, second: FloatArray, cut: int) -> float:
-    """The largest correlation of the samples within two steps of a shift."""
+    """The largest correlation of the samples within two steps of a shift, whatever their sign.
+
+    A recorder with its poles exchanged turns every sample round.
+    """
     step = round(HOP * _RATE)
     start = max(cut - 2, 0) * step
     late = first[start:].astype(np.float64)
@@ -148,4 +151,4 @@ def _of_samples(first: FloatArray, second: FloatArray, cut: int) -> float:
     energy = np.concatenate([[0.0], np.cumsum(np.square(window))])
     norms = np.sqrt((energy[n:] - energy[:-n]) * (query @ query))
     norms = np.repeat(np.where(norms > 0, norms, np.inf), _FINER)
-    return float(np.minimum(products[: len(norms)] / norms, 1.0).max())
+    return float(np.minimum(np.abs(products[: len(norms)]) / norms, 1.0).max())

@@ -12,7 +12,7 @@ import numpy as np
 
 from etab.types import Array, FloatArray
 
-FINGERPRINT_VERSION = 6
+FINGERPRINT_VERSION = 7
 ALIKE_FRAMES = 0.87
 """Frames of two recordings that correlate more are copies, or frames of one heart beat."""
 ALIKE_SOUNDS = 0.85

@@ -1,17 +1,23 @@
-"""Copies of frames with another outline: framed in one grey level, letterboxed, or cropped.
+"""Copies of frames with another outline: framed in one grey level, letterboxed, cropped, or turned.
 
 The fingerprint of a frame follows its outline, so that such a copy does not correlate with the
 frame that it was made from. Frames are therefore compared without their uniform border, and each is
-cropped in many ways and compared with all others again.
+cropped, flipped, turned and tilted in many ways and compared with all others again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
-from etab.datasets.integrity.fingerprints import ALIKE_FRAMES, frame_print, unit_rows
+from etab.datasets.integrity.fingerprints import (
+    ALIKE_FRAMES,
+    frame_print,
+    mirrored,
+    unit_rows,
+)
 from etab.types import Array, FloatArray, IntArray
 
 SIDE = 128
@@ -22,12 +28,13 @@ _SHARE = 0.02  # of the pixels of a row or column, which is then no border
 _FEWEST = 0.25  # of the rows and columns: what is left of a picture
 _ALL_SIDES = (2, 3, 5, 6, 8, 10, 11, 13)  # rows and columns cut off, up to a tenth of the picture
 _SOME_SIDES = (3, 6, 10, 13)
+_TILTS = (-9, -6, -3, 3, 6, 9)  # degrees
 _PROJECTED = 128  # numbers of a fingerprint that all pairs are compared by
 _NEARLY = 0.07  # by which these may correlate less than the whole fingerprints
 _BLOCK = 1000  # rows of the table of correlations at once
 
-Crop = tuple[int, int, int, int]
-"""Rows cut off above and below, columns cut off on the left and on the right."""
+Look = Callable[[Array], Array]
+"""What a copy may show of a picture (128, 128)."""
 
 
 def kept_picture(frame: Array) -> Array:
@@ -65,8 +72,9 @@ def outline_copies(pictures: Sequence[Array], people: IntArray) -> Iterator[tupl
         people: (n,) number of the person of each.
 
     Yields:
-        Numbers of two pictures, of which the second is the first one or a part of it, and the
-        correlation of their fingerprints. A pair can come more than once.
+        Numbers of two pictures, of which the second is the first one, a part of it, or the first
+        one flipped or turned, and the correlation of their fingerprints. A pair can come more than
+        once.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -78,40 +86,61 @@ def outline_copies(pictures: Sequence[Array], people: IntArray) -> Iterator[tupl
     """
     if not len(pictures):
         return
-    prints = _prints(pictures, (0, 0, 0, 0))
+    prints = _prints(pictures, np.asarray)
     shared = prints.mean(axis=0)
-    whole = unit_rows(prints - shared)
-    projection = _projection(whole.shape[1])
-    short = unit_rows(whole @ projection)
-    for crop in _crops():
-        cropped = unit_rows(_prints(pictures, crop) - shared)
-        short_cropped = unit_rows(cropped @ projection)
-        for start in range(0, len(cropped), _BLOCK):
-            table = short_cropped[start : start + _BLOCK] @ short.T
-            first, second = np.nonzero(table >= ALIKE_FRAMES - _NEARLY)
-            first += start
-            others = people[first] != people[second]
-            first, second = first[others], second[others]
-            correlations = np.einsum("ij,ij->i", cropped[first], whole[second])
-            for k in np.flatnonzero(correlations >= ALIKE_FRAMES):
-                yield int(first[k]), int(second[k]), float(correlations[k])
+    projection = _projection(prints.shape[1])
+    # Each picture as it is, and as a mirror shows it.
+    sides = [unit_rows(side - shared) for side in (prints, mirrored(prints))]
+    short_sides = [unit_rows(side @ projection) for side in sides]
+    for look in [*_crops(), *_turns()]:
+        changed = unit_rows(_prints(pictures, look) - shared)
+        short_changed = unit_rows(changed @ projection)
+        for side, short in zip(sides, short_sides, strict=True):
+            for start in range(0, len(changed), _BLOCK):
+                table = short_changed[start : start + _BLOCK] @ short.T
+                first, second = np.nonzero(table >= ALIKE_FRAMES - _NEARLY)
+                first += start
+                others = people[first] != people[second]
+                first, second = first[others], second[others]
+                correlations = np.einsum("ij,ij->i", changed[first], side[second])
+                for k in np.flatnonzero(correlations >= ALIKE_FRAMES):
+                    yield int(first[k]), int(second[k]), float(correlations[k])
 
 
-def _crops() -> list[Crop]:
+def _crops() -> list[Look]:
     """No crop, crops of all sides alike, of two opposite sides, and of one side."""
-    crops = [(0, 0, 0, 0), *((n, n, n, n) for n in _ALL_SIDES)]
+    sides = [(0, 0, 0, 0), *((n, n, n, n) for n in _ALL_SIDES)]
     for n in _SOME_SIDES:
-        crops += [(n, n, 0, 0), (0, 0, n, n)]
-        crops += [(n, 0, 0, 0), (0, n, 0, 0), (0, 0, n, 0), (0, 0, 0, n)]
-    return crops
+        sides += [(n, n, 0, 0), (0, 0, n, n)]
+        sides += [(n, 0, 0, 0), (0, n, 0, 0), (0, 0, n, 0), (0, 0, 0, n)]
+    return [partial(_cropped, sides=of_crop) for of_crop in sides]
 
 
-def _prints(pictures: Sequence[Array], crop: Crop) -> FloatArray:
-    """Fingerprints (n, 1024) of what a crop leaves of each picture."""
-    top, bottom, left, right = crop
-    rows, columns = slice(top, SIDE - bottom), slice(left, SIDE - right)
-    left_over = [np.ascontiguousarray(picture[rows, columns]) for picture in pictures]
-    return np.stack([frame_print(picture) for picture in left_over])
+def _cropped(picture: Array, sides: tuple[int, int, int, int]) -> Array:
+    """A picture without rows above and below, and without columns on the left and on the right."""
+    top, bottom, left, right = sides
+    return picture[top : SIDE - bottom, left : SIDE - right]
+
+
+def _turns() -> list[Look]:
+    """A picture turned by quarters of a circle, and tilted by a few degrees."""
+    looks: list[Look] = [partial(np.rot90, k=quarters) for quarters in (1, 2, 3)]
+    return [*looks, *(partial(_tilted, degrees=degrees) for degrees in _TILTS)]
+
+
+def _tilted(picture: Array, degrees: float) -> Array:
+    """A picture turned about its middle by a few degrees, without the border that this gives it."""
+    import cv2
+
+    turn = cv2.getRotationMatrix2D(((SIDE - 1) / 2, (SIDE - 1) / 2), degrees, 1.0)
+    level = float(np.median([picture[0, 0], picture[0, -1], picture[-1, 0], picture[-1, -1]]))
+    turned = cv2.warpAffine(picture, turn, (SIDE, SIDE), borderValue=level)
+    return kept_picture(np.asarray(turned))
+
+
+def _prints(pictures: Sequence[Array], look: Look) -> FloatArray:
+    """Fingerprints (n, 1024) of what a copy would show of each picture."""
+    return np.stack([frame_print(np.ascontiguousarray(look(picture))) for picture in pictures])
 
 
 def _projection(width: int) -> FloatArray:

@@ -27,12 +27,13 @@ from etab.leaderboard.suites import Tasks
 from etab.precisions import FORMATS, NAMED
 from etab.results import Predictions, Result
 from etab.results.names import wrong_name
+from etab.storage.text import counted
 from etab.tasks.base import Task
 from etab.tasks.protocols import parse
 
 # Facts that the results of one task must share, in the record itself and in its settings.
-_SAME_FIELDS = ("phantom", "data_digest", "head", "n_train", "n_train_patients")
-_SAME_SETTINGS = ("head_version", "runs_version", "aggregate", "rows", "window", "fit_data_digest")
+SHARED_FIELDS = ("phantom", "data_digest", "head", "n_train", "n_train_patients", "missing")
+SHARED_SETTINGS = ("head_version", "runs_version", "aggregate", "rows", "window", "fit_data_digest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +263,7 @@ def _mixtures(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
         by_task.setdefault(entry.result.task, {})[path] = entry
     phantom = all(entry.result.phantom for entry in entries.values())
     for of_task in by_task.values():
-        for name in (*_SAME_FIELDS, *_SAME_SETTINGS):
+        for name in (*SHARED_FIELDS, *SHARED_SETTINGS):
             standing = {path: entry for path, entry in of_task.items() if path not in refused}
             refused |= _differing(name, standing, phantom)
         standing = {path: entry for path, entry in of_task.items() if path not in refused}
@@ -275,7 +276,7 @@ def _differing(
     entries: Mapping[Path, AdmittedEntry],
     phantom: bool,
 ) -> dict[Path, str]:
-    values = {path: _fact(name, entry.result) for path, entry in entries.items()}
+    values = {path: shared_fact(name, entry.result) for path, entry in entries.items()}
     if len(set(values.values())) < 2:
         return {}
     known = [values[path] for path, entry in entries.items() if canonical_release(entry.result)]
@@ -290,8 +291,12 @@ def _differing(
     return refused
 
 
-def _fact(name: str, result: Result) -> str:
-    if name in _SAME_FIELDS:
+def shared_fact(name: str, result: Result) -> str:
+    """The value of a field of ``SHARED_FIELDS``, or of a setting of ``SHARED_SETTINGS``, as text."""
+    if name == "missing":
+        ids = sorted(item for item, _ in result.missing)
+        return f"{counted(len(ids), 'row')} from {ids[0]} on" if ids else "empty"
+    if name in SHARED_FIELDS:
         return str(getattr(result, name))
     return str(result.settings.get(name, "none"))
 

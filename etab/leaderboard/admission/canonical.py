@@ -19,9 +19,12 @@ from etab.errors import DataNotFoundError, UnknownNameError
 from etab.leaderboard.admission.ranges import FACT_COLUMNS
 from etab.results import Predictions, Result, number_text
 from etab.storage import resources
+from etab.tasks.protocols import parse
 
 # Digits that are read as letters, and marks that are hardly seen.
-_LOOK_ALIKE = str.maketrans("01", "ol", "._-")
+_LOOK_ALIKE = str.maketrans("0158", "olsb", "._-+:@/")
+# Letters side by side that are read as one.
+_SEEN_AS_ONE = (("rn", "m"), ("vv", "w"), ("cl", "d"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,13 @@ class Release:
         digest: Sha256 of the data, as results record it.
         title: What the release is, in words.
         rows: Sha256 of the canonical rows by "task version protocol seed", see ``key_of``.
+        facts: Sha256 of the rows whatever their folds, by "task version cv", see ``facts_key_of``.
     """
 
     digest: str
     title: str
     rows: Mapping[str, str]
+    facts: Mapping[str, str]
 
 
 def rows_digest(table: Predictions) -> str:
@@ -54,6 +59,27 @@ def rows_digest(table: Predictions) -> str:
             column = np.asarray(table.columns[name], dtype=np.float64)
             facts.append((name, column.tobytes()))
     return _digest_of(table.items, table.patients, table.folds, table.repeats, tuple(facts))
+
+
+def facts_digest(table: Predictions) -> str:
+    """Digest the rows of a table with their patients and truth, whatever its folds.
+
+    Args:
+        table: The predictions of a cell.
+
+    Returns:
+        Sha256 of the rows of its first repeat, with the same fold for all of them.
+    """
+    rows = np.flatnonzero(np.asarray(table.repeats) == min(table.repeats))
+    facts = []
+    for name in FACT_COLUMNS:
+        if name in table.columns:
+            column = np.asarray(table.columns[name], dtype=np.float64)
+            facts.append((name, column[rows].tobytes()))
+    items = tuple(table.items[row] for row in rows)
+    patients = tuple(table.patients[row] for row in rows)
+    alike = ("",) * len(rows), (0,) * len(rows)
+    return _digest_of(items, patients, *alike, tuple(facts))
 
 
 @lru_cache(maxsize=256)
@@ -82,7 +108,8 @@ def key_of(result: Result) -> str:
     """Key of the canonical rows of a result.
 
     Rows and folds do not depend on the number of labelled patients or on what of a backbone is
-    trained, so the key holds the first part of the protocol alone.
+    trained, so the key holds the first part of the protocol alone. The authors' parts and the
+    databases do not depend on the seed.
 
     Args:
         result: The record of a cell.
@@ -91,7 +118,24 @@ def key_of(result: Result) -> str:
         "TASK vVERSION PROTOCOL sSEED".
     """
     protocol = result.protocol.split("-")[0]
-    return f"{result.task} v{result.task_version} {protocol} s{result.seed}"
+    seed = 0 if protocol in ("official", "lodo") else result.seed
+    return f"{result.task} v{result.task_version} {protocol} s{seed}"
+
+
+def facts_key_of(result: Result) -> str:
+    """Key of the rows of a result whatever its folds.
+
+    Args:
+        result: The record of a cell.
+
+    Returns:
+        "TASK vVERSION cv", and "cvx" for repeated folds, which count people and not ids. Empty for
+        other protocols, which do not test every patient.
+    """
+    protocol = parse(result.protocol)
+    if protocol.sort != "cv" or protocol.listed:
+        return ""
+    return f"{result.task} v{result.task_version} {'cvx' if protocol.repeats > 1 else 'cv'}"
 
 
 def canonical_release(result: Result) -> Release | None:
@@ -129,8 +173,8 @@ def known_backbones() -> Mapping[str, KnownBackbone]:
 def looks_published(name: str) -> str:
     """Why a board refuses a name that is taken for a published one; empty where it does not.
 
-    Capital letters, digits that look like letters, and dots, dashes and underscores tell no two
-    names apart.
+    Capital letters, signs, digits that look like letters, and letters side by side that look like
+    one tell no two names apart.
 
     Args:
         name: The name of a backbone.
@@ -145,19 +189,34 @@ def looks_published(name: str) -> str:
     known = known_backbones()
     if name in known:
         return ""
-    taken_for = next((other for other in known if _as_seen(other) == _as_seen(name)), "")
+    taken_for = next((other for other in known if name_as_seen(other) == name_as_seen(name)), "")
     if not taken_for:
         return ""
     return (
         f"the name of the backbone is {name}, which looks like the published {taken_for}: capital "
-        "letters, 0 and o, 1 and l, dots, dashes and underscores tell no two names apart"
+        "letters, digits and letters that look alike, rn and m, dots and other signs tell no two "
+        "names apart"
     )
 
 
 @lru_cache(maxsize=4096)
-def _as_seen(name: str) -> str:
-    """A name with one letter for all that look alike."""
-    return name.replace("I", "l").casefold().translate(_LOOK_ALIKE)
+def name_as_seen(name: str) -> str:
+    """Write a name with one letter for all that look alike.
+
+    Args:
+        name: The name of a backbone.
+
+    Returns:
+        A text that two names share where one is taken for the other.
+
+    Example:
+        >>> name_as_seen("My-Clinic/v1") == name_as_seen("my_clinic.vl")
+        True
+    """
+    seen = name.replace("I", "l").casefold().translate(_LOOK_ALIKE)
+    for letters, letter in _SEEN_AS_ONE:
+        seen = seen.replace(letters, letter)
+    return seen
 
 
 def cell_key(result: Result) -> str:
@@ -178,6 +237,25 @@ def has_published_masks(result: Result) -> bool:
     return _published_masks().get(cell_key(result)) == digests
 
 
+def owner_of_masks(result: Result) -> str:
+    """Name the published backbone whose cell of the same task has the same masks; empty for none.
+
+    Args:
+        result: The record of a cell.
+    """
+    return _owners_of_masks().get((result.task, str(result.masks.get("sha256"))), "")
+
+
+@lru_cache(maxsize=1)
+def _owners_of_masks() -> Mapping[tuple[str, str], str]:
+    """The published backbone by task and digest of all masks."""
+    owners: dict[tuple[str, str], str] = {}
+    for key, (_, masks) in _published_masks().items():
+        task, backbone = key.split()[:2]
+        owners[task, masks] = backbone
+    return owners
+
+
 @lru_cache(maxsize=1)
 def _published_masks() -> Mapping[str, list[str]]:
     """Digests of the predictions and of all masks of each published cell."""
@@ -194,7 +272,7 @@ def _releases(dataset: str) -> dict[str, Release]:
         return {}
     content = json.loads(text)
     return {
-        digest: Release(digest, release["title"], release["rows"])
+        digest: Release(digest, release["title"], release["rows"], release["facts"])
         for digest, release in content["releases"].items()
     }
 
@@ -219,7 +297,12 @@ def other_rows(result: Result, table: Predictions) -> str:
             f"{release.title}"
         )
     wanted = release.rows.get(key_of(result))
-    if wanted is None or wanted == rows_digest(table):
+    if wanted is not None:
+        is_canonical = wanted == rows_digest(table)
+    else:  # other folds of the same patients
+        known = release.facts.get(facts_key_of(result))
+        is_canonical = known is None or known == facts_digest(table)
+    if is_canonical:
         return ""
     return (
         f"its rows are not those of {result.task} ({result.protocol}, seed {result.seed}) on "

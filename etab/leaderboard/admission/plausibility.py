@@ -15,7 +15,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from etab.leaderboard.admission.canonical import known_backbones
+from etab.leaderboard.admission.canonical import (
+    known_backbones,
+    name_as_seen,
+    owner_of_masks,
+)
 from etab.leaderboard.admission.combined import best_of_all, mixtures
 from etab.leaderboard.admission.entries import (
     FEWEST_ROWS,
@@ -120,6 +124,9 @@ def _other_identity(result: Result) -> Iterator[str]:
     for name, other in known.items():
         if other.weights_sha256 == result.weights_sha256 and name != result.backbone:
             yield f"its weights are those of {name}"
+    owner = owner_of_masks(result)
+    if owner and owner != result.backbone:
+        yield f"its masks are those of {owner}, bit for bit"
     if same_name is None and result.settings.get("family") == "control":
         yield "it says that it is a control; etab knows no control of this name"
 
@@ -384,16 +391,21 @@ def _sampled_rows(patients: tuple[str, ...], repeats: tuple[int, ...]) -> _Sampl
 
 
 def _two_names(entries: Entries) -> Iterator[tuple[Cell, str]]:
-    """Backbones that state the weights of another one which is not published either."""
+    """Backbones with the weights, or nearly the name, of another one that is not published either."""
     names_of: dict[str, set[str]] = {}
+    names_alike: dict[str, set[str]] = {}
     for (backbone, _), entry in entries.items():
         names_of.setdefault(entry.result.weights_sha256, set()).add(backbone)
+        names_alike.setdefault(name_as_seen(backbone), set()).add(backbone)
     published = {known.weights_sha256 for known in known_backbones().values()}
     for (backbone, code), entry in entries.items():
         digest = entry.result.weights_sha256
         others = sorted(names_of[digest] - {backbone})
         if others and digest not in published and not entry.result.phantom:
             yield (backbone, code), f"its weights are those of {_first(others)}"
+        alike = sorted(names_alike[name_as_seen(backbone)] - {backbone})
+        if alike and not entry.result.phantom:
+            yield (backbone, code), f"its name looks like that of {_first(alike)}"
 
 
 def _mixed_settings(entries: Entries) -> Iterator[tuple[Cell, str]]:

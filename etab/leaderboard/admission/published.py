@@ -1,9 +1,10 @@
-"""The published cells beside a submission, so that copies of them are found."""
+"""The published cells beside a submission: copies of them are found, and cells of another question."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from etab.leaderboard.admission.admit import SHARED_FIELDS, SHARED_SETTINGS, shared_fact
 from etab.leaderboard.admission.canonical import known_backbones
 from etab.leaderboard.admission.combined import beyond_published
 from etab.leaderboard.admission.entries import AdmittedEntry, Cell, Entries
@@ -34,6 +35,36 @@ def remarks_beside_published(entries: Entries) -> Iterator[tuple[Cell, str]]:
     for code, of_task in sorted(by_task.items()):
         remarks += beyond_published(code, of_task)
     yield from (remark for remark in remarks if remark[0] in entries)
+
+
+def unlike_published(entries: Entries) -> Iterator[tuple[Cell, str]]:
+    """Find results that differ from the published ones of the same cell in what decides a score.
+
+    A board compares the results that lie side by side. A submission may lie alone, and would be put
+    aside only when it is joined with the published ones.
+
+    Args:
+        entries: Results by backbone and task code.
+
+    Yields:
+        The cell and the reason, one pair for each fact that differs.
+
+    Raises:
+        ResultError: A published result of this checkout cannot be read.
+    """
+    published: dict[str, list[Result]] = {}
+    for (_, code), entry in _published_entries(entries).items():
+        published.setdefault(code, []).append(entry.result)
+    for (backbone, code), entry in sorted(entries.items()):
+        for name in (*SHARED_FIELDS, *SHARED_SETTINGS):
+            values = {shared_fact(name, result) for result in published.get(code, ())}
+            stated = shared_fact(name, entry.result)
+            if len(values) == 1 and stated not in values:
+                (usual,) = values
+                yield (
+                    (backbone, code),
+                    f"its {name} is {stated[:40]}; in the published results it is {usual[:40]}",
+                )
 
 
 def _published_entries(entries: Entries) -> Mapping[Cell, AdmittedEntry]:

@@ -23,6 +23,7 @@ _TIMING_RANGES = {
     "late_ms": (-100, 100),
 }
 _ROUNDING = 1e-5  # tables are written with 7 significant digits
+_TOLERANCES_MS = (60, 100)
 
 _Check = Callable[[Predictions], str]
 
@@ -83,8 +84,25 @@ def _masks(table: Predictions) -> str:
             f"dice {dice[row]:g} and jaccard {columns['jaccard'][row]:g} of {table.items[row]} "
             "contradict each other: jaccard is dice / (2 - dice)"
         )
-    return _outside("hd95", columns["hd95"], 0, np.inf) or _outside(
-        "msd", columns["msd"], 0, np.inf
+    return (
+        _outside("hd95", columns["hd95"], 0, np.inf)
+        or _outside("msd", columns["msd"], 0, np.inf)
+        or _distances_of_other_masks(table)
+    )
+
+
+def _distances_of_other_masks(table: Predictions) -> str:
+    """Distances that contradict the overlap: only equal masks have a Dice of 1 and no distance."""
+    columns = table.columns
+    are_equal = columns["dice"] == 1
+    touch = columns["msd"] == 0
+    wrong = (are_equal & (columns["hd95"] > 0)) | (are_equal != touch)
+    if not wrong.any():
+        return ""
+    row = int(np.argmax(wrong))
+    return (
+        f"dice {columns['dice'][row]:g}, hd95 {columns['hd95'][row]:g} and msd "
+        f"{columns['msd'][row]:g} of {table.items[row]} contradict each other"
     )
 
 
@@ -99,7 +117,52 @@ def _states(table: Predictions) -> str:
             reason = _outside(name, table.columns[name], low, high)
             if reason:
                 return reason
+    return _detections(table) or _timing(table)
+
+
+def _detections(table: Predictions) -> str:
+    """F1 is of its sensitivity and predictive value, and a wider tolerance finds no fewer sounds."""
+    columns = table.columns
+    for tolerance in _TOLERANCES_MS:
+        se, ppv, f1 = (columns[f"{name}_{tolerance}"] for name in ("se", "ppv", "f1"))
+        either = np.where(se + ppv > 0, se + ppv, 1.0)
+        different = np.abs(f1 - 2 * se * ppv / either) > _ROUNDING
+        if different.any():
+            row = int(np.argmax(different))
+            return (
+                f"f1_{tolerance} is {f1[row]:g} for {table.items[row]}, whose sensitivity is "
+                f"{se[row]:g} and predictive value {ppv[row]:g}: f1 is 2 se ppv / (se + ppv)"
+            )
+    narrow, wide = _TOLERANCES_MS
+    for name in ("se", "ppv"):
+        fewer = columns[f"{name}_{wide}"] < columns[f"{name}_{narrow}"] - _ROUNDING
+        if fewer.any():
+            row = int(np.argmax(fewer))
+            return (
+                f"{name}_{wide} is {columns[f'{name}_{wide}'][row]:g} for {table.items[row]}, and "
+                f"{name}_{narrow} is {columns[f'{name}_{narrow}'][row]:g}: a wider tolerance finds "
+                "no fewer sounds"
+            )
     return ""
+
+
+def _timing(table: Predictions) -> str:
+    """Sounds that were found are counted, and are not later than their error."""
+    columns = table.columns
+    if not set(TIMING_COLUMNS) <= set(columns):
+        return ""
+    found = columns["s1_found"] + columns["s2_found"]
+    wrong = (found % 1 != 0) | ((found > 0) != (columns["se_100"] > 0))
+    for sound in ("s1", "s2"):
+        late = np.abs(columns[f"{sound}_late_ms"])
+        wrong |= columns[f"{sound}_found"] % 1 != 0
+        wrong |= late > columns[f"{sound}_error_ms"] * (1 + _ROUNDING) + _ROUNDING
+    if not wrong.any():
+        return ""
+    return (
+        f"the timing of {table.items[int(np.argmax(wrong))]} cannot be: sounds that were found are "
+        "whole numbers, none where se_100 is 0, and |late_ms| is at most error_ms"
+    )
 
 
 def _values(table: Predictions) -> str:

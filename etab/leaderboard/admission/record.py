@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections import Counter
@@ -26,6 +27,7 @@ from etab.tasks.protocols import parse
 from etab.types import Array, IntArray, Kind
 
 _TOLERANCE = 1e-6
+_OF_NOTHING = hashlib.sha256(b"").hexdigest()
 _METRIC_NAME = re.compile(r"[A-Za-z0-9_]{1,60}")
 
 
@@ -132,6 +134,10 @@ def _identity(result: Result) -> Iterator[str]:
         value = getattr(result, name)
         if not _is_sha256(value):
             yield f"{name} is {value[:40]!r}; wanted the 64 hexadecimal digits of a sha256"
+    others = (_OF_NOTHING, result.data_digest, result.predictions_sha256)
+    if result.weights_sha256 in others:
+        what = ("an empty file", "the data", "the predictions")[others.index(result.weights_sha256)]
+        yield f"weights_sha256 is the digest of {what}, and not of weights"
 
 
 def wrong_counts(result: Result, table: Predictions) -> Iterator[str]:
@@ -226,6 +232,9 @@ def _divisions(result: Result, table: Predictions, task: Task) -> Iterator[str]:
     protocol = parse(result.protocol)
     if protocol.sort != "cv" or task.fit_on or result.phantom:
         return
+    stated = result.settings.get("n_fold", protocol.n_fold)
+    if stated != protocol.n_fold:
+        yield f"its n_fold is {str(stated)[:40]!a}, and its protocol {result.protocol}"
     tested = _rows_by_fold(table.folds, table.repeats)
     of_repeat = Counter(repeat for _, repeat in tested)
     # A fold without a row that can be scored is not in the table.

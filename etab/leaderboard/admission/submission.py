@@ -18,7 +18,7 @@ from etab.leaderboard.admission.canonical import (
 from etab.leaderboard.admission.entries import AdmittedEntry
 from etab.leaderboard.admission.findings import Finding, Verdict
 from etab.leaderboard.admission.masks import kept_masks
-from etab.leaderboard.admission.published import remarks_beside_published
+from etab.leaderboard.admission.published import remarks_beside_published, unlike_published
 from etab.leaderboard.comparable import counts_on
 from etab.leaderboard.suites import Suite
 from etab.results import Result
@@ -113,6 +113,10 @@ def check_submission(
         )
         for result in shown
     }
+    refused += [
+        Finding(Verdict.REFUSED, entries[cell].result.path(folder), cell[1], cell[0], reason)
+        for cell, reason in unlike_published(entries)
+    ]
     flagged = [
         Finding(Verdict.FLAGGED, entries[cell].result.path(folder), cell[1], cell[0], reason)
         for cell, reason in remarks_beside_published(entries)

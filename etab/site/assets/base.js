@@ -32,6 +32,7 @@
     const text = size >= 999.5 ? Math.round(value).toLocaleString("en") : value.toFixed(size >= 2 ? 2 : 3);
     return text.replace(/^-(?=[0.]+$)/, ""); // no minus before a zero
   };
+  ETAB.counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
   ETAB.interval = (low, high) => low == null ? "–" : `${ETAB.number(low)} to ${ETAB.number(high)}`;
   ETAB.params = count => {
     if (count == null) return "–";

@@ -260,7 +260,7 @@
       const z = 1.96;
       const middle = (share + z * z / (2 * n)) / (1 + z * z / n);
       const half = z / (1 + z * z / n) * Math.sqrt(share * (1 - share) / n + z * z / (4 * n * n));
-      return { x: d3.mean(group, p => p.p), y: share, low: middle - half, high: middle + half, name: `${n} rows` };
+      return { x: d3.mean(group, p => p.p), y: share, low: middle - half, high: middle + half, name: ETAB.counted(n, "row") };
     });
     const { svg, x, y } = scatter(holder, dots, { ...options, diagonal: true });
     const [from, to] = y.domain();
@@ -303,7 +303,7 @@
     marks.each(function paint(part) { this.style.setProperty("--series", `var(--c${part.k % 8})`); });
     marks.filter(part => Number.isFinite(part.low)).append("line").attr("class", "seriesline").attr("x1", part => x(part.low)).attr("x2", part => x(part.high));
     marks.append("circle").attr("class", "seriesdot").attr("r", 4).attr("cx", part => x(part.value));
-    marks.append("title").text(part => `${ETAB.short(part.row)}, ${ETAB.short(names[part.k])}: ${ETAB.number(part.value)} (${ETAB.interval(part.low, part.high)}), ${part.n} patients`);
+    marks.append("title").text(part => `${ETAB.short(part.row)}, ${ETAB.short(names[part.k])}: ${ETAB.number(part.value)} (${ETAB.interval(part.low, part.high)}), ${ETAB.counted(part.n, "patient")}`);
     holder.append(el("ul", { class: "key" }, ...names.map((name, k) => el("li", { vars: { series: `var(--c${k % 8})` } }, ETAB.name(name, 40), options.counts[k]))));
   };
 

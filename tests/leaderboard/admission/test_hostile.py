@@ -378,7 +378,13 @@ FLAGGED: dict[str, tuple[Forgery, str]] = {
     "perfect predictions": (_columns("b0-A4-C", score=lambda c: c["truth"]), "perfect"),
     "perfect classes": (_columns("d0-A4-C", score=lambda c: c["truth"]), "perfect"),
     "perfect masks": (
-        _columns("a0-A4-C", dice=lambda c: 0 * c["dice"] + 1, jaccard=lambda c: 0 * c["dice"] + 1),
+        _columns(
+            "a0-A4-C",
+            dice=lambda c: 0 * c["dice"] + 1,
+            jaccard=lambda c: 0 * c["dice"] + 1,
+            hd95=lambda c: 0 * c["dice"],
+            msd=lambda c: 0 * c["dice"],
+        ),
         "perfect",
     ),
     "fitted to the test rows": (

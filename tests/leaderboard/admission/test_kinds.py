@@ -22,6 +22,7 @@ from tests import made
 from tests.commands import etab
 from tests.leaderboard.admission import folders
 from tests.leaderboard.admission.folders import CAMUS_TASKS, HONEST, edit, stranger
+from tests.leaderboard.admission.further_kinds import FURTHER
 from tests.leaderboard.admission.more_kinds import MORE
 from tests.leaderboard.admission.odd_kinds import ODD
 
@@ -154,7 +155,7 @@ KINDS: dict[str, tuple[Change, str]] = {
     "a link to itself": (_link_to_itself, "it is a link"),
 }
 
-KINDS |= MORE | ODD
+KINDS |= MORE | ODD | FURTHER
 
 
 def name_of(kind: str) -> str:
@@ -198,7 +199,7 @@ def test_honest_results_stand_beside_all_kinds(admission: Admission) -> None:
         assert tasks == set(CAMUS_TASKS)
     strange = {result.backbone for result in admission.results} - {*HONEST, folders.STRANGER}
     assert strange == set()
-    assert len(KINDS) >= 180
+    assert len(KINDS) >= 260
 
 
 @pytest.mark.slow

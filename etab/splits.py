@@ -16,8 +16,32 @@ from etab.types import Array, IntArray, Record, RowSplit
 
 PROTOCOL_SORTS = ("official", "cv", "lodo")
 SPLIT_PARTS = ("train", "val", "test")
+_PART_WORDS = {
+    "training": "train",
+    "validation": "val",
+    "valid": "val",
+    "dev": "val",
+    "testing": "test",
+}
 # Number of folds of a training set that has no validation part.
 INNER_FOLDS = 3
+
+
+def part_of_word(word: str) -> str:
+    """The part of a split that a word of a table or folder means.
+
+    Args:
+        word: Such as "Training" or "valid", in upper or lower case.
+
+    Returns:
+        "train", "val" or "test"; any other word in small letters, without spaces around it.
+
+    Example:
+        >>> part_of_word("Training"), part_of_word("dev"), part_of_word("fold 3")
+        ('train', 'val', 'fold 3')
+    """
+    plain = word.strip().lower()
+    return _PART_WORDS.get(plain, plain)
 
 
 def folds(

@@ -413,6 +413,10 @@ def _has_sounds(states: Array) -> bool:
     return bool(np.isin(states, (0, 2)).any())
 
 
+COLUMNS_OF_RECORDS = ("group", "clean", "outcome")
+"""Columns that some metrics of sounds need of every row, beside scores."""
+
+
 def _extras(records: Sequence[Record], groups: Sequence[str]) -> dict[str, FloatArray]:
     """Collect database, signal quality and outcome of each row, where every row has them."""
     out: dict[str, FloatArray] = {}

@@ -47,6 +47,7 @@ _WHOLE_WITH_POINT = re.compile(r"(\d+)\.0*", re.ASCII)
 _INDEX_NAMES = ("", "Unnamed: 0", "index")
 _TOLERANCE = 1e-6
 _HINT = "Download it again."
+_LOOKED_AT = 10_000  # characters that the delimiter of a table without names is told from
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .xls
 
 
@@ -276,6 +277,11 @@ def _text(path: Path, hint: str, *, lossy: bool = False) -> str:
             "ends with. Save its sheet as CSV (UTF-8)."
         )
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    if encoding == "utf-8-sig" and b"\0" in data[:2]:
+        raise CorruptFileError(
+            f"{path} is not a table in UTF-8: each of its letters has two bytes. Save it as CSV "
+            "(UTF-8)."
+        )
     try:
         return data.decode(encoding, errors="replace" if lossy else "strict")
     except UnicodeDecodeError as error:
@@ -316,12 +322,23 @@ def _delimiter_of_header(text: str, columns: Sequence[str]) -> str:
 def _delimiter_of_cells(text: str) -> str:
     """Find the delimiter of a table without names.
 
-    It is a comma, unless a semicolon, tab or | leaves commas inside decimal numbers only.
+    It is a semicolon, tab or | that leaves commas inside decimal numbers only, or else the one that
+    divides the lines evenly; a comma where none does.
     """
     first = _first_line(text)
     for delimiter in _DELIMITERS[1:]:
         cells = [cell.strip() for cell in first.split(delimiter)]
         if len(cells) > 1 and all("," not in c or _DECIMAL_COMMA.fullmatch(c) for c in cells):
+            return delimiter
+    return _even_delimiter(text)
+
+
+def _even_delimiter(text: str) -> str:
+    """The delimiter that divides the first lines into equally many cells; a comma where none does."""
+    lines = [line for line in text[:_LOOKED_AT].splitlines()[:-1] if line.strip()]
+    for delimiter in _DELIMITERS:
+        counts = {line.count(delimiter) for line in lines}
+        if len(lines) > 1 and len(counts) == 1 and 0 not in counts:
             return delimiter
     return ","
 

@@ -21,7 +21,9 @@ from etab.errors import UndefinedError
 from etab.features.base import input_of
 from etab.features.store import FrameFeatures
 from etab.features.tokens import row_tokens
+from etab.features.windows import COLUMNS_OF_RECORDS
 from etab.heads.base import FoldFit, Head, Memo
+from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.metrics.intervals import BOOTSTRAPS
 from etab.results import Predictions, Result
@@ -146,11 +148,23 @@ def compute(
     """
     started = time.perf_counter()
     work = _Work.of(run, embedded, data, memo)
+    _refuse_unscored(run.row, work.rows)
     work.memo.beside = work.answers_beside(beside, data)
     with one_thread(torch_too=not work.head.uses_torch):
         result, table = _answered(work, embedded, settings, data)
     seconds = round(time.perf_counter() - started, 3)
     return replace(result, provenance={**result.provenance, "seconds": seconds}), table
+
+
+def _refuse_unscored(task: Task, rows: Rows) -> None:
+    """Refuse a task whose metric needs what the data say of some recordings alone, or of none."""
+    needed = METRICS[task.metric].needs & set(COLUMNS_OF_RECORDS)
+    absent = sorted(needed - set(rows.extras))
+    if absent:
+        raise UndefinedError(
+            f"{task.code}: {task.metric} needs {absent[0]} of every recording, and the data do not "
+            f"have it. `etab list metrics {task.kind}` lists other metrics."
+        )
 
 
 def _answered(

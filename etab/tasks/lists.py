@@ -35,7 +35,7 @@ from etab.errors import CorruptFileError, DataNotFoundError, SplitError
 from etab.files import read_json_file
 from etab.readers.table import plain_identifier, read_lines, read_table
 from etab.readers.text import read_text
-from etab.splits import SPLIT_PARTS, inner_parts
+from etab.splits import SPLIT_PARTS, inner_parts, part_of_word
 from etab.storage import resources
 from etab.tasks.rows import Rows
 from etab.types import Array, IntArray, RowSplit
@@ -53,14 +53,6 @@ _NAMED = 5
 # Characters of a name or a cell that a message shows.
 _SHOWN = 80
 _FOLD_COLUMNS = ("exam_id", "five_fold_split")
-_PART_OF_WORD = {
-    "training": "train",
-    "validation": "val",
-    "valid": "val",
-    "dev": "val",
-    "testing": "test",
-    **{part: part for part in SPLIT_PARTS},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +150,7 @@ def _from_folder(path: Path) -> list[ListedFold]:
         match = _TEXT_FILE.fullmatch(file.name)
         if match is not None:
             lines = read_text(file).splitlines()
-            part = _PART_OF_WORD[match[2]]
+            part = part_of_word(match[2])
             parts_of.setdefault(match[1], {})[part] = [line for line in lines if line.strip()]
     if not parts_of:
         raise CorruptFileError(
@@ -205,8 +197,8 @@ def _from_csv(path: Path) -> list[ListedFold]:
     rows = read_table(path, ("id", "part"), hint="Wanted the columns id and part, and fold.")
     parts_of: dict[str, dict[str, list[str]]] = {}
     for line, row in enumerate(rows, start=2):
-        part = _PART_OF_WORD.get(row["part"].strip().lower())
-        if part is None:
+        part = part_of_word(row["part"])
+        if part not in SPLIT_PARTS:
             raise CorruptFileError(
                 f"{path}, line {line}: part is {row['part'][:_SHOWN]!r}; wanted train, val or test."
             )

@@ -16,7 +16,8 @@ from etab.datasets.own.check import check_own
 from etab.datasets.own.description import read_description
 from etab.datasets.own.draft import write_draft
 from etab.datasets.own.registered import own_source
-from etab.datasets.own.table import OwnTable, read_own_table
+from etab.datasets.own.rows import OwnTable
+from etab.datasets.own.table import read_own_table
 from etab.errors import CorruptFileError, EtabError, LayoutError
 from etab.tasks.inputs import ROW_INPUTS
 from etab.tasks.own import own_notes
@@ -50,7 +51,7 @@ def write(folder: Path, lines: list[str], end: str = "\n") -> None:
         (6, "p005.png,p0", "a row that is cut", 5),
         (3, "p002.png,1.23457E+11,46,no", "a spoiled patient id", 5),
         (3, "p002.png,#REF!,46,no", "a spoiled patient id", 5),
-        (3, "./p001.png,p002,46,no", "a recording listed twice", 5),
+        (3, "./p001.png,p001,,", "a recording listed twice", 5),
         (3, "x" * 5000 + ".png,p002,46,no", "no name of a file", 5),
         (3, "x\0.png,p002,46,no", "a missing file", 5),
     ],
@@ -166,7 +167,7 @@ def test_none_is_a_class_where_it_is_named_and_told_where_it_is_not(tmp_path: Pa
         (lambda text: text.replace(b"p001,", "Müller,".encode("latin-1")), "line 3 has the byte"),
         (lambda text: b"PK\x03\x04" + text, "workbook of a spreadsheet"),
         (lambda text: text.replace(b"sick", b"EF", 1), "the column 'EF' twice"),
-        (lambda text: text.replace(b"file", b"FILE", 1), "'FILE' is written in another case"),
+        (lambda text: text.replace(b"file", b"FILE", 1), "'FILE' is written in another way"),
         (lambda text: b"", "is empty"),
         (lambda text: text[: text.index(b"\n") + 1], "has no rows"),
     ],
@@ -313,7 +314,7 @@ def test_delimiters_and_ends_of_lines_are_told_from_the_header(
 
 def test_a_line_above_the_header_is_told(tmp_path: Path) -> None:
     write(tmp_path, ["# exported on Monday", *lines_of(tmp_path)])
-    with pytest.raises(LayoutError, match="The first line with text names the columns"):
+    with pytest.raises(LayoutError, match="Line 2 has it: remove the lines above"):
         read(tmp_path)
 
 

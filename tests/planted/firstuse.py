@@ -86,15 +86,15 @@ FAULTS = [
     Fault(
         "a recording that is listed twice counts twice",
         TABLE,
-        "    for check in (_duplicates, _split_patients):",
-        "    for check in (_split_patients,):",
+        "    for check in (duplicates, split_patients, partial(without_outcome, description)):",
+        "    for check in (split_patients,):",
         (f"{OWN}::test_a_row_that_does_not_fit_is_explained",),
     ),
     Fault(
         "a patient in two parts of the split is taken",
         TABLE,
-        "    for check in (_duplicates, _split_patients):",
-        "    for check in (_duplicates,):",
+        "    for check in (duplicates, split_patients, partial(without_outcome, description)):",
+        "    for check in (duplicates,):",
         (f"{OWN}::test_a_row_that_does_not_fit_is_explained",),
     ),
     Fault(

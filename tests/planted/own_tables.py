@@ -2,7 +2,9 @@
 
 from tests.faults import Fault
 
+_ACROSS = "etab/datasets/own/across.py"
 _CELLS = "etab/datasets/own/cells.py"
+_EXPORTS = "tests/datasets/test_own_exports.py"
 
 
 def _tests(name: str) -> tuple[str, ...]:
@@ -68,7 +70,7 @@ FAULTS = [
     ),
     Fault(
         "own tables: an id given twice is called a file listed twice",
-        "etab/datasets/own/table.py",
+        _ACROSS,
         '    if role == "file":\n',
         "    if True:\n",
         _tests("test_an_id_given_twice_is_not_called_a_file_listed_twice"),
@@ -95,5 +97,33 @@ FAULTS = [
         (
             "tests/datasets/test_draft.py::test_columns_whose_cells_are_of_another_kind_have_no_role",
         ),
+    ),
+    Fault(
+        "own tables: of two rows that contradict each other the first one counts",
+        _ACROSS,
+        "        if told[0] == _TWO_STORIES:\n",
+        "        if False:\n",
+        (f"{_EXPORTS}::test_two_rows_of_one_file_that_contradict_each_other_are_both_left_out",),
+    ),
+    Fault(
+        "own tables: recordings without an outcome reach the metrics that need it",
+        _ACROSS,
+        '            if name in row.values and "outcome" not in row.values:\n',
+        "            if False:\n",
+        (f"{_EXPORTS}::test_a_metric_of_outcomes_lists_the_rows_without_one",),
+    ),
+    Fault(
+        "own tables: a metric without its column fails after the fit",
+        "etab/runs/cell.py",
+        "    _refuse_unscored(run.row, work.rows)\n",
+        "",
+        (f"{_EXPORTS}::test_a_metric_without_its_column_is_refused_before_anything_is_fitted",),
+    ),
+    Fault(
+        "own tables: fractions among percentages pass in silence",
+        "etab/datasets/own/remarks.py",
+        'if label.unit == "%" and fractions and highest > _SURELY_PERCENT:',
+        "if False:",
+        (f"{_EXPORTS}::test_fractions_among_percentages_and_blank_labels_are_told",),
     ),
 ]

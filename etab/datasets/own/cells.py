@@ -13,6 +13,7 @@ from etab.readers.table import TableLine, read_lines
 
 _HINT = "Save the table as CSV (UTF-8), with one row for each recording."
 _SHOWN = 40  # characters of a cell in a message
+_LOOKED_AT = 20  # rows in which the names of the columns are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +62,9 @@ class TableCells:
         """
         for column in columns:
             if column not in self.header:
-                near = [name for name in self.header if name.casefold() == column.casefold()]
-                hint = f" {near[0]!r} is written in another case." if near else ""
-                if len(self.header) == 1:
-                    hint = (
-                        " The first line with text names the columns, separated by commas, "
-                        "semicolons, tabs or |."
-                    )
+                named = ", ".join(name for name in self.header if name)
                 raise LayoutError(
-                    f"{table} has no column {column!r}; it has {', '.join(self.header)}.{hint} "
+                    f"{table} has no column {column!r}; it has {named}.{self._hint(column)} "
                     f"Name the column in {description}, or add it to the table."
                 )
             if self.header.count(column) > 1:
@@ -81,6 +76,28 @@ class TableCells:
                     f"{table}: a cell of the column {column!r} is a {self.nested[column]}; wanted "
                     "a text or a number. Write several files in one text, separated by ;."
                 )
+
+    def _hint(self, column: str) -> str:
+        """A sentence on a column that is not there; "" where nothing is known of it."""
+        near = [name for name in self.header if _letters(name) == _letters(column)]
+        if near and near[0].isprintable():
+            return f" {near[0]!r} is written in another way."
+        if near:
+            return f" {near[0]!a} has letters that are not seen."
+        below = [row.line for row in self.rows[:_LOOKED_AT] if column in row.cells.values()]
+        if below:
+            return f" Line {below[0]} has it: remove the lines above, which name no columns."
+        if len(self.header) == 1:
+            return (
+                " The first line with text names the columns, separated by commas, semicolons, "
+                "tabs or |."
+            )
+        return ""
+
+
+def _letters(name: str) -> str:
+    """The letters and digits of a name, in small letters."""
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def read_table_cells(table: Path, file_column: str) -> TableCells:
@@ -119,7 +136,10 @@ def _cell_row(header: list[str], line: TableLine) -> CellRow:
     text = ""
     surplus = [cell for cell in line.cells[len(header) :] if cell]
     swallowed = _swallowed(header, line)
-    if swallowed:
+    if line.cells[: len(header)] == header:
+        reason = "the names of the columns again"
+        text = "the line names the columns, as the first one does; remove it."
+    elif swallowed:
         reason = "a quote that is not closed"
         begin = swallowed.splitlines()[0][:_SHOWN]
         n_lines = len(swallowed.splitlines()) - 1

@@ -11,7 +11,8 @@ from etab.datasets.integrity.alike import Fingerprints, alike_note, compared_fra
 from etab.datasets.own.description import Description
 from etab.datasets.own.registered import own_source
 from etab.datasets.own.remarks import empty_mask_remarks, input_remarks, label_remarks
-from etab.datasets.own.table import OwnTable, RowProblem, read_own_table
+from etab.datasets.own.rows import OwnTable, RowProblem
+from etab.datasets.own.table import read_own_table
 from etab.errors import CorruptFileError, EtabError
 from etab.types import Kind, Record
 

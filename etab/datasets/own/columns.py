@@ -7,15 +7,18 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-from etab.datasets.own.table import SPLIT_WORDS
 from etab.echo.views import aliases
 from etab.readers.table import is_blank, parse_number
-from etab.splits import SPLIT_PARTS
+from etab.splits import SPLIT_PARTS, part_of_word
 
 FEW_CLASSES = 8
 """Most classes that a column is taken to hold."""
 
 _LEAST_NUMBERS = 10
+_MOSTLY = 0.8  # part of the cells above which a column counts as one of numbers
+_UNIT_OF_NAME = re.compile(r"[(\[]([^()\[\]]{1,12})[)\]]\s*$")
+_UNIT_OF_CELL = re.compile(r"[-+]?[\d.]+\s*(%|[^\W\d]\S*)")
+_EJECTION = ("ef", "lvef", "ejectionfraction", "lvejectionfraction")
 _PATIENT = re.compile(
     r"(patient(en)?|pat|subject|participant|person|proband(en)?|case)"
     r"(id|nr|no|num|number|nummer|code|key|name)?|mrn|pid"
@@ -72,8 +75,7 @@ def _fits(role: str, cells: Sequence[str]) -> bool:
         known = aliases()
         return all(cell.strip().upper() in known for cell in cells)
     if role == "split":
-        words = [cell.strip().lower() for cell in cells]
-        return all(SPLIT_WORDS.get(word, word) in SPLIT_PARTS for word in words)
+        return all(part_of_word(cell) in SPLIT_PARTS for cell in cells)
     if role in ("fps", "ed", "es"):
         return all(parse_number(cell) is not None for cell in cells)
     return True
@@ -120,15 +122,39 @@ def label_lines(
         # Among words, "none" is a class rather than a number that is missing.
         values = [cell for cell in cells if not is_blank(cell) or cell.lower() == "none"]
     distinct = Counter(values)
+    unit = _unit(column, values)
+    # A decimal comma is told by the check, row by row.
+    plain = [cell.removesuffix(unit).replace(",", ".") for cell in values]
+    numbers = [cell for cell in plain if parse_number(cell) is not None]
     if column == "view":
         kind_lines = [f"classes = {_list(sorted(distinct))}"] if len(distinct) > 1 else []
         return ["", "[labels.view]", 'kind = "classes"', *kind_lines] if kind_lines else []
-    are_numbers = bool(values) and all(parse_number(cell) is not None for cell in values)
-    if are_numbers and len(distinct) >= _LEAST_NUMBERS:
-        return _section(column, "value")
+    # Some cells may be slips, which `etab data check` lists.
+    if len(set(numbers)) >= _LEAST_NUMBERS and len(numbers) > _MOSTLY * len(values):
+        return [*_section(column, "value"), *_unit_lines(column, unit)]
     if 2 <= len(distinct) <= FEW_CLASSES:
         return [*_section(column, "classes"), f"classes = {_list(sorted(distinct))}"]
     return []
+
+
+def _unit(column: str, values: Sequence[str]) -> str:
+    """The unit of a column: in brackets behind its name, or behind the numbers of its cells."""
+    if _plain(_UNIT_OF_NAME.sub("", column)) in _EJECTION:
+        return "%"
+    of_name = _UNIT_OF_NAME.search(column)
+    if of_name is not None:
+        return of_name[1].strip()
+    units = Counter(match[1] for match in map(_UNIT_OF_CELL.fullmatch, values) if match)
+    (unit, count) = units.most_common(1)[0] if units else ("", 0)
+    return unit if count > _MOSTLY * len(values) else ""
+
+
+def _unit_lines(column: str, unit: str) -> list[str]:
+    """The unit, the title without it, and the range of an ejection fraction."""
+    title = _UNIT_OF_NAME.sub("", column).strip()
+    lines = [f"title = {quoted(title)}"] if title != column else []
+    lines += [f"unit = {quoted(unit)}"] if unit else []
+    return [*lines, "range = [0, 100]"] if _plain(title) in _EJECTION else lines
 
 
 def _section(column: str, kind: str) -> list[str]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import shlex
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +19,13 @@ from etab.datasets.own.files import (
     name_without_suffix,
 )
 from etab.datasets.own.guess import Told, told_by_names, without_masks
-from etab.datasets.own.paths import is_text, several
+from etab.datasets.own.paths import (
+    is_archive,
+    is_text,
+    name_of_folder,
+    relative_to_file,
+    several,
+)
 from etab.errors import DataNotFoundError, EtabError, LayoutError, UnsupportedOptionError
 from etab.readers.table import read_rows
 from etab.storage.atomic import write_atomically
@@ -30,6 +34,7 @@ from etab.storage.listing import visible_files
 _TABLES = (".csv", ".tsv", ".txt")
 _TOLD = (".csv", ".xlsx", ".xls", ".parquet", ".pq")  # tables that people keep labels in
 _MOST_TOLD = 8
+_LOOKED_AT = 5  # lines of a table that the one of its names is compared with
 _READ_MASKS = 3  # masks that the structures are told from
 _LOCK = "~$"  # begins the names of files that a spreadsheet leaves beside an open one
 
@@ -101,8 +106,9 @@ def write_draft(folder: Path, out: Path | None = None, *, sound: bool | None = N
         UnsupportedOptionError: The description, or the table, is there already.
     """
     if not folder.is_dir():
-        raise DataNotFoundError(f"{folder} is not a folder. Name the folder of your recordings.")
-    name = _name_of(folder)
+        step = "Unpack it, and name" if is_archive(folder.name) else "Name"
+        raise DataNotFoundError(f"{folder} is not a folder. {step} the folder of your recordings.")
+    name = name_of_folder(folder)
     target = out or folder / f"{name}.toml"
     if target.exists():
         raise UnsupportedOptionError(f"{target} is there already. Move it away, or choose --out.")
@@ -134,14 +140,6 @@ def write_draft(folder: Path, out: Path | None = None, *, sound: bool | None = N
     return Draft(target, table.path, len(table.rows), len(patients), _steps(target, lines, remarks))
 
 
-def _name_of(folder: Path) -> str:
-    """A name for the data: that of the folder, in small letters without accents."""
-    plain = unicodedata.normalize("NFKD", folder.resolve().name)
-    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
-    name = re.sub(r"[^a-z0-9_]+", "_", plain.lower()).strip("_") or "mine"
-    return (name if name[0].isalpha() else f"d_{name}")[:31]
-
-
 def _names(folder: Path) -> tuple[list[str], list[str]]:
     """The files of a folder, and a sentence on those whose names no table can hold."""
     found = [path.relative_to(folder).as_posix() for path in visible_files(folder)]
@@ -170,9 +168,11 @@ def _recordings(
     recordings, others = (sounds, pictures) if is_sound else (pictures, sounds)
     if not recordings:
         kinds = {None: (*PICTURES, *SOUNDS), True: SOUNDS, False: PICTURES}
+        packed = [name for name in names if is_archive(name)]
+        step = f"Unpack {packed[0]}" if packed else "Name the folder of your recordings"
         raise LayoutError(
             f"{folder} holds no recording: none of its {len(names)} files ends with "
-            f"{', '.join(kinds[sound])}, or is a DICOM file. Name the folder of your recordings."
+            f"{', '.join(kinds[sound])}, or is a DICOM file. {step}."
         )
     if not others:
         return is_sound, recordings, []
@@ -242,6 +242,8 @@ def _used(
     if len(lines) < 2:
         return "it has no rows"
     header = lines[0]
+    if 2 * sum(map(bool, header)) <= max(map(len, lines[1:_LOOKED_AT])):
+        return "its first line does not name every column; remove the lines above the names"
     twice = [name for name, n in Counter(header).items() if name and n > 1]
     if twice:
         return f"it has the column {twice[0]!r} twice; rename or remove one of the two"
@@ -419,10 +421,10 @@ def _description(
 ) -> list[str]:
     """The lines of the description; ``labels`` are the files of masks or states by kind."""
     header, columns = table.header, table.columns
-    relative = _relative(table.path, target)
+    relative = relative_to_file(table.path, target)
     lines = [f"name = {quoted(name)}", f"table = {quoted(relative)}"]
     if folder.resolve() != target.parent.resolve():
-        lines.append(f"folder = {quoted(_relative(folder, target))}")
+        lines.append(f"folder = {quoted(relative_to_file(folder, target))}")
     if sound:
         lines.append("sound = true")
     renamed = {role: column for role, column in columns.items() if role != column}
@@ -446,14 +448,6 @@ def _description(
         elif column not in taken:
             lines += label_lines(column, cells, labels)
     return lines
-
-
-def _relative(path: Path, target: Path) -> str:
-    """A path relative to the folder of the description where it lies below it."""
-    try:
-        return path.resolve().relative_to(target.parent.resolve()).as_posix()
-    except ValueError:
-        return str(path.resolve())
 
 
 def _mask_lines(column: str, masks: Sequence[Path]) -> list[str]:

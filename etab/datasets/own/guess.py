@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from etab.datasets.own.files import name_without_suffix
-from etab.datasets.own.table import SPLIT_WORDS
 from etab.echo.views import aliases
-from etab.splits import SPLIT_PARTS
+from etab.splits import SPLIT_PARTS, part_of_word
 
 _MASK_ENDING = re.compile(r"[_\-. ](gt|mask|masks|seg|segmentation|label|labels)$", re.IGNORECASE)
 _MASK_FOLDERS = ("mask", "masks", "label", "labels", "seg", "segmentation", "segmentations")
@@ -114,7 +113,7 @@ def told_by_names(names: Sequence[str]) -> Told:
                 "each file counts as a patient of its own, because names tell no other patients; "
                 "correct the column patient where several files are of one person"
             )
-    parts = tuple(SPLIT_WORDS.get(word.lower(), word.lower()) for word in splits)
+    parts = tuple(part_of_word(word) for word in splits)
     views = tuple(_view_in(name) for name in names)
     return Told(patients, views, parts, classes, tuple(remarks))
 
@@ -134,7 +133,7 @@ def _first(
 
 
 def _are_parts(words: Sequence[str]) -> bool:
-    return all(SPLIT_WORDS.get(word.lower(), word.lower()) in SPLIT_PARTS for word in words)
+    return all(part_of_word(word) in SPLIT_PARTS for word in words)
 
 
 def _are_classes(words: Sequence[str]) -> bool:

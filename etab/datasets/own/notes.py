@@ -10,7 +10,9 @@ from pathlib import Path, PurePosixPath
 
 from etab.datasets.own.cells import TableCells
 from etab.datasets.own.description import Description
+from etab.datasets.own.files import name_without_suffix
 from etab.readers.table import is_blank
+from etab.storage.listing import visible_files
 from etab.types import Kind
 
 _NAMED = 3
@@ -21,8 +23,23 @@ _DATE = re.compile(
     r"|\d\d?-[A-Z][a-z]{2}"
     r"|[A-Z][a-z]{2}-\d\d"
 )
+_NOBODY = (
+    "",
+    "?",
+    "x",
+    "xx",
+    "xxx",
+    "unknown",
+    "unbekannt",
+    "anonymous",
+    "anonym",
+    "anon",
+    "missing",
+)
 _SHORTENED = re.compile(r"\d(\.\d+)?[eE]\+?\d+")
 _FAILED_FORMULA = re.compile(r"#[A-Z]+(/0|\?)?!?")
+_WITH_COMMA = re.compile(r"[-+]?\d+,\d+")
+_NUMBER_AND_MORE = re.compile(r"([-+]?\d+([.,]\d+)?)\s*([^\d\s.,:/-].*)")
 
 
 def spoiled_name(text: str) -> str:
@@ -45,6 +62,32 @@ def spoiled_name(text: str) -> str:
     return ""
 
 
+def why_no_number(text: str) -> str:
+    """Say what is wanted in place of a cell that holds no number.
+
+    Args:
+        text: The cell.
+
+    Returns:
+        The second half of a sentence.
+
+    Example:
+        >>> why_no_number("high"), why_no_number("46,5")
+        ('wanted a number.', 'wanted a number with a decimal point, 46.5.')
+    """
+    if _FAILED_FORMULA.fullmatch(text):
+        return "it is the error of a formula; write the value, or leave the cell blank."
+    if _WITH_COMMA.fullmatch(text):
+        return f"wanted a number with a decimal point, {text.replace(',', '.')}."
+    more = _NUMBER_AND_MORE.fullmatch(text)
+    if more is not None:
+        return (
+            f"wanted a number alone, such as {more[1].replace(',', '.')}; write its unit once, as "
+            "unit = ... of the label."
+        )
+    return "wanted a number."
+
+
 def table_notes(
     description: Description, cells: TableCells, patients: Iterable[str], files: Iterable[str]
 ) -> tuple[str, ...]:
@@ -58,8 +101,9 @@ def table_notes(
 
     Returns:
         A sentence on patients whose names differ in case, leading zeros or letters that are not
-        seen, one on patients that are dates, one on files whose names differ in case, one on words
-        that count as unknown, and one on rows without their last cells; none where there are none.
+        seen, one on patients that are dates, one on those that stand for nobody known, one on files
+        whose names differ in case, one on words and errors of formulas that count as unknown, and
+        one on rows without their last cells; none where there are none.
     """
     names = sorted(set(patients))
     file_column = description.column("file")
@@ -76,6 +120,7 @@ def table_notes(
             f"{len(dates)} of {len(names)} patients are dates, such as {dates[0]}: a spreadsheet "
             "may have changed ids, and two patients of one day would be one."
         )
+    notes += _stand_ins(description, cells, names)
     listed = sorted(set(files))
     same = _alike(listed, str.casefold)
     if same:
@@ -106,6 +151,18 @@ def table_notes(
     return (*notes, *_unknown_words(description, cells))
 
 
+def _stand_ins(description: Description, cells: TableCells, names: Sequence[str]) -> list[str]:
+    """A sentence on patients whose names say that nobody knows them, in several rows."""
+    column = description.column("patient")
+    counts = Counter(row.cells.get(column, "").strip() for row in cells.rows)
+    return [
+        f"{counts[name]} recordings are of the patient {name!r} and count as one person; give each "
+        "person an id."
+        for name in names
+        if counts[name] > 1 and _plain_patient(name).strip(".-_ ") in _NOBODY
+    ]
+
+
 def _plain_patient(name: str) -> str:
     seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if letter.isprintable())
     return _LEADING_ZEROS.sub("", " ".join(seen.casefold().split()))
@@ -134,12 +191,15 @@ def _unknown_words(description: Description, cells: TableCells) -> list[str]:
     """Notes on words in columns of classes that count as blank, such as none."""
     notes = []
     for label in description.labels:
-        if label.kind not in (Kind.BINARY, Kind.CLASSES):
-            continue
+        has_classes = label.kind in (Kind.BINARY, Kind.CLASSES)
         texts = [row.cells.get(label.column, "").strip() for row in cells.rows]
         blanks = Counter(text for text in texts if text and is_blank(text))
         for word, count in blanks.items():
-            if word not in label.classes:
+            if word.startswith("#"):
+                notes.append(
+                    f"{label.name}: {count} cells {word!r}, the error of a formula, count as unknown."
+                )
+            elif has_classes and word not in label.classes:
                 notes.append(
                     f"{label.name}: {count} cells {word!r} count as unknown; add the word to "
                     "classes if it is a class."
@@ -154,6 +214,7 @@ class NearNames:
         """Take the folder; it is read when a file is missing."""
         self.folder = folder
         self._names: dict[Path, dict[str, str]] = {}
+        self._below: dict[str, str] | None = None
 
     def hint(self, name: str) -> str:
         """A sentence on a file whose name is nearly the same; "" where there is none.
@@ -165,9 +226,8 @@ class NearNames:
         if path.is_absolute() or ".." in path.parts:
             return ""
         near = self._in_folder(self.folder / path.parent).get(_plain_file(path.name))
-        if near is None:
-            return ""
-        return f" There is {(path.parent / near).as_posix()!r}: write the name so."
+        found = (path.parent / near).as_posix() if near else self._anywhere(path.name)
+        return f" There is {found!r}: write the name so." if found else ""
 
     def _in_folder(self, folder: Path) -> dict[str, str]:
         if folder not in self._names:
@@ -175,8 +235,25 @@ class NearNames:
                 files = [path.name for path in folder.iterdir() if path.is_file()]
             except OSError:
                 files = []
-            self._names[folder] = {_plain_file(file): file for file in files}
+            self._names[folder] = _by_plain_name(files)
         return self._names[folder]
+
+    def _anywhere(self, name: str) -> str:
+        """The only file of that name in all folders; "" where there is none, or several."""
+        if self._below is None:
+            files = [path.relative_to(self.folder) for path in visible_files(self.folder)]
+            self._below = _by_plain_name([path.as_posix() for path in files])
+        return self._below.get(_plain_file(name), "")
+
+
+def _by_plain_name(files: Sequence[str]) -> dict[str, str]:
+    """Files by their last names in small letters, with and without suffix, where one file has it."""
+    meant: dict[str, set[str]] = {}
+    for file in files:
+        last = PurePosixPath(file).name
+        for name in (last, name_without_suffix(last)):
+            meant.setdefault(_plain_file(name), set()).add(file)
+    return {name: min(found) for name, found in meant.items() if len(found) == 1}
 
 
 def _plain_file(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path, PurePosixPath
 
@@ -86,6 +87,41 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def name_of_folder(folder: Path) -> str:
+    """A name for the data of a folder: its name in small letters without accents.
+
+    Example:
+        >>> name_of_folder(Path("/data/Ward 3 (Übung)"))
+        'ward_3_ubung'
+    """
+    plain = unicodedata.normalize("NFKD", folder.resolve().name)
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    name = re.sub(r"[^a-z0-9_]+", "_", plain.lower()).strip("_") or "mine"
+    return (name if name[0].isalpha() else f"d_{name}")[:31]
+
+
+def relative_to_file(path: Path, file: Path) -> str:
+    """A path relative to the folder of a file where it lies below it; else an absolute one."""
+    try:
+        return path.resolve().relative_to(file.parent.resolve()).as_posix()
+    except ValueError:
+        return str(path.resolve())
+
+
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file is packed and has to be unpacked before it can be listed.
+
+    Example:
+        >>> is_archive("study.ZIP"), is_archive("clip.nii.gz")
+        (True, False)
+    """
+    lower = name.lower()
+    return lower.endswith(_ARCHIVES) and not lower.endswith(".nii.gz")
 
 
 def why_no_file(path: Path) -> str:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from etab.datasets.own.description import Description, Label
-from etab.datasets.own.table import TableRow
+from etab.datasets.own.rows import TableRow
 from etab.types import Kind
 
 _PATIENTS_OF_CLASS = 2
 # Values from which a pattern among them is told.
 _LEAST_VALUES = 3
+# Distances between the quarters of the values, beyond which a value is strange.
+_FAR = 10
+# Numbers below 0 that tables write for a value that is missing.
+_CODES = (-1, -9, -99, -999, -9999)
+_NAMED = 3
+# A percentage above which others between 0 and 1 may be fractions.
+_SURELY_PERCENT = 10
 
 INPUTS_OF_VIDEOS = ("clip", "clips", "beats", "views:clip")
 """Inputs of tasks that need sequences."""
@@ -32,9 +40,9 @@ def label_remarks(description: Description, rows: Sequence[TableRow]) -> list[st
 
     Returns:
         A sentence for each class with fewer than two patients, for each label without any value,
-        with one value alone or with fractions in place of percentages, and for each label whose
-        recordings are of several views; and one where some recordings have a part of the split and
-        others none.
+        with blank cells, with one value alone or with fractions in place of percentages, and for
+        each label whose recordings are of several views; and one where some recordings have a part
+        of the split and others none.
     """
     remarks = _split_remarks(rows)
     for label in description.labels:
@@ -45,6 +53,7 @@ def label_remarks(description: Description, rows: Sequence[TableRow]) -> list[st
         if not labelled:
             remarks.append(f"{label.name}: no row has a value.")
             continue
+        remarks += _without_label(label, labelled, rows)
         if label.kind in (Kind.BINARY, Kind.CLASSES):
             remarks += _rare_classes(label, labelled)
         if label.kind is Kind.VALUE:
@@ -68,6 +77,19 @@ def _split_remarks(rows: Sequence[TableRow]) -> list[str]:
     ]
 
 
+def _without_label(
+    label: Label, labelled: Sequence[TableRow], rows: Sequence[TableRow]
+) -> list[str]:
+    """A sentence on recordings without the label, whose views have it."""
+    wanted = sum(not label.views or row.view in label.views for row in rows)
+    if len(labelled) == wanted:
+        return []
+    return [
+        f"{label.name}: {wanted - len(labelled)} of {wanted} recordings have no value and are not in "
+        "its task."
+    ]
+
+
 def _rare_classes(label: Label, labelled: Sequence[TableRow]) -> list[str]:
     remarks = []
     for index, name in enumerate(label.classes):
@@ -84,6 +106,14 @@ def _odd_values(label: Label, values: Sequence[float]) -> list[str]:
     if len(values) < _LEAST_VALUES:
         return []
     lowest, highest = min(values), max(values)
+    strange = _strange(values)
+    if strange:
+        shown = ", ".join(f"{value:g}" for value in strange[:_NAMED])
+        return [
+            f"{label.name}: {shown} lies far from the other values; correct it or leave it blank if "
+            "it is a slip or stands for a missing value. range = [lowest, highest] of the label "
+            "lists such rows."
+        ]
     if lowest == highest:
         return [
             f"{label.name}: every row has the value {lowest:g}, so that nothing can be learned."
@@ -93,7 +123,24 @@ def _odd_values(label: Label, values: Sequence[float]) -> list[str]:
             f"{label.name}: the unit is %, and every value is between {lowest:g} and {highest:g}; "
             "multiply them by 100 if they are fractions."
         ]
+    fractions = sum(0 < value <= 1 for value in values)
+    if label.unit == "%" and fractions and highest > _SURELY_PERCENT:
+        return [
+            f"{label.name}: the unit is %, and {fractions} of {len(values)} values are between 0 and 1; "
+            "multiply them by 100 if they are fractions."
+        ]
     return []
+
+
+def _strange(values: Sequence[float]) -> list[float]:
+    """Values that may be slips, or stand for missing ones, such as -1 and 999."""
+    quarters = statistics.quantiles(values, n=4)
+    away = _FAR * (quarters[2] - quarters[0])
+    far = {value for value in values if value > quarters[2] + away or value < quarters[0] - away}
+    codes = {value for value in values if value in _CODES}
+    if codes and all(value >= 0 for value in values if value not in codes):
+        far |= codes
+    return sorted(far) if away else []
 
 
 def input_remarks(

@@ -21,7 +21,8 @@ from etab.datasets.own.files import (
     sound_facts,
 )
 from etab.datasets.own.remarks import label_remarks
-from etab.datasets.own.table import OwnTable, TableRow, read_own_table
+from etab.datasets.own.rows import OwnTable, TableRow
+from etab.datasets.own.table import read_own_table
 from etab.errors import SKIP, CorruptFileError, LayoutError, UnsupportedOptionError
 from etab.sounds.states import OUTCOME, states_at
 from etab.storage.digests import combine

@@ -2,125 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from etab.datasets.own.across import duplicates, split_patients, without_outcome
 from etab.datasets.own.cells import TableCells, read_table_cells
 from etab.datasets.own.description import COLUMNS, Description, Label
 from etab.datasets.own.files import DICOM, PICTURES, SOUNDS, form_of, name_without_suffix
-from etab.datasets.own.notes import NearNames, spoiled_name, table_notes
-from etab.datasets.own.paths import listed_files, several, why_no_file
+from etab.datasets.own.notes import NearNames, spoiled_name, table_notes, why_no_number
+from etab.datasets.own.paths import (
+    is_archive,
+    listed_files,
+    several,
+    why_no_file,
+)
+from etab.datasets.own.rows import OwnTable, RowProblem, TableRow
 from etab.echo.views import canonical
 from etab.errors import LayoutError, UnknownNameError
+from etab.files import exists
 from etab.readers.table import is_blank, parse_number, parse_whole, plain_identifier
-from etab.splits import SPLIT_PARTS
+from etab.splits import SPLIT_PARTS, part_of_word
 from etab.types import Kind
 
-SPLIT_WORDS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
-"""Parts of the split that are written in another way."""
-
-_NAMED_ROWS = 20
 _SHOWN = 40  # characters of a cell in a message
-
-
-@dataclass(frozen=True, slots=True)
-class TableRow:
-    """One row of a table: a recording.
-
-    Attributes:
-        line: Line of the table, from 2 on.
-        id: Name of the recording, unique in the table.
-        patient: The patient.
-        view: The view, or place of auscultation.
-        split: "train", "val", "test" or "".
-        fps: Frames a second; None where the table does not give them.
-        spacing: Pixel spacing (row, column) in mm; None where the table does not give it.
-        files: Files of the recording by role: "file0", "file1", ..., and "<label>/<number>".
-        phases: Frames of end-diastole and end-systole; None where the table does not give both.
-        values: Numbers and class indexes by label.
-        frames: Frames that a label describes, by label.
-        meta: Study and group, where the table gives them.
-        subgroups: Groups of the patient, by the columns that the description names.
-    """
-
-    line: int
-    id: str
-    patient: str
-    view: str
-    split: str
-    fps: float | None
-    spacing: tuple[float, float] | None
-    files: Mapping[str, str]
-    phases: tuple[int, int] | None
-    values: Mapping[str, float]
-    frames: Mapping[str, tuple[int, ...]]
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    subgroups: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class RowProblem:
-    """Why a row does not fit.
-
-    Attributes:
-        line: Line of the table, from 2 on.
-        id: Name of the recording.
-        reason: The reason, in a few words.
-        text: The whole sentence, with the value that came.
-        patient: The patient, where known.
-        view: The view, where known.
-        split: The part of the split, where known.
-    """
-
-    line: int
-    id: str
-    reason: str
-    text: str
-    patient: str = ""
-    view: str = ""
-    split: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class OwnTable:
-    """A table of recordings, sorted into the rows that fit and those that do not.
-
-    Attributes:
-        rows: The rows that fit, in the order of the table.
-        problems: Why the other rows do not fit.
-        notes: What is not wrong and may be a slip, such as two patients with nearly one name.
-    """
-
-    rows: tuple[TableRow, ...]
-    problems: tuple[RowProblem, ...]
-    notes: tuple[str, ...] = ()
-
-    def report(self, table: Path) -> str:
-        """Describe every kind of problem with its number, and the first rows one by one.
-
-        Args:
-            table: The table, for the message.
-
-        Returns:
-            The report; "" where every row fits.
-        """
-        if not self.problems:
-            return ""
-        lines = {problem.line for problem in self.problems}
-        total = len({row.line for row in self.rows} | lines)
-        counts = Counter(problem.reason for problem in self.problems)
-        kinds = [f"  {number} x {reason}" for reason, number in counts.most_common()]
-        listed = [
-            f"  line {problem.line}: {problem.text}" for problem in self.problems[:_NAMED_ROWS]
-        ]
-        more = len(self.problems) - len(listed)
-        if more > 0:
-            listed.append(f"  ... and {more} more; `etab data check` lists all of them.")
-        head = f"{table}: {len(lines)} of {total} rows do not fit."
-        return "\n".join([head, *kinds, *listed])
 
 
 class _MisfitError(Exception):
@@ -160,7 +66,7 @@ def read_own_table(description: Description) -> OwnTable:
         except _MisfitError as misfit:
             text = misfit.text + (near.hint(misfit.missing) if misfit.missing else "")
             problems.append(RowProblem(row.line, known[0], misfit.reason, text, *known[1:]))
-    for check in (_duplicates, _split_patients):
+    for check in (duplicates, split_patients, partial(without_outcome, description)):
         found = check(rows)
         problems += found
         gone = {problem.line for problem in found}
@@ -219,7 +125,10 @@ def _cell(description: Description, cells: Mapping[str, str], role: str) -> str:
 def _row(description: Description, line: int, cells: Mapping[str, str]) -> TableRow:
     patient = plain_identifier(_cell(description, cells, "patient"))
     if not patient:
-        raise _MisfitError("no patient", "the patient is missing.")
+        raise _MisfitError(
+            "no patient",
+            "the patient is missing; write it in every row, also where cells were merged.",
+        )
     spoiled = spoiled_name(patient)
     if spoiled:
         raise _MisfitError("a spoiled patient id", f"the patient {patient} {spoiled}")
@@ -274,8 +183,9 @@ def _files(description: Description, cells: Mapping[str, str]) -> dict[str, str]
     for name in names:
         _check_file(description, name)
         if form_of(description.folder / name) not in suffixes:
+            step = "Unpack it" if is_archive(name) else "Convert it, or remove its row"
             raise _MisfitError(
-                "a file of another kind", f"{name} is not one of {', '.join(suffixes)}."
+                "a file of another kind", f"{name} is not one of {', '.join(suffixes)}. {step}."
             )
     if description.sound and len(names) > 1:
         raise _MisfitError("several sounds", f"{len(names)} sounds in one row; wanted one.")
@@ -284,7 +194,8 @@ def _files(description: Description, cells: Mapping[str, str]) -> dict[str, str]
 
 def _check_file(description: Description, name: str) -> None:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
+    has_drive = bool(PureWindowsPath(name).drive) and not exists(description.folder / name)
+    if path.is_absolute() or ".." in path.parts or has_drive:
         raise _MisfitError(
             "a file outside the folder",
             f"{name} is not inside {description.folder}; write paths relative to the folder, or "
@@ -314,7 +225,7 @@ def _view(description: Description, cells: Mapping[str, str]) -> str:
 
 def _split(description: Description, cells: Mapping[str, str]) -> str:
     text = _cell(description, cells, "split").lower()
-    split = SPLIT_WORDS.get(text, text)
+    split = part_of_word(text)
     if split not in ("", *SPLIT_PARTS):
         hint = " Folds are run from a file: --protocol lists:FILE." if text.isdecimal() else ""
         raise _MisfitError(
@@ -423,10 +334,10 @@ def _frames_of_masks(
 
 
 def _value(label: Label, text: str) -> float:
-    value = parse_number(text)
+    value = parse_number(text.removesuffix(label.unit))
     if value is None:
         raise _MisfitError(
-            f"{label.name} is no number", f"{label.name} is {text!r}; wanted a number."
+            f"{label.name} is no number", f"{label.name} is {text!r}; {why_no_number(text)}"
         )
     if label.range is not None and not min(label.range) <= value <= max(label.range):
         raise _MisfitError(
@@ -448,52 +359,3 @@ def _class_index(label: Label, text: str) -> int:
         f"an unknown class of {label.name}",
         f"{label.name} is {text!r}; wanted one of {', '.join(label.classes)}.",
     )
-
-
-def _duplicates(rows: Iterable[TableRow]) -> list[RowProblem]:
-    """Rows whose recording, or first file, another row has already."""
-    problems: list[RowProblem] = []
-    line_of: dict[tuple[str, str], int] = {}
-    for row in rows:
-        # Roles with a slash are masks and states, which recordings may share.
-        own = [name for role, name in row.files.items() if "/" not in role]
-        keys = [*(("file", name) for name in own), ("id", row.id)]
-        earlier = [key for key in keys if key in line_of]
-        if earlier:
-            problems.append(_problem(row, *_listed_twice(row, *earlier[0], line_of[earlier[0]])))
-            continue
-        line_of.update(dict.fromkeys(keys, row.line))
-    return problems
-
-
-def _listed_twice(row: TableRow, role: str, name: str, line: int) -> tuple[str, str]:
-    """The reason why a row repeats the file or the id of an earlier line, and the whole sentence."""
-    if role == "file":
-        return (
-            "a recording listed twice",
-            f"{name} is also in line {line}; keep one of the two rows.",
-        )
-    return (
-        "an id given twice",
-        f"{row.files['file0']} has the id {name!r}, as line {line} has; give each row an id of its "
-        "own in the column id.",
-    )
-
-
-def _split_patients(rows: Sequence[TableRow]) -> list[RowProblem]:
-    """Rows of patients that lie in two parts of the split."""
-    parts: dict[str, set[str]] = {}
-    for row in rows:
-        parts.setdefault(row.patient, set()).add(row.split)
-    problems: list[RowProblem] = []
-    for row in rows:
-        own = sorted(parts[row.patient])
-        if len(own) > 1:
-            words = " and ".join(part or "no part" for part in own)
-            text = f"patient {row.patient} is in {words}; a patient belongs to one part."
-            problems.append(_problem(row, "a patient in two parts of the split", text))
-    return problems
-
-
-def _problem(row: TableRow, reason: str, text: str) -> RowProblem:
-    return RowProblem(row.line, row.id, reason, text, row.patient, row.view, row.split)

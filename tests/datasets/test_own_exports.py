@@ -58,6 +58,11 @@ def test_a_number_may_have_the_unit_of_its_label(cell: str, value: float, tmp_pa
         ({"EF": "55 bpm"}, "wanted a number alone, such as 55; write its unit once"),
         ({"EF": "#DIV/0!"}, "it is the error of a formula; write the value, or leave the cell"),
         ({"EF": "#REF!"}, "it is the error of a formula"),
+        ({"EF": "1.200,5"}, "wanted a number without signs between thousands, 1200.5"),
+        ({"EF": "55 ± 3"}, "wanted a number."),
+        ({"view": "subcostal"}, "Write other for one of another kind."),
+        ({"file": "“p002.png”"}, "There is 'p002.png': write the name so."),
+        ({"file": "p002.png, p003.png"}, "separate several files by ;"),
         ({"EF": "50-55"}, "wanted a number."),
         ({"EF": ">55"}, "wanted a number."),
         ({"EF": "05. Mai"}, "wanted a number."),
@@ -230,6 +235,47 @@ def test_init_describes_decimal_commas_that_the_check_tells(tmp_path: Path) -> N
     problems = read_own_table(read_description(draft.description)).problems
     assert [problem.reason for problem in problems] == ["EDV is no number"] * ROWS
     assert "40.5" in problems[0].text
+
+
+def test_a_table_with_a_column_of_files_for_each_view_is_told(tmp_path: Path) -> None:
+    rows = pictures(tmp_path, patients=ROWS)
+    write_table(tmp_path, [{"file_A4C": row.pop("file"), "file_A2C": "", **row} for row in rows])
+    with pytest.raises(LayoutError, match="Write one row for each recording, in place of file_A4C"):
+        read_own_table(read_description(describe(tmp_path, EF)))
+
+
+def test_paths_of_windows_in_a_description_are_read_or_told(tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    rows = pictures(tmp_path, patients=ROWS)
+    write_table(tmp_path / "lists", rows)
+    path = describe(tmp_path, EF)
+    path.write_text(path.read_text().replace('"clinic.csv"', r"'lists\clinic.csv'"))
+    assert len(read_own_table(read_description(path)).rows) == ROWS
+    path.write_text(path.read_text().replace(r"'lists\clinic.csv'", r'"C:\Users\clinic.csv"'))
+    with pytest.raises(LayoutError, match="paths have slashes and no backslashes"):
+        read_description(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("p002.png", b"\xff\xd8\xff\xe0" + bytes(40), "By its content it is a JPEG picture"),
+        ("p002.png", b"<!DOCTYPE html><html>", "By its content it is an HTML page"),
+        ("p002.png", b"version https://git-lfs.github.com/spec/v1", "it is a Git LFS pointer"),
+        ("p002.tif", b"\x89PNG\r\n\x1a\n", "By its content it is a PNG picture"),
+        ("p002.avi", b"GIF89a" + bytes(40), "By its content it is a GIF picture"),
+        ("p002.mp4", b"", "empty"),
+    ],
+)
+def test_a_file_that_is_another_kind_is_called_what_it_is(
+    name: str, content: bytes, said: str, tmp_path: Path
+) -> None:
+    table_of(tmp_path, put(2, file=name))
+    (tmp_path / name).write_bytes(content)
+    (problem,) = check_own(read_description(tmp_path / "clinic.toml")).problems
+    assert said in problem.text
+    assert "ownload it again" not in problem.text
+    assert "as published" not in problem.text
 
 
 def test_packed_folders_are_to_be_unpacked(tmp_path: Path) -> None:

@@ -6,19 +6,8 @@ import pickletools
 import zipfile
 from pathlib import Path
 
-_LOOKED_AT = 1024
-_LFS = b"version https://git-lfs"
-_SIGNATURES = (
-    (b"\x89PNG", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"%PDF", "a PDF document"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"7z\xbc\xaf", "a 7z archive"),
-    (b"Rar!", "a RAR archive"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"\x93NUMPY", "a NumPy array"),
-    (b"GGUF", "a GGUF file"),
-)
+from etab.readers.signatures import HEAD_BYTES, LFS, kind_of_content
+
 # What zipfile raises where an archive is damaged or of an unknown version.
 _DAMAGED_ZIP = (zipfile.BadZipFile, NotImplementedError, OSError, ValueError)
 # torch.save writes one of these into its archive.
@@ -44,12 +33,12 @@ def not_weights(path: Path) -> str:
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        start = file.read(_LOOKED_AT)
+        start = file.read(HEAD_BYTES)
     kind = _kind(path, start)
     if not kind:
         return ""
     step = "Download the weights again, from the address of the file itself"
-    if start.startswith(_LFS):
+    if start.startswith(LFS):
         step = "Fetch the file itself with `git lfs pull`, or download it from its page"
     elif "archive" in kind:
         step = "Unpack it, and name the file of weights inside"
@@ -113,20 +102,11 @@ def is_pickle(path: Path) -> bool:
 
 def _kind(path: Path, start: bytes) -> str:
     """What a file is, as far as its first bytes tell; "" where it may hold weights."""
-    if not start:
-        return "an empty file"
-    if start.startswith(_LFS):
-        return "a Git LFS pointer"
-    for signature, kind in _SIGNATURES:
-        if start.startswith(signature):
-            return kind
+    kind = kind_of_content(start)
+    if kind:
+        return kind
     if start.startswith(b"PK"):
         return _kind_of_zip(path)
-    text = start.lstrip().lower()
-    if text.startswith((b"<!doctype html", b"<html")):
-        return "an HTML page"
-    if text.startswith((b"<?xml", b"<error")):
-        return "an XML text"
     return "a text" if _is_text(start) else ""
 
 

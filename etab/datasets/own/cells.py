@@ -87,6 +87,9 @@ class TableCells:
         below = [row.line for row in self.rows[:_LOOKED_AT] if column in row.cells.values()]
         if below:
             return f" Line {below[0]} has it: remove the lines above, which name no columns."
+        several = [name for name in self.header if name.casefold().startswith(column.casefold())]
+        if len(several) > 1:
+            return f" Write one row for each recording, in place of {' and '.join(several)}."
         if len(self.header) == 1:
             return (
                 " The first line with text names the columns, separated by commas, semicolons, "

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from etab.datasets.own.paths import plain_path
 from etab.echo.views import canonical
 from etab.errors import DataNotFoundError, LayoutError, UnknownNameError
 from etab.files import read_toml_file
@@ -211,7 +212,9 @@ def read_description(path: Path) -> Description:
     try:
         content = read_toml_file(path)
     except (OSError, ValueError) as error:
-        raise LayoutError(f"{path} is not TOML: {error}.") from error
+        raise LayoutError(
+            f"{path} is not TOML: {error}. Texts are in quotes; paths have slashes and no backslashes."
+        ) from error
     for key in sorted(set(content) - _KEYS):
         raise unknown(f"key of {path}", key, _KEYS)
     name = _text(path, content, "name")
@@ -236,8 +239,8 @@ def read_description(path: Path) -> Description:
         title=str(content.get("title", name)),
         code=code,
         sound=sound,
-        table=path.parent / table,
-        folder=path.parent / Path(folder).expanduser(),
+        table=path.parent / plain_path(path.parent, table.as_posix()),
+        folder=path.parent / plain_path(path.parent, Path(folder).expanduser().as_posix()),
         columns=_columns(path, content.get("columns", {})),
         labels=_labels(path, content.get("labels"), of_files=not source),
         notes=_texts(path, "notes", content.get("notes", [])),

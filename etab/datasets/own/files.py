@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from etab.datasets.own.advice import in_own_words
 from etab.echo.sector import sector
 from etab.errors import CorruptFileError, LayoutError, MissingPackageError, UnsupportedOptionError
 from etab.files import read_file
@@ -78,6 +79,7 @@ def form_of(path: Path) -> str:
     return ".dcm" if suffix not in _OTHER and is_dicom(path) else suffix
 
 
+@in_own_words
 def frame_count(path: Path) -> int:
     """Count the frames of a picture or clip, from its header.
 
@@ -104,6 +106,7 @@ def frame_count(path: Path) -> int:
     raise _unread(path, PICTURES)
 
 
+@in_own_words
 def file_fps(path: Path) -> float | None:
     """Frames a second that the header of a clip gives; None where it gives none."""
     suffix = form_of(path)
@@ -114,6 +117,7 @@ def file_fps(path: Path) -> float | None:
     return None
 
 
+@in_own_words
 def file_spacing(path: Path) -> tuple[float, float] | None:
     """Pixel spacing (row, column) in mm that a header gives; None where it gives none."""
     suffix = form_of(path)
@@ -124,6 +128,7 @@ def file_spacing(path: Path) -> tuple[float, float] | None:
     return None
 
 
+@in_own_words
 def read_frames(path: Path, at: Sequence[int] | None = None) -> Array:
     """Read grey frames.
 
@@ -234,6 +239,7 @@ def _decoded(path: Path, raw: bytes, flags: int) -> Array:
     return np.asarray(picture)
 
 
+@in_own_words
 def mask_values(path: Path) -> list[int]:
     """The values above 0 of a mask, in order.
 
@@ -248,6 +254,7 @@ def mask_values(path: Path) -> list[int]:
     return [int(value) for value in values if value > 0]
 
 
+@in_own_words
 def read_mask(path: Path, pixel: int | None) -> Array:
     """Read masks of one structure.
 
@@ -292,6 +299,7 @@ def _mask_picture(path: Path) -> IntArray:
     return np.asarray(values, dtype=np.int64)[None]
 
 
+@in_own_words
 def read_sound(path: Path) -> tuple[FloatArray, int]:
     """Read all samples of a sound.
 
@@ -314,6 +322,7 @@ def read_sound(path: Path) -> tuple[FloatArray, int]:
     raise _unread(path, SOUNDS)
 
 
+@in_own_words
 def sound_facts(path: Path) -> tuple[int, int]:
     """Number of samples and rate in Hz of a sound; a WAV file is not read beyond its header."""
     if suffix_of(path) == ".wav":

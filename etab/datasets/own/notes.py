@@ -23,6 +23,7 @@ _DATE = re.compile(
     r"|\d\d?-[A-Z][a-z]{2}"
     r"|[A-Z][a-z]{2}-\d\d"
 )
+_QUOTES = " '\"`´‘’‚“”„«»"
 _NOBODY = (
     "",
     "?",
@@ -39,7 +40,8 @@ _NOBODY = (
 _SHORTENED = re.compile(r"\d(\.\d+)?[eE]\+?\d+")
 _FAILED_FORMULA = re.compile(r"#[A-Z]+(/0|\?)?!?")
 _WITH_COMMA = re.compile(r"[-+]?\d+,\d+")
-_NUMBER_AND_MORE = re.compile(r"([-+]?\d+([.,]\d+)?)\s*([^\d\s.,:/-].*)")
+_IN_GROUPS = re.compile(r"([-+]?\d{1,3}(?:[.,' ]\d{3})+)[.,](\d+)")
+_NUMBER_AND_MORE = re.compile(r"([-+]?\d+([.,]\d+)?)\s*([^\W\d]|[%°‰]).*")
 
 
 def spoiled_name(text: str) -> str:
@@ -77,6 +79,10 @@ def why_no_number(text: str) -> str:
     """
     if _FAILED_FORMULA.fullmatch(text):
         return "it is the error of a formula; write the value, or leave the cell blank."
+    groups = _IN_GROUPS.fullmatch(text)
+    if groups is not None:
+        digits = re.sub(r"[.,' ]", "", groups[1])
+        return f"wanted a number without signs between thousands, {digits}.{groups[2]}."
     if _WITH_COMMA.fullmatch(text):
         return f"wanted a number with a decimal point, {text.replace(',', '.')}."
     more = _NUMBER_AND_MORE.fullmatch(text)
@@ -257,4 +263,4 @@ def _by_plain_name(files: Sequence[str]) -> dict[str, str]:
 
 
 def _plain_file(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    return unicodedata.normalize("NFC", name).casefold().strip(_QUOTES)

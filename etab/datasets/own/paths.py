@@ -134,4 +134,6 @@ def why_no_file(path: Path) -> str:
         return f"{path} is a folder; name the files in it, separated by ;."
     if path.exists():
         return f"{path} is no regular file."
+    if "," in path.name:
+        return f"{path} is missing; separate several files by ; and not by commas."
     return f"{path} is missing."

@@ -219,7 +219,8 @@ def _view(description: Description, cells: Mapping[str, str]) -> str:
         return canonical(text)
     except UnknownNameError:
         raise _MisfitError(
-            "an unknown view", f"view is {text!r}; `etab list views` lists the views."
+            "an unknown view",
+            f"view is {text!r}; `etab list views` lists the views. Write other for one of another kind.",
         ) from None
 
 

@@ -52,7 +52,7 @@ def in_own_words(
     """
 
     @wraps(read)
-    def reading(path: Path, *args: _Options.args, **options: _Options.kwargs) -> _Read:
+    def reading(path: Path, /, *args: _Options.args, **options: _Options.kwargs) -> _Read:
         try:
             return read(path, *args, **options)
         except CorruptFileError as error:

@@ -37,8 +37,8 @@ FAULTS = [
     ),
     Fault(
         "a Git LFS pointer is taken for weights",
-        "etab/backbones/weights/recognise.py",
-        "    if start.startswith(_LFS):\n        return",
+        "etab/readers/signatures.py",
+        "    if start.startswith(LFS):\n        return",
         "    if False:\n        return",
         (f"{FIRST}::test_a_file_that_holds_no_weights_is_called_what_it_is",),
     ),

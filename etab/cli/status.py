@@ -23,11 +23,15 @@ def status_command(
     It can be called from another terminal while runs are at work. Each failed cell is listed with
     the command that tries it again.
     """
+    from etab.errors import DataNotFoundError
     from etab.results.folder import each_result
     from etab.runs.execute import CLAIMS
     from etab.runs.failed_cells import failed_cells
+    from etab.runs.fit_claims import PREFIX
     from etab.storage.claims import STALE, read_claim
 
+    if not results.exists():
+        raise DataNotFoundError(f"There is no folder {results}; name the --results of a run.")
     n_finished = 0
     problems: list[str] = []
     for item in each_result(results):
@@ -39,7 +43,7 @@ def status_command(
     at_work = []
     for path in sorted((results / CLAIMS).glob("*")):
         holder = read_claim(path)
-        if holder is None or holder.is_dead():
+        if holder is None or holder.is_dead() or path.name.startswith(PREFIX):
             continue
         quiet = _seconds_since(path)
         note = f", no sign of life for {quiet / 60:.0f} minutes" if quiet > STALE else ""

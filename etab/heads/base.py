@@ -41,6 +41,8 @@ class Memo(dict[Any, Any]):
         beside: The answers of further cells with the same features, splits and head, which are
             computed next. A head may fit them at the same time where that takes less work; what it
             returns does not depend on them.
+        seconds_beside: Time in s that this cell has taken for the cells in ``beside``, less the
+            time that cells before it have taken for this one.
     """
 
     cells: Array | None = None
@@ -48,6 +50,29 @@ class Memo(dict[Any, Any]):
     precision: str = "fp32"
     balanced: bool = False
     beside: Sequence[Any] = ()
+    seconds_beside: float = 0.0
+
+    def share_time(self, mine: Any, made: Sequence[Any], seconds: float) -> None:
+        """Divide the time of fits that were made at the same time evenly among their cells.
+
+        Args:
+            mine: Names the fits of this cell.
+            made: Names of the fits that were made now, of this cell and of cells beside it.
+            seconds: How long making them took, in s.
+
+        Example:
+            >>> memo = Memo()
+            >>> memo.share_time("a0", ["a0", "a1"], 6.0)
+            >>> memo.seconds_beside
+            3.0
+            >>> memo.share_time("a1", [], 0.0)  # its fits were made before
+            >>> memo.seconds_beside
+            0.0
+        """
+        each = seconds / max(len(made), 1)
+        taken: dict[Any, float] = self.setdefault("seconds of fits made before", {})
+        taken.update(dict.fromkeys(made, each))
+        self.seconds_beside += seconds - taken.pop(mine, 0.0)
 
     def forget_fits(self) -> None:
         """Drop the results of single sets of training rows; results of all rows stay.

@@ -137,8 +137,8 @@ def compute(
         settings: How the plan is run.
         data: The data of the plan.
         memo: Keeps what cells of the same rows share.
-        beside: Cells that are computed next on the same features with this memo. Those that differ
-            in their answers alone may be fitted at the same time.
+        beside: Cells that differ from this one in their task alone, and are computed next on the
+            same features with this memo. Those with the same rows may be fitted at the same time.
 
     Returns:
         The record and the answers to all test rows.
@@ -150,9 +150,10 @@ def compute(
     work = _Work.of(run, embedded, data, memo)
     _refuse_unscored(run.row, work.rows)
     work.memo.beside = work.answers_beside(beside, data)
+    work.memo.seconds_beside = 0.0
     with one_thread(torch_too=not work.head.uses_torch):
         result, table = _answered(work, embedded, settings, data)
-    seconds = round(time.perf_counter() - started, 3)
+    seconds = round(time.perf_counter() - started - work.memo.seconds_beside, 3)
     return replace(result, provenance={**result.provenance, "seconds": seconds}), table
 
 
@@ -219,7 +220,7 @@ class _Work:
         return _Work(run, head, rows, features, _splits(run, rows), memo)
 
     def answers_beside(self, others: Sequence[Run], data: Data) -> list[Any]:
-        """The answers of those of other cells that have the same rows, splits and head.
+        """The answers of those of the cells that come next that have the same rows.
 
         A cell whose rows cannot be read is left out: it says so itself when it is computed.
         """
@@ -227,8 +228,6 @@ class _Work:
             return []
         found = []
         for other in others:
-            if replace(other, task=self.run.task) != self.run:
-                continue
             try:
                 rows = data.rows_of_people(other.row, other.protocol_name)
             except Exception:  # of a class of the user's own it may be any

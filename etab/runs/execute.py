@@ -31,6 +31,7 @@ from etab.runs.failed_cells import (
     recorded_failure,
 )
 from etab.runs.failures import is_interruption
+from etab.runs.fit_claims import FitClaims
 from etab.runs.record import path_of_run, stored_result
 from etab.runs.run import Failed, OnCell, Run, Settings, reads_maps
 from etab.runs.run_log import cell_facts, logged, note_failure, write_failed_cell
@@ -277,17 +278,20 @@ def _execute_alike(
     elsewhere: list[Run] = []
     memo: dict[Any, Any] = {}
     order: tuple[Any, ...] = ()
-    for number, run in enumerate(alike):
-        if _order(run) != order:  # other splits: what was fitted on the last is of no use
-            for of_rows in memo.values():
-                of_rows.forget_fits()
-            order = _order(run)
-        with ExitStack() as held:
-            claim = claimed(claim_path(run, settings), f"{run.task} {run.backbone}")
-            if held.enter_context(claim):
-                yield from work.cell(run, memo, held, saver, beside=alike[number + 1 :])
-            else:
-                elsewhere.append(run)
+    with FitClaims(lambda run: claim_path(run, settings)) as fits:
+        for number, run in enumerate(alike):
+            if _order(run) != order:  # other splits: what was fitted on the last is of no use
+                for of_rows in memo.values():
+                    of_rows.forget_fits()
+                order = _order(run)
+            with ExitStack() as held:
+                claim = claimed(claim_path(run, settings), f"{run.task} {run.backbone}")
+                if fits.take(run) and held.enter_context(claim):
+                    beside = fits.beside(run, alike[number + 1 :])
+                    yield from work.cell(run, memo, held, saver, beside=beside)
+                else:
+                    elsewhere.append(run)
+            fits.release(run)
     return elsewhere
 
 

@@ -319,8 +319,11 @@ def test_a_structure_fitted_beside_another_is_as_it_is_alone(
     asked: list[Any] = []
     real = passes.sums_of
     monkeypatch.setattr(passes, "sums_of", lambda requests: asked.append(1) or real(requests))
+    first_took = shared.seconds_beside
+    assert first_took > 0  # half of the time of its fits was for the other structure
     found["second"] = fits(other, shared)
     assert not asked
+    assert shared.seconds_beside == pytest.approx(0.0, abs=0.2 * first_took)
     for name, expected in alone.items():
         for one, two in zip(found[name], expected, strict=True):
             assert one.choice["penalty"] == two.choice["penalty"]

@@ -8,6 +8,7 @@ PASSES = "etab/heads/masks/passes.py"
 HEAD = "etab/heads/masks/logistic.py"
 PROBE = "etab/heads/masks/probe.py"
 MOMENTS = "etab/heads/masks/moments.py"
+_ONCE = "tests/runs/test_cells_beside.py::test_runs_of_one_plan_make_fits_beside_others_once"
 
 
 def _fault(name: str, file: str, old: str, new: str, *tests: str) -> Fault:
@@ -57,6 +58,34 @@ FAULTS = [
         "        for answers in memo.beside if isinstance(memo, Memo) else ():\n",
         "        for answers in ():\n",
         "a_structure_fitted_beside_another_is_as_it_is_alone",
+    ),
+    _fault(
+        "the first of several structures carries the time of all",
+        HEAD,
+        "            memo.share_time(mine, list(missing), time.perf_counter() - began)\n",
+        "            pass\n",
+        "a_structure_fitted_beside_another_is_as_it_is_alone",
+    ),
+    Fault(
+        "the record of a cell has the time of the cells that are fitted beside it",
+        "etab/runs/cell.py",
+        " - work.memo.seconds_beside, 3)",
+        ", 3)",
+        ("tests/runs/test_cells_beside.py::test_each_cell_records_its_share_of_the_time",),
+    ),
+    Fault(
+        "fits that another run makes are made again",
+        "etab/runs/execute.py",
+        "                if fits.take(run) and held.enter_context(claim):\n",
+        "                if held.enter_context(claim):\n",
+        (_ONCE,),
+    ),
+    Fault(
+        "fits of cells beside are not claimed",
+        "etab/runs/fit_claims.py",
+        "[other for other in alike if self.take(other)]",
+        "alike",
+        (_ONCE,),
     ),
     _fault(
         "passes of fits are no progress",

@@ -45,6 +45,42 @@ FitOption = Annotated[
         "keeps the aspect ratio) or crop (the middle).",
     ),
 ]
+FractionsOption = Annotated[
+    str | None,
+    typer.Option("--fractions", help="Train on these percentages of the patients: 2,5,10,100."),
+]
+ShotsOption = Annotated[
+    str | None,
+    typer.Option("--shots", help="Train on so many patients of each class: 2,5,10."),
+]
+DrawsOption = Annotated[
+    int | None,
+    typer.Option("--draws", min=1, help="Number of random draws of these patients. [default: 3]"),
+]
+HeadOption = Annotated[
+    str | None,
+    typer.Option(
+        "--head",
+        help="Heads to use instead of those of the tasks, separated by commas. Each is used for the "
+        "tasks it can predict.",
+    ),
+]
+AggregateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--aggregate",
+        help="How to aggregate the rows of a recording or patient, instead of the rule of the "
+        "task.",
+    ),
+]
+DecideOption = Annotated[
+    str | None,
+    typer.Option(
+        "--decide",
+        help="How scores become classes: metric (the rule that is best on training folds, as on "
+        "the boards) or balanced (as balanced classes decide).",
+    ),
+]
 DataOption = Annotated[
     Path | None,
     typer.Option(

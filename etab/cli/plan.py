@@ -8,8 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etab.cli.options import DataOption, DeviceOption, FitOption, RootOption, SizeOption
-from etab.cli.words import say, words
+from etab.cli.options import (
+    AggregateOption,
+    DataOption,
+    DecideOption,
+    DeviceOption,
+    DrawsOption,
+    FitOption,
+    FractionsOption,
+    HeadOption,
+    RootOption,
+    ShotsOption,
+    SizeOption,
+    SkipBadOption,
+)
+from etab.cli.planned import planned
+from etab.cli.words import say
 
 if TYPE_CHECKING:
     from etab.runs.forecast import Forecast, Need
@@ -26,10 +40,15 @@ def plan_command(
     protocol: Annotated[
         str | None, typer.Option(help="Protocols. [default: the protocols of each task]")
     ] = None,
-    head: Annotated[str | None, typer.Option(help="Heads instead of those of the tasks.")] = None,
     n_fold: Annotated[
         int, typer.Option(min=2, max=50, help="Number of folds of cross-validation.")
     ] = 5,
+    fractions: FractionsOption = None,
+    shots: ShotsOption = None,
+    draws: DrawsOption = None,
+    head: HeadOption = None,
+    aggregate: AggregateOption = None,
+    decide: DecideOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and draws.")] = 0,
     size: SizeOption = None,
     fit: FitOption = "squash",
@@ -48,6 +67,7 @@ def plan_command(
         ),
     ] = "auto",
     data: DataOption = None,
+    skip_bad: SkipBadOption = False,
     measure: Annotated[
         bool,
         typer.Option(
@@ -61,30 +81,39 @@ def plan_command(
     are there; a question mark stands for what was never measured.
     """
     from etab.cli.cache import default_cache
-    from etab.cli.encoders import named_encoders
     from etab.cli.run import own_data
-    from etab.runs.data import Data, tasks_at
+    from etab.runs.data import Data
     from etab.runs.forecast import forecast
-    from etab.runs.run import Settings, plan
-    from etab.runs.sweep import backbone_names
-    from etab.tasks.own import own_protocols
+    from etab.runs.run import Settings
 
     own = None
     if data is not None:
         own = own_data(data, root)
         root = own.folder
-    codes = tasks_at(words(suite) or (None if own is None else [own.name]), root)
-    encoders = named_encoders(backbone_names(words(backbones) or [], codes), size, fit)
-    protocols = words(protocol)
-    if protocols is None and own is not None:
-        protocols = own_protocols(own, n_fold)
-    runs = plan(codes, encoders, protocols=protocols, head=words(head), seed=seed, n_fold=n_fold)
+    runs = planned(
+        suite,
+        backbones,
+        own,
+        root=root,
+        protocol=protocol,
+        n_fold=n_fold,
+        fractions=fractions,
+        shots=shots,
+        draws=draws,
+        head=head,
+        aggregate=aggregate,
+        decide=decide,
+        seed=seed,
+        size=size,
+        fit=fit,
+    )
     settings = Settings(
         root=root,
         results=results,
         cache=cache or default_cache(),
         device=device,
         precision=precision,
+        skip_bad=skip_bad,
         data=data,
     ).needing(code for run in runs for code in run.row.parts)
     _show(forecast(runs, settings, Data(settings), measure=measure), len(runs))

@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etab.cli.options import (
+    AggregateOption,
     DataOption,
+    DecideOption,
     DeviceOption,
+    DrawsOption,
     FitOption,
+    FractionsOption,
+    HeadOption,
     KeepMasksOption,
     RootOption,
+    ShotsOption,
     SizeOption,
     SkipBadOption,
 )
-from etab.cli.words import say, words
+from etab.cli.planned import planned
+from etab.cli.words import say
 
 if TYPE_CHECKING:
     from etab.datasets.own.description import Description
@@ -50,38 +57,12 @@ def run_command(
     n_fold: Annotated[
         int, typer.Option(min=2, max=50, help="Number of folds of cross-validation.")
     ] = 5,
-    fractions: Annotated[
-        str | None, typer.Option(help="Train on these percentages of the patients: 2,5,10,100.")
-    ] = None,
-    shots: Annotated[
-        str | None, typer.Option(help="Train on so many patients of each class: 2,5,10.")
-    ] = None,
-    draws: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of random draws of these patients. [default: 3]"),
-    ] = None,
-    head: Annotated[
-        str | None,
-        typer.Option(
-            help="Heads to use instead of those of the tasks, separated by commas. Each is used "
-            "for the tasks it can predict."
-        ),
-    ] = None,
-    aggregate: Annotated[
-        str | None,
-        typer.Option(
-            help="How to aggregate the rows of a recording or patient, instead of the rule of the "
-            "task."
-        ),
-    ] = None,
-    decide: Annotated[
-        str | None,
-        typer.Option(
-            help="How scores become classes: metric (the rule that is best on training folds, as "
-            "on the boards) or balanced (as balanced "
-            "classes decide)."
-        ),
-    ] = None,
+    fractions: FractionsOption = None,
+    shots: ShotsOption = None,
+    draws: DrawsOption = None,
+    head: HeadOption = None,
+    aggregate: AggregateOption = None,
+    decide: DecideOption = None,
     size: SizeOption = None,
     fit: FitOption = "squash",
     root: RootOption = None,
@@ -149,40 +130,38 @@ def run_command(
     """
     from etab.cli import show
     from etab.cli.cache import default_cache
-    from etab.cli.encoders import named_encoders
-    from etab.errors import UnknownNameError
     from etab.leaderboard.plain import cell_order
     from etab.results.masks import keep_named
     from etab.runs.choose_executor import named_executor
-    from etab.runs.data import lacking, tasks_at
-    from etab.runs.run import Settings, plan
-    from etab.runs.sweep import backbone_names, sweep
-    from etab.tasks.own import keep_brought, own_protocols
+    from etab.runs.data import lacking
+    from etab.runs.run import Settings
+    from etab.runs.sweep import sweep
+    from etab.storage.machine import require_device
+    from etab.tasks.own import keep_brought
 
+    where = named_executor(executor, executor_option or (), workers=workers)
+    if where.is_here:
+        require_device(device)
     own = None
     if data is not None:
         own = _noted(data, root, results)
         root = own.folder
-    wanted = words(tasks) or (None if own is None else [own.name])
-    try:
-        codes = tasks_at(wanted, root)
-    except UnknownNameError as error:
-        raise UnknownNameError(f"{error} {_TASKS}") from None
-    encoders = named_encoders(backbone_names(words(backbones) or [], codes), size, fit)
-    named = words(protocol)
-    if named is None and own is not None:
-        few = fractions is not None or shots is not None
-        named = own_protocols(own, n_fold, few=few)
-    protocols = _protocols(named, codes, n_fold, fractions, shots, draws)
-    runs = plan(
-        codes,
-        encoders,
-        protocols=protocols,
-        head=words(head),
-        seed=seed,
+    runs = planned(
+        tasks,
+        backbones,
+        own,
+        root=root,
+        protocol=protocol,
         n_fold=n_fold,
+        fractions=fractions,
+        shots=shots,
+        draws=draws,
+        head=head,
         aggregate=aggregate,
         decide=decide,
+        seed=seed,
+        size=size,
+        fit=fit,
     )
     settings = Settings(
         root=root,
@@ -203,12 +182,12 @@ def run_command(
         workers=workers,
         watch=show.watch,
         retry_failed=retry_failed,
-        executor=named_executor(executor, executor_option or (), workers=workers),
+        executor=where,
         earlier=context.obj,
     )
     _keep(own, settings.results, replace=True)
     if own is None:
-        keep_brought(codes, settings.results)
+        keep_brought([run.task for run in runs], settings.results)
     for message in lacking([run.row.dataset for run in runs], settings.root):
         say(message, error=True)
     say(done.said())
@@ -217,12 +196,6 @@ def run_command(
         show.cell_table(cells)
         say(f"Rank them with: etab leaderboard {shlex.quote(str(results))}")
     raise typer.Exit(1 if done.failures else 0)
-
-
-_TASKS = (
-    "`etab list tasks` lists the tasks of etab; recordings of your own are run with --data "
-    "clinic.toml, which `etab data init FOLDER` writes."
-)
 
 
 def _noted(data: Path, root: Path | None, results: Path) -> Description:
@@ -262,47 +235,3 @@ def own_data(data: Path, root: Path | None) -> Description:
             "--data names the folder of its files itself (folder = ...); leave out --root."
         )
     return use_own_data(data)
-
-
-def _protocols(
-    bases_named: list[str] | None,
-    codes: list[str],
-    n_fold: int,
-    fractions: str | None,
-    shots: str | None,
-    draws: int | None,
-) -> list[str] | None:
-    """The protocols to run, with few labelled patients where --fractions or --shots are given."""
-    from etab.errors import UnsupportedOptionError
-    from etab.tasks.menu import TASKS
-    from etab.tasks.protocols import drawn, is_draw, parse
-
-    of_tasks = dict.fromkeys(name for code in codes for name in TASKS[code].protocols)
-    bases = bases_named or list(of_tasks)
-    if fractions is None and shots is None:
-        if draws is not None:
-            raise UnsupportedOptionError(
-                "--draws counts draws of --fractions or --shots; give one of these too."
-            )
-        return bases_named
-    numbers: list[list[float]] = []
-    for option, text, unit, possible in (
-        ("--fractions", fractions, "pct", "percentages above 0, up to 100"),
-        ("--shots", shots, "shot", "whole numbers of patients of each class, from 2 on"),
-    ):
-        try:
-            amounts = [float(word) for word in words(text) or []]
-        except ValueError:
-            raise UnsupportedOptionError(
-                f"{option} {text!r} is not a list of numbers such as 2,5,10."
-            ) from None
-        for amount in amounts:
-            if not (is_draw(amount, unit) or (unit == "pct" and amount == 100)):
-                raise UnsupportedOptionError(f"{option} takes {possible}; got {amount:g}.")
-        numbers.append(amounts)
-    return drawn(
-        [parse(base, n_fold).name for base in bases],
-        numbers[0],
-        numbers[1],
-        3 if draws is None else draws,
-    )

@@ -180,6 +180,13 @@ FAULTS = [
         _REFUSED,
     ),
     Fault(
+        "data of one's own are read before the device is checked",
+        "etab/cli/run.py",
+        "    if where.is_here:\n        require_device(device)\n",
+        "",
+        ("tests/runs/test_foreign_errors.py", "-k", "own_data_are_not_read"),
+    ),
+    Fault(
         "all processes share one GPU",
         "etab/storage/machine.py",
         "if count > 1 else [device]",

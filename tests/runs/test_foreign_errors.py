@@ -23,6 +23,7 @@ from etab.runs.executors import local, serial
 from etab.runs.failures import describe_failure
 from etab.runs.run import Run, Settings, plan
 from etab.runs.sweep import sweep
+from tests.commands import etab as etab_command
 
 
 class CustomError(Exception):
@@ -132,6 +133,25 @@ def test_an_absent_device_is_refused_before_any_work(
     with pytest.raises(UnsupportedOptionError, match=f"device '{device}'"):
         sweep(runs, settings, workers=1, watch=lambda _: nullcontext(print))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--device", "cuda:99", "device 'cuda:99'"),
+        ("--executor", "dask", "No executor is called 'dask'"),
+        ("--executor-option", "gpus=0.5", "the executor local has no option 'gpus'"),
+    ],
+)
+def test_own_data_are_not_read_where_the_run_cannot_be(
+    option: str, value: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text("raise AssertionError('it is read')\n")
+    words = ("run", "--data", "mine.py", "--root", tmp_path, "--backbones", "image_stats")
+    ended = etab_command(*words, option, value, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
 
 
 @pytest.mark.parametrize("precision", ["fp16", "float16", "", "FP32", "bfloat16"])

@@ -119,6 +119,10 @@ class ResultError(EtabError, ValueError):
     """A result that cannot be read, has another schema, or differs from the one saved before."""
 
 
+class UnreadableResultError(ResultError):
+    """A file in the place of a result that is none, or is one of another schema."""
+
+
 class MixedDataError(EtabError, ValueError):
     """Phantom and real results on one leaderboard."""
 

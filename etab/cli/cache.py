@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -77,7 +76,7 @@ def cache_command(
     for pixels. `etab cache gc --budget 50GB` deletes first what takes the least time to compute
     again for each byte that becomes free.
     """
-    from etab.features.budget import cached_entries, unfinished_entries
+    from etab.features.budget import cached_entries, delete_entry, unfinished_entries
 
     _check(action, budget)
     folder = _folder(of, cache)
@@ -105,10 +104,9 @@ def cache_command(
     if verify or action == "verify":
         n_damaged = _damaged(paths) + _damaged_shards(of_shards)
     if clear:
-        for path in [*paths, *of_shards]:
-            shutil.rmtree(path)
-        n_unfinished = counted(len(of_shards), "unfinished one")
-        say(f"Deleted {counted(len(paths), 'entry', 'entries')} and {n_unfinished}.")
+        n_deleted = sum(map(delete_entry, paths))
+        n_unfinished = counted(sum(map(delete_entry, of_shards)), "unfinished one")
+        say(f"Deleted {counted(n_deleted, 'entry', 'entries')} and {n_unfinished}.")
     if n_damaged:
         raise typer.Exit(1)
 
@@ -143,13 +141,20 @@ def _check(action: str, budget: str | None) -> None:
 
 def _evict(folder: Path, budget: str) -> None:
     """Delete entries until the others fit a budget, and name them."""
-    from etab.features.budget import evict, parse_size
+    from etab.features.budget import cached_entries, evict, parse_size, unfinished_entries
 
-    deleted = evict(folder, parse_size(budget))
+    size = parse_size(budget)
+    deleted = evict(folder, size)
     for entry in deleted:
         say(f"Deleted {size_words(entry.size)}: {entry.path.relative_to(folder)}")
     were = "entry was" if len(deleted) == 1 else "entries were"
     say(f"{len(deleted)} {were} deleted; what is deleted is computed again when it is needed.")
+    left = sum(entry.size for entry in [*cached_entries(folder), *unfinished_entries(folder)])
+    if left > size:
+        say(
+            f"{size_words(left)} stay: processes are at work on these entries, or have left their "
+            "claims on another machine (--clean removes such claims)."
+        )
 
 
 def _damaged(folders: list[Path]) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from etab.errors import UnsupportedOptionError
 from etab.features.entries import SHARDS
 from etab.files import read_json_file
+from etab.storage.claims import read_claim
 
 _UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
@@ -185,7 +186,7 @@ def choose_evicted(entries: Sequence[CachedEntry], budget: int) -> list[CachedEn
 def evict(cache: Path, budget: int) -> list[CachedEntry]:
     """Delete entries until the others fit a budget; they are computed again when they are needed.
 
-    An entry that a process is about to write stays. A run that reads a deleted entry computes it
+    An entry that a living process is about to write stays. A run that reads a deleted entry computes it
     again. Shards of unfinished entries count like entries.
 
     Args:
@@ -198,18 +199,32 @@ def evict(cache: Path, budget: int) -> list[CachedEntry]:
     entries = cached_entries(cache) + unfinished_entries(cache)
     free = [entry for entry in entries if not _is_claimed(entry.path)]
     held = sum(entry.size for entry in entries) - sum(entry.size for entry in free)
-    deleted: list[CachedEntry] = []
-    for entry in choose_evicted(free, budget - held):
-        # Renamed first, so that no process reads one half of it.
-        away = entry.path.with_name(f"{entry.path.name}.{secrets.token_hex(8)}.part")
-        with contextlib.suppress(FileNotFoundError):  # another process deletes it
-            entry.path.rename(away)
-            shutil.rmtree(away, ignore_errors=True)
-            deleted.append(entry)
-    return deleted
+    return [entry for entry in choose_evicted(free, budget - held) if delete_entry(entry.path)]
+
+
+def delete_entry(folder: Path) -> bool:
+    """Delete an entry or its shards. No process ever finds one half of it.
+
+    Args:
+        folder: The folder of the entry or of its shards.
+
+    Returns:
+        Whether it was there; another process may have deleted it.
+
+    Raises:
+        OSError: The cache cannot be written.
+    """
+    away = folder.with_name(f"{folder.name}.{secrets.token_hex(8)}.part")
+    try:
+        folder.rename(away)
+    except FileNotFoundError:
+        return False
+    shutil.rmtree(away, ignore_errors=True)
+    return True
 
 
 def _is_claimed(folder: Path) -> bool:
-    """Whether a process computes an entry, or a shard of it."""
+    """Whether a living process computes an entry, or a shard of it."""
     name = folder.name.split(".")[0]
-    return folder.with_name(f"{name}.claim").exists() or any(folder.glob("*.claim"))
+    holders = map(read_claim, [folder.with_name(f"{name}.claim"), *folder.glob("*.claim")])
+    return any(holder is not None and not holder.is_dead() for holder in holders)

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from etab.errors import CorruptFileError, StorageError
+from etab.errors import CorruptFileError, EtabWarning, StorageError
 from etab.features.entries import entry_damage, read_entry
 from etab.features.layout import Layout, StoredArray, arrays_of, layout_of
 from etab.files import finite_number, read_json_file
@@ -23,6 +24,7 @@ from etab.types import IntArray
 _BLOCK = 4 << 20  # bytes that are copied at once
 _KINDS = {"<f4": "<f4", "<f2": "<f2"}  # of the values of an array
 _SPARE = 64 << 20  # bytes of the disk that stay free
+_LARGE = 10e9  # bytes from which the size of an entry is told before it is written
 
 
 class MergedFiles:
@@ -153,12 +155,16 @@ class MergedFiles:
         return layout
 
     def _require_space(self, size: int) -> None:
+        """Tell the size of a large entry, and refuse one that the disk cannot hold."""
         free = shutil.disk_usage(self.folder).free
+        words = (
+            f"The features in {self.folder.parent} will take {size / 1e9:.1f} GB; "
+            f"{free / 1e9:.1f} GB are free."
+        )
         if free < size + _SPARE:
-            raise StorageError(
-                f"The features in {self.folder.parent} will take {size / 1e9:.1f} GB; "
-                f"{free / 1e9:.1f} GB are free. Free some space, or name another --cache."
-            )
+            raise StorageError(f"{words} Free some space, or name another --cache.")
+        if size >= _LARGE:
+            warnings.warn(words, EtabWarning, stacklevel=2)
 
 
 def unfinished_damage(folder: Path) -> list[str]:

@@ -105,8 +105,11 @@ def has_bf16(device: str) -> bool:
     Args:
         device: The device, as torch names it: "cpu", "cuda", "cuda:1".
     """
-    if device != "cpu":
-        return True
+    return device != "cpu" or _processor_has_bf16()
+
+
+@functools.cache
+def _processor_has_bf16() -> bool:
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return False

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from etab.errors import ResultError
+from etab.errors import ResultError, UnreadableResultError
 from etab.results.fields import NESTED, SCHEMA, Check, check_of, plain, short
 from etab.results.masks import Keep, masks_path, packed_masks, sample_rows
 from etab.results.predictions import Predictions
@@ -279,14 +279,14 @@ class Result:
             The record.
 
         Raises:
-            ResultError: If the file is no whole record; the message names file and field.
+            UnreadableResultError: If the file is no whole record; the message names file and field.
         """
         try:
             text = read_regular(path).decode("utf-8")
             found = json.loads(text, object_pairs_hook=_each_key_once)
             is_plain = _COULD_BE_INFINITE.search(text) is None or _is_finite(found)
         except (OSError, ValueError, RecursionError, MemoryError) as error:
-            raise ResultError(
+            raise UnreadableResultError(
                 f"{path} cannot be read as a result: {_in_words(error)}. Move it away and run the "
                 "cell again."
             ) from error
@@ -296,7 +296,9 @@ class Result:
                 if isinstance(found, dict)
                 else type(found).__name__
             )
-            raise ResultError(f"{path} has schema {came!r}; this version reads schema {SCHEMA}.")
+            raise UnreadableResultError(
+                f"{path} has schema {came!r}; this version reads schema {SCHEMA}."
+            )
         names = _record_fields().keys()
         for words, wrong in (
             ("lacks", names - found.keys() - set(_OPTIONAL)),
@@ -304,13 +306,13 @@ class Result:
         ):
             if wrong:
                 listed = ", ".join(short(name).strip("'") for name in sorted(wrong)[:_LISTED])
-                raise ResultError(
+                raise UnreadableResultError(
                     f"{path} {words} {listed}; it is not a whole result of schema {SCHEMA}."
                 )
         try:
             return cls(**found, as_written=is_plain)
         except ResultError as error:
-            raise ResultError(f"{path}: {error}") from None
+            raise UnreadableResultError(f"{path}: {error}") from None
 
     def predictions(self, folder: Path) -> Predictions:
         """Read the predictions of this cell and check them against the record.
@@ -335,7 +337,8 @@ class Result:
             ) from error
         if hashlib.sha256(data).hexdigest() != self.predictions_sha256:
             raise ResultError(
-                f"{path} is not the table its record was made from (sha256 differs). Restore it."
+                f"{path} is not the table its record was made from (sha256 differs). Restore it, or "
+                "move both away and run the cell again."
             )
         try:
             text = data.decode("utf-8")

@@ -20,6 +20,7 @@ from etab.features.base import input_of
 from etab.runs import cross, leaks
 from etab.runs.run import Settings
 from etab.runs.skip_bad import leave_copies_out, leave_unneeded, lists_leniently, sift
+from etab.storage.digests import kept_digests
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS, find
 from etab.tasks.own import use_installed, use_own_data
@@ -141,8 +142,10 @@ class Data:
 
     def _without_copies(self, source: Source) -> Source:
         """Leave out recordings that equal a recording of another patient."""
+        with skippable(), kept_digests(self._cache):
+            digest = source.digest()
         with skippable():
-            pairs = unlisted(source, known_alike(source, source.digest(), self._cache))
+            pairs = unlisted(source, known_alike(source, digest, self._cache))
         leave_copies_out(source, pairs)
         remaining = leaks.within([record.id for record in source.records()], pairs)
         self._alike[source.card.name] = tuple(remaining)
@@ -247,7 +250,7 @@ class Data:
         """
         if dataset not in self._digests:
             source = self.source(dataset)
-            with skippable():
+            with skippable(), kept_digests(self._cache):
                 self._digests[dataset] = source.digest()
         return self._digests[dataset]
 

@@ -78,4 +78,7 @@ class EarlierProcess:
 
     def _held(self, name: str, settings: Settings) -> bool:
         holder = read_claim(settings.results / CLAIMS / name)
-        return holder is not None and holder.pid == self.pid and holder.is_dead()
+        if holder is None or holder.pid != self.pid:
+            return False
+        # Without a namespace nobody can look the process up; this command saw it end.
+        return holder.is_dead() or not holder.namespace

@@ -23,6 +23,7 @@ from etab.metrics.columns import ScoredRows
 from etab.metrics.intervals import LEVEL, cell_rng, interval_of
 from etab.results import Predictions, Result
 from etab.results.masks import mask_digest, mask_facts
+from etab.results.table_files import table_path
 from etab.runs.data import Data
 from etab.runs.provenance import provenance
 from etab.runs.run import Run, Settings
@@ -203,7 +204,7 @@ def stored_result(
         data: The data of the plan.
 
     Returns:
-        The record, or None where the cell has to be run.
+        The record, or None where the cell has to be run: it is absent, or its predictions are.
 
     Raises:
         ResultError: If a record is there that would not come out today: data, versions,
@@ -232,7 +233,8 @@ def stored_result(
             f"{path} was made with different {_in_words(differ, task)}. Results are "
             "never overwritten: move the old files away, or choose another results folder."
         )
-    return stored
+    # Where the predictions beside it are gone, saving the same cell again writes them.
+    return stored if table_path(path).exists() else None
 
 
 def _in_words(names: Sequence[str], task: Task) -> str:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from etab import __version__, backbones, datasets, phantom
-from etab.errors import DataNotFoundError, EtabWarning, UnsupportedOptionError
+from etab.errors import (
+    DataNotFoundError,
+    EtabWarning,
+    UnreadableResultError,
+    UnsupportedOptionError,
+)
 from etab.leaderboard.board import Board
 from etab.leaderboard.page import board_page
 from etab.leaderboard.ranking import rank_folder
@@ -154,7 +160,9 @@ def sweep(
             listen(event)
 
         with _without_dead_claims(settings.results):
-            ran = executor.run(waiting, settings, collect, data)
+            saved = executor.run(waiting, settings, collect, data)
+        ran = [cell for cell in saved if cell.path(settings.results).exists()]
+        failures += _lost(saved, ran, settings.results)
         end["finished_cells"] = len(ran)
     failed = given_up + len(waiting) - len(ran)
     return Done(len(before), tuple(ran), tuple(failures), failed, tuple(before))
@@ -163,12 +171,19 @@ def sweep(
 def _divided(
     runs: Sequence[Run], settings: Settings, data: Data, retry_failed: bool
 ) -> tuple[list[Run], list[Result], list[tuple[str, str]]]:
-    """Divide a plan into cells to compute, finished ones, and those that failed too often."""
+    """Divide a plan into cells to compute, finished ones, and those that cannot be computed.
+
+    These have failed too often, or a file that is no result lies in the place of theirs.
+    """
     waiting: list[Run] = []
     before: list[Result] = []
     failures: list[tuple[str, str]] = []
     for run in runs:
-        stored = finished(run, settings, data)
+        try:
+            stored = finished(run, settings, data)
+        except UnreadableResultError as error:
+            failures.append((run.backbone, str(error)))
+            continue
         if stored is not None:
             before.append(brief(stored))
             continue
@@ -195,6 +210,21 @@ def _without_dead_claims(results: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         _remove_dead_claims(results)
         raise
+
+
+def _lost(saved: Sequence[Result], there: Sequence[Result], results: Path) -> list[tuple[str, str]]:
+    """Name the backbones whose results were deleted while the run went on."""
+    gone = Counter(cell.backbone for cell in saved)
+    gone.subtract(cell.backbone for cell in there)
+    return [
+        (
+            name,
+            f"of its finished cells, {number} are not in {results} any more: something has deleted "
+            "them while this run went on. Run the same command again.",
+        )
+        for name, number in gone.items()
+        if number
+    ]
 
 
 def _given_up(run: Run, settings: Settings, data: Data) -> str:

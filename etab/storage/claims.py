@@ -46,7 +46,8 @@ class Holder:
     Attributes:
         host: Name of the machine.
         boot: Identifier of the start of the machine; "" where the system has none.
-        namespace: Namespace of process numbers, in which ``pid`` counts.
+        namespace: Namespace of process numbers, in which ``pid`` counts; "" where /proc does not
+            show it.
         pid: Number of the process.
         started: When the process started, in the units of the system; "" where it has none.
         nonce: Random digits, different for each claim.
@@ -104,7 +105,14 @@ def _boot() -> str:
 
 
 def _namespace() -> str:
+    """The namespace of process numbers; "" where /proc shows the processes of another one.
+
+    `unshare --pid` alone leaves the /proc of the parent in place, in which the numbers of this
+    namespace stand for other processes.
+    """
     try:
+        if (_PROC / "self").readlink().name != str(os.getpid()):
+            return ""
         return str((_PROC / "self/ns/pid").readlink())
     except OSError:
         return ""

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
 
-from etab.errors import CorruptFileError
-from etab.files import open_regular
+from etab.errors import CorruptFileError, StorageError
+from etab.files import open_regular, read_json_file
+from etab.storage.atomic import write_atomically
 from etab.storage.machine import allowed_cores
 
 ABSENT = "absent"
 _BLOCK = 1 << 20
+_CACHE: ContextVar[Path | None] = ContextVar("cache of digests", default=None)
+# A file that changed less than so many ns ago may change again within one tick of its clock.
+_YOUNG = 2_000_000_000
+# What identifies a file without reading it: size, times of change, number.
+_Stamp = tuple[int, int, int, int]
 
 
 def file_sha256(path: Path) -> str:
@@ -39,8 +49,93 @@ def file_sha256(path: Path) -> str:
     return h.hexdigest()
 
 
+@contextlib.contextmanager
+def kept_digests(cache: Path | None) -> Iterator[None]:
+    """Let ``digests`` keep what it computes inside the block, by size and times of each file.
+
+    A file is read again once its size, its time of change (also of its owner or its rights, which no
+    program can set) or its number differs.
+
+    Args:
+        cache: Folder of the cache; None keeps nothing.
+
+    Example:
+        >>> with kept_digests(None):
+        ...     digests(Path("no folder"), ["a.avi"])
+        {'a.avi': 'absent'}
+    """
+    token = _CACHE.set(cache)
+    try:
+        yield
+    finally:
+        _CACHE.reset(token)
+
+
+class _Kept:
+    """The digests of the files of a folder that are kept in a cache."""
+
+    def __init__(self, root: Path, cache: Path | None) -> None:
+        self.root = root
+        self._file: Path | None = None
+        self._known: dict[str, list[int | str]] = {}
+        self._new: dict[str, list[int | str]] = {}
+        if cache is not None:
+            name = hashlib.sha256(str(root.absolute()).encode(errors="surrogateescape"))
+            self._file = cache / "digests" / f"{name.hexdigest()[:32]}.json"
+            self._known = _read_kept(self._file)
+
+    def digest(self, name: str) -> str:
+        """The sha256 of a file, which is not read where it has not changed."""
+        path = self.root / name
+        stamp = None if self._file is None else _stamp(path)
+        if stamp is None:
+            return file_sha256(path)
+        known = self._known.get(name, [])
+        if tuple(known[:-1]) == stamp:
+            return str(known[-1])
+        began = time.time_ns()
+        value = file_sha256(path)
+        if stamp == _stamp(path) and abs(began - max(stamp[1:3])) > _YOUNG:
+            self._new[name] = [*stamp, value]
+        return value
+
+    def keep(self) -> None:
+        """Write what was computed; a cache that cannot be written is left as it is."""
+        if self._file is not None and self._new:
+            with contextlib.suppress(StorageError):
+                text = json.dumps({**_read_kept(self._file), **self._new})
+                write_atomically(self._file, text)
+
+
+def _read_kept(file: Path) -> dict[str, list[int | str]]:
+    """The digests in a file of the cache; none where it is absent or damaged."""
+    try:
+        found = read_json_file(file)
+    except (OSError, ValueError):
+        return {}
+    rows = found.items() if isinstance(found, dict) else ()
+    return {name: row for name, row in rows if _is_row(row)}
+
+
+def _is_row(row: object) -> bool:
+    if not isinstance(row, list) or [type(value) for value in row] != [int] * 4 + [str]:
+        return False
+    return len(row[4]) == 64 and set(row[4]) <= set("0123456789abcdef")
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    """What identifies the content of a file; None where there is no such file."""
+    try:
+        facts = path.stat()
+    except (OSError, ValueError):
+        return None
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino
+
+
 def digests(root: Path, names: Iterable[str], *, workers: int | None = None) -> dict[str, str]:
     """Compute the sha256 of each file, in threads: hashing releases the interpreter lock.
+
+    Inside ``kept_digests``, files that have not changed since are not read.
 
     Args:
         root: Folder of the files.
@@ -54,9 +149,11 @@ def digests(root: Path, names: Iterable[str], *, workers: int | None = None) -> 
         CorruptFileError: A file cannot be read.
     """
     unique = sorted(set(names))
+    kept = _Kept(root, _CACHE.get())
     with ThreadPoolExecutor(workers or min(4, allowed_cores())) as pool:
-        hashes = pool.map(lambda name: file_sha256(root / name), unique)
-        return dict(zip(unique, hashes, strict=True))
+        found = dict(zip(unique, pool.map(kept.digest, unique), strict=True))
+    kept.keep()
+    return found
 
 
 def combine(rows: Iterable[Sequence[str]], files: Mapping[str, str]) -> str:

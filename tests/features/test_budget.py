@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from safetensors.numpy import save_file
 from etab.cli.cache import cache_command
 from etab.errors import UnsupportedOptionError
 from etab.features.budget import cached_entries, parse_size
-from etab.storage.claims import claimed
+from etab.storage.claims import Holder, claimed
 
 
 def _put(cache: Path, name: str, n_rows: int, seconds: float | None) -> Path:
@@ -56,12 +59,32 @@ def test_an_entry_without_a_time_is_as_cheap_as_usual(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["slow", "usual"]
 
 
-def test_an_entry_that_is_claimed_stays(tmp_path: Path) -> None:
+def test_an_entry_that_is_claimed_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As long as its process lives."""
     claimed_entry = _put(tmp_path, "fast", 100, 1.0)
     _put(tmp_path, "slow", 100, 500.0)
     with claimed(claimed_entry.with_name("key.claim")):
         cache_command("gc", cache=tmp_path, budget="1kB")
-    assert _names(tmp_path) == ["fast"]
+        assert _names(tmp_path) == ["fast"]
+        shown = capsys.readouterr().out
+        assert re.search(r"40\.\d KB stay: processes are at work", shown)
+        holder = Holder.this_process()
+    claim = claimed_entry.with_name("key.claim")
+    claim.write_text(json.dumps(asdict(replace(holder, started="1"))))  # it was killed
+    cache_command("gc", cache=tmp_path, budget="1kB")
+    assert _names(tmp_path) == []
+
+
+def test_entries_are_renamed_before_they_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that reads an entry finds all of it or nothing."""
+    entry = _put(tmp_path, "slow", 100, 500.0)
+    deleted: list[Path] = []
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **_: deleted.append(path))
+    cache_command("ls", cache=tmp_path, clear=True)
+    assert not entry.exists()
+    assert [(path.parent, path.suffix) for path in deleted] == [(entry.parent, ".part")]
 
 
 @pytest.mark.parametrize("text", ["", "many", "-5GB", "5 apples", "1e3GB", "5PB"])

@@ -212,6 +212,16 @@ def test_a_disk_that_is_too_small_is_noticed_after_one_shard(
     assert second.rows == list(range(16, N))
 
 
+def test_the_size_of_large_features_is_told_after_one_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merged, "_LARGE", 0)
+    work = Work()
+    with pytest.warns(EtabWarning, match=r"will take 0\.0 GB; .* GB are free"):
+        _get(tmp_path, work)
+    assert work.rows == list(range(N))
+
+
 def test_a_cache_that_is_deleted_in_the_middle_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,13 @@ FAULTS = [
         _FLOW,
     ),
     Fault(
+        "a cell whose predictions are gone counts as finished",
+        "etab/runs/record.py",
+        "    return stored if table_path(path).exists() else None\n",
+        "    return stored\n",
+        ("tests/runs/test_whole_path.py::test_predictions_that_are_gone_are_written_again",),
+    ),
+    Fault(
         "a cell depends on what was run beside it",
         "etab/runs/record.py",
         "return cell_rng(run.task, run.seed + repeat, stream)",

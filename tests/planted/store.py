@@ -5,6 +5,7 @@ from tests.faults import Fault
 _TESTS = ("tests/features/test_store.py",)
 _OVERLAP = ("tests/features/test_overlap.py",)
 _CLAIMS = ("tests/storage/test_claims.py",)
+_DIGESTS = "tests/storage/test_digests.py"
 _BUDGET = ("tests/features/test_budget.py",)
 _SHARDS = ("tests/features/test_shards.py",)
 _STOPPED = (
@@ -130,6 +131,59 @@ FAULTS = [
         _CLAIMS,
     ),
     Fault(
+        "a process is looked up in the /proc of another namespace",
+        "etab/storage/claims.py",
+        '        if (_PROC / "self").readlink().name != str(os.getpid()):\n            return ""\n',
+        "",
+        ("tests/storage/test_claims.py", "-k", "another_namespace"),
+    ),
+    Fault(
+        "every process of a plan reads all data for their digest",
+        "etab/runs/data.py",
+        "            with skippable(), kept_digests(self._cache):\n                self._digests",
+        "            with skippable():\n                self._digests",
+        (_DIGESTS,),
+    ),
+    Fault(
+        "a file whose time was put back keeps its digest",
+        "etab/storage/digests.py",
+        "return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino",
+        "return facts.st_size, facts.st_mtime_ns, 0, facts.st_ino",
+        (_DIGESTS,),
+    ),
+    Fault(
+        "the digest of a file of just now is kept",
+        "etab/storage/digests.py",
+        " and abs(began - max(stamp[1:3])) > _YOUNG",
+        "",
+        (_DIGESTS,),
+    ),
+    Fault(
+        "results that are deleted in mid-run count as computed",
+        "etab/runs/sweep.py",
+        "[cell for cell in saved if cell.path(settings.results).exists()]",
+        "saved",
+        (
+            "tests/runs/test_shared_runs.py",
+            "-k",
+            "deleted_while_a_run_goes_on",
+        ),
+    ),
+    Fault(
+        "a file that is no result ends the whole run",
+        "etab/runs/sweep.py",
+        "        except UnreadableResultError as error:\n",
+        "        except ZeroDivisionError as error:\n",
+        ("tests/runs/test_shared_runs.py", "-k", "no_result_costs"),
+    ),
+    Fault(
+        "the size of large features is not told",
+        "etab/features/merged.py",
+        "        if size >= _LARGE:\n",
+        "        if False:\n",
+        _SHARDS,
+    ),
+    Fault(
         "the claim of a dead process stays",
         "etab/storage/claims.py",
         "return started != self.started",
@@ -153,8 +207,8 @@ FAULTS = [
     Fault(
         "a cell is computed beside the run that has claimed it",
         "etab/runs/execute.py",
-        "            if held.enter_context(claim):\n",
-        "            if held.enter_context(claim) or True:\n",
+        "if fits.take(run) and held.enter_context(claim):",
+        "if held.enter_context(claim) or True:",
         _SHARED,
     ),
     Fault(
@@ -312,6 +366,20 @@ FAULTS = [
         "etab/features/budget.py",
         "if not _is_claimed(entry.path)",
         "if True",
+        _BUDGET,
+    ),
+    Fault(
+        "the claim of a killed process keeps its entry for ever",
+        "etab/features/budget.py",
+        "any(holder is not None and not holder.is_dead() for holder in holders)",
+        "any(holder is not None for holder in holders)",
+        _BUDGET,
+    ),
+    Fault(
+        "an entry is deleted under its readers",
+        "etab/features/budget.py",
+        "        folder.rename(away)\n",
+        "        away = folder\n",
         _BUDGET,
     ),
     Fault(

@@ -32,8 +32,8 @@ from etab.runs.events import Event
 from etab.runs.execute import claim_path, execute
 from etab.runs.executors import local, serial
 from etab.runs.failed_cells import failed_cells
-from etab.runs.record import brief
-from etab.runs.run import Settings, plan
+from etab.runs.record import brief, path_of_run
+from etab.runs.run import Run, Settings, plan
 from etab.runs.sweep import Done, sweep
 from etab.storage.claims import take_claim
 from tests import made
@@ -180,6 +180,37 @@ def test_claims_of_killed_runs_are_removed_from_a_finished_plan(
     assert not dead.exists()
     assert living.is_held()
     living.release()
+
+
+def test_results_that_are_deleted_while_a_run_goes_on_are_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were saved, but no folder holds them any more."""
+    stored = made.result(made.predictions("b0-A4-C"), "b0-A4-C", "image_stats")
+    monkeypatch.setattr(executors, "local", lambda *_, **__: [stored])
+    done = sweep(RUNS, settings, workers=1, watch=lambda _: nullcontext(print))
+    assert (done.ran, done.failed) == ((), len(RUNS))
+    ((name, why),) = done.failures
+    assert name == "image_stats"
+    assert why.startswith(f"of its finished cells, 1 are not in {settings.results} any more")
+
+
+@pytest.mark.parametrize("text", ["", '{"task":', '{"schema": 0}', "[]"])
+def test_a_file_that_is_no_result_costs_its_own_cell(
+    text: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended the run before any other cell was computed."""
+    damaged = path_of_run(RUNS[0], settings.results)
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text(text)
+    computed: list[Run] = []
+    monkeypatch.setattr(executors, "local", lambda runs, *_, **__: computed.extend(runs) or [])
+    done = sweep(RUNS, settings, workers=1, watch=lambda _: nullcontext(print))
+    assert computed == RUNS[1:]
+    name, why = done.failures[0]
+    assert name == "image_stats"
+    assert str(damaged) in why
+    assert damaged.read_text() == text
 
 
 def test_a_device_is_checked_before_the_data_are_opened(

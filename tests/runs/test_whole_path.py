@@ -104,6 +104,23 @@ def test_a_second_run_does_nothing(done: Settings, monkeypatch: pytest.MonkeyPat
     assert len(list(execute(plan("camus", CONTROLS, protocols=("cv5",)), done))) == 2 * len(CAMUS)
 
 
+def test_predictions_that_are_gone_are_written_again(done: Settings, tmp_path: Path) -> None:
+    """A record without them was called finished, and no board took it."""
+    (run,) = plan("b0-A4-C", ["image_stats"], protocols=("cv5",))
+    there = finished(run, done)
+    assert there is not None
+    again = replace(done, results=tmp_path)
+    record = there.path(tmp_path)
+    shutil.copytree(there.path(done.results).parent, record.parent)
+    table = record.with_suffix(".csv")
+    before = [record.read_bytes(), table.read_bytes()]
+    assert finished(run, again) is not None
+    table.unlink()
+    assert finished(run, again) is None
+    list(execute([run], again))
+    assert [record.read_bytes(), table.read_bytes()] == before
+
+
 def test_what_decides_a_score_decides_what_is_finished(
     done: Settings, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,6 +155,24 @@ def test_a_process_that_may_not_be_looked_at_is_alive(
     assert not is_abandoned(path)
 
 
+def test_a_process_that_another_namespace_shows_is_not_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the /proc of a parent namespace, a number stands for a process that has nothing to do."""
+    here = str(os.getpid())
+    for number in (here, f"{here}0"):
+        (tmp_path / number / "ns").mkdir(parents=True)
+        (tmp_path / number / "ns" / "pid").symlink_to("pid:[1]")
+    monkeypatch.setattr(claims, "_PROC", tmp_path)
+    for number, namespace in ((here, "pid:[1]"), (f"{here}0", "")):
+        (tmp_path / "self").unlink(missing_ok=True)
+        (tmp_path / "self").symlink_to(number)
+        assert Holder.this_process().namespace == namespace
+        path = tmp_path / "cell.claim"
+        _claim_of(path, replace(Holder.this_process(), started="1"))
+        assert is_abandoned(path) is bool(namespace)
+
+
 def test_claims_of_another_machine_are_watched_before_they_are_removed(
     tmp_path: Path, clock: Callable[[float], None]
 ) -> None:

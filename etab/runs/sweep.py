@@ -34,6 +34,7 @@ from etab.storage.atomic import require_writable, write_atomically
 from etab.storage.claims import remove_abandoned
 from etab.storage.litter import remove_temporary_files
 from etab.storage.machine import require_device
+from etab.storage.text import counted
 from etab.storage.watchdog import remove_empty_notes
 from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS
@@ -219,8 +220,8 @@ def _lost(saved: Sequence[Result], there: Sequence[Result], results: Path) -> li
     return [
         (
             name,
-            f"of its finished cells, {number} are not in {results} any more: something has deleted "
-            "them while this run went on. Run the same command again.",
+            f"{counted(number, 'finished cell')} can no longer be found in {results}: files were "
+            "deleted while this run went on. Run the same command again.",
         )
         for name, number in gone.items()
         if number

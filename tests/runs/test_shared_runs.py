@@ -192,7 +192,7 @@ def test_results_that_are_deleted_while_a_run_goes_on_are_told(
     assert (done.ran, done.failed) == ((), len(RUNS))
     ((name, why),) = done.failures
     assert name == "image_stats"
-    assert why.startswith(f"of its finished cells, 1 are not in {settings.results} any more")
+    assert why.startswith(f"1 finished cell can no longer be found in {settings.results}")
 
 
 @pytest.mark.parametrize("text", ["", '{"task":', '{"schema": 0}', "[]"])

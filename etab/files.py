@@ -304,7 +304,16 @@ def is_bomb(unpacked: int, stored: int) -> bool:
         >>> is_bomb(1 << 40, 4000), is_bomb(1 << 32, 1 << 28)
         (True, False)
     """
-    return unpacked > max(_ALWAYS_UNPACKED, _LARGEST_FACTOR * stored)
+    return unpacked > largest_unpacked(stored)
+
+
+def largest_unpacked(stored: int) -> int:
+    """Bytes that a packed file may unpack to.
+
+    Args:
+        stored: Bytes that it has.
+    """
+    return max(_ALWAYS_UNPACKED, _LARGEST_FACTOR * stored)
 
 
 def _shown(n_bytes: int) -> str:

@@ -105,7 +105,8 @@ class Features:
     envelopes, the homomorphic one first. None for features without one. Before the rows of a task
     are picked, series and layers are {recording: series}. ``frames`` is the number of frames whose
     pooled features lie side by side in a row, the earlier phase first: 2 for rows of an ED and an
-    ES frame.
+    ES frame. ``sketches`` holds the facts of each pooled key that a sketch has narrowed
+    (``etab.features.sketch``).
     """
 
     pooled: Mapping[str, Any]
@@ -114,6 +115,7 @@ class Features:
     sequences: Mapping[str, Any] = field(default_factory=dict)
     series: Any = None
     frames: int = 1
+    sketches: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Count the frames."""

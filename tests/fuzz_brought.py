@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -16,12 +17,15 @@ import cv2
 import numpy as np
 
 from etab.backbones.hub.described import describe
+from etab.backbones.sound.formats import read_sound_weights
+from etab.backbones.weights.containers import tflite
 from etab.backbones.weights.formats import read_weights
 from etab.challenges.scoring import read_answers, read_output
 from etab.challenges.unpack import unpack_entry
 from etab.datasets.echoxflow_tables import read_catalogue
 from etab.datasets.own.files import read_frames, read_mask, read_sound
 from etab.datasets.paths import candidate_folders
+from etab.leaderboard.curves import read_curves
 from etab.leaderboard.suites import suite_named
 from etab.readers.video import read_video
 from etab.readers.zarr_store import ZarrStore
@@ -195,6 +199,84 @@ def _onnx(folder: Path) -> Path:
     return folder / "w.onnx"
 
 
+def _flat(out: bytearray, value: object) -> int:
+    """Append a value of a FlatBuffer, and return where it is.
+
+    A dict is a table of its fields, a list a vector of tables, a tuple a vector of int32.
+    """
+    if isinstance(value, dict):
+        slots = max(value) + 1
+        vtable = len(out)
+        places = {number: 4 + 4 * i for i, number in enumerate(sorted(value))}
+        out += struct.pack("<HH", 4 + 2 * slots, 4 + 4 * len(value))
+        out += struct.pack(f"<{slots}H", *[places.get(number, 0) for number in range(slots)])
+        table = len(out)
+        numbers = [
+            content if isinstance(content, int) else 0 for _, content in sorted(value.items())
+        ]
+        out += struct.pack(f"<i{len(value)}i", table - vtable, *numbers)
+        for number, content in value.items():
+            if not isinstance(content, int):
+                _point(out, table + places[number], content)
+        return table
+    start = len(out)
+    if isinstance(value, list):
+        out += struct.pack("<I", len(value)) + bytes(4 * len(value))
+        for i, content in enumerate(value):
+            _point(out, start + 4 + 4 * i, content)
+    elif isinstance(value, tuple):
+        out += struct.pack(f"<I{len(value)}i", len(value), *value)
+    else:
+        assert isinstance(value, bytes)
+        out += struct.pack("<I", len(value)) + value
+    return start
+
+
+def _point(out: bytearray, place: int, content: object) -> None:
+    struct.pack_into("<I", out, place, _flat(out, content) - place)
+
+
+def _tflite(folder: Path) -> Path:
+    """A graph of one convolution with a kernel and a bias."""
+    tensors: list[object] = [
+        {0: (1, 4, 4, 1), 1: 0, 2: 0, 3: b"x"},
+        {0: (2, 1, 1, 1), 1: 0, 2: 1, 3: b"kernel"},
+        {0: (2,), 1: 0, 2: 2, 3: b"bias"},
+        {0: (1, 4, 4, 2), 1: 0, 2: 0, 3: b"y"},
+    ]
+    graph = {0: tensors, 3: [{0: 0, 1: (0, 1, 2), 2: (3,)}]}
+    values = np.arange(2, dtype="<f4").tobytes()
+    buffers = [{0: b""}, {0: values}, {0: values}]
+    model = {1: [{0: 3, 3: 3}], 2: [graph], 4: buffers}
+    out = bytearray(b"\0\0\0\0TFL3")
+    struct.pack_into("<I", out, 0, _flat(out, model))
+    (folder / "w.tflite").write_bytes(bytes(out))
+    return folder / "w.tflite"
+
+
+def _read_tflite(path: Path) -> object:
+    constants = tflite(path).weights(3)
+    return [values.sum() for of_operator in constants for values in of_operator]
+
+
+def _silero(folder: Path) -> Path:
+    """The constants of the detector of speech that travels as ONNX, by their names."""
+    import onnx
+    import torch  # noqa: F401  # loaded before memory is limited
+
+    names = [
+        "_.encoder.0.reparam_conv.weight",
+        "_.decoder.rnn.weight_ih",
+        "_.decoder.decoder.2.bias",
+    ]
+    values = [
+        onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [2, 2], [1.0] * 4) for name in names
+    ]
+    graph = onnx.helper.make_graph([], "g", [], [], values)
+    onnx.save(onnx.helper.make_model(graph), str(folder / "s.onnx"))
+    return folder / "s.onnx"
+
+
 def _checkpoint(name: str) -> Build:
     def build(folder: Path) -> Path:
         import torch
@@ -337,6 +419,11 @@ def _read_entry(path: Path) -> object:
 
 
 _STATES = "item,repeat,states\na,0,1:5 2:5\n"
+_CURVES = (
+    "task,backbone,protocol,labels,draws,training_rows,metric,value,low,high,phantom\n"
+    "b0-A4-C,cnn,cv5,10 %,3,8,mae,7.5,6.5,8.5,\n"
+    "b0-A4-C,cnn,cv5,5 a class,3,10,mae,7,6,8,phantom\n"
+)
 
 BROUGHT = [
     *[
@@ -362,6 +449,8 @@ BROUGHT = [
     ),
     Subject("keras", _keras, lambda path: len(read_weights(path, "keras-h5"))),
     Subject("onnx", _onnx, lambda path: len(read_weights(path, "onnx"))),
+    Subject("silero", _silero, lambda path: len(read_sound_weights("silero_vad", path, None))),
+    Subject("tflite", _tflite, _read_tflite),
     *[
         Subject(
             f"checkpoint {name}",
@@ -398,6 +487,7 @@ BROUGHT = [
     Subject("output", text_file("5.csv", _OUTPUT), read_output),
     Subject("states", text_file("a.states.csv", _STATES), read_kept_states),
     Subject("packed table", _packed_table, _read_packed_table),
+    Subject("curves", text_file("curves.csv", _CURVES), read_curves),
     Subject("entry .zip", _entry(".zip"), _read_entry),
     Subject("entry .tar.gz", _entry(".tar.gz"), _read_entry),
 ]

@@ -85,6 +85,8 @@ def restructured(raw: bytes, rng: np.random.Generator, change: Bytes) -> bytes |
         return _png(raw, rng, change)
     if raw[:4] == b"RIFF":
         return _riff(raw, rng, change)
+    if raw[:4] == b"PAR1":
+        return _parquet(raw, rng, change)
     if raw[:1] in (b"{", b"["):
         return _json(raw, rng)
     if len(raw) > 9 and raw[8:9] == b"{":
@@ -247,6 +249,21 @@ def _png(raw: bytes, rng: np.random.Generator, change: Bytes) -> bytes:
         out += struct.pack(">I", len(body)) + kind + body
         out += struct.pack(">I", zlib.crc32(kind + body))
     return out
+
+
+def _parquet(raw: bytes, rng: np.random.Generator, change: Bytes) -> bytes:
+    """Change the footer, or one of its bytes; its length is right. Sometimes the pages."""
+    start = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+    pages, footer = raw[:start], bytearray(raw[start:-8])
+    action = int(rng.integers(4))
+    if action == 0:
+        pages = pages[:4] + change(pages[4:])
+    elif action == 1:
+        footer = bytearray(change(bytes(footer)))
+    else:
+        for _ in range(int(rng.integers(1, 4))):
+            footer[int(rng.integers(len(footer)))] = int(rng.integers(256))
+    return pages + bytes(footer) + len(footer).to_bytes(4, "little") + raw[-4:]
 
 
 def _riff(raw: bytes, rng: np.random.Generator, change: Bytes) -> bytes:

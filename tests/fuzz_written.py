@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ from etab.datasets.base import Source
 from etab.datasets.camus import CamusSource
 from etab.datasets.cinc2016 import Cinc2016Source
 from etab.datasets.circor import CircorSource
+from etab.datasets.circor_parquet import CircorParquetSource
 from etab.datasets.integrity.alike import Alike, alike_note, known_alike, unlisted
 from etab.datasets.integrity.fingerprints import FINGERPRINT_VERSION
 from etab.datasets.own.files import read_mask
@@ -34,12 +36,14 @@ from etab.datasets.unitylv import UnityLvSource
 from etab.features import store
 from etab.features.calibration import Calibration
 from etab.features.merged import MergedFiles, unfinished_damage
+from etab.leaderboard.ranking import rank
+from etab.leaderboard.remembered import board_in
 from etab.runs.unit_progress import FrameProgress
 from etab.site.subgroups import FORMAT, read_subgroups
 from etab.site.write import MADE_BY, MARKER, _former_files
 from etab.storage.claims import Holder
 from etab.storage.watchdog import note_of, remove_empty_notes, where_it_hung
-from tests import fuzz
+from tests import fuzz, made
 from tests.backbones.test_containers import _proto, _table
 from tests.damage import Subject, text_file, unfinished_entry
 from tests.trees import camus
@@ -79,6 +83,14 @@ def _pairs(folder: Path) -> Path:
 def _read_pairs(path: Path) -> object:
     source = CamusSource(path.parents[1] / "camus")
     return alike_note(unlisted(source, known_alike(source, "0" * 8, path.parents[1])))
+
+
+def _kept_board(folder: Path) -> Path:
+    """What follows the digest of a board that was computed before."""
+    results = made.board(folder / "results", {"strong": 0.9, "weak": 0.4})
+    board = rank(results, made.suite(("b0-A4-C",)), folder=folder / "results", draws=20)
+    (folder / "a.board").write_bytes(pickle.dumps(board, protocol=5))
+    return folder / "a.board"
 
 
 def _weights_digest(folder: Path) -> Path:
@@ -214,6 +226,7 @@ _TREES: dict[str, tuple[type[Source], tuple[str, ...]]] = {
     "pediatric": (PediatricSource, ("FileList.csv", "VolumeTracings.csv")),
     "unitylv": (UnityLvSource, ("reader-01.json",)),
     "circor": (CircorSource, ("training_data.csv", "13641.txt")),
+    "circor_hf": (CircorParquetSource, ("original-00000-of-00001.parquet",)),
     "cinc2016": (Cinc2016Source, ("Online_Appendix_training_set.csv", "REFERENCE_withSQI.csv")),
 }
 
@@ -225,6 +238,7 @@ WRITTEN = [
     ),
     Subject("alike", _pairs, _read_pairs),
     Subject("weights digest", _weights_digest, _read_weights_digest),
+    Subject("kept board", _kept_board, lambda path: board_in(path.read_bytes())),
     *[
         Subject(f"unfinished {name}", _unfinished(name), _read_unfinished)
         for name in ("layout.json", "0-4.merged")

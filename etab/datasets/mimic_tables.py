@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from etab.datasets.traced import number_between
 from etab.errors import CorruptFileError
@@ -23,6 +24,7 @@ LVVOL = "FileList.csv"
 
 _PATH = re.compile(r"files/p(\d+)/p(\d+)/s(\d+)/(\d+)_\d+\.dcm")
 _EJECTION = "lvef"
+_LONGEST_LINE = 1 << 17  # characters, as many as a cell may have
 _MEASURED_COLUMNS = ("measurement_id", "measurement", "result")
 
 
@@ -225,7 +227,7 @@ def _lines(path: Path) -> Iterator[dict[str, str]]:
     require_regular(path)
     try:
         with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(_short_lines(file))
             absent = [name for name in _MEASURED_COLUMNS if name not in (reader.fieldnames or ())]
             if absent:
                 raise CorruptFileError(
@@ -234,7 +236,15 @@ def _lines(path: Path) -> Iterator[dict[str, str]]:
                 )
             for row in reader:
                 yield {name: (row[name] or "").strip() for name in _MEASURED_COLUMNS}
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, ValueError, csv.Error) as error:
         raise CorruptFileError(
             f"{path} is not a compressed table: {error}. Download it again."
         ) from error
+
+
+def _short_lines(file: TextIO) -> Iterator[str]:
+    """Yield the lines of a file; raises ValueError for one without end, which may be gigabytes."""
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise ValueError(f"it has a line of {_LONGEST_LINE:,} characters or more")
+        yield line

@@ -24,6 +24,7 @@ from etab.features.fit import OnFrames, resized
 from etab.features.frame_batches import FrameBatches
 from etab.features.lazy import PickedMap, StoredMap
 from etab.features.shards import EmbedRows, Shards, shard_edges
+from etab.features.sketch import is_too_wide, sketched
 from etab.features.store import (
     EntryKeys,
     FeatureStore,
@@ -450,7 +451,8 @@ def row_features(
 ) -> Features:
     """Pick the features of each row.
 
-    The pooled features of two frames of a row are laid side by side, without maps and sequences.
+    The pooled features of two frames of a row are laid side by side, without maps and sequences. Wide
+    ones of many rows are narrowed (``etab.features.sketch``).
 
     Args:
         features: Features with one row for each frame.
@@ -464,12 +466,15 @@ def row_features(
     whole = (
         len(columns) == 1 and hi - lo == len(columns[0]) and bool((np.diff(columns[0]) == 1).all())
     )
-    if whole:  # a view: with many rows, features may be larger than memory
-        pooled = {k: v[lo:hi] for k, v in features.pooled.items()}
-    else:
-        pooled = {
-            k: np.concatenate([v[c] for c in columns], axis=1) for k, v in features.pooled.items()
-        }
+    pooled: dict[str, Array] = {}
+    sketches: dict[str, Mapping[str, float]] = {}
+    for key, values in features.pooled.items():
+        if is_too_wide(len(columns[0]), values.shape[1] * len(columns)):
+            pooled[key], sketches[key] = sketched([(values, c) for c in columns])
+        elif whole:  # a view: with many rows, features may be larger than memory
+            pooled[key] = values[lo:hi]
+        else:
+            pooled[key] = np.concatenate([values[c] for c in columns], axis=1)
     picked: tuple[Any, ...] = ()
     if maps and len(columns) == 1:
         picked = tuple(_picked(m, slice(lo, hi) if whole else columns[0]) for m in features.maps)
@@ -479,5 +484,10 @@ def row_features(
         else {}
     )
     return Features(
-        pooled=pooled, maps=picked, pca=features.pca, sequences=steps, frames=len(columns)
+        pooled=pooled,
+        maps=picked,
+        pca=features.pca,
+        sequences=steps,
+        frames=len(columns),
+        sketches=sketches,
     )

@@ -80,11 +80,7 @@ class BoardMemory:
         digest, _, body = content.partition(b"\n")
         if digest != hashlib.sha256(body).hexdigest().encode():
             return None
-        try:
-            board = _BoardReader(io.BytesIO(body)).load()
-        except (pickle.UnpicklingError, AttributeError, EOFError, TypeError, ValueError):
-            return None
-        return board if isinstance(board, Board) else None
+        return board_in(body)
 
     def keep(self, board: Board) -> None:
         """Keep a board that was computed since this object was made.
@@ -119,6 +115,19 @@ class BoardMemory:
         versions = [sys.version, version("numpy"), version("scipy")]
         parts = [of_results, str(self._results), self._choices, _code_digest(), *versions]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def board_in(body: bytes) -> Board | None:
+    """Make the board of the content of a file; None where it is damaged.
+
+    Args:
+        body: What follows the digest.
+    """
+    try:
+        board = _BoardReader(io.BytesIO(body)).load()
+    except Exception:  # a damaged pickle raises errors of any type
+        return None
+    return board if isinstance(board, Board) else None
 
 
 class _BoardReader(pickle.Unpickler):

@@ -21,6 +21,8 @@ from etab.errors import CorruptFileError, LayoutError
 from etab.types import Array
 
 MAX_VIDEO_SIDE = 8192
+MAX_CLIP_BYTES = 1 << 29
+"""Grey pixels of a video that are decoded at once. Entries of an index may all point at one frame."""
 _BLOCK = 8192
 _MODE = (
     os.O_RDONLY

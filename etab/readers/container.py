@@ -12,9 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from etab.errors import LayoutError, MissingPackageError, UnsupportedOptionError
-from etab.readers.avi import MAX_VIDEO_SIDE, corrupt_video
+from etab.errors import (
+    CorruptFileError,
+    LayoutError,
+    MissingPackageError,
+    UnsupportedOptionError,
+)
+from etab.readers.avi import MAX_CLIP_BYTES, MAX_VIDEO_SIDE, corrupt_video
 from etab.types import Array
+
+# Pixels of a frame: codecs keep up to 17 frames in memory.
+_MAX_PIXELS = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,7 @@ def wanted(
     path: Path,
     at: Sequence[int] | None,
     n: int,
+    size: tuple[int, int],
 ) -> Sequence[int]:
     """Check requested frame numbers.
 
@@ -41,14 +50,21 @@ def wanted(
         path: The file, for messages.
         at: The requested numbers, from 0; None for all frames.
         n: The number of frames of the file.
+        size: Height and width of a frame in pixels.
 
     Raises:
         UnsupportedOptionError: A frame does not exist.
+        CorruptFileError: The frames are too large to be decoded at once.
     """
     numbers: Sequence[int] = range(n) if at is None else [int(i) for i in at]
     for i in numbers:
         if not 0 <= i < n:
             raise UnsupportedOptionError(f"{path} has frames 0 to {n - 1}; it has no frame {i}.")
+    if len(numbers) * size[0] * size[1] > MAX_CLIP_BYTES:
+        raise CorruptFileError(
+            f"{path}: {len(numbers)} frames of {size[1]} x {size[0]} pixels are more than "
+            f"{MAX_CLIP_BYTES >> 20} MiB. Ask for fewer frames at once, or cut the video into parts."
+        )
     return numbers
 
 
@@ -85,7 +101,8 @@ def read_container(path: Path, at: Sequence[int] | None) -> Array:
     """
     with _opened(path) as (file, stream):
         times = _times(path, file, stream)
-        numbers = wanted(path, at, times.n)
+        size = stream.codec_context.height, stream.codec_context.width
+        numbers = wanted(path, at, times.n, size)
         decoded = _seek_and_decode(file, stream, times, sorted(set(numbers)))
     if len(decoded) < len(set(numbers)):
         decoded = _count_and_decode(path, set(numbers))
@@ -117,10 +134,15 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             if stream is None or stream.codec_context is None:
                 raise corrupt_video(path, "it holds no video")
             size = stream.codec_context
-            if not (0 < size.height <= MAX_VIDEO_SIDE and 0 < size.width <= MAX_VIDEO_SIDE):
+            if not (
+                0 < size.height <= MAX_VIDEO_SIDE
+                and 0 < size.width <= MAX_VIDEO_SIDE
+                and size.height * size.width <= _MAX_PIXELS
+            ):
                 raise corrupt_video(
                     path, f"its header claims frames of {size.width} x {size.height} pixels"
                 )
+            size.options = {"max_pixels": str(_MAX_PIXELS)}  # frames may grow on the way
             stream.thread_type = "NONE"
             yield file, stream
     except av.error.FFmpegError as error:

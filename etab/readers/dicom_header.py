@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -24,7 +24,8 @@ _MAX_SIDE = 8192
 MAX_FRAMES = 100_000
 _PREAMBLE_BYTES = 128
 _MARK = b"DICM"
-_FIRST_GROUPS = (0x0002, 0x0008)
+_META_GROUP = 0x0002
+_FIRST_GROUPS = (_META_GROUP, 0x0008)
 _LARGEST_FIRST_VALUE = 1024
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
@@ -118,14 +119,28 @@ def _dcmread(path: Path, *, pixels: bool) -> Any:
     """
     from pydicom import dcmread
 
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         first = file.read(_PREAMBLE_BYTES + len(_MARK))
+        _refuse_deflated(path, file, first)
     if first[_PREAMBLE_BYTES:] == _MARK:
         return dcmread(path, stop_before_pixels=not pixels)
     if first.startswith(_MARK):
         with_preamble = BytesIO(bytes(_PREAMBLE_BYTES) + read_file(path))
         return dcmread(with_preamble, stop_before_pixels=not pixels)
     return dcmread(path, stop_before_pixels=not pixels, force=True)
+
+
+def _refuse_deflated(path: Path, file: BinaryIO, first: bytes) -> None:
+    """Refuse an object that is packed as a whole, before pydicom unpacks it, whatever its size."""
+    from pydicom.filereader import read_dataset
+
+    if first[_PREAMBLE_BYTES:] != _MARK:
+        file.seek(len(_MARK) if first.startswith(_MARK) else 0)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, _, __: tag.group != _META_GROUP)
+    if str(meta.get("TransferSyntaxUID")) == _DEFLATED:
+        raise corrupt_object(
+            path, "it is deflated as a whole, which ultrasound systems do not do; convert it first"
+        )
 
 
 def _begins_with_an_element(first: bytes) -> bool:
@@ -164,10 +179,6 @@ def read_dicom_header(path: Path, *, pixels: bool = False) -> Any:
     if not syntax:
         syntax = _syntax_of(path, header)
         header.file_meta.TransferSyntaxUID = syntax
-    if str(syntax) == _DEFLATED:
-        raise corrupt_object(
-            path, "it is deflated as a whole, which ultrasound systems do not do; convert it first"
-        )
     return header
 
 

@@ -95,11 +95,14 @@ def read_video(path: Path, at: Sequence[int] | None = None) -> Array:
         >>> frames.shape, frames.dtype
         ((2, 192, 256), dtype('uint8'))
     """
-    with Bytes(path) as data:
-        avi = parse_avi(data, text=False)
-        if avi is not None and avi.codec == "MJPG":
-            return _read_mjpg(data, avi, at)
-    return container.read_container(path, at)
+    try:
+        with Bytes(path) as data:
+            avi = parse_avi(data, text=False)
+            if avi is not None and avi.codec == "MJPG":
+                return _read_mjpg(data, avi, at)
+        return container.read_container(path, at)
+    except MemoryError as error:
+        raise corrupt_video(path, "it takes more memory than there is") from error
 
 
 def _read_mjpg(
@@ -113,7 +116,7 @@ def _read_mjpg(
     from simplejpeg import decode_jpeg
 
     frame_spans = spans(data, avi)
-    numbers = container.wanted(data.path, frames_wanted, len(frame_spans))
+    numbers = container.wanted(data.path, frames_wanted, len(frame_spans), (avi.height, avi.width))
     out = np.empty((len(numbers), avi.height, avi.width, 1), np.uint8)
     shape_in_header = out.shape[1:]
     for jpeg, frame, number in zip(payloads(data, frame_spans, numbers), out, numbers, strict=True):

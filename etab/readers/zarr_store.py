@@ -12,7 +12,8 @@ import hashlib
 import importlib
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,10 +21,13 @@ import numpy as np
 
 from etab.errors import CorruptFileError, EtabError, LayoutError, MissingPackageError
 from etab.files import is_bomb
+from etab.readers.packed_chunks import UNKNOWN, unpacked_size
 from etab.readers.regular import require_regular
 from etab.types import Array
 
 _Value = TypeVar("_Value")
+_SMALL_CHUNK = 1 << 20
+_HEADS = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
 
 
 class ZarrStore:
@@ -92,7 +96,7 @@ class ZarrStore:
         Raises:
             CorruptFileError: There is no such array, a chunk is damaged, or the digest differs.
         """
-        self._require_plausible(name)
+        self._guarded(name, lambda: self._require_plausible(name))
         values = self._guarded(name, lambda: np.ascontiguousarray(self._group[name][:]))
         if sha256 and hashlib.sha256(values.tobytes()).hexdigest() != sha256.lower():
             raise CorruptFileError(
@@ -131,6 +135,45 @@ class ZarrStore:
                 f"{self.path}: the array {name} claims {claimed:,} bytes, and {stored:,} are stored "
                 "of it. Download the recording again."
             )
+        self._require_chunks(name, array)
+
+    def _require_chunks(self, name: str, array: Any) -> None:
+        """Refuse a chunk that unpacks to far more than a chunk of the array has.
+
+        Chunks of a shard are packed together, and are not looked at.
+        """
+        packers = self._guarded(name, lambda: list(array.compressors))
+        if len(packers) != 1 or array.shards:
+            return
+        codec = type(packers[0]).__name__.lower().removesuffix("codec")
+        wanted = math.prod(map(int, array.chunks)) * int(array.dtype.itemsize)
+        limit = max(_SMALL_CHUNK, 2 * wanted)
+        for chunk, content in self._chunks(name):
+            size = unpacked_size(content, codec, limit)
+            if size > limit:
+                told = "does not tell its size" if size == UNKNOWN else f"claims {size:,} bytes"
+                raise CorruptFileError(
+                    f"{self.path}: the chunk {chunk} {told}; wanted {wanted:,} bytes. Download the "
+                    "recording again."
+                )
+
+    def _chunks(self, name: str) -> Iterator[tuple[str, bytes]]:
+        """Name and content of each stored chunk of an array."""
+        if self.path.is_dir():
+            for path in sorted((self.path / name).rglob("*")):
+                if path.is_file() and path.name not in _HEADS:
+                    yield path.relative_to(self.path).as_posix(), path.read_bytes()
+            return
+        with zipfile.ZipFile(self.path) as archive:
+            for member in archive.infolist():
+                inside = member.filename.startswith(f"{name}/") and not member.is_dir()
+                if inside and member.filename.rpartition("/")[2] not in _HEADS:
+                    if is_bomb(member.file_size, member.compress_size):
+                        raise CorruptFileError(
+                            f"{self.path}: {member.filename} claims {member.file_size:,} bytes. "
+                            "Download the recording again."
+                        )
+                    yield member.filename, archive.read(member)
 
     def _guarded(self, what: str, read: Callable[[], _Value]) -> _Value:
         """What zarr and its codecs raise becomes an error that names the store and the array."""

@@ -19,6 +19,7 @@ from etab.datasets.integrity.alike import alike_note
 from etab.echo.surface import Outline
 from etab.errors import UndefinedError
 from etab.features.base import input_of
+from etab.features.sketch import narrowed
 from etab.features.store import FrameFeatures
 from etab.features.tokens import row_tokens
 from etab.features.windows import COLUMNS_OF_RECORDS
@@ -206,9 +207,10 @@ class _Work:
         if head.needs_tokens:
             features = row_tokens(task, embedded.features, rows)
         else:
-            features = input_of(task).pick(
+            picked = input_of(task).pick(
                 embedded.features, rows, maps=head.needs_maps, sequences=head.needs_sequences
             )
+            features = narrowed(picked)
         cells: Array | None = rows.parts
         if not task.fit_on:
             cells = cells_of(run.protocol_name, run.n_fold, run.seed, rows)
@@ -275,7 +277,7 @@ class _Work:
         """Fit the splits of one repeat, with cells beside this one where that goes well."""
 
         def fitted() -> list[FoldFit]:
-            return self.head.cross_fit(
+            fits = self.head.cross_fit(
                 self.features,
                 answers,
                 self.rows.patients,
@@ -284,6 +286,10 @@ class _Work:
                 rng=rng_of(self.run, stream, repeat),
                 memo=self.memo,
             )
+            sketches = {key: dict(facts) for key, facts in self.features.sketches.items()}
+            if self.head.needs_maps or not sketches:
+                return fits
+            return [replace(fit, choice={**fit.choice, "sketches": sketches}) for fit in fits]
 
         if not self.memo.beside:
             return fitted()

@@ -140,6 +140,27 @@ class Spill:
         return np.asarray(self[:], dtype=dtype)
 
 
+def large_array(shape: tuple[int, ...], *, held: int) -> Array:
+    """Make an array of float32 that may outgrow memory.
+
+    Args:
+        shape: Its shape.
+        held: Bytes above which it lies in an unnamed file of the system's temporary folder. The file
+            disappears with the array, however the process ends.
+
+    Returns:
+        The array, of any content.
+
+    Raises:
+        StorageError: There is not enough space.
+    """
+    size = 4 * math.prod(shape)
+    if size <= held:
+        return np.empty(shape, np.float32)
+    with _unnamed(size, None) as file:
+        return np.asarray(np.memmap(file, np.float32, "r+", shape=shape))
+
+
 def _unnamed(size: int, folder: Path | None) -> IO[bytes]:
     """Make a file of ``size`` bytes that no folder lists."""
     if folder is None or not os.access(folder, os.W_OK):

@@ -272,10 +272,10 @@ def test_folders_that_are_none(tree: Path, tmp_path: Path) -> None:
         CircorProcessedSource(tmp_path / "empty")
     assert CircorParquetSource(tree / "data").root == tree
     (tree / FILE).write_bytes((tree / FILE).read_bytes()[:3000])
-    with pytest.raises(CorruptFileError, match="is no Parquet file"):
+    with pytest.raises(CorruptFileError, match="cannot be read as Parquet"):
         CircorParquetSource(tree).records()
     (tree / FILE).write_bytes(b"")
-    with pytest.raises(CorruptFileError, match="is no Parquet file"):
+    with pytest.raises(CorruptFileError, match="cannot be read as Parquet"):
         CircorParquetSource(tree).records()
 
 

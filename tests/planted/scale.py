@@ -12,6 +12,7 @@ COUNTS, ALL = (
     (f"{_FILE}::test_all_bad",),
 )
 LARGE, STUDIES = ("tests/heads/test_many_rows.py",), ("tests/runs/test_studies.py",)
+SKETCH = ("tests/features/test_sketch.py",)
 
 FAULTS = [
     Fault(
@@ -252,6 +253,41 @@ FAULTS = [
         "Spill(shape, budget=_HELD)",
         "Spill(shape, budget=1 << 60)",
         ("tests/storage/test_memory.py::test_maps_that_no_cache_keeps_are_bounded_too",),
+    ),
+    Fault(
+        "large: wide features are read at once",
+        "etab/features/sketch.py",
+        "size = max(1, _CHUNK_BYTES // (4 * width))",
+        "size = n",
+        SKETCH,
+    ),
+    Fault(
+        "large: each sketch is drawn anew",
+        "etab/features/sketch.py",
+        "np.random.default_rng([_SEED, width, kept])",
+        "np.random.default_rng()",
+        SKETCH,
+    ),
+    Fault(
+        "large: two frames have one sketch",
+        "etab/features/sketch.py",
+        "size = pooled[key].shape[1] // features.frames",
+        "size = pooled[key].shape[1]",
+        SKETCH,
+    ),
+    Fault(
+        "large: the error of a sketch is of the sketch alone",
+        "etab/features/sketch.py",
+        "before[k] += float(difference @ difference)",
+        "before[k] = 1.0",
+        SKETCH,
+    ),
+    Fault(
+        "large: a result hides its sketches",
+        "etab/runs/cell.py",
+        "if self.head.needs_maps or not sketches:",
+        "if True:",
+        SKETCH,
     ),
     Fault(
         "views: the last class counts upstream",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import cv2
@@ -13,12 +15,19 @@ import numpy as np
 import pytest
 
 from etab.backbones.own.vectors import read_vectors
+from etab.backbones.weights.formats import read_weights
+from etab.backbones.weights.index import load_state
+from etab.datasets import mimic_tables
 from etab.datasets.own.files import read_frames, read_mask
-from etab.errors import CorruptFileError
+from etab.errors import CorruptFileError, WeightsError
+from etab.readers import container
 from etab.readers.codestream import picture_size
+from etab.readers.dicom import read_dicom
 from etab.readers.parquet import ParquetFile
+from etab.readers.video import read_video
 from etab.readers.zarr_store import ZarrStore
 from tests.damage import limits
+from tests.trees import dicom, echonet
 
 HUGE = 60_000
 
@@ -106,7 +115,7 @@ def test_parquet_lists_of_gigabytes(tmp_path: Path) -> None:
     lists = pa.FixedSizeListArray.from_arrays(values, 10_000_000)
     parquet.write_table(pa.table({"key": ["a", "b"], "x": lists}), tmp_path / "v.parquet")
     assert (tmp_path / "v.parquet").stat().st_size < 10_000
-    with limits(), pytest.raises(CorruptFileError, match="would unpack to 80,000"):
+    with limits(), pytest.raises(CorruptFileError, match="claims to unpack to 80,000"):
         read_vectors(tmp_path / "v.parquet")
     with limits(), pytest.raises(CorruptFileError, match="claims to unpack to 80,000"):
         ParquetFile(tmp_path / "v.parquet", ("key",))
@@ -152,3 +161,149 @@ def test_stores_lead_nowhere_else(name: str, target: str, tmp_path: Path) -> Non
         part.symlink_to(target)
     with limits(), pytest.raises(CorruptFileError, match=r"leads out|no ordinary file"):
         ZarrStore(path).array("x")
+
+
+_BIG = 1 << 28
+
+
+def _packed(codec: str, n_bytes: int) -> bytes:
+    """A chunk of zeros, as each codec packs it."""
+    numcodecs = pytest.importorskip("numcodecs")
+    if codec == "blosc":
+        return bytes(numcodecs.Blosc(typesize=8).encode(bytes(n_bytes)))
+    kind = {"zstd": numcodecs.Zstd, "gzip": numcodecs.GZip}[codec]
+    return bytes(kind(1).encode(bytes(n_bytes)))
+
+
+@pytest.mark.parametrize("codec", ["zstd", "blosc", "gzip"])
+@pytest.mark.parametrize("is_zip", [False, True])
+def test_a_chunk_that_unpacks_to_far_more_than_a_chunk(
+    codec: str, is_zip: bool, tmp_path: Path
+) -> None:
+    zarr = pytest.importorskip("zarr")
+    codecs = pytest.importorskip("zarr.codecs")
+    path = tmp_path / "a.zarr"
+    group = zarr.open_group(str(path), mode="w")
+    compressor = getattr(codecs, f"{codec.title()}Codec")()
+    array = group.create_array(
+        "x", shape=(3000,), chunks=(1000,), dtype="f8", compressors=[compressor]
+    )
+    array[:] = np.arange(3000)
+    assert ZarrStore(path).array("x").sum() == np.arange(3000).sum()
+    (path / "x" / "c" / "1").write_bytes(_packed(codec, _BIG))
+    if is_zip:
+        with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+            for file in sorted(path.rglob("*")):
+                if file.is_file():
+                    archive.write(file, file.relative_to(path).as_posix())
+        path = tmp_path / "b.zip"
+    with limits(), pytest.raises(CorruptFileError, match=r"the chunk x/c/1 claims .* wanted 8,000"):
+        ZarrStore(path).array("x")
+
+
+def test_a_chunk_that_does_not_tell_its_size(tmp_path: Path) -> None:
+    """A frame of Zstandard as streams write it: the codec would unpack it to its end."""
+    path = _store(tmp_path / "a.zarr", (10,), (10,))
+    (chunk,) = (path / "x" / "c").iterdir()
+    chunk.write_bytes(b"\x28\xb5\x2f\xfd\x00\x58" + bytes(20))
+    with pytest.raises(CorruptFileError, match="does not tell its size; wanted 80 bytes"):
+        ZarrStore(path).array("x")
+
+
+# --- videos ---
+
+
+def _one_frame_many_times(path: Path, side: int, n: int) -> None:
+    """An index of ``n`` rows, all of which lead to one JPEG."""
+    echonet.write_avi(path, [np.full((side, side), 90, np.uint8)], 50)
+    raw = path.read_bytes()
+    at = raw.rindex(b"idx1")
+    rows = raw[at + 8 : at + 24] * n
+    raw = raw[:at] + b"idx1" + struct.pack("<I", len(rows)) + rows
+    path.write_bytes(raw[:4] + struct.pack("<I", len(raw) - 8) + raw[8:])
+
+
+def test_an_index_that_leads_to_one_frame_a_thousand_times(tmp_path: Path) -> None:
+    path = tmp_path / "v.avi"
+    _one_frame_many_times(path, 2048, 1000)
+    assert path.stat().st_size < 1 << 18
+    with limits(), pytest.raises(CorruptFileError, match=r"v\.avi: 1000 frames of 2048 x 2048"):
+        read_video(path)
+    with limits():
+        assert read_video(path, [0, 999]).shape == (2, 2048, 2048)
+
+
+def test_frames_of_a_codec_are_limited_in_number_and_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A codec keeps many frames in memory at once."""
+    path = tmp_path / "v.avi"
+    echonet.write_avi(path, [np.full((64, 64), 90, np.uint8)] * 5, 50, "MPEG")
+    assert read_video(path).shape == (5, 64, 64)
+    monkeypatch.setattr(container, "MAX_CLIP_BYTES", 4 * 64 * 64)
+    with pytest.raises(CorruptFileError, match="5 frames of 64 x 64 pixels are more than"):
+        read_video(path)
+    assert read_video(path, [1, 2, 3, 4]).shape == (4, 64, 64)
+    monkeypatch.setattr(container, "_MAX_PIXELS", 64 * 63)
+    with pytest.raises(CorruptFileError, match="claims frames of 64 x 64"):
+        read_video(path, [1])
+
+
+# --- DICOM, tables and weights that are packed ---
+
+
+@pytest.mark.parametrize("head", ["preamble", "mark", "nothing"])
+@pytest.mark.parametrize("long_fact", [False, True])
+def test_a_deflated_object_is_not_unpacked(
+    head: str, long_fact: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pydicom unpacks all of it before a single element is read, however large it becomes."""
+    pytest.importorskip("pydicom")
+    path = tmp_path / "a.dcm"
+    uid = b"1.2.840.10008.1.2.1.99"
+    meta = b"\x02\0\x01\0OB\0\0" + struct.pack("<I", 20_000) + bytes(20_000) if long_fact else b""
+    meta += b"\x02\0\x10\0UI" + struct.pack("<H", len(uid)) + uid
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = packer.compress(bytes(1 << 22)) + packer.flush()
+    start = {"preamble": bytes(128) + b"DICM", "mark": b"DICM", "nothing": b""}[head]
+    path.write_bytes(start + meta + bomb)
+
+    def refuse(*_: object) -> bytes:
+        raise AssertionError("it is unpacked")
+
+    monkeypatch.setattr("pydicom.filereader.zlib.decompress", refuse)
+    with pytest.raises(CorruptFileError, match=r"a\.dcm cannot be read: it is deflated as a whole"):
+        read_dicom(path)
+    monkeypatch.undo()
+    dicom.save(dicom.kind("mono", n=2), path)
+    assert len(read_dicom(path)) == 2
+
+
+def test_a_packed_table_with_a_line_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "structured-measurement.csv.gz"
+    head = b"measurement_id,measurement,result\n"
+    path.write_bytes(gzip.compress(head + bytes(1 << 26), 1))
+    with limits(), pytest.raises(CorruptFileError, match="a line of 131,072 characters or more"):
+        list(mimic_tables._lines(path))
+
+
+def test_weights_that_unpack_to_far_more_than_they_are(tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"w": torch.ones(3)}, tmp_path / "w.pth")
+    assert load_state(tmp_path / "w.pth")["w"].tolist() == [1, 1, 1]
+    with zipfile.ZipFile(tmp_path / "w.pth", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w/data/9", bytes(65 << 20))
+    with limits(), pytest.raises(WeightsError, match=r"w\.pth claims to unpack to 68,15"):
+        load_state(tmp_path / "w.pth")
+
+
+def test_a_matrix_of_which_nothing_is_stored(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        group = file.create_group("block1/layers/conv2d/vars")
+        group.create_dataset("0", (1 << 34,), "f8", chunks=(1024,))
+        group["1"] = np.ones(2)
+    assert (tmp_path / "w.h5").stat().st_size < 1 << 14
+    with limits(), pytest.raises(WeightsError, match="claims the shape"):
+        read_weights(tmp_path / "w.h5", "keras-h5")

@@ -478,7 +478,7 @@ def test_every_error_of_arrow_is_told_with_its_file(
     def fail(*_: Any, **__: Any) -> None:
         raise raised if isinstance(raised, OSError) else getattr(lib, raised)("x")
 
-    monkeypatch.setattr("pyarrow.parquet.ParquetFile.read_row_group", fail)
+    monkeypatch.setattr("pyarrow.parquet.ParquetFile.read_row_groups", fail)
     with pytest.raises(CorruptFileError, match=r"a\.parquet cannot be read") as caught:
         file.read(0, [])
     assert words in str(caught.value)

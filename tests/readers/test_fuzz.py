@@ -69,15 +69,9 @@ def test_a_sound_file_is_read(subject: Subject, tmp_path: Path) -> None:
     subject.read(subject.build(tmp_path))
 
 
-# pyarrow ends its process where the statistics in a footer contradict each other.
-ENDS_ITS_PROCESS = ("own parquet",)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
-def test_random_damage_is_named_or_read(subject: Subject, request: pytest.FixtureRequest) -> None:
-    if subject.name in ENDS_ITS_PROCESS:
-        request.applymarker(pytest.mark.xfail(reason="a known fault: pyarrow ends the process"))
+def test_random_damage_is_named_or_read(subject: Subject) -> None:
     assert [str(fault) for fault in fuzz(subject, range(INPUTS))] == []
 
 

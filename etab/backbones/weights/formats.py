@@ -21,6 +21,10 @@ from etab.errors import WeightsError
 READERS: Mapping[str, str] = {"onnx": "onnx", "keras-h5": "h5py"}
 
 
+_MOST_VALUES = 1 << 24
+"""Values of one matrix of VGG16, at most; the largest has 2,359,296."""
+
+
 def required(module: str, path: Path) -> Any:
     """Import a module that only some weights files need.
 
@@ -145,8 +149,8 @@ def vgg16_keras(path: Path) -> dict[str, Any]:
             for i in range(n_convolutions):
                 suffix = f"_{i}" if i else ""
                 group = file[f"block{block}/layers/conv2d{suffix}/vars"]
-                kernel = np.asarray(group["0"], dtype=np.float64).transpose(3, 2, 0, 1)
-                bias = np.asarray(group["1"], dtype=np.float64)
+                kernel = _values(group["0"]).transpose(3, 2, 0, 1)
+                bias = _values(group["1"])
                 if index == 0:
                     kernel, bias = _from_caffe(kernel, bias)
                 out[f"{index}.weight"] = torch.from_numpy(kernel.astype(np.float32))
@@ -154,6 +158,17 @@ def vgg16_keras(path: Path) -> dict[str, Any]:
                 index += 2  # a ReLU follows each convolution
             index += 1  # a pooling follows each block
     return out
+
+
+def _values(dataset: Any) -> Any:
+    """The values of a dataset, in float64; raises ValueError where it claims far too many.
+
+    What is absent of a dataset reads as its fill value, so that a header of a few bytes can claim
+    any shape.
+    """
+    if dataset.size > _MOST_VALUES:
+        raise ValueError(f"{dataset.name} claims the shape {dataset.shape}")
+    return np.asarray(dataset, dtype=np.float64)
 
 
 def _from_caffe(kernel: Any, bias: Any) -> tuple[Any, Any]:

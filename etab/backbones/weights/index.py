@@ -19,7 +19,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from etab.backbones.weights.recognise import is_cut_archive, is_pickle, is_torchscript, not_weights
+from etab.backbones.weights.recognise import (
+    is_cut_archive,
+    is_pickle,
+    is_torchscript,
+    not_weights,
+    unpacked_bomb,
+)
 from etab.errors import EtabError, StorageError, WeightsError, reason_of
 from etab.readers.regular import require_regular
 from etab.registry import unknown
@@ -247,6 +253,12 @@ def read_file(path: Path, *, trust: bool = False) -> Any:
     problem = not_weights(path)
     if problem:
         raise WeightsError(problem)
+    claimed = unpacked_bomb(path)
+    if claimed:
+        raise WeightsError(
+            f"{path} claims to unpack to {claimed:,} bytes and has {path.stat().st_size:,}. Download "
+            "the weights again."
+        )
     if not trust and is_torchscript(path):
         raise WeightsError(
             f"{path} is a TorchScript program, not weights alone. Run it in Python: "

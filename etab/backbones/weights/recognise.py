@@ -6,6 +6,7 @@ import pickletools
 import zipfile
 from pathlib import Path
 
+from etab.files import is_bomb
 from etab.readers.signatures import HEAD_BYTES, LFS, kind_of_content
 
 # What zipfile raises where an archive is damaged or of an unknown version.
@@ -71,6 +72,24 @@ def is_cut_archive(path: Path) -> bool:
     with path.open("rb") as file:
         begins = file.read(2) == b"PK"
     return begins and not _is_whole_archive(path)
+
+
+def unpacked_bomb(path: Path) -> int:
+    """Bytes that an archive claims to unpack to, where they are far more than it has; otherwise 0.
+
+    ``torch.save`` packs nothing.
+
+    Args:
+        path: A file.
+    """
+    try:
+        if not _is_whole_archive(path):
+            return 0
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(member.file_size for member in archive.infolist())
+    except _DAMAGED_ZIP:
+        return 0
+    return claimed if is_bomb(claimed, path.stat().st_size) else 0
 
 
 def _is_whole_archive(path: Path) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from etab.errors import CorruptFileError, LayoutError
+from etab.errors import CorruptFileError, LayoutError, reason_of
 from etab.readers.parquet import ParquetFile
 from etab.readers.table import TableLine, read_lines
 
@@ -171,27 +171,28 @@ def _swallowed(header: list[str], line: TableLine) -> str:
 
 
 def _parquet_cells(table: Path) -> TableCells:
-    ParquetFile(table, ())  # raises where the file is no Parquet file, or pyarrow is absent
+    file = ParquetFile(table, (), hint="Write it again.")
     import pyarrow
-    import pyarrow.parquet
 
-    try:
-        content = pyarrow.parquet.read_table(table)
-        stored = [column.to_pylist() for column in content.columns]
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise CorruptFileError(f"{table} cannot be read: {error}. Write it again.") from error
     nested = {
         column.name: str(column.type)
-        for column in content.schema
+        for column in file.schema
         if pyarrow.types.is_nested(column.type)
     }
-    names = list(content.column_names)
-    columns = [[_text(value) for value in values] for values in stored]
+    plain = [name for name in file.schema.names if name not in nested]
+    try:
+        content = file.read_all(plain if nested else None)
+        columns = [[_text(value) for value in column.to_pylist()] for column in content.columns]
+    except (ArithmeticError, ValueError, MemoryError, pyarrow.ArrowException) as error:
+        # Moments beyond the years of Python, zones that it does not know.
+        raise CorruptFileError(
+            f"{table} cannot be read: {reason_of(error)}. Write it again."
+        ) from error
     rows = [
-        CellRow(line, dict(zip(names, values, strict=True)))
+        CellRow(line, dict(zip(content.column_names, values, strict=True)))
         for line, values in enumerate(zip(*columns, strict=True), start=2)
     ]
-    return TableCells(tuple(names), tuple(rows), nested)
+    return TableCells(tuple(file.schema.names), tuple(rows), nested)
 
 
 def _text(value: Any) -> str:

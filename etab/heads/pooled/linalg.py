@@ -18,7 +18,7 @@ from etab.types import Array, Features, FloatArray, IntArray
 PENALTIES: tuple[float, ...] = tuple(float(p) for p in np.logspace(-4, 2.75, 10))
 
 _TOGETHER = 1024
-"""Rows of a logistic regression of several classes that are computed together."""
+"""Rows that are checked, or computed in a logistic regression of several classes, together."""
 
 
 def check_features(features: Features) -> None:
@@ -28,7 +28,10 @@ def check_features(features: Features) -> None:
             "These features have no pooled layers; a probe on pooled features needs some."
         )
     for key, values in features.pooled.items():
-        bad = ~np.isfinite(values).all(axis=1)
+        bad = np.zeros(len(values), dtype=bool)
+        for start in range(0, len(values), _TOGETHER):
+            part = slice(start, start + _TOGETHER)
+            bad[part] = ~np.isfinite(values[part]).all(axis=1)
         if bad.any():
             raise UnsupportedOptionError(
                 f"The features {key!r} hold values that are not finite (first in row "

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from etab.errors import CorruptFileError, EtabError, LayoutError, MissingPackageError
-from etab.files import is_bomb
+from etab.files import is_bomb, read_file
 from etab.readers.packed_chunks import UNKNOWN, unpacked_size
 from etab.readers.regular import require_regular
 from etab.types import Array
@@ -162,7 +162,7 @@ class ZarrStore:
         if self.path.is_dir():
             for path in sorted((self.path / name).rglob("*")):
                 if path.is_file() and path.name not in _HEADS:
-                    yield path.relative_to(self.path).as_posix(), path.read_bytes()
+                    yield path.relative_to(self.path).as_posix(), read_file(path)
             return
         with zipfile.ZipFile(self.path) as archive:
             for member in archive.infolist():

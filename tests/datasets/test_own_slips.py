@@ -273,7 +273,7 @@ def test_a_damaged_parquet_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "clinic.parquet").write_bytes(b"PAR1" + b"\0" * 40 + b"PAR1")
     path = describe(tmp_path, LABELS)
     path.write_text(path.read_text().replace("clinic.csv", "clinic.parquet"))
-    with pytest.raises(CorruptFileError, match="no Parquet file"):
+    with pytest.raises(CorruptFileError, match="cannot be read as Parquet"):
         read_own_table(read_description(path))
 
 

@@ -35,11 +35,11 @@ from benchmarks.rescore_numpy import (
     value,
 )
 
-# How much a training patient moves a value, a difference, a value of decided classes, and more with one
-# division into folds.
+# How much a training patient moves a value, a difference, a value of classes that a fixed threshold
+# decides, and more with one division into folds.
 OF_VALUE = 0.12
 OF_DIFFERENCE = 0.3
-OF_DECISION = 0.3
+OF_DECISION = 0.5
 OF_ONE_DIVISION = 0.15
 # What the parts of patients vary by between divisions counts so much more in the variance of a value.
 OF_DIVISIONS = 1.25
@@ -47,7 +47,8 @@ OF_DIVISIONS = 1.25
 # Metrics whose interval of an encoder is symmetric in logits.
 IN_LOGITS = ("auroc", "auroc_pooled", "auprc", "auprc_pooled")
 
-# Metrics of decided classes.
+# Metrics of decided classes; one of them decides by a fixed threshold.
+AT_A_HALF = "balanced_accuracy"
 DECIDED = {
     "balanced_accuracy",
     "cost",
@@ -81,7 +82,7 @@ class Cell:
         names: Sorted test patients.
         moves: (repeats, patients) in units of the metric.
         factors: What the training draw multiplies a variance by, of a value and of a difference.
-        decisions: What decided classes add to the variance of the value.
+        added: What is added to the variance of a value that has a least variance.
     """
 
     record: dict[str, Any]
@@ -89,7 +90,7 @@ class Cell:
     names: list[str]
     moves: Array
     factors: tuple[float, float]
-    decisions: float
+    added: float
 
     @property
     def range(self) -> float:
@@ -195,14 +196,20 @@ def even_variance(metric: str, table: Table) -> float:
     return float(share * (1 - share) * total)
 
 
-def decision_variance(metric: str, table: Table, moves: Array, factors: Sequence[float]) -> float:
-    """What decided classes add to the variance of a value whose factors are (value, decision)."""
-    if metric not in DECIDED:
+def added_variance(metric: str, table: Table, moves: Array, factors: Sequence[float]) -> float:
+    """What is added to the variance of a value whose factors are (value, decision)."""
+    parts = [table.part(table.repeats == repeat) for repeat in np.unique(table.repeats)]
+    if metric in DECIDED:
+        least = [even_variance(metric, part) for part in parts]
+    elif metric == "r2":
+        rest = [1 - (value(metric, part) or 0.0) for part in parts]
+        least = [r**2 / len(np.unique(table.patients)) for r in rest]
+    else:
         return 0.0
-    repeats = [table.repeats == repeat for repeat in np.unique(table.repeats)]
-    even = float(np.mean([even_variance(metric, table.part(rows)) for rows in repeats]))
     within = float(np.square(moves).sum()) / len(moves)
-    return factors[1] * max(even, within) - factors[0] * within
+    factor = factors[1] if metric == AT_A_HALF else factors[0]
+    wanted = factor * max(float(np.mean(least)), within)
+    return max(0.0, wanted - encoder_variance(moves, factors[0]))
 
 
 def training_factors(record: Mapping[str, Any], table: Table) -> tuple[float, float, float]:
@@ -245,7 +252,7 @@ def read_cells(folder: Path, board: Mapping[str, Any]) -> dict[str, dict[str, Ce
         names, moves = moved(record["metric"], table)
         of_value, of_difference, of_decision = training_factors(record, table)
         both = (of_value, of_decision)
-        added = decision_variance(record["metric"], table, moves, both)
+        added = added_variance(record["metric"], table, moves, both)
         cell = Cell(record, table, names, moves, (of_value, of_difference), added)
         cells.setdefault(record["backbone"], {})[record["task"]] = cell
     return cells
@@ -370,7 +377,7 @@ class Scores:
         for (dataset, protocol), moves in self.moves[name].items():
             of_group = encoder_variance(moves, factors[dataset, protocol])
             of_group += sum(
-                (self.shares[code] / own[code].range) ** 2 * own[code].decisions
+                (self.shares[code] / own[code].range) ** 2 * own[code].added
                 for code in self.members[dataset, protocol]
             )
             deviations[dataset] = deviations.get(dataset, 0.0) + math.sqrt(of_group)
@@ -634,7 +641,7 @@ def row_numbers(
         yield ("categories", letter), score(own, ranking.within(codes))
     for code in ranking.shares:
         cell = own[code]
-        of_cell = encoder_variance(cell.moves, cell.factors[0]) + cell.decisions
+        of_cell = encoder_variance(cell.moves, cell.factors[0]) + cell.added
         half = half_width(of_cell, len(cell.names) - 1)
         computed = value(cell.record["metric"], cell.table) or 0.0
         low, high = interval(cell.record, cell.table)

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.coverage_refits import GRADED, Setting
-from benchmarks.coverage_summary import SCORES, Summary, summary_of
+from benchmarks.coverage_summary import SCORES, Summary, summary_of, with_error
 from etab.metrics.uncertainty import holm
 from etab.types import Array, FloatArray
 
@@ -81,18 +81,18 @@ def summaries(
 
 
 def encoders_covered(found: Sequence[Summary]) -> FloatArray:
-    """How often (scores,) in % the interval of an encoder holds its exact value."""
+    """Share (replicates, scores) of the backbones whose interval holds the exact value."""
     fitted = np.stack([summary.fitted for summary in found])
     truth = fitted.mean(axis=(0, 2), keepdims=True)
     low = np.stack([summary.encoder_low for summary in found])
     high = np.stack([summary.encoder_high for summary in found])
-    return np.asarray(100 * ((low <= truth) & (truth <= high)).mean(axis=(0, 2)))
+    return np.asarray(((low <= truth) & (truth <= high)).mean(axis=2))
 
 
 def false_verdicts(found: Sequence[Summary]) -> FloatArray:
-    """On how many boards (scores,) in % any two equal encoders are told apart."""
+    """Whether (replicates, scores) any two equal encoders of a board are told apart."""
     beats = np.stack([summary.beats for summary in found])
-    return np.asarray(100 * beats.any(axis=(2, 3)).mean(axis=0))
+    return np.asarray(beats.any(axis=(2, 3)))
 
 
 def coverage_rows(title: str, found: Sequence[Summary]) -> list[str]:
@@ -110,9 +110,9 @@ def coverage_rows(title: str, found: Sequence[Summary]) -> list[str]:
         any_probes = np.mean([float(holm(list(p)).min()) < 0.05 for p in pairs])
         lines.append(
             f"| {title} ({len(found)}) | {WORDS[name]} | {_percent(of_probes)} | "
-            f"{covered[s]:.1f} | {_percent(np.array(pairs) < 0.05)} | "
+            f"{with_error(covered[:, s])} | {_percent(np.array(pairs) < 0.05)} | "
             f"{_percent(np.array(encoder_pairs) < 0.05)} | {100 * any_probes:.0f} | "
-            f"{false[s]:.0f} |"
+            f"{with_error(false[:, s])} |"
         )
         title = ""
     return [line.replace("|  (", "| (") for line in lines]
@@ -143,9 +143,8 @@ def power_rows(title: str, found: Sequence[Summary]) -> list[str]:
 
 
 NOTES = """
-Simulated: no patient is in it. Values are in anchored units. In brackets: replicates. Twelve backbones of a replicate share its
-people, so that the Monte-Carlo error of coverage is near that of as many replicates: about ±3.1 for 200, ±4.4 for 100, ±6 for 50
-(95 % of a true 95 %).
+Simulated: no patient is in it. Values are in anchored units. In brackets: replicates. ± is the Monte-Carlo error of so many
+(95 % of the time). The twelve backbones of a replicate share its people and count as one.
 
 * *These probes*: the fitted probes on new people. The interval is the value ± t times the jackknife standard error. Under
   cross-validation the test people of one fold train the probes of the others, which no interval over patients knows: it

@@ -26,7 +26,8 @@ from etab.leaderboard.noise import (
 )
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows, score_columns
-from etab.metrics.inference import FoldDesign, combined, precision_of, two_sided_p
+from etab.metrics.design import FoldDesign
+from etab.metrics.inference import combined, precision_of, two_sided_p
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
 from etab.tasks.protocol_rows import splits_of

@@ -18,7 +18,8 @@ from etab.leaderboard.noise import Noise, difference_patient_variances, differen
 from etab.leaderboard.pairs import compare
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
-from etab.metrics.inference import FoldDesign, combined, half_widths, precision_of, two_sided_p
+from etab.metrics.design import FoldDesign
+from etab.metrics.inference import combined, half_widths, precision_of, two_sided_p
 from etab.metrics.intervals import interval_of_encoder
 from etab.types import Array, FloatArray, IntArray, Kind
 
@@ -115,8 +116,9 @@ def summarised(setting: Setting, replicate: Replicate) -> Summary:
     Returns:
         The summary.
     """
-    share = setting.test / setting.train if setting.protocol == "official" else 0.25
-    design = FoldDesign(setting.n_fold, setting.repeats, share)
+    design = FoldDesign(setting.n_fold, setting.repeats, 0.25)
+    if setting.protocol == "official":
+        design = FoldDesign.of_split(setting.test, setting.train)
     n = len(setting.noises)
     values: dict[str, FloatArray] = {}
     noises: list[dict[str, Noise]] = [{} for _ in range(n)]
@@ -181,6 +183,28 @@ def _ends(name: str, value: float, half: float) -> tuple[float, float]:
     scale = high - low
     ends = interval_of_encoder(METRIC_OF[name], low + value * scale, half * abs(scale))
     return (ends[0] - low) / scale, (ends[1] - low) / scale
+
+
+def error_of_share(shares: Array) -> float:
+    """What the mean of shares is known to, in %, 95 % of the time.
+
+    Two more hits and two more misses are counted (Agresti and Coull, Am. Stat. 52, 1998), so that
+    the error is not 0 where all were hit.
+
+    Args:
+        shares: (cohorts,) 0 to 1. What backbones of one cohort share makes them count as one.
+
+    Returns:
+        The half width of the interval.
+    """
+    n = len(shares) + 4
+    share = (float(np.sum(shares)) + 2) / n
+    return float(196 * np.sqrt(share * (1 - share) / n))
+
+
+def with_error(shares: Array) -> str:
+    """The mean of (cohorts,) shares in %, with what it is known to."""
+    return f"{100 * float(np.mean(shares)):.1f} ± {error_of_share(shares):.1f}"
 
 
 def summary_of(

@@ -25,7 +25,8 @@ from etab import datasets, heads
 from etab.cli.cache import default_cache
 from etab.metrics.base import METRICS
 from etab.metrics.columns import ScoredRows
-from etab.metrics.inference import FoldDesign, precision_of
+from etab.metrics.design import FoldDesign
+from etab.metrics.inference import precision_of
 from etab.splits import folds, inner_parts
 from etab.tasks.menu import TASKS
 from etab.tasks.rows import Rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from etab.metrics.inference import FoldDesign
+from etab.metrics.design import FoldDesign
 from etab.results import Predictions, Result
 from etab.tasks.codes import parse_code
 from etab.tasks.protocols import Protocol, parse

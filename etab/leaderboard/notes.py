@@ -8,15 +8,19 @@ from collections.abc import Mapping, Sequence
 
 from etab.leaderboard.board import BoardRow, Reliability, Separation
 from etab.leaderboard.suites import Suite
+from etab.metrics.base import METRICS
 from etab.results import Result
 from etab.storage.text import printable
 from etab.tasks.menu import TASKS
+from etab.tasks.protocols import parse
 
 _NAMED_RECORDINGS = 3
 _NAMED_FILES = 5
 _NAMED_BACKBONES = 3
 # An anchored value that is nearer to 0 than this is at the lower anchor: anchors are rounded.
 _AT_THE_ANCHOR = 0.005
+# Patients from which the interval of an area covers as stated with one division into folds.
+_ENOUGH_FOR_ONE_DIVISION = 450
 
 
 def incomplete(cells: Sequence[Result]) -> list[str]:
@@ -131,6 +135,7 @@ def board_notes(
         *_missing_tasks(rows),
         *_other_protocols(suite, protocol),
         *_uncounted_tasks(suite, shares),
+        *_areas_of_one_division(cells),
         *_notes_of_results(cells),
         *_database_alone(rows, protocol),
         *_beside_anchors(rows),
@@ -206,6 +211,25 @@ def _other_protocols(suite: Suite, protocol: str) -> list[str]:
 def _uncounted_tasks(suite: Suite, shares: Mapping[str, float]) -> list[str]:
     uncounted = [code for code in suite.tasks if shares[code] == 0]
     return [f"Shown and not counted: {', '.join(uncounted)}."] if uncounted else []
+
+
+def _areas_of_one_division(cells: Iterable[Result]) -> list[str]:
+    """Name the tasks whose intervals are too narrow: areas of few patients, divided once."""
+    codes = set()
+    for cell in cells:
+        protocol = parse(cell.protocol)
+        divided_once = protocol.sort == "cv" and protocol.repeats == 1
+        few = cell.n_patients < _ENOUGH_FOR_ONE_DIVISION
+        if divided_once and few and METRICS[cell.metric].in_logits:
+            codes.add(cell.task)
+    if not codes:
+        return []
+    return [
+        f"TOO NARROW: {', '.join(sorted(codes))}: areas (AUROC, AUPRC) of fewer than "
+        f"{_ENOUGH_FOR_ONE_DIVISION} patients who were divided into folds once. Nothing shows what "
+        "another division moves; the 95 % interval of the encoder covered 80 to 92 % with 50 and "
+        "100 patients. Five divisions (cv5x5) show it."
+    ]
 
 
 def _notes_of_results(cells: Sequence[Result]) -> list[str]:

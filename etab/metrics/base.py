@@ -58,10 +58,8 @@ class Metric:
             weighted form. Give this, ``weighted``, ``form`` or ``forms``.
         needs: Columns beyond truth and score. Without them the metric does not exist.
         reached: False where the value of a perfect prediction depends on the rows.
-        weighted: ``weighted(rows, weights)`` gives (draws,) values for weights (draws, n), NaN
-            where the metric does not exist.
-        condition: What rows must have for the metric to exist, for the message where they do not:
-            "rows of every class".
+        weighted: ``weighted(rows, weights)`` gives (draws,) values, or NaN, for weights (draws, n).
+        condition: What rows must have for the metric to exist, for messages: "rows of every class".
         within_folds: Whether ``weighted`` compares scores of one fold alone and reads the folds of
             all repeats itself. False: it is computed for each repeat, and the mean is taken.
         form: ``form(rows, units)`` prepares the metric for many weightings of patients.
@@ -69,9 +67,9 @@ class Metric:
             decide (``etab.metrics.forms.Sums``). Many tables are then computed like one long table.
         forms: ``forms(tables, units)`` prepares the metric of several tables that have the same
             patients, folds, repeats and truth.
-        in_logits: Whether the interval of an encoder is symmetric in logits: for areas, whose noise
-            becomes smaller towards 1.
+        in_logits: Whether the interval of an encoder is symmetric in logits, as that of areas is.
         decides: Whether the metric decides classes from scores itself.
+        least: Gives the least variance of the value of one repeat over patients, from its rows.
 
     Raises:
         UnsupportedOptionError: Where several of ``function``, ``weighted``, ``form`` and ``forms``
@@ -103,6 +101,7 @@ class Metric:
     forms: MakeForms | None = None
     in_logits: bool = False
     decides: bool = False
+    least: Callable[[ScoredRows], float] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a metric with several functions or with none."""
@@ -384,6 +383,7 @@ def metric_of_patients(
     within_folds: bool = False,
     by_row: bool = False,
     decides: bool = False,
+    least: Callable[[ScoredRows], float] | None = None,
 ) -> Callable[[MakeForm], Metric]:
     """Register the decorated form as a metric.
 
@@ -404,6 +404,7 @@ def metric_of_patients(
         within_folds: Whether the function compares only scores of one fold, see ``Metric``.
         by_row: Whether the numbers that it adds up are of each row alone, see ``Metric``.
         decides: Whether the metric decides classes from scores itself.
+        least: The least variance of the value over patients, see ``Metric``.
 
     Returns:
         A decorator. The name of the decorated function then stands for the ``Metric``.
@@ -425,6 +426,7 @@ def metric_of_patients(
             form=form,
             by_row=by_row,
             decides=decides,
+            least=least,
         )
         METRICS.add(name, item)
         return item

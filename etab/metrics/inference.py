@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
@@ -22,8 +22,9 @@ from etab.errors import UndefinedError
 from etab.metrics.base import METRICS
 from etab.metrics.by_table import sums_by_table, tables_alike, without_each_by_table
 from etab.metrics.columns import ScoredRows
-from etab.metrics.decisions import variance_of_decisions
+from etab.metrics.design import FoldDesign
 from etab.metrics.forms import Units
+from etab.metrics.least import least_variance
 from etab.metrics.shared import distinct, positions
 from etab.types import Array, FloatArray, IntArray
 
@@ -38,61 +39,10 @@ class PairedTest:
     high: float
 
 
-TRAINING_OF_VALUE = 0.12
-"""How much a training patient moves a value, as a share of what a test patient moves it by."""
-TRAINING_OF_DIFFERENCE = 0.3
-"""The same of the difference of two backbones, whose noise of test patients partly cancels."""
-TRAINING_OF_DECISION = 0.3
-"""The same of a value of decided classes, which a small change of a fit moves for many patients."""
-FOLDS_OF_ONE_DIVISION = 0.15
-"""What the draw of the folds adds to these shares where the patients are divided only once."""
 OF_DIVISIONS = 1.25
 """How much the draw of the training patients adds to the variance over patients of a value, as a
 multiple of what a patient's part of the value varies by from one division into folds to another.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class FoldDesign:
-    """How patients were divided into training and test.
-
-    Attributes:
-        n_fold: Fits of one repeat, whose test patients are different people; 1 for one split.
-        repeats: Divisions of the same patients into folds.
-        test_share: Test patients of a fit over its training patients: 0.25 for five folds.
-        alike: Whether the folds are random draws from the same patients. Databases that are left
-            out one at a time are not: what they differ by is no noise.
-    """
-
-    n_fold: int
-    repeats: int
-    test_share: float
-    alike: bool = True
-
-    def training_factor(self, share: float) -> float:
-        """Compute what the draw of the training patients multiplies a variance over patients by.
-
-        Args:
-            share: ``TRAINING_OF_VALUE`` or ``TRAINING_OF_DIFFERENCE``: measured, see
-                ``docs/methods.md``.
-
-        Returns:
-            One plus the share of tested over training patients. Where databases are left out, a
-            training patient counts as much as a test patient (Nadeau and Bengio, Machine Learning
-            52, 2003): nothing is known of it.
-
-        Example:
-            >>> FoldDesign(n_fold=5, repeats=5, test_share=0.25).training_factor(0.12)
-            1.15
-            >>> FoldDesign(n_fold=1, repeats=1, test_share=0.25).training_factor(0.12)
-            1.03
-        """
-        if not self.alike:
-            share = 1.0
-        elif self.n_fold > 1 and self.repeats == 1:
-            share += FOLDS_OF_ONE_DIVISION
-        tested_over_training = self.n_fold * self.test_share
-        return 1 + share * tested_over_training
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +57,8 @@ class Precision:
             sum of the squares is the variance of that value over patients.
         design: How patients were divided.
         patients: Number of patients who have rows.
-        of_decisions: What decided classes add to the variance of the encoder.
+        added: What is added to the variance of the encoder of a metric that has a least variance
+            (``etab.metrics.least``).
 
     Example:
         >>> people = np.array([[0.3, -0.3, 0.1, -0.1]])
@@ -119,7 +70,7 @@ class Precision:
     people: FloatArray
     design: FoldDesign
     patients: int
-    of_decisions: float = 0.0
+    added: float = 0.0
 
     @property
     def patient_variance(self) -> float:
@@ -133,17 +84,17 @@ class Precision:
         Each repeat of the folds predicts every patient after training on other patients. The
         variance over patients is therefore taken within a repeat and averaged over repeats: what
         one person's part varies by from repeat to repeat comes from the training draw, and the mean
-        over repeats would hide it. ``FoldDesign.training_factor`` adds what no repeat shows,
+        over repeats would hide it. ``FoldDesign.value_factor`` adds what no repeat shows,
         because the training sets of two repeats overlap and those of one split are the same.
 
         That factor was measured where heads are stable. With few patients the choices of a head can
         hang on who is trained on. Parts of patients then differ much between divisions, and
-        ``OF_DIVISIONS`` times that is added where it is more. Decided classes add ``of_decisions``.
+        ``OF_DIVISIONS`` times that is added where it is more. ``added`` comes on top of both.
         """
-        factor = self.design.training_factor(TRAINING_OF_VALUE)
+        factor = self.design.value_factor
         within = float(np.square(_patient_vector(self)).sum())
         of_scores = max(factor * within, within + OF_DIVISIONS * self.division_variance)
-        return of_scores + self.of_decisions
+        return of_scores + self.added
 
     @property
     def division_variance(self) -> float:
@@ -168,8 +119,7 @@ class Precision:
         Noise of test patients that both share cancels, noise of the training draw less so:
         measured, its share is larger.
         """
-        factor = self.design.training_factor(TRAINING_OF_DIFFERENCE)
-        return factor * float(np.square(_patient_vector(self)).sum())
+        return self.design.difference_factor * float(np.square(_patient_vector(self)).sum())
 
     @property
     def degrees(self) -> float:
@@ -212,10 +162,15 @@ def precision_of(metric: str, rows: ScoredRows, order: Array, design: FoldDesign
 
 
 def _precision(metric: str, rows: ScoredRows, people: FloatArray, design: FoldDesign) -> Precision:
-    """The arrays of a value, with what decided classes add."""
-    factors = [design.training_factor(c) for c in (TRAINING_OF_DECISION, TRAINING_OF_VALUE)]
-    added = variance_of_decisions(metric, rows, people, *factors)
-    return Precision(people, design, len(distinct(rows.patients)[0]), added)
+    """The arrays of a value, with what is added where the metric has a least variance."""
+    part = Precision(people, design, len(distinct(rows.patients)[0]))
+    least = least_variance(metric, rows)
+    if least is None:
+        return part
+    factor = design.decision_factor if METRICS[metric].decides else design.value_factor
+    within = float(np.square(_patient_vector(part)).sum())
+    missing = factor * max(least, within) - part.encoder_variance
+    return replace(part, added=max(0.0, missing))
 
 
 def precisions_of(
@@ -322,7 +277,7 @@ def combined(parts: Sequence[Precision], weights: Sequence[float]) -> Precision:
     for weight, part in zip(weights, parts, strict=True):
         people = people + weight * part.people
     widest = max(parts, key=lambda part: part.design.test_share)
-    added = sum(w**2 * part.of_decisions for w, part in zip(weights, parts, strict=True))
+    added = sum(w**2 * part.added for w, part in zip(weights, parts, strict=True))
     return Precision(people, widest.design, min(part.patients for part in parts), added)
 
 
@@ -335,7 +290,7 @@ def paired_variances(parts: Sequence[Precision]) -> FloatArray:
     Returns:
         (n, n), 0 on the diagonal.
     """
-    factor = parts[0].design.training_factor(TRAINING_OF_DIFFERENCE)
+    factor = parts[0].design.difference_factor
     return factor * _squared_distances(np.stack([_patient_vector(part) for part in parts]))
 
 

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from etab.metrics import masks as masks  # before the metrics below in the list of metrics
-from etab.metrics.base import metric_of_patients
+from etab.metrics.base import METRICS, metric_of_patients
 from etab.metrics.columns import ScoredRows
 from etab.metrics.forms import Form, Units, mean_of, ratio, sums
+from etab.metrics.shared import distinct
 from etab.types import FloatArray, Kind
 
 _VALUES = (Kind.VALUE,)
@@ -214,6 +215,15 @@ def pearson_r(rows: ScoredRows, units: Units) -> Form:
     return sums(columns, units, correlation)
 
 
+def _least_variance_of_r2(rows: ScoredRows) -> float:
+    """(1 - R2)² / n patients.
+
+    The variance of R2 over patients is about 4 R2 (1 - R2)² / n: none for a constant. The least is
+    that of a fit which explains a quarter.
+    """
+    return float((1 - METRICS["r2"].value(rows)) ** 2 / len(distinct(rows.patients)[0]))
+
+
 @metric_of_patients(
     "r2",
     "coefficient of determination",
@@ -223,6 +233,7 @@ def pearson_r(rows: ScoredRows, units: Units) -> Form:
     worst=-np.inf,
     condition="a truth that varies",
     by_row=True,
+    least=_least_variance_of_r2,
 )
 def r2(rows: ScoredRows, units: Units) -> Form:
     """1 minus the residual over the total sum of squares; the truth must vary.

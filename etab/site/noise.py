@@ -7,7 +7,7 @@ A board with many cells gets their strongest directions only, and the squared le
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,8 @@ from etab.errors import UndefinedError
 from etab.leaderboard.board import Board
 from etab.leaderboard.noise import Group, Noise, task_noises
 from etab.leaderboard.pairs import ERROR
-from etab.metrics.inference import (
-    OF_DIVISIONS,
-    TRAINING_OF_DIFFERENCE,
-    TRAINING_OF_VALUE,
-    Precision,
-)
+from etab.metrics.design import FoldDesign
+from etab.metrics.inference import OF_DIVISIONS, Precision
 from etab.site.packing import packed
 from etab.tasks.codes import parse_code
 from etab.tasks.menu import TASKS
@@ -199,10 +195,10 @@ def _group_facts(
         "exact": most >= min(longest, int(present.sum())),
         "dataset": group[0],
         "tasks": list(codes),
-        "value_factors": _training_factors(codes, rows, noises, TRAINING_OF_VALUE),
-        "difference_factors": _training_factors(codes, rows, noises, TRAINING_OF_DIFFERENCE),
+        "value_factors": _factors(codes, rows, noises, _of_value),
+        "difference_factors": _factors(codes, rows, noises, _of_difference),
         "divisions": OF_DIVISIONS * repeats / (repeats - 1) if repeats > 1 else 0.0,
-        "decisions": _of_decisions(codes, rows, noises),
+        "added": _added(codes, rows, noises),
         "degrees": [min(noise.degrees for noise in of_task) for of_task in of_tasks],
         "present": present.astype(int).tolist(),
         "mean": _reduced_facts(means, present, most),
@@ -210,27 +206,34 @@ def _group_facts(
     }
 
 
-def _of_decisions(codes: Sequence[str], rows: Sequence[str], noises: Noises) -> list[list[float]]:
-    """What decided classes add to the variance of each backbone and task; 0 without a cell."""
+def _added(codes: Sequence[str], rows: Sequence[str], noises: Noises) -> list[list[float]]:
+    """What a least variance adds to that of each backbone and task; 0 without a cell."""
     lines: list[list[float]] = []
     for backbone in rows:
         found = [noises[backbone].get(code) for code in codes]
-        lines.append([_part(noise).of_decisions if noise else 0.0 for noise in found])
+        lines.append([_part(noise).added if noise else 0.0 for noise in found])
     return lines
 
 
-def _training_factors(
-    codes: Sequence[str], rows: Sequence[str], noises: Noises, share: float
+def _of_value(design: FoldDesign) -> float:
+    return design.value_factor
+
+
+def _of_difference(design: FoldDesign) -> float:
+    return design.difference_factor
+
+
+def _factors(
+    codes: Sequence[str],
+    rows: Sequence[str],
+    noises: Noises,
+    factor: Callable[[FoldDesign], float],
 ) -> list[list[float | None]]:
     """Factor of the training draw on a variance, by backbone and task; None without a cell."""
     factors: list[list[float | None]] = []
     for backbone in rows:
-        of_backbone = noises[backbone]
-        line: list[float | None] = []
-        for code in codes:
-            noise = of_backbone.get(code)
-            line.append(None if noise is None else _part(noise).design.training_factor(share))
-        factors.append(line)
+        found = [noises[backbone].get(code) for code in codes]
+        factors.append([factor(_part(noise).design) if noise else None for noise in found])
     return factors
 
 

@@ -7,10 +7,15 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from benchmarks import board_numpy
+from etab.metrics.columns import ScoredRows
+from etab.metrics.design import FoldDesign
+from etab.metrics.inference import precision_of
+from etab.types import Kind
 from tests.commands import ROOT, etab
 from tests.leaderboard.admission.folders import CAMUS_TASKS, camus_folder
 
@@ -84,6 +89,31 @@ def test_a_task_by_a_protocol_of_its_own_is_computed_by_it(
     assert cells["e0-AL-D"]["protocol"] == "cv5x5"
     assert board_numpy.main([str(results), str(suite), str(board)]) == 0
     assert " 0 different" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("metric", ["r2", "balanced_accuracy", "macc"])
+@pytest.mark.parametrize("design", [FoldDesign(5, 3, 0.25), FoldDesign.of_split(60, 300)])
+def test_a_least_variance_is_what_etab_adds(metric: str, design: FoldDesign) -> None:
+    """Answers that hardly depend on the patient, as an encoder that knows nothing gives them."""
+    rng = np.random.default_rng(1)
+    n = 60 * design.repeats
+    kind = Kind.VALUE if metric == "r2" else Kind.BINARY
+    truth = np.tile(rng.integers(0, 2, 60), design.repeats) * 1.0
+    answers = (rng.random(n) < 0.1) * 1.0
+    columns = {"truth": truth, "score": answers}
+    if kind is Kind.BINARY:
+        columns |= {"answer": answers, "outcome": truth}
+    patients = np.tile(np.array([f"p{i:02d}" for i in range(60)]), design.repeats)
+    repeats = np.arange(design.repeats).repeat(60)
+    folds = np.full(n, "fold0")
+    part = precision_of(
+        metric, ScoredRows(kind, columns, patients, folds, repeats), np.unique(patients), design
+    )
+    table = board_numpy.Table(str(kind), patients, folds, repeats.astype(str), columns)
+    factors = (design.value_factor, design.decision_factor)
+    added = board_numpy.added_variance(metric, table, part.people, factors)
+    assert added == pytest.approx(part.added, rel=1e-9)
+    assert added > 0
 
 
 def test_other_numbers_of_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from etab.datasets import cards
 from etab.leaderboard import Suite, rank
-from etab.leaderboard.notes import set_aside_note
+from etab.leaderboard.notes import _areas_of_one_division, set_aside_note
 from etab.leaderboard.page import board_facts
 from etab.results import load_results
 
@@ -44,6 +44,21 @@ def test_a_metric_that_nobody_can_check_is_not_shown() -> None:
         metrics = row["cells"]["f0-PH-N"]["metrics"]
         assert "macro_macc" in metrics
         assert "super_score" not in metrics
+
+
+def test_areas_of_few_patients_who_were_divided_once_are_named() -> None:
+    cell = replace(load_results(SOUNDS)[0], task="d0-A4-C", metric="auroc", n_patients=100)
+    (note,) = _areas_of_one_division([replace(cell, protocol="cv5")])
+    assert "d0-A4-C" in note
+    assert "cv5x5" in note
+    for change in (
+        {"protocol": "cv5x5"},
+        {"protocol": "official"},
+        {"protocol": "lodo"},
+        {"protocol": "cv5", "n_patients": 450},
+        {"protocol": "cv5", "metric": "mae"},
+    ):
+        assert _areas_of_one_division([replace(cell, **change)]) == []
 
 
 def test_files_that_are_set_aside_are_told_in_whole_sentences() -> None:

@@ -21,7 +21,8 @@ from etab.leaderboard.ranking import rank
 from etab.leaderboard.render import board_csv, board_markdown
 from etab.leaderboard.suites import Suite, suite_named
 from etab.metrics import METRICS
-from etab.metrics.inference import FoldDesign, Precision
+from etab.metrics.design import FoldDesign
+from etab.metrics.inference import Precision
 from etab.results import Predictions, Result
 from etab.tasks.menu import TASKS
 from tests import made

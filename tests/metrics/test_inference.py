@@ -11,11 +11,12 @@ import pytest
 from scipy import stats as scipy_stats
 
 from etab.errors import UndefinedError
-from etab.metrics import decisions, inference
+from etab.metrics import inference, least
 from etab.metrics.base import METRICS
 from etab.metrics.columns import ScoredRows
+from etab.metrics.design import FoldDesign
 from etab.metrics.forms import RowsOnly, Units
-from etab.metrics.inference import FoldDesign, Precision, paired_test, precision_of
+from etab.metrics.inference import Precision, paired_test, precision_of
 from etab.metrics.intervals import interval_of_encoder
 from etab.testing.metrics import sample
 from etab.types import Kind
@@ -374,28 +375,71 @@ def test_metrics_of_decisions_are_those_that_read_classes() -> None:
     assert not {"auroc", "auprc", "macro_auroc", "mae", "dice"} & set(DECIDED)
 
 
-@pytest.mark.parametrize("metric", ["balanced_accuracy", "macc"])
-def test_a_constant_is_as_uncertain_as_a_coin(metric: str) -> None:
+DECIDES = pytest.mark.parametrize(
+    ("metric", "share"), [("balanced_accuracy", 0.5), ("macc", 0.12)], ids=["fixed", "chosen"]
+)
+
+
+@DECIDES
+def test_a_constant_is_as_uncertain_as_a_coin(metric: str, share: float) -> None:
     """Every patient gets the same answer: no patient moves the value, and no interval is a point."""
     truth = np.repeat([0.0, 1.0], [35, 15])
     part = noise_of(metric, answered(np.zeros(50), truth, 5), replace(FIVE, repeats=5))
     coin = 0.25 * (1 / 35 + 1 / 15) / 4
     assert part.patient_variance == part.encoder_difference_variance == 0
-    assert part.encoder_variance == pytest.approx((1 + 1.25 * 0.3) * coin)
+    assert part.encoder_variance == pytest.approx((1 + 1.25 * share) * coin)
 
 
-def test_decisions_that_are_right_for_most_of_both_classes_keep_their_variance() -> None:
-    """Sensitivity and specificity of 0.9: the variance over patients, with a larger training share."""
+@DECIDES
+def test_decisions_that_are_right_for_most_of_both_classes_keep_their_variance(
+    metric: str, share: float
+) -> None:
+    """Sensitivity and specificity of 0.9. A fixed threshold has a larger training share."""
     truth = np.repeat([0.0, 1.0], 50)
     wrong = np.arange(100) % 10 == 0
     rows = answered(np.where(wrong, 1 - truth, truth), truth, 5)
-    part = noise_of("macc", rows, replace(FIVE, repeats=5))
+    part = noise_of(metric, rows, replace(FIVE, repeats=5))
     assert part.patient_variance == pytest.approx(0.09 / 100, rel=0.04)  # the jackknife's is larger
-    assert part.encoder_variance == pytest.approx((1 + 1.25 * 0.3) * part.patient_variance)
+    assert part.encoder_variance == pytest.approx((1 + 1.25 * share) * part.patient_variance)
     assert part.encoder_difference_variance == pytest.approx(1.375 * part.patient_variance)
     other = noise_of("auroc", rows, replace(FIVE, repeats=5))
-    assert other.of_decisions == 0
+    assert other.added == 0
     assert other.encoder_variance == pytest.approx(1.15 * other.patient_variance)
+
+
+def test_a_least_variance_is_no_more_on_top_of_what_divisions_show() -> None:
+    """Each division decides by chance: its patients vary by more than the least says."""
+    truth = np.tile(np.repeat([0.0, 1.0], 50), 5)
+    names = np.tile(np.arange(100).astype(str), 5)
+    answers = np.random.default_rng(12).integers(0, 2, 500) * 1.0
+    columns = {"truth": truth, "score": answers}
+    rows = ScoredRows(Kind.BINARY, columns, names, None, np.repeat(np.arange(5), 100))
+    part = noise_of("balanced_accuracy", rows, replace(FIVE, repeats=5))
+    within = np.square(part.people).sum() / 5
+    assert part.added == 0
+    assert part.encoder_variance == pytest.approx(within + 1.25 * part.division_variance)
+
+
+def test_the_r2_of_a_constant_is_not_certain() -> None:
+    truth = np.random.default_rng(13).normal(55, 11, 50)
+    columns = {"truth": np.tile(truth, 5), "score": np.full(250, truth.mean())}
+    names = np.tile(np.arange(50).astype(str), 5)
+    rows = ScoredRows(Kind.VALUE, columns, names, None, np.repeat(np.arange(5), 50))
+    part = noise_of("r2", rows, replace(FIVE, repeats=5))
+    assert part.patient_variance < 0.01 / 50
+    assert part.encoder_variance == pytest.approx(1.15 / 50)
+    assert noise_of("r2", rows.select(np.arange(50)), FIVE).encoder_variance == pytest.approx(
+        (1 + 1.25 * 0.27) / 50
+    )
+
+
+def test_an_r2_that_explains_more_than_a_quarter_keeps_its_variance() -> None:
+    rng = np.random.default_rng(14)
+    score = rng.normal(size=400)
+    columns = {"truth": score + 0.5 * rng.normal(size=400), "score": score}
+    part = noise_of("r2", ScoredRows(Kind.VALUE, columns, np.arange(400).astype(str)), FIVE)
+    assert part.added == 0
+    assert least.least_variance("mae", ScoredRows(Kind.VALUE, columns, np.arange(400))) is None
 
 
 def test_what_decisions_add_is_added_to_sums_by_the_square_of_the_weight() -> None:
@@ -403,7 +447,8 @@ def test_what_decisions_add_is_added_to_sums_by_the_square_of_the_weight() -> No
     constant = noise_of("macc", answered(np.zeros(50), truth), FIVE)
     area = noise_of("auroc", answered(np.linspace(0, 1, 50), truth), FIVE)
     both = inference.combined([constant, area], [0.5, -2.0])
-    wanted = 0.25 * constant.of_decisions + 4 * area.encoder_variance
+    assert constant.added > 0
+    wanted = 0.25 * constant.added + 4 * area.encoder_variance
     assert both.encoder_variance == pytest.approx(wanted)
     # A difference of two backbones has its own share and nothing of this.
     assert both.encoder_difference_variance == pytest.approx(4 * area.encoder_difference_variance)
@@ -437,7 +482,7 @@ def test_even_answers_are_those_of_patients_one_at_a_time(metric: str, classes: 
     if best != worst:
         p = np.clip((value(rows) - worst) / (best - worst), 0, 1)
         wanted = p * (1 - p) * np.square(moves).sum()
-    assert decisions.variance_of_even_answers(metric, rows) == pytest.approx(wanted, rel=1e-9)
+    assert least.variance_of_even_answers(metric, rows) == pytest.approx(wanted, rel=1e-9)
 
 
 def test_a_metric_that_is_no_sum_has_the_same_even_answers() -> None:
@@ -445,5 +490,5 @@ def test_a_metric_that_is_no_sum_has_the_same_even_answers() -> None:
     rows = answered(np.repeat([0.0, 1.0, 1.0, 0.0], [7, 3, 3, 7]), truth)
     form = METRICS["macc"].prepared(rows, Units.single_rows(20))
     alike = RowsOnly(lambda weights: form.draws(weights.T), Units.single_rows(20))
-    sums, others = (decisions._values(of, 10) for of in (form, alike))
+    sums, others = (least._values(of, 10) for of in (form, alike))
     assert sums.tolist() == pytest.approx(others.tolist(), rel=1e-12)

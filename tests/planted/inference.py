@@ -6,27 +6,28 @@ INFERENCE = ("tests/metrics/test_inference.py",)
 COVERAGE = ("tests/benchmarks/test_coverage.py",)
 SEPARATION = ("tests/leaderboard/test_separation.py",)
 MODULE = "etab/metrics/inference.py"
+DESIGN = "etab/metrics/design.py"
 SPEED = ("tests/leaderboard/test_board_speed_paths.py",)
 PAIRS = "etab/leaderboard/pairs.py"
 
 FAULTS = [
     Fault(
         "the training draw is dropped from the variance",
-        MODULE,
+        DESIGN,
         "return 1 + share * tested_over_training",
         "return 1.0",
         INFERENCE,
     ),
     Fault(
         "a single split is taken for folds",
-        MODULE,
+        DESIGN,
         "elif self.n_fold > 1 and self.repeats == 1:",
         "elif self.repeats == 1:",
         INFERENCE,
     ),
     Fault(
         "one division of the patients is as good as five",
-        MODULE,
+        DESIGN,
         "elif self.n_fold > 1 and self.repeats == 1:",
         "elif False:",
         INFERENCE,
@@ -34,8 +35,8 @@ FAULTS = [
     Fault(
         "a difference has the training share of a value",
         MODULE,
-        "factor = parts[0].design.training_factor(TRAINING_OF_DIFFERENCE)",
-        "factor = parts[0].design.training_factor(TRAINING_OF_VALUE)",
+        "factor = parts[0].design.difference_factor",
+        "factor = parts[0].design.value_factor",
         INFERENCE,
     ),
     Fault(
@@ -62,7 +63,7 @@ FAULTS = [
     Fault(
         "an encoder is judged by patients alone",
         MODULE,
-        "        return of_scores + self.of_decisions",
+        "        return of_scores + self.added",
         "        return self.patient_variance",
         INFERENCE,
     ),
@@ -75,22 +76,36 @@ FAULTS = [
     ),
     Fault(
         "the interval of a constant that decides is a point",
-        "etab/metrics/decisions.py",
-        "factor * max(even, within)",
+        MODULE,
+        "factor * max(least, within)",
         "factor * within",
+        INFERENCE,
+    ),
+    Fault(
+        "the R2 of a constant is certain",
+        "etab/metrics/values.py",
+        "    least=_least_variance_of_r2,\n",
+        "",
+        INFERENCE,
+    ),
+    Fault(
+        "a least variance comes on top of what divisions show",
+        MODULE,
+        "max(least, within) - part.encoder_variance",
+        "max(least, within) - design.value_factor * within",
         INFERENCE,
     ),
     Fault(
         "decided classes have the training share of scores",
         MODULE,
-        "for c in (TRAINING_OF_DECISION, TRAINING_OF_VALUE)]",
-        "for c in (TRAINING_OF_VALUE, TRAINING_OF_VALUE)]",
+        "design.decision_factor if METRICS[metric].decides else design.value_factor",
+        "design.value_factor",
         INFERENCE,
     ),
     Fault(
         "a score forgets what its decided classes add",
         MODULE,
-        "added = sum(w**2 * part.of_decisions for w, part in zip(weights, parts, strict=True))",
+        "added = sum(w**2 * part.added for w, part in zip(weights, parts, strict=True))",
         "added = 0.0",
         INFERENCE,
     ),
@@ -117,7 +132,7 @@ FAULTS = [
     ),
     Fault(
         "databases count as draws of one population",
-        MODULE,
+        DESIGN,
         "        if not self.alike:\n",
         "        if False:\n",
         INFERENCE,

@@ -76,14 +76,14 @@ FAULTS = [
     Fault(
         "one factor for all tasks of a group",
         "etab/site/noise.py",
-        "line.append(None if noise is None else _part(noise).design.training_factor(share))",
-        "line.append(1.1)",
+        "factors.append([factor(_part(noise).design) if noise else None for noise in found])",
+        "factors.append([1.1 for noise in found])",
         SITE,
     ),
     Fault(
         "a page that forgets what decided classes add",
         "etab/site/assets/rank.js",
-        "return ofScores + this.decisions[i];",
+        "return ofScores + this.added[i];",
         "return ofScores;",
         WALKS,
     ),

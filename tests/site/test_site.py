@@ -111,7 +111,7 @@ def test_the_packed_noise_gives_the_intervals_of_the_board(site_board: Board) ->
                 of_people = lengths["mean"] + lengths["spread"]
                 shown = of_people + group["divisions"] * lengths["spread"]
                 variance = max(group["value_factors"][i][j] * of_people, shown)
-                variance += group["decisions"][i][j]
+                variance += group["added"][i][j]
                 assert variance == pytest.approx(wanted.encoder_variance, rel=2e-3)
     table = next(iter(facts["t"].values()))
     row = site_board.rows[0]

@@ -187,7 +187,7 @@
       this.stride = mean.width + spread.width;
       this.people = mixPeople(group, chosen, weights);
       this.meanRest = mix(mean.rest, tasks, 1, chosen, square);
-      this.decisions = mix(group.decisions.flat(), tasks, 1, chosen, square);
+      this.added = mix(group.added.flat(), tasks, 1, chosen, square);
       this.rest = mix(spread.rest, tasks, 1, chosen, square).map((rest, i) => rest + this.meanRest[i]);
       // As in etab.metrics.inference: the largest factor of a task that counts, and that of the
       // best row for all pairs.
@@ -204,7 +204,7 @@
       const people = squared(this.people, this.stride, this.stride, i) + this.rest[i];
       const betweenDivisions = people - this.ownPatients(i);
       const ofScores = Math.max(this.valueFactors[i] * people, people + this.group.divisions * betweenDivisions);
-      return ofScores + this.decisions[i];
+      return ofScores + this.added[i];
     }
 
     patients(i, j) {

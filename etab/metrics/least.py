@@ -1,9 +1,8 @@
-"""The variance over patients of metrics that read decided classes.
+"""The least variance over patients, of metrics that look certain where a fit answers alike.
 
-A decision is right or wrong, and the variance of a share of right ones is known from the share. The
-jackknife does not know it where a fit gives nearly everybody the same answer: each class is then nearly
-always right or nearly always wrong, and a mean of recalls hardly moves with the patients. Other
-training patients give other decisions, though.
+A fit that gives nearly everybody the same answer is right for nearly all patients of one class and
+for nearly none of another, and its R2 is 0. A mean of recalls, or R2, then hardly moves with the
+patients, and the jackknife calls it certain. Other training patients give other answers, though.
 """
 
 from __future__ import annotations
@@ -17,27 +16,30 @@ from etab.metrics.shared import distinct
 from etab.types import Array, FloatArray, IntArray, Kind
 
 
-def variance_of_decisions(
-    metric: str, rows: ScoredRows, people: FloatArray, factor: float, factor_of_value: float
-) -> float:
-    """Compute what decided classes add to the variance of an encoder.
+def least_variance(metric: str, rows: ScoredRows) -> float | None:
+    """Compute the least variance over patients of a value, the mean over repeats.
 
     Args:
         metric: Its name in ``METRICS``.
-        rows: The prediction table.
-        people: (repeats, patients) by how much each patient moves the value of each repeat.
-        factor: What the training draw multiplies the variance over patients of decisions by.
-        factor_of_value: The same of other values, which is counted already.
+        rows: The prediction table, with its repeats.
 
     Returns:
-        The variance, 0 for other metrics.
+        The variance in squares of the metric's unit; None for metrics that have no least.
+
+    Example:
+        >>> columns = {"truth": np.arange(4.0), "score": np.full(4, 1.5)}
+        >>> constant = ScoredRows(Kind.VALUE, columns, np.array(["a", "b", "c", "d"]))
+        >>> least_variance("r2", constant), least_variance("mae", constant)
+        (0.25, None)
     """
-    if not METRICS[metric].of_decisions:
-        return 0.0
-    parts = [rows.select(of_repeat) for of_repeat in rows.of_repeats()]
-    even = float(np.mean([variance_of_even_answers(metric, part) for part in parts]))
-    within = float(np.square(people).sum() / len(people))
-    return factor * max(even, within) - factor_of_value * within
+    known = METRICS[metric]
+    if not known.of_decisions and known.least is None:
+        return None
+    least = []
+    for of_repeat in rows.of_repeats():
+        part = rows.select(of_repeat)
+        least.append(known.least(part) if known.least else variance_of_even_answers(metric, part))
+    return float(np.mean(least))
 
 
 def variance_of_even_answers(metric: str, rows: ScoredRows) -> float:

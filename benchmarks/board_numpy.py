@@ -35,11 +35,12 @@ from benchmarks.rescore_numpy import (
     value,
 )
 
-# How much a training patient moves a value, a difference, a value of classes that a fixed threshold
-# decides, and more with one division into folds.
+# How much a training patient moves a value, a difference, a value of decided classes (by a threshold
+# that is chosen, or by a fixed one), and more with one division into folds.
 OF_VALUE = 0.12
 OF_DIFFERENCE = 0.3
-OF_DECISION = 0.5
+OF_DECISION = 0.3
+OF_FIXED_DECISION = 0.5
 OF_ONE_DIVISION = 0.15
 # What the parts of patients vary by between divisions counts so much more in the variance of a value.
 OF_DIVISIONS = 1.25
@@ -197,23 +198,24 @@ def even_variance(metric: str, table: Table) -> float:
 
 
 def added_variance(metric: str, table: Table, moves: Array, factors: Sequence[float]) -> float:
-    """What is added to the variance of a value whose factors are (value, decision)."""
+    """What is added to the variance of a value with factors (value, decision, fixed decision)."""
     parts = [table.part(table.repeats == repeat) for repeat in np.unique(table.repeats)]
     if metric in DECIDED:
         least = [even_variance(metric, part) for part in parts]
+        factor = factors[2] if metric == AT_A_HALF else factors[1]
     elif metric == "r2":
         rest = [1 - (value(metric, part) or 0.0) for part in parts]
         least = [r**2 / len(np.unique(table.patients)) for r in rest]
+        factor = factors[0]
     else:
         return 0.0
     within = float(np.square(moves).sum()) / len(moves)
-    factor = factors[1] if metric == AT_A_HALF else factors[0]
     wanted = factor * max(float(np.mean(least)), within)
     return max(0.0, wanted - encoder_variance(moves, factors[0]))
 
 
-def training_factors(record: Mapping[str, Any], table: Table) -> tuple[float, float, float]:
-    """What the training draw multiplies a variance by: of a value, a difference, a decision."""
+def training_factors(record: Mapping[str, Any], table: Table) -> list[float]:
+    """What the training draw multiplies a variance by: of a value, a difference, both decisions."""
     fits = len(set(zip(table.repeats.tolist(), table.folds.tolist(), strict=True)))
     n_fold = len(set(table.folds.tolist()))
     repeats = len(set(table.repeats.tolist()))
@@ -227,11 +229,9 @@ def training_factors(record: Mapping[str, Any], table: Table) -> tuple[float, fl
     else:
         share = len(table) / fits / record["n_train"]
     more = OF_ONE_DIVISION if n_fold > 1 and repeats == 1 else 0.0
-    parts = [OF_VALUE + more, OF_DIFFERENCE + more, OF_DECISION + more]
-    if protocol == "lodo":
-        parts = [1.0, 1.0, 1.0]
-    of_value, of_difference, of_decision = (1 + part * n_fold * share for part in parts)
-    return of_value, of_difference, of_decision
+    parts = [OF_VALUE, OF_DIFFERENCE, OF_DECISION, OF_FIXED_DECISION]
+    parts = [1.0 if protocol == "lodo" else part + more for part in parts]
+    return [1 + part * n_fold * share for part in parts]
 
 
 def read_cells(folder: Path, board: Mapping[str, Any]) -> dict[str, dict[str, Cell]]:
@@ -250,9 +250,8 @@ def read_cells(folder: Path, board: Mapping[str, Any]) -> dict[str, dict[str, Ce
             continue
         _, table = read_table(path.with_suffix(".csv"))
         names, moves = moved(record["metric"], table)
-        of_value, of_difference, of_decision = training_factors(record, table)
-        both = (of_value, of_decision)
-        added = added_variance(record["metric"], table, moves, both)
+        of_value, of_difference, *of_decision = training_factors(record, table)
+        added = added_variance(record["metric"], table, moves, (of_value, *of_decision))
         cell = Cell(record, table, names, moves, (of_value, of_difference), added)
         cells.setdefault(record["backbone"], {})[record["task"]] = cell
     return cells

@@ -315,7 +315,7 @@ DECIDED = """
 Where classes are decided, the variance over patients is at least that of answers which are right for each patient with the same
 probability; that of R2 is at least (1 - R2)² / n. Where a fit gives nearly everybody the same answer, each class is nearly always right
 or nearly always wrong, and R2 is near 0: the jackknife takes this for certainty. With a fixed threshold, a small change of a fit moves
-the decisions for many people together, and a training patient counts half of a test patient.
+the decisions for many people together, and a training patient counts half of a test patient (0.3 of one where the threshold is chosen).
 """
 
 

@@ -11,10 +11,12 @@ TRAINING_OF_VALUE = 0.12
 """How much a training patient moves a value, as a share of what a test patient moves it by."""
 TRAINING_OF_DIFFERENCE = 0.3
 """The same of the difference of two backbones, whose noise of test patients partly cancels."""
-TRAINING_OF_DECISION = 0.5
-"""The same of a value of classes that a fixed threshold decides: a small change of a fit moves
-the decisions for many patients.
+TRAINING_OF_DECISION = 0.3
+"""The same of a value of decided classes: a small change of a fit moves the decisions for many
+patients.
 """
+TRAINING_OF_FIXED_DECISION = 0.5
+"""The same where a fixed threshold decides, and none that is chosen on the training patients."""
 FOLDS_OF_ONE_DIVISION = 0.15
 """What the draw of the folds adds to these shares where the patients are divided only once."""
 
@@ -67,8 +69,13 @@ class FoldDesign:
 
     @property
     def decision_factor(self) -> float:
-        """The same of a value of classes that a fixed threshold decides."""
+        """The same of a value of decided classes, by a threshold that training patients chose."""
         return self._factor(TRAINING_OF_DECISION)
+
+    @property
+    def fixed_decision_factor(self) -> float:
+        """The same of a value of classes that a fixed threshold decides."""
+        return self._factor(TRAINING_OF_FIXED_DECISION)
 
     @property
     def difference_factor(self) -> float:

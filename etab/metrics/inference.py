@@ -167,10 +167,16 @@ def _precision(metric: str, rows: ScoredRows, people: FloatArray, design: FoldDe
     least = least_variance(metric, rows)
     if least is None:
         return part
-    factor = design.decision_factor if METRICS[metric].decides else design.value_factor
     within = float(np.square(_patient_vector(part)).sum())
-    missing = factor * max(least, within) - part.encoder_variance
+    missing = _factor_of_least(metric, design) * max(least, within) - part.encoder_variance
     return replace(part, added=max(0.0, missing))
+
+
+def _factor_of_least(metric: str, design: FoldDesign) -> float:
+    """What the training draw multiplies the variance by of a metric that has a least variance."""
+    if METRICS[metric].decides:
+        return design.fixed_decision_factor
+    return design.decision_factor if METRICS[metric].of_decisions else design.value_factor
 
 
 def precisions_of(

@@ -110,7 +110,7 @@ def test_a_least_variance_is_what_etab_adds(metric: str, design: FoldDesign) -> 
         metric, ScoredRows(kind, columns, patients, folds, repeats), np.unique(patients), design
     )
     table = board_numpy.Table(str(kind), patients, folds, repeats.astype(str), columns)
-    factors = (design.value_factor, design.decision_factor)
+    factors = (design.value_factor, design.decision_factor, design.fixed_decision_factor)
     added = board_numpy.added_variance(metric, table, part.people, factors)
     assert added == pytest.approx(part.added, rel=1e-9)
     assert added > 0

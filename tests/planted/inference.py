@@ -77,8 +77,8 @@ FAULTS = [
     Fault(
         "the interval of a constant that decides is a point",
         MODULE,
-        "factor * max(least, within)",
-        "factor * within",
+        "_factor_of_least(metric, design) * max(least, within)",
+        "_factor_of_least(metric, design) * within",
         INFERENCE,
     ),
     Fault(
@@ -98,8 +98,15 @@ FAULTS = [
     Fault(
         "decided classes have the training share of scores",
         MODULE,
-        "design.decision_factor if METRICS[metric].decides else design.value_factor",
+        "design.decision_factor if METRICS[metric].of_decisions else design.value_factor",
         "design.value_factor",
+        INFERENCE,
+    ),
+    Fault(
+        "a fixed threshold is taken for one that follows the fit",
+        MODULE,
+        "        return design.fixed_decision_factor\n",
+        "        return design.decision_factor\n",
         INFERENCE,
     ),
     Fault(

@@ -54,8 +54,8 @@ def p_between_divisions(metric: str, rows: ScoredRows) -> tuple[FloatArray, Floa
     divisions = [rows.select(part) for part in rows.of_repeats()]
     values = [METRICS[metric].value(division) for division in divisions]
     parts = [precision_of(metric, division, order, ONE_DIVISION) for division in divisions]
-    probes = []
-    encoders = []
+    probes: list[float] = []
+    encoders: list[float] = []
     for i, j in combinations(range(len(divisions)), 2):
         difference = np.array(values[i] - values[j])
         between = combined([parts[i], parts[j]], [1, -1])

@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import coverage, coverage_classes, coverage_ridge, coverage_stack
+from benchmarks import (
+    coverage,
+    coverage_classes,
+    coverage_divisions,
+    coverage_ridge,
+    coverage_stack,
+)
 from benchmarks.coverage_refits import Setting, refit
 from benchmarks.coverage_summary import SCORES, Summary, rows_of, summarised, summary_of
 from benchmarks.coverage_world import (
@@ -27,7 +33,9 @@ from benchmarks.coverage_world import (
     splits_of_people,
 )
 from etab.metrics.basic import binary_auroc
+from etab.metrics.columns import ScoredRows
 from etab.metrics.inference import half_widths
+from etab.types import Kind
 
 SMALL = Setting("small", "cv", 50, 0, 2, noises=(0.6,) * 4)
 REPLICATES = 16
@@ -259,3 +267,21 @@ def test_metrics_that_a_constant_makes_certain_are_covered(metric: str) -> None:
     values = np.array([one.values for one in found])
     assert np.all((ends[..., 0] < values) & (values < ends[..., 1]))
     assert np.mean([one.p < 0.05 for one in found]) <= 0.15
+
+
+def test_divisions_that_differ_are_told_apart_and_equal_ones_are_not() -> None:
+    """The first division is worse by 1 for everybody; the others are alike but for noise."""
+    errors = np.random.default_rng(3).normal(10, 1, (5, 40))
+    errors[0] += 5
+    names = np.tile(np.arange(40).astype(str), 5)
+    columns = {"truth": np.zeros(200), "score": errors.ravel()}
+    rows = ScoredRows(Kind.VALUE, columns, names, None, np.repeat(np.arange(5), 40))
+    tests = coverage_divisions.against_itself("mae", rows)
+    assert (len(tests.probes), len(tests.encoders), len(tests.of_two)) == (10, 10, 15)
+    assert np.all(tests.encoders[:4] < 0.001)
+    assert np.all(tests.probes < tests.encoders)
+    assert np.sum(tests.of_two < 0.05) >= 10
+    text = coverage_divisions.page({("made", "t", "mae"): [tests]}, "c")
+    shares = [100 * np.mean(p < 0.05) for p in (tests.probes, tests.encoders, tests.of_two)]
+    line = f"| made | t | mae | 1 | 10 | {shares[0]:.1f} | {shares[1]:.1f} | {shares[2]:.1f} |"
+    assert line in text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from etab.datasets import cards
 from etab.leaderboard import Suite, rank
-from etab.leaderboard.notes import _areas_of_one_division, set_aside_note
+from etab.leaderboard.notes import _areas_of_one_division, _one_division, set_aside_note
 from etab.leaderboard.page import board_facts
 from etab.results import load_results
 
@@ -59,6 +59,14 @@ def test_areas_of_few_patients_who_were_divided_once_are_named() -> None:
         {"protocol": "cv5", "metric": "mae"},
     ):
         assert _areas_of_one_division([replace(cell, **change)]) == []
+
+
+def test_a_board_of_one_division_says_what_it_does_not_know() -> None:
+    cell = load_results(SOUNDS)[0]
+    once = [replace(cell, protocol=name) for name in ("cv5", "cv10")]
+    (note,) = _one_division([*once, replace(cell, protocol="cv5x5")])
+    assert note.startswith("ONE DIVISION (cv10, cv5):")
+    assert _one_division([replace(cell, protocol=name) for name in ("lodo", "official")]) == []
 
 
 def test_files_that_are_set_aside_are_told_in_whole_sentences() -> None:

@@ -18,12 +18,13 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from scipy.special import ndtr
 
 from etab.errors import UndefinedError
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.metrics.design import FoldDesign
-from etab.metrics.inference import precision_of, two_sided_p
+from etab.metrics.inference import Precision, precision_of, two_sided_p
 from etab.results import Result, load_results
 from etab.tasks.codes import BOARD_PROTOCOL
 from etab.types import FloatArray, Kind
@@ -33,6 +34,7 @@ PAGE = HERE / "coverage_divisions.md"
 FOLDERS = ("results", "results_sounds_full")
 HEADS = ("stack", "mask_logistic", "hsmm_wavelet")
 """Heads of the boards."""
+FIVE = FoldDesign(n_fold=5, repeats=5, test_share=0.25)
 FALSE = 0.05
 """A p below this is a verdict."""
 
@@ -45,11 +47,13 @@ class Tests:
         probes: (pairs,) of one division and another, as of these probes on new patients.
         encoders: (pairs,) of the same, as of encoders.
         of_two: (pairs,) of two divisions and two others, as of encoders.
+        of_five: (1,) chance of a verdict between two runs of ``cv5x5``, from what divisions differ by.
     """
 
     probes: FloatArray
     encoders: FloatArray
     of_two: FloatArray
+    of_five: FloatArray
 
 
 def against_itself(metric: str, rows: ScoredRows) -> Tests:
@@ -89,7 +93,20 @@ def against_itself(metric: str, rows: ScoredRows) -> Tests:
             if ones < others and not set(ones) & set(others):
                 of_two.append(between(ones, others)[1])
     probes, encoders = np.array(single).T
-    return Tests(probes, encoders, np.array(of_two))
+    return Tests(probes, encoders, np.array(of_two), np.array([_chance_of_five(values, parts)]))
+
+
+def _chance_of_five(values: FloatArray, parts: Sequence[Precision]) -> float:
+    """Chance that two runs of five divisions are told apart, if their values are normal.
+
+    The value of a run is the mean of five, and its stated variance that of one division.
+    """
+    pairs = [parts[i].people - parts[j].people for i, j in combinations(range(len(parts)), 2)]
+    stated = FIVE.difference_factor * float(np.mean([np.square(pair).sum() for pair in pairs]))
+    true = 2 * float(np.var(values, ddof=1)) / FIVE.repeats
+    if true == 0:
+        return 0.0
+    return float(2 * ndtr(-1.96 * np.sqrt(stated / true)))
 
 
 def metrics_of(result: Result, kind: Kind) -> Iterator[str]:
@@ -129,8 +146,8 @@ def tested(folders: Sequence[Path]) -> Tested:
 
 
 HEADER = [
-    "| data | task | metric | backbones | pairs | cv5, as probes % | cv5, encoders % | cv5x2, encoders % |",
-    "|---|---|---|---|---|---|---|---|",
+    "| data | task | metric | backbones | pairs | cv5, as probes % | cv5, encoders % | cv5x2, encoders % | cv5x5, expected % |",
+    "|---|---|---|---|---|---|---|---|---|",
 ]
 
 
@@ -159,12 +176,14 @@ def page(found: Tested, command: str) -> str:
     lines += [
         _line("**all**", "", "", everything),
         "",
-        "Each backbone, twin and control of the boards, against itself: its five divisions into five folds make ten pairs, which differ in",
-        "nothing but the draw of the folds. *cv5*: the share of p below 0.05 where each division is tested as if it were a run of `cv5`, of",
-        "encoders and as a test over patients alone says. *cv5x2*: the same of two divisions and two others (15 for each backbone). Every",
-        "such verdict is false; wanted is at most 6 %. Boards rank by `cv5x5`, and never compare runs with other folds. Runs of `cv5x5` with",
-        "other seeds are in [coverage_self.md](coverage_self.md). Pairs of one backbone share five divisions and all their patients, and tasks",
-        "share features, so that shares are known less well than so many pairs suggest. Balanced accuracy is of the scores of `stack`,",
+        "Each backbone, twin and control of the boards, against itself: its five divisions into five folds make ten pairs, which",
+        "differ in nothing but the draw of the folds. *cv5*: the share of p below 0.05 where each division is tested as if it were a",
+        "run of `cv5`, of encoders and as a test over patients alone says. *cv5x2*: the same of two divisions and two others (15 for",
+        "each backbone). Every such verdict is false; wanted is at most 6 %. *cv5x5, expected*: the chance of a verdict between two runs",
+        "of five divisions, computed from what the five stored ones differ by (a fifth of that variance, against what is stated). Boards",
+        "rank by `cv5x5`, and never compare runs with other folds. Runs of `cv5x5` that were made with other seeds are in",
+        "[coverage_self.md](coverage_self.md). Pairs of one backbone share five divisions and all their patients, and tasks share",
+        "features, so that shares are known less well than so many pairs suggest. Balanced accuracy is of the scores of `stack`,",
         "decided at 0.5.",
         "",
         "One division does not show what the draw of its folds moves. Where patients hardly differ between two fits of one backbone, as in",
@@ -180,6 +199,7 @@ def _line(data: str, task: str, metric: str, tests: Sequence[Tests]) -> str:
         100 * np.mean(np.concatenate([getattr(one, name) for one in tests]) < FALSE)
         for name in ("probes", "encoders", "of_two")
     ]
+    shares.append(100 * np.mean([one.of_five for one in tests]))
     shown = " | ".join(f"{share:.1f}" for share in shares)
     return f"| {data} | {task} | {metric} | {len(tests)} | {pairs} | {shown} |"
 

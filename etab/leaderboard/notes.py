@@ -219,7 +219,7 @@ def _divided_once(cell: Result) -> bool:
     return protocol.sort == "cv" and protocol.repeats == 1
 
 
-def _one_division(cells: Iterable[Result]) -> list[str]:
+def _one_division(cells: Sequence[Result]) -> list[str]:
     """Say what is not known where patients were divided into folds once."""
     protocols = sorted({cell.protocol for cell in cells if _divided_once(cell)})
     if not protocols:
@@ -232,7 +232,7 @@ def _one_division(cells: Iterable[Result]) -> list[str]:
     ]
 
 
-def _areas_of_one_division(cells: Iterable[Result]) -> list[str]:
+def _areas_of_one_division(cells: Sequence[Result]) -> list[str]:
     """Name the tasks whose intervals are too narrow: areas of few patients, divided once."""
     codes = set()
     for cell in cells:

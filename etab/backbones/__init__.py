@@ -9,6 +9,7 @@ from etab.backbones.base import Backbone, BackboneCard
 from etab.backbones.image import echonet
 from etab.backbones.image import named as _image  # noqa: F401  (registers)
 from etab.backbones.own.installed import hidden_by, installed, installed_card
+from etab.backbones.pretraining import pretrained_on
 from etab.backbones.registered import BACKBONES, LIBRARIES, Entry, register, require_own_name
 from etab.backbones.scales import scaled, split_scale
 from etab.backbones.sizes import sized, split_size
@@ -30,6 +31,7 @@ __all__ = [
     "installed",
     "names",
     "optional",
+    "pretrained_on",
     "register",
     "require_own_name",
     "scaled",

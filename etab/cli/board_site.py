@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etab.cli.words import say
+from etab.cli.words import say, wrote
 
 if TYPE_CHECKING:
     from etab.leaderboard.board import Board
@@ -328,21 +328,22 @@ def write_board(board: Board, files: BoardFiles, holders: Holders, extras: SiteE
     from etab.storage.atomic import write_atomically
 
     cards = datasets.cards()
-    wrote: list[str] = []  # told at the end: what reads the output may end after its first line
+    told: list[str] = []  # at the end: what reads the output may end after its first line
     if files.markdown is not None:
+        told.append(wrote(files.markdown))
         write_atomically(files.markdown, board_markdown(board, cards))
-        wrote.append(f"wrote {files.markdown}")
     if files.csv is not None:
+        told.append(wrote(files.csv))
         write_atomically(files.csv, board_csv(board))
-        wrote.append(f"wrote {files.csv}")
     if files.numbers is not None:
+        told.append(wrote(files.numbers))
         write_atomically(files.numbers, board_json(board))
-        wrote.append(f"wrote {files.numbers}")
     html = files.html
     if html is not None and not is_site(html):
+        told.append(wrote(html))
         write_atomically(html, board_page(board, cards))
-        wrote.append(f"wrote {html}")
     elif html is not None:
+        index = wrote(html / "index.html")
         size = write_site(
             board,
             cards,
@@ -353,5 +354,5 @@ def write_board(board: Board, files: BoardFiles, holders: Holders, extras: SiteE
             subgroups=extras.subgroups,
             group_notes=extras.group_notes,
         )
-        wrote.append(f"wrote {html / 'index.html'} ({size / 1e6:.1f} MB in the folder)")
-    say("\n".join(wrote))
+        told.append(f"{index} ({size / 1e6:.1f} MB in the folder)")
+    say("\n".join(told))

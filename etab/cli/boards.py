@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etab.cli.words import say, weights
+from etab.cli.words import say, weights, wrote
 
 if TYPE_CHECKING:
     from etab.cli.board_site import Holders
@@ -340,17 +340,17 @@ def _plain_table(
         )
     problems = [*refused, *cells.problems]
     refuse_unusable(results, cells.results, problems)
-    wrote: list[str] = []  # told at the end: what reads the output may end after its first line
+    told: list[str] = []  # at the end: what reads the output may end after its first line
     if markdown is not None:
         lines = [CELL_HEADER, ("---",) * len(CELL_HEADER), *cell_rows(shown)]
+        told.append(wrote(markdown))
         write_atomically(markdown, "".join(f"{markdown_line(line)}\n" for line in lines))
-        wrote.append(f"wrote {markdown}")
     if csv is not None:
         frame = cells_frame(shown).map(_spreadsheet_cell)
+        told.append(wrote(csv))
         write_atomically(csv, frame.to_csv(index=False))
-        wrote.append(f"wrote {csv}")
-    if wrote:
-        say("\n".join(wrote))
+    if told:
+        say("\n".join(told))
     show.cell_table(shown)
     say(_PLAIN.format(results=results))
     if problems:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from etab.cli.words import say
+
+if TYPE_CHECKING:
+    from etab.backbones.base import BackboneCard
 
 app = typer.Typer(no_args_is_help=True, help="Check an encoder of your own.")
 
@@ -39,11 +42,25 @@ def backbone_command(
     except AssertionError as error:
         say(f"{card.name} does not meet the contract: {error}", error=True)
         raise typer.Exit(1) from None
-    loaded = getattr(card.load(), "card", card)
+    say(f"{card.name} meets the contract. {_described(card)}.")
+
+
+def _described(card: BackboneCard) -> str:
+    """What a backbone reads, and its layers, in one sentence without a full stop."""
+    backbone: Any = card.load()
+    if card.modality == "vectors":
+        widths = [f"{name} ({values.shape[1]})" for name, values in backbone.layers.items()]
+        return (
+            f"It holds vectors of {len(backbone.rows)} keys; layers and widths: {', '.join(widths)}. "
+            "A run says which keys its tasks lack"
+        )
+    loaded = getattr(backbone, "card", card)
     reads = f"frames of {loaded.size} px"
     if loaded.clip is not None:
         reads = f"clips: {loaded.clip}"
+    elif loaded.modality == "record":
+        reads = "whole recordings of sound and what is known of them"
     elif loaded.rate:
         reads = f"sound at {loaded.rate} Hz"
     layers = f"; layers: {', '.join(loaded.layers)}" if loaded.layers else ""
-    say(f"{card.name} meets the contract. It reads {reads}{layers}.")
+    return f"It reads {reads}{layers}"

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from etab.cli.options import DataOption
-from etab.cli.words import say
+from etab.cli.words import say, wrote
 
 
 def curve_command(
@@ -52,13 +52,17 @@ def curve_command(
         ],
     )
     if picture is not None:
-        say(f"wrote {draw_curves(points, picture)}")
+        told = wrote(picture)
+        draw_curves(points, picture)
+        say(told)
     if markdown is not None:
         link = ""
         if picture is not None:
             link = Path(os.path.relpath(picture, markdown.parent)).as_posix()
+        told = wrote(markdown)
         write_atomically(markdown, curves.curves_markdown(points, picture=link))
-        say(f"wrote {markdown}")
+        say(told)
     if csv is not None:
+        told = wrote(csv)
         write_atomically(csv, curves.curves_csv(points))
-        say(f"wrote {csv}")
+        say(told)

@@ -14,6 +14,7 @@ def named_encoders(
     words: Sequence[str],
     size: int | None = None,
     fit: str = "squash",
+    pretrained: Sequence[str] = (),
 ) -> list[str | BackboneCard]:
     """Turn each ``NAME=ENCODER`` into a card called NAME, followed by its random twin.
 
@@ -21,11 +22,13 @@ def named_encoders(
         words: Names of backbones, or ``NAME=ENCODER``, where ENCODER is any name of a backbone.
         size: Side of the input of every backbone in pixels; None for the size of each.
         fit: How frames become squares, as in ``etab.backbones.sized``.
+        pretrained: ``NAME=DATA,DATA`` for the data that a backbone called NAME was pretrained on.
 
     Returns:
         The words as they are, and two cards for each ``NAME=ENCODER``: the encoder, and
         ``random/NAME``, the same network without training. An encoder whose network cannot be
-        built without its weights has no twin. With a size or fit, every word becomes a card.
+        built without its weights has no twin. With a size or fit, every word becomes a card; so
+        does one whose pretraining is told.
 
     Raises:
         UnsupportedOptionError: NAME cannot stand on a board, or is the name of another backbone,
@@ -55,10 +58,43 @@ def named_encoders(
             continue
         if not card.twin:
             encoders.append(replace(twin, name=f"random/{name}", twin=name))
+    encoders = _with_pretraining(encoders, pretrained)
     if size is None and fit == "squash":
         return encoders
     cards = [backbones.card(each) if isinstance(each, str) else each for each in encoders]
     return [backbones.sized(card, size, fit) for card in cards]
+
+
+def _with_pretraining(
+    encoders: list[str | BackboneCard], pretrained: Sequence[str]
+) -> list[str | BackboneCard]:
+    """Put the data that ``NAME=DATA,DATA`` lists on the cards of the backbones of these names."""
+    from etab import backbones
+    from etab.cli.words import words
+    from etab.errors import UnsupportedOptionError
+
+    names = [each if isinstance(each, str) else each.name for each in encoders]
+    told: dict[str, list[str]] = {}
+    for text in pretrained:
+        name, _, listed = text.rpartition("=")  # a name may end in @mean=0.5
+        sets = words(listed)
+        if not name or not sets:
+            raise UnsupportedOptionError(
+                f"--pretrained-on {text!r} is not NAME=DATA,DATA, as in mine=camus,imagenet-1k."
+            )
+        if name not in names:
+            raise UnsupportedOptionError(
+                f"--pretrained-on {text!r}: no backbone of --backbones is called {name!r}. They are: "
+                f"{', '.join(names)}."
+            )
+        told.setdefault(name, []).extend(sets)
+    made: list[str | BackboneCard] = []
+    for name, each in zip(names, encoders, strict=True):
+        if name in told:
+            card = backbones.card(each) if isinstance(each, str) else each
+            each = backbones.pretrained_on(card, told[name])
+        made.append(each)
+    return made
 
 
 def _network(encoder: str) -> str:

@@ -81,6 +81,16 @@ DecideOption = Annotated[
         "the boards) or balanced (as balanced classes decide).",
     ),
 ]
+PretrainedOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pretrained-on",
+        metavar="NAME=DATA,...",
+        help="Data sets that a backbone of --backbones was pretrained on, which a file of weights does "
+        "not say: mine=camus,imagenet-1k. A board does not rank it on them. May be given several "
+        "times.",
+    ),
+]
 DataOption = Annotated[
     Path | None,
     typer.Option(

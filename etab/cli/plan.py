@@ -17,6 +17,7 @@ from etab.cli.options import (
     FitOption,
     FractionsOption,
     HeadOption,
+    PretrainedOption,
     RootOption,
     ShotsOption,
     SizeOption,
@@ -52,6 +53,7 @@ def plan_command(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and draws.")] = 0,
     size: SizeOption = None,
     fit: FitOption = "squash",
+    pretrained_on: PretrainedOption = None,
     root: RootOption = None,
     results: Annotated[Path, typer.Option(help="Folder of the result files.")] = Path("results"),
     cache: Annotated[
@@ -106,6 +108,7 @@ def plan_command(
         seed=seed,
         size=size,
         fit=fit,
+        pretrained_on=pretrained_on or (),
     )
     settings = Settings(
         root=root,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ def planned(
     seed: int,
     size: int | None,
     fit: str,
+    pretrained_on: Sequence[str] = (),
 ) -> list[Run]:
     """List the cells that options of the command line name.
 
@@ -54,6 +56,7 @@ def planned(
         seed: Seed of folds and draws.
         size: Side of the inputs in pixels.
         fit: How frames become squares.
+        pretrained_on: NAME=DATA,DATA for the data that the backbone NAME was pretrained on.
 
     Raises:
         UnknownNameError: If a name is not known.
@@ -72,7 +75,8 @@ def planned(
         codes = tasks_at(wanted, root)
     except UnknownNameError as error:
         raise UnknownNameError(f"{error} {_TASKS}") from None
-    encoders = named_encoders(backbone_names(words(backbones) or [], codes), size, fit)
+    names = backbone_names(words(backbones) or [], codes)
+    encoders = named_encoders(names, size, fit, pretrained_on)
     named = words(protocol)
     if named is None and own is not None:
         few = fractions is not None or shots is not None

@@ -18,6 +18,7 @@ from etab.cli.options import (
     FractionsOption,
     HeadOption,
     KeepMasksOption,
+    PretrainedOption,
     RootOption,
     ShotsOption,
     SizeOption,
@@ -65,6 +66,7 @@ def run_command(
     decide: DecideOption = None,
     size: SizeOption = None,
     fit: FitOption = "squash",
+    pretrained_on: PretrainedOption = None,
     root: RootOption = None,
     results: Annotated[Path, typer.Option(help="Folder for the result files.")] = Path("results"),
     cache: Annotated[
@@ -162,6 +164,7 @@ def run_command(
         seed=seed,
         size=size,
         fit=fit,
+        pretrained_on=pretrained_on or (),
     )
     settings = Settings(
         root=root,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from etab.cli.options import DataOption, SkipBadOption
+from etab.cli.words import say, wrote
 
 app = typer.Typer(no_args_is_help=True, help="Vectors made elsewhere (vectors:FILE).")
 
@@ -50,8 +50,9 @@ def keys(
             "--data my_echo.py --root FOLDER)."
         )
     listed = keys_of(tasks, root, skip_bad=skip_bad)
+    told = wrote(out)
     write_keys(listed, out)
-    sys.stdout.write(f"{out}: {len(listed)} keys\n")
+    say(f"{told}: {len(listed)} keys")
 
 
 def keys_of(tasks: str, root: Path | None, *, skip_bad: bool = False) -> list[tuple[str, str]]:

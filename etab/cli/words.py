@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 
 from etab.errors import UnknownNameError
 from etab.storage.text import printable
@@ -20,6 +21,21 @@ def say(text: str, *, error: bool = False) -> None:
     parts = re.split(r"([\n\t])", whole)
     shown = [part if part in ("\n", "\t") else printable(part) for part in parts]
     stream.write("".join(shown) + "\n")
+
+
+def wrote(path: Path) -> str:
+    """Say that a file is written, and which new folder is made for it.
+
+    Args:
+        path: The file, before it is written: folders on its way that do not exist are made.
+
+    Example:
+        >>> wrote(Path("board.html"))
+        'wrote board.html'
+    """
+    missing = [folder for folder in path.parents if not folder.exists()]
+    made = f", in the new folder {missing[-1]}" if missing else ""
+    return f"wrote {path}{made}"
 
 
 def words(text: str | None) -> list[str] | None:

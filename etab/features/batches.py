@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from etab.backbones.base import Backbone
+from etab.errors import UnsupportedOptionError
 from etab.features.checksums import SummedFile
 from etab.features.layout import in_c_order, npy_header, write_pooled
 from etab.features.overlap import OneBehind
@@ -48,6 +49,7 @@ class Batches:
         self.sequences: dict[str, Array] = {}
         self.maps: list[Any] = []
         self.pca: Mapping[str, int] = {}
+        self._layout: dict[str, tuple[int, ...]] = {}
 
     def add(self, part: Features, maps: bool) -> None:
         """Append the features of one batch.
@@ -55,10 +57,15 @@ class Batches:
         Args:
             part: The features of the batch.
             maps: Whether to append its feature maps too.
+
+        Raises:
+            UnsupportedOptionError: The features have other names or shapes than those of the first
+                batch.
         """
         from etab.backbones.maps import stored_map
 
         k = len(part)
+        self._require_same_layout(part, maps)
         for name, values in part.pooled.items():
             block = values.cpu().numpy().astype(np.float32)
             whole = self.pooled.setdefault(name, np.empty((self.n, block.shape[1]), np.float32))
@@ -79,6 +86,20 @@ class Batches:
                 self.maps[i].write(in_c_order(block).data)
         self.at += k
         self.pca = part.pca
+
+    def _require_same_layout(self, part: Features, maps: bool) -> None:
+        """Refuse a batch that would leave rows of some features unwritten."""
+        named = {**part.pooled, **part.sequences}
+        if maps:
+            named |= {f"map {i}": values for i, values in enumerate(part.maps)}
+        layout = {name: tuple(values.shape[1:]) for name, values in named.items()}
+        if self.at == 0:
+            self._layout = layout
+        if layout != self._layout:
+            raise UnsupportedOptionError(
+                f"The features of two batches have other names or shapes: {self._layout} in the "
+                f"first one, {layout} in a later one. A backbone must give the same for every batch."
+            )
 
     def _new(self, i: int, shape: tuple[int, ...]) -> Any:
         if self.folder is None:

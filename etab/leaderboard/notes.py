@@ -10,6 +10,7 @@ from etab.leaderboard.board import BoardRow, Reliability, Separation
 from etab.leaderboard.suites import Suite
 from etab.metrics.base import METRICS
 from etab.results import Result
+from etab.results.notes import joined_notes
 from etab.storage.text import printable
 from etab.tasks.menu import TASKS
 from etab.tasks.protocols import parse
@@ -267,7 +268,7 @@ def _notes_of_results(cells: Sequence[Result]) -> list[str]:
         names = sorted(set().union(*by_task.values()))
         whose = "" if of_all else f"Noted in results of {_listed(names, _NAMED_BACKBONES, ', ')}: "
         notes.append(f"{whose}{note}")
-    return notes
+    return joined_notes(notes)
 
 
 def _database_alone(rows: Sequence[BoardRow], protocol: str) -> list[str]:

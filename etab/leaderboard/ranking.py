@@ -132,7 +132,7 @@ def rank(
 
 @without_collection()
 def rank_folder(
-    folder: Path,
+    folder: Path | str,
     suite: str | Suite,
     *,
     protocol: str = BOARD_PROTOCOL,
@@ -185,6 +185,7 @@ def rank_folder(
         >>> board.title
         'ef (cv5x5)'
     """
+    folder = Path(folder)
     for precision in precisions:
         parts(precision)
     chosen = suite if isinstance(suite, Suite) else suite_named(suite)

@@ -39,7 +39,7 @@ _Writer = Callable[[Path], Iterator[int]]  # yields the number of patients writt
 
 
 def write(
-    folder: Path,
+    folder: Path | str,
     *,
     patients: int = 60,
     seed: int = 0,
@@ -72,6 +72,7 @@ def write(
         ...     sorted(path.name for path in (Path(folder) / "camus").iterdir())
         ['PHANTOM', 'database_nifti', 'database_split']
     """
+    folder = Path(folder)
     writers = _writers(patients, seed, size)
     require_names(names)
     if patients < _FEWEST:
@@ -162,7 +163,7 @@ def _emptied(tree: Path) -> Path:
 
 
 def write_sounds(
-    folder: Path,
+    folder: Path | str,
     *,
     patients: int = 60,
     seed: int = 0,

@@ -1,8 +1,9 @@
-"""Notes of a result: how many there may be, and how long one may be."""
+"""Notes of a result: how many there may be, how long one may be, and those that boards join."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 LONGEST_NOTE = 1000
 """Characters of a note."""
@@ -33,3 +34,78 @@ def bounded_notes(notes: Sequence[str]) -> list[str]:
     return [
         note if len(note) <= LONGEST_NOTE else f"{note[: LONGEST_NOTE - 3]}..." for note in kept
     ]
+
+
+_ALIKE = "Recordings of different patients that are alike (correlation of fingerprints): "
+_ALIKE_END = ". They may be copies, or one person under two ids."
+_MORE = re.compile(r" and (?:at least )?(\d+) more$")
+_NAMED_PAIRS = 5
+
+
+def alike_sentence(pairs: Sequence[str]) -> str:
+    """Write the note that names recordings of different patients that are alike.
+
+    Args:
+        pairs: Each pair in words, "a and b (0.99)"; the first five are named.
+
+    Example:
+        >>> alike_sentence(["a and b (0.99)"])
+        'Recordings of different patients that are alike (correlation of fingerprints): \
+a and b (0.99). They may be copies, or one person under two ids.'
+    """
+    rest = len(pairs) - _NAMED_PAIRS
+    more = f" and {rest} more" if rest > 0 else ""
+    return f"{_ALIKE}{', '.join(pairs[:_NAMED_PAIRS])}{more}{_ALIKE_END}"
+
+
+def joined_notes(notes: Iterable[str]) -> list[str]:
+    """Put the notes of several results together, so that each is there once.
+
+    Results of different views name those of the alike recordings that they have rows of. These
+    notes become one, with each pair once.
+
+    Args:
+        notes: Notes of results.
+
+    Returns:
+        The notes in the order in which they first occur.
+
+    Example:
+        >>> first = alike_sentence(["a and b (0.99)"])
+        >>> second = alike_sentence(["c and d (0.98)", "a and b (0.99)"])
+        >>> joined_notes([first, "Another note.", second])[0] == alike_sentence(
+        ...     ["a and b (0.99)", "c and d (0.98)"]
+        ... )
+        True
+    """
+    different = list(dict.fromkeys(notes))
+    alike = [note for note in different if _is_alike(note)]
+    if len(alike) < 2:
+        return different
+    first = different.index(alike[0])
+    others = [note for note in different if note not in alike]
+    return [*others[:first], _joined_pairs(alike), *others[first:]]
+
+
+def _is_alike(note: str) -> bool:
+    return note.startswith(_ALIKE) and note.endswith(_ALIKE_END)
+
+
+def _joined_pairs(notes: Sequence[str]) -> str:
+    """One note of the pairs of several ones."""
+    pairs: dict[str, None] = {}
+    most = 0
+    are_all_named = True
+    for note in notes:
+        listed = note.removeprefix(_ALIKE).removesuffix(_ALIKE_END)
+        beyond = _MORE.search(listed)
+        named = re.split(r"(?<=\)), ", _MORE.sub("", listed))
+        pairs.update(dict.fromkeys(named))
+        most = max(most, len(named) + (int(beyond[1]) if beyond else 0))
+        are_all_named = are_all_named and beyond is None
+    if are_all_named:
+        return alike_sentence(list(pairs))
+    # How many of the pairs that are not named are the same ones, nothing tells.
+    shown = list(pairs)[:_NAMED_PAIRS]
+    rest = max(most, len(pairs)) - len(shown)
+    return f"{_ALIKE}{', '.join(shown)} and at least {rest} more{_ALIKE_END}"

@@ -17,6 +17,7 @@ from etab.datasets.base import SOURCES
 from etab.datasets.own.source import OwnRecordings
 from etab.errors import ResultError, UndefinedError
 from etab.heads.base import FoldFit
+from etab.leaderboard.seen import seen_tasks
 from etab.metrics import METRICS
 from etab.metrics import basic as metrics
 from etab.metrics.columns import ScoredRows
@@ -25,6 +26,7 @@ from etab.results import Predictions, Result
 from etab.results.masks import mask_digest, mask_facts
 from etab.results.table_files import table_path
 from etab.runs.data import Data
+from etab.runs.leaks import seen_notes
 from etab.runs.provenance import provenance
 from etab.runs.run import Run, Settings
 from etab.runs.skip_bad import left_out
@@ -228,6 +230,9 @@ def stored_result(
         "anchors": [task.low, task.high],
     }
     differ = [name for name, value in now.items() if before.get(name) != value]
+    seen = bool(seen_notes(data.source(task.dataset), run.backbone_card))
+    if seen != bool(seen_tasks({task.code: stored})):
+        differ.append("data of the pretraining")
     if differ:
         raise ResultError(
             f"{path} was made with different {_in_words(differ, task)}. Results are "

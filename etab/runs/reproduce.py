@@ -24,7 +24,7 @@ from etab.runs.executors import serial
 from etab.runs.provenance import provenance
 from etab.runs.run import RUNS_VERSION, Run, Settings
 from etab.tasks.lists import PREFIX, SHIPPED, list_key
-from etab.tasks.own import use_card_tasks
+from etab.tasks.own import use_installed
 
 _TOLERANCE = 0.25
 """Share of the half width of a result's 95 % interval by which another machine may differ."""
@@ -98,7 +98,8 @@ def reproduce(
 ) -> Reproduction:
     """Compute the cell of a result file again.
 
-    Data of one's own are registered before (``etab.tasks.own.use_own_data``), as ``--data`` does.
+    Data of one's own are registered before (``etab.tasks.own.use_own_data``), as ``--data`` does;
+    those that an installed package brings are found by their name.
 
     Args:
         path: The record, ``....json``. Its predictions may lie beside it.
@@ -119,7 +120,7 @@ def reproduce(
     """
     stored = Result.load(path)
     _find_list(stored, lists)
-    use_card_tasks([stored.dataset])
+    use_installed([stored.dataset])
     _require_known_data(stored)
     run = _run_of(stored)
     _refuse_other_versions(stored, run)

@@ -10,7 +10,7 @@ from etab import backbones, datasets, heads
 from etab.backbones.base import BackboneCard
 from etab.backbones.identity import is_of_package, refuse_homonyms
 from etab.backbones.own.installed import is_installed
-from etab.errors import EtabError, IncompatibleError, UnknownNameError
+from etab.errors import EtabError, IncompatibleError, UnknownNameError, UnsupportedOptionError
 from etab.features.base import input_of
 from etab.heads.base import Head
 from etab.results.masks import Keep
@@ -114,6 +114,16 @@ class Settings:
     data: Path | None = None
     log: Path | None = None
     timeout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("root", "results", "cache", "data", "log"):
+            place = getattr(self, name)
+            if isinstance(place, str):  # as in a notebook: Settings(root="data/camus")
+                object.__setattr__(self, name, Path(place))
+            elif not isinstance(place, Path) and (place is not None or name == "results"):
+                raise UnsupportedOptionError(
+                    f"Settings({name}=) is {place!r}, {type(place).__name__}; wanted a path."
+                )
 
     def needing(self, tasks: Iterable[str]) -> Settings:
         """Set the tasks of these settings, unless they are set already.

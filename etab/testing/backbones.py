@@ -8,6 +8,7 @@ import numpy as np
 
 from etab.backbones.base import Backbone, BackboneCard
 from etab.testing.loading import check_loading, check_network, close
+from etab.testing.recordings import check_described
 from etab.testing.video import check_video_backbone
 from etab.types import Array, Features
 
@@ -57,7 +58,9 @@ def check_backbone(card: BackboneCard) -> None:
     The features of a row depend only on that row, are finite, and are the same when computed
     twice. The network is frozen and in eval mode. Widths, strides and layers are those of the card.
     A backbone of sound must also read windows of other lengths than the card's. A backbone of clips
-    is checked by ``etab.testing.video.check_video_backbone``.
+    is checked by ``etab.testing.video.check_video_backbone``, a control that describes recordings by
+    ``etab.testing.recordings.check_described``. Vectors made elsewhere are read and compute nothing;
+    a run says which keys they lack.
 
     Args:
         card: The card of the backbone, which is loaded twice.
@@ -74,7 +77,12 @@ def check_backbone(card: BackboneCard) -> None:
     if card.clip is not None:
         check_video_backbone(card)
         return
+    if card.modality == "record":
+        check_described(card)
+        return
     backbone = check_loading(card)
+    if card.modality == "vectors":
+        return
     is_sound = card.modality == "sound"
     rows = "windows" if is_sound else "frames"
     made = _windows(card) if is_sound else _frames(card.size)

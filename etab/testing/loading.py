@@ -51,7 +51,8 @@ def check_loading(card: BackboneCard) -> Backbone:
 
     state = torch.get_rng_state()
     backbone: Any = card.load()
-    backbone = backbone.to("cpu", "fp32")
+    if hasattr(backbone, "to"):  # a control that describes recordings has no device
+        backbone = backbone.to("cpu", "fp32")
     assert torch.equal(state, torch.get_rng_state()), (
         f"{card.name}: loading changes the state of torch's global generator"
     )

@@ -21,6 +21,7 @@ from etab.backbones.hub.clips import ClipStates
 from etab.backbones.hub.codecs import located
 from etab.backbones.hub.described import Described, describe
 from etab.backbones.hub.families import FAMILIES
+from etab.backbones.hub.normalisation import normalisation
 from etab.backbones.hub.pictures import PictureStates
 from etab.backbones.hub.refused import REFUSED, reason_of_family
 from etab.errors import UnsupportedOptionError, WeightsError
@@ -199,6 +200,58 @@ def test_clips_reach_the_model_as_its_processor_makes_them(models: Any, kind: st
     torch.testing.assert_close(
         got.contiguous(), wanted.float().reshape(got.shape), atol=1e-4, rtol=0
     )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"include_top": False},
+        {"rescale_offset": True, "rescale_factor": 1 / 127.5},
+        {"rescale_offset": True, "rescale_factor": 1 / 127.5, "do_normalize": False},
+        {"do_rescale": False, "do_normalize": False, "include_top": False},
+        {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.6, 0.7]},
+    ],
+    ids=str,
+)
+def test_a_processor_that_does_more_than_it_says_is_obeyed(
+    models: Any, tmp_path: Path, options: Any
+) -> None:
+    """That of EfficientNet (and ALIGN) divides by the deviation twice, and may subtract 1."""
+    import transformers
+
+    folder = shutil.copytree(models("efficientnet"), tmp_path / "model")
+    square = {"height": 64, "width": 64}
+    processor = transformers.EfficientNetImageProcessor(size=square, crop_size=square, **options)
+    processor.save_pretrained(folder)
+    card = card_of(folder)
+    frame = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    wanted = processor(images=frame, return_tensors="pt")["pixel_values"][0]
+    colour = torch.from_numpy(frame).permute(2, 0, 1) / 255
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (card.mean, card.std))
+    assert torch.allclose((colour - mean) / std, wanted.float(), rtol=1e-4, atol=1e-4)
+
+
+def test_one_number_of_a_processor_is_that_of_every_channel(models: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(models("vit"), tmp_path / "model")
+    file = folder / "preprocessor_config.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({**values, "image_mean": 0.25, "image_std": 0.5}))
+    card = card_of(folder)
+    assert card.mean == pytest.approx([0.25] * 3, abs=1e-6)
+    assert card.std == pytest.approx([0.5] * 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("power", [0, 2])
+def test_a_processor_that_is_no_scale_is_refused(power: int) -> None:
+    class Processor:
+        def __call__(self, images: Any, return_tensors: str) -> dict[str, Any]:
+            pixels = torch.from_numpy(images).permute(2, 0, 1)[None].float() / 255
+            return {"pixel_values": pixels**power}
+
+    described = Described("made", "vit", FAMILIES["vit"], None, Processor())
+    with pytest.raises(UnsupportedOptionError, match="which no mean and deviation do"):
+        normalisation(described, 16)
 
 
 def test_the_tower_alone_is_taken_out(models: Any) -> None:

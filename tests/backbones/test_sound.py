@@ -17,6 +17,7 @@ from etab.backbones.sound.music_networks import largest
 from etab.backbones.sound.named import SoundBackbone
 from etab.errors import UnsupportedOptionError
 from etab.testing.backbones import check_backbone
+from etab.types import Features
 
 NETS = [name for name in backbones.names("sound") if backbones.card(name).learned]
 TWINS = [
@@ -52,6 +53,42 @@ def twin(name: str) -> Any:
 @pytest.mark.parametrize("name", [*TWINS, *CONTROLS])
 def test_contract(name: str) -> None:
     check_backbone(backbones.card(name))
+
+
+@pytest.mark.parametrize("name", [n for n in backbones.names("sound") if n not in NETS])
+def test_the_contract_of_controls_that_describe_recordings(name: str) -> None:
+    """Controls are no networks: they have no device, and some read no sound."""
+    check_backbone(backbones.card(name))
+
+
+class Lost:
+    """A control whose rows are not those of the windows that it is asked for."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def digest(self) -> str:
+        return "0" * 64
+
+    def describe(self, source: Any, keys: Any) -> Features:
+        rows = np.array([[len(record.id) + start, start] for record, start, _ in keys])
+        if self.fault == "order":
+            rows = np.sort(rows, axis=0)
+        if self.fault == "rows":
+            rows = rows[1:]
+        if self.fault == "number":
+            rows[0] = np.nan
+        return Features({"facts/all": rows.astype(np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("fault", "match"),
+    [("order", "order of the windows"), ("rows", "5 rows for 6 windows"), ("number", "not finite")],
+)
+def test_a_faulty_control_does_not_meet_the_contract(fault: str, match: str) -> None:
+    card = backbones.BackboneCard("lost", "Lost", lambda: Lost(fault), modality="record", size=0)
+    with pytest.raises(AssertionError, match=match):
+        check_backbone(card)
 
 
 @pytest.mark.slow

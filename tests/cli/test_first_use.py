@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -412,6 +413,61 @@ def test_a_backbone_is_checked_from_the_command_line() -> None:
     assert "meets the contract" in good.stdout
     named = call("check", "backbone", "mine=pixel_pca@64+crop")
     assert "mine meets the contract. It reads frames of 64 px" in named.stdout
+
+
+def test_what_is_no_network_is_checked_too(tmp_path: Path) -> None:
+    constant = call("check", "backbone", "constant")
+    assert constant.exit_code == 0, constant.exception
+    assert "meets the contract. It reads whole recordings of sound" in constant.stdout
+    file = tmp_path / "v.npz"
+    np.savez(file, keys=np.array(["camus/a", "camus/b"]), late=np.zeros((2, 5)))
+    held = call("check", "backbone", f"vectors:{file}")
+    assert "It holds vectors of 2 keys; layers and widths: late (5)." in held.stdout
+    np.savez(file, keys=np.array(["camus/a", "camus/a"]), late=np.zeros((2, 5)))
+    damaged = call("check", "backbone", f"vectors:{file}")
+    assert "1 keys occur more than once" in str(damaged.exception)
+
+
+def test_a_new_folder_for_a_file_is_made_and_said(place: Place, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    board = ("leaderboard", place.results, "--tasks", "b0")
+    page = call(*board, "--html", new / "deep" / "page.html")
+    assert f"wrote {new}/deep/page.html, in the new folder {new}\n" in page.stdout
+    again = call(*board, "--html", new / "deep" / "page.html")
+    assert f"wrote {new}/deep/page.html\n" in again.stdout
+    table = call("leaderboard", place.results, "--csv", new / "tables" / "cells.csv")
+    assert f"wrote {new}/tables/cells.csv, in the new folder {new}/tables\n" in table.stdout
+
+
+def test_the_data_of_a_pretraining_are_said_on_the_command_line(
+    place: Place, tmp_path: Path
+) -> None:
+    words = run_words(place.data, "mine=image_stats,pixel_pca")
+    (control,) = (call(*words, "--pretrained-on", "mine=camus").exception,)
+    assert "mine is a control, without pretraining" in str(control)
+    for text, said in [
+        ("camus", "is not NAME=DATA,DATA"),
+        ("mine=", "is not NAME=DATA,DATA"),
+        ("other=camus", "no backbone of --backbones is called 'other'. They are: mine, pixel_pca."),
+    ]:
+        assert said in str(call(*words, "--pretrained-on", text).exception)
+
+
+def test_told_data_are_on_the_card_of_the_encoder_alone() -> None:
+    scaled = "random/timm/resnet10t@mean=0.5"
+    encoders = named_encoders(
+        ["mine=timm/resnet10t", scaled, "image_stats"],
+        96,
+        "squash",
+        ["mine=camus, other", "mine=x"],
+    )
+    cards = {card.name: card for card in encoders if not isinstance(card, str)}
+    assert cards["mine@96"].pretraining_sets == ("camus", "other", "x")
+    assert cards["random/mine@96"].pretraining_sets == ()
+    (card, *_) = named_encoders(
+        ["timm/resnet10t@mean=0.5"], pretrained=["timm/resnet10t@mean=0.5=camus"]
+    )
+    assert card.pretraining_sets == ("camus",)  # type: ignore[union-attr]
 
 
 def test_doctor_looks_at_extras_and_proposes_commands_that_work(

@@ -251,6 +251,19 @@ def test_a_package_brings_a_name_to_the_command_line(package: Path, ward: Path) 
     assert SOURCES["camus"].card.title == "CAMUS"
 
 
+def test_a_result_on_data_of_a_package_is_computed_again_by_its_name(
+    package: Path, ward: Path
+) -> None:
+    etab.evaluate(
+        "image_stats", tasks="d0-A4-Y", root=ward / "data", protocol="cv2", results=ward / "results"
+    )
+    for code in [code for code, task in TASKS.items() if task.dataset == "my_ward"]:
+        TASKS.remove(code)
+    SOURCES.remove("my_ward")
+    again = call("reproduce", min(ward.glob("results/**/*-s0.json")), "--root", ward / "data")
+    assert "every prediction is equal" in again.output, again.exception
+
+
 def test_another_process_finds_the_task_of_a_package_by_its_code(package: Path) -> None:
     code = "from etab.runs.data import tasks_at; print(tasks_at('d0-A4-Y', None), tasks_at('my_ward', None))"
     path = os.pathsep.join([str(package), *sys.path])

@@ -7,9 +7,16 @@ from pathlib import Path
 
 from etab.datasets import cards
 from etab.leaderboard import Suite, rank
-from etab.leaderboard.notes import _areas_of_one_division, _one_division, set_aside_note
+from etab.leaderboard.notes import (
+    _areas_of_one_division,
+    _notes_of_results,
+    _one_division,
+    set_aside_note,
+)
 from etab.leaderboard.page import board_facts
 from etab.results import load_results
+from etab.results.notes import alike_sentence, joined_notes
+from tests import made
 
 SOUNDS = Path(__file__).resolve().parents[2] / "benchmarks" / "results_sounds"
 
@@ -66,6 +73,37 @@ def test_a_board_of_one_division_says_what_it_does_not_know() -> None:
     (note,) = _one_division([*once, replace(cell, protocol="cv5x5")])
     assert note.startswith("ONE DIVISION (cv10, cv5):")
     assert _one_division([replace(cell, protocol=name) for name in ("lodo", "official")]) == []
+
+
+def test_pairs_that_are_alike_are_listed_once_on_a_board() -> None:
+    """Each view has a note of its own, and tasks of both views name the same pairs again."""
+    four, two = "a_4CH and b_4CH (0.99)", "a_2CH and b_2CH (1.00)"
+    held = [
+        replace(result, settings={**result.settings, "notes": ["Another.", alike_sentence(pairs)]})
+        for result, pairs in zip(
+            [
+                made.result(made.predictions(code), code)
+                for code in ("b0-A4-C", "b0-A2-C", "c0-AX-C")
+            ],
+            ([four], [two], [two, four]),
+            strict=True,
+        )
+    ]
+    notes = joined_notes(note for result in held for note in result.settings["notes"])
+    assert notes == ["Another.", alike_sentence([four, two])]
+    assert _notes_of_results(held) == notes
+
+
+def test_pairs_beyond_those_that_are_named_are_counted() -> None:
+    many = [f"a{i} and b{i} (0.9{i})" for i in range(9)]
+    other = ["c, (0.5) and d and 3 more (0.99)"]
+    (note,) = joined_notes([alike_sentence(many), alike_sentence(other)])
+    assert note.endswith(
+        "a4 and b4 (0.94) and at least 4 more. They may be copies, or one person under two ids."
+    )
+    assert joined_notes([note, alike_sentence(many)]) == [note]
+    assert joined_notes([alike_sentence(other)]) == [alike_sentence(other)]
+    assert joined_notes([alike_sentence(many[:5])]) == [alike_sentence(many[:5])]
 
 
 def test_files_that_are_set_aside_are_told_in_whole_sentences() -> None:

@@ -29,7 +29,7 @@ FAULTS = [
     Fault(
         "own: NaN is stored",
         _OUTPUT,
-        "if not bool(torch.isfinite(numbers).all()):",
+        "if not bool(finite.all()):",
         "if False:",
         _tests("test_values_that_are_not_finite_are_refused"),
     ),

@@ -12,7 +12,7 @@ import pytest
 import etab
 from etab import backbones
 from etab.datasets.base import SOURCES
-from etab.errors import UnsupportedOptionError
+from etab.errors import ResultError, UnsupportedOptionError
 from etab.leaderboard.ranking import rank_folder
 from etab.leaderboard.suites import Suite
 from etab.runs.execute import execute
@@ -111,6 +111,48 @@ def test_another_release_of_the_same_place_is_not_taken_for_the_data() -> None:
     source = SOURCES["mimic_echo"].__new__(SOURCES["mimic_echo"])
     card = replace(backbones.card("image_stats"), pretraining_sets=("mimic_cxr",))
     assert seen_notes(source, card) == ()
+
+
+def test_a_stored_result_is_not_served_after_its_pretraining_is_told(
+    tmp_path: Path, phantom_tree: Callable[..., Path]
+) -> None:
+    """The features are those of the cache; only the cell has to be computed again."""
+    root = phantom_tree(patients=12, names=("camus",)) / "camus"
+    card = etab.backbone(lambda x: x.mean((2, 3)), name="mine", input=etab.Frames(size=32))
+    told = backbones.pretrained_on(card, ["CAMUS"])
+    also = backbones.pretrained_on(card, ["imagenet-1k"])
+    settings = Settings(root=root, results=tmp_path / "results", cache=tmp_path / "cache")
+    (first,) = execute(plan("b0-A4-C", [card], protocols=["cv5"]), settings)
+    (same,) = execute(plan("b0-A4-C", [also], protocols=["cv5"]), settings)
+    assert same == first
+    with pytest.raises(ResultError, match="made with different data of the pretraining"):
+        list(execute(plan("b0-A4-C", [told], protocols=["cv5"]), settings))
+    elsewhere = replace(settings, results=tmp_path / "other")
+    (marked,) = execute(plan("b0-A4-C", [told], protocols=["cv5"]), elsewhere)
+    assert marked.features_key == first.features_key
+    assert marked.predictions_sha256 == first.predictions_sha256
+    assert any("PRETRAINED ON TEST DATA" in note for note in marked.settings["notes"])
+    with pytest.raises(ResultError, match="data of the pretraining"):
+        list(execute(plan("b0-A4-C", [card], protocols=["cv5"]), elsewhere))
+
+
+def test_data_are_told_of_learned_backbones_alone() -> None:
+    for name, kind in (("image_stats", "a control"), ("random/mobilenetv2", "a random twin")):
+        with pytest.raises(UnsupportedOptionError, match=f"is {kind}, without pretraining"):
+            backbones.pretrained_on(backbones.card(name), ["camus"])
+    for sets, match in (("camus", "wanted a list"), ([], "lists nothing"), ([""], "wanted names")):
+        with pytest.raises(UnsupportedOptionError, match=match):
+            backbones.pretrained_on(backbones.card("mobilenetv2"), sets)
+
+
+@pytest.mark.parametrize("name", ["root", "results", "cache", "data", "log"])
+def test_folders_of_settings_may_be_texts(name: str) -> None:
+    assert getattr(Settings(**{name: "a/folder"}), name) == Path("a/folder")
+    for wrong in (3, b"folder", ["a"]):
+        with pytest.raises(
+            UnsupportedOptionError, match=rf"Settings\({name}=\) is .*wanted a path"
+        ):
+            Settings(**{name: wrong})
 
 
 @pytest.mark.parametrize("listed", [5, "", " "])

@@ -14,6 +14,7 @@ from typing import Any
 from etab.backbones.base import UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.hub.described import Described, describe, fetched, transformers_library
 from etab.backbones.hub.families import CODEC_LAYERS
+from etab.backbones.hub.normalisation import normalisation
 from etab.backbones.video.contract import ClipContract
 from etab.backbones.weights import index as weights
 from etab.errors import UnsupportedOptionError, WeightsError
@@ -32,8 +33,9 @@ _NO_FACTS = frozenset({"transformers_version", "_name_or_path", "name_or_path", 
 # Version of how hidden states are read. 2: the deepest layer of Swin, Swin V2, FocalNet, AST and CLAP
 # is the output of the model, after its last normalisation, as that of every other family.
 _READING = 2
-# 3: the steps of EnCodec lie at the centre of what they read.
-_READING_OF: Mapping[str, int] = {"encodec": 3}
+# 3: the steps of EnCodec lie at the centre of what they read; frames of EfficientNet are normalised as
+# its processor does, which divides twice, and those of ALIGN too, whose processor subtracts 1.
+_READING_OF: Mapping[str, int] = {"encodec": 3, "efficientnet": 3, "align": 3}
 # About how many native frames a clip spans where its name gives no period.
 _SPAN = 32
 # Digits of the shortest name of a commit; a number of fewer digits is a rate or a period.
@@ -157,23 +159,6 @@ def _entry(size: Any, name: str) -> Any:
     return getattr(size, name, None)
 
 
-def _normalisation(described: Described) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation on the [0, 1] scale, whatever scale the processor uses."""
-    processor = described.processor
-    factor = 255.0
-    if getattr(processor, "do_rescale", True):
-        factor = 255 * float(getattr(processor, "rescale_factor", None) or 1 / 255)
-    mean = (0.0, 0.0, 0.0)
-    std = (1.0, 1.0, 1.0)
-    if getattr(processor, "do_normalize", True):
-        mean = tuple(getattr(processor, "image_mean", None) or mean)
-        std = tuple(getattr(processor, "image_std", None) or std)
-    # The processors of ViViT subtract 1 after scaling; that of clips does not list it.
-    shift = 1.0 if getattr(processor, "offset", described.kind == "vivit") else 0.0
-    scaled_mean = tuple((float(value) + shift) / factor for value in mean)
-    return scaled_mean, tuple(float(value) / factor for value in std)
-
-
 def _filter_name(processor: Any) -> str:
     """Name of the filter that the processor resizes with; bilinear where it names none."""
     number = getattr(processor, "resample", None)
@@ -187,9 +172,10 @@ def _picture_facts(described: Described, number: int | None) -> dict[str, Any]:
         raise UnsupportedOptionError(
             f"transformers/{described.model} reads single frames: @{number} has no meaning."
         )
-    mean, std = _normalisation(described)
+    size = _side(described)
+    mean, std = normalisation(described, size)
     return {
-        "size": _side(described),
+        "size": size,
         "mean": mean,
         "std": std,
         "interpolation": f"pillow {_filter_name(described.processor)}",
@@ -202,7 +188,7 @@ def _clip_facts(described: Described, number: int | None) -> dict[str, Any]:
     config = getattr(described.config, "vision_config", described.config)
     frames = int(getattr(config, "num_frames", 0) or getattr(config, "frames_per_clip", 0))
     side = int(getattr(config, "image_size", 0) or getattr(config, "crop_size", 0))
-    mean, std = _normalisation(described)
+    mean, std = normalisation(described, side)
     period = number or max(1, _SPAN // frames)
     fitting = f"pillow {_filter_name(described.processor)}"
     contract = ClipContract(

@@ -37,7 +37,10 @@ class CallableBackbone:
         self.name = name
         self.function = function
         self.device = device
+        from etab.backbones.own.output import SameShapes
+
         self._is_tried = False
+        self._shapes = SameShapes(name)
         self._digest, reason = identity.named_by(function, version)
         self.nameless = f"{name} is not cached and not resumed: {reason}" if reason else ""
 
@@ -86,7 +89,9 @@ class CallableBackbone:
 
         f = (x.to(torch.float32) / 255)[:, None].expand(-1, 3, -1, -1).contiguous()
         with torch.inference_mode():
-            return as_features(self.function(f), len(x), self.name)
+            features = as_features(self.function(f), len(x), self.name)
+        self._shapes.check(features.pooled)
+        return features
 
 
 def as_features(output: Any, n: int, name: str) -> Features:

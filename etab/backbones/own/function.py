@@ -13,6 +13,7 @@ import numpy as np
 from etab.backbones import identity
 from etab.backbones.base import UNKNOWN_DATA, BackboneCard, Course
 from etab.backbones.own.inputs import Clip, Frames, InputKind, Sound
+from etab.backbones.pretraining import checked_sets
 from etab.backbones.registered import require_own_name
 from etab.errors import EtabError, UnsupportedOptionError, reason_of
 from etab.types import Features
@@ -299,16 +300,7 @@ def backbone(
         )
     if not isinstance(version, str):
         raise UnsupportedOptionError(f"{label}: version is {version!r}; wanted a text.")
-    if isinstance(pretrained_on, str):
-        raise UnsupportedOptionError(
-            f"{label}: pretrained_on is {pretrained_on!r}; wanted a list: [{pretrained_on!r}]."
-        )
-    for data in pretrained_on:
-        if not isinstance(data, str) or not data.strip():
-            raise UnsupportedOptionError(
-                f"{label}: pretrained_on lists {data!r}; wanted names of data sets, such as "
-                "'camus' or 'imagenet-1k', or 'unknown'."
-            )
+    sets = checked_sets(label, pretrained_on)
     if not isinstance(kind, InputKind):
         raise UnsupportedOptionError(
             f"{label}: input is {kind!r}; wanted etab.Frames(...), etab.Clip(...) or "
@@ -321,7 +313,7 @@ def backbone(
     if hasattr(function, "eval"):
         function.eval()
     made = FunctionBackbone(label, function, kind, version)
-    return card_of(made, _device_of(function, device), tuple(pretrained_on))
+    return card_of(made, _device_of(function, device), sets)
 
 
 def card_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from etab.backbones.maps import map_means, stored_map
-from etab.backbones.own.inputs import Clip, Frames, InputKind
+from etab.backbones.own.inputs import Clip, Frames, InputKind, Sound
 from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.types import Features
 
@@ -21,6 +22,9 @@ _WANTED = {
     "Clip": "vectors ({n}, d) or steps over time ({n}, t, d)",
     "Sound": "vectors ({n}, d) or steps over time ({n}, t, d)",
 }
+_LONGEST_NAME = 80
+# How much less of a part may lie before the first step than after the last one, or the reverse.
+_UNEVEN = 0.1
 _ROWS = {"Frames": "frames", "Clip": "clips", "Sound": "parts of a recording"}
 
 
@@ -45,12 +49,19 @@ def layers_of(output: object, n: int, name: str, kind: InputKind) -> dict[str, T
         raise UnsupportedOptionError(f"{name} returned an empty dict; wanted one layer or more.")
     layers: dict[str, Tensor] = {}
     for layer, values in named.items():
-        if not isinstance(layer, str) or not layer or "/" in layer:
+        if not _is_layer_name(layer):
             raise UnsupportedOptionError(
-                f"{name} returned a layer called {layer!r}; wanted a text without '/'."
+                f"{name} returned a layer called {reprlib.repr(layer)}; wanted a text of 1 to "
+                f"{_LONGEST_NAME} letters that can be printed, without '/'."
             )
         layers[layer] = _checked(values, n, f"{name}, layer {layer!r}", kind)
     return layers
+
+
+def _is_layer_name(layer: object) -> bool:
+    if not isinstance(layer, str) or not 1 <= len(layer) <= _LONGEST_NAME:
+        return False
+    return layer == layer.strip() and layer.isprintable() and "/" not in layer
 
 
 def _checked(values: object, n: int, what: str, kind: InputKind) -> Tensor:
@@ -86,18 +97,37 @@ def _checked(values: object, n: int, what: str, kind: InputKind) -> Tensor:
             f"{what}: the function returned {shape[0]} rows (shape {shape}) for {n} "
             f"{_ROWS[input_name]}; wanted {wanted}, in the order of the input."
         )
-    numbers = values.detach().to(torch.float32)
-    if not bool(torch.isfinite(numbers).all()):
+    # A copy: the function may fill the same array again in its next call.
+    numbers = values.detach().to(torch.float32, copy=True)
+    finite = torch.isfinite(numbers.flatten(1)).all(1)
+    if not bool(finite.all()):
         raise UndefinedError(
-            f"{what}: the function returned NaN or infinity. Check its normalisation, "
-            "and whether it divides by the spread of a constant input."
+            f"{what}: the function returned NaN or infinity in {int((~finite).sum())} of {n} rows. "
+            "Check its normalisation, and whether it divides by the spread of a constant input."
         )
+    if isinstance(kind, Sound) and numbers.ndim == 3:
+        _require_covered(numbers.shape[1], what, kind)
     return numbers
+
+
+def _require_covered(steps: int, what: str, kind: Sound) -> None:
+    """Refuse steps whose times, as the input gives them, do not span a part."""
+    if kind.hop is None:
+        return
+    first = kind.hop / 2 if kind.first is None else kind.first
+    last = first + (steps - 1) * kind.hop
+    wanted = kind.seconds - first  # what is before the first step is after the last one
+    if abs(last - wanted) > max(2 * kind.hop, _UNEVEN * kind.seconds):
+        raise UnsupportedOptionError(
+            f"{what}: {steps} steps, one every {kind.hop:g} s from {first:g} s on, end at {last:g} s, "
+            f"and a part has {kind.seconds:g} s; wanted about {wanted:g} s. Correct hop= and first= "
+            "of etab.Sound, or leave hop= out where steps divide the part evenly."
+        )
 
 
 def _is_no_array(values: Tensor) -> bool:
     """Whether a tensor does not hold a real number at each of its places."""
-    is_other = values.is_complex() or values.is_quantized or values.is_meta
+    is_other = values.is_complex() or values.is_quantized or values.is_meta or values.is_nested
     return is_other or values.layout != torch.strided
 
 
@@ -124,6 +154,11 @@ class SameShapes:
         shapes = {layer: tuple(values.shape[1:]) for layer, values in layers.items()}
         if not self._first:
             self._first = shapes
+        if list(shapes) != list(self._first):
+            raise UnsupportedOptionError(
+                f"{self.name}: the layers of two batches differ: {list(self._first)} in the first "
+                f"one, {list(shapes)} in a later one. Return the same layers in the same order."
+            )
         if shapes != self._first:
             raise UnsupportedOptionError(
                 f"{self.name}: the shapes of a row differ between two batches: "

@@ -31,6 +31,7 @@ from etab.datasets.integrity.outlines import kept_picture, outline_copies
 from etab.datasets.integrity.stretches import Marks, marks_of, shared_stretches
 from etab.errors import CorruptFileError, LayoutError, StorageError
 from etab.files import read_json_file, record_of
+from etab.results.notes import alike_sentence
 from etab.storage.atomic import slug, write_atomically
 from etab.types import Array, FloatArray, Record
 
@@ -38,7 +39,6 @@ _BLOCK = 1000  # rows of the table of correlations at once
 _MOST_OF_ONE = 8  # frames of a recording that are compared
 _FEWEST_OF_ONE = 3
 _MOST_FRAMES = 25_000  # of a dataset
-_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,11 +327,4 @@ def alike_note(pairs: Sequence[Alike]) -> tuple[str, ...]:
     """
     if not pairs:
         return ()
-    names = [f"{p.first} and {p.second} ({p.correlation:.2f})" for p in pairs[:_NAMED]]
-    more = ""
-    if len(pairs) > _NAMED:
-        more = f" and {len(pairs) - _NAMED} more"
-    return (
-        f"Recordings of different patients that are alike (correlation of fingerprints): "
-        f"{', '.join(names)}{more}. They may be copies, or one person under two ids.",
-    )
+    return (alike_sentence([f"{p.first} and {p.second} ({p.correlation:.2f})" for p in pairs]),)

@@ -1,0 +1,123 @@
+"""What a processor of pictures makes of grey levels: mean and deviation on the [0, 1] scale.
+
+The settings of a processor tell most of it. Some processors do more than their settings say: that of
+EfficientNet divides by the deviation twice, and that of ViViT subtracts 1. Each processor is
+therefore tried on black, grey and white pictures, and what it makes of them counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from etab.backbones.hub.described import Described
+from etab.errors import UnsupportedOptionError
+from etab.types import FloatArray
+
+Scale = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of three channels, on the [0, 1] scale."""
+
+_LEVELS = (0, 102, 255)
+# Relative difference of what the settings say and what the processor does: rounding of float32.
+_ROUNDING = 1e-4
+
+
+def normalisation(described: Described, size: int) -> Scale:
+    """Find out how a processor normalises pictures.
+
+    Args:
+        described: Configuration and processor.
+        size: Side of the square input in pixels.
+
+    Returns:
+        Mean and standard deviation of each channel, on the [0, 1] scale.
+
+    Raises:
+        UnsupportedOptionError: The processor does more than to subtract a mean and divide by a
+            deviation.
+    """
+    listed = _listed(described)
+    levels = _tried(described, size)
+    if levels is None:
+        if listed is None:
+            raise UnsupportedOptionError(
+                f"transformers/{described.model}: mean and deviation of its processor are no numbers "
+                "of three channels. Wrap the model in a function: etab.backbone(function, input=...)."
+            )
+        return listed
+    black, grey, white = levels
+    span = white - black
+    expected = black + span * (_LEVELS[1] / _LEVELS[2])
+    is_linear = np.abs(grey - expected) <= _ROUNDING * (np.abs(span) + 1)
+    if not np.isfinite(levels).all() or not is_linear.all() or (np.abs(span) < 1e-6).any():
+        raise UnsupportedOptionError(
+            f"transformers/{described.model}: its processor makes {_text(black)} of black, "
+            f"{_text(grey)} of grey and {_text(white)} of white, which no mean and deviation do. Wrap "
+            "the model in a function: etab.backbone(function, input=...)."
+        )
+    std = 1 / span
+    mean = -black * std
+    if listed is not None and _agree(listed, (mean, std)):
+        return listed
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _listed(described: Described) -> Scale | None:
+    """What the settings say, whatever scale they are on; None where they are no numbers."""
+    processor = described.processor
+    factor = 255.0
+    if getattr(processor, "do_rescale", True):
+        factor = 255 * float(getattr(processor, "rescale_factor", None) or 1 / 255)
+    mean: Any = (0.0, 0.0, 0.0)
+    std: Any = (1.0, 1.0, 1.0)
+    if getattr(processor, "do_normalize", True):
+        mean = getattr(processor, "image_mean", None) or mean
+        std = getattr(processor, "image_std", None) or std
+    # The processors of ViViT subtract 1 after scaling; that of clips does not list it.
+    shift = 1.0 if getattr(processor, "offset", described.kind == "vivit") else 0.0
+    try:
+        mean = [float(value) for value in np.broadcast_to(mean, 3)]
+        std = [float(value) for value in np.broadcast_to(std, 3)]
+    except (TypeError, ValueError):
+        return None
+    return tuple((value + shift) / factor for value in mean), tuple(value / factor for value in std)
+
+
+def _tried(described: Described, size: int) -> FloatArray | None:
+    """What the processor makes of uniform pictures (levels, channels); None where it fails."""
+    rows = []
+    for level in _LEVELS:
+        picture = np.full((size, size, 3), level, dtype=np.uint8)
+        is_video = "Video" in type(described.processor).__name__
+        try:
+            made = described.processor(
+                [picture, picture] if is_video else picture, return_tensors="pt"
+            )
+            names = ("pixel_values", "pixel_values_videos")
+            values = next(made[name] for name in names if name in made)
+            rows.append(_channels(np.asarray(values, dtype=np.float64)))
+        except Exception:  # whatever a processor that wants more than a picture raises
+            return None
+    return np.stack(rows)
+
+
+def _channels(values: FloatArray) -> FloatArray:
+    """The value of each of three channels of a uniform picture: (..., 3, h, w), or lists of patches."""
+    if values.ndim >= 4 and values.shape[-3] == 3:
+        pixels = np.moveaxis(values, -3, -1).reshape(-1, 3)
+    elif values.shape[-1] % 3 == 0:  # each patch is its pixels one after another
+        pixels = values.reshape(-1, 3)
+    else:
+        raise ValueError(values.shape)
+    # A border that the processor adds is less than half of a square picture.
+    return np.asarray(np.median(pixels, axis=0))
+
+
+def _agree(first: Any, second: Any) -> bool:
+    one, other = (np.asarray(scale, dtype=np.float64) for scale in (first, second))
+    return bool((np.abs(one - other) <= _ROUNDING * np.maximum(np.abs(one), 1e-2)).all())
+
+
+def _text(values: FloatArray) -> str:
+    return "/".join(f"{value:.3g}" for value in values)

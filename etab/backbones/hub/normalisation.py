@@ -96,22 +96,23 @@ def _tried(described: Described, size: int) -> FloatArray | None:
             )
             names = ("pixel_values", "pixel_values_videos")
             values = next(made[name] for name in names if name in made)
-            rows.append(_channels(np.asarray(values, dtype=np.float64)))
+            rows.append(_pixels(np.asarray(values, dtype=np.float64)))
         except Exception:  # whatever a processor that wants more than a picture raises
             return None
-    return np.stack(rows)
+    pixels = np.stack(rows)
+    # A border that the processor adds has one value, whatever the level.
+    is_picture = (pixels[0] != pixels[-1]).all(axis=1)
+    chosen = pixels[:, is_picture] if is_picture.any() else pixels
+    return np.asarray(np.median(chosen, axis=1))
 
 
-def _channels(values: FloatArray) -> FloatArray:
-    """The value of each of three channels of a uniform picture: (..., 3, h, w), or lists of patches."""
+def _pixels(values: FloatArray) -> FloatArray:
+    """The pixels (n, 3) of pictures (..., 3, h, w), or of lists of patches."""
     if values.ndim >= 4 and values.shape[-3] == 3:
-        pixels = np.moveaxis(values, -3, -1).reshape(-1, 3)
-    elif values.shape[-1] % 3 == 0:  # each patch is its pixels one after another
-        pixels = values.reshape(-1, 3)
-    else:
-        raise ValueError(values.shape)
-    # A border that the processor adds is less than half of a square picture.
-    return np.asarray(np.median(pixels, axis=0))
+        return np.moveaxis(values, -3, -1).reshape(-1, 3)
+    if values.shape[-1] % 3 == 0:  # each patch is its pixels one after another
+        return values.reshape(-1, 3)
+    raise ValueError(values.shape)
 
 
 def _agree(first: Any, second: Any) -> bool:

@@ -230,13 +230,6 @@ FAULTS = [
         ("tests/backbones/test_hub.py::test_weights_that_are_not_in_the_file_are_refused",),
     ),
     Fault(
-        "hub: ViViT is not shifted",
-        "etab/backbones/hub/card.py",
-        'described.kind == "vivit") else 0.0',
-        "False) else 0.0",
-        ("tests/backbones/test_hub.py::test_clips_reach_the_model_as_its_processor_makes_them",),
-    ),
-    Fault(
         "hub: the filter of the processor is ignored",
         "etab/backbones/hub/card.py",
         'getattr(processor, "resample", None)',

@@ -74,14 +74,12 @@ def _listed(described: Described) -> Scale | None:
     if getattr(processor, "do_normalize", True):
         mean = getattr(processor, "image_mean", None) or mean
         std = getattr(processor, "image_std", None) or std
-    # The processors of ViViT subtract 1 after scaling; that of clips does not list it.
-    shift = 1.0 if getattr(processor, "offset", described.kind == "vivit") else 0.0
     try:
         mean = [float(value) for value in np.broadcast_to(mean, 3)]
         std = [float(value) for value in np.broadcast_to(std, 3)]
     except (TypeError, ValueError):
         return None
-    return tuple((value + shift) / factor for value in mean), tuple(value / factor for value in std)
+    return tuple(value / factor for value in mean), tuple(value / factor for value in std)
 
 
 def _tried(described: Described, size: int) -> FloatArray | None:

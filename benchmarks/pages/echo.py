@@ -73,10 +73,16 @@ SECTIONS = (
             Published("SAM, fine-tuned", "EchoNet-Dynamic to CAMUS", {"dice": "0.897"}, _SAM),
             Published("EchoNet-Dynamic", "EchoNet-Dynamic to CAMUS", {"dice": "0.850"}, _SAM),
             Published("EchoCardMAE", _TEST, {"dice": "0.930"}, "MICCAI 2025, paper 2462"),
+            Published(
+                "U-Net of Leclerc et al.",
+                "CAMUS, trained as a whole, both views",
+                {"dice": "0.939 ED, 0.916 ES"},
+                "IEEE TMI 38(9), 2019",
+            ),
         ),
         "Ours: a linear probe on frozen maps, five folds of patients five times, 224 px. Decoders and fine-tuned "
         "networks on the same patients are in [finetuning.md](finetuning.md). Published: networks trained as a "
-        "whole on 7,465 videos of EchoNet-Dynamic, two of them tested on CAMUS without training there.",
+        "whole on 7,465 videos of EchoNet-Dynamic, two of them tested on CAMUS without training there, or on CAMUS.",
     ),
 )
 

@@ -76,9 +76,11 @@ def _measured() -> list[str]:
         "Dice with its 95 % interval over patients. Seconds are of one processor core beside other work: of one cell, or, "
         "where the backbone is trained, of the whole training that gave all of its tasks.\n",
     ]
-    if any(r.settings.get("head_version") == 2 for r in found if not parse(r.protocol).tuning):
+    if any(r.settings.get("head_version") == 3 for r in found if not parse(r.protocol).tuning):
         out.append(
-            "Decoders on frozen maps are of version 2 here: one learning rate; since version 3 one of three is chosen.\n"
+            "Decoders on frozen maps are of version 3 here: three rates for six epochs. Since version 4 they train until they stop "
+            "gaining, over rates that bracket the best, and the last training ends where validation says; these cells were not made "
+            "again, so that what training the backbone adds is overstated.\n"
         )
     for task in tasks:
         out += [

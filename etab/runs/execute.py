@@ -27,6 +27,7 @@ from etab.runs.failed_cells import (
     FailedCell,
     describe_kind,
     forget_failure,
+    has_record,
     record_failure,
     recorded_failure,
 )
@@ -97,6 +98,22 @@ def facts_of_cell(run: Run, settings: Settings, data: Data) -> dict[str, Any]:
         "etab": __version__,
         "device": settings.device.partition(":")[0],  # any GPU of a machine
     }
+
+
+def failure_of(run: Run, settings: Settings, data: Data) -> FailedCell | None:
+    """Find the record of a cell that failed with the same data and code.
+
+    Args:
+        run: The cell.
+        settings: How the plan is run.
+        data: The data of the plan.
+
+    Returns:
+        The record, or None.
+    """
+    if not has_record(run, settings):  # as a rule: then nothing has to be compared
+        return None
+    return recorded_failure(run, settings, facts_of_cell(run, settings, data))
 
 
 def require_ready(
@@ -334,7 +351,7 @@ def _record_all(runs: list[Run], settings: Settings, data: Data, error: BaseExce
 
 
 def _attempts(run: Run, settings: Settings, data: Data) -> int:
-    record = recorded_failure(run, settings, facts_of_cell(run, settings, data))
+    record = failure_of(run, settings, data)
     return 0 if record is None else record.attempts
 
 
@@ -427,8 +444,7 @@ class _GroupWork:
 
     def _failed_elsewhere(self, run: Run) -> FailedCell | None:
         """The failure of a cell in another process since the group began; None if there is none."""
-        facts = facts_of_cell(run, self.settings, self.data)
-        record = recorded_failure(run, self.settings, facts)
+        record = failure_of(run, self.settings, self.data)
         if record is None or record.attempts <= self.attempts[run]:
             return None
         return record

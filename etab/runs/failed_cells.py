@@ -132,6 +132,16 @@ def recorded_failure(run: Run, settings: Settings, facts: Mapping[str, Any]) -> 
     return record
 
 
+def has_record(run: Run, settings: Settings) -> bool:
+    """Whether a cell has failed at all, with whatever data and code.
+
+    Args:
+        run: The cell.
+        settings: Where the results are.
+    """
+    return _path(run, settings).exists()
+
+
 def forget_failure(run: Run, settings: Settings) -> None:
     """Delete the record of a cell that is finished now.
 

@@ -22,8 +22,7 @@ from etab.features.budget import CachedEntry, cached_entries
 from etab.features.store import features_folder
 from etab.results.folder import read_results
 from etab.runs.data import Data
-from etab.runs.execute import claim_path, facts_of_cell, feature_group, finished
-from etab.runs.failed_cells import recorded_failure
+from etab.runs.execute import claim_path, failure_of, feature_group, finished
 from etab.runs.run import Run, Settings, reads_maps
 from etab.storage.claims import read_claim
 from etab.tasks.menu import TASKS
@@ -107,7 +106,7 @@ def forecast(
         except ResultError as error:
             conflicts.append(str(error))
             continue
-        record = recorded_failure(run, settings, facts_of_cell(run, settings, data))
+        record = failure_of(run, settings, data)
         holder = read_claim(claim_path(run, settings))
         if stored is not None:
             done += 1

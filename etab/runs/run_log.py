@@ -7,9 +7,11 @@ processes of several machines never write into one file. ``docs/scale.md`` descr
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
+import shutil
 import socket
 import statistics
 import time
@@ -38,6 +40,7 @@ LARGEST = 4 << 20
 BUDGET = 100 << 20
 """Size in bytes of all logs of a folder of results, above which the oldest are removed."""
 
+_LEAST = 4096  # free bytes of the disk below which a log is refused, which would be left out
 _LARGEST_NUMBER = 1e18  # a second or a byte of a log beyond it is damage
 _YOUNG = 86400.0  # age in s up to which no log is removed
 _NAMES: dict[int, str] = {}  # the name of the log of this process, by the number of the process
@@ -109,6 +112,8 @@ def require_log(settings: Settings) -> None:
             settings.log.parent.mkdir(parents=True, exist_ok=True)
             with settings.log.open("ab"):
                 pass
+            if shutil.disk_usage(settings.log.parent).free < _LEAST:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise StorageError(
                 f"The log {settings.log} cannot be written: {error.strerror or error}. Nothing was "

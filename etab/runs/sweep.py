@@ -24,9 +24,8 @@ from etab.results import Result
 from etab.runs.data import Data
 from etab.runs.earlier_process import EarlierProcess
 from etab.runs.events import Event
-from etab.runs.execute import CLAIMS, facts_of_cell, finished, require_ready
+from etab.runs.execute import CLAIMS, failure_of, finished, require_ready
 from etab.runs.executors import Executor, LocalWorkers
-from etab.runs.failed_cells import recorded_failure
 from etab.runs.record import brief
 from etab.runs.run import Run, Settings, plan
 from etab.runs.run_log import logged, require_log
@@ -230,7 +229,7 @@ def _lost(saved: Sequence[Result], there: Sequence[Result], results: Path) -> li
 
 def _given_up(run: Run, settings: Settings, data: Data) -> str:
     """Say why a cell is not tried again; "" if it is tried."""
-    record = recorded_failure(run, settings, facts_of_cell(run, settings, data))
+    record = failure_of(run, settings, data)
     if record is None or not record.is_given_up:
         return ""
     return (

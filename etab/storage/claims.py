@@ -244,7 +244,7 @@ def take_claim(path: Path, work: str = "") -> Claim | None:
     except OSError as error:
         raise StorageError(
             f"The claim {path} could not be written: {error.strerror or error}. Nothing that was "
-            f"finished is lost; {step_after(error)}."
+            f"finished is lost; {step_after(error, 'name another --cache or --results')}."
         ) from error
     return None
 

@@ -242,6 +242,13 @@ FAULTS = [
         ),
     ),
     Fault(
+        "a log on a full disk is left out without a word",
+        "etab/runs/run_log.py",
+        "            if shutil.disk_usage(settings.log.parent).free < _LEAST:\n",
+        "            if False:\n",
+        ("tests/runs/test_run_log.py::test_a_log_on_a_full_disk_is_refused_before_any_work",),
+    ),
+    Fault(
         "a failed cell is logged as finished",
         "etab/runs/execute.py",
         "            note_failure(end, error)\n",

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -125,6 +126,17 @@ def test_a_log_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path)
     with pytest.raises(StorageError, match=r"Nothing was computed\. Name another file with --log"):
         require_log(settings)
     write_line(settings, "cell_ended")  # and a disk that fills up later ends no run
+
+
+def test_a_log_on_a_full_disk_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file can be made there, and every line would be left out."""
+    settings = Settings(results=tmp_path, log=tmp_path / "log")
+    require_log(settings)
+    monkeypatch.setattr(run_log.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(StorageError, match=r"No space left on device\. Nothing was computed"):
+        require_log(settings)
 
 
 def _package(folder: Path, joules: float) -> None:

@@ -47,6 +47,8 @@ def status_command(
             continue
         quiet = _seconds_since(path)
         note = f", no sign of life for {quiet / 60:.0f} minutes" if quiet > STALE else ""
+        if quiet < -STALE:
+            note = f", whose clock is {-quiet / 60:.0f} minutes ahead"
         at_work.append(f"  {holder.work} (process {holder.pid} on {holder.host}{note})")
     say(
         f"{counted(n_finished, 'cell')} finished, {len(at_work)} at work, {len(failed)} failed in {results}."

@@ -204,12 +204,14 @@ def _remove_dead_claims(results: Path) -> None:
 
 @contextlib.contextmanager
 def _without_dead_claims(results: Path) -> Iterator[None]:
-    """Remove the claims of workers that were too busy to do it when the run was stopped."""
+    """Remove, after a run, the claims of workers that were too busy to do it when it was stopped.
+
+    And those of other machines that were old when the run began, and were not touched meanwhile.
+    """
     try:
         yield
-    except KeyboardInterrupt:
+    finally:
         _remove_dead_claims(results)
-        raise
 
 
 def _lost(saved: Sequence[Result], there: Sequence[Result], results: Path) -> list[tuple[str, str]]:

@@ -264,6 +264,13 @@ FAULTS = [
         ),
     ),
     Fault(
+        "old claims that a run has watched stay",
+        "etab/runs/sweep.py",
+        "    finally:\n        _remove_dead_claims(results)\n",
+        "    except KeyboardInterrupt:\n        _remove_dead_claims(results)\n        raise\n",
+        ("tests/runs/test_shared_runs.py", "-k", "has_watched_it"),
+    ),
+    Fault(
         "temporary files of killed runs stay",
         "etab/runs/sweep.py",
         "    remove_temporary_files(settings.results)\n",

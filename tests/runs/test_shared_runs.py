@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,8 @@ from etab.runs.failed_cells import failed_cells
 from etab.runs.record import brief, path_of_run
 from etab.runs.run import Run, Settings, plan
 from etab.runs.sweep import Done, sweep
-from etab.storage.claims import take_claim
+from etab.storage import claims
+from etab.storage.claims import Holder, take_claim
 from tests import made
 from tests.commands import SETTINGS
 
@@ -180,6 +183,42 @@ def test_claims_of_killed_runs_are_removed_from_a_finished_plan(
     assert not dead.exists()
     assert living.is_held()
     living.release()
+
+
+@pytest.mark.parametrize("age", [3600.0, -3600.0])
+def test_an_old_claim_of_another_machine_ends_with_a_run_that_has_watched_it(
+    age: float,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`etab status` told it as work for ever, where no cell needed the claim."""
+    path = settings.results / executing.CLAIMS / "features-elsewhere"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(asdict(replace(Holder.this_process("features"), boot="another"))))
+    os.utime(path, (time.time() - age, time.time() - age))
+    status_command_shown(
+        settings, capsys, "no sign of life for 60" if age > 0 else "60 minutes ahead"
+    )
+    now = [1000.0]
+    monkeypatch.setattr(claims.time, "monotonic", lambda: now[0])
+
+    def local(*_: Any, **__: Any) -> list[Any]:
+        assert path.exists()
+        now[0] += claims.WATCHED + 1
+        return []
+
+    monkeypatch.setattr(executors, "local", local)
+    sweep(RUNS, settings, workers=1, watch=lambda _: nullcontext(print))
+    assert not path.exists()
+
+
+def status_command_shown(
+    settings: Settings, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    with pytest.raises(typer.Exit):
+        status_command(settings.results)
+    assert words in capsys.readouterr().out
 
 
 def test_results_that_are_deleted_while_a_run_goes_on_are_told(

@@ -107,6 +107,23 @@ def etab_2022_batch(path: Path) -> torch.Tensor:
     ]
 
 
+def torchcodec_clip(path: Path) -> np.ndarray:
+    """The clip by torchcodec, which seeks in the file and decodes to RGB: (n, h, w, 3) uint8."""
+    from torchcodec.decoders import VideoDecoder
+
+    decoder = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1)
+    return np.asarray(decoder.get_frames_at(indices=numbers(path)).data.numpy())
+
+
+def has_torchcodec() -> bool:
+    """Whether torchcodec is installed and finds the libraries of FFmpeg."""
+    try:
+        import torchcodec.decoders  # noqa: F401
+    except (ImportError, RuntimeError, OSError):
+        return False
+    return True
+
+
 def floor(path: Path) -> list[np.ndarray]:
     return [simplejpeg.decode_jpeg(jpeg, "GRAY") for jpeg in _payloads(path)]
 
@@ -155,6 +172,16 @@ def check_grey(files: Sequence[Path]) -> float:
         if not np.array_equal(np.stack(floor(path))[..., 0], ours):
             raise SystemExit(f"the floor and our way differ on {path.name}")
     return _within(worst, GREY_TOLERANCE, "grey levels")
+
+
+def check_torchcodec(files: Sequence[Path]) -> float:
+    """The largest difference in grey levels between our clip and torchcodec's."""
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    worst = 0.0
+    for path in files:
+        grey = torchcodec_clip(path).astype(np.float32) @ weights
+        worst = max(worst, float(np.abs(grey - read_video(path, numbers(path))).max()))
+    return _within(worst, GREY_TOLERANCE, "grey levels of torchcodec")
 
 
 def _within(worst: float, limit: float, what: str) -> float:
@@ -248,13 +275,15 @@ class Times:
     """Seconds of a clip by each way; ways of one field were timed in turns.
 
     Attributes:
-        clip: Our way, the way of the EchoNet-Dynamic loader, and the floor.
+        clip: Our way, the way of the EchoNet-Dynamic loader, the floor, and torchcodec where it is
+            installed.
         close: Our way and the floor alone, in many rounds.
         batch: To a normalised batch: our way, that of the loader of 2022, and from the clip cache.
         kept: Our way, and from the clip cache.
         copied: From the clip cache, and a copy of the frames in memory.
         grey: Largest difference to the EchoNet-Dynamic loader, in grey levels.
         normalised: Largest difference to the loader of 2022, on the normalised scale.
+        grey_of_torchcodec: Largest difference to torchcodec, in grey levels; None without it.
     """
 
     clip: Mapping[str, float]
@@ -264,6 +293,7 @@ class Times:
     copied: Mapping[str, float]
     grey: float
     normalised: float
+    grey_of_torchcodec: float | None = None
 
 
 def times(folder: Path, n: int, rounds: int) -> Times:
@@ -290,7 +320,15 @@ def times(folder: Path, n: int, rounds: int) -> Times:
                 and np.array_equal(cached(path), our_clip(path))
             ):
                 raise SystemExit(f"the cache and the decoder differ on {path.name}")
-    slow: Ways = {"ours": our_clip, "echonet": echonet_clip, "floor": floor}
+    slow: dict[str, Callable[[Path], Any]] = {
+        "ours": our_clip,
+        "echonet": echonet_clip,
+        "floor": floor,
+    }
+    grey_of_torchcodec = None
+    if has_torchcodec():
+        grey_of_torchcodec = check_torchcodec(files)
+        slow["torchcodec"] = torchcodec_clip
     clips_kept = {path: our_clip(path) for path in files}
     copied: Callable[[Path], np.ndarray] = lambda path: clips_kept[path].copy()  # noqa: E731
     close = _CLOSE * rounds
@@ -304,6 +342,7 @@ def times(folder: Path, n: int, rounds: int) -> Times:
         copied=interleaved({"cached": cached, "copied": copied}, files, close),
         grey=grey,
         normalised=worst,
+        grey_of_torchcodec=grey_of_torchcodec,
     )
 
 

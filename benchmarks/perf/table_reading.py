@@ -37,6 +37,17 @@ def time_rows(found: Times) -> Iterator[Row]:
         wanted=30.0,
         agreement=grey,
     )
+    if found.grey_of_torchcodec is not None:
+        yield Row(
+            task="16 frames of a video",
+            ours=found.clip["ours"],
+            peer_name="torchcodec's get_frames_at, in RGB",
+            peer=found.clip["torchcodec"],
+            limit_name="",
+            limit=None,
+            wanted=None,
+            agreement=f"grey levels: largest difference {found.grey_of_torchcodec:.2g}",
+        )
     yield Row(
         task="16 frames of a video (aim: at most 1.2 of the limit)",
         ours=found.close["ours"],

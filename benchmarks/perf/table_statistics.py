@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.perf import peers
 from benchmarks.perf.rows import Row, interleaved
 from etab.metrics.columns import ScoredRows
 from etab.metrics.uncertainty import resample_weights, weighted
@@ -170,6 +171,16 @@ def _values(names: Array, rng: np.random.Generator) -> Iterator[Case]:
         "mae", "MAE", loop, table, lambda i: float(sk.mean_absolute_error(truth[i], score[i])), 400
     )
     yield Case("r2", "R2", loop, table, lambda i: float(sk.r2_score(truth[i], score[i])), 400)
+    cardiobench = peers.cardiobench("evaluation/utils.py")
+    if cardiobench is not None:
+        yield Case(
+            "mae",
+            "MAE",
+            "loop over CardioBench's regression_metrics, seven of them, to two decimals",
+            table,
+            lambda i: float(cardiobench.regression_metrics(truth[i], score[i])["MAE"]),
+            None,
+        )
 
 
 def _masks(names: Array, rng: np.random.Generator) -> Iterator[Case]:

@@ -4,7 +4,7 @@ from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.masks import decoders as segmentation
 from etab.heads.masks import linear as decoders
 from etab.heads.masks import logistic
-from etab.heads.pooled import balanced, exact_logistic, probes
+from etab.heads.pooled import balanced, exact_logistic, left_out, probes
 from etab.heads.pooled import stack as stacked
 from etab.heads.pooled.large import LIMIT
 from etab.heads.sequences import attentive
@@ -21,6 +21,7 @@ __all__ = [
     "decoders",
     "exact_logistic",
     "head",
+    "left_out",
     "logistic",
     "names",
     "probes",

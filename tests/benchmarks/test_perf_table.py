@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from benchmarks.perf import (
     board,
+    peers,
     run,
     table_boards,
     table_features,
+    table_loops,
     table_reading,
     table_sounds,
     table_statistics,
@@ -20,6 +25,7 @@ from benchmarks.perf import (
 from benchmarks.perf.reading import Times
 from benchmarks.perf.rows import Row, table
 from etab import datasets, phantom
+from etab.types import Array
 
 ROW = Row("AUROC", 0.02, "scikit-learn", 5.0, "reading", 0.005, 200.0, "largest difference 1e-16")
 
@@ -86,6 +92,10 @@ def test_ways_of_reading_stand_beside_their_peers() -> None:
         normalised=0.05,
     )
     clip, floor, batch, cached_batch, kept = table_reading.time_rows(found)
+    clips = {**found.clip, "torchcodec": 0.004}
+    _, torchcodec, *_ = table_reading.time_rows(replace(found, clip=clips, grey_of_torchcodec=0.7))
+    assert torchcodec.ratio == pytest.approx(4)
+    assert torchcodec.agreement.endswith("0.7")
     assert clip.ratio == pytest.approx(30)
     assert floor.distance == pytest.approx(1.1)
     assert batch.ratio == pytest.approx(17)
@@ -102,6 +112,47 @@ def test_peers_give_the_same_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     for row in table_statistics.rows():
         if "largest difference" in row.agreement:
             assert float(row.agreement.split()[-1]) < 1e-6, row
+
+
+def test_others_are_loaded_from_the_checkouts_that_variables_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in (peers.TORCHGEO_BENCH, peers.CARDIOBENCH, peers.EVA):
+        monkeypatch.delenv(variable, raising=False)
+    assert table_loops.loops() == {}
+    utils = tmp_path / "src" / "torchgeo_bench" / "utils.py"
+    utils.parent.mkdir(parents=True)
+    utils.write_text(
+        "import numpy as np\n"
+        "def extract_features(model, loader, device, verbose):\n"
+        "    parts = [model(batch['image']) for batch in loader]\n"
+        "    return np.concatenate([part.detach().numpy() for part in parts]), None\n"
+    )
+    monkeypatch.setenv(peers.TORCHGEO_BENCH, str(tmp_path))
+    assert list(table_loops.loops()) == ["torchgeo-bench's extract_features"]
+    with pytest.raises(FileNotFoundError, match=r"which has no .*linear\.py"):
+        peers.torchgeo_bench("linear")
+
+
+@pytest.mark.slow
+def test_loops_of_others_give_the_features_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("FRAMES", 6), ("ROUNDS", 1), ("BATCH", 4)):
+        monkeypatch.setattr(table_loops, name, value)
+    monkeypatch.setattr(table_features, "FRAMES", 6)
+    phantom.write(tmp_path, patients=10, size=32, names=["camus"])
+    source = datasets.source("camus", tmp_path / "camus")
+
+    def loop(given: table_loops.Given) -> Array:
+        inputs = [table_loops.Pictures(given)[i][0] for i in range(len(given.pictures))]
+        with torch.inference_mode():
+            return np.asarray(given.network(torch.stack(inputs)).numpy())
+
+    monkeypatch.setattr(table_loops, "loops", lambda: {"a loop": loop})
+    rows = list(table_loops.network_rows("random/timm/resnet10t", source, tmp_path))
+    assert rows[0].peer_name == "a loop in fp32"
+    assert float(rows[0].agreement.split()[-1]) < 1e-4
 
 
 def test_a_made_board_is_admitted_and_ranked(tmp_path: Path) -> None:

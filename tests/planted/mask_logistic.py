@@ -161,8 +161,8 @@ FAULTS = [
     _fault(
         "a level is chosen by the Dice of masks in pieces",
         PROBE,
-        "totals[0, k] += _dice(largest(whole), true)",
-        "totals[0, k] += _dice(whole, true)",
+        "component = largest(whole)",
+        "component = whole",
         "the_cut_is_chosen_on_masks_as_they_are_predicted",
     ),
     _fault(

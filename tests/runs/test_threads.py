@@ -43,7 +43,7 @@ def test_threads_of_a_fit_that_fails(
 def test_only_heads_that_train_a_network_have_the_threads_of_torch() -> None:
     without = {name for name, head in HEADS.items() if not head.uses_torch}
     assert without == {
-        *("ridge", "logistic", "knn", "trivial", "stack"),
+        *("ridge", "ridge_loo", "logistic", "knn", "trivial", "stack"),
         *("logistic_balanced", "logistic_exact"),
         *("linear_seg", "mask_logistic"),
         *("hsmm", "hsmm_wavelet"),

@@ -17,6 +17,7 @@ from etab.echo.surface import mask_from_scores
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.masks.moments import MASK_PENALTIES, Design, PartTable, blocks
 from etab.heads.masks.probe import (
+    Linear,
     best_level,
     designs_of,
     inner_errors,
@@ -105,7 +106,8 @@ class LinearSeg(Head):
         label = labels[pooling]
         threshold = self._threshold(design, option, best, split, label, y)
         weights, b = _weights(design, design.members(split.train), option, label, best)
-        grids = score_maps(features, split.test, weights, b, design.points.layers, pooling)
+        fit = Linear(split.test, weights, b, pooling)
+        (grids,) = score_maps(features, [fit], design.points.layers)
         predicted = [
             mask_from_scores(g, masks[i].shape, threshold)
             for g, i in zip(grids, split.test, strict=True)

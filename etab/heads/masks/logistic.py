@@ -37,6 +37,7 @@ from etab.heads.masks.likelihood import (
 from etab.heads.masks.moments import Design, PartTable, blocks
 from etab.heads.masks.passes import Fitting, logistic_losses, side_by_side
 from etab.heads.masks.probe import (
+    Linear,
     best_cut,
     designs_of,
     inner_errors,
@@ -75,6 +76,29 @@ class _Fitted:
 
     choice: _Choice
     fit: LogisticFits
+
+    def scored(self, split: RowSplit) -> list[Linear]:
+        """What is scored: the first inner part without it, and the test rows by all others."""
+        rows = (split.inner[0], split.test)
+        return [
+            Linear(of_fit, fit.weights[:, 0], float(fit.intercepts[0]), self.choice.pooling)
+            for of_fit, fit in zip(rows, (self.choice.fit, self.fit), strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """A fitted split, with its log odds as maps (rows, GRID, GRID) float32.
+
+    Attributes:
+        fitted: The fits.
+        of_part: Log odds of the first inner part.
+        of_test: Log odds of the test rows.
+    """
+
+    fitted: _Fitted
+    of_part: FloatArray
+    of_test: FloatArray
 
 
 @HEADS.register("mask_logistic")
@@ -153,24 +177,25 @@ class MaskLogistic(Head):
         require_maps(self.name, features)
         memo = {} if memo is None else memo
         designs = designs_of(features, splits, memo, self.budget)
-        fitted = self._fitted(lattice_shares(answers), designs, splits, memo)
+        scored = self._scored(lattice_shares(answers), features, designs, splits, memo)
         return [
-            _predicted(features, answers, split, of_split, designs[of_split.choice.pooling])
-            for split, of_split in zip(splits, fitted, strict=True)
+            _predicted(answers, split, of_split, designs[of_split.fitted.choice.pooling])
+            for split, of_split in zip(splits, scored, strict=True)
         ]
 
-    def _fitted(
+    def _scored(
         self,
         y: FloatArray,
+        features: Features,
         designs: dict[str, Design],
         splits: Sequence[RowSplit],
         memo: MutableMapping[Any, Any],
-    ) -> list[_Fitted]:
+    ) -> list[_Scored]:
         """Fit each split for the shares ``y`` of a structure, and for those of ``memo.beside``.
 
         Fits are found again by what they were fitted to, so that no cell takes those of another.
         """
-        found: dict[bytes, list[_Fitted]] = memo.setdefault("mask_logistic fits", {})
+        found: dict[bytes, list[_Scored]] = memo.setdefault("mask_logistic fits", {})
         parts = next(iter(designs.values())).parts
         wanted = {self._key(y, parts, splits): y}
         for answers in memo.beside if isinstance(memo, Memo) else ():
@@ -179,14 +204,16 @@ class MaskLogistic(Head):
         missing = {key: shares for key, shares in wanted.items() if key not in found}
         began = time.perf_counter()
         fittings = [_fitting(designs, shares, splits, self) for shares in missing.values()]
-        found.update(zip(missing, side_by_side(fittings), strict=True))
+        fitted = side_by_side(fittings)
+        layers = next(iter(designs.values())).points.layers
+        found.update(zip(missing, _score(features, fitted, splits, layers), strict=True))
         mine = next(iter(wanted))
         if isinstance(memo, Memo):
             memo.share_time(mine, list(missing), time.perf_counter() - began)
         return found.pop(mine)  # each cell takes its own fits once
 
     def _key(self, y: FloatArray, parts: IntArray, splits: Sequence[RowSplit]) -> bytes:
-        """A digest of everything that the fits on one set of features follow from.
+        """A digest of everything that fits on one set of features and their maps follow from.
 
         The parts of the design decide the order of sums, and so the last digits.
         """
@@ -195,7 +222,7 @@ class MaskLogistic(Head):
         digest.update(np.ascontiguousarray(y).tobytes())
         digest.update(np.asarray(parts, dtype=np.int64).tobytes())
         for split in splits:
-            for rows in (split.train, *split.inner[:1]):
+            for rows in (split.train, *split.inner[:1], split.test):
                 digest.update(len(rows).to_bytes(8, "little"))
                 digest.update(np.asarray(rows, dtype=np.int64).tobytes())
         return digest.digest()
@@ -355,31 +382,37 @@ class _Probe:
         )
 
 
-def _odds(
-    features: Features, rows: IntArray, fit: LogisticFits, fitted: _Fitted, design: Design
-) -> FloatArray:
-    """Log odds of some rows as maps (rows, GRID, GRID), by one fit of a split."""
-    weights = fit.weights[:, 0]
-    shift = float(fit.intercepts[0])
-    return score_maps(features, rows, weights, shift, design.points.layers, fitted.choice.pooling)
-
-
-def _predicted(
+def _score(
     features: Features,
-    masks: Sequence[Array],
-    split: RowSplit,
-    fitted: _Fitted,
-    design: Design,
-) -> FoldFit:
+    structures: Sequence[Sequence[_Fitted]],
+    splits: Sequence[RowSplit],
+    layers: Sequence[slice],
+) -> list[list[_Scored]]:
+    """Compute the log odds of all structures and splits together: each map is read once."""
+    asked = [
+        linear
+        for fitted in structures
+        for of_split, split in zip(fitted, splits, strict=True)
+        for linear in of_split.scored(split)
+    ]
+    maps = iter(score_maps(features, asked, layers))
+    return [
+        [
+            _Scored(of_split, next(maps).astype(np.float32), next(maps).astype(np.float32))
+            for of_split in fitted
+        ]
+        for fitted in structures
+    ]
+
+
+def _predicted(masks: Sequence[Array], split: RowSplit, scored: _Scored, design: Design) -> FoldFit:
     """Predict the masks of the test rows of a split."""
-    part = split.inner[0]
+    fitted = scored.fitted
     choice = fitted.choice
     levels = [float(level) for level in scipy.special.logit(LOGISTIC_THRESHOLDS)]
-    of_part = _odds(features, part, choice.fit, fitted, design)
-    cut = best_cut(of_part, [masks[i] for i in part], levels)
-    of_test = _odds(features, split.test, fitted.fit, fitted, design)
+    cut = best_cut(scored.of_part, [masks[i] for i in split.inner[0]], levels)
     predicted = []
-    for grid, i in zip(of_test, split.test, strict=True):
+    for grid, i in zip(scored.of_test, split.test, strict=True):
         mask = mask_from_scores(grid, masks[i].shape, cut.level, whole=not cut.largest)
         predicted.append(mask)
     facts = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,8 +214,10 @@ def best_cut(
         true = shares >= 0.5
         for k, level in enumerate(levels):
             whole = scores >= level
-            totals[0, k] += _dice(largest(whole), true)
-            totals[1, k] += _dice(whole, true)
+            component = largest(whole)
+            of_whole = _dice(whole, true)
+            totals[0, k] += of_whole if component is whole else _dice(component, true)
+            totals[1, k] += of_whole
     rule, best = np.unravel_index(totals.argmax(), totals.shape)
     dice = float(totals[rule, best]) / max(len(masks), 1)
     return Cut(float(levels[int(best)]), bool(rule == 0), dice)
@@ -229,45 +231,74 @@ def _dice(mask: Array, true: Array) -> float:
     return 2 * np.count_nonzero(mask & true) / size
 
 
-def score_maps(
-    features: Features,
-    rows: IntArray,
-    weights: FloatArray,
-    intercept: float,
-    layers: Sequence[slice],
-    pooling: str,
-) -> FloatArray:
-    """Compute the scores of some rows as maps.
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A linear fit, and the rows that it is asked to score.
 
-    The channels of each map are weighted at its own resolution, then resampled and added.
+    Attributes:
+        rows: The rows.
+        weights: (channels + positions,) on raw channels.
+        intercept: Added everywhere.
+        pooling: "point", or "mean3x3" for the mean over each neighbourhood.
+    """
+
+    rows: IntArray
+    weights: FloatArray
+    intercept: float
+    pooling: str
+
+
+def score_maps(
+    features: Features, fits: Sequence[Linear], layers: Sequence[slice]
+) -> list[FloatArray]:
+    """Compute the scores of rows as maps, for several fits that each ask for rows of their own.
+
+    The channels of each map are weighted at its own resolution, then resampled and added. A row is
+    read once, whatever the number of fits that ask for it.
 
     Args:
         features: The features of all rows.
-        rows: The rows to predict.
-        weights: (channels + positions,) on raw channels.
-        intercept: Added everywhere.
+        fits: The fits with their rows.
         layers: The channels of each map.
-        pooling: "point", or "mean3x3" for the mean over each neighbourhood.
 
     Returns:
-        (rows, GRID, GRID) float64.
+        (rows, GRID, GRID) float64 for each fit.
     """
     channels = layers[-1].stop
-    flat = (positions() @ weights[channels:] + intercept).reshape(GRID, GRID)
-    total = np.tile(flat, (len(rows), 1, 1))
+    totals: list[FloatArray] = []
+    for fit in fits:
+        flat = (positions() @ fit.weights[channels:] + fit.intercept).reshape(GRID, GRID)
+        totals.append(np.tile(flat, (len(fit.rows), 1, 1)))
     for s, m in zip(layers, features.maps, strict=True):
-        if not weights[s].any():
-            continue
-        up = axis_weights(m.shape[2])
-        across = axis_weights(m.shape[3]).T
-        kernel = weights[s].astype(np.float32)
-        scratch = np.empty((MAPS_AT_ONCE, *m.shape[1:]), dtype=np.float32)
-        for start in range(0, len(rows), MAPS_AT_ONCE):
-            chosen = rows[start : start + MAPS_AT_ONCE]
-            block = widen(np.asarray(m[chosen]), scratch[: len(chosen)])
-            flat_block = block.reshape(len(block), len(kernel), -1)
-            plane = np.matmul(kernel, flat_block).reshape(-1, *block.shape[2:])
-            if pooling == "mean3x3":
-                plane = smooth(plane)
-            total[start : start + MAPS_AT_ONCE] += up @ plane @ across
-    return total
+        weighing = [k for k, fit in enumerate(fits) if fit.weights[s].any()]
+        for chosen, block in _maps_of(m, [fits[k].rows for k in weighing]):
+            for k in weighing:
+                places = np.flatnonzero(np.isin(fits[k].rows, chosen))
+                if len(places):
+                    maps = [block[i] for i in np.searchsorted(chosen, fits[k].rows[places])]
+                    totals[k][places] += _resampled(maps, fits[k], s)
+    return totals
+
+
+def _maps_of(m: Any, asked: Sequence[IntArray]) -> Iterator[tuple[IntArray, FloatArray]]:
+    """Read the rows of a map that are asked for: some at a time, each once, in ascending order."""
+    if not asked:
+        return
+    rows = np.unique(np.concatenate(asked))
+    scratch = np.empty((MAPS_AT_ONCE, *m.shape[1:]), dtype=np.float32)
+    for start in range(0, len(rows), MAPS_AT_ONCE):
+        chosen = rows[start : start + MAPS_AT_ONCE]
+        yield chosen, widen(np.asarray(m[chosen]), scratch[: len(chosen)])
+
+
+def _resampled(maps: Sequence[FloatArray], fit: Linear, layer: slice) -> FloatArray:
+    """The weighted channels of maps (channels, h, w) of several rows, on the common grid."""
+    channels, height, width = maps[0].shape
+    kernel = fit.weights[layer].astype(np.float32)
+    plane = np.empty((len(maps), height * width), dtype=np.float32)
+    for out, one in zip(plane, maps, strict=True):
+        np.matmul(kernel, one.reshape(channels, -1), out=out)
+    plane = plane.reshape(-1, height, width)
+    if fit.pooling == "mean3x3":
+        plane = smooth(plane)
+    return np.asarray(axis_weights(height) @ plane @ axis_weights(width).T)

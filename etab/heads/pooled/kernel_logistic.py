@@ -18,10 +18,13 @@ from etab.types import Array, FloatArray, IntArray
 
 _STEPS = 30
 _HALVINGS = 30
+# Steps of Newton's method along a line, and how often its length it may be followed.
+_STEPS_ALONG = 2
+_FARTHEST = 10.0
 _LEAST_CURVATURE = 1e-8
 """Smallest mean curvature of the losses: predicted probabilities may be 0 or 1 up to rounding."""
 
-_FIRST_ACCURACY = 0.05
+_FIRST_ACCURACY = 0.1
 """Part of the gradient that the first linear systems may leave."""
 
 _LAST_ACCURACY = 1e-4
@@ -166,12 +169,12 @@ class Solution:
         dual = self.dual.astype(np.float64)
         return Solution(dual, products(dual), self.intercepts.astype(np.float64))
 
-    def beyond(self, before: Solution) -> Solution:
-        """The point as far beyond this solution as this is from the solution before."""
+    def since(self, before: Solution) -> Solution:
+        """What has changed since another solution."""
         return Solution(
-            2 * self.dual - before.dual,
-            2 * self.products - before.products,
-            2 * self.intercepts - before.intercepts,
+            self.dual - before.dual,
+            self.products - before.products,
+            self.intercepts - before.intercepts,
         )
 
     def along(self, step: Solution, lengths: FloatArray) -> Solution:
@@ -243,13 +246,36 @@ def solve(
     return point
 
 
+def extrapolated(fits: Fits, point: Solution, before: Solution) -> Solution:
+    """Go on from one solution through the next, as far as it lowers the losses.
+
+    Nothing is multiplied by the inner products: those of both solutions are known.
+
+    Args:
+        fits: The fits, with the penalties that come next.
+        point: The solution for the last penalties.
+        before: The solution for the penalties before those.
+    """
+    step = point.since(before)
+    lengths = np.zeros(len(fits.penalties))
+    reached = point
+    for _ in range(_STEPS_ALONG):
+        system = _System.of(fits, reached)
+        slope = _length(step, system.gradient, system.gradient_of_intercepts)
+        curvature = _length(step, *system.times(step))
+        smallest = float(np.finfo(point.dual.dtype).tiny)
+        lengths = np.clip(lengths + slope / np.maximum(curvature, smallest), 0.0, _FARTHEST)
+        reached = point.along(step, lengths)
+    return reached
+
+
 def _accuracy(decrease: float, precision: Precision) -> float:
     """Part of the gradient that a linear system may leave.
 
-    Newton's step leaves about the square of the expected decrease, and what remains at the end
+    Newton's step leaves less than the square of the expected decrease, and what remains at the end
     need not be smaller than the precision wants.
     """
-    wanted = max(np.sqrt(decrease), np.sqrt(precision.remaining / decrease))
+    wanted = max(np.sqrt(decrease) / 2, np.sqrt(precision.remaining / decrease))
     return float(np.clip(wanted, _LAST_ACCURACY, _FIRST_ACCURACY))
 
 

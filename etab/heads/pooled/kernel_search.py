@@ -19,6 +19,7 @@ from etab.heads.pooled.kernel_logistic import (
     SEARCH,
     Fits,
     Solution,
+    extrapolated,
     solve,
 )
 from etab.heads.pooled.linalg import PENALTIES, probabilities
@@ -58,6 +59,10 @@ class KernelSearch:
         y: (all, c) classes of all rows; c = 1 is the second of two classes.
         splits: The splits.
         products: The same in float32 with their axes, where they were computed before.
+
+    Attributes:
+        scale: (sets,) mean squared length of each set of rows that the search trains on.
+        scale_of_trains: (splits,) the same of the training rows of each split.
     """
 
     def __init__(
@@ -80,6 +85,23 @@ class KernelSearch:
             products = Products.of(self.inner.single())
         self.products = products
         self.y = y[self.rows]
+        self.inner_sets = self._inner_sets()
+        trains = [self.places(split.train) for split in splits]
+        squares = self.inner.mean_squares([*self.inner_sets.values(), *trains])
+        self.scale = squares[: len(self.inner_sets)]
+        self.scale_of_trains = squares[len(self.inner_sets) :]
+
+    def _inner_sets(self) -> dict[bytes, IntArray]:
+        """The training rows without each inner part, by their bytes.
+
+        Leaving out parts j and k is one fit, whichever of them is the outer one.
+        """
+        sets: dict[bytes, IntArray] = {}
+        for split in self.splits:
+            for part in split.inner:
+                rows = self.places(without(split.train, part))
+                sets[rows.tobytes()] = rows
+        return sets
 
     def places(self, rows: IntArray) -> IntArray:
         """Indexes of training rows among the rows that are fitted."""
@@ -88,8 +110,6 @@ class KernelSearch:
     def search(self, least_curvature: float = 0.0) -> list[Searched]:
         """Fit every inner part of every split, and keep the best penalty of each split.
 
-        Leaving out parts j and k is one fit, whichever of them is the outer one.
-
         Args:
             least_curvature: Mean curvature of the losses, relative to the largest possible one,
                 that every fit must have.
@@ -97,23 +117,16 @@ class KernelSearch:
         Returns:
             The search of each split; empty where a fit curves less.
         """
-        sets: dict[bytes, IntArray] = {}
-        for split in self.splits:
-            for part in split.inner:
-                rows = self.places(without(split.train, part))
-                sets[rows.tobytes()] = rows
-        numbers = {name: number for number, name in enumerate(sets)}
+        numbers = {name: number for number, name in enumerate(self.inner_sets)}
         progress = [_Progress(self, split, numbers) for split in self.splits]
-        scale = self.inner.mean_squares(list(sets.values()))
-        fits = Fits.of(self.products, self.y, list(sets.values()), scale)
-        solution = fits.nothing()
-        start = solution
+        fits = Fits.of(self.products, self.y, list(self.inner_sets.values()), self.scale)
+        before = solution = fits.nothing()
         for index in reversed(range(len(PENALTIES))):
-            before = solution
-            solution = solve(fits.at(PENALTIES[index] * scale), start, SEARCH)
+            penalised = fits.at(PENALTIES[index] * self.scale)
+            start = extrapolated(penalised, solution, before)
+            before, solution = solution, solve(penalised, start, SEARCH)
             if fits.mean_curvature(solution).min() < least_curvature:
                 return []
-            start = solution.beyond(before)
             logits = solution.logits
             for split_progress in progress:
                 split_progress.add(index, solution, logits)
@@ -132,7 +145,7 @@ class KernelSearch:
         """
         sets = [self.places(self.splits[number].train) for number, _ in wanted]
         strengths = np.array([PENALTIES[searched.best] for _, searched in wanted])
-        penalties = strengths * self.inner.mean_squares(sets)
+        penalties = strengths * self.scale_of_trains[[number for number, _ in wanted]]
         single = Fits.of(self.products, self.y, sets, penalties)
         dual = np.stack([searched.dual for _, searched in wanted], axis=1)
         intercepts = np.stack([searched.intercepts for _, searched in wanted])

@@ -127,7 +127,7 @@ class Kernels:
             return InnerProducts(self.kernel(key), are_rows=False)
         rows = np.array(x, dtype=np.float64)
         rows -= rows.mean(axis=0)
-        rows /= np.sqrt(max(float(np.square(rows).sum()) / max(len(rows), 1), 1e-30))
+        rows *= 1 / np.sqrt(max(float(np.vdot(rows, rows)) / max(len(rows), 1), 1e-30))
         return InnerProducts(rows, are_rows=True)
 
     def products(self, key: str, inner: InnerProducts) -> Products:

@@ -81,14 +81,19 @@ class Ridge(Head):
         refuse_kind(self, target)
         kernels = Kernels(features, memo, splits)
         y = np.asarray(answers, dtype=np.float64)
-        errors = {key: self._errors(kernels, key, y, splits) for key in features.pooled}
+        errors = {key: self._errors(kernels, key, y, patients, splits) for key in features.pooled}
         return [
             self._split(kernels, {k: e[i] for k, e in errors.items()}, y, s)
             for i, s in enumerate(splits)
         ]
 
     def _errors(
-        self, kernels: Kernels, key: str, y: FloatArray, splits: Sequence[RowSplit]
+        self,
+        kernels: Kernels,
+        key: str,
+        y: FloatArray,
+        patients: Array,
+        splits: Sequence[RowSplit],
     ) -> list[FloatArray]:
         """Mean absolute error of each penalty over the inner parts, for each split."""
         moments = kernels.narrow(key)

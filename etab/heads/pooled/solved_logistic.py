@@ -14,7 +14,6 @@ import numpy as np
 
 from etab.heads.pooled.kernel_search import KernelSearch, Searched
 from etab.heads.pooled.kernels import Kernels
-from etab.splits import without
 from etab.types import FloatArray, RowSplit
 
 _LEAST_CURVATURE = 0.2
@@ -63,13 +62,12 @@ def solved_key(
     Returns:
         The search; None where a fit curves too little, or where its axes cost little.
     """
-    sets = [without(split.train, part) for split in splits for part in split.inner]
     if not all(kernels.is_dual(key, split.train) for split in splits):
         return None
     inner = kernels.inner_products(key)
-    if inner.mean_squares(sets).min() <= same:
-        return None
     search = KernelSearch(inner, y, splits, kernels.products(key, inner))
+    if search.scale.min() <= same:
+        return None
     searched = search.search(_LEAST_CURVATURE)
     return SolvedKey(search, searched) if searched else None
 

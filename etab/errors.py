@@ -12,12 +12,13 @@ from contextlib import contextmanager
 SKIP = "To go on without the recordings that cannot be read: --skip-bad (in Python: skip_bad=True)."
 
 
-# A run of characters without a space that no reader needs whole: the content of a damaged file.
-_ENDLESS = re.compile("[^ ]{400,}")
+# What no reader needs whole, the content of a damaged file: a word without end, numbers without end,
+# and a text in quotes without end.
+_ENDLESS = re.compile("[^ ]{400,}|[^A-Za-z]{400,}|(?<![^ (])'[^'\n]{1000,}'(?![^ .,;:)])")
 
 
 def _shown(message: object) -> object:
-    """A message whose longest words are cut in the middle."""
+    """A message whose longest words and lists of numbers are cut in the middle."""
     if not isinstance(message, str):
         return message
     return _ENDLESS.sub(lambda word: f"{word[0][:200]}...{word[0][-100:]}", message)
@@ -51,7 +52,8 @@ class EtabError(Exception):
     """Base of every error that etab raises on purpose. Any other exception is a bug.
 
     Args:
-        args: The message; words of 400 or more characters are cut in the middle.
+        args: The message; words and lists of numbers of 400 or more characters are cut in the
+            middle, and so are texts in quotes of 1,000 or more.
     """
 
     def __init__(self, *args: object) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from etab.errors import EtabError
 from etab.files import (
     is_bomb,
     is_file,
@@ -187,3 +188,21 @@ def test_packed_data_of_hearts_are_no_bombs() -> None:
     assert not is_bomb(10 << 30, 1 << 30)  # features, packed to a tenth
     assert not is_bomb(60 << 20, 100)
     assert is_bomb(65 << 20, 100)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["x" * 100_000, str([0] * 100_000), str([[1.5, -2]] * 9000), repr("a word and " * 9000)],
+    ids=["a word", "numbers", "pairs", "a text"],
+)
+def test_an_error_does_not_repeat_the_content_of_a_damaged_file(content: str) -> None:
+    message = str(EtabError(f"labels.json: the point is {content}. Download it again."))
+    assert message.startswith("labels.json: the point is")
+    assert message.endswith("Download it again.")
+    assert len(message) < 2000
+
+
+def test_an_error_that_names_many_things_is_whole() -> None:
+    names = ", ".join(f"backbone{i}" for i in range(200))
+    words = f"There is no 'cnn'. Possible: {names}. Take one of 'a' or 'b'."
+    assert str(EtabError(words)) == words

@@ -266,6 +266,13 @@ def measured(name: str, sizes: Sizes) -> Step:
     return Step(name, rows, width, *times, before, memory, BUDGETS[name] * 1_000_000, error)
 
 
+def _with_rows_of_before(path: Path, steps: list[Step]) -> list[dict[str, Any]]:
+    """The rows of these steps, and those of other steps that the file holds."""
+    known = {row["what"]: row for row in json.loads(path.read_text())} if path.exists() else {}
+    known.update({step.what: asdict(step) for step in steps})
+    return [known[name] for name in STEPS if name in known]
+
+
 def main() -> None:
     """Measure every step, and compare it with its budget."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -288,7 +295,8 @@ def main() -> None:
     finally:
         shutil.rmtree(cache, ignore_errors=True)
     if options.json:
-        options.json.write_text(json.dumps([asdict(step) for step in steps], indent=1) + "\n")
+        rows = _with_rows_of_before(options.json, steps)
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
     sys.exit(any(step.memory > step.budget for step in steps))
 
 

@@ -433,6 +433,13 @@ FAULTS = [
         ("tests/datasets/test_check.py::test_other_counts_are_differences_still",),
     ),
     Fault(
+        "an error repeats the numbers of a damaged file",
+        "etab/errors.py",
+        "|[^A-Za-z]{400,}",
+        "",
+        FILES,
+    ),
+    Fault(
         "a pipe is read like a file",
         "etab/readers/regular.py",
         "if stat.S_ISREG(status.st_mode):",

@@ -81,6 +81,19 @@ def test_the_vision_tower_of_open_clip(
         backbones.card("open_clip/tiny-clp")
 
 
+@pytest.mark.parametrize("quick", [True, False])
+def test_weights_of_open_clip_bring_their_activation(
+    tiny_clip: str, monkeypatch: pytest.MonkeyPatch, quick: bool
+) -> None:
+    """ViT-B-32 with the weights of OpenAI computes QuickGELU, which the model's own name lacks."""
+    import open_clip
+
+    monkeypatch.setattr(open_clip, "list_pretrained_tags_by_model", lambda model: ["made"])
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, tag: {"quick_gelu": quick})
+    network: Any = backbones.card(f"random/open_clip/{tiny_clip}@made").load().network  # type: ignore[attr-defined]
+    assert any(type(part).__name__ == "QuickGELU" for part in network.modules()) == quick
+
+
 def graph(file: Path, side: int, metadata: dict[str, str], batch: Any = "n") -> Path:
     """Write a graph that gives a map of means and a vector of means."""
     onnx = pytest.importorskip("onnx")

@@ -87,8 +87,11 @@ def _card(
     of_input = tag or (tags[0] if tags else "")
     published = (library.get_pretrained_cfg(model, of_input) if of_input else None) or {}
     weights = tag or (str(file) if file else "")
+    # Weights of OpenAI and others were trained with an activation that the name of the model may lack.
+    quick = bool(tag and published.get("quick_gelu"))
     draft = BackboneCard(
         name=name,
+        version=2 if quick else 1,
         title=f"{model}, vision tower",
         size=size,
         mean=tuple(published.get("mean") or _MEAN),
@@ -102,7 +105,7 @@ def _card(
         source="open_clip",
         sha256=sha256_of(file) if file and seed is None else "",
     )
-    return replace(draft, load=partial(_load, model, weights, seed, draft))
+    return replace(draft, load=partial(_load, model, weights, seed, draft, quick=quick))
 
 
 def _load(
@@ -110,8 +113,10 @@ def _load(
     weights: str,
     seed: int | None,
     card: BackboneCard,
+    *,
+    quick: bool,
 ) -> Backbone:
-    """Build the model and keep its vision tower."""
+    """Build the model, with the activation QuickGELU where ``quick``, and keep its vision tower."""
     import torch
 
     library = _library()
@@ -124,6 +129,7 @@ def _load(
                     model,
                     pretrained=pretrained,
                     precision="fp32",
+                    **({"force_quick_gelu": True} if quick else {}),
                 )
         except (OSError, RuntimeError, ValueError) as error:
             raise WeightsError(

@@ -6,7 +6,7 @@
 each other draw of them gives other probes.
 
 No number here depends on random draws, so none depends on their number or seed. The derivation is
-in ``docs/methods.md``, its check by simulation in ``benchmarks/coverage.md``.
+in ``docs/methods.md``, its check by simulation in ``benchmarks/coverage_stack.md``.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ def test_a_ridge_replicate_has_the_shape_of_one_with_the_heads() -> None:
         found, encoder_low=-nowhere, encoder_high=nowhere, beats=np.zeros_like(found.beats)
     )
     missed = "\n".join(coverage_ridge.misses({"of50r": [sure]}))
-    chance = "100.0 ± 42.9 % covered, the interval is wider than it need be or this is chance."
+    chance = "100.0 ± 42.9 % covered, the interval is wider than it need be, or this is chance."
     assert missed.count(chance) == len(SCORES)
     assert "false verdict." not in missed
 

@@ -245,7 +245,7 @@ def _areas_of_one_division(cells: Sequence[Result]) -> list[str]:
     return [
         f"TOO NARROW: {', '.join(sorted(codes))}: areas (AUROC, AUPRC) of fewer than "
         f"{_ENOUGH_FOR_ONE_DIVISION} patients who were divided into folds once. The 95 % "
-        "interval of the encoder covered 80 to 92 % with 50 and 100 patients."
+        "interval of the encoder covered about 90 % with 50 and 100 patients."
     ]
 
 

@@ -164,11 +164,14 @@ def _sensitivity(
 
 
 def _corners(false_positives: IntArray, true_positives: IntArray) -> Array:
-    """Mark the points of the ROC curve that are no middle of two equal steps."""
-    if len(false_positives) <= 2:
+    """Mark the points of the ROC curve that are no middle of two equal steps.
+
+    The step from (0, 0) to the first threshold is none of them: scikit-learn adds (0, 0) afterwards.
+    """
+    if len(false_positives) <= 3:
         return np.ones(len(false_positives), dtype=bool)
-    bends = (np.diff(false_positives, 2) != 0) | (np.diff(true_positives, 2) != 0)
-    return np.concatenate([[True], bends, [True]])
+    bends = (np.diff(false_positives[1:], 2) != 0) | (np.diff(true_positives[1:], 2) != 0)
+    return np.concatenate([[True, True], bends, [True]])
 
 
 def _balanced_accuracy(truth: IntArray, chosen: Array) -> float:

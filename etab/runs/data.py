@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from etab import datasets
-from etab.datasets.base import Source
+from etab.datasets.base import SOURCES, Source
 from etab.datasets.integrity.alike import Alike, known_alike, unlisted
 from etab.datasets.integrity.canonical import same_people, split_version
 from etab.datasets.own.classes import is_class_file
@@ -33,7 +33,7 @@ def tasks_at(tasks: str | Iterable[str] | None, root: Path | None) -> list[str]:
     """Select the tasks that a folder can serve.
 
     A prefix ("c") may name tasks of several datasets. With ``root``, the folder of one dataset,
-    only the tasks of that dataset are selected. A task named by its whole code is always selected,
+    only the tasks of that dataset are selected, and tasks that are in no suite as well. A task named by its whole code is always selected,
     and so are all tasks where the folder fits no dataset: opening it then reports what is wrong.
 
     Args:
@@ -49,11 +49,17 @@ def tasks_at(tasks: str | Iterable[str] | None, root: Path | None) -> list[str]:
     words = tasks if tasks is None or isinstance(tasks, str) else list(tasks)
     use_installed(_split_words(words))
     selected = find(words)
+    whole_codes = _split_words(words)
     names = list(dict.fromkeys(task.dataset for task in selected))
     fitting = names
     if root is not None and len(names) > 1:
-        fitting = [name for name in names if _opens(name, root)] or names
-    whole_codes = _split_words(words)
+        fitting = [name for name in names if _opens(name, root)]
+    elif root is not None:
+        fitting = [name for name in names if _is_laid_out(name, root)]
+    if root is not None and not fitting:
+        beside = _beside_suites([word for word in whole_codes if word], root)
+        selected = beside or selected
+        fitting = [task.dataset for task in beside] or names
     return [t.code for t in selected if t.dataset in fitting or t.code in whole_codes]
 
 
@@ -69,6 +75,26 @@ def _split_words(words: str | list[str] | None) -> list[str]:
     """The single words of what a user wrote, at commas."""
     parts = [words] if isinstance(words, str) else words or []
     return ",".join(parts).replace(" ", "").split(",")
+
+
+def _beside_suites(words: Sequence[str], root: Path) -> list[Task]:
+    """Tasks of no suite whose codes begin with a word, of the dataset that a folder is laid out as."""
+    begun = [
+        task
+        for task in TASKS.values()
+        if task.extra and task.superseded_by is None and task.code.startswith(tuple(words))
+    ]
+    fitting = {name: _is_laid_out(name, root) for name in {task.dataset for task in begun}}
+    return [task for task in begun if fitting[task.dataset]]
+
+
+def _is_laid_out(dataset: str, root: Path) -> bool:
+    """Whether a folder looks like a dataset; its recordings are not read."""
+    try:
+        SOURCES[dataset](cross.dataset_root(root, dataset) or root)
+    except EtabError:
+        return False
+    return True
 
 
 def _opens(dataset: str, root: Path) -> bool:

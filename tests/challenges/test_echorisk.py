@@ -68,6 +68,21 @@ def test_scores_are_those_of_scikit_learn(seed: int) -> None:
     )
 
 
+@pytest.mark.parametrize("n", [2, 3, 10, 11, 25])
+@pytest.mark.parametrize("step", [(1, 1), (0, 1), (1, 0), (2, 1)])
+def test_equal_steps_of_the_curve_are_those_of_scikit_learn(n: int, step: tuple[int, int]) -> None:
+    """Thresholds that all add as many positives and as many negatives, after a first one of both."""
+    positives, negatives = step
+    truth = np.concatenate([[1, 0], *[[1] * positives + [0] * negatives] * n, [1, 0]])
+    p = np.concatenate([[0.9, 0.9], *[[0.8 - i / 100] * (positives + negatives) for i in range(n)]])
+    p = np.concatenate([p, [0.1, 0.1]])
+    fpr, tpr, _ = reference.roc_curve(truth, p)
+    scores = {**dysfunction_scores(truth, p), **cardiotoxicity_scores(truth, p)}
+    assert scores["sensitivity_at_90_specificity"] == pytest.approx(tpr[fpr <= 0.1].max())
+    assert scores["sensitivity_at_fpr_10"] == pytest.approx(tpr[fpr <= 0.1].max())
+    assert scores["sensitivity_at_fpr_20"] == pytest.approx(tpr[fpr <= 0.2].max())
+
+
 HEAD = "patient_id,timepoint,lvef_pred\n"
 TRUTH = "patient_id,timepoint,lvef\nA,T1,50\nA,T2,45\nB,T1,60\n"
 

@@ -135,7 +135,7 @@ def test_values_far_from_all_others_are_told(value: str, tmp_path: Path) -> None
 
 def test_errors_of_formulas_that_count_as_unknown_are_told(tmp_path: Path) -> None:
     table = table_of(tmp_path, put(2, EF="#N/A"))
-    assert "EF: 1 cells '#N/A', the error of a formula, count as unknown." in table.notes
+    assert "EF: the error of a formula, '#N/A', counts as unknown in 1 cell." in table.notes
 
 
 def test_fractions_among_percentages_and_blank_labels_are_told(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_fractions_among_percentages_and_blank_labels_are_told(tmp_path: Path) -
     table_of(tmp_path, change)
     remarks = " ".join(check_own(read_description(describe(tmp_path, EF))).remarks)
     assert f"the unit is %, and 1 of {ROWS - 1} values are between 0 and 1" in remarks
-    assert f"EF: 1 of {ROWS} recordings have no value and are not in its task." in remarks
+    assert f"EF: no value in 1 of {ROWS} recordings, which are not in its task." in remarks
 
 
 @pytest.mark.parametrize(

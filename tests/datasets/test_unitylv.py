@@ -15,6 +15,7 @@ from benchmarks.readers import agreement, overlap, report
 from etab.datasets.integrity.check import check
 from etab.datasets.unitylv import CURVE, UnityLvSource, consensus
 from etab.errors import CorruptFileError, LayoutError
+from etab.runs.data import tasks_at
 from etab.tasks.menu import TASKS, find
 from etab.testing.datasets import check_dataset
 
@@ -135,3 +136,9 @@ def test_its_task_is_of_version_0_and_a_test_set_for_others() -> None:
     assert [task.code for task in find("unitylv")] == ["a0-A4-V"]
     assert TASKS["a0-A4-V"].version == 0
     assert TASKS["a0-A4-C>V"].fit_on == "camus"
+
+
+def test_a_prefix_of_a_code_finds_the_tasks_of_the_folder(tree: Path, tmp_path: Path) -> None:
+    assert tasks_at("a0", tree) == ["a0-A4-V"]
+    assert tasks_at("a0", tmp_path) == tasks_at("a0", None) == ["a0-A2-C", "a0-A4-C"]
+    assert tasks_at(None, tmp_path) == tasks_at("camus", None)

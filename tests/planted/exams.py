@@ -261,4 +261,13 @@ FAULTS = [
         '        folds.append(_fold(f"fold{name}", {"train": test, "test": train}))\n',
         _flow("test_the_five_folds_are_a_protocol"),
     ),
+    Fault(
+        "EchoRisk: the first threshold may lie in the middle of two equal steps",
+        "etab/metrics/echorisk.py",
+        "    return np.concatenate([[True, True], bends, [True]])",
+        "    return np.concatenate([[True, bends[0]], bends, [True]])",
+        (
+            "tests/challenges/test_echorisk.py::test_equal_steps_of_the_curve_are_those_of_scikit_learn",
+        ),
+    ),
 ]

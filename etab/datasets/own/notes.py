@@ -13,6 +13,7 @@ from etab.datasets.own.description import Description
 from etab.datasets.own.files import name_without_suffix
 from etab.readers.table import is_blank
 from etab.storage.listing import visible_files
+from etab.storage.text import counted
 from etab.types import Kind
 
 _NAMED = 3
@@ -203,7 +204,8 @@ def _unknown_words(description: Description, cells: TableCells) -> list[str]:
         for word, count in blanks.items():
             if word.startswith("#"):
                 notes.append(
-                    f"{label.name}: {count} cells {word!r}, the error of a formula, count as unknown."
+                    f"{label.name}: the error of a formula, {word!r}, counts as unknown in "
+                    f"{counted(count, 'cell')}."
                 )
             elif has_classes and word not in label.classes:
                 notes.append(

@@ -85,7 +85,7 @@ def _without_label(
     if len(labelled) == wanted:
         return []
     return [
-        f"{label.name}: {wanted - len(labelled)} of {wanted} recordings have no value and are not in "
+        f"{label.name}: no value in {wanted - len(labelled)} of {wanted} recordings, which are not in "
         "its task."
     ]
 

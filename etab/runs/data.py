@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from etab import datasets
-from etab.datasets.base import SOURCES, Source
+from etab.datasets.base import Source
 from etab.datasets.integrity.alike import Alike, known_alike, unlisted
 from etab.datasets.integrity.canonical import same_people, split_version
 from etab.datasets.own.classes import is_class_file
@@ -53,13 +53,10 @@ def tasks_at(tasks: str | Iterable[str] | None, root: Path | None) -> list[str]:
     names = list(dict.fromkeys(task.dataset for task in selected))
     fitting = names
     if root is not None and len(names) > 1:
-        fitting = [name for name in names if _opens(name, root)]
-    elif root is not None:
-        fitting = [name for name in names if _is_laid_out(name, root)]
-    if root is not None and not fitting:
-        beside = _beside_suites([word for word in whole_codes if word], root)
-        selected = beside or selected
-        fitting = [task.dataset for task in beside] or names
+        fitting = [name for name in names if _opens(name, root)] or names
+    beside = [] if root is None else _beside_suites(whole_codes, root)
+    if root is not None and beside and not any(_opens(name, root) for name in names):
+        return [task.code for task in beside]
     return [t.code for t in selected if t.dataset in fitting or t.code in whole_codes]
 
 
@@ -79,22 +76,16 @@ def _split_words(words: str | list[str] | None) -> list[str]:
 
 def _beside_suites(words: Sequence[str], root: Path) -> list[Task]:
     """Tasks of no suite whose codes begin with a word, of the dataset that a folder is laid out as."""
+    prefixes = tuple(word for word in words if word and word not in TASKS)
     begun = [
         task
         for task in TASKS.values()
-        if task.extra and task.superseded_by is None and task.code.startswith(tuple(words))
+        if task.superseded_by is None
+        and (task.extra or task.version == 0)
+        and task.code.startswith(prefixes)
     ]
-    fitting = {name: _is_laid_out(name, root) for name in {task.dataset for task in begun}}
+    fitting = {name: _opens(name, root) for name in {task.dataset for task in begun}}
     return [task for task in begun if fitting[task.dataset]]
-
-
-def _is_laid_out(dataset: str, root: Path) -> bool:
-    """Whether a folder looks like a dataset; its recordings are not read."""
-    try:
-        SOURCES[dataset](cross.dataset_root(root, dataset) or root)
-    except EtabError:
-        return False
-    return True
 
 
 def _opens(dataset: str, root: Path) -> bool:

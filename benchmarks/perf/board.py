@@ -163,7 +163,7 @@ def _facts(task: Task, backbone: str, n: int) -> dict[str, Any]:
         "n_test": n,
         "n_patients": n,
         "weights_sha256": digest,
-        "data_digest": "0" * 64,
+        "data_digest": "d" * 64,
         "features_key": "made",
         "settings": {"precision": "fp32", "size": 224},
         "missing": [],

@@ -115,10 +115,10 @@ def torchcodec_clip(path: Path) -> np.ndarray:
     return np.asarray(decoder.get_frames_at(indices=numbers(path)).data.numpy())
 
 
-def has_torchcodec() -> bool:
-    """Whether torchcodec is installed and finds the libraries of FFmpeg."""
+def has_torchcodec(path: Path) -> bool:
+    """Whether torchcodec is installed, and finds the libraries of FFmpeg: it loads them late."""
     try:
-        import torchcodec.decoders  # noqa: F401
+        torchcodec_clip(path)
     except (ImportError, RuntimeError, OSError):
         return False
     return True
@@ -326,7 +326,7 @@ def times(folder: Path, n: int, rounds: int) -> Times:
         "floor": floor,
     }
     grey_of_torchcodec = None
-    if has_torchcodec():
+    if has_torchcodec(files[0]):
         grey_of_torchcodec = check_torchcodec(files)
         slow["torchcodec"] = torchcodec_clip
     clips_kept = {path: our_clip(path) for path in files}

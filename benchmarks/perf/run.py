@@ -47,6 +47,11 @@ ratios: seconds are of one machine. *Ratio* is how many times longer the peer ta
 that is wanted, and *above the limit* how many times longer etab takes than the least work that the
 task needs.
 
+Loops of other benchmarks are timed as they stand, where their checkouts are there
+(`benchmarks/perf/peers.py`). Not timed are the linear probes that eva and CardioBench train by
+gradient steps: they end somewhere else than at the solution, so that no answer can be compared, and
+that of CardioBench runs the whole network again in every epoch and asks for memory pinned by CUDA.
+
 No figure here is of a GPU. Batches of uint8 frames go to a GPU from ordinary memory, one after
 another; pinned memory is not used, because no run on a GPU has shown what it saves. Frames are
 resized on the processor, in the thread that reads ahead: the interpolation (OpenCV's average by

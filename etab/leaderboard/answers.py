@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from etab.leaderboard.board import CONTROL, RANDOM_TWIN, Board, BoardRow
-from etab.leaderboard.summary import Cards
-from etab.storage.text import printable
+from etab.leaderboard.summary import PATIENT, Cards
+from etab.storage.text import counted, printable
 
 _MODALITIES = {"echo": "echocardiograms", "sound": "heart sounds"}
 _LONGEST_NAME = 48  # characters of a backbone
@@ -28,8 +28,8 @@ def board_answers(
         board: The board.
         cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
         patients: Number of test patients by the name of the dataset.
-        units: What counts as a patient in datasets that name none, such as "recording", by the
-            name of the dataset.
+        units: What a patient stands for by the name of the dataset, as
+            ``etab.leaderboard.people.units_of`` tells it; None where all are patients.
 
     Returns:
         Questions and answers, in the order in which they are read.
@@ -101,10 +101,10 @@ def _data(board: Board, cards: Cards, patients: Mapping[str, int], units: Mappin
         card = cards.get(name)
         title = printable(card.title) if card is not None else printable(name)
         recorded = _MODALITIES.get(card.modality, "") if card is not None else ""
-        plural = "s" if count != 1 else ""
-        people = f"{count:,} test patient{plural}"
-        if name in units:
-            people = f"{count:,} {units[name]}{plural}, each counted as a patient"
+        unit = units.get(name, PATIENT)
+        people = counted(count, "test patient")
+        if unit != PATIENT:
+            people = f"{counted(count, unit)}, each counted as a patient"
             recorded = recorded and f"{recorded} in"
         elif recorded:
             recorded = f"{recorded} of"

@@ -11,7 +11,7 @@ from etab.leaderboard.suites import Suite
 from etab.metrics.base import METRICS
 from etab.results import Result
 from etab.results.notes import joined_notes
-from etab.storage.text import printable
+from etab.storage.text import counted, printable
 from etab.tasks.menu import TASKS
 from etab.tasks.protocols import parse
 
@@ -52,9 +52,10 @@ def _incomplete_dataset(name: str, cells: Sequence[Result]) -> str:
     partly -= lost
     total = max(cell.bad["patients"] for cell in cells)
     of_more = f", and part of {len(partly)} more" if partly else ""
+    was_left_out = "was left out" if len(recordings) == 1 else "were left out"
     return (
-        f"INCOMPLETE DATA: {len(lost)} of {total} patients of {name} are missing{of_more}: "
-        f"{len(recordings)} recordings could not be read and were left out (--skip-bad): "
+        f"INCOMPLETE DATA: {len(lost)} of {counted(total, 'patient')} of {name} are missing{of_more}: "
+        f"{counted(len(recordings), 'recording')} could not be read and {was_left_out} (--skip-bad): "
         f"{_listed(sorted(recordings), _NAMED_RECORDINGS, ', ')}. Not to be compared with scores "
         "on all of the data."
     )
@@ -88,6 +89,20 @@ def remarks_note(remarks: Sequence[str]) -> list[str]:
     if not remarks:
         return []
     return [printable(f"FLAGGED: {_sentences(remarks)}")]
+
+
+def contradictions_note(contradictions: Sequence[str]) -> list[str]:
+    """Say which other results of the cells contradict each other; nothing where none does.
+
+    Args:
+        contradictions: One sentence for each contradiction.
+
+    Returns:
+        A list of at most one sentence.
+    """
+    if not contradictions:
+        return []
+    return [printable(f"CONTRADICTING: {_sentences(contradictions)}")]
 
 
 def _sentences(problems: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from importlib import resources
 from typing import Any
 
 from etab.leaderboard.board import Board, BoardRow
+from etab.leaderboard.people import plural_of, units_of
 from etab.leaderboard.summary import (
     BESIDE_HEADER,
     RELIABILITY_HEADER,
@@ -29,6 +30,7 @@ from etab.leaderboard.summary import (
     reliability_rows,
     score_parts,
     sensitivity_words,
+    unit_of,
 )
 from etab.metrics import METRICS
 from etab.results import Result
@@ -50,6 +52,10 @@ def board_facts(board: Board, cards: Cards) -> dict[str, Any]:
     Returns:
         Plain JSON values; numbers have six significant digits, and what does not exist is None.
     """
+    units = units_of(board, cards)
+    tasks = [
+        {**_task_facts(code, board), "unit": unit_of(code, units)} for code in board.suite.tasks
+    ]
     return {
         "title": board.title,
         "suite": board.suite.title or board.suite.name,
@@ -65,13 +71,17 @@ def board_facts(board: Board, cards: Cards) -> dict[str, Any]:
         "precise": bool(board.suite.precision_weights),
         "categories": {letter: CATEGORIES[letter] for letter in category_letters(board)},
         "parts": score_parts(board),
-        "tasks": [_task_facts(code, board) for code in board.suite.tasks],
+        "tasks": tasks,
+        "people": plural_of(task["unit"] for task in tasks),
         "rows": [_row_facts(row, board) for row in board.rows],
         "p_better": [[_six_digits(p) for p in row] for row in board.p_better],
         "beats": [list(row) for row in board.beats],
         "encoder_half": [[_six_digits(half) for half in row] for row in board.encoder_half],
         "probe_half": [[_six_digits(half) for half in row] for row in board.probe_half],
-        "beside": {"heads": list(BESIDE_HEADER), "rows": [list(r) for r in beside_rows(board)]},
+        "beside": {
+            "heads": list(BESIDE_HEADER),
+            "rows": [list(row) for row in beside_rows(board, units)],
+        },
         "notes": list(board.notes),
         "origins": _origins(board),
         "data": data_notices(board, cards),

@@ -22,20 +22,23 @@ from etab.leaderboard.comparable import (
     refuse_other_rows,
 )
 from etab.leaderboard.noise import Noise, mixed, noises_of_task, patient_orders
-from etab.leaderboard.notes import board_notes, remarks_note, set_aside_note
+from etab.leaderboard.notes import (
+    board_notes,
+    contradictions_note,
+    remarks_note,
+    set_aside_note,
+)
 from etab.leaderboard.pairs import compare, own_moves, plain_matrix, reliability_of
 from etab.leaderboard.resampled import resampled_scores
 from etab.leaderboard.seen import seen_note, unseen
 from etab.leaderboard.sensitivity import (
-    Other,
     ranking_notes,
     release_notes,
-    results_of,
     sensitivities,
-    variants_of,
     with_sensitivities,
 )
 from etab.leaderboard.suites import Suite, Tasks, suite_named
+from etab.leaderboard.variants import Other, results_of, variants_of
 from etab.metrics import METRICS
 from etab.metrics.intervals import interval_of_encoder
 from etab.metrics.uncertainty import (
@@ -261,8 +264,8 @@ def _rank(
         for name in order
     ]
     rows += [_unranked_row(contest, name) for name in sorted(set(cells) - set(order))]
-    variants, unread = variants_of(cells, others)
-    rows = with_sensitivities(rows, sensitivities(cells, tables, variants))
+    variants = variants_of(cells, tables, others)
+    rows = with_sensitivities(rows, sensitivities(cells, tables, variants.known))
     reliabilities = _reliabilities(contest, order, noises, totals)
     notes = board_notes(
         suite,
@@ -291,7 +294,8 @@ def _rank(
             *seen_note(cells, with_seen),
             *notes,
             *release_notes(cells),
-            *ranking_notes(cells, [result for result, _ in others], suite, unread),
+            *ranking_notes(cells, [result for result, _ in others], suite, variants.unread),
+            *contradictions_note(variants.contradictions),
         ),
         beside=beside,
         tables=tables,

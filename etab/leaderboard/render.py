@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from etab.leaderboard.board import Board, BoardRow, kind_of
+from etab.leaderboard.people import units_of
 from etab.leaderboard.summary import (
     BESIDE_HEADER,
     RELIABILITY_HEADER,
@@ -116,7 +117,7 @@ def board_markdown(board: Board, cards: Cards) -> str:
             "",
             "Cells of extra tasks: shown, and no part of any score or rank.",
             "",
-            *_markdown_table(BESIDE_HEADER, beside_rows(board)),
+            *_markdown_table(BESIDE_HEADER, beside_rows(board, units_of(board, cards))),
         ]
     lines += ["### Anchors", "", *_anchor_table(board), "### Data", ""]
     for notice in data_notices(board, cards):

@@ -8,151 +8,35 @@ results of the same task and backbone. Their values are computed from their pred
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
-from etab.errors import DataNotFoundError, EtabError
 from etab.leaderboard.admission.canonical import canonical_release
-from etab.leaderboard.admission.files import record_files
 from etab.leaderboard.board import CONTROL, BoardRow, Sensitivity, kind_of
-from etab.leaderboard.comparable import SAME_FIELDS, SAME_SETTINGS, Cells, Tables
+from etab.leaderboard.comparable import Cells, Tables
 from etab.leaderboard.suites import Suite
-from etab.metrics import METRICS
+from etab.leaderboard.variants import (
+    DATA,
+    FOLD_SEED,
+    HEAD,
+    LAYER,
+    PRECISION,
+    Variant,
+    changed_choice,
+    digits,
+    values_by_seed,
+)
 from etab.metrics.columns import ScoredRows
 from etab.results import Result
-from etab.results.names import NAME, wrong_name
+from etab.results.names import NAME
 from etab.storage.text import printable
 from etab.tasks.protocols import parse
 
-FOLD_SEED = "fold seed"
-HEAD = "head"
-LAYER = "layer"
-PRECISION = "precision"
-DATA = "data"
-CHOICES = (FOLD_SEED, HEAD, LAYER, PRECISION, DATA)
-
 _UNKNOWN = "not known"
-# Facts that two results of one cell share where they differ in a choice. One division into folds
-# and several are drawn differently, so that they differ in more than a choice.
-_ALIKE = (
-    "weights_sha256",
-    "phantom",
-    "protocol",
-    *(name for name in SAME_FIELDS if name not in ("head", "data_digest")),
-)
 _ALL_LAYERS = ("all maps", "all")
 _NAMED_HEADS = 4
 _NAMED_PROTOCOLS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """Another result of a cell of the board.
-
-    Attributes:
-        result: The record.
-        value: The value of the metric, computed from its predictions.
-        by_fold_seed: The value of each division into folds, by the seed of the division.
-    """
-
-    result: Result
-    value: float
-    by_fold_seed: Mapping[int, float]
-
-
-Other = tuple[Result, Path]
-"""A result that is not ranked, and the folder of results that it lies in."""
-
-
-def results_of(folder: Path) -> tuple[list[Other], list[str]]:
-    """Read the records of a folder that is looked at for variants alone.
-
-    Args:
-        folder: A folder of results.
-
-    Returns:
-        The records, and one reason for each file that cannot be used.
-
-    Raises:
-        DataNotFoundError: There is no such folder, or it holds no record.
-    """
-    files = record_files(folder)
-    if not files.records and not files.refused:
-        missing = "holds no results" if folder.is_dir() else "is no folder of results"
-        raise DataNotFoundError(
-            f"{folder} {missing}. Name a folder that `etab run --results` wrote, as variants of this "
-            "board."
-        )
-    problems = [f"{path}: {reason}" for path, reason in files.refused.items()]
-    others: list[Other] = []
-    for path in files.records:
-        try:
-            result = Result.load(path)
-        except EtabError as error:
-            problems.append(str(error))
-            continue
-        reason = wrong_name(result.backbone)
-        if reason:
-            problems.append(f"{path}: {reason}")
-        else:
-            others.append((result, folder))
-    return others, problems
-
-
-def variants_of(cells: Cells, others: Iterable[Other]) -> tuple[list[Variant], list[str]]:
-    """Select the results that differ from a cell of the board in one choice.
-
-    Args:
-        cells: The cells of the board.
-        others: Other results, each with its folder.
-
-    Returns:
-        The variants, and one reason for each result whose predictions cannot be used.
-    """
-    variants: list[Variant] = []
-    problems: list[str] = []
-    for result, folder in others:
-        cell = cells.get(result.backbone, {}).get(result.task)
-        if cell is None or not changed_choice(cell, result):
-            continue
-        try:
-            table = ScoredRows.of(result.predictions(folder))
-            value = METRICS[cell.metric].value(table)
-        except EtabError as error:
-            problems.append(str(error))
-            continue
-        variants.append(Variant(result, value, _by_fold_seed(cell.metric, result.seed, table)))
-    return variants, problems
-
-
-def changed_choice(cell: Result, other: Result) -> str:
-    """Name the one choice in which a result differs from a cell of the board.
-
-    Args:
-        cell: The cell.
-        other: A result of the same task and backbone.
-
-    Returns:
-        One of ``CHOICES``; empty where the results differ in several choices, in none, or in
-        something that makes them results of another question.
-    """
-    alike = (
-        not other.bad
-        and all(getattr(cell, name) == getattr(other, name) for name in _ALIKE)
-        and all(cell.settings.get(name) == other.settings.get(name) for name in SAME_SETTINGS)
-    )
-    if not alike:
-        return ""
-    differs = {
-        FOLD_SEED: cell.seed != other.seed,
-        HEAD: cell.head != other.head,
-        PRECISION: cell.settings.get("precision") != other.settings.get("precision"),
-        DATA: cell.data_digest != other.data_digest,
-    }
-    changed = [choice for choice, is_other in differs.items() if is_other]
-    return changed[0] if len(changed) == 1 else ""
 
 
 def sensitivities(
@@ -222,27 +106,14 @@ def _fold_seed(cell: Result, table: ScoredRows, variants: Sequence[Variant]) -> 
         return Sensitivity(FOLD_SEED, "no folds are drawn")
     if not variants and len(table.of_repeats()) < 2:
         return Sensitivity(FOLD_SEED, _UNKNOWN)
-    by_seed = _by_fold_seed(cell.metric, cell.seed, table)
+    by_seed = values_by_seed(cell.metric, cell.seed, table)
     for variant in variants:
         by_seed |= variant.by_fold_seed
     values = list(by_seed.values())
     if len(values) < 2 or not np.isfinite(values).all():
         return Sensitivity(FOLD_SEED, _UNKNOWN)
     spread = float(np.std(values, ddof=1))
-    return Sensitivity(FOLD_SEED, f"SD {_digits(spread)} over {len(values)} seeds", spread)
-
-
-def _by_fold_seed(metric: str, seed: int, table: ScoredRows) -> dict[int, float]:
-    """The value of each division into folds by its seed: repeat r of a run has its seed plus r."""
-    values = [_value_or_nan(metric, table.select(part)) for part in table.of_repeats()]
-    return dict(enumerate(values, start=seed))
-
-
-def _value_or_nan(metric: str, rows: ScoredRows) -> float:
-    try:
-        return METRICS[metric].value(rows)
-    except EtabError:
-        return float("nan")
+    return Sensitivity(FOLD_SEED, f"SD {digits(spread)} over {len(values)} seeds", spread)
 
 
 def _farthest(choice: str, cell: Result, value_of: Mapping[str, float]) -> Sensitivity:
@@ -282,14 +153,10 @@ def _shown(name: str) -> str:
 
 def _signed(difference: float) -> str:
     """A difference with its sign; one that rounds to zero has none."""
-    digits = _digits(abs(difference))
-    if float(digits) == 0:
-        return digits
-    return f"+{digits}" if difference > 0 else f"-{digits}"
-
-
-def _digits(value: float) -> str:
-    return f"{value:.2f}" if value >= 2 else f"{value:.3f}"
+    size = digits(abs(difference))
+    if float(size) == 0:
+        return size
+    return f"+{size}" if difference > 0 else f"-{size}"
 
 
 def ranking_notes(

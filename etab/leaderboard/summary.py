@@ -8,10 +8,12 @@ from typing import Protocol
 
 from etab.leaderboard.board import Board, BoardRow, Sensitivity
 from etab.results import Result
+from etab.storage.text import counted
 from etab.tasks.codes import CATEGORIES, SUITE_PARTS, parse_code
 from etab.tasks.menu import TASKS
 from etab.types import Target
 
+PATIENT = "patient"
 BESIDE_HEADER = ("task", "asked", "backbone", "metric", "value [95 %]", "anchored", "patients")
 
 
@@ -59,6 +61,19 @@ def rank_words(row: BoardRow) -> str:
     if row.rank_low == row.rank_high:
         return str(row.rank_low)
     return f"{row.rank_low}-{row.rank_high}"
+
+
+def unit_of(code: str, units: Mapping[str, str]) -> str:
+    """Say what a patient of a task stands for.
+
+    Args:
+        code: Code of the task.
+        units: What ``units_of`` returned.
+
+    Returns:
+        "patient", "recording" or "examination".
+    """
+    return units.get(parse_code(code).test_dataset, PATIENT)
 
 
 def headline(row: BoardRow) -> str:
@@ -232,11 +247,22 @@ def _gap_words(gap: float) -> str:
     return f"{gap:.3f}" if math.isfinite(gap) else "-"
 
 
-def beside_rows(board: Board) -> list[tuple[str, ...]]:
-    """The results beside the score in words, one tuple for each, in the order of BESIDE_HEADER."""
+def beside_rows(board: Board, units: Mapping[str, str] | None = None) -> list[tuple[str, ...]]:
+    """Word the results beside the score.
+
+    Args:
+        board: The board.
+        units: What a patient stands for by the name of the dataset, as
+            ``etab.leaderboard.people.units_of`` tells it; None where all are patients.
+
+    Returns:
+        One tuple for each result, in the order of ``BESIDE_HEADER``.
+    """
     rows: list[tuple[str, ...]] = []
     for cell in board.beside:
         task = TASKS[cell.task]
+        unit = unit_of(cell.task, units or {})
+        people = str(cell.n_patients) if unit == PATIENT else counted(cell.n_patients, unit)
         rows.append(
             (
                 task.code,
@@ -245,7 +271,7 @@ def beside_rows(board: Board) -> list[tuple[str, ...]]:
                 f"{cell.metric} {arrow(task.better)}",
                 value_words(cell),
                 f"{task.anchored(cell.value):.3f}",
-                str(cell.n_patients),
+                people,
             )
         )
     return rows

@@ -49,6 +49,7 @@ _OF_BOARD = (
     "precise",
     "categories",
     "parts",
+    "people",
     "beside",
     "notes",
     "origins",
@@ -101,7 +102,9 @@ def _task_facts(task: Mapping[str, Any], board: Board, cards: Cards) -> dict[str
         "title": printable(task["title"]),
         **_task_marks(code, board),
         "protocols": protocols,
-        "protocol_words": [protocol_words(name) for name in protocols or [board.protocol]],
+        "protocol_words": [
+            protocol_words(name, task["unit"]) for name in protocols or [board.protocol]
+        ],
         "asked": _asked(code, cards),
         "classes": _classes(code, cards),
         "data": _notices_of_task(code, board, cards),

@@ -75,7 +75,8 @@ def as_json(content: Any) -> str:
 def as_script(name: str, content: Any) -> str:
     """Write plain values as a script that stores them under a name for the pages.
 
-    Pages that are opened from a disk cannot read JSON files, but can load scripts.
+    Pages that are opened from a disk cannot read JSON files, but can load scripts. The values are
+    parsed as JSON: a literal of the script would take the key ``__proto__`` for a prototype.
 
     Args:
         name: Key of the values in ``ETAB.data``.
@@ -86,7 +87,8 @@ def as_script(name: str, content: Any) -> str:
 
     Example:
         >>> as_script("board", [1])
-        '"use strict";(window.ETAB??={}).data??={};ETAB.data["board"]=[1];\\n'
+        '"use strict";(window.ETAB??={}).data??={};ETAB.data["board"]=JSON.parse(\\'[1]\\');\\n'
     """
     head = '"use strict";(window.ETAB??={}).data??={};'
-    return f"{head}ETAB.data[{as_json(name)}]={as_json(content)};\n"
+    text = as_json(content).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{head}ETAB.data[{as_json(name)}]=JSON.parse('{text}');\n"

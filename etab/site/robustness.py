@@ -12,7 +12,7 @@ import numpy as np
 
 from etab.errors import EtabError
 from etab.leaderboard.board import Board
-from etab.leaderboard.sensitivity import DATA, FOLD_SEED, HEAD, PRECISION
+from etab.leaderboard.variants import DATA, FOLD_SEED, HEAD, PRECISION
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.results import Predictions

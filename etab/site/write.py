@@ -18,6 +18,7 @@ from etab.leaderboard.answers import board_answers
 from etab.leaderboard.board import Board
 from etab.leaderboard.curves import CurvePoint
 from etab.leaderboard.page import board_facts
+from etab.leaderboard.people import units_of
 from etab.leaderboard.summary import (
     Cards,
     arrow,
@@ -25,6 +26,7 @@ from etab.leaderboard.summary import (
     number_words,
     rank_words,
 )
+from etab.site.adding import adding_commands
 from etab.site.examples import Example
 from etab.site.facts import backbone_facts, curve_facts, site_facts
 from etab.site.names import page_names
@@ -35,8 +37,7 @@ from etab.site.robustness import robustness_facts
 from etab.site.sound_examples import SoundExample, sound_facts
 from etab.site.subgroups import Subgroups, kept_subgroups, subgroup_facts
 from etab.storage.atomic import slug, write_atomically
-from etab.storage.text import printable
-from etab.tasks.codes import parse_code
+from etab.storage.text import counted, printable
 
 MARKER = "site.json"
 """File that lists what a site wrote; a folder with other content is never written to."""
@@ -286,6 +287,7 @@ def _pages(board: Board, facts: Mapping[str, Any], cards: Cards) -> Files:
     environment.filters["printable"] = printable
     environment.filters["code"] = _with_code
     environment.filters["number"] = number_words
+    environment.filters["counted"] = counted
     environment.filters["arrow"] = arrow
     environment.filters["digits"] = _three_digits
     shared = {"board": facts, "root": ""}
@@ -294,12 +296,11 @@ def _pages(board: Board, facts: Mapping[str, Any], cards: Cards) -> Files:
         "index.html": index.render(
             **shared,
             page="index",
-            answers=board_answers(
-                board, cards, _patient_counts(board), _units_without_patients(board, cards)
-            ),
+            answers=board_answers(board, cards, _patient_counts(board), units_of(board, cards)),
             chips=_chips(board),
             static=_static_rows(board),
             citation=_citation(board, facts),
+            commands=adding_commands(board),
         ),
         "compare.html": environment.get_template("compare.html").render(**shared, page="compare"),
     }
@@ -385,29 +386,6 @@ def _with_code(text: str) -> Markup:
 def _patient_counts(board: Board) -> dict[str, int]:
     """Number of test patients by dataset."""
     return {name: len(order) for name, order in patients_of(board).items()}
-
-
-def _units_without_patients(board: Board, cards: Cards) -> dict[str, str]:
-    """What counts as a patient in the datasets that name none, by the name of the dataset.
-
-    Where another file names the patients of a release of recordings, as the appendix of CinC 2016
-    does, several recordings are of one patient, and the ids are those of patients.
-    """
-    named: set[str] = set()
-    tested: set[str] = set()
-    for (_, code), table in board.tables.items():
-        dataset = parse_code(code).test_dataset
-        tested.add(dataset)
-        rows = zip(table.items, table.patients, strict=True)
-        # The name of a row is that of its recording, with a window or frame behind it.
-        if not all(item.startswith(patient) for item, patient in rows):
-            named.add(dataset)
-    units: dict[str, str] = {}
-    for dataset in tested & cards.keys():
-        unit = cards[dataset].unit
-        if unit == "examination" or (unit == "recording" and dataset not in named):
-            units[dataset] = unit
-    return units
 
 
 def _chips(board: Board) -> list[tuple[str, str]]:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 # A text that begins with one of these signs is a formula to a spreadsheet. Where the language of the
 # computer separates cells by semicolons, the text after one is a cell, too.
 _FORMULA = re.compile(r"(^|;)(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+
+
+# What Markdown reads between words: emphasis, formulas, links, entities, and a backslash before them.
+_MARKUP = re.compile(r"\\|[*~$]|(?<![^\W_])_|_(?![^\W_])|(?<=\])[(:]")
+_ENTITY = re.compile(r"&(?=#?\w+;)")
+
+_JOINER = "\N{ZERO WIDTH JOINER}"
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
@@ -18,16 +26,17 @@ def counted(count: int, noun: str, plural: str = "") -> str:
         plural: The noun of several; by default with an s.
 
     Example:
-        >>> counted(1, "file"), counted(0, "file"), counted(2, "process", "processes")
-        ('1 file', '0 files', '2 processes')
+        >>> counted(1, "file"), counted(3240, "file"), counted(2, "process", "processes")
+        ('1 file', '3,240 files', '2 processes')
     """
-    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def printable(text: str) -> str:
     r"""Replace characters that are not printable.
 
-    Control characters could change what a terminal shows, and no file can hold lone surrogates.
+    Control characters could change what a terminal shows, and no file can hold lone surrogates. A
+    joiner stays between two symbols, of which it makes one emoji: elsewhere nobody sees it.
 
     Args:
         text: Text from a result file.
@@ -42,8 +51,23 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+        letter
+        if letter.isprintable() or _joins_symbols(text, place)
+        else "\N{REPLACEMENT CHARACTER}"
+        for place, letter in enumerate(text)
     )
+
+
+def _joins_symbols(text: str, place: int) -> bool:
+    """Whether a character joins the symbols before and after it."""
+    if text[place] != _JOINER or not 0 < place < len(text) - 1:
+        return False
+    before, after = text[place - 1], text[place + 1]
+    is_symbol = before == "\N{VARIATION SELECTOR-16}" or unicodedata.category(before) in (
+        "So",
+        "Sk",
+    )
+    return is_symbol and unicodedata.category(after) == "So"
 
 
 def spreadsheet_text(text: str) -> str:
@@ -63,18 +87,29 @@ def spreadsheet_text(text: str) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Write a text for a line of Markdown, so that no part of it is HTML or a link.
+    """Write a text for a line of Markdown, so that no part of it is HTML, a link or emphasis.
 
     Args:
-        text: Any text.
+        text: Any text. What stands between two backticks stays code.
 
     Returns:
-        The printable text on one line, with ``<`` as an entity and links broken.
+        The printable text on one line, with ``<`` as an entity and other signs escaped.
 
     Example:
-        >>> markdown_text("<b> [a](b)")
-        '&lt;b> [a]\\\\(b)'
+        >>> markdown_text("<b> [a](b) pixel_pca __proto__ `etab run`")
+        '&lt;b> [a]\\\\(b) pixel_pca \\\\_\\\\_proto\\\\_\\\\_ `etab run`'
     """
-    plain = printable(text.replace("\n", " "))
-    # A backslash must not take the sense from a sign that is escaped after it.
-    return plain.replace("\\", "\\\\").replace("<", "&lt;").replace("](", "]\\(")
+    parts = printable(text.replace("\n", " ")).split("`")
+    if len(parts) % 2 == 0:  # a backtick without its mate begins no code
+        return "\\`".join(map(_escaped, parts))
+    pieces = [
+        part.replace("<", "&lt;") if place % 2 else _escaped(part)
+        for place, part in enumerate(parts)
+    ]
+    return "`".join(pieces)
+
+
+def _escaped(words: str) -> str:
+    """Words of which Markdown reads no sign as anything else; ``pixel_pca`` is plain to it."""
+    plain = _ENTITY.sub("&amp;", _MARKUP.sub(r"\\\g<0>", words))
+    return plain.replace("<", "&lt;")

@@ -16,11 +16,12 @@ _SORTS = {
 }
 
 
-def protocol_words(name: str) -> str:
+def protocol_words(name: str, unit: str = "patient") -> str:
     """Say how the patients are divided, and on which of them the probes are trained.
 
     Args:
         name: The name of a protocol, as results state it.
+        unit: What a patient of the data stands for, as on their card.
 
     Returns:
         The protocol in words.
@@ -33,6 +34,8 @@ def protocol_words(name: str) -> str:
         'patients in 5 folds: each fold is predicted by probes that were trained on the other folds'
         >>> protocol_words("official-10pct-d0")
         "the authors' own division of the patients; trained on 10 % of the training patients"
+        >>> protocol_words("cv2", "recording")
+        'recordings in 2 folds: each fold is predicted by probes that were trained on the other folds'
     """
     protocol = parse(name)
     parts = [_SORTS.get(protocol.sort) or _folds(protocol)]
@@ -42,7 +45,7 @@ def protocol_words(name: str) -> str:
         parts.append(f"trained on {protocol.shots} patients of each class")
     if protocol.tuning:
         parts.append("the backbone is trained too")
-    return "; ".join(parts)
+    return "; ".join(parts).replace("patients", f"{unit}s")
 
 
 def _folds(protocol: Protocol) -> str:

@@ -13,7 +13,8 @@ from etab.errors import DataNotFoundError
 from etab.leaderboard.page import board_facts
 from etab.leaderboard.ranking import rank_folder
 from etab.leaderboard.render import board_csv, board_markdown
-from etab.leaderboard.sensitivity import _signed, changed_choice, sensitivities
+from etab.leaderboard.sensitivity import _signed, sensitivities
+from etab.leaderboard.variants import changed_choice, variants_of
 from etab.results import Predictions, Result
 from tests.leaderboard.admission import folders
 from tests.leaderboard.admission.folders import STRANGER, edit_nested, load, save, with_columns
@@ -162,6 +163,100 @@ def test_another_precision_and_another_release_lie_in_folders_of_their_own(
     assert of_cell["precision"].words == "another +0.100"
     assert of_cell["data"].words.startswith("data:dddddddd -0.0")
     assert board.rows[0].etab == ranked(folder).rows[0].etab
+
+
+def contradicting(board: Any) -> list[str]:
+    return [note for note in board.notes if note.startswith("CONTRADICTING")]
+
+
+@pytest.mark.parametrize(
+    ("choice", "changes", "settings"),
+    [
+        ("head", {"head": "knn"}, {}),
+        ("precision", {}, {"precision": "another"}),
+        ("fold seed", {"seed": 1}, {}),
+        ("data", {"data_digest": "d" * 64}, {}),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_results_of_the_same_choices_with_other_values_do_not_count(
+    folder: Path,
+    tmp_path: Path,
+    choice: str,
+    changes: dict[str, Any],
+    settings: dict[str, Any],
+    turned: bool,
+) -> None:
+    result, table = load(folder, CODE)
+    others = [tmp_path / "one", tmp_path / "two"]
+    paths = []
+    for other, error in zip(others, (0.5, 0.8), strict=True):
+        paths.append(save(other, result, off_by(table, error), **changes))
+        if settings:
+            edit_nested(paths[-1], "settings", **settings)
+    board = ranked(folder, variants=others[::-1] if turned else others)
+    (note,) = contradicting(board)
+    assert all(str(path) in note for path in paths)
+    assert "Neither of them counts." in note
+    of_cell = known(board)
+    assert choice not in of_cell or of_cell[choice].difference is None
+    # The same values twice are no contradiction.
+    alike = [others[0], tmp_path / "copy"]
+    shutil.copytree(*alike)
+    board = ranked(folder, variants=alike)
+    assert contradicting(board) == []
+    assert known(board)[choice].difference is not None
+
+
+def twice(table: Predictions, second: Predictions) -> Predictions:
+    """Two divisions into folds: the rows of one table, then those of another."""
+    both = {
+        name: np.concatenate([table.columns[name], second.columns[name]]) for name in table.columns
+    }
+    repeats = (0,) * len(table.items) + (1,) * len(table.items)
+    return Predictions(
+        table.kind, table.items * 2, table.patients * 2, table.folds * 2, both, repeats=repeats
+    )
+
+
+@pytest.mark.parametrize(
+    ("seeds", "errors", "ending"),
+    [
+        # Repeats of seeds 1 and 2, and of 2 and 3: both have the division of seed 2.
+        ((1, 2), ((0.3, 0.5), (0.9, 0.2)), "Neither of them counts."),
+        ((1, 2), ((0.3, 0.5), (0.5, 0.2)), ""),
+        # The ranked cell is of seeds 0 and 1.
+        ((1,), ((0.7, 0.5),), "The ranked one counts."),
+    ],
+)
+def test_seeds_that_share_a_division_must_agree_on_it(
+    folder: Path, seeds: tuple[int, ...], errors: tuple[tuple[float, float], ...], ending: str
+) -> None:
+    result, table = load(folder, CODE)
+    cell = Result(**{**result._whole(), "protocol": "cv5x2"})
+    cells = {STRANGER: {CODE: cell}}
+    tables = {(STRANGER, CODE): twice(table, off_by(table, 0.3))}
+    paths = []
+    for seed, (first, second) in zip(seeds, errors, strict=True):
+        rows = twice(off_by(table, first), off_by(table, second))
+        paths.append(save(folder, cell, rows, seed=seed))
+    others = [(Result.load(path), folder) for path in paths]
+    found = variants_of(cells, tables, others)
+    assert [text.endswith(ending) for text in found.contradictions] == [True] * bool(ending)
+    assert len(found.known) == (0 if ending else len(seeds))
+
+
+def test_a_result_that_contradicts_the_ranked_one_is_told(folder: Path, tmp_path: Path) -> None:
+    result, table = load(folder, CODE)
+    path = save(tmp_path / "other", result, off_by(table, 0.5))
+    before = ranked(folder)
+    board = ranked(folder, variants=[tmp_path / "other"])
+    (note,) = contradicting(board)
+    assert f"{path} has mae" in note
+    assert note.endswith("The ranked one counts.")
+    assert [row.etab for row in board.rows] == [row.etab for row in before.rows]
+    shutil.copytree(folder, tmp_path / "copy")
+    assert contradicting(ranked(folder, variants=[tmp_path / "copy"])) == []
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from tests.faults import Fault
 
 _FILE = "tests/leaderboard/test_sensitivity.py"
 FILE = "etab/leaderboard/sensitivity.py"
+VARIANTS = "etab/leaderboard/variants.py"
 ADMIT = "etab/leaderboard/admission/admit.py"
 
 FAULTS = [
@@ -16,14 +17,14 @@ FAULTS = [
     ),
     Fault(
         "two choices count as one",
-        FILE,
-        "changed[0] if len(changed) == 1 else",
-        "changed[0] if changed else",
+        VARIANTS,
+        "return changed[0] if len(changed) == 1 else",
+        "return changed[0] if changed else",
         (f"{_FILE}::test_results_of_another_question_tell_nothing",),
     ),
     Fault(
         "few labels count as another seed",
-        FILE,
+        VARIANTS,
         '    "protocol",\n',
         "",
         (f"{_FILE}::test_results_of_another_question_tell_nothing",),
@@ -34,6 +35,20 @@ FAULTS = [
         'return name if NAME.fullmatch(name) else "another one"',
         "return name",
         (f"{_FILE}::test_names_of_strangers_do_not_reach_the_board",),
+    ),
+    Fault(
+        "of results that contradict each other, the first counts",
+        VARIANTS,
+        "elif _differ(*_ends(variants)):",
+        "elif False:",
+        (f"{_FILE}::test_results_of_the_same_choices_with_other_values_do_not_count",),
+    ),
+    Fault(
+        "a result that contradicts the ranked one is not told",
+        VARIANTS,
+        "one for one in variants if _differ(one.value, cell.value)",
+        "one for one in variants if False",
+        (f"{_FILE}::test_a_result_that_contradicts_the_ranked_one_is_told",),
     ),
     Fault(
         "the nearest other value counts",

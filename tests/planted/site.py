@@ -12,9 +12,9 @@ WALKS = ("tests/site/test_browser_walks.py",)
 FAULTS = [
     Fault(
         "recordings of the appendix counted as patients of their own",
-        "etab/site/write.py",
-        '(unit == "recording" and dataset not in named)',
-        'unit == "recording"',
+        "etab/leaderboard/people.py",
+        "unit == RECORDING and _has_named_patients(board, dataset)",
+        "False",
         SITE,
     ),
     Fault(

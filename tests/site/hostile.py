@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,6 +23,30 @@ HOSTILE = {
     "template": "{{DATA}} {% raw %} ${1}`",
     "link": "[a](javascript:window.pwned=1) \\| b;=1+1",
     "commands": "\\input{/etc/passwd} $x_1$ 100 % & #",
+}
+
+# Names that look like others, or that scripts, tables and terminals read as something else.
+HOSTILE_THREE = {
+    "joiner": "mobile\u200dnetv2",
+    "isolates": "a\u2067b\u2068c\u2069\u2066d",
+    "marks": "a\u200fb\u061cc\u200ed",
+    "nothing": "\x00",
+    "nothing inside": "vit\x00.txt",
+    "ticks": "`rm -rf ~` and one more `",
+    "three ticks": "```\n$(touch pwned)\n```",
+    "bars": "a|b||c\\|d",
+    "dollars": "$$\\frac{1}{0}$$ ${HOME} $(id)",
+    "percents": "100 % %n %s %00 %2e%2e",
+    "prototype's": "__proto__",
+    "own keys": "__defineGetter__",
+    "text of all": "toString",
+    "value of all": "valueOf",
+    "emphasis": "__bold__ *it* ~~gone~~ _a_b_",
+    "reference": "[a]: javascript:window.pwned=1",
+    "family": "\U0001f468\u200d\u2695\ufe0f \U0001f469\U0001f3fd\u200d\U0001f52c",
+    "scripts of the world": "\u5fc3\u810f \u0642\u0644\u0628 \u05dc\u05d1",
+    "spaces": "a\u00a0b\u3000c",
+    "very long": "x_" * 5_000,
 }
 
 # Names that attack what the ones above do not: objects of scripts, addresses, other quotes, other
@@ -48,13 +73,17 @@ HOSTILE_TOO = {
 }
 
 
+# A joiner between two symbols, which makes one emoji of them.
+_JOINED = re.compile(
+    r"(?<=[\U0001f300-\U0001faff\u2600-\u27bf\ufe0f])\u200d(?=[\U0001f300-\U0001faff\u2600-\u27bf])"
+)
+
+
 def is_harmless(text: str) -> bool:
-    """Whether a text on one line has no character that changes what is shown around it."""
-    return not any(
-        unicodedata.category(sign) in ("Cc", "Zl", "Zp")
-        or (unicodedata.category(sign) == "Cf" and sign not in "\u200d\ufe0f")
-        for sign in text
-    )
+    """Whether a text on one line has no character that changes what is shown around it, or that
+    nobody sees."""
+    signs = set(_JOINED.sub("", text))
+    return not any(unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp") for sign in signs)
 
 
 def hostile_board(board: Board, hostile: Mapping[str, str] = HOSTILE) -> Board:

@@ -177,7 +177,7 @@ def test_latex_sets_numbers_as_numbers(page: Any, site: Path) -> None:
     open_board(page, site, "#values=anchored")
     page.click("#export summary")
     lines = exported(page, "tex").splitlines()
-    columns = re.search(r"begin{tabular}{([lr]+)}", lines[0])
+    columns = re.search(r"begin{tabular}{([lr]+)}", "\n".join(lines))
     assert columns is not None
     heads = next(line for line in lines if line.startswith("backbone & ")).split(" & ")
     assert columns[1][:4] == "llrr"  # names and kinds, then ranks

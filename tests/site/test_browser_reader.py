@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,24 @@ from etab import datasets
 from etab.leaderboard.board import Board
 from etab.metrics.clinical import worst_subgroup
 from etab.site.write import write_site
+from etab.storage.text import printable
 from tests.site.conftest import made_subgroups, open_board
-from tests.site.hostile import HOSTILE, HOSTILE_TOO, hostile_board, is_harmless
+from tests.site.hostile import (
+    HOSTILE,
+    HOSTILE_THREE,
+    HOSTILE_TOO,
+    hostile_board,
+    is_harmless,
+)
 
 pytestmark = pytest.mark.slow
 
 TABS = ("scores", "ranks", "wins", "difference", "size", "robustness", "subgroups")
 
 
-@pytest.fixture(scope="module", params=[HOSTILE, HOSTILE_TOO], ids=["first", "second"])
+@pytest.fixture(
+    scope="module", params=[HOSTILE, HOSTILE_TOO, HOSTILE_THREE], ids=["first", "second", "third"]
+)
 def hostile(
     site_board: Board, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Path:
@@ -153,6 +164,60 @@ def test_hostile_names_do_nothing_on_any_page(page: Any, hostile: Path) -> None:
         assert is_harmless(text.replace("\n", " ").replace("\t", " ")), path
 
 
+# Commands that an export may hold, and signs that pdfLaTeX sets without a package.
+_COMMANDS = (
+    r"begin\{tabular\}|end\{tabular\}|multicolumn|textbf|hline|textbackslash|textasciicircum|"
+    r"textasciitilde|textless|textgreater|textbar|ldots"
+)
+_PLAIN = re.compile(r"[ -~\n\u00a1-\u00ff–—‘’“”…]*")
+_UNKNOWN_TO_OT1 = set("«»ÐÞðþ")
+
+
+def latex_faults(text: str) -> list[str]:
+    """Reasons for which LaTeX would not set a table, or would read a name as something else."""
+    faults = []
+    lines = [line for line in text.splitlines() if not line.startswith("%")]
+    for line in lines:
+        plain = re.sub(rf"\\(?:{_COMMANDS})(?![a-z])|\\[{{}}$&#%_]|\\\\$|\$-\$(?=[\d.])", "", line)
+        depth = 0
+        for sign in plain:
+            depth += {"{": 1, "}": -1}.get(sign, 0)
+            if depth < 0:
+                break
+        if depth or re.search(r"[\\$#%_^~<>|]", plain):
+            faults.append(line)
+        if not _PLAIN.fullmatch(line) or _UNKNOWN_TO_OT1 & set(line) or len(line) > 20_000:
+            faults.append(line)
+    rows = [line for line in lines if line.endswith("\\\\") and "multicolumn" not in line]
+    if len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) != 1:
+        faults.append("rows of different lengths")
+    return faults
+
+
+def compiled(text: str, folder: Path) -> int:
+    """How pdfLaTeX ends on a table."""
+    (folder / "leaderboard.tex").write_text(text, encoding="utf-8")
+    (folder / "page.tex").write_text(
+        "\\documentclass{article}\\usepackage{graphicx}\\begin{document}"
+        "\\resizebox{\\linewidth}{!}{\\input{leaderboard}}\\end{document}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    return subprocess.run(command, cwd=folder, check=False, capture_output=True).returncode
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+def test_latex_of_hostile_names_compiles(page: Any, hostile: Path, tmp_path: Path) -> None:
+    open_board(page, hostile)
+    page.click("#export summary")
+    with page.expect_download() as download:
+        page.click("[data-export=tex]")
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    assert compiled(text, tmp_path) == 0
+    broken = text.replace("\\_", "_").replace("\\hline", "\\hlime", 1)
+    assert compiled(broken, tmp_path) != 0
+    assert latex_faults(broken) != []
+
+
 def test_exports_of_hostile_names_are_harmless(page: Any, hostile: Path) -> None:
     open_board(page, hostile)
     page.click("#export summary")
@@ -168,8 +233,44 @@ def test_exports_of_hostile_names_are_harmless(page: Any, hostile: Path) -> None
         if ending == "tex":
             assert "\\input{" not in text
             assert not re.search(r"\\\\\s*[\[*]", text)  # options of the end of a row
+            assert latex_faults(text) == []
         if ending == "csv":
             assert not re.search(r"[;,\n]\s*[=+@]", text)
+
+
+def test_names_are_cleaned_as_everywhere_else(page: Any, site: Path) -> None:
+    page.goto((site / "index.html").as_uri())
+    names = [*HOSTILE.values(), *HOSTILE_TOO.values(), *HOSTILE_THREE.values()]
+    cleaned = page.evaluate("names => names.map(name => ETAB.clean(name))", names)
+    assert cleaned == [printable(name) for name in names]
+
+
+def test_names_of_what_every_object_has_are_names_like_others(
+    page: Any, site_board: Board, tmp_path: Path
+) -> None:
+    names = [
+        "__proto__",
+        "constructor",
+        "hasOwnProperty",
+        "toString",
+        "valueOf",
+        "__defineGetter__",
+        "__lookupGetter__",
+        "isPrototypeOf",
+        "propertyIsEnumerable",
+    ]
+    board = hostile_board(site_board, {name: name for name in names})
+    folder = tmp_path / "site"
+    write_site(board, datasets.cards(), folder, subgroups=made_subgroups(board))
+    open_board(page, folder)
+    ranked = page.evaluate("ETAB.data.board.rows.filter(row => row.now.place != null).length")
+    for tab, mark in (("robustness", ".dot, .ring"), ("subgroups", ".seriesdot")):
+        page.click(f"#tab-{tab}")
+        page.wait_for_selector(f"#picture[aria-labelledby=tab-{tab}] svg")
+        assert page.locator("#picture svg").locator(mark).count() >= ranked, tab
+    groups = page.evaluate("Object.keys(ETAB.data['subgroups/b0-A4-C'].rows)")
+    assert set(names) <= {*groups, *(row.backbone for row in board.rows)}
+    assert "__proto__" in groups
 
 
 def test_merged_folders_are_named_searched_and_shown_as_a_column(

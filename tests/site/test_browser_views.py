@@ -86,6 +86,74 @@ def test_an_address_of_another_board_shows_its_filter(page: Any, site: Path) -> 
     assert "0 of" not in page.inner_text("#count")
 
 
+def copied_link(page: Any) -> str:
+    """What the button copies, where the browser lets the page write to the clipboard or not."""
+    page.evaluate(
+        "() => { Object.defineProperty(navigator, 'clipboard', { configurable: true, value:"
+        " { writeText: async text => { window.copied = text } } }) }"
+    )
+    page.click("#link")
+    page.wait_for_function("() => window.copied")
+    return str(page.evaluate("window.copied"))
+
+
+def theme(page: Any) -> str:
+    return str(page.evaluate("document.documentElement.dataset.theme ?? 'system'"))
+
+
+@pytest.mark.parametrize("name", ["index.html#kind=pretrained", "compare.html#a=strong&b=twin_a"])
+def test_a_copied_link_has_the_theme_that_was_chosen(page: Any, site: Path, name: str) -> None:
+    start = f"{site.as_uri()}/{name}"
+    page.goto(start)
+    page.wait_for_selector("html[data-ready]")
+    settled(page)
+    assert "theme" not in copied_link(page)  # nothing was chosen: each reader has the own one
+    while theme(page) != "dark":
+        page.click("#theme")
+    assert "theme" not in page.url  # the address bar leaves it to whoever opens it
+    link = copied_link(page)
+    file, _, view = page.url.partition("#")
+    assert link == f"{file}?theme=dark#{view}"
+    fresh = page.context.browser.new_context().new_page()
+    fresh.goto(link)
+    fresh.wait_for_selector("html[data-ready]")
+    assert theme(fresh) == "dark"
+    assert fresh.evaluate("location.hash") == page.evaluate("location.hash")
+    # Pages that are opened from it keep the theme, and the button changes it for good.
+    fresh.locator("nav a").first.click()
+    fresh.wait_for_selector("html[data-ready]")
+    assert theme(fresh) == "dark"
+    fresh.goto(link)
+    fresh.click("#theme")
+    assert "theme" not in fresh.url
+    fresh.reload()
+    assert theme(fresh) == "system"
+    fresh.context.close()
+
+
+def test_only_ticked_rows_are_shown_linked_and_left_again(page: Any, site: Path) -> None:
+    open_board(page, site)
+    assert not page.is_visible("#only")
+    for name in ("strong", "twin_a", "pixel_pca"):
+        page.get_by_label(f"Choose {name} for a comparison", exact=True).check()
+    assert "tick two to compare" in page.inner_text("#count")
+    page.click("#only")
+    rows = page.locator("#table tbody:first-of-type .names a")
+    assert sorted(rows.all_inner_texts()) == ["pixel_pca", "strong", "twin_a"]
+    address = settled(page)
+    open_board(page, site, address)
+    assert rows.count() == 3
+    assert page.get_attribute("#only", "aria-pressed") == "true"
+    page.get_by_label("Choose strong for a comparison", exact=True).press("Space")
+    assert rows.count() == 2
+    assert page.evaluate("document.activeElement.className") == "pick"  # keys go on
+    assert page.get_by_role("link", name="Compare the two").count() == 1
+    for _ in range(2):
+        page.locator(".pick:checked").first.press("Space")
+    assert rows.count() == 11
+    assert not page.is_visible("#only")
+
+
 def shown(page: Any) -> list[list[str]]:
     """Names, and the texts of the cells of tasks, as the table shows them."""
     return page.evaluate(

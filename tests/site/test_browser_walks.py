@@ -123,7 +123,7 @@ def test_the_board_is_cited_as_of_a_version(page: Any, camus: Path, sounds: Path
         # Where the browser lets no page write to the clipboard, the button says what to do.
         page.wait_for_function(
             "() => ['Copied', 'Copy it from the box above'].includes("
-            "document.querySelector('[data-copy]').textContent)"
+            "document.querySelector('[data-copy=citation]').textContent)"
         )
         for part in (
             r"etab \d+\.\d+",

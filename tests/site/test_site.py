@@ -18,16 +18,20 @@ from etab.backbones.computing import computing_facts
 from etab.errors import UnsupportedOptionError
 from etab.leaderboard.board import Board
 from etab.leaderboard.page import board_facts
+from etab.leaderboard.people import units_of
+from etab.leaderboard.suites import suite_named
 from etab.site import write
+from etab.site.adding import adding_commands
 from etab.site.cards import card_facts
 from etab.site.facts import _classes, site_facts
 from etab.site.names import page_names
 from etab.site.noise import noise_facts, reduced
 from etab.site.packing import as_script, unpacked
 from etab.site.predictions import has_predictions, prediction_facts
-from etab.site.write import write_site
+from etab.site.write import site_files, write_site
 from etab.storage.atomic import write_atomically
 from etab.types import Kind
+from tests.made import predictions
 from tests.site.conftest import NASTY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -366,9 +370,16 @@ def test_rows_of_predictions_know_their_patients(site_board: Board) -> None:
     [
         ("f0-PH-N", ("a0001", "a0002"), ("a0001", "a0002"), {"cinc2016": "recording"}),
         ("f0-PH-N", ("a0001@0", "a0001@1"), ("a0001", "a0001"), {"cinc2016": "recording"}),
-        ("f0-PH-N", ("a0001", "a0002"), ("a-C12", "a-C12"), {}),  # of the appendix
+        # Pieces of one recording are one patient, and still nobody knows the patients.
+        (
+            "f0-PH-N",
+            ("a0001", "a0002", "a0003"),
+            ("a0001", "a0001", "a0003"),
+            {"cinc2016": "recording"},
+        ),
+        ("f0-PH-N", ("a0001", "a0002"), ("a-C12", "a-C12"), {"cinc2016": "patient"}),  # appendix
         ("a0-A4-X", ("r1#0", "r1#9"), ("exam1", "exam1"), {"echoxflow": "examination"}),
-        ("b0-A4-E", ("0X1A", "0X1B"), ("0X1A", "0X1B"), {}),  # a video a patient
+        ("b0-A4-E", ("0X1A", "0X1B"), ("0X1A", "0X1B"), {"echonet": "patient"}),  # a video each
     ],
 )
 def test_the_data_say_whether_their_ids_are_people(
@@ -382,12 +393,61 @@ def test_the_data_say_whether_their_ids_are_people(
         site_board.tables["strong", "b0-A4-C"],
         items=items,
         patients=patients,
-        folds=("1", "2"),
-        repeats=(0, 0),
-        columns={"truth": np.zeros(2), "score": np.zeros(2)},
+        folds=("1",) * len(items),
+        repeats=(0,) * len(items),
+        columns={"truth": np.zeros(len(items)), "score": np.zeros(len(items))},
     )
-    board = replace(site_board, tables={("strong", code): table})
-    assert write._units_without_patients(board, datasets.cards()) == units
+    suite = replace(site_board.suite, tasks=(code,))
+    board = replace(site_board, suite=suite, tables={("strong", code): table})
+    assert units_of(board, datasets.cards()) == units
+
+
+def test_people_are_counted_by_the_unit_of_their_data(site_board: Board) -> None:
+    """A board of recordings has no patients on any page; one of both has both."""
+    code = "f0-PH-N"
+    one = site_board.rows[0].cells["d0-A4-C"]
+    cell = replace(one, backbone="alone", task=code, dataset="cinc2016", n_patients=1)
+    table = replace(predictions("d0-A4-C", n=1), items=("a0001",), patients=("a0001",))
+    row = replace(site_board.rows[-1], backbone="alone", cells={code: cell}, missing=(code,))
+    suite = replace(site_board.suite, tasks=(code,))
+    board = replace(
+        site_board, suite=suite, shares={code: 1.0}, rows=(row,), tables={("alone", code): table}
+    )
+    board = replace(board, noises={}, reliabilities={}, beside=(cell,), notes=())
+    files = site_files(board, datasets.cards())
+    facts = json.loads(str(files["data/board.json"]))
+    assert facts["people"] == "recordings"
+    assert facts["tasks"][0]["unit"] == "recording"
+    assert "<td>1 recording</td>" in str(files["backbone/alone.html"])
+    assert '<th scope="col">Recordings</th>' in str(files[f"task/{code}.html"])
+    assert facts["beside"]["rows"][0][-1] == "1 recording"
+    for name in ("compare.html", f"task/{code}.html", "backbone/alone.html"):
+        # Licences, and sources of anchors, are texts of their own.
+        page = re.sub(
+            "<d[dt]>[^<]*(predictor|Data:).*?</d[dt]>(<dd>.*?</dd>)?", "", str(files[name])
+        )
+        assert "patient" not in page.partition("<main")[2].partition("<footer")[0], name
+    both = replace(
+        board, suite=replace(suite, tasks=(code, "d0-A4-C")), shares={code: 1.0, "d0-A4-C": 0.0}
+    )
+    assert json.loads(str(site_files(both, datasets.cards())["data/board.json"]))["people"] == (
+        "recordings and patients"
+    )
+
+
+def test_the_commands_that_add_a_row_name_the_tasks(site_board: Board) -> None:
+    tasks = ",".join(site_board.suite.tasks)
+    lines = adding_commands(site_board).splitlines()
+    assert lines == [
+        f"etab run --tasks {tasks} --root DATA --backbones NAME --protocol official --results MINE",
+        "etab leaderboard RESULTS MINE --html SITE",
+    ]
+    camus = suite_named("camus")
+    board = replace(site_board, suite=camus, phantom=False, protocol="cv5x5")
+    assert adding_commands(board).splitlines()[1:] == [
+        "etab leaderboard RESULTS MINE --suite camus --html SITE",
+        "etab submit check MINE --suite camus",
+    ]
 
 
 def test_classes_of_a_task_have_their_names() -> None:

@@ -32,7 +32,7 @@
     const text = size >= 999.5 ? Math.round(value).toLocaleString("en") : value.toFixed(size >= 2 ? 2 : 3);
     return text.replace(/^-(?=[0.]+$)/, ""); // no minus before a zero
   };
-  ETAB.counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+  ETAB.counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
   ETAB.interval = (low, high) => low == null ? "–" : `${ETAB.number(low)} to ${ETAB.number(high)}`;
   ETAB.params = count => {
     if (count == null) return "–";
@@ -41,11 +41,14 @@
     return `${(count / 1e3).toFixed(0)} k`;
   };
 
+  ETAB.capital = text => text.slice(0, 1).toUpperCase() + text.slice(1);
+
   ETAB.anchored = (task, value) => value == null ? null : (value - task.low) / (task.high - task.low);
 
-  // Controls, directions and escape codes are replaced, as in the terminal; long names are cut.
-  const UNSAFE = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
-  ETAB.clean = text => String(text).replace(/\u200d(?=\p{Emoji_Presentation})/gu, "\u200d").replace(UNSAFE, sign => sign === "\u200d" ? sign : "\ufffd");
+  // Controls, directions and escape codes are replaced, as etab.storage.text does it; long names are
+  // cut. A joiner stays between two symbols, of which it makes one emoji: elsewhere it is not seen.
+  const UNSAFE = /(?!(?<=[\p{So}\p{Sk}\ufe0f])\u200d(?=\p{So}))[^ \p{L}\p{M}\p{N}\p{P}\p{S}]/gu;
+  ETAB.clean = text => String(text).replace(UNSAFE, "\ufffd");
   ETAB.short = (text, most = 72) => {
     const letters = [...ETAB.clean(text)];
     return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : letters.join("");
@@ -56,6 +59,9 @@
     const parts = ETAB.short(text, most).split(/(?<=[_/.:-])/);
     return ETAB.el("bdi", {}, ...parts.flatMap((part, k) => k ? [document.createElement("wbr"), part] : [part]));
   };
+
+  // What an object holds under a name, and not what every object has, such as "constructor".
+  ETAB.own = (object, name) => object != null && Object.hasOwn(object, name) ? object[name] : undefined;
 
   ETAB.root = () => document.body.dataset.root;
   ETAB.page = (kind, file) => `${ETAB.root()}${kind}/${encodeURIComponent(file)}.html`;
@@ -131,11 +137,21 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   };
 
+  // The theme of an address holds for the pages that are opened from it; one that was chosen by the
+  // button holds from then on.
   const THEMES = ["system", "light", "dark"];
-  let theme = "system";
-  try { theme = localStorage.getItem("etab-theme") ?? "system"; } catch { /* storage may be closed */ }
+  const KEY = "etab-theme";
+  const stored = name => { try { return window[name].getItem(KEY); } catch { return null; } }; // storage may be closed
+  const store = (name, value) => { try { window[name].setItem(KEY, value); } catch { /* the choice lasts for this page */ } };
   const wanted = new URLSearchParams(location.search).get("theme");
-  if (THEMES.includes(wanted)) theme = wanted;
+  if (THEMES.includes(wanted)) store("sessionStorage", wanted);
+  let theme = [wanted, stored("sessionStorage"), stored("localStorage")].find(one => THEMES.includes(one)) ?? "system";
+  const withTheme = value => {
+    const address = new URL(location.href);
+    address.searchParams.delete("theme");
+    if (value !== "system") address.searchParams.set("theme", value);
+    return address.href;
+  };
   const applyTheme = () => {
     if (theme === "system") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
@@ -145,11 +161,22 @@
   applyTheme();
   document.documentElement.classList.add("js");
 
+  // A link to what the page shows. A theme that the reader chose is part of it; the address bar
+  // leaves it to whoever opens it.
+  ETAB.link = () => withTheme(theme);
+  // Copies a text; where the browser lets no page do so, the button says what to do.
+  ETAB.copy = async (button, text, otherwise) => {
+    const label = button.textContent;
+    try { await navigator.clipboard.writeText(text); button.textContent = "Copied"; } catch { button.textContent = otherwise; }
+    setTimeout(() => { button.textContent = label; }, 1800);
+  };
+
   document.addEventListener("DOMContentLoaded", () => {
     applyTheme();
     document.getElementById("theme").onclick = () => {
       theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
-      try { localStorage.setItem("etab-theme", theme); } catch { /* the choice lasts for this page */ }
+      for (const name of ["sessionStorage", "localStorage"]) store(name, theme);
+      if (location.search.includes("theme=")) history.replaceState(null, "", withTheme("system"));
       applyTheme();
       document.dispatchEvent(new CustomEvent("etab-theme"));
     };

@@ -303,7 +303,7 @@
     marks.each(function paint(part) { this.style.setProperty("--series", `var(--c${part.k % 8})`); });
     marks.filter(part => Number.isFinite(part.low)).append("line").attr("class", "seriesline").attr("x1", part => x(part.low)).attr("x2", part => x(part.high));
     marks.append("circle").attr("class", "seriesdot").attr("r", 4).attr("cx", part => x(part.value));
-    marks.append("title").text(part => `${ETAB.short(part.row)}, ${ETAB.short(names[part.k])}: ${ETAB.number(part.value)} (${ETAB.interval(part.low, part.high)}), ${ETAB.counted(part.n, "patient")}`);
+    marks.append("title").text(part => `${ETAB.short(part.row)}, ${ETAB.short(names[part.k])}: ${ETAB.number(part.value)} (${ETAB.interval(part.low, part.high)}), ${ETAB.counted(part.n, options.unit)}`);
     holder.append(el("ul", { class: "key" }, ...names.map((name, k) => el("li", { vars: { series: `var(--c${k % 8})` } }, ETAB.name(name, 40), options.counts[k]))));
   };
 

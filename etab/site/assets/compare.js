@@ -99,7 +99,7 @@ addEventListener("load", () => {
     const holder = document.getElementById("differences");
     holder.hidden = !items.length;
     if (items.length) ETAB.charts.intervals(holder, items.map(({ task, pair }) => ({ name: `${task.code} ${task.title}`, value: pair.difference, low: pair.difference - pair.probe, high: pair.difference + pair.probe, outerLow: pair.difference - pair.encoder, outerHigh: pair.difference + pair.encoder })), {
-      label: "Anchored differences by task", axis: `anchored difference: ${ETAB.short(a, 40)} is better on the right`, include: [0], lines: [["no difference", 0, "twin"]], caption: "Thick: 95 % of these probes on new patients. Thin: of the encoders, with new training patients too.",
+      label: "Anchored differences by task", axis: `anchored difference: ${ETAB.short(a, 40)} is better on the right`, include: [0], lines: [["no difference", 0, "twin"]], caption: `Thick: 95 % of these probes on new ${board.people}. Thin: of the encoders, with new training ${board.people} too.`,
     });
     ETAB.showAgreement(a, b, task);
   };
@@ -115,6 +115,7 @@ addEventListener("load", () => {
     draw();
     write();
   };
+  document.getElementById("link").onclick = event => { write(); ETAB.copy(event.target, ETAB.link(), "Copy it from the address bar"); };
   addEventListener("hashchange", read);
   addEventListener("resize", () => draw());
   read();

@@ -26,15 +26,19 @@
     if (typeof value === "number") return isWhole ? String(value) : ETAB.number(value);
     return ETAB.clean(value);
   };
-  const markdownText = text => text.replace(/[\\`*_{}[\]()#+!|~]/g, "\\$&").replaceAll("<", "&lt;");
+  const markdownText = text => text.replace(/[\\`*_{}[\]()#+!|~$]/g, "\\$&").replaceAll("&", "&amp;").replaceAll("<", "&lt;");
   const markdown = ({ heads, rows, whole }, about) => [
     ...remarks(about).flatMap(line => [`**${markdownText(line)}**`, ""]),
     ...[heads.map(markdownText), heads.map(() => "---"), ...rows.map(row => row.map((value, k) => markdownText(show(value, whole.has(k)))))].map(row => `| ${row.join(" | ")} |`), "",
   ].join("\n");
 
-  const TEX = { "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%", "_": "\\_", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", "[": "{[}", "]": "{]}", "*": "{*}", "\ufffd": "?" };
-  // After the end of a row, LaTeX would read [ and * as options of that end.
-  const texText = text => text.replace(/[\\{}$&#%_^~<>|[\]*\ufffd]/g, sign => TEX[sign]);
+  // A table of LaTeX is read on a page: long names are cut, and a sign that pdfLaTeX cannot set
+  // without a package is a question mark. JSON keeps all names whole.
+  const LONGEST = 60;
+  const KNOWN_TO_TEX = /[ -~\u00a1-\u00aa\u00ac-\u00ba\u00bc-\u00cf\u00d1-\u00dd\u00df-\u00ef\u00f1-\u00fd\u00ff–—‘’“”…]/;
+  const TEX = { "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%", "_": "\\_", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", "[": "{[}", "]": "{]}", "*": "{*}", "`": "{`}", "…": "\\ldots{}" };
+  // After the end of a row, LaTeX would read [ and * as options of that end, and two hyphens as a dash.
+  const texText = (text, most = LONGEST) => [...ETAB.short(text.normalize("NFC"), most)].map(sign => TEX[sign] ?? (KNOWN_TO_TEX.test(sign) ? sign : "?")).join("").replace(/-(?=-)/g, "-{}");
   const texCell = (value, isWhole) => {
     const text = texText(show(value, isWhole));
     // In text, LaTeX sets a hyphen where a number has a minus.
@@ -43,9 +47,11 @@
   // Columns of numbers are aligned on the right, and those of words on the left.
   const texColumns = ({ heads, rows }) => heads.map((_, k) => rows.some(row => typeof row[k] === "number") ? "r" : "l").join("");
   const latex = ({ heads, rows, whole }, about) => [
+    "% Signs that pdfLaTeX cannot set are question marks. A wide table fits a page within",
+    "% \\resizebox{\\linewidth}{!}{...} of the package graphicx.",
     `\\begin{tabular}{${texColumns({ heads, rows })}}`,
-    ...remarks(about).map(line => `\\multicolumn{${heads.length}}{l}{\\textbf{${texText(line)}}} \\\\`), "\\hline",
-    `${heads.map(texText).join(" & ")} \\\\`, "\\hline",
+    ...remarks(about).map(line => `\\multicolumn{${heads.length}}{l}{\\textbf{${texText(line, 200)}}} \\\\`), "\\hline",
+    `${heads.map(head => texText(head)).join(" & ")} \\\\`, "\\hline",
     ...rows.map(row => `${row.map((value, k) => texCell(value, whole.has(k))).join(" & ")} \\\\`), "\\hline", "\\end{tabular}", "",
   ].join("\n");
 

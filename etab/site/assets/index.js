@@ -8,7 +8,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const defaults = ETAB.defaultWeights(board);
   const FILTERS = ["kind", "family", "pretraining", "licence", "size"];
   const SIZES = [["1e6", "at most 1 M"], ["5e6", "at most 5 M"], ["1e7", "at most 10 M"], ["2.5e7", "at most 25 M"], ["1e8", "at most 100 M"]];
-  const state = { q: "", kind: "", family: "", pretraining: "", licence: "", size: "", values: "raw", sort: "etab", direction: "down", picked: [], columns: new Set(), weights: ETAB.defaultWeights(board), picture: "", all: false };
+  const state = { q: "", kind: "", family: "", pretraining: "", licence: "", size: "", values: "raw", sort: "etab", direction: "down", picked: [], only: false, columns: new Set(), weights: ETAB.defaultWeights(board), picture: "", all: false };
   const defaultColumns = () => new Set(ETAB.columns(board, state).filter(column => !column.off).map(column => column.key));
   state.columns = defaultColumns();
   let version = 0;
@@ -83,6 +83,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const SEARCHED = new Map(board.rows.map(row => [row.backbone, [row.backbone, row.kind, row.card.family, row.card.pretraining, row.card.licence, row.card.sets.join(" "), row.folders.join(" ")].join(" ").toLowerCase()]));
   const pretrainingOf = row => row.card.sets.length ? row.card.sets : row.kind === "random twin" ? ["none"] : row.kind === "control" ? ["none"] : ["not stated"];
   ETAB.visibleRows = () => board.rows.filter(row => {
+    if (state.only && !state.picked.includes(row.backbone)) return false;
     if (state.q && !state.q.toLowerCase().split(/\s+/).every(word => SEARCHED.get(row.backbone).includes(word))) return false;
     if (state.kind && row.kind !== state.kind) return false;
     if (state.family && row.card.family !== state.family) return false;
@@ -94,10 +95,17 @@ document.addEventListener("DOMContentLoaded", () => {
 
   const table = new ETAB.Table(board, state, (what, row, on) => {
     if (what === "pick") {
-      state.picked = on ? [...state.picked.filter(name => name !== row.backbone), row.backbone].slice(-2) : state.picked.filter(name => name !== row.backbone);
-      for (const built of table.built.entries()) built[1].line.querySelector(".pick").checked = state.picked.includes(built[0]);
-      count();
-      writeLater();
+      state.picked = state.picked.filter(name => name !== row.backbone);
+      if (on) state.picked.push(row.backbone);
+      if (!state.only) {
+        count();
+        writeLater();
+        return;
+      }
+      // The row is gone, and with it the box that had the focus.
+      state.only = state.picked.length > 0;
+      refresh();
+      (byId("table").querySelector(".pick") ?? byId("q")).focus();
       return;
     }
     refresh();
@@ -110,7 +118,11 @@ document.addEventListener("DOMContentLoaded", () => {
     const more = byId("more");
     more.hidden = !table.left;
     more.firstElementChild.textContent = `Show all ${rows.length} rows`;
-    byId("count").replaceChildren(text, table.left ? `, the first ${rows.length - table.left} are in the table` : "", ...(link ? [" ", link] : state.picked.length ? [" · choose one more to compare"] : []));
+    const only = byId("only");
+    only.hidden = !state.picked.length;
+    only.setAttribute("aria-pressed", String(state.only));
+    only.textContent = `Only ticked rows (${state.picked.length})`;
+    byId("count").replaceChildren(text, table.left ? `, the first ${rows.length - table.left} are in the table` : "", ...(link ? [" ", link] : state.picked.length === 1 ? [" · tick one more to compare"] : state.picked.length ? [" · tick two to compare"] : []));
   };
 
   const refresh = (redraw = false) => {
@@ -163,6 +175,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const weights = ETAB.weightsText(state.weights, defaults);
     if (weights) kept.set("weights", weights);
     for (const name of state.picked) kept.append("pick", name);
+    if (state.only) kept.set("only", "ticked");
     if (state.all) kept.set("rows", "all");
     if (state.picture) kept.set("picture", state.picture);
     ETAB.keepPicture?.(kept);
@@ -185,7 +198,8 @@ document.addEventListener("DOMContentLoaded", () => {
       else if (/^[+ ]/.test(change)) state.columns.add(change.slice(1));
     }
     state.weights = ETAB.weightsFrom(kept.get("weights") ?? "", defaults);
-    state.picked = kept.getAll("pick").filter(name => board.rows.some(row => row.backbone === name)).slice(-2);
+    state.picked = kept.getAll("pick").filter((name, k, all) => all.indexOf(name) === k && board.rows.some(row => row.backbone === name));
+    state.only = kept.get("only") === "ticked" && state.picked.length > 0;
     state.all = kept.get("rows") === "all";
     state.picture = kept.get("picture") ?? "";
   };
@@ -237,7 +251,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const legend = () => {
     const items = [
       ["rank", "Ranks are intervals: backbones that the differences do not tell apart share them."],
-      ["ETAB", "0 is the trivial predictor, 1 the named reference. In the bar, the dot is the score, the thick line the 95 % interval of these probes on new patients, the thin line that of this encoder, with new training patients too."],
+      ["ETAB", `0 is the trivial predictor, 1 the named reference. In the bar, the dot is the score, the thick line the 95 % interval of these probes on new ${board.people}, the thin line that of this encoder, with new training ${board.people} too.`],
       ["lines", "Dotted: the best control. Dashed: the best random twin. A backbone left of them has learned nothing that pixels or random weights do not give."],
       ["colour", "Blue: above the trivial predictor. Orange: below it."],
       ["overlap", "The backbone was pretrained on data of the test; such rows take no rank."],
@@ -263,13 +277,9 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const key of FILTERS) byId(`f-${key}`).onchange = event => { state[key] = event.target.value; refresh(); };
   byId("values").onchange = event => { state.values = event.target.value; refresh(true); };
   byId("reset").onclick = () => { history.replaceState(null, "", location.pathname + location.search); all(); };
-  const copy = async (button, text, otherwise) => {
-    const label = button.textContent;
-    try { await navigator.clipboard.writeText(text); button.textContent = "Copied"; } catch { button.textContent = otherwise; }
-    setTimeout(() => { button.textContent = label; }, 1800);
-  };
-  byId("link").onclick = event => { write(); copy(event.target, location.href, "Copy it from the address bar"); };
-  document.querySelector("[data-copy=citation]").onclick = event => copy(event.target, byId("citation").textContent, "Copy it from the box above");
+  byId("link").onclick = event => { write(); ETAB.copy(event.target, ETAB.link(), "Copy it from the address bar"); };
+  for (const button of document.querySelectorAll("[data-copy]")) button.onclick = () => ETAB.copy(button, byId(button.dataset.copy).textContent, "Copy it from the box above");
+  byId("only").onclick = () => { state.only = !state.only; refresh(); };
   const showAll = () => { state.all = true; refresh(true); };
   byId("more").firstElementChild.onclick = showAll;
   let narrow = innerWidth;

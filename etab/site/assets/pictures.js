@@ -24,7 +24,7 @@ document.addEventListener("DOMContentLoaded", () => {
   ETAB.keepPicture = kept => { for (const name in chosen) if (chosen[name] !== first[name]) kept.set(name, chosen[name]); };
 
   const PICTURES = {
-    scores: ["Scores", rows => ETAB.charts.intervals(holder, byPlace(rows).map(row => ({ name: row.backbone, value: row.now.etab, low: row.now.low, high: row.now.high, outerLow: row.now.encoder_low, outerHigh: row.now.encoder_high, quiet: isQuiet(row) })), { label: "ETAB with intervals", axis: "ETAB", lines: lines(), caption: "Thick: 95 % interval of these probes on new patients. Thin: of this encoder, with new training patients too. Dotted line: best control; dashed line: best random twin." })],
+    scores: ["Scores", rows => ETAB.charts.intervals(holder, byPlace(rows).map(row => ({ name: row.backbone, value: row.now.etab, low: row.now.low, high: row.now.high, outerLow: row.now.encoder_low, outerHigh: row.now.encoder_high, quiet: isQuiet(row) })), { label: "ETAB with intervals", axis: "ETAB", lines: lines(), caption: `Thick: 95 % interval of these probes on new ${board.people}. Thin: of this encoder, with new training ${board.people} too. Dotted line: best control; dashed line: best random twin.` })],
     ranks: ["Rank intervals", rows => { const shown = byPlace(rows); ETAB.charts.ranks(holder, shown.map(row => ({ name: row.backbone, low: row.now.rank_low, high: row.now.rank_high, quiet: isQuiet(row) })), board.rows.filter(row => row.now.place != null).length); }],
     wins: ["Win matrix", withPairs((ranking, names) => ETAB.charts.wins(holder, ranking, names))],
     difference: ["Critical difference", withPairs((ranking, names) => ETAB.charts.difference(holder, ranking, names))],
@@ -88,7 +88,7 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   const drawFoldSeed = (rows, known) => {
     const shares = ETAB.sharesInUse() ?? {};
-    const scores = new Map(rows.map(row => [row, scoresOfRepeats(row, known[row.backbone], shares)]));
+    const scores = new Map(rows.map(row => [row, scoresOfRepeats(row, ETAB.own(known, row.backbone), shares)]));
     const repeated = rows.filter(row => scores.get(row).length > 1);
     const single = board.tasks.filter(task => shares[task.code] > 0 && repeated.some(row => !known[row.backbone][task.code])).map(task => task.code);
     const places = (row, k) => 1 + repeated.filter(other => scores.get(other)[k] > scores.get(row)[k]).length;
@@ -97,7 +97,7 @@ document.addEventListener("DOMContentLoaded", () => {
     });
   };
   const drawOther = (rows, known) => {
-    const lines = rows.filter(row => known[row.backbone]).map(row => {
+    const lines = rows.filter(row => ETAB.own(known, row.backbone)).map(row => {
       const dots = Object.entries(known[row.backbone]).map(([code, [words, difference]]) => {
         const task = board.tasks.find(one => one.code === code);
         const x = difference / (task.high - task.low);
@@ -129,10 +129,10 @@ document.addEventListener("DOMContentLoaded", () => {
     const large = parts.filter(part => part && part.value != null && part.n >= FEWEST_PEOPLE);
     return { row, worst: d3.least(large, part => task.better * part.value) };
   }).filter(line => line.worst);
-  const worstTable = lines => {
-    const heads = ["Backbone", "Group", "Value", "95 %, all groups together", "Patients"];
+  const worstTable = (task, lines) => {
+    const heads = ["Backbone", "Group", "Value", "95 %, all groups together", `${ETAB.capital(task.unit)}s`];
     const table = el("table", { class: "plain", id: "worst-groups" },
-      el("caption", { class: "l" }, `The worst group of each backbone, among groups of ${FEWEST_PEOPLE} patients or more`),
+      el("caption", { class: "l" }, `The worst group of each backbone, among groups of ${FEWEST_PEOPLE} ${task.unit}s or more`),
       el("thead", {}, el("tr", {}, ...heads.map((head, k) => el("th", { scope: "col", class: k < 2 ? "l" : null }, head)))),
       el("tbody", {}, ...lines.map(({ row, worst }) => el("tr", {}, el("th", { scope: "row", class: "l" }, ETAB.name(row.backbone)), el("td", { class: "l" }, ETAB.name(worst.name)),
         ...[ETAB.number(worst.value), ETAB.interval(worst.low, worst.high), String(worst.n)].map(text => el("td", {}, text))))));
@@ -148,17 +148,17 @@ document.addEventListener("DOMContentLoaded", () => {
     const factor = factors.includes(chosen.factor) ? chosen.factor : factors[0];
     const places = d3.range(data.groups.length).filter(k => factorOf(data.groups[k]) === factor);
     const names = places.map(k => data.groups[k].slice(factor.length + 2));
-    const known = byPlace(rows).filter(row => data.rows[row.backbone]);
+    const known = byPlace(rows).filter(row => ETAB.own(data.rows, row.backbone));
     const listed = known.slice(0, MOST_GROUPED).map(row => ({ name: row.backbone, parts: places.map(k => data.rows[row.backbone][k]).map(part => part && { value: part[0], low: part[1], high: part[2], n: part[3] }) }));
-    const counts = names.map((_, k) => { const [least, most] = d3.extent(listed.map(row => row.parts[k]?.n).filter(Number.isFinite)); return least == null ? "" : `, ${least === most ? least : `${least} to ${most}`} patients`; });
+    const counts = names.map((_, k) => { const [least, most] = d3.extent(listed.map(row => row.parts[k]?.n).filter(Number.isFinite)); return least == null ? "" : `, ${least === most ? ETAB.counted(least, task.unit) : `${least} to ${ETAB.counted(most, task.unit)}`}`; });
     if (listed.length) ETAB.charts.groups(holder, listed, names, {
-      label: `${task.code} by ${factor}`, axis: `${task.metric_title}, ${task.better > 0 ? "higher" : "lower"} is better`, counts,
-      caption: `${task.title[0].toUpperCase()}${task.title.slice(1)} by ${factor}. The intervals of all ${data.groups.length} groups of a backbone hold together in 95 % of cases (Bonferroni); small groups have wide ones.${known.length > listed.length ? ` The first ${listed.length} of ${known.length} rows.` : ""}`,
+      label: `${task.code} by ${factor}`, axis: `${task.metric_title}, ${task.better > 0 ? "higher" : "lower"} is better`, counts, unit: task.unit,
+      caption: `${ETAB.capital(task.title)} by ${factor}. The intervals of all ${data.groups.length} groups of a backbone hold together in 95 % of cases (Bonferroni); small groups have wide ones.${known.length > listed.length ? ` The first ${listed.length} of ${known.length} rows.` : ""}`,
     });
     else holder.replaceChildren(el("p", { class: "note" }, "No visible row has subgroups of this task."));
     const worst = worstGroups(task, data, known.slice(0, MOST_GROUPED));
-    if (worst.length) holder.append(worstTable(worst));
-    else if (listed.length) holder.append(el("p", { class: "note" }, `No group has ${FEWEST_PEOPLE} patients or more, so no worst group is named.`));
+    if (worst.length) holder.append(worstTable(task, worst));
+    else if (listed.length) holder.append(el("p", { class: "note" }, `No group has ${FEWEST_PEOPLE} ${task.unit}s or more, so no worst group is named.`));
     for (const note of board.group_notes ?? []) holder.append(el("p", { class: "note" }, note));
     const select = el("select", {}, ...groupTasks.map(one => el("option", { value: one.code, selected: one === task }, `${one.code} ${one.title}`)));
     select.onchange = async () => { choose("group", select.value); await draw(); holder.querySelector("select").focus(); };

@@ -124,14 +124,14 @@
     return [...largest.values()].sort((x, y) => gap(y) - gap(x));
   };
 
-  // For how many patients each of two backbones has the smaller mean error.
+  // For how many patients, or what stands for them, each of two backbones has the smaller mean error.
   const closerWords = (names, rows, unit) => {
     const gaps = new Map();
     for (const row of rows) gaps.set(row.patient, (gaps.get(row.patient) ?? 0) + error(row, row.values[0]) - error(row, row.values[1]));
     const all = [...gaps.values()];
     const [first, second] = [all.filter(gap => gap < 0).length, all.filter(gap => gap > 0).length];
     const alike = all.length - first - second;
-    return `By the mean error of each ${unit}, ${ETAB.short(names[0], 40)} is closer to the truth for ${first} of ${all.length} ${unit}s, and ${ETAB.short(names[1], 40)} for ${second}${alike ? `; ${alike} are alike` : ""}.`;
+    return `By the mean error of each ${unit}, ${ETAB.short(names[0], 40)} is closer to the truth for ${first} of ${ETAB.counted(all.length, unit)}, and ${ETAB.short(names[1], 40)} for ${second}${alike ? `; for ${alike} both are equally close` : ""}.`;
   };
 
   ETAB.showAgreement = (a, b, wanted) => {
@@ -146,8 +146,12 @@
       if (!rows) return;
       twoBackbones(document.getElementById("agreement-picture"), [a, b], task, data, rows);
       const apart = rowsApart(rows).slice(0, 10);
-      document.getElementById("closer").textContent = closerWords([a, b], rows, data.patients ? "patient" : "row");
-      table(document.getElementById("apart"), ["Row", ...truthHead(data), ETAB.short(a, 28), ETAB.short(b, 28), "Difference", "Closer"], apart.map(row => {
+      document.getElementById("closer").textContent = closerWords([a, b], rows, task.unit);
+      // Where no patient has several rows, each row is one.
+      const note = document.getElementById("apart-note");
+      note.hidden = !data.patients;
+      note.textContent = `Of each ${task.unit}, the row with the largest difference of the two.`;
+      table(document.getElementById("apart"), [data.patients ? "Row" : ETAB.capital(task.unit), ...truthHead(data), ETAB.short(a, 28), ETAB.short(b, 28), "Difference", "Closer"], apart.map(row => {
         const gap = error(row, row.values[0]) - error(row, row.values[1]);
         return [row.name, ...truthOf(row, task), ...row.values, row.values[0] - row.values[1], gap < 0 ? ETAB.brokenName(a, 28) : gap > 0 ? ETAB.brokenName(b, 28) : "both"];
       }));

@@ -12,7 +12,7 @@
     const card = (key, label, of, better = 0) => ({ key, label, group: "About the encoder", of, better, text: true });
     const list = [
       { key: "etab", label: "ETAB", group: "Score", of: row => row.now.etab, better: 1, live: true, strong: true, title: "weighted mean of anchored metrics" },
-      { key: "interval", label: "95 % intervals", group: "Score", of: row => row.now.etab, better: 1, live: true, bar: true, small: "scale", title: "thick: these probes on new patients; thin: this encoder, with new training patients too" },
+      { key: "interval", label: "95 % intervals", group: "Score", of: row => row.now.etab, better: 1, live: true, bar: true, small: "scale", title: `thick: these probes on new ${board.people}; thin: this encoder, with new training ${board.people} too` },
       { key: "probes", label: "95 %, these probes", group: "Score", of: row => row.now.low, better: 1, live: true, span: row => [row.now.low, row.now.high], off: true },
       { key: "encoder", label: "95 %, this encoder", group: "Score", of: row => row.now.encoder_low, better: 1, live: true, span: row => [row.now.encoder_low, row.now.encoder_high], off: true },
       board.precise && { key: "etab_p", label: "etab-p", group: "Score", of: row => row.etab_p, better: 1, off: true, title: "tasks of a category weighted by their precision, under the weights of the board" },
@@ -305,7 +305,7 @@
       const facts = column.cell?.(row);
       if (facts) {
         const [raw, low, high, encoderLow, encoderHigh, patients, leftOut] = facts;
-        cell.title = `${column.label} ${ETAB.number(raw)}; 95 % these probes ${ETAB.interval(low, high)}; this encoder ${ETAB.interval(encoderLow, encoderHigh)}; ${ETAB.counted(patients, "patient")}${leftOut ? `, ${leftOut} left out` : ""}`;
+        cell.title = `${column.label} ${ETAB.number(raw)}; 95 % these probes ${ETAB.interval(low, high)}; this encoder ${ETAB.interval(encoderLow, encoderHigh)}; ${ETAB.counted(patients, column.task.unit)}${leftOut ? `, ${leftOut} left out` : ""}`;
         if (row.marks.seen.includes(column.key)) cell.append(el("span", { class: "mark loud", title: "Pretrained on this test data" }, "overlap"));
       }
     }
@@ -364,7 +364,7 @@
         el("td", { class: "l none" }, "published"),
         before ? el("td", { class: "l first values", colspan: before }, words(row)) : null,
         ...this.columns.slice(before).map(column => el("td", { class: column.first ? "first" : "" }, inColumn(row, column)))));
-      body.replaceChildren(el("tr", { class: "divider" }, el("th", { scope: "rowgroup", class: "l", colspan: span }, el("span", {}, "Published elsewhere: other training, input or patients, never ranked"))), ...lines);
+      body.replaceChildren(el("tr", { class: "divider" }, el("th", { scope: "rowgroup", class: "l", colspan: span }, el("span", {}, `Published elsewhere: other training, input or ${this.board.people}, never ranked`))), ...lines);
     }
 
     // The visible rows and columns as plain values.

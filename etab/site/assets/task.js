@@ -13,7 +13,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const draw = () => ETAB.charts.intervals(holder, rows, {
     label: `${task.code}: values with intervals`, axis: `${task.metric_title}, ${task.better > 0 ? "higher" : "lower"} is better`, include: [task.low],
     lines: [["0: trivial predictor", task.low, "control"]],
-    caption: "Thick: 95 % of these probes on new patients. Thin: of this encoder. Dotted line: the trivial predictor.",
+    caption: `Thick: 95 % of these probes on new ${task.unit}s. Thin: of this encoder. Dotted line: the trivial predictor.`,
   });
   draw();
   addEventListener("resize", draw);

@@ -1,0 +1,68 @@
+"""What a board counts: patients, or recordings or examinations where nobody knows the patients."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from etab.leaderboard.board import Board
+from etab.leaderboard.summary import PATIENT, Cards
+from etab.tasks.codes import parse_code
+
+RECORDING = "recording"
+
+
+def units_of(board: Board, cards: Cards) -> dict[str, str]:
+    """Say what a patient of each test dataset stands for.
+
+    Where another file names the patients of a release of recordings, as the appendix of CinC 2016
+    does, several recordings are of one patient, and the ids are those of patients.
+
+    Args:
+        board: The board, with its tables where they are at hand.
+        cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
+
+    Returns:
+        "patient", "recording" or "examination", by the name of the dataset; "patient" for a
+        dataset without a card.
+    """
+    codes = (*board.suite.tasks, *(cell.task for cell in board.beside))
+    units: dict[str, str] = {}
+    for dataset in dict.fromkeys(parse_code(code).test_dataset for code in codes):
+        unit = cards[dataset].unit if dataset in cards else PATIENT
+        is_named = unit == RECORDING and _has_named_patients(board, dataset)
+        units[dataset] = PATIENT if is_named else unit
+    return units
+
+
+def _has_named_patients(board: Board, dataset: str) -> bool:
+    """Whether the patients of a dataset have other names than their recordings."""
+    seen: set[str] = set()
+    for (_, code), table in board.tables.items():
+        # All backbones of a task have the same rows: the first table tells.
+        if code in seen or parse_code(code).test_dataset != dataset:
+            continue
+        seen.add(code)
+        # The name of a row is that of its recording, with a window or frame behind it. Pieces of
+        # one recording count as one patient, who has the name of the first piece.
+        recordings = {re.split("[@#]", item, maxsplit=1)[0] for item in table.items}
+        patients = set(table.patients)
+        if 2 * len(patients & recordings) < len(patients):
+            return True
+    return False
+
+
+def plural_of(units: Iterable[str]) -> str:
+    """Word what is counted on a whole board.
+
+    Args:
+        units: Units of its tasks; a unit may come several times.
+
+    Returns:
+        Plural words, joined by "and".
+
+    Example:
+        >>> plural_of(["patient", "patient", "recording"])
+        'patients and recordings'
+    """
+    return " and ".join(f"{unit}s" for unit in dict.fromkeys(units))

@@ -368,15 +368,15 @@ FAULTS = [
     Fault(
         "a backslash before a bar opens a cell in Markdown",
         "etab/storage/text.py",
-        r'.replace("\\", "\\\\")',
-        "",
+        r're.compile(r"\\|[*~$]',
+        r're.compile(r"[*~$]',
         HOSTILE,
     ),
     Fault(
         "a title is a link in Markdown",
         "etab/storage/text.py",
-        '.replace("](", "]\\\\(")',
-        "",
+        r'|(?<=\])[(:]")',
+        r'")',
         HOSTILE,
     ),
     Fault(

@@ -119,7 +119,8 @@ def plan_command(
         skip_bad=skip_bad,
         data=data,
     ).needing(code for run in runs for code in run.row.parts)
-    _show(forecast(runs, settings, Data(settings), measure=measure), len(runs))
+    data_of_plan = Data(settings, keeps_digests=False)
+    _show(forecast(runs, settings, data_of_plan, measure=measure), len(runs))
 
 
 def _show(state: Forecast, n_cells: int) -> None:

@@ -122,8 +122,14 @@ class Data:
     many cells share them. Data that change on disk meanwhile are noticed by a new object only.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Take the folder, ``skip_bad`` and the tasks from ``settings``; nothing is read yet."""
+    def __init__(self, settings: Settings, *, keeps_digests: bool = True) -> None:
+        """Take the folder, ``skip_bad`` and the tasks from ``settings``; nothing is read yet.
+
+        Args:
+            settings: How a plan is run.
+            keeps_digests: Whether digests of files are kept in the cache.
+        """
+        self._keeps_digests = keeps_digests
         self._root = settings.root
         self._skip_bad = settings.skip_bad
         self._codes = settings.tasks
@@ -159,7 +165,7 @@ class Data:
 
     def _without_copies(self, source: Source) -> Source:
         """Leave out recordings that equal a recording of another patient."""
-        with skippable(), kept_digests(self._cache):
+        with skippable(), kept_digests(self._cache, writes=self._keeps_digests):
             digest = source.digest()
         with skippable():
             pairs = unlisted(source, known_alike(source, digest, self._cache))
@@ -267,7 +273,7 @@ class Data:
         """
         if dataset not in self._digests:
             source = self.source(dataset)
-            with skippable(), kept_digests(self._cache):
+            with skippable(), kept_digests(self._cache, writes=self._keeps_digests):
                 self._digests[dataset] = source.digest()
         return self._digests[dataset]
 

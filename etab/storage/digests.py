@@ -19,6 +19,7 @@ from etab.storage.machine import allowed_cores
 ABSENT = "absent"
 _BLOCK = 1 << 20
 _CACHE: ContextVar[Path | None] = ContextVar("cache of digests", default=None)
+_WRITES: ContextVar[bool] = ContextVar("whether digests are written", default=True)
 # A file that changed less than so many ns ago may change again within one tick of its clock.
 _YOUNG = 2_000_000_000
 # What identifies a file without reading it: size, times of change, number.
@@ -50,7 +51,7 @@ def file_sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def kept_digests(cache: Path | None) -> Iterator[None]:
+def kept_digests(cache: Path | None, *, writes: bool = True) -> Iterator[None]:
     """Let ``digests`` keep what it computes inside the block, by size and times of each file.
 
     A file is read again once its size, its time of change (also of its owner or its rights, which no
@@ -58,17 +59,20 @@ def kept_digests(cache: Path | None) -> Iterator[None]:
 
     Args:
         cache: Folder of the cache; None keeps nothing.
+        writes: Whether new digests are kept; those of the cache are used either way.
 
     Example:
         >>> with kept_digests(None):
         ...     digests(Path("no folder"), ["a.avi"])
         {'a.avi': 'absent'}
     """
-    token = _CACHE.set(cache)
+    folder = _CACHE.set(cache)
+    written = _WRITES.set(writes)
     try:
         yield
     finally:
-        _CACHE.reset(token)
+        _CACHE.reset(folder)
+        _WRITES.reset(written)
 
 
 class _Kept:
@@ -101,7 +105,7 @@ class _Kept:
 
     def keep(self) -> None:
         """Write what was computed; a cache that cannot be written is left as it is."""
-        if self._file is not None and self._new:
+        if self._file is not None and self._new and _WRITES.get():
             with contextlib.suppress(StorageError):
                 text = json.dumps({**_read_kept(self._file), **self._new})
                 write_atomically(self._file, text)

@@ -33,7 +33,7 @@ def test_a_plan_knows_what_is_done_and_what_the_rest_takes(
     results = tmp_path / "results"
     cache = tmp_path / "cache"
     settings = Settings(root=camus, results=results, cache=cache)
-    data = Data(settings)
+    data = Data(settings, keeps_digests=False)
     before = forecast(RUNS, settings, data)
     assert [before.done, before.at_work, before.given_up] == [0, 0, 0]
     assert [(need.backbone, need.cells) for need in before.needs] == [

@@ -26,6 +26,8 @@ from etab.backbones.hub.pictures import PictureStates
 from etab.backbones.hub.refused import REFUSED, reason_of_family
 from etab.errors import UnsupportedOptionError, WeightsError
 from etab.features.frames import resize
+from etab.leaderboard.ranking import rank_folder
+from etab.leaderboard.suites import Suite
 from etab.testing.backbones import check_backbone
 from tests.backbones import tiny
 
@@ -95,6 +97,14 @@ def test_a_model_runs_on_the_phantom(models: Any, trees: Path, kind: str) -> Non
         tasks, data = (["e0", "e1"] if card.timed else ["e1"]), "circor"
     score = etab.evaluate(card, tasks=tasks, root=trees / data, protocol="cv3")
     assert {row["task"][:2] for row in score.tasks} == {task[:2] for task in tasks}
+
+
+def test_a_result_of_a_model_is_ranked(models: Any, trees: Path, tmp_path: Path) -> None:
+    """The version of its card is a digest, which a board took for no version."""
+    card = card_of(models("vit"))
+    etab.evaluate(card, tasks="b0-A4-C", root=trees / "camus", protocol="cv5", results=tmp_path)
+    board = rank_folder(tmp_path, Suite(name="ef", version=1, tasks=("b0-A4-C",)), protocol="cv5")
+    assert [row.backbone for row in board.rows] == [card.name]
 
 
 def test_tensors_that_a_network_keeps_follow_its_precision(models: Any) -> None:

@@ -15,6 +15,7 @@ from etab.results.notes import LONGEST_NOTE, MOST_NOTES
 
 _MOST_METRICS = 100
 _LARGEST_NUMBER = 100_000
+_LARGEST_VERSION = (1 << 48) - 1  # of a model of transformers: a digest of its settings
 _NUMBERS = ("head_version", "runs_version", "backbone_version", "size", "n_fold")
 _WORDS = ("family", "interpolation")
 _WORD = re.compile(r"[A-Za-z0-9 ._-]{0,40}")
@@ -38,8 +39,9 @@ def wrong_statements(result: Result, table: Predictions) -> Iterator[str]:
     """
     for name in _NUMBERS:
         number = result.settings.get(name)
-        if number is not None and not _is_number(number):
-            yield f"its {name} is {_short(number)}; wanted a whole number up to {_LARGEST_NUMBER}"
+        largest = _LARGEST_VERSION if name == "backbone_version" else _LARGEST_NUMBER
+        if number is not None and not _is_number(number, largest):
+            yield f"its {name} is {_short(number)}; wanted a whole number up to {largest}"
     precision = result.settings.get("precision", "")
     if precision not in ("", None, *NAMED):
         yield f"its precision is {_short(precision)}; etab computes in {', '.join(NAMED)}"
@@ -128,9 +130,9 @@ def _wrong_missing(result: Result) -> Iterator[str]:
         yield f"{_short(twice[0])} is listed as missing twice"
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any, largest: int) -> bool:
     is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return is_whole and 0 <= value <= _LARGEST_NUMBER
+    return is_whole and 0 <= value <= largest
 
 
 def _short(value: Any) -> str:

@@ -269,13 +269,17 @@ def score_maps(
     for fit in fits:
         flat = (positions() @ fit.weights[channels:] + fit.intercept).reshape(GRID, GRID)
         totals.append(np.tile(flat, (len(fit.rows), 1, 1)))
+    orders = [np.argsort(fit.rows, kind="stable") for fit in fits]
+    ascending = [fit.rows[order] for fit, order in zip(fits, orders, strict=True)]
     for s, m in zip(layers, features.maps, strict=True):
         weighing = [k for k, fit in enumerate(fits) if fit.weights[s].any()]
         for chosen, block in _maps_of(m, [fits[k].rows for k in weighing]):
             for k in weighing:
-                places = np.flatnonzero(np.isin(fits[k].rows, chosen))
+                # The rows of a block follow each other among all rows that are asked for.
+                first, end = np.searchsorted(ascending[k], (chosen[0], chosen[-1] + 1))
+                places = orders[k][first:end]
                 if len(places):
-                    maps = [block[i] for i in np.searchsorted(chosen, fits[k].rows[places])]
+                    maps = [block[i] for i in np.searchsorted(chosen, ascending[k][first:end])]
                     totals[k][places] += _resampled(maps, fits[k], s)
     return totals
 

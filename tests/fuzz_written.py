@@ -36,6 +36,7 @@ from etab.datasets.unitylv import UnityLvSource
 from etab.features import store
 from etab.features.calibration import Calibration
 from etab.features.merged import MergedFiles, unfinished_damage
+from etab.files import read_file
 from etab.leaderboard.ranking import rank
 from etab.leaderboard.remembered import board_in
 from etab.runs.unit_progress import FrameProgress
@@ -91,6 +92,14 @@ def _kept_board(folder: Path) -> Path:
     board = rank(results, made.suite(("b0-A4-C",)), folder=folder / "results", draws=20)
     (folder / "a.board").write_bytes(pickle.dumps(board, protocol=5))
     return folder / "a.board"
+
+
+def _read_kept_board(path: Path) -> object:
+    """Read a board as ``BoardMemory`` does, which computes one again that cannot be read."""
+    try:
+        return board_in(read_file(path))
+    except OSError:
+        return None
 
 
 def _weights_digest(folder: Path) -> Path:
@@ -238,7 +247,7 @@ WRITTEN = [
     ),
     Subject("alike", _pairs, _read_pairs),
     Subject("weights digest", _weights_digest, _read_weights_digest),
-    Subject("kept board", _kept_board, lambda path: board_in(path.read_bytes())),
+    Subject("kept board", _kept_board, _read_kept_board),
     *[
         Subject(f"unfinished {name}", _unfinished(name), _read_unfinished)
         for name in ("layout.json", "0-4.merged")

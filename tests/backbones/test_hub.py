@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def test_a_model_runs_on_the_phantom(models: Any, trees: Path, kind: str) -> Non
 
 def test_a_result_of_a_model_is_ranked(models: Any, trees: Path, tmp_path: Path) -> None:
     """The version of its card is a digest, which a board took for no version."""
-    card = card_of(models("vit"))
+    card = replace(card_of(models("vit")), name="mine")
     etab.evaluate(card, tasks="b0-A4-C", root=trees / "camus", protocol="cv5", results=tmp_path)
     board = rank_folder(tmp_path, Suite(name="ef", version=1, tasks=("b0-A4-C",)), protocol="cv5")
     assert [row.backbone for row in board.rows] == [card.name]

@@ -127,7 +127,7 @@ def main(earlier: EarlierProcess | None = None) -> None:
         code = 143
     if code in (130, 143):  # typer reports Ctrl-C by status 130 too
         say(
-            "Stopped. Every finished cell is saved; the same command goes on from there.",
+            "Stopped. What was finished is saved; the same command goes on from there.",
             error=True,
         )
     sys.exit(code if isinstance(code, int) else 0)

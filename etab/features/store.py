@@ -33,6 +33,7 @@ from etab.files import read_json_file
 from etab.precisions import AUTO, FASTEST, NAMED, parts, refuse_backend
 from etab.storage.atomic import write_atomically
 from etab.storage.claims import claimed
+from etab.storage.machine import processor_has_bf16
 from etab.storage.releases import release_version
 from etab.storage.watchdog import wait_for_others
 from etab.types import Features, Record
@@ -105,15 +106,7 @@ def has_bf16(device: str) -> bool:
     Args:
         device: The device, as torch names it: "cpu", "cuda", "cuda:1".
     """
-    return device != "cpu" or _processor_has_bf16()
-
-
-@functools.cache
-def _processor_has_bf16() -> bool:
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return False
-    return re.search(r"amx_bf16|avx512_bf16", info.read_text()) is not None
+    return device != "cpu" or processor_has_bf16()
 
 
 def resolve_precision(precision: str, card: BackboneCard, device: str) -> str:

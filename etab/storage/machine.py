@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import functools
 import math
 import os
 import platform
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ _PARENT_DEATH_SIGNAL = 1  # number of an option of prctl(2)
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 def signal_name(number: int) -> str:
@@ -319,3 +322,11 @@ def _whole_cores(quota: str, period: str) -> Iterator[int]:
         return
     if share > 0:
         yield math.ceil(share)
+
+
+@functools.cache
+def processor_has_bf16() -> bool:
+    """Whether the processor computes in bf16, by AVX512-BF16 or AMX; False where Linux says nothing."""
+    if not _CPUINFO.exists():
+        return False
+    return re.search(r"amx_bf16|avx512_bf16", _CPUINFO.read_text()) is not None

@@ -14,6 +14,7 @@ from etab.datasets.own.remarks import empty_mask_remarks, input_remarks, label_r
 from etab.datasets.own.rows import OwnTable, RowProblem
 from etab.datasets.own.table import read_own_table
 from etab.errors import CorruptFileError, EtabError
+from etab.storage.text import counted
 from etab.types import Kind, Record
 
 _Progress = Callable[[int, int], None]
@@ -51,11 +52,13 @@ class OwnReport:
     def render(self) -> str:
         """Write the report as text, one line for each problem."""
         lines = [
-            f"{self.name}: {self.recordings} recordings of {self.patients} patients can be used."
+            f"{self.name}: {counted(self.recordings, 'recording')} of "
+            f"{counted(self.patients, 'patient')} can be used."
         ]
         if self.problems:
             rows = len({problem.line for problem in self.problems})
-            lines.append(f"{self.table}: {rows} rows do not fit.")
+            do_not_fit = "row does not fit" if rows == 1 else "rows do not fit"
+            lines.append(f"{self.table}: {rows:,} {do_not_fit}.")
         lines += [
             f"  line {problem.line}: {problem.reason}: {problem.text}" for problem in self.problems
         ]

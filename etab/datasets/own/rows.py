@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from etab.storage.text import counted
+
 _NAMED_ROWS = 20
 
 
@@ -104,5 +106,6 @@ class OwnTable:
         more = len(self.problems) - len(listed)
         if more > 0:
             listed.append(f"  ... and {more} more; `etab data check` lists all of them.")
-        head = f"{table}: {len(lines)} of {total} rows do not fit."
+        do_not_fit = "does not fit" if len(lines) == 1 else "do not fit"
+        head = f"{table}: {len(lines):,} of {counted(total, 'row')} {do_not_fit}."
         return "\n".join([head, *kinds, *listed])

@@ -109,12 +109,12 @@ def test_rows_that_begin_alike_are_checked_to_their_ends(other: tuple[str, ...])
     assert plain_table(table_of(*other), 4) is None
 
 
-@pytest.mark.parametrize("number", ["1_0", " 1", "1e3", "+2", ".5", "5."])
+@pytest.mark.parametrize("number", ["1e3", "+2", ".5", "5."])
 def test_numbers_that_python_reads_stay_readable(number: str) -> None:
     assert Predictions.from_csv(HEADER + row(number)).columns["score"].tolist() == [float(number)]
 
 
-@pytest.mark.parametrize("number", ["1-2", "", "1e", "--1", "1.2.3", "x"])
+@pytest.mark.parametrize("number", ["1-2", "", "1e", "--1", "1.2.3", "x", "1_0", " 1"])
 def test_what_is_no_number_is_damage(number: str) -> None:
     with pytest.raises(ResultError, match="wanted a number"):
         Predictions.from_csv(HEADER + row(number))

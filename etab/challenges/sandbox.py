@@ -70,16 +70,17 @@ def sandboxed(
         The words of the whole command.
     """
     words = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--die-with-parent"]
-    shown = _shown(command[0])
-    for path in shown:
-        words += ["--ro-bind", str(path), str(path)]
     words += ["--proc", "/proc", "--dev", "/dev"]
     for device in sorted(Path("/dev").glob("nvidia*")):
         words += ["--dev-bind-try", str(device), str(device)]
+    words += ["--bind", str(home), "/tmp", "--bind", str(home), "/dev/shm"]
+    # After its /tmp: an interpreter may lie there, too.
+    shown = _shown(command[0])
+    for path in shown:
+        words += ["--ro-bind", str(path), str(path)]
     for path in hidden:
         if any(path.resolve().is_relative_to(other.resolve()) for other in shown):
             words += ["--tmpfs", str(path.resolve())]
-    words += ["--bind", str(home), "/tmp", "--bind", str(home), "/dev/shm"]
     words += ["--bind", str(writable), str(writable)]
     words += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(folder)]
     return [*words, "--", *command]

@@ -47,7 +47,7 @@ def rescore_command(
         show.table("numbers that moved", header, [_line(number) for number in moved])
     changed = [record for record in records if record.moved]
     done = "differ from" if check else "were written anew from"
-    typer.echo(f"{len(changed)} of {counted(len(records), 'record')} {done} their predictions.")
+    typer.echo(f"{len(changed)} of {len(records):,} records {done} their predictions.")
     if left_out:
         say(f"{counted(len(left_out), 'file')} could not be computed.", error=True)
     raise typer.Exit(1 if check and (changed or left_out) else 0)

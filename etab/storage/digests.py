@@ -85,7 +85,7 @@ class _Kept:
         self._new: dict[str, list[int | str]] = {}
         if cache is not None:
             name = hashlib.sha256(str(root.absolute()).encode(errors="surrogateescape"))
-            self._file = cache / "digests" / f"{name.hexdigest()[:32]}.json"
+            self._file = cache / "digests" / f"{name.hexdigest()[:32]}.digests"
             self._known = _read_kept(self._file)
 
     def digest(self, name: str) -> str:

@@ -64,11 +64,12 @@ def _value_columns(rng: np.random.Generator, n: int, error: float) -> dict[str, 
 
 
 def _state_columns(rng: np.random.Generator, n: int, error: float) -> dict[str, Array]:
-    """Shares of heart states in [0, 1] and errors of timing in ms."""
+    """Shares of heart states in [0, 1], numbers of sounds found, and errors of timing in ms."""
     loss = error * rng.uniform(0.0, 0.4, n)
     shares = dict.fromkeys(STATE_COLUMNS, 1 - loss)
     timing = dict.fromkeys(TIMING_COLUMNS, 50 * loss)
-    return {**shares, **timing}
+    found = dict.fromkeys(("s1_found", "s2_found"), np.full(n, 30.0))
+    return {**shares, **timing, **found}
 
 
 def _class_columns(

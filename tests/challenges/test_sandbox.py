@@ -54,6 +54,14 @@ def test_data_in_a_folder_of_programs_are_hidden(
     assert "--tmpfs" not in words
 
 
+def test_an_interpreter_below_tmp_is_seen(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The /tmp of a program hides the /tmp of the system; what is shown of it is mounted later."""
+    monkeypatch.setenv("VIRTUAL_ENV", str(work.parent))
+    words = sandboxed(["true"], work, home=work / "home", writable=work)
+    mounted = [words[i + 2] for i, word in enumerate(words) if word in ("--bind", "--ro-bind")]
+    assert mounted.index("/tmp") < mounted.index(str(work.parent)) < mounted.index(str(work))
+
+
 def test_a_machine_without_bubblewrap_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

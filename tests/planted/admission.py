@@ -123,13 +123,6 @@ FAULTS = [
         _kind("the digest of an empty file"),
     ),
     Fault(
-        "the number of folds is another than the protocol's",
-        RECORD,
-        "    if stated != protocol.n_fold:",
-        "    if False:",
-        _kind("seven folds under five"),
-    ),
-    Fault(
         "a note of one result is told as one of the board",
         "etab/leaderboard/notes.py",
         'whose = "" if of_all else',

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from etab.results.folder import read_results
 from etab.runs.data import Data
 from etab.runs.run import Settings
 from etab.storage import digests as module
@@ -64,6 +65,17 @@ def test_files_that_have_not_changed_are_read_once(
     for again in (_found(root, None), digests(root, NAMES)):
         assert again == first
     assert read.count("a.avi") == 2
+
+
+def test_a_cache_inside_the_results_holds_no_records(
+    root: Path, tmp_path: Path, read: list[str]
+) -> None:
+    """Every file of the results that ends in .json is read as a record."""
+    _found(root, tmp_path / "results" / "cache")
+    assert read
+    assert [path.name for path in tmp_path.rglob("*.digests")]
+    files = read_results(tmp_path / "results")
+    assert files.problems == ()
 
 
 @pytest.mark.parametrize(

@@ -232,9 +232,6 @@ def _divisions(result: Result, table: Predictions, task: Task) -> Iterator[str]:
     protocol = parse(result.protocol)
     if protocol.sort != "cv" or task.fit_on or result.phantom:
         return
-    stated = result.settings.get("n_fold", protocol.n_fold)
-    if stated != protocol.n_fold:
-        yield f"its n_fold is {str(stated)[:40]!a}, and its protocol {result.protocol}"
     tested = _rows_by_fold(table.folds, table.repeats)
     of_repeat = Counter(repeat for _, repeat in tested)
     # A fold without a row that can be scored is not in the table.

@@ -9,7 +9,7 @@ from etab.leaderboard.plain import SUITES
 from etab.tasks.codes import BOARD_PROTOCOL, parse_code
 
 
-def adding_commands(board: Board) -> str:
+def adding_commands(board: Board) -> list[str]:
     """Write the commands that add a row to a board.
 
     Args:
@@ -34,7 +34,7 @@ def adding_commands(board: Board) -> str:
     lines.append(f"etab leaderboard RESULTS MINE{suite} --html SITE")
     if is_packaged and not board.phantom:
         lines.append(f"etab submit check MINE{suite}")
-    return "\n".join(lines)
+    return lines
 
 
 def _data(name: str, codes: list[str]) -> str:

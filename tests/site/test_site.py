@@ -435,16 +435,18 @@ def test_people_are_counted_by_the_unit_of_their_data(site_board: Board) -> None
     )
 
 
-def test_the_commands_that_add_a_row_name_the_tasks(site_board: Board) -> None:
+def test_the_commands_that_add_a_row_name_the_tasks(site_board: Board, site: Path) -> None:
     tasks = ",".join(site_board.suite.tasks)
-    lines = adding_commands(site_board).splitlines()
+    lines = adding_commands(site_board)
     assert lines == [
         f"etab run --tasks {tasks} --root DATA --backbones NAME --protocol official --results MINE",
         "etab leaderboard RESULTS MINE --html SITE",
     ]
+    shown = (site / "index.html").read_text().partition('<pre id="commands" tabindex="0">')[2]
+    assert shown.partition("</pre>")[0].splitlines() == lines
     camus = suite_named("camus")
     board = replace(site_board, suite=camus, phantom=False, protocol="cv5x5")
-    assert adding_commands(board).splitlines()[1:] == [
+    assert adding_commands(board)[1:] == [
         "etab leaderboard RESULTS MINE --suite camus --html SITE",
         "etab submit check MINE --suite camus",
     ]

@@ -273,15 +273,15 @@ def tflite(path: Path) -> LiteGraph:
         The graph, with the values of its float32 and int32 constants.
 
     Raises:
-        WeightsError: The file is not a TFLite file.
+        WeightsError: The file cannot be read, or is not a TFLite file.
     """
-    data = read_file(path)
     try:
+        data = read_file(path)
         if data[4:8] != b"TFL3":
             raise WeightsError("its mark is missing")
         model = _Flat(data, struct.unpack_from("<I", data, 0)[0])
         return _first_graph(data, model)
-    except (WeightsError, IndexError, ValueError, struct.error) as error:
+    except (WeightsError, OSError, IndexError, ValueError, struct.error) as error:
         raise WeightsError(f"{path} is no TFLite file that can be read here: {error}.") from error
 
 

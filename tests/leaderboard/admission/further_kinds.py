@@ -170,7 +170,7 @@ FURTHER: dict[str, tuple[Change, str]] = {
     ),
     "a thousand rows said to be missing": (
         _field(missing=[[f"patient{i:05}_4CH", "unreadable"] for i in range(10_000, 11_000)]),
-        "its missing is 1000 rows",
+        "its missing is 1,000 rows",
     ),
     "a missing row that is a number": (_field(missing=[[1, "a"]]), "missing is"),
     "a missing row with three facts": (_field(missing=[["a", "b", "c"]]), "missing is"),

@@ -36,7 +36,6 @@ OWN = {
     "datasets/bmdhs.py": "sounds that were read",
     "datasets/integrity/canonical.py": "a file of the package",
     "datasets/integrity/listed.py": "small files, by their size",
-    "features/store.py": "/proc",
     "leaderboard/page.py": "a file of the package",
     "leaderboard/remembered.py": "regular files, up to a size",
     "results/merge.py": "records and tables that were read",

@@ -27,10 +27,10 @@ class Row:
     ours: float
     peer_name: str
     peer: float | None
-    limit_name: str
-    limit: float | None
-    wanted: float | None
-    agreement: str
+    limit_name: str = ""
+    limit: float | None = None
+    wanted: float | None = None
+    agreement: str = ""
 
     @property
     def ratio(self) -> float | None:

@@ -26,6 +26,5 @@ def rows() -> Iterator[Row]:
         peer=None,
         limit_name="importing etab.leaderboard",
         limit=imports,
-        wanted=None,
         agreement=f"{board.ranked} backbones ranked",
     )

@@ -44,8 +44,5 @@ def record_rows(title: str, path: Path) -> Iterator[Row]:
             ours=measured["seconds"],
             peer_name="the time allowed",
             peer=allowed[stage],
-            limit_name="",
-            limit=None,
             wanted=1.0,
-            agreement="",
         )

@@ -281,27 +281,19 @@ def network_rows(title: str, name: str, source: Source) -> Iterator[Row]:
             limit_name=limit,
             limit=wall[1] if is_best else of_best,
             wanted=LEAST_SHARE if is_best else None,
-            agreement="",
         )
         yield Row(
             task=f"{title} in {way.precision}: the same, processor time",
             ours=used[0],
             peer_name=peer,
             peer=used[1],
-            limit_name="",
-            limit=None,
             wanted=LEAST_SHARE if is_best else None,
-            agreement="",
         )
         yield Row(
             task=f"{title} alone in {way.precision}, {BATCH} frames",
             ours=way.seconds,
             peer_name="in eager fp32",
             peer=eager.seconds,
-            limit_name="",
-            limit=None,
-            wanted=None,
-            agreement="",
         )
     checkout = os.environ.get(TIMM)
     if checkout:
@@ -314,8 +306,6 @@ def network_rows(title: str, name: str, source: Source) -> Iterator[Row]:
             peer=theirs,
             limit_name=limit,
             limit=of_best,
-            wanted=None,
-            agreement="",
         )
 
 

@@ -194,9 +194,6 @@ def network_rows(name: str, source: Source, folder: Path) -> Iterator[Row]:
                 ours=seconds,
                 peer_name=f"{title} in fp32",
                 peer=peer,
-                limit_name="",
-                limit=None,
-                wanted=None,
                 agreement=f"features in fp32: largest relative difference {gaps[title]:.0e}",
             )
 

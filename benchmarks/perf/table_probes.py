@@ -111,7 +111,6 @@ def _left_out(made_sweep: Sweep, closed: float, product: float) -> Row:
         peer=closed,
         limit_name="the moments of all rows, once",
         limit=product,
-        wanted=None,
         agreement=f"predictions of a fold: largest difference {gap:.0e}",
     )
 
@@ -290,7 +289,6 @@ def _neighbours(made_sweep: Sweep) -> Iterator[Row]:
             peer=seconds,
             limit_name="the inner products of all rows, once",
             limit=product,
-            wanted=None,
             agreement=f"shares of a fold: largest difference {gap:.0e}",
         )
 

@@ -32,8 +32,6 @@ def time_rows(found: Times) -> Iterator[Row]:
         ours=found.clip["ours"],
         peer_name="the way of the EchoNet-Dynamic loader",
         peer=found.clip["echonet"],
-        limit_name="",
-        limit=None,
         wanted=30.0,
         agreement=grey,
     )
@@ -43,9 +41,6 @@ def time_rows(found: Times) -> Iterator[Row]:
             ours=found.clip["ours"],
             peer_name="torchcodec's get_frames_at, in RGB",
             peer=found.clip["torchcodec"],
-            limit_name="",
-            limit=None,
-            wanted=None,
             agreement=f"grey levels: largest difference {found.grey_of_torchcodec:.2g}",
         )
     yield Row(
@@ -55,7 +50,6 @@ def time_rows(found: Times) -> Iterator[Row]:
         peer=None,
         limit_name="libjpeg-turbo on 16 payloads in memory",
         limit=found.close["floor"],
-        wanted=None,
         agreement="the same grey levels",
     )
     for source, way in (("a video", "ours"), ("the clip cache", "cached")):
@@ -64,8 +58,6 @@ def time_rows(found: Times) -> Iterator[Row]:
             ours=found.batch[way],
             peer_name="the way of the loader of ETAB 2022, from a video",
             peer=found.batch["2022"],
-            limit_name="",
-            limit=None,
             wanted=17.0 if way == "ours" else None,
             agreement=batch,
         )

@@ -72,8 +72,6 @@ def rows() -> Iterator[Row]:
         ours=ours / RECORDINGS,
         peer_name="the same search by loops in plain Python",
         peer=peer / RECORDINGS,
-        limit_name="",
-        limit=None,
         wanted=LEAST_RATIO,
         agreement="the same states" if same else "OTHER STATES",
     )
@@ -84,6 +82,4 @@ def rows() -> Iterator[Row]:
         peer=None,
         limit_name="its envelopes alone",
         limit=first_step / RECORDINGS,
-        wanted=None,
-        agreement="",
     )

@@ -57,18 +57,12 @@ def rows() -> Iterator[Row]:
         ours=free,
         peer_name="the same with `OMP_NUM_THREADS=1`",
         peer=ours,
-        limit_name="",
-        limit=None,
         wanted=0.9,
-        agreement="",
     )
     yield Row(
         task=task,
         ours=ours,
         peer_name="cv5 with `ridge`, `logistic` and `linear_seg`",
         peer=before,
-        limit_name="",
-        limit=None,
         wanted=1.0,
-        agreement="",
     )

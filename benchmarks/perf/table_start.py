@@ -95,8 +95,6 @@ def _row(title: str, seconds: float, torch: float, python: float) -> Row:
         peer=torch,
         limit_name="`import typer, rich.table`",
         limit=python,
-        wanted=None,
-        agreement="",
     )
 
 

@@ -98,7 +98,6 @@ def _draw_row() -> Row:
         peer=times[1],
         limit_name="Generator.multinomial alone",
         limit=times[2],
-        wanted=None,
         agreement="other draws of the same distribution",
     )
 

@@ -186,8 +186,8 @@ def choose_evicted(entries: Sequence[CachedEntry], budget: int) -> list[CachedEn
 def evict(cache: Path, budget: int) -> list[CachedEntry]:
     """Delete entries until the others fit a budget; they are computed again when they are needed.
 
-    An entry that a living process is about to write stays. A run that reads a deleted entry computes it
-    again. Shards of unfinished entries count like entries.
+    An entry that a living process is about to write stays. A run that reads a deleted entry computes
+    it again. Shards of unfinished entries count like entries.
 
     Args:
         cache: Folder of the cache.

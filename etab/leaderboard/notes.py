@@ -86,9 +86,7 @@ def remarks_note(remarks: Sequence[str]) -> list[str]:
     Returns:
         A list of at most one sentence.
     """
-    if not remarks:
-        return []
-    return [printable(f"FLAGGED: {_sentences(remarks)}")]
+    return _told("FLAGGED", remarks)
 
 
 def contradictions_note(contradictions: Sequence[str]) -> list[str]:
@@ -100,9 +98,12 @@ def contradictions_note(contradictions: Sequence[str]) -> list[str]:
     Returns:
         A list of at most one sentence.
     """
-    if not contradictions:
-        return []
-    return [printable(f"CONTRADICTING: {_sentences(contradictions)}")]
+    return _told("CONTRADICTING", contradictions)
+
+
+def _told(word: str, sentences: Sequence[str]) -> list[str]:
+    """A note that begins with a word; none without sentences."""
+    return [printable(f"{word}: {_sentences(sentences)}")] if sentences else []
 
 
 def _sentences(problems: Sequence[str]) -> str:

@@ -51,6 +51,8 @@ _MEMBERS = ("shape.npy", "box.npy", "bits.npy")
 _END = struct.Struct("<4s4H2LH")
 # Largest size of the directory of a zip file in bytes.
 _LARGEST_DIRECTORY = 4096
+# What zipfile and numpy raise where a file is damaged. RuntimeError is of a member with a password,
+# NotImplementedError of a compression that zipfile does not read.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,

@@ -296,7 +296,8 @@ class _Work:
         try:
             return fitted()
         except Exception:
-            # A cell beside this one may be at fault, and fails by itself when its turn comes.
+            # A cell beside this one may be at fault, and fails by itself when its turn comes. If this
+            # one is, the fit alone fails too, and its error is told.
             self.memo.beside = ()
             return fitted()
 

@@ -33,8 +33,9 @@ def tasks_at(tasks: str | Iterable[str] | None, root: Path | None) -> list[str]:
     """Select the tasks that a folder can serve.
 
     A prefix ("c") may name tasks of several datasets. With ``root``, the folder of one dataset,
-    only the tasks of that dataset are selected, and tasks that are in no suite as well. A task named by its whole code is always selected,
-    and so are all tasks where the folder fits no dataset: opening it then reports what is wrong.
+    only the tasks of that dataset are selected, and tasks that are in no suite as well. A task named
+    by its whole code is always selected, and so are all tasks where the folder fits no dataset:
+    opening it then reports what is wrong.
 
     Args:
         tasks: Codes, prefixes or names of datasets; None for all of CAMUS.
@@ -165,8 +166,7 @@ class Data:
 
     def _without_copies(self, source: Source) -> Source:
         """Leave out recordings that equal a recording of another patient."""
-        with skippable(), kept_digests(self._cache, writes=self._keeps_digests):
-            digest = source.digest()
+        digest = self._digest_of(source)
         with skippable():
             pairs = unlisted(source, known_alike(source, digest, self._cache))
         leave_copies_out(source, pairs)
@@ -272,10 +272,12 @@ class Data:
         What ``skip_bad`` leaves out does not enter it.
         """
         if dataset not in self._digests:
-            source = self.source(dataset)
-            with skippable(), kept_digests(self._cache, writes=self._keeps_digests):
-                self._digests[dataset] = source.digest()
+            self._digests[dataset] = self._digest_of(self.source(dataset))
         return self._digests[dataset]
+
+    def _digest_of(self, source: Source) -> str:
+        with skippable(), kept_digests(self._cache, writes=self._keeps_digests):
+            return source.digest()
 
     def alike(self, dataset: str) -> tuple[Alike, ...]:
         """List recordings of different patients that are alike: copies under two names.

@@ -79,6 +79,7 @@ def _tensor(reader: Reader, torch: Any, thing: Any, path: str) -> bytes:
     try:
         values = thing.detach().cpu().contiguous()
         data = values.reshape(-1).view(torch.uint8).numpy().tobytes()
+    # What torch raises of tensors that are sparse, quantised, nested or on the device "meta".
     except (RuntimeError, TypeError, NotImplementedError, ValueError) as error:
         raise NamelessError(f"{path} is a tensor without plain values") from error
     return reader.mix("tensor", str(thing.dtype), str(tuple(thing.shape)), data)

@@ -75,6 +75,17 @@ def test_a_board_of_one_division_says_what_it_does_not_know() -> None:
     assert _one_division([replace(cell, protocol=name) for name in ("lodo", "official")]) == []
 
 
+def test_the_shares_in_the_note_are_those_that_were_measured() -> None:
+    (note,) = _one_division([replace(load_results(SOUNDS)[0], protocol="cv5")])
+    lines = (SOUNDS.parent / "coverage_divisions.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
+    of_encoders = rows[0].index("cv5, encoders %")
+    (of_all,) = [row for row in rows if row[0] == "**all**"]
+    (of_dice,) = [row for row in rows if row[0] == "all" and row[2] == "dice"]
+    assert f"in {float(of_all[of_encoders]):.0f} % of pairs" in note
+    assert f"in {float(of_dice[of_encoders]):.0f} % by Dice" in note
+
+
 def test_pairs_that_are_alike_are_listed_once_on_a_board() -> None:
     """Each view has a note of its own, and tasks of both views name the same pairs again."""
     four, two = "a_4CH and b_4CH (0.99)", "a_2CH and b_2CH (1.00)"

@@ -140,9 +140,8 @@ FAULTS = [
     Fault(
         "every process of a plan reads all data for their digest",
         "etab/runs/data.py",
-        "            with skippable(), kept_digests(self._cache, writes=self._keeps_digests):\n"
-        "                self._digests",
-        "            with skippable():\n                self._digests",
+        "with skippable(), kept_digests(self._cache, writes=self._keeps_digests):",
+        "with skippable():",
         (_DIGESTS,),
     ),
     Fault(

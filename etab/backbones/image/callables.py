@@ -34,11 +34,11 @@ class CallableBackbone:
         version: str = "",
         device: str = "cpu",
     ) -> None:
+        from etab.backbones.own.output import SameShapes
+
         self.name = name
         self.function = function
         self.device = device
-        from etab.backbones.own.output import SameShapes
-
         self._is_tried = False
         self._shapes = SameShapes(name)
         self._digest, reason = identity.named_by(function, version)

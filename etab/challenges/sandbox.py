@@ -94,9 +94,10 @@ def _shown(program: str) -> list[Path]:
         paths += [Path(path) for path in os.environ.get(name, "").split(os.pathsep) if path]
     for name in (program, "python", "python3"):
         found = shutil.which(name)
-        # An interpreter of a virtual environment, and the one that it is a link to.
+        # An interpreter of a virtual environment, and the one that it is a link to; or a script of
+        # pyenv or asdf, which starts one of theirs.
         for interpreter in (Path(found or "").absolute(), Path(found or "").resolve()):
-            if found and interpreter.parent.name == "bin":
+            if found and interpreter.parent.name in ("bin", "shims"):
                 paths.append(interpreter.parents[1])
     shown: list[Path] = []
     for path in paths:

@@ -62,6 +62,21 @@ def test_an_interpreter_below_tmp_is_seen(work: Path, monkeypatch: pytest.Monkey
     assert mounted.index("/tmp") < mounted.index(str(work.parent)) < mounted.index(str(work))
 
 
+def test_versions_of_python_behind_a_script_are_seen(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyenv and asdf have a script called python3, which starts an interpreter beside it."""
+    script = tmp_path / "versions" / "shims" / "python3"
+    script.parent.mkdir(parents=True)
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    monkeypatch.setenv("PATH", str(script.parent))
+    words = sandboxed(["python3"], work, home=work / "home", writable=work)
+    shown = [words[i + 1] for i, word in enumerate(words) if word == "--ro-bind"]
+    assert str(tmp_path / "versions") in shown
+
+
 def test_a_machine_without_bubblewrap_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

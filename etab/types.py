@@ -39,9 +39,20 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """Where a value is cut into two classes: the second class holds the values below ``below``.
+
+    ``target`` is the name of the target that holds the value, in its unit.
+    """
+
+    target: str
+    below: float
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
-    """What is asked of a recording: its name in the field's words, its kind, its unit, and its
-    classes in order.
+    """What is asked of a recording: its name in the field's words, its kind, its unit, its classes
+    in order, and the value that two classes are cut from, if they are.
     """
 
     name: str
@@ -49,6 +60,7 @@ class Target:
     unit: str = ""
     classes: tuple[str, ...] = ()
     description: str = ""
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -275,8 +275,7 @@ class Times:
     """Seconds of a clip by each way; ways of one field were timed in turns.
 
     Attributes:
-        clip: Our way, the way of the EchoNet-Dynamic loader, the floor, and torchcodec where it is
-            installed.
+        clip: Our way, the way of the EchoNet-Dynamic loader, and the floor.
         close: Our way and the floor alone, in many rounds.
         batch: To a normalised batch: our way, that of the loader of 2022, and from the clip cache.
         kept: Our way, and from the clip cache.
@@ -284,6 +283,8 @@ class Times:
         grey: Largest difference to the EchoNet-Dynamic loader, in grey levels.
         normalised: Largest difference to the loader of 2022, on the normalised scale.
         grey_of_torchcodec: Largest difference to torchcodec, in grey levels; None without it.
+        torchcodec: Our way and torchcodec, timed after all others: its libraries change how the
+            process allocates memory. None where it is not installed.
     """
 
     clip: Mapping[str, float]
@@ -294,6 +295,7 @@ class Times:
     grey: float
     normalised: float
     grey_of_torchcodec: float | None = None
+    torchcodec: Mapping[str, float] | None = None
 
 
 def times(folder: Path, n: int, rounds: int) -> Times:
@@ -320,19 +322,11 @@ def times(folder: Path, n: int, rounds: int) -> Times:
                 and np.array_equal(cached(path), our_clip(path))
             ):
                 raise SystemExit(f"the cache and the decoder differ on {path.name}")
-    slow: dict[str, Callable[[Path], Any]] = {
-        "ours": our_clip,
-        "echonet": echonet_clip,
-        "floor": floor,
-    }
-    grey_of_torchcodec = None
-    if has_torchcodec(files[0]):
-        grey_of_torchcodec = check_torchcodec(files)
-        slow["torchcodec"] = torchcodec_clip
+    slow: Ways = {"ours": our_clip, "echonet": echonet_clip, "floor": floor}
     clips_kept = {path: our_clip(path) for path in files}
     copied: Callable[[Path], np.ndarray] = lambda path: clips_kept[path].copy()  # noqa: E731
     close = _CLOSE * rounds
-    return Times(
+    found = Times(
         clip=interleaved(slow, files, rounds),
         close=interleaved({"ours": our_clip, "floor": floor}, files, close),
         batch=interleaved(
@@ -342,7 +336,14 @@ def times(folder: Path, n: int, rounds: int) -> Times:
         copied=interleaved({"cached": cached, "copied": copied}, files, close),
         grey=grey,
         normalised=worst,
-        grey_of_torchcodec=grey_of_torchcodec,
+    )
+    if not has_torchcodec(files[0]):
+        return found
+    pair: Ways = {"ours": our_clip, "torchcodec": torchcodec_clip}
+    return replace(
+        found,
+        grey_of_torchcodec=check_torchcodec(files),
+        torchcodec=interleaved(pair, files, rounds),
     )
 
 

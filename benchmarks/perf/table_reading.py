@@ -35,12 +35,12 @@ def time_rows(found: Times) -> Iterator[Row]:
         wanted=30.0,
         agreement=grey,
     )
-    if found.grey_of_torchcodec is not None:
+    if found.torchcodec is not None:
         yield Row(
             task="16 frames of a video",
-            ours=found.clip["ours"],
+            ours=found.torchcodec["ours"],
             peer_name="torchcodec's get_frames_at, in RGB",
-            peer=found.clip["torchcodec"],
+            peer=found.torchcodec["torchcodec"],
             agreement=f"grey levels: largest difference {found.grey_of_torchcodec:.2g}",
         )
     yield Row(

@@ -29,7 +29,7 @@ from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
 from etab.readers.geometry import AS_PUBLISHED
 from etab.readers.volume import VolumeInfo, grey, labels, read_volume, volume_info
 from etab.splits import check_leaks
-from etab.types import Answer, Array, Kind, Record, Target
+from etab.types import Answer, Array, Cut, Kind, Record, Target
 
 _LABELS = {"LV_seg": 1, "MY_seg": 2, "LA_seg": 3}
 
@@ -61,6 +61,7 @@ _CARD = Card(
             Kind.BINARY,
             classes=("EF >= 50", "EF < 50"),
             description="cardiomyopathy: EF below 50 %",
+            cut=Cut("EF", EF_LIMIT),
         ),
     ),
     licence="CC BY-NC-SA 4.0",

@@ -27,7 +27,7 @@ from etab.datasets.videos import VideoSource, stem, video_name
 from etab.errors import CorruptFileError
 from etab.readers.table import is_blank, parse_number, parse_whole, read_table
 from etab.splits import check_leaks
-from etab.types import Answer, Array, FloatArray, Kind, Record, Target
+from etab.types import Answer, Array, Cut, FloatArray, Kind, Record, Target
 
 _SPLITS = {
     "TRAIN": "train",
@@ -62,6 +62,7 @@ _CARD = Card(
             Kind.BINARY,
             classes=("EF >= 50", "EF < 50"),
             description="cardiomyopathy: EF below 50 %",
+            cut=Cut("EF", EF_LIMIT),
         ),
     ),
     licence="Stanford University Dataset Research Use Agreement: non-commercial, no redistribution",

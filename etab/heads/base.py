@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from etab.registry import Registry
-from etab.types import Array, Features, Kind, RowSplit, Target
+from etab.types import Array, Features, FloatArray, Kind, RowSplit, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class Memo(dict[Any, Any]):
         precision: "bf16" lets a head that is trained use autocast, else "fp32".
         balanced: Whether the metric of the task counts every class alike (balanced accuracy,
             MAcc): a head then fits classes so.
+        cut_values: (n,) the value that the class of each row is cut from, see ``Target.cut``; None
+            where classes are not cut from values.
         beside: The answers of further cells with the same features, splits and head, which are
             computed next. A head may fit them at the same time where that takes less work; what it
             returns does not depend on them.
@@ -49,6 +51,7 @@ class Memo(dict[Any, Any]):
     groups: Array | None = None
     precision: str = "fp32"
     balanced: bool = False
+    cut_values: FloatArray | None = None
     beside: Sequence[Any] = ()
     seconds_beside: float = 0.0
 
@@ -115,6 +118,14 @@ class Head(ABC):
     uses_torch: ClassVar[bool] = True
     version: ClassVar[int] = 1
 
+    def version_of(self, target: Target) -> int:
+        """The version of the predictions for a target; ``version`` unless targets differ in it.
+
+        Args:
+            target: What is predicted.
+        """
+        return self.version
+
     @abstractmethod
     def cross_fit(
         self,
@@ -140,8 +151,8 @@ class Head(ABC):
             target: What is predicted.
             rng: Source of random numbers.
             memo: Results without labels that calls on the same features and splits share. Fits do
-                not depend on it, except for ``cells``, ``groups``, ``precision`` and ``balanced``
-                of a ``Memo``, which the rows, the run and the task determine.
+                not depend on it, except for ``cells``, ``groups``, ``precision``, ``balanced``
+                and ``cut_values`` of a ``Memo``, which the rows, the run and the task determine.
 
         Returns:
             A fit for each split. Values are in the target's unit, classes are probabilities, masks

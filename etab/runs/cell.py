@@ -57,6 +57,7 @@ def settings_of(run: Run, precision: str, data: Data) -> dict[str, Any]:
     card = run.backbone_card
     head = heads.head(run.head_name)
     task = run.row
+    target = datasets.SOURCES[task.dataset].card.target(task.target)
     more: dict[str, Any] = {"sampling": task.family} if task.clip else {}
     if run.decide is not None:
         more["decide"] = run.decide
@@ -72,7 +73,7 @@ def settings_of(run: Run, precision: str, data: Data) -> dict[str, Any]:
     return {
         **more,
         "runs_version": RUNS_VERSION,
-        "head_version": head.version,
+        "head_version": head.version_of(target),
         "backbone_version": card.version,
         "family": card.family,
         "size": card.size,
@@ -219,6 +220,7 @@ class _Work:
         memo.groups = np.array(rows.groups) if rows.groups else None
         memo.precision = embedded.settings["precision"]
         memo.balanced = thresholds.needed(task)
+        memo.cut_values = data.values_of_classes(task)
         return _Work(run, head, rows, features, _splits(run, rows), memo)
 
     def answers_beside(self, others: Sequence[Run], data: Data) -> list[Any]:

@@ -15,18 +15,19 @@ from etab.datasets.integrity.alike import Alike, known_alike, unlisted
 from etab.datasets.integrity.canonical import same_people, split_version
 from etab.datasets.own.classes import is_class_file
 from etab.echo.surface import Outline, outline
-from etab.errors import CorruptFileError, EtabError, skippable
+from etab.errors import CorruptFileError, EtabError, LayoutError, skippable
 from etab.features.base import input_of
 from etab.runs import cross, leaks
 from etab.runs.run import Settings
 from etab.runs.skip_bad import leave_copies_out, leave_unneeded, lists_leniently, sift
 from etab.storage.digests import kept_digests
+from etab.storage.text import counted
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS, find
 from etab.tasks.own import use_installed, use_own_data
 from etab.tasks.protocols import parse
 from etab.tasks.rows import ABSENT, Rows
-from etab.types import Kind
+from etab.types import FloatArray, Kind
 
 
 def tasks_at(tasks: str | Iterable[str] | None, root: Path | None) -> list[str]:
@@ -222,6 +223,39 @@ class Data:
             return rows
         people = [person_of.get(patient, patient) for patient in rows.patients.tolist()]
         return replace(rows, patients=np.array(people, dtype=rows.patients.dtype))
+
+    def values_of_classes(self, task: Task) -> FloatArray | None:
+        """Read the values that the classes of a task are cut from (``Target.cut``).
+
+        Args:
+            task: The task.
+
+        Returns:
+            (n,) one value for each row of the task, in the unit of the values' target; None where
+            classes are not cut from values.
+
+        Raises:
+            LayoutError: A row has a class and no value.
+        """
+        if task.fit_on:
+            of_parts = [self.values_of_classes(TASKS[code]) for code in task.parts]
+            values = [part for part in of_parts if part is not None]
+            return np.concatenate(values) if len(values) == len(of_parts) else None
+        cut = self.source(task.dataset).card.target(task.target).cut
+        if cut is None:
+            return None
+        rows = self.rows(task)
+        of_values = self.rows(replace(task, target=cut.target, kind=Kind.VALUE, metric="mae"))
+        found = dict(zip(of_values.items, of_values.answers, strict=True))
+        without = [item for item in rows.items if item not in found]
+        if without:
+            all_rows = counted(len(without), "row")
+            raise LayoutError(
+                f"{task.code}: {without[0]} has a class of {task.target!r} and no value of "
+                f"{cut.target!r}, which the class is cut from ({all_rows} in all). "
+                "Give the value, or leave the class out."
+            )
+        return np.array([found[item] for item in rows.items])
 
     def split_version(self, task: Task, protocol: str) -> int:
         """The version of the list of people that folds are made by; 1 where no list decides."""

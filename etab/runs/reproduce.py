@@ -223,13 +223,15 @@ def _n_fold(stored: Result) -> int:
 def _refuse_other_versions(stored: Result, run: Run) -> None:
     """Another version of task, head or run is another question, whatever comes out."""
     task = run.row
+    head = heads.head(run.head_name)
+    target = SOURCES[task.dataset].card.target(task.target)
     here = {
         "task_version": (stored.task_version, task.version),
         "metric": (stored.metric, task.metric),
         "dataset": (stored.dataset, task.dataset),
         "anchor_low": (stored.anchor_low, task.low),
         "anchor_high": (stored.anchor_high, task.high),
-        "head_version": (stored.settings.get("head_version"), heads.head(run.head_name).version),
+        "head_version": (stored.settings.get("head_version"), head.version_of(target)),
         "runs_version": (stored.settings.get("runs_version"), RUNS_VERSION),
     }
     for name, (before, now) in here.items():

@@ -112,6 +112,10 @@ def _check_card(source: Source) -> None:
             assert len(target.classes) == 2, (
                 f"{target.name} is binary with {len(target.classes)} classes"
             )
+        if target.cut is not None:
+            assert target.kind is Kind.BINARY, f"{target.name} is cut and has no two classes"
+            cut = card.target(target.cut.target)
+            assert cut.kind is Kind.VALUE, f"{target.name} is cut from {cut.name!r}, no value"
 
 
 def _check_records(source: Source, records: Sequence[Record]) -> None:
@@ -190,6 +194,13 @@ def _check_answers(source: Source, record: Record, target: Target) -> None:
     assert tuple(marked) == tuple(source.annotated(record, target)), (
         f"{what}: annotated() and answers() differ"
     )
+    if target.cut is not None:
+        values = source.answers(record, source.card.target(target.cut.target))
+        expected = [(answer.at, int(answer.value < target.cut.below)) for answer in values]
+        found = [(answer.at, answer.value) for answer in answers]
+        assert found == expected, (
+            f"{what}: classes {found}, but its values of {target.cut.target} give {expected}"
+        )
     framed = [at for at in marked if at is not None]
     assert framed == sorted(set(framed)), (
         f"{what}: answers are not in frame order, one for each frame: {marked}"

@@ -18,16 +18,17 @@ from etab.heads.pooled.candidates import (
     inverse_deviations,
     sum_and_difference,
 )
-from etab.heads.pooled.combine import PRIOR, ClassWeights, ValueWeights
+from etab.heads.pooled.combine import PRIOR, BelowCut, ClassWeights, ValueWeights
 from etab.heads.pooled.kernel_fits import KernelFits, Prepared
 from etab.heads.pooled.moment_fits import MomentFits
 from etab.splits import row_splits
-from etab.types import Array, Features, FloatArray, Kind, RowSplit, Target
+from etab.types import Array, Cut, Features, FloatArray, Kind, RowSplit, Target
 
 N = 90
 TRAIN = np.arange(N) % 5 != 0
 VALUE = Target("EF", Kind.VALUE)
 BINARY = Target("CM", Kind.BINARY, classes=("no", "yes"))
+BELOW_50 = Target("CM", Kind.BINARY, classes=("no", "yes"), cut=Cut("EF", 50.0))
 CLASSES = Target("view", Kind.CLASSES, classes=("a", "b", "c"))
 
 
@@ -262,6 +263,80 @@ def test_a_shared_memo_changes_nothing(target: Target) -> None:
     alone = _predict(features, answers, target, [_split()])[0]
     assert np.array_equal(shared.predictions, alone.predictions)
     assert any(place[0] == "stack" for place in memo if isinstance(place, tuple))
+
+
+def _predict_below_50(
+    features: Features, y: FloatArray, splits: list[RowSplit], *, balanced: bool = False
+) -> list[Any]:
+    memo = Memo()
+    memo.cut_values = y
+    memo.balanced = balanced
+    return _predict(features, (y < 50).astype(int), BELOW_50, splits, memo)
+
+
+def test_classes_that_are_cut_from_a_value_are_ranked_as_by_the_value() -> None:
+    """EF below 50 has the order of the answers for EF turned round, in every test fold."""
+    features, y = _made()
+    people = np.arange(N).astype(str)
+    splits = row_splits(people, people, protocol="cv", seed=3)
+    values = _predict(features, y, VALUE, splits)
+    classes = _predict_below_50(features, y, splits)
+    labels_alone = _predict(features, (y < 50).astype(int), BELOW_50, splits)
+    for value, below, alone in zip(values, classes, labels_alone, strict=True):
+        assert below.choice["fitted_on"] == "EF"
+        assert (np.argsort(below.predictions) == np.argsort(-value.predictions)).all()
+        assert "fitted_on" not in alone.choice
+        assert (np.argsort(alone.predictions) != np.argsort(-value.predictions)).any()
+
+
+def test_the_values_of_test_rows_decide_no_class() -> None:
+    features, y = _made()
+    split = _split()
+    other = y.copy()
+    other[split.test] = y[split.test][::-1]
+    found = [_predict_below_50(features, values, [split])[0].predictions for values in (y, other)]
+    assert np.array_equal(*found)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_a_constant_says_the_share_of_a_class_that_is_cut(balanced: bool) -> None:
+    """Whatever the values are: to the digits that a stored table keeps."""
+    features = Features({"flat/cls": np.full((N, 30), 7.1, np.float32)})
+    y = 50 + 10 * np.random.default_rng(2).standard_normal(N) ** 3
+    split = _split()
+    (fit,) = _predict_below_50(features, y, [split], balanced=balanced)
+    share = 0.5 if balanced else float((y[split.train] < 50).mean())
+    assert np.ptp(fit.predictions) == 0
+    assert fit.predictions == pytest.approx(share, abs=1e-7)
+
+
+@pytest.mark.parametrize("side", ["all below", "none below"])
+def test_training_rows_on_one_side_of_the_cut(side: str) -> None:
+    features, y = _made()
+    y = y - 100 if side == "all below" else y + 100
+    (fit,) = _predict_below_50(features, y, [_split()])
+    assert np.isfinite(fit.predictions).all()
+    assert ((fit.predictions > 0.9) == (side == "all below")).all()
+
+
+def test_the_probability_of_a_cut_is_a_logistic_regression() -> None:
+    """Without the prior on its slope, which is weak; it never rises with the value."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(6)
+    value = rng.normal(55, 9, 4000)
+    below = (value + rng.normal(0, 6, 4000) < 50).astype(float)
+    found = BelowCut.fit(value, below, np.ones(4000))(value)[:, 0]
+    expected = linear_model.LogisticRegression(C=1e6, tol=1e-8).fit(value[:, None], below)
+    assert found == pytest.approx(expected.decision_function(value[:, None]), abs=0.05)
+    turned = BelowCut.fit(-value, below, np.ones(4000))
+    assert not turned.classes.weights.any()
+    assert np.ptp(turned(-value)) == 0
+
+
+def test_the_version_of_the_probe_tells_classes_that_are_cut_from_others() -> None:
+    head = heads.head("stack")
+    assert head.version_of(BINARY) == head.version_of(VALUE) == head.version
+    assert head.version_of(BELOW_50) == head.version + 1
 
 
 def test_memory_that_is_shared_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,27 @@ FAULTS = [
         TESTS,
     ),
     Fault(
+        "stack: classes that are cut from a value are fitted without it",
+        STACK,
+        "y = classes if values is None else values[rows.train, None]",
+        "y = classes",
+        TESTS,
+    ),
+    Fault(
+        "stack: a probability may rise with the value that should be low",
+        COMBINE,
+        "float(importance @ np.square(away)), 0.0)",
+        "float(importance @ np.square(away)), np.inf)",
+        TESTS,
+    ),
+    Fault(
+        "cells: classes of a cross-dataset task are fitted by values of one data set",
+        "etab/runs/data.py",
+        "return np.concatenate(values) if len(values) == len(of_parts) else None",
+        "return values[-1]",
+        ("tests/runs/test_cross.py",),
+    ),
+    Fault(
         "stack: weights may be negative",
         COMBINE,
         "np.asarray(scipy.optimize.nnls(factor.T, right)[0])",

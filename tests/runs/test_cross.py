@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,6 +17,7 @@ from etab.cli.listing import TABLES
 from etab.datasets.camus import CamusSource
 from etab.errors import (
     IncompatibleError,
+    LayoutError,
     MixedDataError,
     ResultError,
     SplitError,
@@ -28,8 +30,9 @@ from etab.leaderboard.page import board_facts
 from etab.leaderboard.ranking import rank
 from etab.leaderboard.render import board_csv, board_markdown
 from etab.leaderboard.terminal import beside_table
-from etab.results import Result
+from etab.results import Result, load_results
 from etab.runs import cross
+from etab.runs.data import Data
 from etab.runs.execute import execute, finished
 from etab.runs.executors import groups
 from etab.runs.run import Settings, plan
@@ -57,6 +60,41 @@ def done(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 def one(code: str, settings: Settings, protocol: str = "cv5") -> Result:
     return next(iter(execute(plan(code, ["image_stats"], protocols=(protocol,)), settings)))
+
+
+def test_classes_are_fitted_by_the_values_that_they_are_cut_from(
+    done: Settings, data: Path
+) -> None:
+    """EF below 50 by EF, of both data sets where one is fitted on and the other tested."""
+    read = Data(done)
+    for code, fitted in (("d0-A4-C>E", ("camus", "echonet")), ("d0-A4-C", ("camus",))):
+        task = TASKS[code]
+        values = read.values_of_classes(task)
+        rows = read.rows(task)
+        assert values is not None
+        assert ((values < 50) == rows.answers).all()
+        assert len(values) == len(rows.items)
+        assert task.datasets == fitted
+    assert read.values_of_classes(TASKS["b1-A4-C"]) is None
+    result = next(r for r in load_results(done.results) if r.task == "d0-A4-C>E")
+    assert result.settings["head_version"] == 2
+    assert all(fold["choice"]["fitted_on"] == "EF" for fold in result.folds)
+    of_values = next(r for r in load_results(done.results) if r.task == "b0-A4-C>E")
+    assert of_values.settings["head_version"] == 1
+
+
+def test_a_class_without_the_value_that_it_is_cut_from_is_named(
+    done: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Data(done)
+    task = TASKS["d0-A4-C"]
+    rows = read.rows(task)
+    fewer = replace(rows, items=rows.items[1:], answers=rows.answers[1:].astype(float))
+    monkeypatch.setattr(read, "rows", lambda asked: rows if asked == task else fewer)
+    with pytest.raises(
+        LayoutError, match=rf"{re.escape(rows.items[0])} has a class of 'CM' and no value of 'EF'"
+    ):
+        read.values_of_classes(task)
 
 
 # --- which pairs ---

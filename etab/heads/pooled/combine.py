@@ -18,6 +18,9 @@ from etab.types import FloatArray
 PRIOR = 0.3
 """Strength of the prior: the sum of the weights has a standard deviation of 1 / sqrt(PRIOR)."""
 
+CONSTANT = 1e-9
+"""Predictions that differ by less than this part of their size are equal."""
+
 
 @dataclass(frozen=True, slots=True)
 class ValueWeights:
@@ -136,6 +139,51 @@ class ClassWeights:
         """Combine scores (m, candidates, c) to logits (m, c)."""
         away = _away(scores, self.shares)
         return np.asarray(np.einsum("nkc,k->nc", away, self.weights) + self.intercepts)
+
+
+@dataclass(frozen=True, slots=True)
+class BelowCut:
+    """The probability that a value lies below a cut, from a prediction of the value.
+
+    Attributes:
+        mean: Mean of the predictions that it was fitted on, in the unit of the value.
+        slope: Change of the class indicator with the prediction; 0 or less.
+        classes: The logistic function of the resulting score.
+    """
+
+    mean: float
+    slope: float
+    classes: ClassWeights
+
+    @classmethod
+    def fit(cls, predicted: FloatArray, below: FloatArray, importance: FloatArray) -> BelowCut:
+        """Minimise the log-loss of the probability, which never rises with the prediction.
+
+        Args:
+            predicted: (n,) predicted values, made without the rows that they are for.
+            below: (n,) 1 where the true value is below the cut, else 0.
+            importance: (n,) how much each row counts, 1 on average.
+
+        Returns:
+            The fit. Where predictions do not fall from the upper to the lower class, it is the share
+            of the lower class for every row.
+        """
+        mean = float(np.average(predicted, weights=importance))
+        away = predicted - mean
+        slope = 0.0
+        if np.ptp(predicted) > CONSTANT * float(np.abs(predicted).max()):
+            products = float(importance @ (away * below))
+            slope = min(products / float(importance @ np.square(away)), 0.0)
+        used = 1 if slope < 0 else 0
+        share = np.average(below, weights=importance)
+        scores = (share + slope * away)[:, None, None]
+        return cls(mean, slope, ClassWeights.fit(scores[:, :used], below[:, None], importance))
+
+    def __call__(self, predicted: FloatArray) -> FloatArray:
+        """Turn predicted values (m,) into logits (m, 1)."""
+        used = len(self.classes.weights)
+        scores = (self.classes.shares + self.slope * (predicted - self.mean)[:, None])[:, :, None]
+        return self.classes(scores[:, :used])
 
 
 def _away(scores: FloatArray, shares: FloatArray) -> FloatArray:

@@ -10,6 +10,10 @@ rows of a split:
    (``combine.py``). Weights of 0 leave the constant.
 3. Candidates with a weight are fitted on all training rows and predict the test rows.
 
+Two classes that are cut from a value (EF below 50) are fitted by the value, which says more than the
+class: candidates and weights are those of the value, and a logistic function of one slope turns
+their combination into the probability of the class.
+
 Means, deviations and principal components come from the training rows of the split and do not
 depend on labels.
 
@@ -31,7 +35,7 @@ from etab.heads.base import HEADS, FoldFit, Head, Memo
 from etab.heads.pooled.balanced import balanced_weights
 from etab.heads.pooled.candidates import Candidate, candidates_of
 from etab.heads.pooled.class_scores import from_logits, onehot
-from etab.heads.pooled.combine import ClassWeights, ValueWeights
+from etab.heads.pooled.combine import CONSTANT, BelowCut, ClassWeights, ValueWeights
 from etab.heads.pooled.kernel_fits import (
     KernelFits,
     Prepared,
@@ -60,9 +64,6 @@ SHARED_BYTES = 1 << 29
 
 _SHARED = ("stack", "stack columns")
 
-CONSTANT = 1e-9
-"""Predictions that differ by less than this part of their size are equal."""
-
 SMALLEST_SHARE = 0.01
 """A candidate with less than this share of the weights is left out."""
 
@@ -82,6 +83,10 @@ class Stack(Head):
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.VALUE, Kind.BINARY, Kind.CLASSES})
     uses_torch: ClassVar[bool] = False
     balances: ClassVar[bool] = True
+
+    def version_of(self, target: Target) -> int:
+        """Classes that are cut from a value were fitted without it in version 1."""
+        return self.version if target.cut is None else self.version + 1
 
     def cross_fit(
         self,
@@ -139,6 +144,12 @@ class _Shared:
         if not isinstance(self.memo, Memo) or not self.memo.balanced or self.memo.groups is None:
             return False
         return len(np.unique(self.memo.groups[train])) > 1
+
+    def values(self, target: Target) -> FloatArray | None:
+        """The values (n,) that the classes of a target are cut from; None where they are not."""
+        if target.cut is None or not isinstance(self.memo, Memo):
+            return None
+        return self.memo.cut_values
 
     def fits(self, candidate: Candidate, rows: _Rows) -> KernelFits | MomentFits:
         """The fits of a candidate on the rows of a split."""
@@ -288,7 +299,9 @@ def _fit_split(
 ) -> FoldFit:
     """Choose penalties and weights, refit, and predict the test rows of a split."""
     rows = _Rows.of(split)
-    y = _columns(np.asarray(answers)[rows.train], target)
+    values = shared.values(target)
+    classes = _columns(np.asarray(answers)[rows.train], target)
+    y = classes if values is None else values[rows.train, None]
     importance = weigh(rows.train)
     candidates = candidates_of(shared.features)
     unweighted = [shared.fits(candidate, rows) for candidate in candidates]
@@ -300,7 +313,9 @@ def _fit_split(
     inner = np.concatenate(rows.parts)
     left_out = np.stack([choice.left_out[inner] for choice in choices], axis=1)
     usable = [_tells_rows_apart(choice.left_out, rows.parts) for choice in choices]
-    combination = _combination(left_out, y[inner], importance[inner], target, usable)
+    reads_values = target.kind is Kind.VALUE or values is not None
+    fit_weights = _value_weights if reads_values else ClassWeights.fit
+    combination = _combination(left_out, y[inner], importance[inner], fit_weights, usable)
     tested = np.zeros((len(rows.test), len(candidates), y.shape[1]))
     for k in np.flatnonzero(combination.weights):
         tested[:, k] = fits[k].predict(y, choices[k].penalty)
@@ -312,13 +327,21 @@ def _fit_split(
         for candidate, weight, choice in zip(candidates, combination.weights, choices, strict=True)
         if weight > 0
     }
-    predictions = _predictions(combination, tested, target)
+    if isinstance(combination, ClassWeights):
+        predictions = from_logits(combination(tested), target)
+    else:
+        predictions = combination(tested[:, :, 0])
+        if values is not None:
+            of_inner = combination(left_out[:, :, 0])
+            below = BelowCut.fit(of_inner, classes[inner, 0], importance[inner])
+            predictions = from_logits(below(predictions), target)
     if shared.is_balanced():
         # In balance, a constant is 1/2 up to rounding, and what only marks a database has a weight
         # of 0 up to rounding. No threshold may lie between scores that are equal in the digits of
         # a stored table.
         predictions = np.round(predictions, STORED_DECIMALS)
-    return FoldFit(predictions, {"candidates": record})
+    fitted_on = {} if values is None or target.cut is None else {"fitted_on": target.cut.target}
+    return FoldFit(predictions, {"candidates": record, **fitted_on})
 
 
 def _columns(answers: Array, target: Target) -> FloatArray:
@@ -388,13 +411,13 @@ def _combination(
     left_out: FloatArray,
     y: FloatArray,
     importance: FloatArray,
-    target: Target,
+    fit_weights: Callable[[FloatArray, FloatArray, FloatArray], ValueWeights | ClassWeights],
     usable: Sequence[bool],
 ) -> ValueWeights | ClassWeights:
     """Fit the weights of the usable candidates, again without those that have hardly any."""
     used = np.flatnonzero(usable)
     for _ in range(2):
-        fitted = _fit_weights(left_out[:, used], y, importance, target)
+        fitted = fit_weights(left_out[:, used], y, importance)
         weights = np.zeros(left_out.shape[1])
         weights[used] = fitted.weights
         used = np.flatnonzero(weights > SMALLEST_SHARE * weights.sum())
@@ -403,23 +426,6 @@ def _combination(
     return replace(fitted, weights=weights)
 
 
-def _fit_weights(
-    left_out: FloatArray,
-    y: FloatArray,
-    importance: FloatArray,
-    target: Target,
-) -> ValueWeights | ClassWeights:
-    if target.kind is Kind.VALUE:
-        return ValueWeights.fit(left_out[:, :, 0], y[:, 0])
-    return ClassWeights.fit(left_out, y, importance)
-
-
-def _predictions(
-    combination: ValueWeights | ClassWeights,
-    tested: FloatArray,
-    target: Target,
-) -> FloatArray:
-    """Combine predictions (m, candidates, c) of the candidates for the test rows."""
-    if isinstance(combination, ValueWeights):
-        return combination(tested[:, :, 0])
-    return from_logits(combination(tested), target)
+def _value_weights(left_out: FloatArray, y: FloatArray, importance: FloatArray) -> ValueWeights:
+    """Fit the weights of predicted values; all rows count alike."""
+    return ValueWeights.fit(left_out[:, :, 0], y[:, 0])

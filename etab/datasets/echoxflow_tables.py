@@ -107,8 +107,20 @@ def read_catalogue(path: Path) -> Catalogue:
     for row in sets.get("arrays", ()):
         if isinstance(row, dict) and row.get("arrays/data_sha256"):
             key = (str(row.get("arrays/recording_id")), _data(str(row.get("arrays/array_path"))))
-            digests[key] = str(row["arrays/data_sha256"])
+            digests[key] = _sha256(path, key, row["arrays/data_sha256"])
     return Catalogue(recordings, digests)
+
+
+def _sha256(path: Path, key: tuple[str, str], value: Any) -> str:
+    """The digest of an array in small letters; CorruptFileError where it is none."""
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if len(text) != 64 or not set(text) <= set("0123456789abcdef"):
+        recording, array = key
+        raise CorruptFileError(
+            f"{path}: the data_sha256 of {array} of {recording} is {str(value)[:80]!r}; wanted 64 "
+            f"hexadecimal digits. {_HINT}"
+        )
+    return text
 
 
 def _recording(path: Path, row: Any) -> StoredRecording:

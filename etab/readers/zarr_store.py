@@ -23,6 +23,7 @@ from etab.errors import CorruptFileError, EtabError, LayoutError, MissingPackage
 from etab.files import is_bomb, read_file
 from etab.readers.packed_chunks import UNKNOWN, unpacked_size
 from etab.readers.regular import require_regular
+from etab.readers.zarr_packing import Packing
 from etab.types import Array
 
 _Value = TypeVar("_Value")
@@ -138,24 +139,21 @@ class ZarrStore:
         self._require_chunks(name, array)
 
     def _require_chunks(self, name: str, array: Any) -> None:
-        """Refuse a chunk that unpacks to far more than a chunk of the array has.
-
-        Chunks of a shard are packed together, and are not looked at.
-        """
-        packers = self._guarded(name, lambda: list(array.compressors))
-        if len(packers) != 1 or array.shards:
+        """Refuse a chunk that unpacks to far more than a chunk of the array has."""
+        packing = self._guarded(name, lambda: Packing.of(array))
+        if not packing.codec:
             return
-        codec = type(packers[0]).__name__.lower().removesuffix("codec")
-        wanted = math.prod(map(int, array.chunks)) * int(array.dtype.itemsize)
+        wanted = packing.chunk_bytes
         limit = max(_SMALL_CHUNK, 2 * wanted)
-        for chunk, content in self._chunks(name):
-            size = unpacked_size(content, codec, limit)
-            if size > limit:
-                told = "does not tell its size" if size == UNKNOWN else f"claims {size:,} bytes"
-                raise CorruptFileError(
-                    f"{self.path}: the chunk {chunk} {told}; wanted {wanted:,} bytes. Download the "
-                    "recording again."
-                )
+        for file, content in self._chunks(name):
+            for chunk in packing.chunks(content):
+                size = unpacked_size(chunk, packing.codec, limit)
+                if size > limit:
+                    told = "does not tell its size" if size == UNKNOWN else f"claims {size:,} bytes"
+                    raise CorruptFileError(
+                        f"{self.path}: the chunk {file} {told}; wanted {wanted:,} bytes. Download the "
+                        "recording again."
+                    )
 
     def _chunks(self, name: str) -> Iterator[tuple[str, bytes]]:
         """Name and content of each stored chunk of an array."""

@@ -30,6 +30,7 @@ from etab.runs.failures import describe_failure, is_interruption, stopped_by
 from etab.runs.lost_processes import how_it_ended, hung, left_at_work, record_killed
 from etab.runs.record import brief
 from etab.runs.run import Run, Settings, is_named
+from etab.runs.run_log import logged_warnings
 from etab.storage.machine import (
     allowed_cores,
     available_memory,
@@ -249,7 +250,8 @@ def _watched(group: list[Run], settings: Settings, data: Data, tell: Listener) -
         tell(Event("failed", name, error=words, runs=1))
 
     try:
-        with ended_without_progress(settings.results, settings.timeout):
+        watched = ended_without_progress(settings.results, settings.timeout)
+        with logged_warnings(settings), watched:
             for result in execute(group, settings, data=data, progress=frames, failed=failed):
                 progressed()
                 ended += 1

@@ -24,6 +24,7 @@ from etab.results.folder import read_results
 from etab.runs.data import Data
 from etab.runs.execute import claim_path, failure_of, feature_group, finished
 from etab.runs.run import Run, Settings, reads_maps
+from etab.runs.whole_tables import kept_tables
 from etab.storage.claims import read_claim
 from etab.tasks.menu import TASKS
 from etab.types import Features
@@ -100,21 +101,22 @@ def forecast(
     done = at_work = given_up = 0
     conflicts: list[str] = []
     missing: list[Run] = []
-    for run in runs:
-        try:
-            stored = finished(run, settings, data)
-        except ResultError as error:
-            conflicts.append(str(error))
-            continue
-        record = failure_of(run, settings, data)
-        holder = read_claim(claim_path(run, settings))
-        if stored is not None:
-            done += 1
-        elif record is not None and record.is_given_up:
-            given_up += 1
-        else:
-            missing.append(run)
-            at_work += holder is not None and not holder.is_dead()
+    with kept_tables(settings, writes=False):
+        for run in runs:
+            try:
+                stored = finished(run, settings, data)
+            except ResultError as error:
+                conflicts.append(str(error))
+                continue
+            record = failure_of(run, settings, data)
+            holder = read_claim(claim_path(run, settings))
+            if stored is not None:
+                done += 1
+            elif record is not None and record.is_given_up:
+                given_up += 1
+            else:
+                missing.append(run)
+                at_work += holder is not None and not holder.is_dead()
     if not missing:  # then nobody needs the times of all results, which are read for it
         return Forecast(done, at_work, given_up, (), tuple(conflicts))
     seconds_of = _fit_times(settings)

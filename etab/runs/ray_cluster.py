@@ -34,6 +34,7 @@ from etab.runs.units import (
     run_units,
 )
 from etab.storage.machine import allowed_cores
+from etab.storage.pauses import pause
 
 LOG = ".ray.log"
 """What Ray itself reports, in a folder of results."""
@@ -229,7 +230,7 @@ class _Tasks:
                 f"{self.options.wait:.0f} s: {problem}. Finished cells are saved; the same command "
                 "goes on from there."
             )
-        time.sleep(_POLL)
+        pause(_POLL)
 
 
 def _serve(connection: Connection, options: RayCluster, device: str, log: Path) -> None:

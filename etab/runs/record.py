@@ -24,12 +24,12 @@ from etab.metrics.columns import ScoredRows
 from etab.metrics.intervals import LEVEL, cell_rng, interval_of
 from etab.results import Predictions, Result
 from etab.results.masks import mask_digest, mask_facts
-from etab.results.table_files import table_path
 from etab.runs.data import Data
 from etab.runs.leaks import seen_notes
 from etab.runs.provenance import provenance
 from etab.runs.run import Run, Settings
 from etab.runs.skip_bad import left_out
+from etab.runs.whole_tables import has_its_table
 from etab.tasks.base import Task
 from etab.tasks.protocols import parse
 from etab.tasks.rows import Rows
@@ -206,7 +206,8 @@ def stored_result(
         data: The data of the plan.
 
     Returns:
-        The record, or None where the cell has to be run: it is absent, or its predictions are.
+        The record, or None where the cell has to be run: it is absent, or its predictions are
+        absent or not those of the record, which is told in a warning.
 
     Raises:
         ResultError: If a record is there that would not come out today: data, versions,
@@ -238,8 +239,8 @@ def stored_result(
             f"{path} was made with different {_in_words(differ, task)}. Results are "
             "never overwritten: move the old files away, or choose another results folder."
         )
-    # Where the predictions beside it are gone, saving the same cell again writes them.
-    return stored if table_path(path).exists() else None
+    # Where the predictions beside it are gone or damaged, saving the same cell again writes them.
+    return stored if has_its_table(path, stored) else None
 
 
 def _in_words(names: Sequence[str], task: Task) -> str:

@@ -15,13 +15,14 @@ import shutil
 import socket
 import statistics
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from etab.errors import StorageError
+from etab.errors import EtabWarning, StorageError
 from etab.files import read_file
 from etab.runs.failures import describe_failure, is_interruption
 from etab.runs.meters import Meter
@@ -156,6 +157,34 @@ def logged(settings: Settings, work: str, **facts: Any) -> Iterator[dict[str, An
         raise
     finally:
         write_line(settings, f"{work}_ended", **facts, **end, **meter.facts())
+
+
+@contextlib.contextmanager
+def logged_warnings(settings: Settings) -> Iterator[None]:
+    """Log each warning of etab inside the block once; it is shown as before.
+
+    Args:
+        settings: Where the log is.
+
+    Example:
+        >>> with logged_warnings(Settings(results=Path("no results"))):
+        ...     pass
+    """
+    before = warnings.showwarning
+    told: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *more: Any, **named: Any) -> None:
+        words = str(message)
+        if issubclass(category, EtabWarning) and words not in told:
+            told.add(words)
+            write_line(settings, "warning", words=words)
+        before(message, category, *more, **named)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def note_failure(end: dict[str, Any], error: BaseException) -> None:

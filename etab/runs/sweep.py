@@ -29,6 +29,7 @@ from etab.runs.executors import Executor, LocalWorkers
 from etab.runs.record import brief
 from etab.runs.run import Run, Settings, plan
 from etab.runs.run_log import logged, require_log
+from etab.runs.whole_tables import kept_tables
 from etab.storage.atomic import require_writable, write_atomically
 from etab.storage.claims import remove_abandoned
 from etab.storage.litter import remove_temporary_files
@@ -139,7 +140,8 @@ def sweep(
     settings = settings.needing(code for run in runs for code in run.row.parts).absolute()
     data = Data(settings)
     require_ready(runs, settings, data, is_here=executor.is_here)
-    waiting, before, failures = _divided(runs, settings, data, retry_failed)
+    with kept_tables(settings):
+        waiting, before, failures = _divided(runs, settings, data, retry_failed)
     if earlier is not None:
         lost = dict(earlier.lost_cells(waiting, settings, data))
         failures += [(run.backbone, words) for run, words in lost.items()]

@@ -29,6 +29,7 @@ from etab.runs.record import brief, path_of_run
 from etab.runs.run import Run, Settings, is_named
 from etab.runs.unit_progress import FrameProgress
 from etab.storage.claims import STALE, WATCHED, is_abandoned
+from etab.storage.pauses import pause
 
 _POLL = 0.5  # seconds between two looks at the jobs and the results
 _PACE = 20.0  # looks at all results begin at least so many times as far apart as one takes
@@ -178,7 +179,7 @@ def run_units(
         while plan.units:
             plan.advance()
             if plan.units:
-                time.sleep(_POLL)
+                pause(_POLL)
     finally:
         jobs.stop()
         for unit in plan.units.values():
@@ -297,7 +298,7 @@ def _watch_claims(paths: Sequence[Path]) -> None:
         held = [path for path in paths if path.exists() and not is_abandoned(path)]
         if not held:
             return
-        time.sleep(_POLL)
+        pause(_POLL)
 
 
 def etab_environment() -> tuple[tuple[str, str], ...]:

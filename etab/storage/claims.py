@@ -16,13 +16,15 @@ import secrets
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from etab.errors import StorageError
+from etab.errors import EtabWarning, StorageError, reason_of
 from etab.files import read_json_file, record_of
 from etab.storage.atomic import step_after
+from etab.storage.pauses import pause
 
 HEARTBEAT = 10.0
 """Seconds between two touches of a claim."""
@@ -171,17 +173,43 @@ _SEEN: dict[tuple[str, str, int], float] = {}  # when this process first saw an 
 
 
 def _beat() -> None:
-    """Touch every claim of this process, for as long as the process lives."""
+    """Touch every claim of this process, for as long as the process lives, whatever fails."""
     while True:
-        _touch_all()
-        time.sleep(HEARTBEAT)
+        for step in (_touch_all, _wait_for_next_beat):
+            try:
+                step()
+            except Exception as error:  # a lack of memory, a clock that somebody changes
+                _tell(error)
+
+
+def _wait_for_next_beat() -> None:
+    pause(HEARTBEAT)
 
 
 def _touch_all() -> None:
+    """Touch every claim; one that cannot be touched does not keep the others from it."""
+    failed: Exception | None = None
     for claim in list(_BEATING.values()):
-        with contextlib.suppress(Exception):  # the thread must outlive a lack of memory
+        try:
             if claim.is_held():
                 os.utime(claim.path)  # the time is set by the file system
+        except Exception as error:
+            # A claim that was released just now is gone, as it should be.
+            failed = error if claim.holder.nonce in _BEATING else failed
+    if failed is not None:
+        raise failed
+
+
+def _tell(error: Exception) -> None:
+    """Warn that claims could not be touched; a process that hears of it goes on."""
+    with contextlib.suppress(Exception):
+        warnings.warn(
+            f"The claims of this process were not touched in time ({type(error).__name__}: "
+            f"{reason_of(error)}). It goes on and tries again; after {STALE:.0f} s without success, "
+            "another process may do the same work once more.",
+            EtabWarning,
+            stacklevel=1,
+        )
 
 
 def _hold(path: Path, holder: Holder) -> Claim:
@@ -308,7 +336,7 @@ def is_abandoned(path: Path) -> bool:
 
 
 def remove_abandoned(
-    paths: Sequence[Path], *, pause: Callable[[float], None] = time.sleep
+    paths: Sequence[Path], *, pause: Callable[[float], None] = pause
 ) -> list[Path]:
     """Remove the claims of processes that have ended.
 

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
@@ -75,11 +75,27 @@ def kept_digests(cache: Path | None, *, writes: bool = True) -> Iterator[None]:
         _WRITES.reset(written)
 
 
-class _Kept:
-    """The digests of the files of a folder that are kept in a cache."""
+class KeptDigests:
+    """The digests of the files of a folder, kept in a cache by size and times of each file.
 
-    def __init__(self, root: Path, cache: Path | None) -> None:
+    Attributes:
+        root: The folder.
+
+    Example:
+        >>> KeptDigests(Path("no folder"), None, file_sha256).digest("a.avi")
+        'absent'
+    """
+
+    def __init__(self, root: Path, cache: Path | None, compute: Callable[[Path], str]) -> None:
+        """Read what is kept of a folder.
+
+        Args:
+            root: The folder.
+            cache: Folder of the cache; None keeps nothing.
+            compute: Computes the sha256 of a file, in hexadecimal digits.
+        """
         self.root = root
+        self._compute = compute
         self._file: Path | None = None
         self._known: dict[str, list[int | str]] = {}
         self._new: dict[str, list[int | str]] = {}
@@ -89,16 +105,23 @@ class _Kept:
             self._known = _read_kept(self._file)
 
     def digest(self, name: str) -> str:
-        """The sha256 of a file, which is not read where it has not changed."""
+        """The sha256 of a file, which is not read where it has not changed.
+
+        Args:
+            name: Path of the file, relative to the folder.
+
+        Raises:
+            Exception: Whatever computing it raises.
+        """
         path = self.root / name
         stamp = None if self._file is None else _stamp(path)
         if stamp is None:
-            return file_sha256(path)
+            return self._compute(path)
         known = self._known.get(name, [])
         if tuple(known[:-1]) == stamp:
             return str(known[-1])
         began = time.time_ns()
-        value = file_sha256(path)
+        value = self._compute(path)
         if stamp == _stamp(path) and abs(began - max(stamp[1:3])) > _YOUNG:
             self._new[name] = [*stamp, value]
         return value
@@ -153,7 +176,7 @@ def digests(root: Path, names: Iterable[str], *, workers: int | None = None) -> 
         CorruptFileError: A file cannot be read.
     """
     unique = sorted(set(names))
-    kept = _Kept(root, _CACHE.get())
+    kept = KeptDigests(root, _CACHE.get(), file_sha256)
     with ThreadPoolExecutor(workers or min(4, allowed_cores())) as pool:
         found = dict(zip(unique, pool.map(kept.digest, unique), strict=True))
     kept.keep()

@@ -12,7 +12,6 @@ import hashlib
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +21,7 @@ from etab.errors import StorageError
 from etab.files import parse_json, read_file, record_of
 from etab.storage.atomic import step_after
 from etab.storage.claims import Holder
+from etab.storage.pauses import pause
 
 FOLDER = ".hung"
 """Folder of the notes, in a folder of results."""
@@ -124,7 +124,7 @@ def wait_for_others(seconds: float) -> None:
         seconds: How long, in s.
     """
     progressed()
-    time.sleep(seconds)
+    pause(seconds)
 
 
 def where_it_hung(results: Path, holder: Holder) -> str | None:

@@ -272,3 +272,15 @@ def test_runs_follow_the_five_folds(tree: Path, tmp_path: Path) -> None:
     (result,) = execute(runs, Settings(root=tree, results=tmp_path))
     assert result.n_test == 3 * EXAMS
     assert result.protocol.startswith("lists:splits@")
+
+
+@pytest.mark.parametrize("value", [f"sha256:{'0' * 64}", "abc", 12, ["0" * 64], "é" * 64])
+def test_a_digest_of_an_array_that_is_none(copy: Path, value: object) -> None:
+    """It was told as a damaged chunk of each recording, which a new download would not mend."""
+    path = copy / "croissant.json"
+    whole = json.loads(path.read_text())
+    arrays = next(part["data"] for part in whole["recordSet"] if part["@id"] == "arrays")
+    arrays[0]["arrays/data_sha256"] = value
+    path.write_text(json.dumps(whole))
+    with pytest.raises(CorruptFileError, match="wanted 64 hexadecimal digits"):
+        EchoXFlowSource(copy).records()

@@ -6,6 +6,7 @@ _TESTS = ("tests/features/test_store.py",)
 _OVERLAP = ("tests/features/test_overlap.py",)
 _CLAIMS = ("tests/storage/test_claims.py",)
 _DIGESTS = "tests/storage/test_digests.py"
+_TABLES = ("tests/runs/test_whole_tables.py",)
 _BUDGET = ("tests/features/test_budget.py",)
 _SHARDS = ("tests/features/test_shards.py",)
 _STOPPED = (
@@ -129,6 +130,69 @@ FAULTS = [
         "    return time.monotonic() - first_seen >= WATCHED",
         "    return True",
         _CLAIMS,
+    ),
+    Fault(
+        "an exception ends the thread that touches claims",
+        "etab/storage/claims.py",
+        "                _tell(error)\n",
+        "                raise\n",
+        _CLAIMS,
+    ),
+    Fault(
+        "a claim that cannot be touched keeps the others from it",
+        "etab/storage/claims.py",
+        "            failed = error if claim.holder.nonce in _BEATING else failed\n",
+        "            raise\n",
+        _CLAIMS,
+    ),
+    Fault(
+        "a wait fails where a clock is changed",
+        "etab/storage/pauses.py",
+        "    except OSError:\n",
+        "    except ZeroDivisionError:\n",
+        ("tests/storage/test_pauses.py",),
+    ),
+    Fault(
+        "warnings are not logged",
+        "etab/runs/run_log.py",
+        '            write_line(settings, "warning", words=words)\n',
+        "",
+        ("tests/runs/test_run_log.py",),
+    ),
+    Fault(
+        "a damaged table counts as finished",
+        "etab/runs/whole_tables.py",
+        "    if _digest(table) == result.predictions_sha256:\n",
+        "    if True:\n",
+        _TABLES,
+    ),
+    Fault(
+        "what is no file counts as a table",
+        "etab/runs/whole_tables.py",
+        "    if not table.is_file():\n",
+        "    if False:\n",
+        _TABLES,
+    ),
+    Fault(
+        "every run reads the tables of all finished cells",
+        "etab/runs/whole_tables.py",
+        "        if writes:\n            kept.keep()\n",
+        "",
+        _TABLES,
+    ),
+    Fault(
+        "looking at a plan writes into the cache",
+        "etab/runs/whole_tables.py",
+        "        if writes:\n            kept.keep()\n",
+        "        kept.keep()\n",
+        _TABLES,
+    ),
+    Fault(
+        "a run does not look at its tables",
+        "etab/runs/record.py",
+        "return stored if has_its_table(path, stored) else None",
+        "return stored",
+        (f"{_TABLES[0]}::test_a_cell_whose_table_is_damaged_is_computed_again",),
     ),
     Fault(
         "a process is looked up in the /proc of another namespace",

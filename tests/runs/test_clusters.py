@@ -150,6 +150,7 @@ def test_looking_for_results_takes_a_small_part_of_the_time(
     """A look asks a shared file system for each cell, of which there may be tens of thousands."""
     clock = _Clock()
     monkeypatch.setattr(units, "time", clock)
+    monkeypatch.setattr(units, "pause", clock.sleep)
     monkeypatch.setattr(units, "path_of_run", clock.path_of_run)
     cells = [replace(RUNS[0], seed=seed) for seed in range(100)]
     jobs = _Waiting(clock)
@@ -183,6 +184,7 @@ def test_the_features_of_a_unit_elsewhere_are_followed(
 ) -> None:
     clock = _Clock()
     monkeypatch.setattr(units, "time", clock)
+    monkeypatch.setattr(units, "pause", clock.sleep)
     settings = Settings(results=tmp_path)
     events: list[Event] = []
     assert run_units(RUNS[:1], settings, _Slow(clock), events.append, Data(settings)) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,13 +14,21 @@ import pytest
 import typer
 
 from etab.cli.status import status_command
-from etab.errors import StorageError
+from etab.errors import EtabWarning, StorageError
 from etab.runs import execute as executing
 from etab.runs import run_log
 from etab.runs.failures import TerminatedError
 from etab.runs.meters import Meter, peak_memory
 from etab.runs.run import Settings, plan
-from etab.runs.run_log import last_hour, log_path, logged, read_lines, require_log, write_line
+from etab.runs.run_log import (
+    last_hour,
+    log_path,
+    logged,
+    logged_warnings,
+    read_lines,
+    require_log,
+    write_line,
+)
 from etab.runs.sweep import sweep
 
 RUNS = plan("b0-A4-C", ["image_stats"], protocols=("cv3", "cv2"), head="knn")
@@ -165,3 +174,19 @@ def test_peak_memory_is_read_without_proc(tmp_path: Path) -> None:
 def test_only_the_last_hour_is_summed_up() -> None:
     old = {"event": "cell_ended", "outcome": "finished", "time": "2020-01-01T00:00:00+00:00"}
     assert last_hour([old]).finished == 0
+
+
+def test_a_warning_is_logged_once_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(results=tmp_path)
+    shown: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", EtabWarning)
+        monkeypatch.setattr(warnings, "showwarning", lambda message, *_: shown.append(str(message)))
+        with logged_warnings(settings):
+            for _ in range(2):
+                warnings.warn("a claim was not touched", EtabWarning, stacklevel=1)
+    assert shown == 2 * ["a claim was not touched"]
+    (line,) = read_lines(tmp_path)
+    assert [line["event"], line["words"]] == ["warning", "a claim was not touched"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from etab.errors import StorageError
+from etab.errors import EtabWarning, StorageError
 from etab.storage import claims
 from etab.storage.claims import Claim, Holder, claimed, is_abandoned, read_claim, take_claim
 
@@ -195,3 +196,94 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="check its folder and permissions"):
         take_claim(tmp_path / "file" / "cell.claim")
+
+
+class _EndOfTest(BaseException):
+    """Ends a loop that nothing else ends."""
+
+
+@pytest.mark.parametrize("step", ["_touch_all", "_wait_for_next_beat"])
+def test_the_thread_that_touches_claims_outlives_every_exception(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wait that failed, since somebody had changed a clock, ended it without a word."""
+    errors = iter([OSError(22, "Invalid argument"), MemoryError(), ValueError("negative")])
+    calls: list[str] = []
+
+    def go_on() -> None:
+        calls.append("")
+
+    def fail() -> None:
+        go_on()
+        raise next(errors, _EndOfTest())
+
+    for name in ("_touch_all", "_wait_for_next_beat"):
+        monkeypatch.setattr(claims, name, fail if name == step else go_on)
+    with (
+        pytest.warns(EtabWarning, match="It goes on and tries again"),
+        pytest.raises(_EndOfTest),
+    ):
+        claims._beat()
+    assert len(calls) >= 7
+
+
+def test_a_claim_that_cannot_be_touched_keeps_no_other_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = [take_claim(tmp_path / name) for name in ("a", "b", "c")]
+    real = os.utime
+
+    def utime(path: Path, *rest: object) -> None:
+        if path.name == "b":
+            raise OSError(116, "Stale file handle")
+        real(path, *rest)  # type: ignore[arg-type]
+
+    for claim in held:
+        assert claim is not None
+        os.utime(claim.path, (1.0, 1.0))
+    monkeypatch.setattr(claims.os, "utime", utime)
+    with pytest.raises(OSError, match="Stale"):
+        claims._touch_all()
+    touched = [path.name for path in sorted(tmp_path.iterdir()) if path.stat().st_mtime > 2.0]
+    assert touched == ["a", "c"]
+    for claim in held:
+        assert claim is not None
+        claim.release()
+
+
+def test_a_claim_that_is_released_meanwhile_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_BEATING", {})
+    claim = take_claim(tmp_path / "cell.claim")
+    assert claim is not None
+    real = Claim.is_held
+
+    def is_held(claim: Claim) -> bool:
+        monkeypatch.setattr(Claim, "is_held", real)
+        claim.release()
+        return True
+
+    monkeypatch.setattr(Claim, "is_held", is_held)
+    claims._touch_all()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="needs the program faketime")
+@pytest.mark.parametrize("words", [["--exclude-monotonic", "-f", "+2d"], ["-f", "-3d"]])
+def test_claims_are_touched_where_faketime_changes_the_clocks(
+    words: list[str], tmp_path: Path
+) -> None:
+    code = (
+        "import os, sys, time\nfrom pathlib import Path\nfrom etab.storage import claims, pauses\n"
+        "claims.HEARTBEAT = 0.05\nclaim = claims.take_claim(Path(sys.argv[1]))\n"
+        "for _ in range(3):\n"
+        "    os.utime(claim.path, (1.0, 1.0))\n"
+        "    pauses.pause(0.3)\n"
+        "    assert claim.path.stat().st_mtime > 2.0\n"
+    )
+    path = tmp_path / "cell.claim"
+    command = ["faketime", *words, sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

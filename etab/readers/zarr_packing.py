@@ -1,0 +1,132 @@
+"""How the chunks of a Zarr array are packed, told from its header before any of them is unpacked.
+
+Codecs of numcodecs unpack to any size, and one of them (``pickle``) runs what is stored. Only the
+packings that are named here are read, and no chunk is packed twice.
+
+Sources: Zarr v3 core specification, and its codecs ``sharding_indexed`` and ``crc32c``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Codecs that leave as many values or bytes as they find, or four bytes more, by the names of classes.
+_KEEP_SIZE = frozenset(
+    (
+        *("BytesCodec", "TransposeCodec", "Crc32cCodec"),
+        *("Delta", "FixedScaleOffset", "Quantize", "BitRound", "AsType"),
+    )
+)
+# Codecs that pack, by the names of their classes in zarr and numcodecs.
+_PACKERS = {
+    "ZstdCodec": "zstd",
+    "Zstd": "zstd",
+    "BloscCodec": "blosc",
+    "Blosc": "blosc",
+    "GzipCodec": "gzip",
+    "GZip": "gzip",
+    "Zlib": "zlib",
+}
+_SHARDING = "ShardingCodec"
+_SUM_BYTES = 4
+_ROW_BYTES = 16  # of the index of a shard: where a chunk begins, and its size
+_NO_CHUNK = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How the chunks of an array are packed.
+
+    Attributes:
+        codec: "zstd", "blosc", "gzip", "zlib", or "" for chunks that are not packed.
+        chunk_bytes: Bytes of a chunk that is unpacked.
+        per_shard: Number of chunks in a file of several, which begins or ends with an index of
+            them; 0 where each chunk is a file.
+        index_bytes: Bytes of that index.
+        index_first: Whether it is at the beginning.
+    """
+
+    codec: str
+    chunk_bytes: int
+    per_shard: int = 0
+    index_bytes: int = 0
+    index_first: bool = False
+
+    @staticmethod
+    def of(array: Any) -> Packing:
+        """Read how the chunks of an array are packed.
+
+        Args:
+            array: An array of zarr.
+
+        Raises:
+            ValueError: In a way that is not read: by other codecs, several times, or as objects.
+        """
+        if array.dtype.hasobject:
+            raise ValueError("its values are objects, wanted numbers or texts of a fixed length")
+        chunk_bytes = math.prod(map(int, array.chunks)) * int(array.dtype.itemsize)
+        steps = _steps(array.metadata)
+        if [_name(step) for step in steps] != [_SHARDING]:
+            return Packing(_packer(steps), chunk_bytes)
+        (shard,) = steps
+        names = [_name(step) for step in shard.index_codecs]
+        if names not in (["BytesCodec"], ["BytesCodec", "Crc32cCodec"]):
+            raise ValueError(f"the index of a shard is packed by {', '.join(names)[:80]}")
+        order = shard.index_codecs[0].endian
+        if order is None or order.value != "little":
+            raise ValueError("the index of a shard is not in little-endian order")
+        per_shard = math.prod(map(int, array.shards)) // max(1, math.prod(map(int, array.chunks)))
+        return Packing(
+            _packer(shard.codecs),
+            chunk_bytes,
+            per_shard,
+            per_shard * _ROW_BYTES + _SUM_BYTES * (len(names) - 1),
+            shard.index_location.value == "start",
+        )
+
+    def chunks(self, content: bytes) -> Iterator[bytes]:
+        """Give the packed chunks in a file; those outside the file are left to zarr, which refuses.
+
+        Args:
+            content: The content of a stored file of the array.
+
+        Example:
+            >>> list(Packing("zstd", 800).chunks(b"one"))
+            [b'one']
+        """
+        if not self.per_shard:
+            yield content
+            return
+        index = content[: self.index_bytes] if self.index_first else content[-self.index_bytes :]
+        rows = index[: self.per_shard * _ROW_BYTES]
+        if len(rows) < self.per_shard * _ROW_BYTES:
+            return
+        for start, size in np.frombuffer(rows, dtype="<u8").reshape(-1, 2).tolist():
+            if start != _NO_CHUNK:
+                yield content[start : start + size]
+
+
+def _steps(metadata: Any) -> list[Any]:
+    """The codecs of an array, the innermost first."""
+    if metadata.zarr_format == 2:
+        compressor = [] if metadata.compressor is None else [metadata.compressor]
+        return [*(metadata.filters or ()), *compressor]
+    return list(metadata.codecs)
+
+
+def _packer(steps: Any) -> str:
+    """The one codec that packs; "" if there is none."""
+    names = [_name(step) for step in steps if _name(step) not in _KEEP_SIZE]
+    if len(names) > 1 or not set(names) <= set(_PACKERS):
+        known = ", ".join(dict.fromkeys(_PACKERS.values()))
+        raise ValueError(f"packed by {' and '.join(names)[:80]}; wanted one of {known}")
+    return _PACKERS[names[0]] if names else ""
+
+
+def _name(step: Any) -> str:
+    return type(step).__name__

@@ -60,9 +60,9 @@ FAULTS = [
     ),
     Fault(
         "a cell whose predictions are gone counts as finished",
-        "etab/runs/record.py",
-        "    return stored if table_path(path).exists() else None\n",
-        "    return stored\n",
+        "etab/runs/whole_tables.py",
+        "    if not table.exists():\n        return False\n",
+        "    if not table.exists():\n        return True\n",
         ("tests/runs/test_whole_path.py::test_predictions_that_are_gone_are_written_again",),
     ),
     Fault(

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from etab import phantom
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted(path for path in (ROOT / "etab").rglob("*.py") if ">>> " in path.read_text())
+
+
+@pytest.fixture(autouse=True)
+def _drawn_once(monkeypatch: pytest.MonkeyPatch, written_once: Callable[..., Path]) -> None:
+    """Many examples write the same phantom: it is drawn by the first of them."""
+    write = phantom.write
+
+    def copied(folder: Path | str, *, names: Sequence[str], **options: int) -> None:
+        chosen = {"patients": 60, "seed": 0, "size": 160, **options}
+        key = "-".join(map(str, ["example", *names, *chosen.values()]))
+        tree = written_once(key, lambda part: write(part, names=names, **chosen))
+        shutil.copytree(tree, folder, dirs_exist_ok=True)
+
+    monkeypatch.setattr(phantom, "write", copied)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT)))

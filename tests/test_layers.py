@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -39,47 +41,39 @@ LIGHT = (
 HEAVY = ("torch", "torchvision", "timm", "cv2", "pandas", "SimpleITK", "nibabel")
 
 
-def part(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+@dataclass(frozen=True)
+class Module:
+    """What the tests ask of a file of the package.
+
+    Attributes:
+        imported: Names that are imported: ``etab.a`` for ``import etab.a``, and both ``etab.a`` and
+            ``etab.a.b`` for ``from etab.a import b``.
+        at_run_time: The same for each import that is not for type checkers alone: the module in
+            ``from etab.a import b`` (otherwise ""), and the other names.
+        has_relative_import: Whether a name is imported relative to the file.
+        has_star: Whether all names of a module are imported.
+        asserts: Lines with an ``assert``.
+        lengths: Each function with the number of its statements.
+    """
+
+    imported: frozenset[str]
+    at_run_time: tuple[tuple[str, frozenset[str]], ...]
+    has_relative_import: bool
+    has_star: bool
+    asserts: tuple[int, ...]
+    lengths: tuple[tuple[str, int], ...]
 
 
-def imports(path: Path) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found.update(a.name for a in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            found.update({node.module or "", *(f"{node.module}.{a.name}" for a in node.names)})
-    return {name for name in found if name.startswith("etab.")}
+def named_by(node: ast.Import | ast.ImportFrom) -> tuple[str, frozenset[str]]:
+    if isinstance(node, ast.Import):
+        return "", frozenset(alias.name for alias in node.names)
+    return node.module or "", frozenset(f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def sources() -> list[Path]:
-    files = sorted(PACKAGE.rglob("*.py"))
-    assert len(files) > 20
-    return files
-
-
-@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_point_down(path: Path) -> None:
-    own = part(path)
-    assert own in LAYERS, f"{own} has no layer; add it to LAYERS"
-    for name in imports(path):
-        other = name.split(".")[1]
-        if other not in LAYERS or other == own:  # a name of etab/__init__ such as __version__
-            continue
-        assert LAYERS[other] < LAYERS[own], (
-            f"{path.name} (layer {LAYERS[own]}) imports etab.{other}"
-        )
-
-
-@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_no_star_no_assert(path: Path) -> None:
-    allowed = "testing" in path.parts
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            assert all(a.name != "*" for a in node.names)
-        assert allowed or not isinstance(node, ast.Assert), f"{path}:{node.lineno} asserts"
+def is_for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and any(
+        isinstance(inner, ast.Name) and inner.id == "TYPE_CHECKING" for inner in ast.walk(node.test)
+    )
 
 
 def statements(function: ast.FunctionDef) -> int:
@@ -88,45 +82,80 @@ def statements(function: ast.FunctionDef) -> int:
     return count - (ast.get_docstring(function) is not None)
 
 
+@functools.cache  # each file is parsed once for all tests
+def module(path: Path) -> Module:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    blocks = [node for node in nodes if is_for_type_checkers(node)]
+    for_types = {id(inner) for block in blocks for inner in ast.walk(block)}
+    stated = [node for node in imports if isinstance(node, ast.ImportFrom)]
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+    return Module(
+        imported=frozenset().union(*({base, *names} for base, names in map(named_by, imports))),
+        at_run_time=tuple(named_by(node) for node in imports if id(node) not in for_types),
+        has_relative_import=any(node.level for node in stated),
+        has_star=any(alias.name == "*" for node in stated for alias in node.names),
+        asserts=tuple(node.lineno for node in nodes if isinstance(node, ast.Assert)),
+        lengths=tuple((node.name, statements(node)) for node in functions),
+    )
+
+
+def modules() -> dict[str, Module]:
+    """The modules of the package by their files, such as ``cli/main.py``."""
+    files = sorted(PACKAGE.rglob("*.py"))
+    assert len(files) > 20
+    return {str(path.relative_to(PACKAGE)): module(path) for path in files}
+
+
+def part(name: str) -> str:
+    return name.split("/")[0].removesuffix(".py")
+
+
+def test_every_part_has_a_layer() -> None:
+    assert {part(name) for name in modules()} <= set(LAYERS), "add it to FLOORS"
+
+
+def test_imports_point_down() -> None:
+    upward = [
+        f"{name} (layer {LAYERS[part(name)]}) imports {other}"
+        for name, found in modules().items()
+        for other in found.imported
+        if other.startswith("etab.")
+        and other.split(".")[1] != part(name)
+        # a name of etab/__init__, such as __version__, has no layer
+        and LAYERS.get(other.split(".")[1], -1) >= LAYERS[part(name)]
+    ]
+    assert upward == []
+
+
+def test_no_star_no_relative_import_no_assert() -> None:
+    found = modules()
+    assert [name for name, facts in found.items() if facts.has_star] == []
+    assert [name for name, facts in found.items() if facts.has_relative_import] == []
+    asserting = {name: facts.asserts for name, facts in found.items() if facts.asserts}
+    assert {name: at for name, at in asserting.items() if "testing" not in name.split("/")} == {}
+
+
 def test_functions_stay_short() -> None:
-    counts = {
-        f"{path.relative_to(PACKAGE)}:{node.name}": statements(node)
-        for path in sources()
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef)
-    }
-    assert {name: n for name, n in counts.items() if n > 40} == {}
-
-
-def imported_files(path: Path, files: dict[str, Path]) -> set[str]:
-    """Modules of etab that a file imports, also those inside functions; not those for type checkers alone."""
-    tree = ast.parse(path.read_text())
-    for_types = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for inner in ast.walk(node)
-    }
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if id(node) in for_types:
-            continue
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            full = {f"{node.module}.{alias.name}" for alias in node.names}
-            found.update(full & set(files) or {node.module or ""})
-    return found & set(files)
+    long = [
+        f"{name}:{function} has {n} statements"
+        for name, found in modules().items()
+        for function, n in found.lengths
+        if n > 40
+    ]
+    assert long == []
 
 
 def test_no_file_imports_itself_in_a_circle() -> None:
-    files = {
-        str(path.relative_to(ROOT).with_suffix(""))
-        .replace("/", ".")
-        .removesuffix(".__init__"): path
-        for path in sources()
+    """Imports inside functions count; those for type checkers alone do not."""
+    found = {
+        f"etab/{name}".removesuffix(".py").replace("/", ".").removesuffix(".__init__"): facts
+        for name, facts in modules().items()
     }
-    graph = {module: imported_files(path, files) - {module} for module, path in files.items()}
+    graph: dict[str, set[str]] = {name: set() for name in found}
+    for name, facts in found.items():
+        for base, names in facts.at_run_time:
+            graph[name] |= (names & set(found) or {base} & set(found)) - {name}
     try:
         tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:

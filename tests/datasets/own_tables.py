@@ -51,13 +51,17 @@ def sick(patient: int) -> int:
     return patient % 2
 
 
-def pictures(folder: Path, suffix: str = ".png", patients: int = PATIENTS) -> list[dict[str, Any]]:
-    """One picture a patient; sick patients are bright, and EF falls with brightness."""
+def pictures(folder: Path, *suffixes: str, patients: int = PATIENTS) -> list[dict[str, Any]]:
+    """One picture a patient; sick patients are bright, and EF falls with brightness.
+
+    The formats of ``suffixes`` (PNG by default) take turns, each with two patients.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for patient in range(patients):
         brightness = 60 + 90 * sick(patient) + patient
-        name = f"p{patient:03d}{suffix}"
+        formats = suffixes or (".png",)
+        name = f"p{patient:03d}{formats[patient // 2 % len(formats)]}"
         cv2.imwrite(str(folder / name), frame(brightness, patient))
         rows.append(
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -38,6 +39,7 @@ PARTS = {
 }
 
 
+@functools.cache  # no test may change it
 def frame(seed: int) -> np.ndarray:
     """A smooth picture in a sector that all pictures share."""
     rng = np.random.default_rng(seed)
@@ -45,14 +47,19 @@ def frame(seed: int) -> np.ndarray:
     picture = resample_poly(resample_poly(coarse, 19, 1, axis=0), 19, 1, axis=1)
     y, x = np.mgrid[: picture.shape[0], : picture.shape[1]]
     sector = np.abs(x - picture.shape[1] / 2) < 0.6 * y + 5
-    return (np.clip(picture, 0, 255) * sector).astype(np.uint8)
+    drawn = (np.clip(picture, 0, 255) * sector).astype(np.uint8)
+    drawn.setflags(write=False)
+    return drawn
 
 
+@functools.cache
 def sound(seed: int) -> np.ndarray:
     """Eight seconds of noise with beats."""
     rng = np.random.default_rng(seed)
     beats = 0.2 + (np.sin(np.arange(16000) / (90 + 5 * seed)) > 0.7)
-    return rng.normal(0, 0.1, 16000) * beats
+    made = rng.normal(0, 0.1, 16000) * beats
+    made.setflags(write=False)
+    return np.asarray(made)
 
 
 def prints_of(signals: list[np.ndarray], rate: int = 0) -> Fingerprints:
@@ -101,6 +108,7 @@ def test_a_changed_copy_of_a_sound_is_found(change: str) -> None:
     assert pairs[0].correlation > ALIKE_SOUNDS
 
 
+@functools.cache
 def heart(seed: int, period: float = 0.8) -> np.ndarray:
     """Twelve seconds of beats that come every ``period`` seconds, each of other noise."""
     rng = np.random.default_rng(seed)
@@ -108,7 +116,9 @@ def heart(seed: int, period: float = 0.8) -> np.ndarray:
     first = np.exp(-(((since - 0.1) / 0.03) ** 2))
     second = 0.6 * np.exp(-(((since - 0.4) / 0.02) ** 2))
     noise = resample_poly(rng.normal(size=2400), 10, 1)
-    return np.asarray(noise * (first + second + 0.02))
+    made = np.asarray(noise * (first + second + 0.02))
+    made.setflags(write=False)
+    return made
 
 
 @pytest.mark.parametrize("change", SOUND_CUTS)

@@ -73,9 +73,8 @@ def run(path: Path, results: Path, backbone: str = "image_stats") -> dict[str, R
     return {TASKS[cell.task].target: cell for cell in cells}
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
-def test_pictures_with_a_value_and_classes(suffix: str, tmp_path: Path) -> None:
-    write_table(tmp_path, pictures(tmp_path, suffix))
+def test_pictures_with_a_value_and_classes(tmp_path: Path) -> None:
+    write_table(tmp_path, pictures(tmp_path, ".png", ".jpg", ".tif", ".bmp"))
     path = describe(tmp_path, VALUE + SICK)
     assert check_own(read_description(path)).ok
     cells = run(path, tmp_path / "r")

@@ -89,7 +89,7 @@ def _certainty(board: Board) -> str:
     if not separation.pairs:
         return "Not known: there is no pair to compare."
     return (
-        f"{separation.told_apart} of {separation.pairs} pairs are told apart. "
+        f"{separation.told_apart:,} of {separation.pairs:,} pairs are told apart. "
         f"A true difference of {separation.found:.3f} is found in 80 % of cases."
     )
 

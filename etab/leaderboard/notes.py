@@ -167,7 +167,7 @@ def _how_to_read(suite: Suite, draws: int) -> list[str]:
         "trivial predictor, 1 the named reference, not clipped). etab2022: the same mean of raw "
         "metrics (Jaccard, AUROC, R2 not below 0).",
         "Two 95 % intervals. These probes on new patients: "
-        f"{draws} resamples of test patients, shared by all tasks and backbones. This encoder, "
+        f"{draws:,} resamples of test patients, shared by all tasks and backbones. This encoder, "
         "with new training patients too: the variance over patients within one division of the "
         "folds, plus a measured share of it for the draw of the training patients, or more where the "
         "divisions differ by more or classes are decided, Student's t (in logits for one area).",
@@ -192,7 +192,7 @@ def _how_to_read(suite: Suite, draws: int) -> list[str]:
 def _separation(separation: Separation) -> list[str]:
     if not separation.pairs:
         return []
-    words = [f"Told apart: {separation.told_apart} of {separation.pairs} pairs"]
+    words = [f"Told apart: {separation.told_apart:,} of {separation.pairs:,} pairs"]
     if math.isfinite(separation.smallest):
         words.append(f"the smallest difference told apart is {separation.smallest:.3f}")
     if math.isfinite(separation.largest_tie):

@@ -222,9 +222,9 @@ def reliability_rows(board: Board) -> list[tuple[str, ...]]:
         if reliability is None:
             continue
         separation = reliability.separation
-        apart = f"{separation.told_apart} of {separation.pairs}"
+        apart = f"{separation.told_apart:,} of {separation.pairs:,}"
         if separation.pairs and not separation.told_apart:
-            apart = f"none of {separation.pairs}: separates nothing"
+            apart = f"none of {separation.pairs:,}: separates nothing"
         rows.append(
             (
                 CATEGORIES.get(name, name),
@@ -262,7 +262,7 @@ def beside_rows(board: Board, units: Mapping[str, str] | None = None) -> list[tu
     for cell in board.beside:
         task = TASKS[cell.task]
         unit = unit_of(cell.task, units or {})
-        people = str(cell.n_patients) if unit == PATIENT else counted(cell.n_patients, unit)
+        people = f"{cell.n_patients:,}" if unit == PATIENT else counted(cell.n_patients, unit)
         rows.append(
             (
                 task.code,

@@ -163,6 +163,7 @@ def site_files(
     names = page_names([*board.suite.tasks, *(row.backbone for row in board.rows)])
     plain = board_facts(board, cards)
     facts = site_facts(board, plain, names, cards)
+    facts["digest"] = _results_digest(board)
     for row in facts["rows"]:
         row["folders"] = list((folders or {}).get(row["backbone"], ()))
     files: Files = _assets()
@@ -416,7 +417,7 @@ def _citation(board: Board, facts: Mapping[str, Any]) -> str:
     return (
         f"{board.title}. etab {versions}, suite {board.suite.name} version {board.suite.version}, "
         f"protocol {board.protocol}, seed {board.seed}, {len(board.rows)} backbones. "
-        f"Data: {digests}. Results: {_results_digest(board)}."
+        f"Data: {digests}. Results: {facts['digest']}."
     )
 
 

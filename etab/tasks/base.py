@@ -21,7 +21,7 @@ MASK_HEAD = "mask_logistic"
 WITHIN_FOLDS = 2
 """Version of the tasks whose AUROC was pooled over folds in version 1."""
 
-CHANCE = "chance: a score that knows nothing of the patient"
+CHANCE = "chance: the score of a guess"
 """Source of a lower anchor that no data are needed for."""
 
 PERFECT = "perfect answer"

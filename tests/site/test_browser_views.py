@@ -113,12 +113,13 @@ def test_a_copied_link_has_the_theme_that_was_chosen(page: Any, site: Path, name
     assert "theme" not in page.url  # the address bar leaves it to whoever opens it
     link = copied_link(page)
     file, _, view = page.url.partition("#")
-    assert link == f"{file}?theme=dark#{view}"
+    digest = page.evaluate("ETAB.data.board.digest")
+    assert link == f"{file}?theme=dark#{view}&board={digest}"
     fresh = page.context.browser.new_context().new_page()
     fresh.goto(link)
     fresh.wait_for_selector("html[data-ready]")
     assert theme(fresh) == "dark"
-    assert fresh.evaluate("location.hash") == page.evaluate("location.hash")
+    assert settled(fresh) == f"{settled(page)}&board={digest}"
     # Pages that are opened from it keep the theme, and the button changes it for good.
     fresh.locator("nav a").first.click()
     fresh.wait_for_selector("html[data-ready]")
@@ -129,6 +130,88 @@ def test_a_copied_link_has_the_theme_that_was_chosen(page: Any, site: Path, name
     fresh.reload()
     assert theme(fresh) == "system"
     fresh.context.close()
+
+
+@pytest.mark.parametrize("name", ["index.html", "compare.html"])
+def test_a_link_to_other_results_says_so(page: Any, site: Path, name: str) -> None:
+    note = page.locator("#other-board")
+    address = f"{site.as_uri()}/{name}"
+    page.goto(address)
+    page.wait_for_selector("html[data-ready]")
+    link = copied_link(page)
+    assert note.is_hidden()
+    for opened, is_told in ((link, False), (f"{address}#kind=control&board=0123456789ab", True)):
+        page.goto("about:blank")
+        page.goto(opened)
+        page.wait_for_selector("html[data-ready]")
+        assert note.is_visible() == is_told
+        digest = opened.rpartition("=")[2]
+        page.select_option("#f-kind" if name == "index.html" else "#b", index=1)
+        assert f"board={digest}" in settled(page)  # it stays while the view changes
+    assert "0123456789ab" in note.inner_text()
+    if name == "index.html":
+        page.click("#reset")
+        assert note.is_hidden()
+
+
+def test_what_is_cited_has_a_link_beside_it(page: Any, site: Path) -> None:
+    open_board(page, site, "#kind=control")
+    digest = page.evaluate("ETAB.data.board.digest")
+    assert f"Results: {digest}." in page.inner_text("#citation")
+    copied_link(page)  # the clipboard of the page is a variable from now on
+    page.get_by_role("button", name="Copy a link to this view").click()
+    page.wait_for_function("() => window.copied.includes('#')")
+    assert page.evaluate("window.copied").endswith(f"#kind=control&board={digest}")
+
+
+def names_of(page: Any) -> list[str]:
+    return page.locator("#table tbody:first-of-type .names a").all_inner_texts()
+
+
+def test_a_column_is_chosen_by_its_words(page: Any, site: Path, site_board: Board) -> None:
+    """A reader who knows no code sorts by a task, and is told who is first on it and how sure."""
+    code = "b0-A4-C"
+    open_board(page, site, f"#columns=-{code}")
+    leader = page.locator("#leader")
+    assert leader.is_hidden()
+    page.get_by_role("combobox", name="Sort by").select_option(label=f"ejection fraction, A4C ({code})")
+    head = page.locator(f"#table thead [data-key={code}]")
+    assert head.get_attribute("aria-sort") == "ascending"  # a hidden column comes back
+    ranked = {row.backbone: row.cells[code].value for row in site_board.rows if row.ranked}
+    best = min(ranked, key=lambda name: ranked[name])
+    text = leader.inner_text()
+    assert f"{best} has the best value, {ranked[best]:.2f}" in text
+    pairs = page.evaluate(
+        """code => { const noise = ETAB.data.noise, board = ETAB.data.board;
+        const ranking = new ETAB.Ranker(board, noise).rank(Object.fromEntries(board.tasks.map(t => [t.code, Number(t.code === code)])));
+        return ranking.order.map((name, k) => [name, k > 0 && !ETAB.pair(ranking, 0, k).apart]) }""",
+        code,
+    )
+    assert pairs[0][0] == best
+    alike = [name for name, is_alike in pairs if is_alike]
+    assert alike == [] or f"Not told apart from it on this task: {alike[0]}" in text
+    page.get_by_role("combobox", name="Kind").select_option("control")
+    assert "pixel_pca has the best value" in leader.inner_text()  # of the rows that are shown
+    page.get_by_role("combobox", name="Kind").select_option("")
+    page.get_by_role("combobox", name="Sort by").select_option(label="Name")
+    assert names_of(page) == sorted(names_of(page), key=str.lower)
+    assert leader.is_hidden()
+    assert page.get_attribute("#table [data-key=backbone]", "aria-sort") == "ascending"
+
+
+@pytest.mark.parametrize("width", [420, 1400])
+def test_ticked_rows_can_be_compared_from_anywhere_in_the_table(
+    page: Any, site: Path, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 420})
+    open_board(page, site)
+    for pick in page.locator(".pick").all()[-2:]:
+        pick.check()
+    assert page.evaluate("scrollY") > 300  # the rows are far below the buttons
+    box = page.get_by_role("link", name="Compare the two").bounding_box()
+    assert 0 <= box["y"] <= 420 - box["height"]
+    page.get_by_role("link", name="Compare the two").click()
+    page.wait_for_url("**/compare.html**")
 
 
 def test_only_ticked_rows_are_shown_linked_and_left_again(page: Any, site: Path) -> None:

@@ -32,7 +32,9 @@
     const text = size >= 999.5 ? Math.round(value).toLocaleString("en") : value.toFixed(size >= 2 ? 2 : 3);
     return text.replace(/^-(?=[0.]+$)/, ""); // no minus before a zero
   };
-  ETAB.counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+  // A whole number, with commas between its thousands.
+  ETAB.whole = count => count.toLocaleString("en");
+  ETAB.counted = (count, noun) => `${ETAB.whole(count)} ${noun}${count === 1 ? "" : "s"}`;
   ETAB.interval = (low, high) => low == null ? "–" : `${ETAB.number(low)} to ${ETAB.number(high)}`;
   ETAB.params = count => {
     if (count == null) return "–";
@@ -161,9 +163,29 @@
   applyTheme();
   document.documentElement.classList.add("js");
 
-  // A link to what the page shows. A theme that the reader chose is part of it; the address bar
-  // leaves it to whoever opens it.
-  ETAB.link = () => withTheme(theme);
+  // What an address keeps of a view. A heading, as in "#cite", is none.
+  ETAB.view = (hash = location.hash) => new URLSearchParams(hash.includes("=") ? hash.slice(1) : "");
+  // A link to what the page shows, and to the results that it shows. A theme that the reader chose
+  // is part of it; the address bar leaves it to whoever opens it.
+  ETAB.link = () => {
+    const address = new URL(withTheme(theme));
+    const view = ETAB.view(address.hash);
+    view.set("board", ETAB.data.board.digest);
+    address.hash = view.toString();
+    return address.href;
+  };
+  // The results that a link was made for stay in the address while its view changes.
+  ETAB.keepBoard = kept => {
+    const named = ETAB.view().get("board");
+    if (named) kept.set("board", named);
+  };
+  ETAB.tellOtherBoard = () => {
+    const named = ETAB.view().get("board");
+    const { digest } = ETAB.data.board;
+    const text = document.getElementById("other-board");
+    text.hidden = !named || named === digest;
+    text.textContent = text.hidden ? "" : `The link was made for other results (${ETAB.short(named, 12)}) than those of this page (${digest}): ranks and numbers can differ from those that its sender saw.`;
+  };
   // Copies a text; where the browser lets no page do so, the button says what to do.
   ETAB.copy = async (button, text, otherwise) => {
     const label = button.textContent;
@@ -181,6 +203,10 @@
       document.dispatchEvent(new CustomEvent("etab-theme"));
     };
     for (const table of document.querySelectorAll("table.plain")) ETAB.labelled(table);
+    for (const button of document.querySelectorAll("[data-link]")) button.onclick = () => {
+      ETAB.writeAddress();
+      ETAB.copy(button, ETAB.link(), "Copy it from the address bar");
+    };
     for (const wrap of document.querySelectorAll(".wrap")) ETAB.fadeEdge(wrap);
     // One open sheet at a time; Escape and a click elsewhere close it.
     const drops = [...document.querySelectorAll("details.drop")];

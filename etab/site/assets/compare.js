@@ -8,7 +8,8 @@ addEventListener("load", () => {
   const selects = ["a", "b"].map(id => document.getElementById(id));
   for (const select of selects) select.replaceChildren(...board.rows.map(row => el("option", { value: row.backbone }, ETAB.short(row.backbone, 60))));
   const read = () => {
-    const kept = new URLSearchParams(location.hash.slice(1));
+    const kept = ETAB.view();
+    ETAB.tellOtherBoard();
     selects.forEach((select, i) => {
       const name = kept.get(select.id);
       select.selectedIndex = Math.max(0, board.rows.findIndex(row => row.backbone === name));
@@ -62,9 +63,11 @@ addEventListener("load", () => {
   };
   // ETAB stands out where the board tells the two apart, as the verdict says: a family of a few
   // lines must not contradict that of all pairs.
-  const testCells = ({ name, pair, p2, corrected }) => [
-    el("td", { class: (name === "ETAB" ? pair.apart : corrected < 0.05) ? "strong" : null }, ETAB.number(pair.difference)), ...[pair.encoder.toFixed(3), pair.probe.toFixed(3), pWords(p2), pWords(corrected)].map(text => el("td", {}, text)),
-  ];
+  const testCells = ({ name, pair, p2, corrected }) => {
+    const isWhole = name === "ETAB";
+    const texts = [pair.encoder.toFixed(3), pair.probe.toFixed(3), pWords(p2), isWhole ? `${pair.apart ? "below" : "not below"} 0.05` : pWords(corrected)];
+    return [el("td", { class: (isWhole ? pair.apart : corrected < 0.05) ? "strong" : null }, ETAB.number(pair.difference)), ...texts.map(text => el("td", {}, text))];
+  };
   const TESTS = ["Anchored difference", "± 95 %, encoders", "± 95 %, these probes", "p", "p, Holm"];
   const fill = (id, heads, left, lines) => {
     const table = document.getElementById(id);
@@ -108,6 +111,7 @@ addEventListener("load", () => {
   const write = () => {
     const kept = new URLSearchParams(selects.map(select => [select.id, select.value]));
     if (agreement.value) kept.set("task", agreement.value);
+    ETAB.keepBoard(kept);
     history.replaceState(null, "", `#${kept}`);
   };
   agreement.addEventListener("change", write);
@@ -115,7 +119,7 @@ addEventListener("load", () => {
     draw();
     write();
   };
-  document.getElementById("link").onclick = event => { write(); ETAB.copy(event.target, ETAB.link(), "Copy it from the address bar"); };
+  ETAB.writeAddress = write;
   addEventListener("hashchange", read);
   addEventListener("resize", () => draw());
   read();

@@ -61,7 +61,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const text = byId("reweighted");
     text.hidden = isDefault;
     if (!shares) text.textContent = "Every weight is 0: there is nothing to score.";
-    else if (!isDefault) text.textContent = `Weights of your own: ranks, scores and both intervals are computed again in this page, in closed form (Student's t, Holm over ${ranking?.tests ?? 0} tests; ${ranking?.count ?? 0} of ${ranking?.pairs ?? 0} pairs told apart). They are not the published ones; the four answers at the top are for the published weights.${ETAB.data.noise?.exact === false ? " A board of this size is computed from the strongest directions of its noise: ranks near a threshold can differ by a few places." : ""}`;
+    else if (!isDefault) text.textContent = `Weights of your own: ranks, scores and both intervals are computed again in this page, in closed form (Student's t, Holm over ${ETAB.whole(ranking?.tests ?? 0)} tests; ${ETAB.whole(ranking?.count ?? 0)} of ${ETAB.whole(ranking?.pairs ?? 0)} pairs told apart). They are not the published ones; the four answers at the top are for the published weights.${ETAB.data.noise?.exact === false ? " A board of this size is computed from the strongest directions of its noise: ranks near a threshold can differ by a few places." : ""}`;
     byId("weights-state").textContent = isDefault ? "" : "· changed";
     ETAB.lastRerank = performance.now() - start;
   };
@@ -93,6 +93,36 @@ document.addEventListener("DOMContentLoaded", () => {
     return true;
   });
 
+  // On one task, every pair of the board is told apart or not, as on the page of two backbones.
+  const rankings = new Map();
+  const rankingOf = task => {
+    if (!ETAB.data.noise) return null;
+    ranker ??= new ETAB.Ranker(board, ETAB.data.noise);
+    if (!rankings.has(task)) rankings.set(task, ranker.rank(Object.fromEntries(board.tasks.map(other => [other.code, other === task ? 1 : 0]))));
+    return rankings.get(task);
+  };
+  const MOST_NAMED = 5;
+  const listed = names => names.slice(0, MOST_NAMED).flatMap((name, k) => [k ? ", " : "", ETAB.name(name, 40)]).concat(names.length > MOST_NAMED ? ` and ${ETAB.whole(names.length - MOST_NAMED)} more` : "");
+  // Where a task sorts the table, who is best on it, and from whom the difference tells nothing.
+  const tellLeader = rows => {
+    const text = byId("leader");
+    const task = board.tasks.find(one => one.code === state.sort);
+    const ranking = task ? rankingOf(task) : null;
+    const visible = new Map(rows.map(row => [row.backbone, row]));
+    const places = ranking ? [...ranking.order.keys()].filter(k => visible.has(ranking.order[k])) : [];
+    text.hidden = !places.length;
+    if (text.hidden) return;
+    const [first, ...others] = places;
+    const name = ranking.order[first];
+    const { cells, card } = visible.get(name);
+    const [value, , , low, high] = cells[task.code];
+    const facts = [`95 % of this encoder: ${ETAB.interval(low, high)}`, card.params > 0 ? `${ETAB.params(card.params)} parameters` : null, `licence: ${ETAB.clean(card.licence || "not stated")}`].filter(Boolean);
+    const alike = others.filter(k => !ETAB.pair(ranking, first, k).apart).map(k => ranking.order[k]);
+    const verdict = alike.length ? [" Not told apart from it on this task: ", ...listed(alike), "."] : others.length ? [" It is told apart from all others shown."] : [];
+    const left = rows.filter(row => row.marks.seen.length && row.cells[task.code] && !ranking.order.includes(row.backbone)).length;
+    text.replaceChildren(`${ETAB.capital(ETAB.clean(task.title))}: `, ETAB.name(name, 60), ` has the best value, ${ETAB.number(value)} (${facts.join("; ")}).`, ...verdict, left ? " Rows with an overlap are left out." : "");
+  };
+
   const table = new ETAB.Table(board, state, (what, row, on) => {
     if (what === "pick") {
       state.picked = state.picked.filter(name => name !== row.backbone);
@@ -113,16 +143,16 @@ document.addEventListener("DOMContentLoaded", () => {
 
   const count = () => {
     const rows = ETAB.visibleRows();
-    const text = `${rows.length} of ${board.rows.length} backbones`;
+    const text = `${ETAB.whole(rows.length)} of ${ETAB.whole(board.rows.length)} backbones`;
     const link = state.picked.length === 2 ? el("a", { class: "button", href: `compare.html#a=${encodeURIComponent(state.picked[0])}&b=${encodeURIComponent(state.picked[1])}` }, "Compare the two") : null;
     const more = byId("more");
     more.hidden = !table.left;
-    more.firstElementChild.textContent = `Show all ${rows.length} rows`;
+    more.firstElementChild.textContent = `Show all ${ETAB.whole(rows.length)} rows`;
     const only = byId("only");
     only.hidden = !state.picked.length;
     only.setAttribute("aria-pressed", String(state.only));
     only.textContent = `Only ticked rows (${state.picked.length})`;
-    byId("count").replaceChildren(text, table.left ? `, the first ${rows.length - table.left} are in the table` : "", ...(link ? [" ", link] : state.picked.length === 1 ? [" · tick one more to compare"] : state.picked.length ? [" · tick two to compare"] : []));
+    byId("count").replaceChildren(text, table.left ? `, the first ${ETAB.whole(rows.length - table.left)} are in the table` : "", ...(link ? [" ", link] : state.picked.length === 1 ? [" · tick one more to compare"] : state.picked.length ? [" · tick two to compare"] : []));
   };
 
   const refresh = (redraw = false) => {
@@ -130,6 +160,8 @@ document.addEventListener("DOMContentLoaded", () => {
     if (redraw) table.draw(rows);
     else table.update(rows);
     count();
+    tellLeader(rows);
+    byId("sort").value = state.sort;
     writeLater();
     document.dispatchEvent(new CustomEvent("etab-view", { detail: { rows, state } }));
   };
@@ -179,6 +211,7 @@ document.addEventListener("DOMContentLoaded", () => {
     if (state.all) kept.set("rows", "all");
     if (state.picture) kept.set("picture", state.picture);
     ETAB.keepPicture?.(kept);
+    ETAB.keepBoard(kept);
     const text = kept.toString();
     const current = location.hash.slice(1);
     if (text === current || (!text && !current.includes("="))) return;
@@ -186,7 +219,7 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 
   const read = () => {
-    const kept = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+    const kept = ETAB.view();
     for (const key of ["q", ...FILTERS]) state[key] = kept.get(key) ?? "";
     state.values = kept.get("values") === "anchored" ? "anchored" : "raw";
     const [sort, direction] = splitLast(kept.get("sort") ?? "etab.down");
@@ -221,8 +254,24 @@ document.addEventListener("DOMContentLoaded", () => {
     byId("f-size").replaceChildren(el("option", { value: "" }, "any"), ...SIZES.map(([value, label]) => el("option", { value }, label)));
     for (const key of FILTERS) byId(`f-${key}`).value = state[key];
     if (byId("f-size").value !== state.size) { state.size = ""; byId("f-size").value = ""; }
+    byId("sort").replaceChildren(...sortings().map(({ key, label }) => el("option", { value: key }, ETAB.short(label, 60))));
+    if (!sortings().some(one => one.key === state.sort)) { state.sort = "etab"; state.direction = "down"; }
     columnChooser();
     ETAB.buildSliders(byId("weight-list"), board, state.weights, reweigh);
+  };
+
+  // What the table can be sorted by, in words, and whether high values come first.
+  const sortings = () => [
+    { key: "rank", label: "Rank" }, { key: "backbone", label: "Name" },
+    ...ETAB.columns(board, state).map(({ key, label, task, better }) => ({ key, label: task ? `${task.title} (${key})` : label, better, isColumn: true })),
+  ];
+  byId("sort").onchange = event => {
+    const chosen = sortings().find(one => one.key === event.target.value);
+    state.sort = chosen.key;
+    state.direction = chosen.better > 0 ? "down" : "up";
+    const isNew = chosen.isColumn && !state.columns.has(chosen.key);
+    if (isNew) { state.columns.add(chosen.key); columnChooser(); }
+    refresh(isNew);
   };
 
   const columnChooser = () => {
@@ -258,8 +307,8 @@ document.addEventListener("DOMContentLoaded", () => {
     ];
     const lostByAll = Object.entries(table.lostByAll);
     const isMarked = row => Object.entries(row.marks.lost).some(([code, count]) => count > (table.lostByAll[code] ?? 0));
-    if (board.rows.some(isMarked)) items.push(["patients missing", "Some recordings have no prediction, and others of the board have one. The page of the backbone counts them for each task."]);
-    if (lostByAll.length) items.push(["missing for all", `Recordings of which no backbone has a prediction: ${lostByAll.map(([code, count]) => `${count} of ${code}`).join(", ")}.`]);
+    if (board.rows.some(isMarked)) items.push([ETAB.missingWords(board.tasks), "Some recordings have no prediction, and others of the board have one. The page of the backbone counts them for each task."]);
+    if (lostByAll.length) items.push(["missing for all", `Recordings of which no backbone has a prediction: ${lostByAll.map(([code, count]) => `${ETAB.whole(count)} of ${code}`).join(", ")}.`]);
     if (board.tasks.some(task => task.separates === false)) items.push(["separates nothing", "The task tells no two backbones of the board apart."]);
     if (board.rows.some(row => row.marks.vectors)) items.push(["vectors supplied", "The features were computed elsewhere; their encoder was not run here."]);
     byId("legend").replaceChildren(...items.map(([name, text]) => el("li", {}, el("b", {}, name), ` ${text}`)));
@@ -271,13 +320,13 @@ document.addEventListener("DOMContentLoaded", () => {
     ETAB.rerank();
     refresh(true);
     ETAB.readPicture?.();
+    ETAB.tellOtherBoard();
   };
 
   byId("q").oninput = event => { state.q = event.target.value; refresh(); };
   for (const key of FILTERS) byId(`f-${key}`).onchange = event => { state[key] = event.target.value; refresh(); };
   byId("values").onchange = event => { state.values = event.target.value; refresh(true); };
   byId("reset").onclick = () => { history.replaceState(null, "", location.pathname + location.search); all(); };
-  byId("link").onclick = event => { write(); ETAB.copy(event.target, ETAB.link(), "Copy it from the address bar"); };
   for (const button of document.querySelectorAll("[data-copy]")) button.onclick = () => ETAB.copy(button, byId(button.dataset.copy).textContent, "Copy it from the box above");
   byId("only").onclick = () => { state.only = !state.only; refresh(); };
   const showAll = () => { state.all = true; refresh(true); };
@@ -310,6 +359,7 @@ document.addEventListener("DOMContentLoaded", () => {
   // Noise comes after the first picture of the table; an address with weights waits for it.
   addEventListener("load", () => {
     if (!ETAB.sameWeights(state.weights, defaults)) { ETAB.rerank(); refresh(); }
+    else tellLeader(ETAB.visibleRows());
     document.documentElement.dataset.loaded = "yes";
     setTimeout(() => { ranker ??= new ETAB.Ranker(board, ETAB.data.noise); }, 300); // before the first slider
   });

@@ -135,7 +135,7 @@ document.addEventListener("DOMContentLoaded", () => {
       el("caption", { class: "l" }, `The worst group of each backbone, among groups of ${FEWEST_PEOPLE} ${task.unit}s or more`),
       el("thead", {}, el("tr", {}, ...heads.map((head, k) => el("th", { scope: "col", class: k < 2 ? "l" : null }, head)))),
       el("tbody", {}, ...lines.map(({ row, worst }) => el("tr", {}, el("th", { scope: "row", class: "l" }, ETAB.name(row.backbone)), el("td", { class: "l" }, ETAB.name(worst.name)),
-        ...[ETAB.number(worst.value), ETAB.interval(worst.low, worst.high), String(worst.n)].map(text => el("td", {}, text))))));
+        ...[ETAB.number(worst.value), ETAB.interval(worst.low, worst.high), ETAB.whole(worst.n)].map(text => el("td", {}, text))))));
     ETAB.labelled(table);
     return table;
   };
@@ -150,7 +150,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const names = places.map(k => data.groups[k].slice(factor.length + 2));
     const known = byPlace(rows).filter(row => ETAB.own(data.rows, row.backbone));
     const listed = known.slice(0, MOST_GROUPED).map(row => ({ name: row.backbone, parts: places.map(k => data.rows[row.backbone][k]).map(part => part && { value: part[0], low: part[1], high: part[2], n: part[3] }) }));
-    const counts = names.map((_, k) => { const [least, most] = d3.extent(listed.map(row => row.parts[k]?.n).filter(Number.isFinite)); return least == null ? "" : `, ${least === most ? ETAB.counted(least, task.unit) : `${least} to ${ETAB.counted(most, task.unit)}`}`; });
+    const counts = names.map((_, k) => { const [least, most] = d3.extent(listed.map(row => row.parts[k]?.n).filter(Number.isFinite)); return least == null ? "" : `, ${least === most ? ETAB.counted(least, task.unit) : `${ETAB.whole(least)} to ${ETAB.counted(most, task.unit)}`}`; });
     if (listed.length) ETAB.charts.groups(holder, listed, names, {
       label: `${task.code} by ${factor}`, axis: `${task.metric_title}, ${task.better > 0 ? "higher" : "lower"} is better`, counts, unit: task.unit,
       caption: `${ETAB.capital(task.title)} by ${factor}. The intervals of all ${data.groups.length} groups of a backbone hold together in 95 % of cases (Bonferroni); small groups have wide ones.${known.length > listed.length ? ` The first ${listed.length} of ${known.length} rows.` : ""}`,
@@ -210,7 +210,7 @@ document.addEventListener("DOMContentLoaded", () => {
   document.addEventListener("etab-view", later);
   addEventListener("resize", later);
   ETAB.readPicture = () => {
-    const kept = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+    const kept = ETAB.view();
     const known = { cost: Object.keys(COSTS), curve: curveTasks, choice: board.robustness, group: groupTasks.map(task => task.code) };
     for (const name in first) {
       const value = kept.get(name);

@@ -131,7 +131,7 @@
     const all = [...gaps.values()];
     const [first, second] = [all.filter(gap => gap < 0).length, all.filter(gap => gap > 0).length];
     const alike = all.length - first - second;
-    return `By the mean error of each ${unit}, ${ETAB.short(names[0], 40)} is closer to the truth for ${first} of ${ETAB.counted(all.length, unit)}, and ${ETAB.short(names[1], 40)} for ${second}${alike ? `; for ${alike} both are equally close` : ""}.`;
+    return `By the mean error of each ${unit}, ${ETAB.short(names[0], 40)} is closer to the truth for ${ETAB.whole(first)} of ${ETAB.counted(all.length, unit)}, and ${ETAB.short(names[1], 40)} for ${ETAB.whole(second)}${alike ? `; for ${ETAB.whole(alike)} both are equally close` : ""}.`;
   };
 
   ETAB.showAgreement = (a, b, wanted) => {

@@ -83,8 +83,9 @@
 
   // What the head of a column says: its label, then its scale; of a task the code, the metric and what is asked.
   const headWords = column => {
-    if (!column.task) return [column.label, column.small ? el("small", {}, column.small) : null];
-    return [column.label, el("small", { class: "unit" }, ` ${column.small}`), el("small", { class: "what" }, ETAB.short(column.task.title, 60))];
+    const arrow = el("span", { class: "arrow" });
+    if (!column.task) return [column.label, arrow, column.small ? el("small", {}, column.small) : null];
+    return [column.label, el("small", { class: "unit" }, ` ${column.small}`), arrow, el("small", { class: "what" }, ETAB.short(column.task.title, 60))];
   };
 
   // Rows without a prediction by task, as far as no backbone has one: those tell nothing of a backbone.
@@ -96,6 +97,9 @@
     }
     return lost;
   };
+
+  // What is missing of some tasks: patients, or recordings where nobody knows the patients.
+  ETAB.missingWords = tasks => `${[...new Set(tasks.map(task => `${task.unit}s`))].join(" and ")} missing`;
 
   class Table {
     constructor(board, state, changed) {
@@ -270,7 +274,7 @@
       if (row.kind !== "pretrained") marks.push(el("span", { class: "kind" }, row.kind));
       if (row.marks.seen.length) marks.push(el("span", { class: "mark loud", title: `Pretrained on test data of ${row.marks.seen.join(", ")}` }, "overlap"));
       const lost = Object.entries(row.marks.lost).filter(([code, count]) => count > (this.lostByAll[code] ?? 0));
-      if (lost.length) marks.push(el("span", { class: "mark", title: lost.map(([code, count]) => `${code}: ${count} without a prediction`).join("; ") }, "patients missing"));
+      if (lost.length) marks.push(el("span", { class: "mark", title: lost.map(([code, count]) => `${code}: ${ETAB.whole(count)} without a prediction`).join("; ") }, ETAB.missingWords(lost.map(([code]) => this.board.tasks.find(task => task.code === code)))));
       if (row.missing.length) marks.push(el("span", { class: "kind", title: row.missing.join(", ") }, `${row.missing.length} of ${this.board.tasks.length} tasks missing`));
       const pick = el("input", { type: "checkbox", class: "pick", "aria-label": `Choose ${ETAB.short(row.backbone)} for a comparison`, onchange: () => this.changed("pick", row, pick.checked) });
       pick.checked = this.state.picked.includes(row.backbone);
@@ -305,7 +309,7 @@
       const facts = column.cell?.(row);
       if (facts) {
         const [raw, low, high, encoderLow, encoderHigh, patients, leftOut] = facts;
-        cell.title = `${column.label} ${ETAB.number(raw)}; 95 % these probes ${ETAB.interval(low, high)}; this encoder ${ETAB.interval(encoderLow, encoderHigh)}; ${ETAB.counted(patients, column.task.unit)}${leftOut ? `, ${leftOut} left out` : ""}`;
+        cell.title = `${column.label} ${ETAB.number(raw)}; 95 % these probes ${ETAB.interval(low, high)}; this encoder ${ETAB.interval(encoderLow, encoderHigh)}; ${ETAB.counted(patients, column.task.unit)}${leftOut ? `, ${ETAB.whole(leftOut)} left out` : ""}`;
         if (row.marks.seen.includes(column.key)) cell.append(el("span", { class: "mark loud", title: "Pretrained on this test data" }, "overlap"));
       }
     }
@@ -351,7 +355,7 @@
       // Values stand in their columns, and all of them as words beside the name: the columns of
       // tasks may be hidden, or far to the right.
       const task = code => this.board.tasks.find(one => one.code === code);
-      const words = row => Object.entries(row.values).map(([code, value]) => `${code} ${task(code).metric} ${ETAB.number(value)}`).join(" · ");
+      const words = row => Object.entries(row.values).map(([code, value]) => `${task(code).title} (${code}): ${task(code).metric_title} ${ETAB.number(value)}`).join(" · ");
       const firstTask = this.columns.findIndex(column => column.task);
       const before = firstTask < 0 ? this.columns.length : firstTask;
       const inColumn = (row, column) => {

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from etab.leaderboard.board import Board
 from tests.site.conftest import open_board
 
 pytestmark = pytest.mark.slow

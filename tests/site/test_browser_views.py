@@ -175,7 +175,9 @@ def test_a_column_is_chosen_by_its_words(page: Any, site: Path, site_board: Boar
     open_board(page, site, f"#columns=-{code}")
     leader = page.locator("#leader")
     assert leader.is_hidden()
-    page.get_by_role("combobox", name="Sort by").select_option(label=f"ejection fraction, A4C ({code})")
+    page.get_by_role("combobox", name="Sort by").select_option(
+        label=f"ejection fraction, A4C ({code})"
+    )
     head = page.locator(f"#table thead [data-key={code}]")
     assert head.get_attribute("aria-sort") == "ascending"  # a hidden column comes back
     ranked = {row.backbone: row.cells[code].value for row in site_board.rows if row.ranked}

@@ -1,8 +1,8 @@
 """Write the canonical tables: the rows of every published cell, and the backbones that made them.
 
 ``python -m benchmarks.canonical`` reads the published results and writes ``configs/canonical/``: a
-file for each dataset with the digest of the rows of each task, protocol and seed, and of the same
-rows whatever their folds, ``backbones.json``
+file for each dataset with the digest of the rows of each task, protocol and seed, of the same
+rows whatever their folds, and with the digest, value and half width of each published cell; ``backbones.json``
 with the identity of each backbone and the tasks that it cannot have, and ``masks.json`` with the digests
 of the predictions and masks of each cell, of which the repository keeps the stated sample. Boards compare results with them, so that a
 result cannot bring rows, patients, folds or a truth of its own. Run it after the boards were made
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from etab.leaderboard.admission.canonical import (
+    PublishedCell,
     cell_key,
     facts_digest,
     facts_key_of,
@@ -50,12 +51,13 @@ def canonical_rows() -> dict[str, dict[str, dict[str, object]]]:
     datasets: dict[str, dict[str, dict[str, object]]] = {}
     for folder, result, title in published():
         releases = datasets.setdefault(result.dataset, {})
-        empty: dict[str, object] = {"title": title, "rows": {}, "facts": {}}
+        empty: dict[str, object] = {"title": title, "rows": {}, "facts": {}, "cells": {}}
         release = releases.setdefault(result.data_digest, empty)
         table = result.predictions(folder)
         digests = {
             "rows": (key_of(result), rows_digest(table)),
             "facts": (facts_key_of(result), facts_digest(table)),
+            "cells": (cell_key(result), PublishedCell.of(result).to_text()),
         }
         for what, (key, digest) in digests.items():
             known = release[what]

@@ -4,7 +4,7 @@ The cohorts are those of ``benchmarks/coverage_world.py``, with two equal backbo
 person, and folds as on a board (stratified by class, or by values). Every fit also predicts people
 who are in no split, which gives the exact value. For balanced accuracy classes are in balance, as
 on a board. The metrics of ``CHOSEN`` are of answers by a threshold that is chosen on training folds
-(``etab.runs.thresholds``).
+(``etab.tasks.thresholds``).
 
 ``python -m benchmarks.coverage_classes [--areas N] [--values N] [--balanced N] [--chosen N]
 [--n 50,100,450,1276] [--first SEED] [--keep FILE]`` writes ``benchmarks/coverage_classes.md``.
@@ -37,8 +37,8 @@ from etab.metrics.inference import (
     two_sided_p,
 )
 from etab.metrics.intervals import interval_of_encoder
-from etab.runs import thresholds
 from etab.splits import inner_fits
+from etab.tasks import thresholds
 from etab.tasks.menu import TASKS
 from etab.tasks.protocols import parse
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit

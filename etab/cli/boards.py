@@ -379,6 +379,7 @@ _UNCHANGED = (
 def _joined(folders: Sequence[Path], with_published: bool) -> Iterator[tuple[Path, Merged]]:
     """One folder with all results, and what each of several folders holds."""
     from etab.errors import DataNotFoundError, UnsupportedOptionError
+    from etab.leaderboard.admission.canonical import is_published_cell
     from etab.results.merge import Merged, merge_folders
     from etab.storage import resources
 
@@ -397,7 +398,7 @@ def _joined(folders: Sequence[Path], with_published: bool) -> Iterator[tuple[Pat
         raise UnsupportedOptionError("A folder of results is named twice; name each once.")
     with tempfile.TemporaryDirectory(prefix="etab-board-") as temporary:
         joined = Path(temporary)
-        yield joined, merge_folders(folders, joined, behind=published)
+        yield joined, merge_folders(folders, joined, behind=published, is_known=is_published_cell)
 
 
 def _show_phantoms(board: Board, folders: Sequence[Path]) -> None:

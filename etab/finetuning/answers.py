@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from etab.finetuning.plan import THRESHOLDS
-from etab.runs.thresholds import Rule
+from etab.tasks.thresholds import Rule
 from etab.types import Array, FloatArray, IntArray
 
 

@@ -21,13 +21,14 @@ from etab.metrics.basic import EVERY_CLASS
 from etab.precisions import FASTEST, FORMATS
 from etab.results import Result
 from etab.runs import cell as runs
-from etab.runs import leaks, thresholds
+from etab.runs import leaks
 from etab.runs.data import Data
 from etab.runs.record import Answered, Origin, result_of
 from etab.runs.run import Run, Settings
 from etab.runs.tables import laid_out
 from etab.splits import without
 from etab.storage.atomic import slug
+from etab.tasks import thresholds
 from etab.tasks.base import Task
 from etab.tasks.protocol_rows import splits_of
 from etab.tasks.protocols import parse

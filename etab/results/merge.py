@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,13 +73,19 @@ def _shortest_name(folder: Path, folders: Sequence[Path]) -> str:
     return folder.as_posix()
 
 
-def merge_folders(folders: Sequence[Path], target: Path, behind: Path | None = None) -> Merged:
+def merge_folders(
+    folders: Sequence[Path],
+    target: Path,
+    behind: Path | None = None,
+    is_known: Callable[[Result], bool] = lambda _: False,
+) -> Merged:
     """Copy the cells of several folders of results into one.
 
     A cell that two folders hold with the same predictions is one cell, however its table is packed
     and whenever it was computed. Where the files of one folder cannot be read, those of another
     count. A result on patients is used before one on a phantom. A cell with different predictions
-    in two folders is not copied: nobody can tell which of them is meant.
+    in two folders is not copied: nobody can tell which of them is meant. Where the predictions of one
+    are known as published ones, that one is used, so that no other folder takes it from a board.
 
     Args:
         folders: Folders of results.
@@ -87,6 +93,7 @@ def merge_folders(folders: Sequence[Path], target: Path, behind: Path | None = N
         behind: A further folder, named "published", whose cells count only where no
             other folder has them. If it holds results of patients, results on phantoms in the
             other folders are not copied: they are no results of the same cells.
+        is_known: Whether the predictions of a result are those that were published.
 
     Returns:
         Who holds what, and what was not copied.
@@ -127,7 +134,7 @@ def merge_folders(folders: Sequence[Path], target: Path, behind: Path | None = N
                     f"{copy.record} is of a phantom; the same cell of patients in "
                     f"{of_people[0].folder} is used"
                 )
-        for copy in _chosen(of_people, behind, refused):
+        for copy in _chosen(of_people, behind, is_known, refused):
             try:
                 _add_files(copy, target)
             except ResultError as error:
@@ -213,7 +220,12 @@ def _of_patients(copies: Sequence[_Copy]) -> list[_Copy]:
     return [copy for copy in copies if stated[copy.folder] is not True]
 
 
-def _chosen(copies: Sequence[_Copy], behind: Path | None, refused: list[str]) -> list[_Copy]:
+def _chosen(
+    copies: Sequence[_Copy],
+    behind: Path | None,
+    is_known: Callable[[Result], bool],
+    refused: list[str],
+) -> list[_Copy]:
     """The copies of a cell whose files are used, the first one before the others."""
     if len(copies) == 1:
         return list(copies)
@@ -230,16 +242,25 @@ def _chosen(copies: Sequence[_Copy], behind: Path | None, refused: list[str]) ->
     ]
     if sound[0].folder != behind:
         sound = [copy for copy in sound if copy.folder != behind]
-    for other in sound[1:]:
-        differing = _differing(sound[0].record, other.record)
+    known = [copy for copy in sound if is_known(Result.load(copy.record))]
+    first, *others = known or sound
+    for other in others:
+        differing = _differing(first.record, other.record)
         if differing:
             refused.append(
-                f"{sound[0].record} and {other.record} are different results of one cell "
+                f"{first.record} and {other.record} are different results of one cell "
                 f"({differing}); neither is used. Remove one of them, or give the backbone of one "
                 "folder another name and run it again"
             )
             return []
-    return sound
+    for other in sound:
+        differing = "" if other in (known or sound) else _differing(first.record, other.record)
+        if differing:
+            refused.append(
+                f"{other.record} is another result of a published cell ({differing}); the published "
+                f"one in {first.folder} is used"
+            )
+    return known or sound
 
 
 def _unreadable(copy: _Copy) -> str:

@@ -29,13 +29,14 @@ from etab.metrics.columns import ScoredRows
 from etab.metrics.intervals import BOOTSTRAPS
 from etab.results import Predictions, Result
 from etab.results.notes import bounded_notes
-from etab.runs import cross, leaks, studies, thresholds
+from etab.runs import cross, leaks, studies
 from etab.runs.added import added_code
 from etab.runs.data import Data
 from etab.runs.record import Answered, Origin, result_of, rng_of
 from etab.runs.run import RUNS_VERSION, Run, Settings
 from etab.runs.tables import laid_out
 from etab.storage.machine import one_thread
+from etab.tasks import thresholds
 from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Task
 from etab.tasks.protocol_rows import cells_of, remarks, splits_of

@@ -15,6 +15,7 @@ import numpy as np
 from etab import __version__, heads
 from etab.datasets.base import SOURCES
 from etab.errors import EtabError, ResultError, UnknownNameError
+from etab.leaderboard.admission.canonical import OTHER_MACHINE
 from etab.leaderboard.admission.ranges import out_of_range
 from etab.leaderboard.admission.record import contradictions, wrong_intervals
 from etab.results import Predictions, Result
@@ -25,9 +26,6 @@ from etab.runs.provenance import provenance
 from etab.runs.run import RUNS_VERSION, Run, Settings
 from etab.tasks.lists import PREFIX, SHIPPED, list_key
 from etab.tasks.own import use_installed
-
-_TOLERANCE = 0.25
-"""Share of the half width of a result's 95 % interval by which another machine may differ."""
 
 # Facts of a record that no machine changes, and numbers that the same machine computes again.
 _FACTS = ("phantom", "n_train", "n_train_patients", "n_test", "n_patients", "missing", "bad")
@@ -76,7 +74,7 @@ class Reproduction:
 
         The interval is the one computed here: a record could state any.
         """
-        return _TOLERANCE * (self.computed.high - self.computed.low) / 2
+        return OTHER_MACHINE * (self.computed.high - self.computed.low) / 2
 
     @property
     def reproduced(self) -> bool:
@@ -313,7 +311,7 @@ def _other_statements(stored: Result, computed: Result, same_machine: bool) -> I
         if getattr(stored, name) != getattr(computed, name):
             yield name
     if not same_machine:
-        allowed = _TOLERANCE * (computed.high - computed.low) / 2
+        allowed = OTHER_MACHINE * (computed.high - computed.low) / 2
         for name in ("low", "high"):
             # Written so that a number that is none is another one.
             if not abs(getattr(stored, name) - getattr(computed, name)) <= allowed:

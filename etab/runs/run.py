@@ -14,7 +14,8 @@ from etab.errors import EtabError, IncompatibleError, UnknownNameError, Unsuppor
 from etab.features.base import input_of
 from etab.heads.base import Head
 from etab.results.masks import Keep
-from etab.runs import cross, thresholds
+from etab.runs import cross
+from etab.tasks import thresholds
 from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Task
 from etab.tasks.codes import BOARD_PROTOCOL
@@ -166,7 +167,7 @@ class Run:
         n_fold: Number of folds where the protocol does not name one, 2 or more.
         aggregate: Rule that combines the rows of a unit; None for the rule of the task.
         decide: How scores become classes, "metric" or "balanced"
-            (``etab.runs.thresholds``); None for "metric", as on the boards.
+            (``etab.tasks.thresholds``); None for "metric", as on the boards.
         card: Card of the backbone; None to look its name up.
 
     Example:

@@ -37,7 +37,51 @@ def _kind(name: str) -> tuple[str, ...]:
     return (f"{KINDS}::test_each_kind_is_refused_with_its_reason[{name}]",)
 
 
+BORROWED = "tests/leaderboard/admission/test_borrowed_names.py"
+
 FAULTS = [
+    Fault(
+        "a name and a digest of weights make a published result",
+        ENTRIES,
+        "return not unlike_its_publication(result)",
+        "return True",
+        (f"{BORROWED}::test_a_borrowed_name_protects_no_copy",),
+    ),
+    Fault(
+        "another value under a published name is not told",
+        PLAUSIBLE,
+        "    if unlike:\n        yield unlike\n",
+        "",
+        (BORROWED,),
+    ),
+    Fault(
+        "another value under a published name is accepted",
+        SUBMIT,
+        "    unlike = unlike_its_publication(result)\n",
+        '    unlike = ""\n',
+        (BORROWED,),
+    ),
+    Fault(
+        "what another machine moves counts as another result",
+        CANONICAL,
+        "allowed = OTHER_MACHINE * known.half",
+        "allowed = 0.0",
+        (BORROWED,),
+    ),
+    Fault(
+        "a forged copy takes a published cell from a joint board",
+        "etab/results/merge.py",
+        "first, *others = known or sound",
+        "first, *others = sound",
+        (BORROWED,),
+    ),
+    Fault(
+        "rules that were chosen on test rows are not told",
+        PLAUSIBLE,
+        "        yield from rules_of_test_rows(entry)\n",
+        "        pass\n",
+        (BORROWED,),
+    ),
     Fault(
         "distances are not compared with the overlap",
         RANGES,
@@ -473,8 +517,8 @@ FAULTS = [
     Fault(
         "a record states how far it may be missed",
         AGAIN,
-        "return _TOLERANCE * (self.computed.high - self.computed.low) / 2",
-        "return _TOLERANCE * (self.stored.high - self.stored.low) / 2",
+        "return OTHER_MACHINE * (self.computed.high - self.computed.low) / 2",
+        "return OTHER_MACHINE * (self.stored.high - self.stored.low) / 2",
         REPRODUCE,
     ),
     Fault(

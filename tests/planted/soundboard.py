@@ -5,7 +5,7 @@ from tests.faults import Fault
 TASKS, PROTOCOLS = "tests/tasks/test_sound_tasks.py", "tests/tasks/test_sound_protocols.py"
 ROWS, DECIDE, SPLITS, SCORES, RULES = (
     "etab/features/rows_sound.py",
-    "etab/runs/thresholds.py",
+    "etab/tasks/thresholds.py",
     "etab/splits.py",
     "etab/metrics/heart_sounds.py",
     "etab/tasks/aggregate.py",

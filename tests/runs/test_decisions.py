@@ -17,9 +17,9 @@ from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.metrics.forms import Form, Units, mean_of
 from etab.results import Result
-from etab.runs import thresholds
 from etab.runs.execute import execute
 from etab.runs.run import Run, Settings, plan
+from etab.tasks import thresholds
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target

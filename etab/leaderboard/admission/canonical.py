@@ -27,6 +27,55 @@ _LOOK_ALIKE = str.maketrans("0158", "olsb", "._-+:@/")
 _SEEN_AS_ONE = (("rn", "m"), ("vv", "w"), ("cl", "d"))
 
 
+OTHER_MACHINE = 0.25
+"""Share of the half width of a 95 % interval by which another machine may move a value."""
+_DIGEST_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedCell:
+    """What the package knows of a published cell.
+
+    Attributes:
+        digest: The first 16 digits of the sha256 of its predictions.
+        value: The value of its metric.
+        half: Half of the width of its 95 % interval.
+    """
+
+    digest: str
+    value: float
+    half: float
+
+    @classmethod
+    def of(cls, result: Result) -> PublishedCell:
+        """Keep what tells a record from others of the same cell.
+
+        Args:
+            result: The record.
+        """
+        digest = result.predictions_sha256[:_DIGEST_DIGITS]
+        return cls(digest, result.value, (result.high - result.low) / 2)
+
+    @classmethod
+    def from_text(cls, text: str) -> PublishedCell:
+        """Read what ``to_text`` writes.
+
+        Args:
+            text: Digest, value and half width.
+
+        Example:
+            >>> cell = PublishedCell("401e125b8d80c075", 7.25, 0.5)
+            >>> PublishedCell.from_text(cell.to_text()) == cell
+            True
+        """
+        digest, value, half = text.split()
+        return cls(digest, float(value), float(half))
+
+    def to_text(self) -> str:
+        """Write the cell as one line, with 7 significant digits."""
+        return f"{self.digest} {self.value:.7g} {self.half:.7g}"
+
+
 @dataclass(frozen=True, slots=True)
 class Release:
     """A release of a dataset.
@@ -36,12 +85,14 @@ class Release:
         title: What the release is, in words.
         rows: Sha256 of the canonical rows by "task version protocol seed", see ``key_of``.
         facts: Sha256 of the rows whatever their folds, by "task version cv", see ``facts_key_of``.
+        cells: The published cells by ``cell_key``.
     """
 
     digest: str
     title: str
     rows: Mapping[str, str]
     facts: Mapping[str, str]
+    cells: Mapping[str, PublishedCell]
 
 
 def rows_digest(table: Predictions) -> str:
@@ -224,6 +275,49 @@ def cell_key(result: Result) -> str:
     return f"{result.task} {result.backbone} {result.protocol} {result.head} s{result.seed}"
 
 
+def published_cell(result: Result) -> PublishedCell | None:
+    """The published cell of the same backbone, task, protocol, head, seed and data; None for none.
+
+    Args:
+        result: The record of a cell.
+    """
+    release = canonical_release(result)
+    return None if release is None else release.cells.get(cell_key(result))
+
+
+def is_published_cell(result: Result) -> bool:
+    """Whether the predictions of a result are those of a published cell.
+
+    Args:
+        result: The record of a cell.
+    """
+    known = published_cell(result)
+    return known is not None and result.predictions_sha256.startswith(known.digest)
+
+
+def unlike_its_publication(result: Result) -> str:
+    """Say that a result bears the name of a published backbone and is not what was published.
+
+    A published cell that somebody computed again may differ as far as another machine moves it.
+
+    Args:
+        result: The record of a cell.
+
+    Returns:
+        The reason; empty where there is no such published cell, or the result is close to it.
+    """
+    known = published_cell(result)
+    if known is None or result.predictions_sha256.startswith(known.digest):
+        return ""
+    allowed = OTHER_MACHINE * known.half
+    if abs(result.value - known.value) <= allowed:
+        return ""
+    return (
+        f"its {result.metric} is {result.value:.4g}; that of the published {result.backbone} is "
+        f"{known.value:.4g}, and another machine moves it by {allowed:.2g} at most"
+    )
+
+
 def has_published_masks(result: Result) -> bool:
     """Whether a cell of masks is a published one, whose repository keeps the stated sample alone.
 
@@ -271,10 +365,13 @@ def _releases(dataset: str) -> dict[str, Release]:
     except (DataNotFoundError, UnknownNameError):
         return {}
     content = json.loads(text)
-    return {
-        digest: Release(digest, release["title"], release["rows"], release["facts"])
-        for digest, release in content["releases"].items()
-    }
+    releases: dict[str, Release] = {}
+    for digest, release in content["releases"].items():
+        cells = {key: PublishedCell.from_text(text) for key, text in release["cells"].items()}
+        releases[digest] = Release(
+            digest, release["title"], release["rows"], release["facts"], cells
+        )
+    return releases
 
 
 def other_rows(result: Result, table: Predictions) -> str:

@@ -19,8 +19,10 @@ from etab.leaderboard.admission.canonical import (
     known_backbones,
     name_as_seen,
     owner_of_masks,
+    unlike_its_publication,
 )
 from etab.leaderboard.admission.combined import best_of_all, mixtures
+from etab.leaderboard.admission.decided import rules_of_test_rows
 from etab.leaderboard.admission.entries import (
     FEWEST_ROWS,
     AdmittedEntry,
@@ -103,6 +105,8 @@ def _alone(entry: AdmittedEntry) -> Iterator[str]:
             f"({entry.task.low:g}): its predictions may have another unit, or belong to other rows"
         )
     yield from _other_identity(result)
+    if not is_published(result):
+        yield from rules_of_test_rows(entry)
     if result.provenance.get("dirty"):
         yield "it was computed by a copy of etab with changes that are in no commit"
     started = started_at(result)
@@ -121,6 +125,9 @@ def _other_identity(result: Result) -> Iterator[str]:
             f"its weights_sha256 begins with {result.weights_sha256[:12]}; that of the published "
             f"{result.backbone} begins with {same_name.weights_sha256[:12]}"
         )
+    unlike = unlike_its_publication(result)
+    if unlike:
+        yield unlike
     for name, other in known.items():
         if other.weights_sha256 == result.weights_sha256 and name != result.backbone:
             yield f"its weights are those of {name}"

@@ -14,6 +14,7 @@ from etab.leaderboard.admission.canonical import (
     canonical_release,
     has_published_masks,
     known_backbones,
+    unlike_its_publication,
 )
 from etab.leaderboard.admission.entries import AdmittedEntry
 from etab.leaderboard.admission.findings import Finding, Verdict
@@ -166,6 +167,9 @@ def _reasons(result: Result) -> Iterator[str]:
     known = known_backbones().get(result.backbone)
     if known is not None and known.weights_sha256 != result.weights_sha256:
         yield f"{result.backbone} is the name of a published backbone with other weights"
+    unlike = unlike_its_publication(result)
+    if unlike:
+        yield f"{unlike}. Hand in backbones of your own alone"
     for name, text in _texts("", result._whole()):
         if _PATH.search(text):
             yield f"{name} holds a path of a machine: {text[:80]!a}; use a name"

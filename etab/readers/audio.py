@@ -35,7 +35,19 @@ _BYTE_ORDERS = {
 _PLACEHOLDER = 0x7FFFF000
 _KNOWN_CHUNKS = (b"data", b"fmt ", b"LIST", b"fact", b"bext", b"cue ", b"id3 ", b"PEAK", b"ds64")
 _TAIL = 1 << 16
-_CONVERT = "Convert it with: ffmpeg -i IN -ac 1 -c:a pcm_s16le OUT."
+# Bits of a sample that are read, by the code of the format.
+_BITS = {_PCM: (8, 16, 24, 32), _FLOAT: (32, 64)}
+# Floating-point samples have full scale at 1. Some programs go a little beyond it; others write the
+# whole numbers of a recording as they are, which are thousands.
+_LOUDEST = 8.0
+_FEWEST_BITS = 8
+_CONVERT = "Convert it with: ffmpeg -i IN -c:a pcm_s16le OUT."
+
+ONE_CHANNEL = (
+    'Take the first one with: ffmpeg -i IN -af "pan=mono|c0=c0" OUT; or mix them with: '
+    "ffmpeg -i IN -ac 1 OUT."
+)
+"""What to do with a sound of several channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +57,11 @@ class WavInfo:
     Attributes:
         rate: Samples a second.
         n: Number of samples.
-        bits: 16 for whole numbers, 32 for floating point.
+        bits: Bits of a sample: 8, 16, 24 or 32 for whole numbers, 32 or 64 for floating point.
         text: The content of its LIST chunks (title, comment, program).
         start: The byte at which the samples begin.
         order: "<" where the lowest byte of a sample comes first, ">" in RIFX files.
+        is_float: Whether samples are floating-point numbers.
     """
 
     rate: int
@@ -57,6 +70,7 @@ class WavInfo:
     text: str = ""
     start: int = 44
     order: str = "<"
+    is_float: bool = False
 
 
 @dataclass(slots=True)
@@ -81,7 +95,7 @@ def wav_info(path: Path) -> WavInfo:
     Raises:
         LayoutError: The file is absent.
         CorruptFileError: It is empty, no WAV, shortened, without a sample, not mono, or neither
-            16-bit PCM nor 32-bit float.
+            PCM of 8, 16, 24 or 32 bits nor floating point of 32 or 64 bits.
     """
     size = filled_size(path)
     with path.open("rb") as file:
@@ -204,11 +218,12 @@ def _checked(path: Path | str, chunks: _Chunks) -> WavInfo:
     if code == _EXTENSIBLE:
         code = _plain_code(chunks)
     if channels != 1:
-        raise CorruptFileError(f"{path} has {channels} channels; wanted 1. {_CONVERT}")
-    if (code, bits) not in ((_PCM, 16), (_FLOAT, 32)):
+        raise CorruptFileError(f"{path} has {channels} channels; wanted 1. {ONE_CHANNEL}")
+    if bits not in _BITS.get(code, ()):
         kind = {_PCM: "PCM", _FLOAT: "float"}.get(code, f"format {code}")
         raise CorruptFileError(
-            f"{path} is {bits}-bit {kind}; wanted 16-bit PCM or 32-bit float. {_CONVERT}"
+            f"{path} is {bits}-bit {kind}; wanted PCM of 8, 16, 24 or 32 bits, or float of 32 or "
+            f"64 bits. {_CONVERT}"
         )
     if block != bits // 8:
         raise CorruptFileError(
@@ -226,6 +241,7 @@ def _checked(path: Path | str, chunks: _Chunks) -> WavInfo:
         chunks.text,
         chunks.start,
         chunks.order,
+        code == _FLOAT,
     )
 
 
@@ -251,20 +267,26 @@ def read_wav(path: Path, *, rate: float | None = None) -> tuple[FloatArray, int]
 
     Args:
         path: The file.
-        rate: The wanted rate in Hz; None takes any.
+        rate: The published rate in Hz, at which no recording has 8 bits; None takes any file.
 
     Returns:
-        Samples (n,) float32 with full scale at 1, and their rate in Hz.
+        Samples (n,) float32 with full scale at 1, and their rate in Hz. Whole numbers are divided
+        by the full scale of their bits, which is exact for 24 bits or fewer.
 
     Raises:
         LayoutError: The file is absent.
-        CorruptFileError: As ``wav_info``; or the rate is another one, or samples are not finite.
+        CorruptFileError: As ``wav_info``; or the rate or the bits are not those published, or
+            samples are not finite or far beyond full scale.
     """
     info = wav_info(path)
     if rate is not None and info.rate != rate:
         raise CorruptFileError(
             f"{path} is at {info.rate} Hz; wanted {rate:g} Hz, as published. Restore it: etab "
             "resamples by itself."
+        )
+    if rate is not None and info.bits == _FEWEST_BITS:
+        raise CorruptFileError(
+            f"{path} has 8 bits a sample, and was published with more. Restore it as published."
         )
     with path.open("rb") as file:
         return _decoded(path, file, info), info.rate
@@ -293,20 +315,57 @@ def _decoded(
     info: WavInfo,
 ) -> FloatArray:
     """Samples (n,) of a file whose chunks were checked."""
-    kind = "i2" if info.bits == 16 else "f4"
     file.seek(info.start)
-    data = file.read(info.n * info.bits // 8)
-    if len(data) != info.n * info.bits // 8:
+    n_bytes = info.n * info.bits // 8
+    data = file.read(n_bytes)
+    if len(data) != n_bytes:
         raise CorruptFileError(f"{path} has changed while it was read. Try again.")
-    samples = np.frombuffer(data, dtype=np.dtype(info.order + kind)).astype(np.float32)
-    if info.bits == 16:
-        return np.asarray(samples / np.float32(32768))
+    if not info.is_float:
+        return _from_whole_numbers(data, info)
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes inf, and is refused
+        stored = np.frombuffer(data, np.dtype(f"{info.order}f{info.bits // 8}"))
+        samples = stored.astype(np.float32)
+    _refuse_unusable(path, samples)
+    return samples
+
+
+def _from_whole_numbers(data: bytes, info: WavInfo) -> FloatArray:
+    """Samples (n,) with full scale at 1 from the bytes of whole numbers."""
+    if info.bits == _FEWEST_BITS:
+        # Numbers of 8 bits have no sign in WAV files: silence is 128.
+        return (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / np.float32(128)
+    bits = info.bits
+    if bits == 24:
+        data = _with_fourth_byte(data, info.order)
+        bits = 32
+    stored = np.frombuffer(data, np.dtype(f"{info.order}i{bits // 8}"))
+    return stored.astype(np.float32) / np.float32(1 << (bits - 1))
+
+
+def _with_fourth_byte(data: bytes, order: str) -> bytes:
+    """Numbers of three bytes as numbers of four, 256 times as large."""
+    three = np.frombuffer(data, np.uint8).reshape(-1, 3)
+    four = np.zeros((len(three), 4), np.uint8)
+    if order == "<":
+        four[:, 1:] = three
+    else:
+        four[:, :3] = three
+    return four.tobytes()
+
+
+def _refuse_unusable(path: Path | str, samples: FloatArray) -> None:
+    """Refuse floating-point samples that are not finite, or are not on the scale of sounds."""
     if not np.isfinite(samples).all():
         bad = int((~np.isfinite(samples)).sum())
         raise CorruptFileError(
             f"{path} holds {bad} samples that are not finite (NaN). Restore it as published."
         )
-    return samples
+    loudest = float(np.abs(samples).max())
+    if loudest > _LOUDEST:
+        raise CorruptFileError(
+            f"{path} has floating-point samples up to {loudest:g}; their full scale is 1. Divide "
+            "them by the full scale of the whole numbers that they were (32768 for 16 bits)."
+        )
 
 
 def filled_size(path: Path) -> int:

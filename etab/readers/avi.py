@@ -39,16 +39,19 @@ _OPEN_SIZES = (0, 0xFFFFFFFF)
 _NEAR = 1.5
 
 
-def corrupt_video(path: Path, fault: str) -> CorruptFileError:
+def corrupt_video(
+    path: Path,
+    fault: str,
+    then: str = "Download it again, or restore it as published.",
+) -> CorruptFileError:
     """Build the error of a video file that exists and cannot be read.
 
     Args:
         path: The file.
         fault: The fault of the file, as part of a sentence.
+        then: The next step for the user.
     """
-    return CorruptFileError(
-        f"{path} cannot be read: {fault}. Download it again, or restore it as published."
-    )
+    return CorruptFileError(f"{path} cannot be read: {fault}. {then}")
 
 
 class Bytes:

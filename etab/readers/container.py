@@ -23,6 +23,8 @@ from etab.types import Array
 
 # Pixels of a frame: codecs keep up to 17 frames in memory.
 _MAX_PIXELS = 1 << 24
+# Relative difference of the rate in a header from that of the frames, up to which the header counts.
+_RATE_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,10 @@ def container_info(path: Path) -> ContainerInfo:
     """
     with _opened(path) as (file, stream):
         times = _times(path, file, stream)
-        rate = stream.average_rate or stream.guessed_rate
         size = stream.codec_context
         return ContainerInfo(
             times.n,
-            float(rate or 0),
+            _rate(stream, times),
             size.height,
             size.width,
             size.name.upper(),
@@ -103,7 +104,7 @@ def read_container(path: Path, at: Sequence[int] | None) -> Array:
         times = _times(path, file, stream)
         size = stream.codec_context.height, stream.codec_context.width
         numbers = wanted(path, at, times.n, size)
-        decoded = _seek_and_decode(file, stream, times, sorted(set(numbers)))
+        decoded = _seek_and_decode(path, file, stream, times, sorted(set(numbers)))
     if len(decoded) < len(set(numbers)):
         decoded = _count_and_decode(path, set(numbers))
     missing = sorted(set(numbers) - set(decoded))
@@ -172,7 +173,19 @@ def _times(path: Path, file: Any, stream: Any) -> _Times:
     return _Times(len(order), tuple(order), tuple(i for i, time in enumerate(order) if known[time]))
 
 
+def _rate(stream: Any, times: _Times) -> float:
+    """Frames a second: as the header says, unless the times of the frames say something else."""
+    stated = float(stream.average_rate or stream.guessed_rate or 0)
+    span = float((times.time[-1] - times.time[0]) * stream.time_base) if times.time else 0.0
+    if span <= 0:
+        return stated
+    measured = (times.n - 1) / span
+    # Times are rounded, to milliseconds in some containers.
+    return stated if abs(stated - measured) <= _RATE_TOLERANCE * measured else measured
+
+
 def _seek_and_decode(
+    path: Path,
     file: Any,
     stream: Any,
     times: _Times,
@@ -197,7 +210,7 @@ def _seek_and_decode(
                 return decoded
             last = number_of.get(frame.pts, last)
             if last == i and frame.pts == times.time[i]:
-                decoded[i] = _grey(frame)
+                decoded[i] = _grey(path, frame)
             if last >= i:
                 break
         else:
@@ -213,12 +226,22 @@ def _count_and_decode(path: Path, numbers: set[int]) -> dict[int, Array]:
             if frame.is_corrupt:
                 raise corrupt_video(path, f"the decoder found damage in frame {i}")
             if i in numbers:
-                decoded[i] = _grey(frame)
+                decoded[i] = _grey(path, frame)
             if i >= max(numbers):
                 break
     return decoded
 
 
-def _grey(frame: Any) -> Array:
-    """The luma of a frame as full-range uint8 (h, w)."""
+def _grey(path: Path, frame: Any) -> Array:
+    """The luma of a frame as full-range uint8 (h, w).
+
+    Raises CorruptFileError where players turn the frame: a film and its masks would lie differently.
+    """
+    degrees = getattr(frame, "rotation", 0)
+    if degrees:
+        raise corrupt_video(
+            path,
+            f"its frames are stored turned by {abs(degrees)} degrees",
+            "Write it as it is to be seen: ffmpeg -i IN OUT.",
+        )
     return np.ascontiguousarray(frame.reformat(format="gray").to_ndarray())

@@ -1,4 +1,4 @@
-"""MetaImage files (.mhd): ``Key = value`` lines, and pixels in the same file or in one beside it.
+"""MetaImage files (.mhd, .mha): ``Key = value`` lines, and pixels in the same file or in one beside it.
 
 The header is read here and not by ITK, because ITK opens whatever file a header names. Pixels come
 from the folder of the header or from one below it, also where links are followed.
@@ -82,6 +82,23 @@ def metaimage_info(path: Path) -> VolumeInfo:
     else:
         frames = header.stored.frames
     return _info(path, header, frames)
+
+
+def pixel_file(path: Path) -> Path:
+    """Find the file that keeps the pixels of a MetaImage header.
+
+    Args:
+        path: The header.
+
+    Returns:
+        A file in the folder of the header or below it; the header itself where pixels follow it.
+
+    Raises:
+        LayoutError: The header or its file of pixels is absent.
+        CorruptFileError: The header is no MetaImage header, or names pixels outside its folder.
+    """
+    fields, _ = _fields(path)
+    return _pixel_file(path, fields["ElementDataFile"])
 
 
 def read_metaimage(path: Path) -> tuple[Array, VolumeInfo]:

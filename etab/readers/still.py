@@ -20,6 +20,8 @@ LARGEST_SIDE = 4096
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEAD_BYTES = 1024
+_COLOUR_TYPE = 25  # byte of a PNG
+_WITH_ALPHA = 4  # bit of that byte
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,11 @@ class StillInfo:
 
 
 def read_still(path: Path) -> Array:
-    """Read a PNG as grey (h, w) uint8; colour is turned to grey, transparency is dropped.
+    """Read a PNG as grey (h, w) uint8; colour is turned to grey.
 
     Raises LayoutError where the file is absent, CorruptFileError where it is no PNG, ends early,
-    has a chunk whose checksum differs, more than 8 bits a channel, or a side above 4096 pixels.
+    has a chunk whose checksum differs, more than 8 bits a channel, a side above 4096 pixels, or
+    pixels that are transparent and not black.
     """
     import cv2
 
@@ -47,13 +50,47 @@ def read_still(path: Path) -> Array:
             f"{path} has {info.bits} bits a channel; wanted 8. Scale it to 0 to 255."
         )
     decoded = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if decoded is None or decoded.shape != (info.height, info.width):
+    # A camera may note that a picture is to be turned.
+    if decoded is None or sorted(decoded.shape) != sorted((info.height, info.width)):
         raise _corrupt(path, "its pixels cannot be decoded")
+    if _may_be_transparent(raw):
+        stored = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
+        require_opaque(path, np.asarray(stored))
     if decoded.max() == 1:
         raise _corrupt(
             path, "it holds only the values 0 and 1, as a picture from 0 to 1 does that was rounded"
         )
     return np.asarray(decoded, dtype=np.uint8)
+
+
+def _may_be_transparent(raw: bytes) -> bool:
+    """Whether a PNG has a channel, or a list of colours, for transparency."""
+    return bool(raw[_COLOUR_TYPE] & _WITH_ALPHA) or b"tRNS" in raw
+
+
+def require_opaque(path: Path, pixels: Array) -> None:
+    """Refuse a picture that is transparent where it is not black.
+
+    What is seen there depends on what lies behind: on black, as around an ultrasound sector, it is
+    not what the picture stores.
+
+    Args:
+        path: The file, for messages.
+        pixels: The picture (h, w) or (h, w, c); the fourth of four channels is its opacity.
+
+    Raises:
+        CorruptFileError: There is such a pixel.
+    """
+    if pixels.ndim < 3 or pixels.shape[2] < 4:
+        return
+    opacity = pixels[..., 3]
+    opaque = np.iinfo(opacity.dtype).max if opacity.dtype.kind == "u" else 1
+    is_seen_through = (opacity < opaque) & pixels[..., :3].any(axis=-1)
+    if is_seen_through.any():
+        raise CorruptFileError(
+            f"{path} has {int(is_seen_through.sum())} pixels that are transparent and not black, so "
+            "that it cannot be told what is seen there. Write it without transparency."
+        )
 
 
 def whole_png(path: Path) -> bytes:

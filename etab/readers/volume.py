@@ -1,4 +1,4 @@
-"""NIfTI and MetaImage (.mhd) files to arrays (frames, rows, columns) with the probe at the top."""
+"""NIfTI and MetaImage (.mhd, .mha) files to arrays (frames, rows, columns) with the probe at the top."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from etab.readers.metaimage import metaimage_info, read_metaimage
 from etab.readers.nifti import nifti_info, read_nifti
 from etab.types import Array
 
-__all__ = ["Volume", "VolumeInfo", "grey", "labels", "read_volume", "volume_info"]
+__all__ = ["METAIMAGES", "Volume", "VolumeInfo", "grey", "labels", "read_volume", "volume_info"]
+
+METAIMAGES = (".mhd", ".mha")
+"""Suffixes of MetaImage files: pixels lie beside a header, or behind it."""
 
 _WHITE = 255
 _ROUNDING = 1e-3
@@ -31,13 +34,13 @@ class Volume:
 
 
 def read_volume(path: Path) -> Volume:
-    """Read a .nii, .nii.gz or .mhd file, each byte once.
+    """Read a .nii, .nii.gz, .mhd or .mha file, each byte once.
 
     Rows are depth with the probe at row 0: both formats store (x, y[, t]), and a copy whose header
     says that it was flipped or transposed is turned back. Colour is turned to grey.
 
     Args:
-        path: The file; one that ends with ".mhd" is MetaImage, any other is NIfTI-1.
+        path: The file; one that ends with ".mhd" or ".mha" is MetaImage, any other is NIfTI-1.
 
     Returns:
         The pixels and the facts of the header.
@@ -47,14 +50,18 @@ def read_volume(path: Path) -> Volume:
         CorruptFileError: It is damaged, of an absurd size, or lies in no orientation that can be
         put right.
     """
-    read = read_metaimage if path.suffix == ".mhd" else read_nifti
+    read = read_metaimage if _is_metaimage(path) else read_nifti
     data, info = read(path)
     return Volume(data, info)
 
 
 def volume_info(path: Path) -> VolumeInfo:
     """Read the header alone (the first kilobytes of a NIfTI file); raises as ``read_volume``."""
-    return metaimage_info(path) if path.suffix == ".mhd" else nifti_info(path)
+    return metaimage_info(path) if _is_metaimage(path) else nifti_info(path)
+
+
+def _is_metaimage(path: Path) -> bool:
+    return path.suffix.lower() in METAIMAGES
 
 
 def grey(path: Path, data: Array) -> Array:

@@ -136,7 +136,7 @@ FAULTS = [
     ),
     Fault(
         "own: all but the first picture of a TIFF are dropped",
-        "etab/datasets/own/files.py",
+        "etab/readers/pictures.py",
         "if pages > 1:",
         "if False:",
         ("tests/datasets/test_own_data.py::test_a_picture_that_is_several_or_too_deep_is_named",),

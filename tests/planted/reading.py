@@ -14,12 +14,48 @@ HEADER = "etab/readers/dicom_header.py"
 OBJECT, SECTOR, SOURCE = "etab/readers/dicom.py", "etab/echo/sector.py", "etab/datasets/dicom.py"
 
 FILES = ("tests/test_files.py",)
+_OWN_FILES = "tests/datasets/test_own_files.py"
 BOMBS = ("tests/readers/test_bombs.py",)
 _LARGE = ("tests/readers/test_large_files.py",)
 MAPS = ("tests/features/test_maps_asked_for.py",)
 PARQUET = ("tests/readers/test_parquet.py",)
 
 FAULTS = [
+    Fault(
+        "a grey photograph lies on its side",
+        "etab/readers/pictures.py",
+        "_decoded(path, raw, cv2.IMREAD_GRAYSCALE)",
+        "stored if stored.ndim == 2 else _decoded(path, raw, cv2.IMREAD_GRAYSCALE)",
+        (f"{_OWN_FILES}::test_a_picture_lies_as_its_camera_says",),
+    ),
+    Fault(
+        "what nobody sees in a picture is read",
+        "etab/readers/still.py",
+        "if is_seen_through.any():",
+        "if False:",
+        (f"{_OWN_FILES}::test_what_is_transparent_is_black_or_refused",),
+    ),
+    Fault(
+        "fractions of a mask are cut off",
+        "etab/readers/pictures.py",
+        'if values.dtype.kind == "f" and not',
+        "if False and not",
+        (f"{_OWN_FILES}::test_masks_without_whole_numbers_are_refused",),
+    ),
+    Fault(
+        "pixels beside a header are no part of the data",
+        "etab/datasets/own/source.py",
+        "beside = {file for path in listed for file in files_beside(path)}",
+        "beside = set[Path]()",
+        (f"{_OWN_FILES}::test_pixels_beside_a_header_belong_to_the_data",),
+    ),
+    Fault(
+        "a film that players turn is read as it is stored",
+        "etab/readers/container.py",
+        "    if degrees:\n",
+        "    if False:\n",
+        (f"{_OWN_FILES}::test_a_film_that_players_turn_is_refused",),
+    ),
     Fault(
         "what a decoder makes up for a damaged frame is read as a frame",
         "etab/readers/container.py",
@@ -166,16 +202,16 @@ FAULTS = [
     ),
     Fault(
         "a picture is decoded at the size that it claims",
-        "etab/datasets/own/files.py",
+        "etab/readers/pictures.py",
         "if not all(1 <= side <= LARGEST_SIDE for side in size):",
         "if False:",
         BOMBS,
     ),
     Fault(
         "half a mask is a mask",
-        "etab/datasets/own/files.py",
-        'whole_png(path) if suffix_of(path) == ".png" else',
-        'read_file(path) if suffix_of(path) == ".png" else',
+        "etab/readers/pictures.py",
+        'whole_png(path) if path.suffix.lower() == ".png" else',
+        'read_file(path) if path.suffix.lower() == ".png" else',
         BOMBS,
     ),
     Fault(

@@ -44,5 +44,26 @@ FAULTS = [
         TESTS,
     ),
     Fault("wav: blocks of any size", WAV, "if block != bits // 8:", "if False:", TESTS),
+    Fault(
+        "wav: silence of 8 bits is 0",
+        WAV,
+        "astype(np.float32) - 128)",
+        "astype(np.float32))",
+        TESTS,
+    ),
+    Fault(
+        "wav: three bytes are the low ones of four",
+        WAV,
+        "four[:, 1:] = three",
+        "four[:, :3] = three",
+        TESTS,
+    ),
+    Fault(
+        "wav: whole numbers pass as floating point",
+        WAV,
+        "if loudest > _LOUDEST:",
+        "if False:",
+        TESTS,
+    ),
     Fault("wav: the last of two sounds", WAV, "if chunks.length is not None:", "if False:", TESTS),
 ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import wavfile
 
 from etab.errors import CorruptFileError
 from etab.readers.audio import decode_wav, read_wav, wav_info
@@ -139,3 +140,109 @@ def test_what_is_no_sound_of_ours(tmp_path: Path, data: bytes, message: str) -> 
     path.write_bytes(data)
     with pytest.raises(CorruptFileError, match=message):
         read_wav(path)
+
+
+# --- other widths of samples ---------------------------------------------------------------------
+
+UNSIGNED = np.array([0, 1, 64, 127, 128, 129, 255], dtype=np.uint8)
+WHOLE = np.array([-(1 << 31), -1, 0, 1, 1 << 30, (1 << 31) - 1], dtype=np.int64)
+
+
+def whole(bits: int, order: str = "<", identifier: bytes = b"") -> tuple[bytes, np.ndarray]:
+    """A file of whole numbers, and its samples by the definition of full scale."""
+    if bits == 8:
+        return riff(fmt(1, 8), chunk(b"data", UNSIGNED.tobytes())), (UNSIGNED - 128.0) / 128
+    numbers = WHOLE >> (32 - bits)
+    bytes_of = [
+        int(number).to_bytes(bits // 8, "little" if order == "<" else "big", signed=True)
+        for number in numbers
+    ]
+    head = extensible(bits, identifier, bits) if identifier else fmt(1, bits, order)
+    sound = chunk(b"data", b"".join(bytes_of), order=order)
+    head_bytes = b"RIFF" if order == "<" else b"RIFX"
+    return riff(head, sound, head=head_bytes, order=order), numbers / 2.0 ** (bits - 1)
+
+
+@pytest.mark.parametrize("bits", [8, 16, 24, 32])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_whole_numbers_of_every_width_have_full_scale_at_one(
+    tmp_path: Path, bits: int, order: str
+) -> None:
+    path = tmp_path / "a.wav"
+    data, expected = whole(bits, order if bits > 8 else "<")
+    path.write_bytes(data)
+    samples, rate = read_wav(path)
+    assert rate == 2000
+    assert wav_info(path).bits == bits
+    np.testing.assert_array_equal(samples, expected.astype(np.float32))
+    if bits < 32:
+        np.testing.assert_array_equal(samples.astype(np.float64), expected)
+
+
+@pytest.mark.parametrize("bits", [24, 32])
+def test_wide_samples_of_the_extensible_format(tmp_path: Path, bits: int) -> None:
+    data, expected = whole(bits, identifier=PCM_IDENTIFIER)
+    np.testing.assert_array_equal(decode_wav(data, "cell")[0], expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "f4", "f8"])
+def test_what_scipy_writes_is_read_as_it_was(tmp_path: Path, dtype: str) -> None:
+    wave = np.sin(np.arange(997) / 9)
+    full = {"u1": 127, "i2": 32767, "i4": 2**31 - 1}.get(dtype, 1)
+    whole_or_not = np.rint(wave * full) if full > 1 else wave
+    stored = (whole_or_not + (128 if dtype == "u1" else 0)).astype(dtype)
+    wavfile.write(tmp_path / "a.wav", 8000, stored)
+    samples, rate = read_wav(tmp_path / "a.wav")
+    assert (rate, len(samples)) == (8000, 997)
+    np.testing.assert_allclose(samples, wave, atol=0.02 if dtype == "u1" else 1e-4)
+
+
+def test_floating_point_of_64_bits(tmp_path: Path) -> None:
+    numbers = np.array([-1.0, 0.1, 1 / 3, 1.25])
+    path = tmp_path / "a.wav"
+    path.write_bytes(riff(fmt(3, 64), chunk(b"data", numbers.astype("<f8").tobytes())))
+    np.testing.assert_array_equal(read_wav(path)[0], numbers.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ([0.0, 1e300], "holds 1 samples that are not finite"),
+        ([0.0, np.nan], "holds 1 samples that are not finite"),
+        ([0.0, -20000.0], "floating-point samples up to 20000; their full scale is 1. Divide"),
+    ],
+)
+def test_floating_point_that_is_no_sound(tmp_path: Path, numbers: list[float], said: str) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(riff(fmt(3, 64), chunk(b"data", np.array(numbers, "<f8").tobytes())))
+    with pytest.raises(CorruptFileError, match=said):
+        read_wav(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (riff(fmt(1, 12, block=2), chunk(b"data", PCM)), "12-bit PCM; wanted PCM of 8, 16, 24 or"),
+        (riff(fmt(1, 64), chunk(b"data", bytes(16))), "64-bit PCM; wanted PCM of 8, 16, 24 or 32"),
+        (riff(fmt(3, 16), chunk(b"data", PCM)), "16-bit float; wanted PCM .* or float of 32 or 64"),
+        (riff(fmt(7, 8), chunk(b"data", PCM)), r"8-bit format 7; .* ffmpeg -i IN -c:a pcm_s16le"),
+    ],
+)
+def test_widths_that_are_not_read(tmp_path: Path, data: bytes, said: str) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(data)
+    with pytest.raises(CorruptFileError, match=said):
+        wav_info(path)
+
+
+def test_several_channels_are_refused_with_both_ways_out(tmp_path: Path) -> None:
+    wavfile.write(tmp_path / "a.wav", 2000, np.zeros((9, 2), np.int16))
+    with pytest.raises(CorruptFileError, match=r"2 channels; wanted 1\. Take the first .*or mix"):
+        read_wav(tmp_path / "a.wav")
+
+
+def test_published_recordings_of_fewer_bits_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(whole(8)[0])
+    with pytest.raises(CorruptFileError, match="has 8 bits a sample, and was published with more"):
+        read_wav(path, rate=2000)

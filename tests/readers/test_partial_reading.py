@@ -229,7 +229,7 @@ def test_a_late_frame_is_had_from_its_key_frame(
     path = encode(tmp_path / "h264.mp4", *CODECS["h264.mp4"])
     seen = []
     grey = container._grey
-    monkeypatch.setattr(container, "_grey", lambda frame: seen.append(1) or grey(frame))
+    monkeypatch.setattr(container, "_grey", lambda *frame: seen.append(1) or grey(*frame))
     monkeypatch.setattr(
         container, "_count_and_decode", lambda *a: pytest.fail("decoded from the start")
     )

@@ -10,20 +10,19 @@ import numpy as np
 from etab.datasets.own.advice import in_own_words
 from etab.echo.sector import sector
 from etab.errors import CorruptFileError, LayoutError, MissingPackageError, UnsupportedOptionError
-from etab.files import read_file
-from etab.readers.audio import read_wav, wav_info
-from etab.readers.codestream import picture_size, tiff_pages
+from etab.readers.audio import ONE_CHANNEL, read_wav, wav_info
 from etab.readers.dicom import dicom_info, read_dicom
 from etab.readers.dicom_header import is_dicom
 from etab.readers.flac import require_flac
-from etab.readers.regular import require_regular
-from etab.readers.still import LARGEST_SIDE, read_still, whole_png
+from etab.readers.metaimage import pixel_file
+from etab.readers.pictures import read_mask_picture, read_picture
+from etab.readers.still import read_still
 from etab.readers.video import read_video, video_info
-from etab.readers.volume import grey, labels, read_volume, volume_info
+from etab.readers.volume import METAIMAGES, grey, labels, read_volume, volume_info
 from etab.types import Array, FloatArray, IntArray
 
 _STILLS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-VOLUMES = (".nii", ".nii.gz", ".mhd")
+VOLUMES = (".nii", ".nii.gz", *METAIMAGES)
 VIDEOS = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".wmv")
 DICOM = (".dcm", ".dicom", ".ima")
 SOUNDS = (".wav", ".flac")
@@ -77,6 +76,24 @@ def form_of(path: Path) -> str:
     if suffix in (*PICTURES, *SOUNDS) or path.name.upper() == "DICOMDIR":
         return suffix
     return ".dcm" if suffix not in _OTHER and is_dicom(path) else suffix
+
+
+def files_beside(path: Path) -> list[Path]:
+    """Find the files that hold a part of a recording and that no table lists.
+
+    Args:
+        path: The file that a table lists.
+
+    Returns:
+        The pixels of a MetaImage header; nothing where the header cannot be read, or for others.
+    """
+    if suffix_of(path) not in METAIMAGES:
+        return []
+    try:
+        pixels = pixel_file(path)
+    except (CorruptFileError, LayoutError):
+        return []  # told where the file is read
+    return [] if pixels == path else [pixels]
 
 
 @in_own_words
@@ -154,7 +171,7 @@ def read_frames(path: Path, at: Sequence[int] | None = None) -> Array:
     if suffix == ".png":
         frames = read_still(path)[None]
     elif suffix in _STILLS:
-        frames = _read_picture(path)[None]
+        frames = read_picture(path)[None]
     elif suffix in VOLUMES:
         frames = grey(path, read_volume(path).data)
     else:
@@ -184,59 +201,6 @@ def _read_dicom(path: Path, at: Sequence[int] | None) -> Array:
     blanked = np.zeros_like(frames)
     blanked[:, top:bottom, left:right] = region.cut(frames)
     return blanked
-
-
-def _read_picture(path: Path) -> Array:
-    """Read a JPEG, TIFF or BMP picture as grey (h, w) uint8."""
-    import cv2
-
-    raw = _raw_picture(path)
-    if suffix_of(path) in (".jpg", ".jpeg") and b"\xff\xd9" not in raw[-64:]:
-        raise CorruptFileError(f"{path} is not a whole JPEG picture: it ends early.")
-    picture = _decoded(path, raw, cv2.IMREAD_UNCHANGED)
-    if picture.dtype != np.uint8:
-        raise CorruptFileError(
-            f"{path} has {8 * picture.dtype.itemsize} bits a pixel; wanted 8. Scale it to 0 to 255."
-        )
-    if picture.ndim == 3:
-        picture = _decoded(path, raw, cv2.IMREAD_GRAYSCALE)
-    return np.asarray(picture, dtype=np.uint8)
-
-
-def _raw_picture(path: Path) -> bytes:
-    """Read the bytes of a picture, and check the size that it claims before a codec believes it."""
-    require_regular(path, "Restore it, or drop its row from the table.")
-    try:
-        raw = read_file(path)
-    except OSError as error:
-        raise CorruptFileError(f"{path} cannot be read: {error.strerror}.") from error
-    size = picture_size(raw)
-    if size is None:
-        raise CorruptFileError(f"{path} cannot be read as a picture. Write it again.")
-    if not all(1 <= side <= LARGEST_SIDE for side in size):
-        raise CorruptFileError(
-            f"{path} claims {size[1]} x {size[0]} pixels; a picture has 1 to {LARGEST_SIDE} a side."
-        )
-    pages = tiff_pages(raw)
-    if pages > 1:
-        raise CorruptFileError(
-            f"{path} holds {pages} pictures, of which one would be read. Write each of them as a "
-            "file of its own, separated by ; in the table."
-        )
-    return raw
-
-
-def _decoded(path: Path, raw: bytes, flags: int) -> Array:
-    """Decode a picture whose claimed size was checked."""
-    import cv2
-
-    try:
-        picture = cv2.imdecode(np.frombuffer(raw, np.uint8), flags)
-    except cv2.error:
-        picture = None
-    if picture is None:
-        raise CorruptFileError(f"{path} cannot be read as a picture. Write it again.")
-    return np.asarray(picture)
 
 
 @in_own_words
@@ -280,23 +244,8 @@ def _whole_numbers(path: Path) -> IntArray:
     if suffix in VOLUMES:
         return labels(path, read_volume(path).data, 255)
     if suffix in (".png", ".tif", ".tiff", ".bmp"):
-        return _mask_picture(path)
+        return read_mask_picture(path)[None]
     raise _unread(path, (".png", ".tif", ".bmp", *VOLUMES))
-
-
-def _mask_picture(path: Path) -> IntArray:
-    import cv2
-
-    raw = whole_png(path) if suffix_of(path) == ".png" else _raw_picture(path)
-    values = _decoded(path, raw, cv2.IMREAD_UNCHANGED)
-    if values.ndim == 3:
-        colours = values[..., :3]
-        if not (colours == colours[..., :1]).all():
-            raise CorruptFileError(
-                f"{path} is a colour picture; a mask has one whole number for each pixel."
-            )
-        values = values[..., 0]
-    return np.asarray(values, dtype=np.int64)[None]
 
 
 @in_own_words
@@ -343,7 +292,7 @@ def _read_flac(path: Path) -> tuple[FloatArray, int]:
             stream = container.streams.audio[0]
             if stream.codec_context.channels != 1:
                 raise CorruptFileError(
-                    f"{path} has {stream.codec_context.channels} channels; wanted one."
+                    f"{path} has {stream.codec_context.channels} channels; wanted 1. {ONE_CHANNEL}"
                 )
             resampler = av.AudioResampler(format="flt", layout="mono")
             rate = int(stream.codec_context.sample_rate)

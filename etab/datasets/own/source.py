@@ -10,15 +10,19 @@ import numpy as np
 
 from etab.datasets.base import Fault, SoundSource, Source
 from etab.datasets.circor_layout import read_states
+from etab.datasets.own.advice import in_own_words
 from etab.datasets.own.description import Description, Label
 from etab.datasets.own.files import (
+    VOLUMES,
     file_fps,
     file_spacing,
+    files_beside,
     frame_count,
     read_frames,
     read_mask,
     read_sound,
     sound_facts,
+    suffix_of,
 )
 from etab.datasets.own.remarks import label_remarks
 from etab.datasets.own.rows import OwnTable, TableRow
@@ -166,7 +170,7 @@ class OwnRecordings(Source):
 
     def _one_frame(self, path: Path, at: Sequence[int]) -> Array:
         """Read one frame; the last volume stays in memory, since it is decoded as a whole."""
-        if not path.name.lower().endswith((".nii", ".nii.gz", ".mhd")):
+        if not self._is_volume(path):
             return read_frames(path, at)
         if self._last is None or self._last[0] != path:
             self._last = (path, read_frames(path))
@@ -269,7 +273,7 @@ class OwnRecordings(Source):
         return tuple(range(n))
 
     def _is_volume(self, path: Path) -> bool:
-        return path.name.lower().endswith((".nii", ".nii.gz", ".mhd"))
+        return suffix_of(path) in VOLUMES
 
     def _masks(
         self, record: Record, label: Label, at: Collection[int] | None
@@ -334,6 +338,12 @@ class OwnRecordings(Source):
         """The name of the table and the notes of the description, which every result carries."""
         name = f"data of one's own: {self.description.title} ({self.description.table.name})"
         return (name, *self.description.notes)
+
+    def shared_files(self) -> Sequence[str]:
+        """List the files of pixels beside headers, which no table names and digests have to cover."""
+        listed = [self.root / name for record in self.records() for name in record.files.values()]
+        beside = {file for path in listed for file in files_beside(path)}
+        return sorted(file.relative_to(self.root).as_posix() for file in beside)
 
     def digest(self) -> str:
         """sha256 of the description's labels, the cells that are used, and every file."""
@@ -401,7 +411,7 @@ class OwnSounds(OwnRecordings, SoundSource):
         if not paths:
             return ()
         n, rate = sound_facts(self._paths(record)[0])
-        intervals = read_states(paths[0])
+        intervals = in_own_words(read_states)(paths[0])
         end = max((interval[1] for interval in intervals), default=0.0)
         if end > n / rate + _BEYOND_SECONDS:
             raise CorruptFileError(

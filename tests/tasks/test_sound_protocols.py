@@ -18,8 +18,8 @@ from etab.errors import EtabWarning, IncompatibleError, SplitError
 from etab.features.base import input_of
 from etab.metrics.base import METRICS
 from etab.runs import execute, run
-from etab.runs import thresholds as decisions
 from etab.splits import inner_fits, row_splits
+from etab.tasks import thresholds as decisions
 from etab.tasks.menu import TASKS
 from etab.tasks.protocol_rows import splits_of
 from etab.tasks.protocols import chosen, protocol_name

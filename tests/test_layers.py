@@ -203,10 +203,11 @@ def test_importing_does_nothing(modules: str) -> None:
     assert json.loads(fresh(AUDIT.replace("MODULES", modules))) == []
 
 
-def test_importing_the_heavy_side_keeps_seeds_and_directory() -> None:
+def test_the_heavy_side_and_every_public_name_import_and_change_nothing() -> None:
     out = fresh(
         "import torch, numpy as np, os; a = torch.get_rng_state(); b = str(np.random.get_state()); c = os.getcwd()\n"
-        "import etab.runs.cell, etab.api, etab.runs.executors, etab.legacy.data_tools, etab.datasets.dataset\n"
+        "import etab, etab.runs.cell, etab.api, etab.runs.executors, etab.legacy.data_tools, etab.datasets.dataset\n"
+        "assert all(getattr(etab, n) is not None for n in etab.__all__); dir(etab)\n"
         "print(bool((a == torch.get_rng_state()).all()) and b == str(np.random.get_state()) and c == os.getcwd())"
     )
     assert out.strip() == "True"
@@ -223,10 +224,3 @@ def test_scoring_stays_light(module: str) -> None:
 def test_import_and_help_load_nothing_heavy() -> None:
     loaded = fresh("import sys, etab, etab.cli.main; print(' '.join(sys.modules))").split()
     assert not set(HEAVY) & set(loaded)
-
-
-def test_every_public_name_imports() -> None:
-    out = fresh(
-        "import etab; print(all(getattr(etab, n) is not None for n in etab.__all__)); print(dir(etab))"
-    )
-    assert out.startswith("True")

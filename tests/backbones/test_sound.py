@@ -50,7 +50,13 @@ def twin(name: str) -> Any:
 # --- contract ---
 
 
-@pytest.mark.parametrize("name", [*TWINS, *CONTROLS])
+LARGE = ("random/music_vgg_msd", "random/crepe_tiny")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in (*TWINS, *CONTROLS)],
+)
 def test_contract(name: str) -> None:
     check_backbone(backbones.card(name))
 

@@ -71,7 +71,10 @@ def changed(root: Path, change, file: str = FILE) -> Path:
     return root
 
 
-@pytest.mark.parametrize("source", BOTH)
+@pytest.mark.parametrize(
+    "source",
+    [CircorParquetSource, pytest.param(CircorProcessedSource, marks=pytest.mark.slow)],
+)
 def test_contract(made: Path, source: type) -> None:
     check_dataset(source, made / "circor_hf")
 

@@ -73,8 +73,22 @@ NOT_NEEDED: dict[str, tuple[str, Harm]] = {
 }
 
 
-@pytest.mark.parametrize("skip_bad", [False, True], ids=["strict", "skip"])
-@pytest.mark.parametrize("name", NOT_NEEDED)
+# Without --skip-bad, the first of each kind is run by default.
+STRICT = ("no picture of the other view", "no Info file", "no mask", "an odd line")
+
+
+@pytest.mark.parametrize(
+    ("name", "skip_bad"),
+    [
+        *((name, True) for name in NOT_NEEDED),
+        *((name, False) for name in STRICT),
+        *(
+            pytest.param(name, False, marks=pytest.mark.slow)
+            for name in NOT_NEEDED
+            if name not in STRICT
+        ),
+    ],
+)
 def test_a_run_does_without_what_its_tasks_do_not_need(
     camus: Path, name: str, skip_bad: bool
 ) -> None:

@@ -103,9 +103,9 @@ def test_option_refuses_phantoms(phantom_tree: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("camus", "wanted NAME=DIR"),
-        ("camuss=/", "no data set is called 'camuss'"),
         ("camus=/no/such/folder", "/no/such/folder is not a folder"),
+        pytest.param("camus", "wanted NAME=DIR", marks=pytest.mark.slow),
+        pytest.param("camuss=/", "no data set is called 'camuss'", marks=pytest.mark.slow),
     ],
 )
 def test_option_misspelt_is_a_usage_error(word: str, said: str) -> None:

@@ -122,7 +122,15 @@ def twin_of(name: str) -> str:
 # --- time ---
 
 
-@pytest.mark.parametrize("name", [*HOPS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow)
+        if n in ("music_vgg_msd", "crepe_tiny", "resemblyzer")
+        else n
+        for n in HOPS
+    ],
+)
 def test_a_click_is_where_it_was(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         series, "levelled", lambda x: x
@@ -609,7 +617,7 @@ def tree(phantom_tree: Callable[..., Path]) -> Path:
         pytest.param("random/silero_vad", marks=pytest.mark.slow),
         pytest.param("random/mobilenetv2", marks=pytest.mark.slow),
         "mel_stats",
-        "constant",
+        pytest.param("constant", marks=pytest.mark.slow),
     ],
 )
 def test_a_cell_of_any_backbone(name: str, tree: Path, tmp_path: Path) -> None:

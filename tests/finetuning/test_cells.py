@@ -156,6 +156,7 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(tree: Path, tmp_path: 
         tuned.execute(replace(plan, augment="none"), settings)
 
 
+@pytest.mark.slow
 def test_learns_in_a_few_steps(tree: Path, tmp_path: Path) -> None:
     plan = planned(
         "a0-A4-C", augment="none", recipe=Recipe(epochs=8, batch=8, learning_rate=4e-3, patience=0)

@@ -58,6 +58,7 @@ def test_every_body_is_a_head() -> None:
     assert [n for n in NAMES if Kind.STATES in heads.head(n).kinds] == list(LABELLING)
 
 
+@pytest.mark.slow  # the contract of labelling is the default one
 def test_contract() -> None:
     check_head(small("mean_pool", 20))
 
@@ -114,7 +115,10 @@ def in_time(n: int = 150) -> tuple[Features, Array]:
     return Features({}, sequences={"frames": x.astype(np.float32)}), y
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in ("gru", "transformer") else n for n in NAMES],
+)
 def test_order_in_time_is_used(name: str) -> None:
     features, y = in_time()
     split = one_split(150, 50)

@@ -170,16 +170,16 @@ def _repeated(text: Any, n: int) -> Any:
 
 _LONG = "x" * (1 << 20)
 BOMBS: dict[str, Callable[[], Any]] = {
-    "texts": lambda: _repeated(_LONG, 3000),
-    "bytes": lambda: _repeated(_LONG.encode(), 3000),
-    "fields": lambda: pa.StructArray.from_arrays([_repeated(_LONG.encode(), 3000)], ["bytes"]),
-    "lists": lambda: pa.ListArray.from_arrays(np.arange(0, 3001, 300), _repeated(_LONG, 3000)),
+    "texts": lambda: _repeated(_LONG, 1200),
+    "bytes": lambda: _repeated(_LONG.encode(), 1200),
+    "fields": lambda: pa.StructArray.from_arrays([_repeated(_LONG.encode(), 1200)], ["bytes"]),
+    "lists": lambda: pa.ListArray.from_arrays(np.arange(0, 1201, 300), _repeated(_LONG, 1200)),
 }
 
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_text_in_each_row_is_not_unpacked(name: str, tmp_path: Path) -> None:
-    """Three gigabytes in some kilobytes; both ways to read a file refuse it."""
+    """More than a gigabyte in some kilobytes; both ways to read a file refuse it."""
     path = tmp_path / "a.parquet"
     pq.write_table(
         pa.table({"file": BOMBS[name]()}),

@@ -80,7 +80,23 @@ def _events(runs: list[Run], camus: Path, results: Path) -> list[Event]:
     return events
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+# Those that a process could treat in a way of its own; the others are errors like any.
+SPECIAL = (
+    OSError,
+    MemoryError,
+    StopIteration,
+    SystemExit,
+    CustomError,
+    Unspeakable,
+    UnreadableError,
+)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [e if isinstance(e, SPECIAL) else pytest.param(e, marks=pytest.mark.slow) for e in ERRORS],
+    ids=lambda e: type(e).__name__,
+)
 def test_the_others_go_on(error: BaseException, camus: Path, tmp_path: Path) -> None:
     runs = plan("b0-A4-C", [_failing(error), "image_stats"], protocols=("cv",))
     events = _events(runs, camus, tmp_path)

@@ -131,12 +131,12 @@ def test_undrawn_rows_do_not_touch_the_answer() -> None:
 @pytest.fixture(scope="module")
 def folder(phantom_tree: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("few")
-    root = phantom_tree(["camus"], patients=30) / "camus"
+    root = phantom_tree(["camus"]) / "camus"
     settings = Settings(root=root, results=place / "results", cache=place / "cache")
     runs = plan(
         ["a0-A4-C", "b0-A4-C", "b1-A4-C"],
         ["image_stats"],
-        protocols=drawn(["cv3"], [25, 50, 100], [], 2),
+        protocols=drawn(["cv3"], [50, 75, 100], [], 2),
     )
     assert len(list(execute(runs, settings))) == len(runs) == 15
     return place / "results"
@@ -144,19 +144,19 @@ def folder(phantom_tree: Callable[..., Path], tmp_path_factory: pytest.TempPathF
 
 def test_a_run_with_few_patients_is_a_cell_like_any_other(folder: Path) -> None:
     found = {r.protocol: r for r in load_results(folder) if r.task == "a0-A4-C"}
-    assert set(found) == {"cv3", "cv3-25pct-d0", "cv3-25pct-d1", "cv3-50pct-d0", "cv3-50pct-d1"}
-    assert [found[p].n_train for p in ("cv3-25pct-d0", "cv3-50pct-d0", "cv3")] == [10, 20, 40]
+    assert set(found) == {"cv3", "cv3-50pct-d0", "cv3-50pct-d1", "cv3-75pct-d0", "cv3-75pct-d1"}
+    assert [found[p].n_train for p in ("cv3-50pct-d0", "cv3-75pct-d0", "cv3")] == [8, 12, 16]
     assert len({r.n_patients for r in found.values()}) == 1
-    assert found["cv3-25pct-d0"].predictions_sha256 != found["cv3-25pct-d1"].predictions_sha256
+    assert found["cv3-50pct-d0"].predictions_sha256 != found["cv3-50pct-d1"].predictions_sha256
 
 
 def test_points_mix_draws_and_patients(folder: Path) -> None:
     found = [p for p in curves.curve_points(folder) if p.task == "b0-A4-C"]
     values = {r.protocol: r.value for r in load_results(folder) if r.task == "b0-A4-C"}
-    assert [(p.labels, p.draws) for p in found] == [("25 %", 2), ("50 %", 2), ("100 %", 1)]
-    assert found[0].value == pytest.approx((values["cv3-25pct-d0"] + values["cv3-25pct-d1"]) / 2)
-    assert found[0].low <= min(values["cv3-25pct-d0"], values["cv3-25pct-d1"])
-    assert found[0].high >= max(values["cv3-25pct-d0"], values["cv3-25pct-d1"])
+    assert [(p.labels, p.draws) for p in found] == [("50 %", 2), ("75 %", 2), ("100 %", 1)]
+    assert found[0].value == pytest.approx((values["cv3-50pct-d0"] + values["cv3-50pct-d1"]) / 2)
+    assert found[0].low <= min(values["cv3-50pct-d0"], values["cv3-50pct-d1"])
+    assert found[0].high >= max(values["cv3-50pct-d0"], values["cv3-50pct-d1"])
     assert all(p.low < p.value < p.high and p.phantom for p in found)
 
 

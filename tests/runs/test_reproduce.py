@@ -23,9 +23,14 @@ def root(phantom_tree: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stored(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def stored(root: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("stored")
-    etab.evaluate("image_stats", tasks="b0-A4-C", root=root, results=results)
+    etab.evaluate("image_stats", tasks="b0-A4-C", root=root, results=results, cache=cache)
     (path,) = results.rglob("*.json")
     return path
 
@@ -71,10 +76,10 @@ def test_datasets_without_tasks_in_the_menu_have_those_of_their_cards(
 
 
 def test_other_predictions_on_the_same_machine_are_not_the_same_result(
-    stored: Path, tmp_path: Path, root: Path
+    stored: Path, tmp_path: Path, root: Path, cache: Path
 ) -> None:
     path = alone(stored, tmp_path, predictions_sha256="0" * 64)
-    reproduction = reproduce(path, root=root)
+    reproduction = reproduce(path, root=root, cache=cache)
     assert reproduction.same_machine
     assert reproduction.rows_differ is None
     assert not reproduction.reproduced
@@ -82,7 +87,7 @@ def test_other_predictions_on_the_same_machine_are_not_the_same_result(
 
 @pytest.mark.parametrize(("share", "reproduced"), [(0.2, True), (0.3, False)])
 def test_another_machine_may_differ_by_a_quarter_of_the_half_width(
-    share: float, reproduced: bool, stored: Path, tmp_path: Path, root: Path
+    share: float, reproduced: bool, stored: Path, tmp_path: Path, root: Path, cache: Path
 ) -> None:
     record = json.loads(stored.read_text())
     half_width = (record["high"] - record["low"]) / 2
@@ -93,16 +98,18 @@ def test_another_machine_may_differ_by_a_quarter_of_the_half_width(
         predictions_sha256="0" * 64,
         provenance=elsewhere(stored),
     )
-    reproduction = reproduce(path, root=root)
+    reproduction = reproduce(path, root=root, cache=cache)
     assert not reproduction.same_machine
     assert reproduction.reproduced is reproduced
 
 
 @pytest.mark.parametrize("name", ["data_digest", "weights_sha256"])
-def test_other_inputs_are_an_error(name: str, stored: Path, tmp_path: Path, root: Path) -> None:
+def test_other_inputs_are_an_error(
+    name: str, stored: Path, tmp_path: Path, root: Path, cache: Path
+) -> None:
     path = edited(stored, tmp_path, **{name: "0" * 64})
     with pytest.raises(ResultError, match="with 000000000000 there"):
-        reproduce(path, root=root)
+        reproduce(path, root=root, cache=cache)
 
 
 @pytest.mark.parametrize(
@@ -199,9 +206,10 @@ STATED = {
 
 @pytest.mark.parametrize("name", STATED)
 def test_what_a_record_states_must_come_out_too(
-    name: str, stored: Path, tmp_path: Path, root: Path
+    name: str, stored: Path, tmp_path: Path, root: Path, cache: Path
 ) -> None:
-    reproduction = reproduce(alone(stored, tmp_path, **STATED[name](stored)), root=root)
+    changed = alone(stored, tmp_path, **STATED[name](stored))
+    reproduction = reproduce(changed, root=root, cache=cache)
     assert name in reproduction.others
     assert reproduction.allowed < 100
     assert not reproduction.reproduced

@@ -118,7 +118,12 @@ FAULTS: dict[str, tuple[Callable[[Path], Path], Harm]] = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
+BY_DEFAULT = ("a picture cut short", "a picture missing", "a folder in its place")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in BY_DEFAULT else pytest.param(n, marks=pytest.mark.slow) for n in FAULTS]
+)
 def test_one_view_lost(name: str, camus: Path) -> None:
     where, harm = FAULTS[name]
     path = where(camus)
@@ -342,7 +347,7 @@ def test_videos(fault: str, trees: Path, tmp_path: Path) -> None:
     assert found.bad["lost"] == [name]
 
 
-@pytest.mark.parametrize("harm", [_cut, Path.unlink, _folder])
+@pytest.mark.parametrize("harm", [_cut, Path.unlink, pytest.param(_folder, marks=pytest.mark.slow)])
 def test_stills(harm: Harm, trees: Path, tmp_path: Path) -> None:
     shutil.copytree(trees / "tmed", tmp_path / "tmed")
     root = tmp_path / "tmed"

@@ -101,7 +101,15 @@ def test_one_seed_one_result_and_the_callers_chance_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("every", "optimizer"), [(1, "adamw"), (3, "adamw"), (0, "adamw"), (1, "sgd"), (0, "sgd")]
+    ("every", "optimizer"),
+    [
+        (1, "adamw"),
+        (0, "sgd"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((3, "adamw"), (0, "adamw"), (1, "sgd"))
+        ),
+    ],
 )
 def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(
     tmp_path: Path, every: int, optimizer: str

@@ -57,7 +57,9 @@ def test_every_single_deletion_is_named(copy: dict[str, Path], name: str, tmp_pa
         SOURCES[name](tmp_path / "empty")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "pediatric" else n for n in NAMES]
+)
 def test_same_seed_same_bytes(trees: dict[str, Path], name: str, tmp_path: Path) -> None:
     def digest(folder: Path) -> str:
         h = hashlib.sha256()

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,13 +114,17 @@ def _zeros_to_the_end_of_memory(folder: Path) -> None:
     """Two gigabytes of zeros in two megabytes, behind an honest header."""
     with zipfile.ZipFile(_masks(folder)) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    honest = packer.compress(content["bits.npy"]) + packer.flush(zlib.Z_FULL_FLUSH)
+    zeros = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
     with zipfile.ZipFile(_masks(folder), "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("shape.npy", content["shape.npy"])
         archive.writestr("box.npy", content["box.npy"])
-        with archive.open("bits.npy", "w", force_zip64=True) as stream:
-            stream.write(content["bits.npy"])
-            for _ in range(2048):
-                stream.write(bytes(1 << 20))
+        packed = honest + 2048 * zeros + packer.flush()
+        archive.writestr("bits.npy", packed, zipfile.ZIP_STORED)
+        listed = archive.getinfo("bits.npy")
+        listed.compress_type = zipfile.ZIP_DEFLATED
+        listed.file_size = len(content["bits.npy"]) + (2048 << 20)
 
 
 def _header_of_a_petabyte(folder: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from etab import heads
 from etab.heads.base import Memo
-from etab.heads.pooled import kernel_fits, moment_fits, stack
+from etab.heads.pooled import kernel_fits, moment_fits, shared_fits, stack
 from etab.heads.pooled.candidates import (
     LARGEST,
     candidates_of,
@@ -342,7 +342,7 @@ def test_the_version_of_the_probe_tells_classes_that_are_cut_from_others() -> No
 def test_memory_that_is_shared_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     features, y = _made()
     whole = _predict(features, y, VALUE, [_split()])[0]
-    monkeypatch.setattr(stack, "SHARED_BYTES", 0)
+    monkeypatch.setattr(shared_fits, "SHARED_BYTES", 0)
     memo = Memo()
     fit = _predict(features, y, VALUE, [_split()], memo)[0]
     assert np.array_equal(fit.predictions, whole.predictions)
@@ -408,7 +408,7 @@ def test_moments_and_kernels_answer_alike(target: Target, monkeypatch: pytest.Mo
     if target is not VALUE:
         y = np.digitize(y, [50] if target is BINARY else [45, 55])
     moments = _predict(features, y, target, [_split()])[0].predictions
-    monkeypatch.setattr(stack, "_narrow", lambda *_: False)
+    monkeypatch.setattr(shared_fits, "_narrow", lambda *_: False)
     kernels = _predict(features, y, target, [_split()])[0].predictions
     scale = 10.0 if target is VALUE else 1.0
     assert np.abs(moments - kernels).max() < 1e-3 * scale
@@ -452,8 +452,8 @@ def test_columns_are_prepared_once_for_all_repeats(
         y = np.digitize(y, [0])
     memo = Memo()
     calls: list[int] = []
-    real = stack.Prepared.of
-    monkeypatch.setattr(stack.Prepared, "of", lambda *x: calls.append(1) or real(*x))
+    real = shared_fits.Prepared.of
+    monkeypatch.setattr(shared_fits.Prepared, "of", lambda *x: calls.append(1) or real(*x))
     for seed in range(2):
         memo.forget_fits()
         train = np.random.default_rng(seed).permutation(len(y))

@@ -6,6 +6,10 @@ TESTS = ("tests/heads/test_stack.py",)
 STACK = "etab/heads/pooled/stack.py"
 KERNELS = "etab/heads/pooled/kernel_fits.py"
 MOMENTS = "etab/heads/pooled/moment_fits.py"
+CHOICES = "etab/heads/pooled/choices.py"
+SHARED = "etab/heads/pooled/shared_fits.py"
+NEAR = "etab/heads/pooled/near_fits.py"
+NEAR_TESTS = ("tests/heads/test_near_fits.py",)
 WEIGHTED = "etab/heads/pooled/weighted_fits.py"
 WEIGHTED_TESTS = ("tests/heads/test_weighted_fits.py",)
 COMBINE = "etab/heads/pooled/combine.py"
@@ -21,8 +25,8 @@ FAULTS = [
     Fault(
         "stack: classes that are cut from a value are fitted without it",
         STACK,
-        "y = classes if values is None else values[rows.train, None]",
-        "y = classes",
+        "y = labels if values is None else values[:, None]",
+        "y = labels",
         TESTS,
     ),
     Fault(
@@ -62,11 +66,12 @@ FAULTS = [
     ),
     Fault(
         "stack: weights are fitted on rows that the candidates have seen",
-        STACK,
-        "left_out[index] = predict(float(_PENALTIES[index]))",
-        "left_out[index] = fit.train @ np.linalg.solve(fit.train + 1e-3 * np.eye(len(y)), y)"
-        " if hasattr(fit.train, 'ndim') and fit.train.ndim == 2"
-        " else predict(float(_PENALTIES[index]))",
+        CHOICES,
+        "self._exact[index] = self._predict(float(PENALTIES[index]))",
+        "self._exact[index] = self.fits.train @ np.linalg.solve("
+        "self.fits.train + 1e-3 * np.eye(len(self._y)), self._y)"
+        " if hasattr(self.fits.train, 'ndim') and self.fits.train.ndim == 2"
+        " else self._predict(float(PENALTIES[index]))",
         TESTS,
     ),
     Fault(
@@ -79,16 +84,15 @@ FAULTS = [
     Fault(
         "stack: test rows decide the centre of raw kernels",
         KERNELS,
-        "across = across - means - (across.mean(axis=1, keepdims=True) - grand)",
-        "across = across - across.mean(axis=0) - (across.mean(axis=1, keepdims=True) - grand)",
+        "across -= means\n",
+        "across -= across.mean(axis=0)\n",
         TESTS,
     ),
     Fault(
         "stack: test rows decide means of moments",
         MOMENTS,
-        "for _, block in _read(x, train, difference=difference):\n            total +=",
-        "for _, block in _read(x, np.arange(len(x))[: len(train)], difference=difference):\n"
-        "            total +=",
+        "mean = total / len(train)\n",
+        "mean = np.asarray(x, dtype=np.float64).mean(axis=0)\n",
         TESTS,
     ),
     Fault(
@@ -128,14 +132,14 @@ FAULTS = [
     ),
     Fault(
         "stack: the memo mixes splits",
-        STACK,
+        SHARED,
         'place = ("stack", candidate.name, x.shape, rows.key)',
         'place = ("stack", x.shape)',
         TESTS,
     ),
     Fault(
         "stack: every repeat prepares the columns again",
-        STACK,
+        SHARED,
         "self._share(place, self.prepared[key])",
         "pass",
         TESTS,
@@ -191,9 +195,37 @@ FAULTS = [
     ),
     Fault(
         "stack: features that never change inside a part have weights",
-        STACK,
-        "return max(spreads) > CONSTANT * max(size, 1e-30)",
+        CHOICES,
+        "return spread > CONSTANT",
         "return True",
         TESTS,
+    ),
+    Fault(
+        "stack: predictions that are near decide close calls",
+        CHOICES,
+        "if abs(first - second) > CLEAR * accuracy * max(first, second):",
+        "if True:",
+        NEAR_TESTS,
+    ),
+    Fault(
+        "stack: weights are of predictions that are near",
+        STACK,
+        "left_out[:, k] = choices[k].exact()[inner]",
+        "pass",
+        NEAR_TESTS,
+    ),
+    Fault(
+        "stack: inner products of near predictions are not centred",
+        NEAR,
+        "image -= mean[:, None]\n",
+        "pass\n",
+        NEAR_TESTS,
+    ),
+    Fault(
+        "stack: solutions that leave too much count as near",
+        NEAR,
+        "suffices = not failed and left <= accuracy * self._lengths[system]",
+        "suffices = True",
+        NEAR_TESTS,
     ),
 ]

@@ -73,7 +73,8 @@ class KernelFits:
         for part in parts:
             rest = np.setdiff1d(np.arange(len(y)), part)
             right = np.concatenate([answers[rest], np.ones((len(rest), 1), np.float32)], axis=1)
-            blocks.append((part, single[np.ix_(rest, rest)], single[np.ix_(part, rest)], right))
+            of_rest = single.take(rest, axis=1)
+            blocks.append((part, of_rest.take(rest, axis=0), of_rest.take(part, axis=0), right))
 
         def predict(penalty: float) -> FloatArray:
             shift = self._absolute(penalty)
@@ -99,9 +100,15 @@ class KernelFits:
             (m, c) predictions.
         """
         mean = y.mean(axis=0)
-        system = self.train + self._absolute(penalty) * np.eye(len(y))
+        system = self.train.copy()
+        system.flat[:: len(system) + 1] += self._absolute(penalty)
         dual = scipy.linalg.cho_solve(scipy.linalg.cho_factor(system, overwrite_a=True), y - mean)
         return np.asarray(mean + self.test @ dual)
+
+    @property
+    def length(self) -> float:
+        """Mean squared length of a training row, which penalties are relative to."""
+        return max(float(np.trace(self.train)), 1e-30) / len(self.train)
 
     def _absolute(self, penalty: float) -> float:
         """A penalty in the units of the inner products."""
@@ -176,14 +183,27 @@ def centred(products: FloatArray, train: IntArray, test: IntArray) -> tuple[Floa
     Returns:
         (train, train) and (test, train) inner products.
     """
-    return _centred(products[np.ix_(train, train)], products[np.ix_(test, train)])
+    of_train = products.take(train, axis=1)
+    return _centred(of_train.take(train, axis=0), of_train.take(test, axis=0))
+
+
+def centred_length(products: FloatArray, train: IntArray) -> float:
+    """Mean squared length of training rows, centred by their mean, from products of all rows."""
+    kept = np.zeros(len(products))
+    kept[train] = 1
+    total = float(np.diag(products) @ kept - kept @ (products @ kept) / len(train))
+    return max(total, 1e-30) / len(train)
 
 
 def _centred(inside: FloatArray, across: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Centre inner products by the training rows, in their own memory."""
     means = inside.mean(axis=0)
     grand = float(inside.mean())
-    inside = inside - means - (means[:, None] - grand)
-    across = across - means - (across.mean(axis=1, keepdims=True) - grand)
+    inside -= means
+    inside -= means[:, None] - grand
+    of_others = across.mean(axis=1, keepdims=True) - grand
+    across -= means
+    across -= of_others
     return inside, across
 
 
@@ -238,7 +258,9 @@ def standardised_parts(
         inside += fitted @ fitted.T
         across += others @ fitted.T
     scale = _mean_length(inside)
-    return _centred(inside / scale, across / scale)
+    inside /= scale
+    across /= scale
+    return _centred(inside, across)
 
 
 def standardised_fits(prepared: Prepared, train: IntArray, test: IntArray) -> KernelFits:
@@ -253,10 +275,12 @@ def standardised_fits(prepared: Prepared, train: IntArray, test: IntArray) -> Ke
         The fits.
     """
     inside: FloatArray = np.zeros((len(train), len(train)))
+    products = np.empty((len(train), len(train)), dtype=np.float32)
     for fitted, _ in _standardised_blocks(prepared, train, test[:0]):
-        inside += fitted @ fitted.T
+        inside += np.matmul(fitted, fitted.T, out=products)
     scale = _mean_length(inside)
-    inside, _ = _centred(inside / scale, np.zeros((0, len(train))))
+    inside /= scale
+    inside, _ = _centred(inside, np.zeros((0, len(train))))
     return KernelFits(inside, StandardisedTest(prepared, train, test, scale))
 
 

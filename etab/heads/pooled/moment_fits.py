@@ -6,7 +6,7 @@ No label enters the moments. Rows are read some at a time, so that memory does n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,9 @@ from etab.types import Array, FloatArray, IntArray
 
 CHUNK = 2048
 """Rows that are read at once."""
+
+KEPT = 1 << 22
+"""Numbers of training rows up to which they are read once and kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,11 @@ class MomentColumns:
     offset: FloatArray | float = 0.0
     axes: FloatArray | None = None
 
+    @property
+    def width(self) -> int:
+        """Number of columns r."""
+        return len(self.mean) if self.axes is None else self.axes.shape[1]
+
     def blocks(self, rows: IntArray) -> Iterator[tuple[slice, FloatArray]]:
         """Read rows, some at a time.
 
@@ -52,9 +60,15 @@ class MomentColumns:
             Which of ``rows`` these are, and their columns (chunk, r).
         """
         for places, block in _read(self.x, rows, difference=self.difference):
-            scaled = (block - self.mean) * self.factors
-            limited = np.clip(scaled, -self.largest, self.largest) - self.offset
-            yield places, limited if self.axes is None else limited @ self.axes
+            yield places, self.of_block(block)
+
+    def of_block(self, block: FloatArray) -> FloatArray:
+        """Columns (chunk, r) of some features (chunk, d)."""
+        columns = (block - self.mean) * self.factors
+        if np.isfinite(self.largest):
+            columns = np.clip(columns, -self.largest, self.largest)
+        columns -= self.offset
+        return columns if self.axes is None else columns @ self.axes
 
     @classmethod
     def of(cls, x: Array, train: IntArray, *, difference: bool, standardise: bool) -> MomentColumns:
@@ -67,12 +81,13 @@ class MomentColumns:
             standardise: Whether columns are standardised, not only centred.
         """
         width = x.shape[1]
+        blocks = _reader(x, train, difference=difference)
         total = np.zeros(width)
-        for _, block in _read(x, train, difference=difference):
+        for _, block in blocks():
             total += block.sum(axis=0)
         mean = total / len(train)
         square = np.zeros(width)
-        for _, block in _read(x, train, difference=difference):
+        for _, block in blocks():
             square += np.square(block - mean).sum(axis=0)
         variance = square / len(train)
         if not standardise:
@@ -80,9 +95,19 @@ class MomentColumns:
             return cls(x, difference, mean, np.full(width, 1 / length))
         limited = cls(x, difference, mean, inverse_deviations(variance, mean), LARGEST)
         offset = np.zeros(width)
-        for _, block in limited.blocks(train):
-            offset += block.sum(axis=0)
+        for _, block in blocks():
+            offset += limited.of_block(block).sum(axis=0)
         return replace(limited, offset=offset / len(train))
+
+
+def _reader(
+    x: Array, rows: IntArray, *, difference: bool
+) -> Callable[[], Iterable[tuple[slice, FloatArray]]]:
+    """A function that reads rows, some at a time; few rows are read once, at the first call."""
+    if len(rows) * x.shape[1] > KEPT:
+        return lambda: _read(x, rows, difference=difference)
+    kept = list(_read(x, rows, difference=difference))
+    return lambda: kept
 
 
 def _read(x: Array, rows: IntArray, *, difference: bool) -> Iterator[tuple[slice, FloatArray]]:
@@ -104,6 +129,8 @@ class MomentFits:
         second: (r, r) second moments of the training rows, whose mean is 0.
         parts_first: For each inner part, (r,) sums of its columns.
         parts_second: For each inner part, (r, r) sums of products of its columns.
+        fitted: (n, r) columns of the training rows; None where they are
+            many or principal components, and are made when needed.
     """
 
     columns: MomentColumns
@@ -112,6 +139,7 @@ class MomentFits:
     second: FloatArray
     parts_first: tuple[FloatArray, ...]
     parts_second: tuple[FloatArray, ...]
+    fitted: FloatArray | None
 
     @classmethod
     def of(
@@ -140,20 +168,29 @@ class MomentFits:
         difference = standardise and frames == 2
         columns = MomentColumns.of(x, train, difference=difference, standardise=standardise)
         if components is not None:
-            _, axes = symmetric_axes(_moments(columns, train)[1])
+            _, axes = symmetric_axes(_moments(columns.width, columns.blocks(train))[1])
             columns = replace(columns, axes=axes[:, ::-1][:, :components])
-        inner = [_moments(columns, train[part]) for part in parts]
+        fitted = None
+        if columns.axes is None and len(train) * columns.width <= KEPT:
+            fitted = np.concatenate([block for _, block in columns.blocks(train)])
+
+        def moments(places: IntArray) -> tuple[FloatArray, FloatArray]:
+            return _moments(columns.width, _blocks(columns, train, fitted, places))
+
+        inner = [moments(part) for part in parts]
         rest = np.setdiff1d(np.arange(len(train)), np.concatenate(parts))
-        second = _moments(columns, train[rest])[1]
+        second = moments(rest)[1]
         for _, products in inner:
             second = second + products
         firsts = tuple(first for first, _ in inner)
-        return cls(columns, train, test, second, firsts, tuple(products for _, products in inner))
+        seconds = tuple(products for _, products in inner)
+        return cls(columns, train, test, second, firsts, seconds, fitted)
 
     @property
     def nbytes(self) -> int:
         """Memory that the arrays take, without the features."""
-        return self.second.nbytes * (1 + len(self.parts_second))
+        kept = 0 if self.fitted is None else self.fitted.nbytes
+        return kept + self.second.nbytes * (1 + len(self.parts_second))
 
     def left_out(self, y: FloatArray, parts: Sequence[IntArray], penalty: float) -> FloatArray:
         """Predict every part by the ridge regression that is fitted without it.
@@ -194,7 +231,7 @@ class MomentFits:
             out = np.zeros(y.shape)
             for part, mean, answer, others, products in systems:
                 weights = _solve(others, products, self._absolute(penalty))
-                for places, block in self.columns.blocks(self.train[part]):
+                for places, block in self._blocks(part):
                     out[part[places]] = (block - mean) @ weights + answer
             return out
 
@@ -218,10 +255,14 @@ class MomentFits:
             out[places] = block @ weights + mean
         return out
 
+    def _blocks(self, places: IntArray) -> Iterator[tuple[slice, FloatArray]]:
+        """Columns of some training rows, some at a time."""
+        return _blocks(self.columns, self.train, self.fitted, places)
+
     def _products(self, places: IntArray, y: FloatArray) -> FloatArray:
         """(r, c) sums over some training rows of columns times answers."""
         total = np.zeros((len(self.second), y.shape[1]))
-        for chunk, block in self.columns.blocks(self.train[places]):
+        for chunk, block in self._blocks(places):
             total += block.T @ y[places[chunk]]
         return total
 
@@ -230,12 +271,25 @@ class MomentFits:
         return penalty * max(float(np.trace(self.second)), 1e-30) / len(self.train)
 
 
-def _moments(columns: MomentColumns, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+def _blocks(
+    columns: MomentColumns, train: IntArray, fitted: FloatArray | None, places: IntArray
+) -> Iterator[tuple[slice, FloatArray]]:
+    """Columns of the training rows at some places, some at a time: those kept, or read anew."""
+    if fitted is None:
+        yield from columns.blocks(train[places])
+        return
+    for start in range(0, len(places), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        yield chunk, fitted[places[chunk]]
+
+
+def _moments(
+    width: int, blocks: Iterable[tuple[slice, FloatArray]]
+) -> tuple[FloatArray, FloatArray]:
     """Sums (r,) of the columns of some rows, and sums (r, r) of their products."""
-    width = len(columns.mean) if columns.axes is None else columns.axes.shape[1]
     first = np.zeros(width)
     second = np.zeros((width, width))
-    for _, block in columns.blocks(rows):
+    for _, block in blocks:
         first += block.sum(axis=0)
         second += block.T @ block
     return first, second
@@ -243,11 +297,11 @@ def _moments(columns: MomentColumns, rows: IntArray) -> tuple[FloatArray, FloatA
 
 def _solve(matrix: FloatArray, products: FloatArray, shift: float) -> FloatArray:
     """Solve (matrix + shift I) w = products in the precision of the matrix."""
-    system = matrix + np.eye(len(matrix), dtype=matrix.dtype) * matrix.dtype.type(shift)
-    try:
-        factor = scipy.linalg.cho_factor(system, overwrite_a=True, check_finite=False)
-    except scipy.linalg.LinAlgError:
+    solve = scipy.linalg.lapack.sposv if matrix.dtype == np.float32 else scipy.linalg.lapack.dposv
+    system = matrix.copy()
+    system.flat[:: len(system) + 1] += matrix.dtype.type(shift)
+    _, solution, failed = solve(system.T, products.astype(matrix.dtype), overwrite_a=1)
+    if failed:
         # Rounding took the smallest eigenvalue below minus the shift.
         return np.asarray(scipy.linalg.lstsq(matrix + shift * np.eye(len(matrix)), products)[0])
-    right = products.astype(matrix.dtype)
-    return np.asarray(scipy.linalg.cho_solve(factor, right, check_finite=False))
+    return np.asarray(solution)

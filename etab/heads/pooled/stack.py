@@ -34,43 +34,31 @@ import numpy as np
 from etab.heads.base import HEADS, FoldFit, Head, Memo
 from etab.heads.pooled.balanced import balanced_weights
 from etab.heads.pooled.candidates import Candidate, candidates_of
+from etab.heads.pooled.choices import Choice, Fits, Near
 from etab.heads.pooled.class_scores import from_logits, onehot
-from etab.heads.pooled.combine import CONSTANT, BelowCut, ClassWeights, ValueWeights
-from etab.heads.pooled.kernel_fits import (
-    KernelFits,
-    Prepared,
-    centred,
-    principal_components,
-    raw_products,
-    standardised_fits,
-    standardised_parts,
-)
-from etab.heads.pooled.kernels import Kernels
-from etab.heads.pooled.large import LIMIT
+from etab.heads.pooled.combine import BelowCut, ClassWeights, ValueWeights
+from etab.heads.pooled.kernel_fits import KernelFits, centred_length
 from etab.heads.pooled.linalg import check_features
-from etab.heads.pooled.moment_fits import MomentFits
+from etab.heads.pooled.near_fits import NearParts, TrainingSet
 from etab.heads.pooled.probes import refuse_kind
-from etab.heads.pooled.weighted_fits import WeightedFits, WeightedKernelFits, weighted_fits
+from etab.heads.pooled.shared_fits import Rows, SharedFits
+from etab.heads.pooled.weighted_fits import weighted_fits
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
-
-_PENALTIES: FloatArray = np.logspace(-3, 3, 13)
-"""Penalties relative to the mean squared length of a training row."""
-
-START = 6
-"""Index of the penalty at which the search starts: the mean squared length itself."""
-
-SHARED_BYTES = 1 << 29
-"""Memory for what tasks on the same rows share."""
-
-_SHARED = ("stack", "stack columns")
 
 SMALLEST_SHARE = 0.01
 """A candidate with less than this share of the weights is left out."""
 
+NEAR_SHARE = 0.1
+"""Shares that differ from the smallest by less than this part of it are computed exactly."""
+
+SMALLEST_SUM = 0.05
+"""Weights that add up to less are computed exactly."""
+
 STORED_DECIMALS = 7
 """Decimals of a probability that a table of predictions keeps."""
 
-Fits = KernelFits | MomentFits | WeightedFits | WeightedKernelFits
+MANY_ROWS = 200
+"""Training rows from which on predictions that are near take less time than Cholesky factors."""
 
 
 @HEADS.register("stack")
@@ -116,231 +104,142 @@ class Stack(Head):
         """
         refuse_kind(self, target)
         check_features(features)
-        shared = _Shared(features, {} if memo is None else memo)
-
-        def weigh(train: IntArray) -> FloatArray:
-            return _importance(np.asarray(answers)[train], train, memo)
-
-        return [_fit_split(shared, answers, split, target, weigh) for split in splits]
-
-
-class _Shared:
-    """What no label enters, kept between tasks on the same rows as far as memory allows."""
-
-    def __init__(self, features: Features, memo: MutableMapping[Any, Any]) -> None:
-        self.features = features
-        self.memo = memo
-        self.kernels = Kernels(features, memo, checked=True)
-        self.prepared = dict[str, Prepared]()
-        self.split_key: tuple[bytes, ...] = ()
-        self.split = dict[Any, Any]()
-
-    def is_balanced(self) -> bool:
-        """Whether classes are to count alike."""
-        return isinstance(self.memo, Memo) and self.memo.balanced
-
-    def has_databases(self, train: IntArray) -> bool:
-        """Whether classes are to count alike and the training rows are of several databases."""
-        if not isinstance(self.memo, Memo) or not self.memo.balanced or self.memo.groups is None:
-            return False
-        return len(np.unique(self.memo.groups[train])) > 1
-
-    def values(self, target: Target) -> FloatArray | None:
-        """The values (n,) that the classes of a target are cut from; None where they are not."""
-        if target.cut is None or not isinstance(self.memo, Memo):
-            return None
-        return self.memo.cut_values
-
-    def fits(self, candidate: Candidate, rows: _Rows) -> KernelFits | MomentFits:
-        """The fits of a candidate on the rows of a split."""
-        x = self.features.pooled[candidate.key]
-        place = ("stack", candidate.name, x.shape, rows.key)
-        if place in self.memo:
-            kept: KernelFits | MomentFits = self.memo[place]
-            return kept
-        fits = self._make(candidate, rows, x)
-        self._share(place, fits)
+        shared = SharedFits(features, {} if memo is None else memo)
+        works = [_Work.of(shared, answers, split, target) for split in splits]
+        _search_raw(shared, works)
+        fits: list[FoldFit] = []
+        while works:
+            # What a split needed is dropped with it.
+            fits.append(_fit_split(shared, works.pop(0), target))
         return fits
 
-    def _share(self, place: tuple[Any, ...], value: KernelFits | MomentFits | Prepared) -> None:
-        """Keep a value for other tasks and splits, as far as memory allows."""
-        used = sum(kept.nbytes for key, kept in self.memo.items() if key[0] in _SHARED)
-        if used + value.nbytes <= SHARED_BYTES:
-            self.memo[place] = value
-
-    def _make(
-        self,
-        candidate: Candidate,
-        rows: _Rows,
-        x: Array,
-    ) -> KernelFits | MomentFits:
-        frames = self.features.frames
-        components = self.features.pca.get(candidate.key)
-        if _narrow(x, len(rows.train)):
-            return MomentFits.of(
-                x,
-                rows.train,
-                rows.test,
-                rows.parts,
-                frames=frames,
-                standardise=candidate.standardised,
-                components=components,
-            )
-        if components is None or components >= len(rows.train):
-            if candidate.standardised:
-                return standardised_fits(self._prepared(candidate.key), rows.train, rows.test)
-            return KernelFits(*self._products(candidate, rows))
-        fitted, others = (x[:, :components] for x in self._components(candidate, rows))
-        if 2 * components > len(rows.train):
-            return KernelFits(fitted @ fitted.T, others @ fitted.T)
-        places = np.arange(len(fitted) + len(others))
-        return MomentFits.of(
-            np.concatenate([fitted, others]),
-            places[: len(fitted)],
-            places[len(fitted) :],
-            rows.parts,
-            frames=1,
-            standardise=False,
-            components=None,
-        )
-
-    def _products(self, candidate: Candidate, rows: _Rows) -> tuple[FloatArray, FloatArray]:
-        """Centred inner products of the rows of a split."""
-        key = self.kernels.same(candidate.key)
-        place = ("products", key, candidate.standardised)
-        split = self._of_split(rows)
-        if place not in split:
-            if candidate.standardised:
-                split[place] = standardised_parts(self._prepared(key), rows.train, rows.test)
-            else:
-                split[place] = centred(self._raw_products(key), rows.train, rows.test)
-        found: tuple[FloatArray, FloatArray] = split[place]
-        return found
-
-    def _components(self, candidate: Candidate, rows: _Rows) -> tuple[FloatArray, FloatArray]:
-        """Principal components of the rows of a split: several keys of one picture share them."""
-        place = ("components", self.kernels.same(candidate.key), candidate.standardised)
-        split = self._of_split(rows)
-        if place not in split:
-            most = min(max(self.features.pca.values()), len(rows.train))
-            split[place] = principal_components(*self._products(candidate, rows), most)
-        found: tuple[FloatArray, FloatArray] = split[place]
-        return found
-
-    def _of_split(self, rows: _Rows) -> dict[Any, Any]:
-        """What keys with the same features share within one split; of the last split alone."""
-        if self.split_key != rows.key:
-            self.split_key = rows.key
-            self.split = {}
-        return self.split
-
-    def _raw_products(self, key: str) -> FloatArray:
-        """Inner products of all rows of a key."""
-        x = self.features.pooled[key]
-        place = ("stack raw", key, x.shape)
-        if place not in self.memo:
-            self.memo[place] = raw_products(x)
-        kept: FloatArray = self.memo[place]
-        return kept
-
-    def _prepared(self, key: str) -> Prepared:
-        """Columns of all rows of a key, for standardisation."""
-        x = self.features.pooled[key]
-        place = ("stack columns", key, x.shape)
-        if place in self.memo:
-            kept: Prepared = self.memo[place]
-            return kept
-        if key not in self.prepared:
-            self.prepared[key] = Prepared.of(x, self.features.frames)
-            self._share(place, self.prepared[key])
-        return self.prepared[key]
-
-
-def _narrow(x: Array, n_train: int) -> bool:
-    """Whether the moments of the columns are smaller than the inner products of the rows."""
-    width = x.shape[1]
-    return 2 * width <= n_train or (n_train > LIMIT and width < n_train)
-
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
-    """The rows of a split, with inner parts as indexes into the training rows."""
+class _Work:
+    """One split.
 
-    train: IntArray
-    test: IntArray
-    parts: tuple[IntArray, ...]
+    Attributes:
+        rows: Its rows.
+        labels: (n_train, c) answers of the training rows: values, or indicators of classes.
+        values: (n_train,) the values that classes are cut from; None where they are not.
+        importance: (n_train,) how much each training row counts, 1 on average.
+        is_weighted: Whether the fits of the candidates count rows so, too.
+        choices: The choice of each candidate, by its name.
+    """
+
+    rows: Rows
+    labels: FloatArray
+    values: FloatArray | None
+    importance: FloatArray
+    is_weighted: bool
+    choices: dict[str, Choice]
 
     @classmethod
-    def of(cls, split: RowSplit) -> _Rows:
-        train = np.sort(split.train)
-        parts = tuple(np.searchsorted(train, np.sort(part)) for part in split.inner)
-        return cls(train, np.asarray(split.test), parts)
+    def of(cls, shared: SharedFits, answers: Any, split: RowSplit, target: Target) -> _Work:
+        """Prepare the choice of every candidate; nothing is fitted."""
+        rows = Rows.of(split)
+        known = np.asarray(answers)[rows.train]
+        labels = _columns(known, target)
+        values = shared.values(target)
+        values = None if values is None else values[rows.train]
+        y = labels if values is None else values[:, None]
+        importance = _importance(known, rows.train, shared.memo)
+        is_weighted = shared.has_databases(rows.train)
+
+        def fits_of(candidate: Candidate) -> Callable[[], Fits]:
+            if is_weighted:
+                return lambda: weighted_fits(shared.fits(candidate, rows), importance)
+            return lambda: shared.fits(candidate, rows)
+
+        choices = {
+            candidate.name: Choice(fits_of(candidate), y, rows.parts, importance)
+            for candidate in candidates_of(shared.features)
+        }
+        return cls(rows, labels, values, importance, is_weighted, choices)
 
     @property
-    def key(self) -> tuple[bytes, ...]:
-        """What tells these rows from others."""
-        return (self.train.tobytes(), self.test.tobytes(), *(p.tobytes() for p in self.parts))
+    def y(self) -> FloatArray:
+        """What the candidates are fitted to: (n_train, c)."""
+        return self.labels if self.values is None else self.values[:, None]
+
+    @property
+    def training_set(self) -> TrainingSet:
+        """The training rows with their inner parts."""
+        return TrainingSet(self.rows.train, self.rows.parts)
+
+    @property
+    def gains_from_near(self) -> bool:
+        """Whether predictions that are near can decide, and take less time."""
+        rest = len(self.y) - max(len(part) for part in self.rows.parts)
+        return not self.is_weighted and len(self.y) >= MANY_ROWS and rest > 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """The penalty of a candidate, and its predictions of the inner parts at that penalty."""
+def _search_raw(shared: SharedFits, works: Sequence[_Work]) -> None:
+    """Choose the penalties of raw features; the inner products of all rows serve every split."""
+    for candidate in candidates_of(shared.features):
+        alike = [
+            work
+            for work in works
+            if work.gains_from_near and shared.has_raw_products(candidate, work.rows)
+        ]
+        if not alike:
+            continue
+        products = shared.raw_products(candidate.key)
+        y = np.zeros((len(products), alike[0].y.shape[1]))
+        for work in alike:
+            y[work.rows.train] = work.y
+        near = NearParts(products, y, [work.training_set for work in alike])
+        for number, work in enumerate(alike):
+            length = centred_length(products, work.rows.train)
+            work.choices[candidate.name].search(near.of_set(number, length))
 
-    penalty: float
-    left_out: FloatArray
+
+def _near(fits: Fits, work: _Work) -> Near | None:
+    """Predictions of the inner parts of one split that are near; None where they gain nothing."""
+    if not work.gains_from_near or not isinstance(fits, KernelFits):
+        return None
+    every_row = np.arange(len(work.y))
+    near = NearParts(fits.train, work.y, [TrainingSet(every_row, work.rows.parts)])
+    return near.of_set(0, fits.length)
 
 
-def _fit_split(
-    shared: _Shared,
-    answers: Any,
-    split: RowSplit,
-    target: Target,
-    weigh: Callable[[IntArray], FloatArray],
-) -> FoldFit:
+def _fit_split(shared: SharedFits, work: _Work, target: Target) -> FoldFit:
     """Choose penalties and weights, refit, and predict the test rows of a split."""
-    rows = _Rows.of(split)
-    values = shared.values(target)
-    classes = _columns(np.asarray(answers)[rows.train], target)
-    y = classes if values is None else values[rows.train, None]
-    importance = weigh(rows.train)
-    candidates = candidates_of(shared.features)
-    unweighted = [shared.fits(candidate, rows) for candidate in candidates]
-    fits: list[Fits] = [*unweighted]
-    is_weighted = shared.has_databases(rows.train)
-    if is_weighted:
-        fits = [weighted_fits(fit, importance) for fit in unweighted]
-    choices = [_choose(fit, y, rows.parts, importance) for fit in fits]
-    inner = np.concatenate(rows.parts)
-    left_out = np.stack([choice.left_out[inner] for choice in choices], axis=1)
-    usable = [_tells_rows_apart(choice.left_out, rows.parts) for choice in choices]
-    reads_values = target.kind is Kind.VALUE or values is not None
+    choices = list(work.choices.values())
+    for choice in choices:
+        if not choice.is_made:
+            choice.search(_near(choice.fits, work))
+    reads_values = target.kind is Kind.VALUE or work.values is not None
     fit_weights = _value_weights if reads_values else ClassWeights.fit
-    combination = _combination(left_out, y[inner], importance[inner], fit_weights, usable)
-    tested = np.zeros((len(rows.test), len(candidates), y.shape[1]))
+    combination, left_out = _combination(work, fit_weights)
+    tested = np.zeros((len(work.rows.test), len(choices), work.y.shape[1]))
     for k in np.flatnonzero(combination.weights):
-        tested[:, k] = fits[k].predict(y, choices[k].penalty)
+        tested[:, k] = choices[k].fits.predict(work.y, choices[k].penalty)
     record = {
-        candidate.name: {
+        name: {
             "weight": round(float(weight), 6),
             "penalty": choice.penalty,
         }
-        for candidate, weight, choice in zip(candidates, combination.weights, choices, strict=True)
+        for (name, choice), weight in zip(work.choices.items(), combination.weights, strict=True)
         if weight > 0
     }
     if isinstance(combination, ClassWeights):
         predictions = from_logits(combination(tested), target)
     else:
         predictions = combination(tested[:, :, 0])
-        if values is not None:
+        if work.values is not None:
+            inner = np.concatenate(work.rows.parts)
             of_inner = combination(left_out[:, :, 0])
-            below = BelowCut.fit(of_inner, classes[inner, 0], importance[inner])
+            below = BelowCut.fit(of_inner, work.labels[inner, 0], work.importance[inner])
             predictions = from_logits(below(predictions), target)
     if shared.is_balanced():
         # In balance, a constant is 1/2 up to rounding, and what only marks a database has a weight
         # of 0 up to rounding. No threshold may lie between scores that are equal in the digits of
         # a stored table.
         predictions = np.round(predictions, STORED_DECIMALS)
-    fitted_on = {} if values is None or target.cut is None else {"fitted_on": target.cut.target}
+    fitted_on = {}
+    if work.values is not None and target.cut is not None:
+        fitted_on = {"fitted_on": target.cut.target}
     return FoldFit(predictions, {"candidates": record, **fitted_on})
 
 
@@ -367,63 +266,55 @@ def _importance(
     return balanced_weights(answers.astype(np.int64), groups)
 
 
-def _choose(
-    fit: Fits,
-    y: FloatArray,
-    parts: Sequence[IntArray],
-    importance: FloatArray,
-) -> _Choice:
-    """Take the penalty with the smallest squared error over the inner parts.
-
-    The error is smooth along the penalties. The search starts in their middle and goes downhill.
-    """
-    inner = np.concatenate(parts)
-    left_out: dict[int, FloatArray] = {}
-    predict = fit.search(y, parts)
-
-    def loss(index: int) -> float:
-        if not 0 <= index < len(_PENALTIES):
-            return np.inf
-        if index not in left_out:
-            left_out[index] = predict(float(_PENALTIES[index]))
-        errors = np.square(left_out[index][inner] - y[inner]).sum(axis=1)
-        return float(errors @ importance[inner])
-
-    best = START
-    step = 1 if loss(best + 1) < loss(best) else -1
-    while loss(best + step) < loss(best):
-        best += step
-    return _Choice(float(_PENALTIES[best]), left_out[best])
-
-
-def _tells_rows_apart(left_out: FloatArray, parts: Sequence[IntArray]) -> bool:
-    """Whether the predictions (n, c) of a candidate differ within any inner part.
-
-    Where features never change, the prediction of a part is the mean of the other rows, which
-    differs from part to part and knows nothing of the rows.
-    """
-    spreads = [float(np.ptp(left_out[part], axis=0).max(initial=0.0)) for part in parts]
-    size = max(float(np.abs(left_out[part]).max(initial=0.0)) for part in parts)
-    return max(spreads) > CONSTANT * max(size, 1e-30)
-
-
 def _combination(
-    left_out: FloatArray,
-    y: FloatArray,
-    importance: FloatArray,
+    work: _Work,
     fit_weights: Callable[[FloatArray, FloatArray, FloatArray], ValueWeights | ClassWeights],
-    usable: Sequence[bool],
-) -> ValueWeights | ClassWeights:
-    """Fit the weights of the usable candidates, again without those that have hardly any."""
-    used = np.flatnonzero(usable)
-    for _ in range(2):
-        fitted = fit_weights(left_out[:, used], y, importance)
-        weights = np.zeros(left_out.shape[1])
-        weights[used] = fitted.weights
-        used = np.flatnonzero(weights > SMALLEST_SHARE * weights.sum())
-        if not len(used):
-            break
-    return replace(fitted, weights=weights)
+) -> tuple[ValueWeights | ClassWeights, FloatArray]:
+    """Fit the weights of the usable candidates, again without those that have hardly any.
+
+    Predictions that are near suffice to see which have hardly any, unless it is a close call.
+
+    Returns:
+        The weights, and the predictions (n_inner, candidates, c) of the inner parts, which are exact
+        for candidates with a weight.
+    """
+    choices = list(work.choices.values())
+    inner = np.concatenate(work.rows.parts)
+    y = work.y[inner]
+    importance = work.importance[inner]
+    used = np.flatnonzero([choice.tells_rows_apart() for choice in choices])
+    left_out = np.stack([choice.left_out[inner] for choice in choices], axis=1)
+
+    def fitted() -> ValueWeights | ClassWeights:
+        of_used = fit_weights(left_out[:, used], y, importance)
+        weights = np.zeros(len(choices))
+        weights[used] = of_used.weights
+        return replace(of_used, weights=weights)
+
+    def make_exact() -> None:
+        for k in used:
+            left_out[:, k] = choices[k].exact()[inner]
+
+    combination = fitted()
+    if not _is_clear(combination.weights):
+        make_exact()
+        combination = fitted()
+    weights = combination.weights
+    with_some = np.flatnonzero(weights > SMALLEST_SHARE * weights.sum())
+    if len(with_some):
+        used = with_some
+        make_exact()
+        combination = fitted()
+    return combination, left_out
+
+
+def _is_clear(weights: FloatArray) -> bool:
+    """Whether it is clear which candidates have hardly any weight, with errors of some thousandths."""
+    total = float(weights.sum())
+    if total < SMALLEST_SUM:
+        return False
+    away = np.abs(weights / total - SMALLEST_SHARE)
+    return bool(away.min() > NEAR_SHARE * SMALLEST_SHARE)
 
 
 def _value_weights(left_out: FloatArray, y: FloatArray, importance: FloatArray) -> ValueWeights:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import tempfile
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ from etab.backbones.base import BackboneCard
 from etab.datasets.base import Source
 from etab.datasets.own.classes import is_class_file
 from etab.datasets.own.description import Description
-from etab.errors import EtabError, UnsupportedOptionError
+from etab.errors import EtabError, EtabWarning, UnsupportedOptionError
 from etab.leaderboard import notes, suites
 from etab.leaderboard import ranking as leaderboard
 from etab.results import Result
+from etab.results.names import wrong_own_name
 from etab.runs.data import Data, tasks_at
 from etab.runs.events import Event
 from etab.runs.execute import require_ready
@@ -89,19 +91,19 @@ class Score:
 
 def _card(backbone: Any, size: int | None, fit: str, name: str, version: str) -> BackboneCard:
     """The card of a backbone that is given by its name, as a card, or as a callable."""
-    if isinstance(backbone, BackboneCard | str):
-        if name or version:
-            raise UnsupportedOptionError(
-                "name= and version= are for a function or torch module; a card or a named backbone "
-                "has its own."
-            )
-        card = backbone if isinstance(backbone, BackboneCard) else backbones.card(backbone)
-        return backbones.sized(card, size, fit)
     if name:
         backbones.require_own_name(name)
-    own = getattr(backbone, "__name__", type(backbone).__name__)
+    if isinstance(backbone, BackboneCard | str):
+        if version:
+            raise UnsupportedOptionError(
+                "version= is for a function or torch module; a card or a named backbone has its own."
+            )
+        card = backbone if isinstance(backbone, BackboneCard) else backbones.card(backbone)
+        if name:
+            card = backbones.renamed(card, name)
+        return backbones.sized(card, size, fit)
     card = backbones.from_callable(
-        name or f"callable/{own}", backbone, size=size or 224, version=version
+        name or backbones.name_of_function(backbone), backbone, size=size or 224, version=version
     )
     return backbones.sized(card, None, fit)
 
@@ -151,8 +153,8 @@ def evaluate(
         aggregate: Another rule to combine the rows of a recording or patient; None for the rule
             of each task.
         skip_bad: Leave out recordings that cannot be read. The score then lists what is missing.
-        name: What results call a function or torch module. Stored features and results of
-            another backbone with the same name are refused.
+        name: What results call the backbone; "" for the name that it is given by. Stored features
+            and results of another backbone with the same name are refused.
         version: What identifies the code of a function, if its source cannot be read.
         data: Recordings of your own: the description of a table, such as ``clinic.toml``, which
             names the folder of its files itself, so that ``root`` is left out; or a Source class,
@@ -184,6 +186,13 @@ def evaluate(
         tasks = own.name if tasks is None else tasks
         root = own.folder
     card = _card(backbone, size, fit, name, version)
+    problem = "" if results is None else wrong_own_name(card.name)
+    if problem:
+        warnings.warn(
+            f"No board will show these results: {problem}. Give it a name of your own: name=...",
+            EtabWarning,
+            stacklevel=2,
+        )
     folder = Path(results) if results is not None else Path(tempfile.mkdtemp(prefix="etab-"))
     settings = Settings(
         root=None if root is None else Path(root),

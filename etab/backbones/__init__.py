@@ -10,7 +10,15 @@ from etab.backbones.image import echonet
 from etab.backbones.image import named as _image  # noqa: F401  (registers)
 from etab.backbones.own.installed import hidden_by, installed, installed_card
 from etab.backbones.pretraining import pretrained_on
-from etab.backbones.registered import BACKBONES, LIBRARIES, Entry, register, require_own_name
+from etab.backbones.registered import (
+    BACKBONES,
+    LIBRARIES,
+    Entry,
+    name_of_function,
+    register,
+    renamed,
+    require_own_name,
+)
 from etab.backbones.scales import scaled, split_scale
 from etab.backbones.sizes import sized, split_size
 from etab.backbones.sound import named as _sound  # noqa: F401  (registers)
@@ -29,10 +37,12 @@ __all__ = [
     "from_callable",
     "hidden",
     "installed",
+    "name_of_function",
     "names",
     "optional",
     "pretrained_on",
     "register",
+    "renamed",
     "require_own_name",
     "scaled",
     "sized",

@@ -114,6 +114,8 @@ class BackboneCard:
             They are the candidates of a head of states. Image backbones use their maps instead.
         clip: Input of a video backbone; None for backbones of single frames.
         own_scale: Whether the user chose ``mean`` and ``std``; results then hold both.
+        own_name: Whether the user chose ``name``, so that it may stand for another backbone in a
+            later run; stored results are then compared by what was loaded.
     """
 
     name: str
@@ -154,6 +156,7 @@ class BackboneCard:
     timed: tuple[str, ...] = ()
     clip: ClipContract | None = None
     own_scale: bool = False
+    own_name: bool = False
 
     @property
     def over_time(self) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -104,7 +104,8 @@ def difference(card: BackboneCard, stored: str) -> str:
     """Compare a backbone with the backbone of a stored result.
 
     A backbone that is identified by its card (by a sha256, a seed, or as a control) is not loaded:
-    the facts of cards are compared elsewhere. Others are loaded to compare weights and code.
+    the facts of cards are compared elsewhere. Others are loaded to compare weights and code, and so
+    are twins and controls that the user named, for the name may have stood for another one.
 
     Args:
         card: The current backbone.
@@ -117,8 +118,8 @@ def difference(card: BackboneCard, stored: str) -> str:
         WeightsError: The weights are needed for the comparison, and cannot be fetched or read.
     """
     if is_of_package(card):
-        identified = card.sha256 or card.twin or not card.learned
-        same = bool(identified) or _package_identity(card) == stored
+        identified = card.sha256 or ((card.twin or not card.learned) and not card.own_name)
+        same = bool(identified) or _package_identity(card, card.load) == stored
     else:
         backbone = card.load()
         reason = nameless(backbone)
@@ -157,6 +158,9 @@ def refuse_homonyms(cards: Sequence[BackboneCard]) -> None:
 
 
 @functools.lru_cache(maxsize=256)
-def _package_identity(card: BackboneCard) -> str:
-    """Load a backbone of the package and return its digest."""
-    return card.load().digest()
+def _package_identity(card: BackboneCard, load: Callable[[], Backbone]) -> str:
+    """Load a backbone of the package and return its digest.
+
+    Cards of one name can be equal with other loaders.
+    """
+    return load().digest()

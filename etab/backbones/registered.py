@@ -18,7 +18,7 @@ from functools import partial
 from etab.backbones.base import Backbone, BackboneCard
 from etab.errors import UnsupportedOptionError
 from etab.registry import Registry
-from etab.results.names import wrong_name
+from etab.results.names import wrong_own_name
 
 CardMaker = Callable[[str, "int | None"], BackboneCard]
 Loader = Callable[[BackboneCard], Backbone]
@@ -74,18 +74,50 @@ def require_own_name(name: object) -> None:
         raise UnsupportedOptionError(
             f"The name of a backbone is {name!r}, {type(name).__name__}; wanted a text."
         )
-    # Words may be apart, as in a notebook; only a result that is handed in has a stricter name.
-    joined = name if name != name.strip() or "  " in name else name.replace(" ", "_")
-    if wrong_name(joined):
-        problem = wrong_name(name)
-        raise UnsupportedOptionError(
-            f"{problem[0].upper()}{problem[1:]}, and single spaces between words."
-        )
+    problem = wrong_own_name(name)
+    if problem:
+        raise UnsupportedOptionError(f"{problem[0].upper()}{problem[1:]}.")
     own = name.removeprefix("random/")
     if own in BACKBONES or own.startswith(LIBRARIES):
         raise UnsupportedOptionError(
             f"{name} is the name of another backbone. Choose a name of your own."
         )
+
+
+def name_of_function(function: object) -> str:
+    """Name a function or torch module that its user gives no name.
+
+    Args:
+        function: The function, or an object of a class.
+
+    Returns:
+        "callable/<name>", which a board can show, as that of a lambda too.
+
+    Example:
+        >>> name_of_function(lambda x: x)
+        'callable/lambda'
+    """
+    own = str(getattr(function, "__name__", type(function).__name__))
+    return f"callable/{own.strip('<>')}"
+
+
+def renamed(card: BackboneCard, name: str) -> BackboneCard:
+    """Give a backbone a name of the user's own, under which results and boards show it.
+
+    Args:
+        card: The card of any backbone.
+        name: The name, or "random/<name>" for a random twin, which becomes the twin of ``name``.
+
+    Returns:
+        The card under this name.
+
+    Example:
+        >>> from etab import backbones
+        >>> renamed(backbones.card("pixel_pca"), "mine").name
+        'mine'
+    """
+    twin = name.removeprefix("random/") if name.startswith("random/") else card.twin
+    return replace(card, name=name, title=name, twin=twin, own_name=True)
 
 
 def register(card: BackboneCard, *, listed: bool = True) -> Callable[[Loader], Loader]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from etab.backbones.base import BackboneCard
+
+# How the names of backbones begin that a file is named in, and the longest name that is proposed.
+_OF_FILES = ("local:", "onnx:", "vectors:", "transformers/")
+_LONGEST = 40
 
 
 def named_encoders(
@@ -15,6 +21,8 @@ def named_encoders(
     size: int | None = None,
     fit: str = "squash",
     pretrained: Sequence[str] = (),
+    *,
+    twins: bool = True,
 ) -> list[str | BackboneCard]:
     """Turn each ``NAME=ENCODER`` into a card called NAME, followed by its random twin.
 
@@ -23,6 +31,7 @@ def named_encoders(
         size: Side of the input of every backbone in pixels; None for the size of each.
         fit: How frames become squares, as in ``etab.backbones.sized``.
         pretrained: ``NAME=DATA,DATA`` for the data that a backbone called NAME was pretrained on.
+        twins: Whether a random twin follows each ``NAME=ENCODER``.
 
     Returns:
         The words as they are, and two cards for each ``NAME=ENCODER``: the encoder, and
@@ -46,23 +55,62 @@ def named_encoders(
     encoders: list[str | BackboneCard] = []
     for word in words:
         name, is_named, encoder = word.partition("=")
-        if not is_named or "@" in name:  # local:FILE@timm/resnet18@mean=0.5 has no name
+        # local:FILE@timm/resnet18@mean=0.5 has no name, and neither has onnx:a=b/c.onnx.
+        if not is_named or "@" in name or name.startswith(_OF_FILES):
             encoders.append(word)
             continue
         _check_name(name, word)
         card = backbones.card(encoder)
-        encoders.append(replace(card, name=name, title=name))
+        encoders.append(backbones.renamed(card, name))
+        if not twins or card.twin:
+            continue
         try:
             twin = backbones.card(f"random/{_network(encoder)}")
         except EtabError:
             continue
-        if not card.twin:
-            encoders.append(replace(twin, name=f"random/{name}", twin=name))
+        encoders.append(backbones.renamed(twin, f"random/{name}"))
     encoders = _with_pretraining(encoders, pretrained)
     if size is None and fit == "squash":
         return encoders
     cards = [backbones.card(each) if isinstance(each, str) else each for each in encoders]
     return [backbones.sized(card, size, fit) for card in cards]
+
+
+def require_board_names(encoders: Sequence[str | BackboneCard]) -> None:
+    """Check, before anything is computed, that a board can show the name of every encoder.
+
+    The name of a file or folder can be too long, begin at the root of the disk, or hold spaces.
+
+    Args:
+        encoders: Encoders as ``named_encoders`` gives them.
+
+    Raises:
+        UnsupportedOptionError: A board would refuse the results of one of them; the message shows
+            how to give it a name.
+
+    Example:
+        >>> require_board_names(["mobilenetv2", "local:weights.pth@timm/resnet18"])
+    """
+    from etab.errors import UnsupportedOptionError
+    from etab.results.names import wrong_own_name
+
+    for encoder in encoders:
+        name = encoder if isinstance(encoder, str) else encoder.name
+        problem = wrong_own_name(name)
+        if problem:
+            raise UnsupportedOptionError(
+                f"No board would show the results: {problem}. Give it a name of your own: "
+                f"--backbones {shlex.quote(f'{_proposed_name(name)}={name}')}"
+            )
+
+
+def _proposed_name(encoder: str) -> str:
+    """A name for the board, after the file or the folder that an encoder is named by."""
+    place = encoder.partition("@")[0]
+    for beginning in _OF_FILES:
+        place = place.removeprefix(beginning)
+    stem = Path(place).stem
+    return re.sub(r"[^A-Za-z0-9]+", "_", stem).strip("_")[:_LONGEST] or "mine"
 
 
 def _with_pretraining(

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from etab.cli.options import DataOption, DeviceOption, KeepMasksOption, RootOption, SkipBadOption
+from etab.cli.options import (
+    DataOption,
+    DeviceOption,
+    KeepMasksOption,
+    PretrainedOption,
+    RootOption,
+    SkipBadOption,
+)
+from etab.cli.words import words
 
 if TYPE_CHECKING:
     from etab.results import Result
@@ -69,8 +77,12 @@ def finetune(
         ),
     ] = None,
     backbones: Annotated[
-        str, typer.Option(help="Names of backbones, separated by commas.")
+        str,
+        typer.Option(
+            help="Names of backbones, separated by commas; NAME=ENCODER gives one a name of your own."
+        ),
     ] = "mobilenetv2",
+    pretrained_on: PretrainedOption = None,
     head: HeadOption = None,
     tuning: Tuned = "finetune",
     source: Annotated[
@@ -135,6 +147,7 @@ def finetune(
     An interrupted training goes on from its last checkpoint. For several processes or GPUs, use
     torchrun --nproc_per_node=2 -m etab finetune ...
     """
+    from etab.cli.encoders import named_encoders, require_board_names
     from etab.finetuning import cells as tuned
     from etab.finetuning import plan
     from etab.results.masks import keep_named
@@ -158,9 +171,11 @@ def finetune(
         every=every,
         optimizer=optimizer,
     )
+    encoders = named_encoders(words(backbones) or [], pretrained=pretrained_on or (), twins=False)
+    require_board_names(encoders)
     plans = plan.plan(
         tasks_at(wanted.tasks, wanted.root),
-        [name.strip() for name in backbones.split(",") if name.strip()],
+        encoders,
         head=head,
         tuning=tuning,
         protocol=wanted.protocol,

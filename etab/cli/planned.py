@@ -63,7 +63,7 @@ def planned(
         UnsupportedOptionError: If an option cannot take effect.
         IncompatibleError: If nothing is left to run, or parts of a cell do not fit together.
     """
-    from etab.cli.encoders import named_encoders
+    from etab.cli.encoders import named_encoders, require_board_names
     from etab.errors import UnknownNameError
     from etab.runs.data import tasks_at
     from etab.runs.run import plan
@@ -77,6 +77,7 @@ def planned(
         raise UnknownNameError(f"{error} {_TASKS}") from None
     names = backbone_names(words(backbones) or [], codes)
     encoders = named_encoders(names, size, fit, pretrained_on)
+    require_board_names(encoders)
     named = words(protocol)
     if named is None and own is not None:
         few = fractions is not None or shots is not None

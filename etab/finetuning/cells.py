@@ -28,7 +28,7 @@ from etab.results import Result
 from etab.runs.data import Data
 from etab.runs.execute import require_ready
 from etab.runs.failures import describe_failure, is_interruption
-from etab.runs.record import stored_result
+from etab.runs.record import is_of_backbone, stored_result
 from etab.runs.run import Settings
 from etab.storage.machine import limit_threads, require_device
 from etab.training import distributed
@@ -53,7 +53,7 @@ def finished(tuning: Tuning, settings: Settings, data: Data | None = None) -> li
     results = []
     for cell in tuning.cells:
         stored = stored_result(cell, facts, settings, data)
-        if stored is None:
+        if stored is None or not is_of_backbone(cell, stored, settings):
             return None
         results.append(stored)
     return results

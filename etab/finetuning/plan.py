@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from etab.backbones import card as card_of
+from etab.backbones.base import BackboneCard
+from etab.backbones.identity import refuse_homonyms
 from etab.backbones.sizes import split_size
 from etab.errors import IncompatibleError, UnsupportedOptionError
 from etab.features.windows import WINDOW
@@ -54,6 +57,7 @@ class Tuning:
         augment: "clinical" or "none", see ``etab.finetuning.augment.clinical``.
         recipe: Epochs, batch, learning rate and stopping.
         source_head: Head of the source task, if the protocol names one; else "".
+        card: Card of the backbone; None to look its name up.
     """
 
     tasks: tuple[str, ...]
@@ -65,6 +69,7 @@ class Tuning:
     augment: str = "clinical"
     recipe: Recipe = field(default=RECIPE)
     source_head: str = ""
+    card: BackboneCard | None = field(default=None, compare=False, repr=False)
 
     @property
     def origin(self) -> Tuning | None:
@@ -95,7 +100,8 @@ class Tuning:
     def cells(self) -> list[Run]:
         """One cell for each task."""
         return [
-            Run(task, self.backbone, self.head, self.protocol, self.seed) for task in self.tasks
+            Run(task, self.backbone, self.head, self.protocol, self.seed, card=self.card)
+            for task in self.tasks
         ]
 
     @property
@@ -252,7 +258,7 @@ def _sound_not_tunable(task: Task) -> str:
 
 def plan(
     tasks: str | Sequence[str] | None,
-    backbones: Sequence[str],
+    backbones: Sequence[str | BackboneCard],
     *,
     head: str | None = None,
     tuning: str = "finetune",
@@ -269,7 +275,7 @@ def plan(
 
     Args:
         tasks: Codes of tasks, or beginnings of them; None is all tasks.
-        backbones: Names of the backbones.
+        backbones: Names or cards of the backbones.
         head: Name of the head; None is "unet" for masks, and "linear" on pooled maps for other
             answers.
         tuning: "finetune", "partialK" (the last K blocks) or "head". With "head", the backbone
@@ -302,15 +308,17 @@ def plan(
         is_joined = together and task.kind is Kind.MASK
         group = (task.dataset,) if is_joined else (task.dataset, task.code)
         groups.setdefault(group, []).append(task.code)
+    cards = [each if isinstance(each, BackboneCard) else card_of(each) for each in backbones]
+    refuse_homonyms(cards)
     plans = []
-    for backbone in backbones:
+    for card in cards:
         for codes in groups.values():
             chosen_source_head = source_head
             if source and not source_head:
                 chosen_source_head = _default_head(source)
             planned = Tuning(
                 tasks=tuple(codes),
-                backbone=backbone,
+                backbone=card.name,
                 head=head or _default_head(codes[0]),
                 protocol=protocol_name,
                 seed=seed,
@@ -318,6 +326,7 @@ def plan(
                 augment=augment,
                 recipe=recipe,
                 source_head=chosen_source_head,
+                card=card,
             )
             planned.check()
             plans.append(planned)

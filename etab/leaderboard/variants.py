@@ -14,7 +14,7 @@ from etab.leaderboard.comparable import SAME_FIELDS, SAME_SETTINGS, Cells, Table
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.results import Result
-from etab.results.names import wrong_name
+from etab.results.names import wrong_own_name
 
 FOLD_SEED = "fold seed"
 HEAD = "head"
@@ -96,7 +96,7 @@ def results_of(folder: Path) -> tuple[list[Other], list[str]]:
         except EtabError as error:
             problems.append(str(error))
             continue
-        reason = wrong_name(result.backbone)
+        reason = wrong_own_name(result.backbone)
         if reason:
             problems.append(f"{path}: {reason}")
         else:

@@ -29,3 +29,28 @@ def wrong_name(name: str) -> str:
     if any(part in ("", ".", "..") for part in name.split("/")):
         return f"the name of the backbone is {name!r}; no part of it may be empty, '.' or '..'"
     return ""
+
+
+def wrong_own_name(name: str) -> str:
+    """Why a board of one's own cannot show the name of a backbone; empty where it can.
+
+    Words may be apart by single spaces, as people write them in a notebook. A result that is handed
+    in has the stricter name of ``wrong_name``.
+
+    Args:
+        name: The name that a user gave, or that a result holds.
+
+    Returns:
+        The reason, as from ``wrong_name``.
+
+    Example:
+        >>> wrong_own_name("my encoder")
+        ''
+        >>> wrong_own_name("my encoder ").endswith("and single spaces between words")
+        True
+    """
+    joined = name if name != name.strip() or "  " in name else name.replace(" ", "_")
+    if not wrong_name(joined):
+        return ""
+    problem = wrong_name(name)
+    return f"{problem}, and single spaces between words" if NAME_IN_WORDS in problem else problem

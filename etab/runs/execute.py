@@ -12,9 +12,8 @@ from typing import Any
 
 from etab import __version__
 from etab.backbones.base import BackboneCard
-from etab.backbones.identity import difference
 from etab.backbones.own.vectors import FAMILY as SUPPLIED
-from etab.errors import EtabError, FeaturesLostError, ResultError, StorageError
+from etab.errors import EtabError, FeaturesLostError, StorageError
 from etab.features.base import Embedding, input_of
 from etab.features.recordings import layered
 from etab.features.store import WAIT, FrameFeatures
@@ -33,7 +32,7 @@ from etab.runs.failed_cells import (
 )
 from etab.runs.failures import is_interruption
 from etab.runs.fit_claims import FitClaims
-from etab.runs.record import path_of_run, stored_result
+from etab.runs.record import is_of_backbone, path_of_run, stored_result
 from etab.runs.run import Failed, OnCell, Run, Settings, reads_maps
 from etab.runs.run_log import cell_facts, logged, note_failure, write_failed_cell
 from etab.runs.saver import Saver
@@ -66,16 +65,8 @@ def finished(run: Run, settings: Settings, data: Data | None = None) -> Result |
     data = data or Data(settings)
     facts = settings_of(run, precision_of_run(run, settings), data)
     stored = stored_result(run, facts, settings, data)
-    if stored is None:
+    if stored is None or not is_of_backbone(run, stored, settings):
         return None
-    try:
-        reason = difference(run.backbone_card, stored.weights_sha256)
-    except Exception:
-        # The backbone cannot be loaded, so nothing tells whether it is the same. Running the cell
-        # reports why, and ends this backbone alone.
-        return None
-    if reason:
-        raise ResultError(f"{stored.path(settings.results)} is not served again: {reason}")
     return stored
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from etab import __version__
+from etab.backbones.identity import difference
 from etab.datasets.base import SOURCES
 from etab.datasets.own.source import OwnRecordings
 from etab.errors import ResultError, UndefinedError
@@ -241,6 +242,30 @@ def stored_result(
         )
     # Where the predictions beside it are gone or damaged, saving the same cell again writes them.
     return stored if has_its_table(path, stored) else None
+
+
+def is_of_backbone(run: Run, stored: Result, settings: Settings) -> bool:
+    """Check that a record is of the backbone of a cell, and not of another one of its name.
+
+    Args:
+        run: The cell.
+        stored: Its record, as ``stored_result`` finds it.
+        settings: Where the results are.
+
+    Returns:
+        False where the backbone cannot be loaded, so that nothing tells. Running the cell reports
+        why, and ends this backbone alone.
+
+    Raises:
+        ResultError: The record is of another backbone. Results are never overwritten.
+    """
+    try:
+        reason = difference(run.backbone_card, stored.weights_sha256)
+    except Exception:
+        return False
+    if reason:
+        raise ResultError(f"{stored.path(settings.results)} is not served again: {reason}")
+    return True
 
 
 def _in_words(names: Sequence[str], task: Task) -> str:

@@ -315,8 +315,6 @@ def test_weights_that_are_not_in_the_file_are_refused(tmp_path: Path, models: An
         ({"model_type": "nobody"}, UnsupportedOptionError, "family 'nobody' is not among those"),
         ({"model_type": ["vit"]}, UnsupportedOptionError, "is not among those"),
         ({"model_type": "detr"}, UnsupportedOptionError, "it finds objects in a picture"),
-        ({"model_type": "owlvit_vision_model"}, UnsupportedOptionError, "tower of a owlvit alone"),
-        ({"model_type": "flava_image_model"}, UnsupportedOptionError, "tower of a flava alone"),
         (
             {"model_type": "paligemma", "vision_config": {"model_type": "siglip_vision_model"}},
             UnsupportedOptionError,

@@ -23,7 +23,9 @@ from tests.backbones import tiny
 PREFIX: Mapping[str, int] = {
     **dict.fromkeys(("vit", "vit_mae", "vit_msn", "dinov2", "beit", "data2vec-vision"), 1),
     **dict.fromkeys(("clip_vision_model", "clip", "metaclip_2", "altclip", "chinese_clip"), 1),
-    **dict.fromkeys(("blip", "timesformer", "vivit"), 1),
+    **dict.fromkeys(("blip", "timesformer", "vivit", "blip_vision_model"), 1),
+    **dict.fromkeys(("altclip_vision_model", "metaclip_2_vision_model", "flava_image_model"), 1),
+    **dict.fromkeys(("clipseg_vision_model", "owlvit_vision_model", "owlv2_vision_model"), 1),
     **dict.fromkeys(("dinov2_with_registers", "dinov3_vit"), 5),
     **dict.fromkeys(("pvt", "chinese_clip_vision_model", "mlcd_vision_model", "clipseg"), 1),
     **dict.fromkeys(("dpt", "flava", "owlvit", "owlv2", "dinov3_convnext"), 1),
@@ -50,11 +52,7 @@ def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[
 
     def model(kind: str) -> tuple[Path, Any, Any]:
         made = tiny.write(kind, folder)
-        maker = transformers.AutoModel
-        if kind == "clap_audio_model":
-            maker = transformers.ClapAudioModel
-        if kind in tiny.BACKBONES:
-            maker = getattr(transformers, tiny.BACKBONES[kind])
+        maker = getattr(transformers, tiny.CLASSES.get(kind, "AutoModel"))
         return made, maker.from_pretrained(made).eval(), backbones.card(f"transformers/{made}")
 
     return model
@@ -97,7 +95,7 @@ def test_a_clip(model_of: Any, kind: str) -> None:
     shape = (4, card.size, card.size)
     frames = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     maker = transformers.AutoVideoProcessor
-    if kind == "xclip":
+    if kind.startswith("xclip"):
         maker = transformers.VideoMAEVideoProcessor  # its own is for single pictures
     processor = maker.from_pretrained(folder)
     colour = [np.repeat(frame[..., None], 3, axis=2) for frame in frames]
@@ -106,8 +104,9 @@ def test_a_clip(model_of: Any, kind: str) -> None:
     got = card.load()(torch.from_numpy(frames)[None])
     with torch.inference_mode():
         inputs = {name: values.float() for name, values in prepared.items()}
-        if kind == "xclip":  # frames in the place of a batch, each with a class token
-            states = model.vision_model(pixel_values=inputs["pixel_values"][0]).last_hidden_state
+        if kind.startswith("xclip"):  # frames in the place of a batch, each with a class token
+            tower = getattr(model, "vision_model", model)
+            states = tower(pixel_values=inputs["pixel_values"][0]).last_hidden_state
             equal(got.pooled["last/mean"], states[:, 1:].mean((0, 1))[None])
             return
         if kind == "videoprism":

@@ -380,6 +380,23 @@ def test_a_named_backbone_with_another_loader_is_another_backbone(camus: Path) -
         plan("b0-A4-C", [card, changed])
 
 
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("mine", "pixel_pca", "image_stats"),
+        ("random/mine", "random/timm/resnet10t", "random/timm/resnet14t"),
+    ],
+)
+def test_a_name_of_the_user_never_stands_for_another_control_or_twin(
+    name: str, first: str, second: str
+) -> None:
+    """Neither has a sha256 on its card; only what is loaded tells them apart."""
+    cards = [backbones.renamed(backbones.card(each), name) for each in (first, second)]
+    stored = identity(cards[0], cards[0].load())
+    assert difference(cards[0], stored) == ""
+    assert "belongs to another backbone called" in difference(cards[1], stored)
+
+
 def test_two_functions_of_one_name_do_not_share_a_plan() -> None:
     one = backbones.from_callable("f", lambda x: x.mean((2, 3)))
     two = backbones.from_callable("f", lambda x: x.amax((2, 3)))

@@ -15,6 +15,20 @@ BACKBONES: Mapping[str, str] = {
     "pp_lcnet_v3": "PPLCNetV3Backbone",
 }
 """Networks that the library gives as backbones alone, which have maps in the place of an output."""
+CLASSES: Mapping[str, str] = {
+    **BACKBONES,
+    "altclip_vision_model": "AltCLIPVisionModel",
+    "metaclip_2_vision_model": "MetaClip2VisionModel",
+    "blip_vision_model": "BlipVisionModel",
+    "align_vision_model": "AlignVisionModel",
+    "clipseg_vision_model": "CLIPSegVisionModel",
+    "flava_image_model": "FlavaImageModel",
+    "owlvit_vision_model": "OwlViTVisionModel",
+    "owlv2_vision_model": "Owlv2VisionModel",
+    "xclip_vision_model": "XCLIPVisionModel",
+    "clap_audio_model": "ClapAudioModel",
+}
+"""Classes of networks that AutoModel does not build."""
 _BLOCKS: Mapping[str, Any] = {
     "hidden_size": 16,
     "num_hidden_layers": 3,
@@ -103,6 +117,30 @@ _SAM3: Mapping[str, Any] = {
     },
     "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
     "fpn_hidden_size": 8,
+}
+
+_ALIGN: Mapping[str, Any] = {
+    "image_size": 64,
+    "hidden_dim": 32,
+    "depth_divisor": 4,
+    "kernel_sizes": [3, 3, 5, 3],
+    "in_channels": [32, 8, 8, 16],
+    "out_channels": [8, 8, 16, 16],
+    "depthwise_padding": [],
+    "strides": [1, 2, 2, 2],
+    "num_block_repeats": [1, 1, 1, 1],
+    "expand_ratios": [1, 2, 2, 2],
+    "width_coefficient": 1.0,
+    "depth_coefficient": 1.0,
+    "initializer_range": 0.5,
+}
+_XCLIP: Mapping[str, Any] = {
+    **_VISION,
+    "num_frames": 4,
+    "mit_hidden_size": 16,
+    "mit_intermediate_size": 16,
+    "mit_num_attention_heads": 2,
+    "mit_num_hidden_layers": 1,
 }
 
 # model_type: configuration class, and its options
@@ -378,24 +416,18 @@ PICTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Align",
         {
             "text_config": _TEXT,
-            "vision_config": {
-                "image_size": 64,
-                "hidden_dim": 32,
-                "depth_divisor": 4,
-                "kernel_sizes": [3, 3, 5, 3],
-                "in_channels": [32, 8, 8, 16],
-                "out_channels": [8, 8, 16, 16],
-                "depthwise_padding": [],
-                "strides": [1, 2, 2, 2],
-                "num_block_repeats": [1, 1, 1, 1],
-                "expand_ratios": [1, 2, 2, 2],
-                "width_coefficient": 1.0,
-                "depth_coefficient": 1.0,
-                "initializer_range": 0.5,
-            },
+            "vision_config": _ALIGN,
             "projection_dim": 16,
         },
     ),
+    "align_vision_model": ("AlignVision", _ALIGN),
+    "altclip_vision_model": ("AltCLIPVision", _VISION),
+    "metaclip_2_vision_model": ("MetaClip2Vision", _VISION),
+    "blip_vision_model": ("BlipVision", {**_VISION, "initializer_range": 0.02}),
+    "clipseg_vision_model": ("CLIPSegVision", _VISION),
+    "flava_image_model": ("FlavaImage", _VISION),
+    "owlvit_vision_model": ("OwlViTVision", _VISION),
+    "owlv2_vision_model": ("Owlv2Vision", _VISION),
     "clipseg": (
         "CLIPSeg",
         {"text_config": _TEXT, "vision_config": _VISION, "projection_dim": 8},
@@ -462,18 +494,12 @@ CLIPS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "vivit": ("Vivit", {**_BLOCKS, "image_size": SIZE, "num_frames": 4, "tubelet_size": [2, 8, 8]}),
     "videoprism_vision_model": ("VideoPrismVision", _PRISM),
     "videoprism": ("VideoPrism", {"vision_config": _PRISM, "text_config": _TEXT}),
+    "xclip_vision_model": ("XCLIPVision", _XCLIP),
     "xclip": (
         "XCLIP",
         {
             "text_config": _TEXT,
-            "vision_config": {
-                **_VISION,
-                "num_frames": 4,
-                "mit_hidden_size": 16,
-                "mit_intermediate_size": 16,
-                "mit_num_attention_heads": 2,
-                "mit_num_hidden_layers": 1,
-            },
+            "vision_config": _XCLIP,
             "projection_dim": 16,
         },
     ),
@@ -710,7 +736,7 @@ def _processor(kind: str, library: Any, size: int) -> Any:
         return library.Siglip2ImageProcessor(patch_size=8, max_num_patches=16)
     if kind == "pixtral":
         return library.PixtralImageProcessor(size={"longest_edge": size}, patch_size=8)
-    if kind == "xclip":
+    if kind.startswith("xclip"):
         return library.CLIPImageProcessor(size=square, crop_size=square)
     if kind in CLIPS:
         names = {
@@ -758,10 +784,8 @@ def write(kind: str, folder: Path) -> Path:
     target = folder / kind
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        if kind == "clap_audio_model":
-            model = transformers.ClapAudioModel(config)
-        elif kind in BACKBONES:
-            model = getattr(transformers, BACKBONES[kind])(config)
+        if kind in CLASSES:
+            model = getattr(transformers, CLASSES[kind])(config)
         else:
             model = transformers.AutoModel.from_config(config)
         # Initial weights of 0.02 leave the features of two inputs almost alike.

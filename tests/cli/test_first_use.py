@@ -27,7 +27,7 @@ from etab.backbones.weights.recognise import is_cut_archive, not_weights
 from etab.cli import board_site, doctor
 from etab.cli import boards as cli_boards
 from etab.cli import main as main_module
-from etab.cli.encoders import named_encoders
+from etab.cli.encoders import named_encoders, require_board_names
 from etab.cli.main import app
 from etab.errors import EtabError, UnknownNameError, UnsupportedOptionError, WeightsError
 from etab.leaderboard.plain import folder_cells, protocol_held, suite_held
@@ -211,6 +211,44 @@ def test_a_name_never_stands_for_other_weights(place: Place, tmp_path: Path) -> 
 def test_a_name_that_cannot_stand_on_a_board_is_refused(word: str, problem: str) -> None:
     with pytest.raises(UnsupportedOptionError, match=problem):
         named_encoders([word])
+
+
+@pytest.mark.parametrize(
+    ("word", "proposed"),
+    [
+        ("transformers//home/me/vit-b", "vit_b=transformers//home/me/vit-b"),
+        ("transformers/./vit", "vit=transformers/./vit"),
+        ("random/transformers/../m/vit", "vit=random/transformers/../m/vit"),
+        (f"local:/{'d' * 80}/w.pth@timm/resnet18", f"w=local:/{'d' * 80}/w.pth@timm/resnet18"),
+        ("vectors:/my files/v.npz ", "'v=vectors:/my files/v.npz '"),
+        ("onnx:a=b/net-1.onnx", "net_1=onnx:a=b/net-1.onnx"),
+        ("local:$$$.pth@timm/resnet18", "'mine=local:$$$.pth@timm/resnet18'"),
+    ],
+)
+def test_a_place_that_is_no_name_of_a_board_is_told_before_anything_is_computed(
+    word: str, proposed: str
+) -> None:
+    with pytest.raises(UnsupportedOptionError) as raised:
+        require_board_names([word])
+    assert str(raised.value).endswith(f"Give it a name of your own: --backbones {proposed}")
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "finetune"])
+def test_every_command_that_stores_results_asks_for_such_names(
+    command: str, tmp_path: Path
+) -> None:
+    (tmp_path / "w.pth").touch()
+    place = f"local:{tmp_path}{'/.' * 40}/w.pth@timm/resnet10t"
+    tasks = ("b0-A4-C",) if command == "plan" else ("--tasks", "b0-A4-C")
+    words = (*tasks, "--backbones", place)
+    said = str(call(command, *words, "--results", tmp_path / "r").exception)
+    assert said.endswith(f"w={place}")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_path_with_an_equals_sign_is_no_name() -> None:
+    with pytest.raises(WeightsError, match=r"There is no ONNX file a=b/c\.onnx"):
+        named_encoders(["onnx:a=b/c.onnx"], pretrained=["onnx:a=b/c.onnx=camus"])
 
 
 def test_lists_can_be_searched_and_parsed() -> None:

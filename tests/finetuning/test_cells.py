@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from etab import backbones
 from etab.cli.main import app
 from etab.errors import IncompatibleError, ResultError, UnsupportedOptionError
 from etab.finetuning import cells as tuned
@@ -109,6 +110,13 @@ def test_cells_say_how_they_were_trained_and_stand_apart(trained: Any) -> None:
         frozen[0].predictions(settings.results).items
         == tuned_cell.predictions(settings.results).items
     )
+
+
+def test_a_result_of_another_network_of_the_same_name_is_not_read(trained: Any) -> None:
+    _, settings, _ = trained
+    other = backbones.renamed(backbones.card("random/hed_vgg16"), BACKBONE)
+    with pytest.raises(ResultError, match="belongs to another backbone called"):
+        tuned.finished(replace(planned(), card=other), settings)
 
 
 def test_finished_is_read_and_other_conditions_are_refused(trained: Any) -> None:
@@ -437,7 +445,11 @@ def test_two_processes_train_one_network(tree: Path, tmp_path: Path) -> None:
     assert [r.identity() for r in load_results(tmp_path / "two")] == [r.identity() for r in two]
 
 
-def test_the_command(tree: Path, tmp_path: Path) -> None:
+def test_the_command_takes_a_name_and_the_data_of_a_pretraining(tree: Path, tmp_path: Path) -> None:
+    import timm
+
+    network = timm.create_model("resnet10t", pretrained=False)
+    torch.save(network.state_dict(), tmp_path / "mine.pth")
     words = [
         "finetune",
         "--root",
@@ -445,7 +457,9 @@ def test_the_command(tree: Path, tmp_path: Path) -> None:
         "--tasks",
         "a0-A4-C",
         "--backbones",
-        BACKBONE,
+        f"mine=local:{tmp_path}/mine.pth@timm/resnet10t",
+        "--pretrained-on",
+        "mine=CAMUS",
         "--side",
         "32",
         "--epochs",
@@ -461,7 +475,9 @@ def test_the_command(tree: Path, tmp_path: Path) -> None:
     assert out.exit_code == 0
     assert "a0-A4-C" in out.output
     assert "official-finetune unet: dice" in out.output
-    assert len(load_results(tmp_path / "r")) == 1
+    (result,) = load_results(tmp_path / "r")
+    assert result.backbone == "mine"
+    assert any("PRETRAINED ON TEST DATA" in note for note in result.settings["notes"])
 
 
 def test_a_view_without_a_structure_is_unknown(tree: Path) -> None:

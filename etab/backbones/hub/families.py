@@ -82,11 +82,19 @@ _PICTURES: Mapping[str, str] = {
     "textnet": "TextNet",
     "dpt": "DPT, encoder",
 }
-# Title and class of networks that the library gives as backbones alone.
+# Title and class of networks that the library's AutoModel does not build.
 _PICTURE_CLASSES: Mapping[str, tuple[str, str]] = {
     "hgnet_v2": ("HGNet V2", "HGNetV2Backbone"),
     "pp_lcnet": ("PP-LCNet", "PPLCNetBackbone"),
     "pp_lcnet_v3": ("PP-LCNet V3", "PPLCNetV3Backbone"),
+    "altclip_vision_model": ("AltCLIP, vision tower alone", "AltCLIPVisionModel"),
+    "metaclip_2_vision_model": ("MetaCLIP 2, vision tower alone", "MetaClip2VisionModel"),
+    "blip_vision_model": ("BLIP, vision tower alone", "BlipVisionModel"),
+    "align_vision_model": ("ALIGN, vision tower alone", "AlignVisionModel"),
+    "clipseg_vision_model": ("CLIPSeg, vision tower alone", "CLIPSegVisionModel"),
+    "flava_image_model": ("FLAVA, image tower alone", "FlavaImageModel"),
+    "owlvit_vision_model": ("OWL-ViT, vision tower alone", "OwlViTVisionModel"),
+    "owlv2_vision_model": ("OWLv2, vision tower alone", "Owlv2VisionModel"),
 }
 # Title, part that is used, and form of its states.
 _PICTURE_PARTS: Mapping[str, tuple[str, str, str]] = {
@@ -129,6 +137,9 @@ _CLIPS: Mapping[str, Family] = {
     ),
     "videoprism_vision_model": Family("clip", "VideoPrism", form="factored"),
     "xclip": Family("clip", "X-CLIP, vision tower", tower="vision_model", form="frames"),
+    "xclip_vision_model": Family(
+        "clip", "X-CLIP, vision tower alone", form="frames", model="XCLIPVisionModel"
+    ),
 }
 _WAVES: Mapping[str, str] = {
     "wav2vec2": "wav2vec 2.0",

@@ -129,19 +129,10 @@ def reason_of_family(kind: str, values: Mapping[str, Any]) -> str:
         >>> reason_of_family("timm_wrapper", {})
         'it is a network of timm: name it hf-hub:<owner>/<model>'
     """
-    reason = REFUSED.get(kind) or _of_tower(kind) or _from_tables(kind)
+    reason = REFUSED.get(kind) or _from_tables(kind)
     if "save_pretrained" in reason:  # it names the part already
         return reason
     return reason + _part_that_is_read(values)
-
-
-def _of_tower(kind: str) -> str:
-    """Why the tower of a family that is read is not read alone; "" for another family."""
-    for ending in ("_vision_model", "_image_model"):
-        whole = kind.removesuffix(ending)
-        if whole != kind and whole in FAMILIES:
-            return f"it is the tower of a {whole} alone: name the whole model, whose tower etab takes out"
-    return ""
 
 
 def _from_tables(kind: str) -> str:

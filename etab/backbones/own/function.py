@@ -14,7 +14,7 @@ from etab.backbones import identity
 from etab.backbones.base import UNKNOWN_DATA, BackboneCard, Course
 from etab.backbones.own.inputs import Clip, Frames, InputKind, Sound
 from etab.backbones.pretraining import checked_sets
-from etab.backbones.registered import require_own_name
+from etab.backbones.registered import name_of_function, require_own_name
 from etab.errors import EtabError, UnsupportedOptionError, reason_of
 from etab.types import Features
 
@@ -235,11 +235,6 @@ def _trial(backbone: FunctionBackbone, device: str) -> tuple[Mapping[str, Any], 
     return layers, features
 
 
-def _named_function(function: object, name: str) -> str:
-    own = getattr(function, "__name__", type(function).__name__)
-    return name or f"callable/{own}"
-
-
 def backbone(
     function: Callable[[Any], Any],
     *,
@@ -292,7 +287,7 @@ def backbone(
     kind = Frames() if input is None else input
     if name != "":
         require_own_name(name)
-    label = _named_function(function, name)
+    label = name or name_of_function(function)
     if isinstance(function, type):
         raise UnsupportedOptionError(
             f"{label} is the class {function.__name__} itself; pass an object: "

@@ -26,7 +26,7 @@ from etab.leaderboard.admission.record import contradictions, known_values, wron
 from etab.leaderboard.suites import Tasks
 from etab.precisions import FORMATS, NAMED
 from etab.results import Predictions, Result
-from etab.results.names import wrong_name
+from etab.results.names import wrong_own_name
 from etab.storage.text import counted
 from etab.tasks.base import Task
 from etab.tasks.protocols import parse
@@ -122,7 +122,7 @@ def admit(
 
 def _read(path: Path, folder: Path) -> Result:
     result = Result.load(path)
-    name = wrong_name(result.backbone)
+    name = wrong_own_name(result.backbone)
     if name:
         raise ResultError(f"{name}. Give the backbone another name and run its cells again")
     taken = looks_published(result.backbone)

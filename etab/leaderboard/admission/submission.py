@@ -24,6 +24,7 @@ from etab.leaderboard.comparable import counts_on
 from etab.leaderboard.suites import Suite
 from etab.results import Result
 from etab.results.masks import Keep, masks_path
+from etab.results.names import wrong_name
 from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS
 from etab.types import Kind
@@ -162,6 +163,8 @@ def _reasons(result: Result) -> Iterator[str]:
             f"data_digest begins with {result.data_digest[:12]}, which is no release of "
             f"{result.dataset} that etab has canonical tables for"
         )
+    if wrong_name(result.backbone):
+        yield wrong_name(result.backbone)
     if result.bad:
         yield "recordings were left out of it (--skip-bad); a published result is of all data"
     known = known_backbones().get(result.backbone)

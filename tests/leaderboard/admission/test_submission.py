@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -12,10 +13,12 @@ from typer.testing import CliRunner
 
 from etab.cli.main import app
 from etab.errors import DataNotFoundError
+from etab.leaderboard.admission.admit import admit
 from etab.leaderboard.admission.schema import result_schema
 from etab.leaderboard.admission.submission import check_submission
 from etab.leaderboard.suites import Suite
 from etab.results.masks import masks_path
+from etab.tasks.menu import TASKS
 from tests import made
 from tests.leaderboard.admission import folders
 from tests.leaderboard.admission.folders import CAMUS_TASKS, STRANGER, edit_nested, stranger
@@ -177,3 +180,13 @@ def test_a_published_control_without_a_task_that_it_cannot_have_is_accepted(
     for path in (tmp_path / "circor/f1-AL-D/mel_stats").glob("cv5x5-*"):
         path.unlink()
     assert check_submission(tmp_path, two).missing == {"mel_stats": ("f1-AL-D",)}
+
+
+def test_words_of_a_name_are_apart_on_a_board_of_ones_own_alone(tmp_path: Path) -> None:
+    table = made.predictions("b0-A4-C")
+    replace(made.result(table, "b0-A4-C"), backbone="my encoder").save(tmp_path, table)
+    admission = admit(tmp_path, TASKS, lambda result: True)
+    assert [result.backbone for result in admission.results] == ["my encoder"]
+    suite = Suite(name="ef", version=1, tasks=("b0-A4-C",))
+    submission = check_submission(tmp_path, suite, protocol=admission.results[0].protocol)
+    assert any("'my encoder'; wanted 1 to 80" in found.reason for found in submission.refused)

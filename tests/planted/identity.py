@@ -77,10 +77,27 @@ FAULTS = [
     ),
     Fault(
         "a stored result is found by the name of its backbone",
-        "etab/runs/execute.py",
+        "etab/runs/record.py",
         "reason = difference(run.backbone_card, stored.weights_sha256)",
         'reason = ""',
         _TESTS,
+    ),
+    Fault(
+        "a name of the user stands for any control or twin",
+        "etab/backbones/identity.py",
+        "((card.twin or not card.learned) and not card.own_name)",
+        "card.twin or not card.learned",
+        _TESTS,
+    ),
+    Fault(
+        "a fine-tuned result is found by the name of its backbone",
+        "etab/finetuning/cells.py",
+        "if stored is None or not is_of_backbone(cell, stored, settings):",
+        "if stored is None:",
+        (
+            "tests/finetuning/test_cells.py::"
+            "test_a_result_of_another_network_of_the_same_name_is_not_read",
+        ),
     ),
     Fault(
         "a card with its own loader is trusted by its name",

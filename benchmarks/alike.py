@@ -2,12 +2,13 @@
 
 For each data set a row of ``benchmarks/alike.md``: how alike strangers are, how alike copies stay
 after each change, how alike the frames of one person under two ids are, and the seconds for all
-recordings. Rows of data sets that are not named stay as they are.
+recordings. Rows of data sets that are not named stay as they are. Copies by MP3 need the package ``av``.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from etab.datasets.integrity.outlines import kept_picture, outline_copies
 from etab.types import Array, FloatArray
 
 TABLE = Path(__file__).with_suffix(".md")
+MP3_RATE = 16_000  # samples a second
 EVERY = 20  # one recording in so many is changed and compared with itself
 
 
@@ -55,12 +57,37 @@ def resized(frame: Array) -> Array:
     return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
 
 
-def jpeg(frame: Array) -> Array:
-    """The frame after JPEG of quality 50."""
+def jpeg(frame: Array, quality: int = 50) -> Array:
+    """The frame after JPEG."""
     import cv2
 
-    _, coded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 50])
+    _, coded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE))
+
+
+def coded_darker_and_cut(frame: Array) -> Array:
+    """Three changes at once: two pixels cut on two sides, another curve, JPEG of quality 30."""
+    return jpeg(gamma(frame[2:, 2:], 1.3), 30)
+
+
+def blurred(frame: Array) -> Array:
+    """Smoothed by a Gaussian of two pixels."""
+    import cv2
+
+    return np.asarray(cv2.GaussianBlur(frame, (0, 0), 2.0))
+
+
+def equalised(frame: Array) -> Array:
+    """Every grey level about as frequent as every other one."""
+    import cv2
+
+    return np.asarray(cv2.equalizeHist(frame))
+
+
+def speckled(frame: Array) -> Array:
+    """White noise of 12 grey levels."""
+    noise = 12 * np.random.default_rng(0).standard_normal(frame.shape)
+    return np.asarray(np.clip(frame + noise, 0, 255), dtype=np.uint8)
 
 
 def mirror(frame: Array) -> Array:
@@ -185,6 +212,14 @@ FRAME_OUTLINES: dict[str, Callable[[Array], Array]] = {
 """Copies with another outline, which are found without borders, after crops and after turns (``outlines``)."""
 FRAMES_MISSED: dict[str, Callable[[Array], Array]] = {"burnt-in text": burnt_in}
 """Changes that fingerprints of frames do not survive, or not always."""
+FRAMES_TRIED: dict[str, Callable[[Array], Array]] = {
+    "JPEG 30": lambda frame: jpeg(frame, 30),
+    "cut by 2 pixels, gamma 1.3 and JPEG 30": coded_darker_and_cut,
+    "blurred": blurred,
+    "histogram equalised": equalised,
+    "noise of 12 grey levels": speckled,
+}
+"""Changes that nothing was chosen for: whatever becomes of them is told."""
 
 Sound = tuple[FloatArray, int]
 
@@ -243,6 +278,48 @@ def in_noise(samples: FloatArray, rate: int) -> Sound:
     return samples + noise * float(np.std(samples)) / 10, rate
 
 
+def double_rate(samples: FloatArray, rate: int) -> Sound:
+    """Twice the sampling rate."""
+    return resample_poly(samples, 2, 1), 2 * rate
+
+
+def clipped(samples: FloatArray, rate: int) -> Sound:
+    """Cut off at a third of the largest amplitude."""
+    limit = float(np.abs(samples).max()) / 3
+    return np.clip(samples, -limit, limit), rate
+
+
+def high_passed(samples: FloatArray, rate: int) -> Sound:
+    """Without what lies below 60 Hz, as after a filter against hum."""
+    from scipy.signal import butter, sosfilt
+
+    return np.asarray(sosfilt(butter(2, 60, "highpass", fs=rate, output="sos"), samples)), rate
+
+
+def mp3(samples: FloatArray, rate: int) -> Sound:
+    """Coded by MP3 at 32 kbit/s, from 16 kHz."""
+    import av
+
+    wave = resample_poly(samples, MP3_RATE, rate).astype(np.float32)
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp3") as coded:
+        stream = coded.add_stream("libmp3lame", rate=MP3_RATE, layout="mono")
+        stream.bit_rate = 32_000
+        frame = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
+        frame.sample_rate = MP3_RATE
+        coded.mux(stream.encode(frame))
+        coded.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file) as coded:
+        pieces = [frame.to_ndarray()[0] for frame in coded.decode(audio=0)]
+    return np.concatenate(pieces).astype(np.float64), MP3_RATE
+
+
+def stretched(samples: FloatArray, rate: int) -> Sound:
+    """Slower by 1 %, as from a recorder whose clock is off."""
+    return resample_poly(samples, 101, 100), rate
+
+
 def late_and_turned(samples: FloatArray, rate: int) -> Sound:
     """Without the first half second and the last second, every sample turned round."""
     return -samples[rate // 2 : -rate], rate
@@ -256,6 +333,15 @@ SOUND_CHANGES: dict[str, Callable[[FloatArray, int], Sound]] = {
     "poles exchanged": exchanged_poles,
     "noise at 20 dB": in_noise,
 }
+SOUNDS_TRIED: dict[str, Callable[[FloatArray, int], Sound]] = {
+    "double rate": double_rate,
+    "cut off at a third": clipped,
+    "nothing below 60 Hz": high_passed,
+    "MP3 of 32 kbit/s": mp3,
+}
+"""Changes that nothing was chosen for: whatever becomes of them is told."""
+SOUNDS_MISSED: dict[str, Callable[[FloatArray, int], Sound]] = {"1 % slower": stretched}
+"""Changes that fingerprints of sounds do not survive."""
 SOUND_CUTS: dict[str, Callable[[FloatArray, int], Sound]] = {
     "50 ms cut": one_step_late,
     "0.5 s cut": late,
@@ -316,7 +402,7 @@ def _found(name: str, values: Sequence[float], threshold: float) -> str:
 def _frame_changes(signals: Sequence[tuple[Array, int]], prints: Fingerprints) -> Found:
     """The correlations of frames with themselves after each change."""
     shared = np.stack(prints.prints).mean(axis=0)
-    changes = {**FRAME_CHANGES, **FRAMES_MISSED}
+    changes = {**FRAME_CHANGES, **FRAMES_TRIED, **FRAMES_MISSED}
     found: Found = {name: [] for name in (*changes, *FRAME_OUTLINES)}
     for frames, _ in signals[::EVERY]:
         for name, change in changes.items():
@@ -348,10 +434,11 @@ def _with_other_outline(
 
 def _sound_changes(signals: Sequence[tuple[Array, int]]) -> Found:
     """The correlations of recordings with themselves after each change."""
-    found: Found = {name: [] for name in SOUND_CHANGES}
+    changes = {**SOUND_CHANGES, **SOUNDS_TRIED, **SOUNDS_MISSED}
+    found: Found = {name: [] for name in changes}
     for samples, rate in signals[::EVERY]:
         whole = sound_print(samples, rate)
-        for name, change in SOUND_CHANGES.items():
+        for name, change in changes.items():
             found[name].append(float(whole @ sound_print(*change(samples, rate))))
     return found
 

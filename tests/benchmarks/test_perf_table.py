@@ -19,6 +19,7 @@ from benchmarks.perf import (
     table_features,
     table_loops,
     table_reading,
+    table_seed,
     table_sounds,
     table_statistics,
 )
@@ -67,6 +68,15 @@ def test_parts_are_found_and_those_left_out_keep_their_lines(
 )
 def test_the_page_says_whether_the_machine_was_idle(load: float | None, words: str) -> None:
     assert words in run.load_words(load)
+
+
+def test_one_division_may_take_half_as_long_again() -> None:
+    """Processor time of what is finished is in neither number."""
+    row = table_seed.row_of("one backbone", 3.0, 2.0, "`ridge`")
+    assert row.wanted is not None
+    assert row.ratio == pytest.approx(row.wanted, abs=0.01)
+    assert "1.50 times" in row.task
+    assert {group.now for group in table_seed.GROUPS} == {"stack", "mask_logistic"}
 
 
 def test_whole_boards_stand_beside_the_time_allowed(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from etab.readers.regular import require_regular
 from etab.readers.still import LARGEST_SIDE, require_opaque, whole_png
 from etab.types import Array, IntArray
 
+_JPEG = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
 _EXIF_CHUNK = b"eXIf"
 _ORIENTATION = 0x0112  # tag of EXIF
@@ -41,15 +42,17 @@ def read_picture(path: Path) -> Array:
     import cv2
 
     raw = _raw_picture(path)
-    if raw.startswith(b"\xff\xd8") and _JPEG_END not in raw[-64:]:
+    if not raw.startswith(_JPEG):
+        stored = _decoded(path, raw, cv2.IMREAD_UNCHANGED)
+        if stored.dtype != np.uint8:
+            raise CorruptFileError(
+                f"{path} has {8 * stored.dtype.itemsize} bits a pixel; wanted 8. Scale it to 0 to "
+                "255."
+            )
+        require_opaque(path, stored)
+    elif _JPEG_END not in raw[-64:]:
         raise CorruptFileError(f"{path} is not a whole JPEG picture: it ends early.")
-    stored = _decoded(path, raw, cv2.IMREAD_UNCHANGED)
-    if stored.dtype != np.uint8:
-        raise CorruptFileError(
-            f"{path} has {8 * stored.dtype.itemsize} bits a pixel; wanted 8. Scale it to 0 to 255."
-        )
-    require_opaque(path, stored)
-    # Only this way of decoding turns a picture as its camera says.
+    # This way of decoding turns a picture as its camera says.
     return np.asarray(_decoded(path, raw, cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
 
 

@@ -197,6 +197,8 @@ def _from_csv(path: Path) -> list[ListedFold]:
     rows = read_table(path, ("id", "part"), hint="Wanted the columns id and part, and fold.")
     parts_of: dict[str, dict[str, list[str]]] = {}
     for line, row in enumerate(rows, start=2):
+        if not row["id"]:
+            raise CorruptFileError(f"{path}, line {line}: the id is blank. Remove the row.")
         part = part_of_word(row["part"])
         if part not in SPLIT_PARTS:
             raise CorruptFileError(

@@ -17,7 +17,8 @@ from etab.datasets.own.classes import (
     is_class_file,
     unused_targets,
 )
-from etab.datasets.own.description import Description, Label, read_description
+from etab.datasets.own.description import Description, read_description
+from etab.datasets.own.labels import Label
 from etab.datasets.own.registered import (
     DescribedRecordings,
     described_source,

@@ -207,6 +207,8 @@ metric = "mae"
 kind = "classes"
 column = "CM"
 classes = ["0", "1"]
+value = "EF_A4"
+below = 50
 views = ["A4C"]
 [labels.view]
 kind = "classes"

@@ -86,15 +86,15 @@ FAULTS = [
     Fault(
         "a recording that is listed twice counts twice",
         TABLE,
-        "    for check in (duplicates, split_patients, partial(without_outcome, description)):",
-        "    for check in (split_patients,):",
+        "    checks = (\n        duplicates,\n",
+        "    checks = (\n",
         (f"{OWN}::test_a_row_that_does_not_fit_is_explained",),
     ),
     Fault(
         "a patient in two parts of the split is taken",
         TABLE,
-        "    for check in (duplicates, split_patients, partial(without_outcome, description)):",
-        "    for check in (duplicates,):",
+        "        duplicates,\n        split_patients,\n",
+        "        duplicates,\n",
         (f"{OWN}::test_a_row_that_does_not_fit_is_explained",),
     ),
     Fault(

@@ -4,6 +4,7 @@ from tests.faults import Fault
 
 _ACROSS = "etab/datasets/own/across.py"
 _CELLS = "etab/datasets/own/cells.py"
+_CUTS = "tests/datasets/test_own_cuts.py"
 _EXPORTS = "tests/datasets/test_own_exports.py"
 
 
@@ -104,6 +105,34 @@ FAULTS = [
         "        if told[0] == _TWO_STORIES:\n",
         "        if False:\n",
         (f"{_EXPORTS}::test_two_rows_of_one_file_that_contradict_each_other_are_both_left_out",),
+    ),
+    Fault(
+        "own tables: a class that contradicts its value passes",
+        _ACROSS,
+        "if (value < cut.below) != (row.values[label.name] == 1):",
+        "if False:",
+        (f"{_CUTS}::test_a_class_agrees_with_its_value",),
+    ),
+    Fault(
+        "own tables: a class that is cut from a value passes without it",
+        _ACROSS,
+        "    if value is None:\n",
+        "    if value is None:\n        return None\n    if value is None:\n",
+        (f"{_CUTS}::test_a_class_agrees_with_its_value",),
+    ),
+    Fault(
+        "own tables: the cut is no part of the data",
+        "etab/datasets/own/source.py",
+        "for label in labels if label.cut is not None]",
+        "for label in labels if False]",
+        (f"{_CUTS}::test_the_digest_of_data_knows_the_cut_and_is_as_before_without_one",),
+    ),
+    Fault(
+        "own tables: init writes the class above the cut last",
+        "etab/datasets/own/cuts.py",
+        "list_of([cut.above, cut.below])",
+        "list_of(sorted([cut.above, cut.below]))",
+        (f"{_CUTS}::test_init_writes_the_cut_with_the_class_below_last",),
     ),
     Fault(
         "own tables: recordings without an outcome reach the metrics that need it",

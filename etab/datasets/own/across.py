@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from etab.datasets.own.description import Description
+from etab.datasets.own.labels import Label
+from etab.datasets.own.remarks import INPUTS_OF_SEVERAL_VIEWS
 from etab.datasets.own.rows import RowProblem, TableRow
 
 METRICS_OF_OUTCOMES = ("weighted_accuracy", "cost")
@@ -107,6 +109,84 @@ def without_outcome(description: Description, rows: Sequence[TableRow]) -> list[
                 problems.append(_problem(row, "no outcome", text))
                 break
     return problems
+
+
+def against_cut(description: Description, rows: Sequence[TableRow]) -> list[RowProblem]:
+    """Rows whose class is not the one that their value gives.
+
+    Args:
+        description: The description, which says what classes are cut from.
+        rows: The rows that fit.
+
+    Returns:
+        A problem for each row with a class and no value, or with a class that the value contradicts.
+    """
+    problems: list[RowProblem] = []
+    labels = [label for label in description.labels if label.cut is not None]
+    for row in rows:
+        found = next((fault for label in labels if (fault := _fault_of_cut(row, label))), None)
+        if found:
+            problems.append(_problem(row, *found))
+    for label in labels:
+        if label.input in INPUTS_OF_SEVERAL_VIEWS:
+            problems += _several_values(label, rows)
+    return problems
+
+
+def _several_values(label: Label, rows: Sequence[TableRow]) -> list[RowProblem]:
+    """Rows of units whose views have different values: a row of the task is cut from one value."""
+    values: dict[str, set[float]] = {}
+    cut = label.cut
+    if cut is None:
+        return []
+    for row in rows:
+        if cut.target in row.values:
+            values.setdefault(_unit(label, row), set()).add(row.values[cut.target])
+    problems: list[RowProblem] = []
+    for row in rows:
+        own = values.get(_unit(label, row), set())
+        if label.name in row.values and len(own) > 1:
+            words = " and ".join(f"{value:.10g}" for value in sorted(own))
+            text = (
+                f"{label.per or 'patient'} {_unit(label, row)} has {cut.target} {words} in its "
+                f"views, and {label.name} is cut from one value; give its rows the same one."
+            )
+            problems.append(_problem(row, f"{label.name} of several values of {cut.target}", text))
+    return problems
+
+
+def _unit(label: Label, row: TableRow) -> str:
+    """What a row of several views is about: the study, or the patient."""
+    return str(row.meta.get("study", "")) if label.per == "study" else row.patient
+
+
+def _fault_of_cut(row: TableRow, label: Label) -> tuple[str, str] | None:
+    """Why the class of a row is not that of its value, and the whole sentence; None where it is."""
+    cut = label.cut
+    if cut is None or label.name not in row.values:
+        return None
+    name = label.classes[int(row.values[label.name])]
+    value = row.values.get(cut.target)
+    rule = f"{label.name} is {label.classes[1]!r} where {cut.target} is below {cut.below:.10g}"
+    if value is None:
+        return (
+            f"{label.name} without {cut.target}",
+            f"{label.name} is {name!r} and {cut.target} is blank; {rule}. Fill {cut.target} in, or "
+            f"leave {label.name} blank.",
+        )
+    if row.frames.get(label.name) != row.frames.get(cut.target):
+        return (
+            f"{label.name} and {cut.target} of other frames",
+            f"{label.name} and {cut.target}, which it is cut from, name different frames; give "
+            "both the same frames.",
+        )
+    if (value < cut.below) != (row.values[label.name] == 1):
+        return (
+            f"{label.name} contradicts {cut.target}",
+            f"{label.name} is {name!r} and {cut.target} is {value:.10g}; {rule}. Correct one of "
+            "two.",
+        )
+    return None
 
 
 def _problem(row: TableRow, reason: str, text: str) -> RowProblem:

@@ -25,13 +25,8 @@ from types import ModuleType
 from typing import Any, TypeGuard
 
 from etab.datasets.base import SOURCES, Card, Source
-from etab.datasets.own.description import (
-    LABEL_KINDS,
-    Description,
-    Label,
-    check_name,
-    target_label,
-)
+from etab.datasets.own.description import Description, check_name
+from etab.datasets.own.labels import LABEL_KINDS, Label, check_cuts, target_label
 from etab.datasets.own.registered import OWN_MODULE, is_own, require_free
 from etab.echo.views import CANONICAL, PLACES
 from etab.errors import DataNotFoundError, EtabError, LayoutError, UnsupportedOptionError
@@ -267,6 +262,7 @@ def _labels(kind: type[Source], card: Card, where: str) -> tuple[Label, ...]:
             labels.append(target_label(where, target, {**usual, **options.get(target.name, {})}))
     if not labels:
         raise LayoutError(f"{where}: no target of its card is a value, a class, a mask or states.")
+    check_cuts(where, labels)
     return tuple(labels)
 
 
@@ -305,6 +301,8 @@ def description_text(description: Description) -> str:
             facts["classes"] = []
         lines += ["", f"[labels.{_quoted(label.name)}]"]
         lines += _lines(**{key: value for key, value in facts.items() if value})
+        if label.cut is not None:
+            lines += _lines(value=label.cut.target, below=label.cut.below)
     return "\n".join(lines) + "\n"
 
 

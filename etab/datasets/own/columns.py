@@ -127,14 +127,28 @@ def label_lines(
     plain = [cell.removesuffix(unit).replace(",", ".") for cell in values]
     numbers = [cell for cell in plain if parse_number(cell) is not None]
     if column == "view":
-        kind_lines = [f"classes = {_list(sorted(distinct))}"] if len(distinct) > 1 else []
+        kind_lines = [f"classes = {list_of(sorted(distinct))}"] if len(distinct) > 1 else []
         return ["", "[labels.view]", 'kind = "classes"', *kind_lines] if kind_lines else []
     # Some cells may be slips, which `etab data check` lists.
     if len(set(numbers)) >= _LEAST_NUMBERS and len(numbers) > _MOSTLY * len(values):
         return [*_section(column, "value"), *_unit_lines(column, unit)]
     if 2 <= len(distinct) <= FEW_CLASSES:
-        return [*_section(column, "classes"), f"classes = {_list(sorted(distinct))}"]
+        return [*_section(column, "classes"), f"classes = {list_of(sorted(distinct))}"]
     return []
+
+
+def column_numbers(column: str, cells: Sequence[str]) -> list[float | None]:
+    """Read the numbers of a column of values, with or without their unit.
+
+    Args:
+        column: Name of the column.
+        cells: Its cells.
+
+    Returns:
+        (n,) numbers; None for cells that hold none.
+    """
+    unit = _unit(column, [cell for cell in cells if not is_blank(cell)])
+    return [parse_number(cell.strip().removesuffix(unit)) for cell in cells]
 
 
 def _unit(column: str, values: Sequence[str]) -> str:
@@ -159,9 +173,19 @@ def _unit_lines(column: str, unit: str) -> list[str]:
 
 def _section(column: str, kind: str) -> list[str]:
     """The section of a label, whose name has no slash; that of its column may have one."""
-    name = column.replace("/", "_")
+    name = label_name(column)
     where = [] if name == column else [f"column = {quoted(column)}"]
     return ["", f"[labels.{quoted(name)}]", f'kind = "{kind}"', *where]
+
+
+def label_name(column: str) -> str:
+    """The name of the label of a column: names of labels have no slash.
+
+    Example:
+        >>> label_name("LV/endo")
+        'LV_endo'
+    """
+    return column.replace("/", "_")
 
 
 def quoted(text: str) -> str:
@@ -174,5 +198,11 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _list(texts: Sequence[str]) -> str:
+def list_of(texts: Sequence[str]) -> str:
+    """Write a list of texts as TOML does.
+
+    Example:
+        >>> print(list_of(["no", "yes"]))
+        ["no", "yes"]
+    """
     return f"[{', '.join(map(quoted, texts))}]"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from etab.datasets.own.columns import FEW_CLASSES, fold_remarks, label_lines, quoted, roles
+from etab.datasets.own.cuts import with_cuts
 from etab.datasets.own.files import (
     PICTURES,
     SOUNDS,
@@ -125,7 +126,7 @@ def write_draft(folder: Path, out: Path | None = None, *, sound: bool | None = N
             raise UnsupportedOptionError(f"{table.path} is there already. Move it away.")
         write_atomically(table.path, _csv_text(table.header, table.rows))
     labels = {kind: set(files.values()) for kind, files in beside.items()}
-    lines = _description(name, table, folder, target, is_sound, labels)
+    lines, cut_remarks = _description(name, table, folder, target, is_sound, labels)
     write_atomically(target, "\n".join(lines) + "\n")
     patient = table.header.index(table.columns.get("patient", "patient"))
     patients = {row[patient] for row in table.rows}
@@ -135,6 +136,7 @@ def write_draft(folder: Path, out: Path | None = None, *, sound: bool | None = N
         *left_out,
         *table.remarks,
         *([] if "split" in table.columns else folds),
+        *cut_remarks,
         *unused,
     ]
     return Draft(target, table.path, len(table.rows), len(patients), _steps(target, lines, remarks))
@@ -418,8 +420,11 @@ def _description(
     target: Path,
     sound: bool,
     labels: Mapping[str, Collection[str]],
-) -> list[str]:
-    """The lines of the description; ``labels`` are the files of masks or states by kind."""
+) -> tuple[list[str], list[str]]:
+    """The lines of the description, and sentences on what was guessed.
+
+    ``labels`` are the files of masks or states by kind.
+    """
     header, columns = table.header, table.columns
     relative = relative_to_file(table.path, target)
     lines = [f"name = {quoted(name)}", f"table = {quoted(relative)}"]
@@ -440,14 +445,18 @@ def _description(
         lines += [f"{role} = {quoted(column)}" for role, column in named.items()]
     taken = {*columns.values(), columns.get("patient", "patient")}
     masks = set(labels.get("mask", ()))
-    for index, column in enumerate(header):
-        cells = [row[index] for row in table.rows]
+    cells_of = {column: [row[i] for row in table.rows] for i, column in enumerate(header)}
+    sections: dict[str, list[str]] = {}
+    for column, cells in cells_of.items():
         files = [cell for cell in cells if cell]
         if files and masks.issuperset(files):
-            lines += _mask_lines(column, [folder / cell for cell in files])
+            sections[column] = _mask_lines(column, [folder / cell for cell in files])
         elif column not in taken:
-            lines += label_lines(column, cells, labels)
-    return lines
+            sections[column] = label_lines(column, cells, labels)
+    sections, remarks = with_cuts(sections, cells_of)
+    for section in sections.values():
+        lines += section
+    return lines, remarks
 
 
 def _mask_lines(column: str, masks: Sequence[Path]) -> list[str]:

@@ -33,6 +33,7 @@ def own_card(description: Description) -> Card:
             unit=label.unit,
             classes=STATES if label.kind is Kind.STATES else label.classes,
             description=label.title or label.name,
+            cut=label.cut,
         )
         for label in description.labels
     ]

@@ -6,7 +6,8 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from etab.datasets.own.description import Description, Label
+from etab.datasets.own.description import Description
+from etab.datasets.own.labels import Label
 from etab.datasets.own.rows import TableRow
 from etab.types import Kind
 

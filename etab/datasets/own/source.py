@@ -11,7 +11,7 @@ import numpy as np
 from etab.datasets.base import Fault, SoundSource, Source
 from etab.datasets.circor_layout import read_states
 from etab.datasets.own.advice import in_own_words
-from etab.datasets.own.description import Description, Label
+from etab.datasets.own.description import Description
 from etab.datasets.own.files import (
     VOLUMES,
     file_fps,
@@ -24,6 +24,7 @@ from etab.datasets.own.files import (
     sound_facts,
     suffix_of,
 )
+from etab.datasets.own.labels import Label
 from etab.datasets.own.remarks import label_remarks
 from etab.datasets.own.rows import OwnTable, TableRow
 from etab.datasets.own.table import read_own_table
@@ -347,7 +348,9 @@ class OwnRecordings(Source):
 
     def digest(self) -> str:
         """sha256 of the description's labels, the cells that are used, and every file."""
-        facts = [(label.name, repr(label)) for label in self.description.labels]
+        labels = self.description.labels
+        facts = [(label.name, repr(label)) for label in labels]
+        facts += [(label.name, repr(label.cut)) for label in labels if label.cut is not None]
         rows = [
             (row.id, repr(row.phases), repr(row.spacing), repr(sorted(row.values.items())))
             for row in (self._row(record) for record in self.records())

@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-from etab.datasets.own.across import duplicates, split_patients, without_outcome
+from etab.datasets.own.across import against_cut, duplicates, split_patients, without_outcome
 from etab.datasets.own.cells import TableCells, read_table_cells
-from etab.datasets.own.description import COLUMNS, Description, Label
+from etab.datasets.own.description import COLUMNS, Description
 from etab.datasets.own.files import DICOM, PICTURES, SOUNDS, form_of, name_without_suffix
+from etab.datasets.own.labels import Label
 from etab.datasets.own.notes import NearNames, spoiled_name, table_notes, why_no_number
 from etab.datasets.own.paths import (
     is_archive,
@@ -66,7 +67,13 @@ def read_own_table(description: Description) -> OwnTable:
         except _MisfitError as misfit:
             text = misfit.text + (near.hint(misfit.missing) if misfit.missing else "")
             problems.append(RowProblem(row.line, known[0], misfit.reason, text, *known[1:]))
-    for check in (duplicates, split_patients, partial(without_outcome, description)):
+    checks = (
+        duplicates,
+        split_patients,
+        partial(without_outcome, description),
+        partial(against_cut, description),
+    )
+    for check in checks:
         found = check(rows)
         problems += found
         gone = {problem.line for problem in found}

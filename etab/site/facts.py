@@ -18,7 +18,7 @@ from etab.site.published import published_rows
 from etab.storage.text import printable
 from etab.tasks.menu import TASKS
 from etab.tasks.words import input_words, protocol_words, target_words
-from etab.types import Kind
+from etab.types import Kind, Target
 
 # Facts of a row in ``board_facts`` that the table needs; the rest is on the page of the backbone.
 _OF_ROW = (
@@ -37,6 +37,8 @@ _OF_ROW = (
     "missing",
     "weights",
 )
+# Metrics in the unit of what is predicted.
+_IN_UNIT_OF_TARGET = frozenset({"mae", "rmse"})
 _OF_BOARD = (
     "title",
     "suite",
@@ -105,8 +107,11 @@ def _task_facts(task: Mapping[str, Any], board: Board, cards: Cards) -> dict[str
         "protocol_words": [
             protocol_words(name, task["unit"]) for name in protocols or [board.protocol]
         ],
+        "metric_title": _metric_title(code, cards),
         "asked": _asked(code, cards),
         "classes": _classes(code, cards),
+        "positive": _positive(code, cards),
+        "measured_in": _measured_in(code, cards),
         "data": _notices_of_task(code, board, cards),
     }
 
@@ -153,23 +158,47 @@ def _protocols(code: str, board: Board) -> list[str]:
     return sorted({cell.protocol for cell in cells})
 
 
-def _classes(code: str, cards: Cards) -> list[str]:
-    """Names of the classes of a task, in the order of its probabilities; empty for other kinds."""
+def _target(code: str, cards: Cards) -> Target | None:
+    """The target of a task on the card of its data; None where there is none."""
     task = TASKS[code]
     card = cards.get(task.dataset)
-    if task.kind is not Kind.CLASSES or card is None:
+    targets = {target.name: target for target in card.targets} if card else {}
+    return targets.get(task.target)
+
+
+def _metric_title(code: str, cards: Cards) -> str:
+    """The metric of a task in words, with the unit that an error has."""
+    metric = TASKS[code].metric
+    unit = _measured_in(code, cards) if metric in _IN_UNIT_OF_TARGET else ""
+    return printable(f"{METRICS[metric].title}, {unit}" if unit else METRICS[metric].title)
+
+
+def _measured_in(code: str, cards: Cards) -> str:
+    """The unit of what a task predicts; "" where it has none."""
+    target = _target(code, cards)
+    return printable(target.unit) if target else ""
+
+
+def _classes(code: str, cards: Cards) -> list[str]:
+    """Names of the classes of a task, in the order of its probabilities; empty for other kinds."""
+    target = _target(code, cards)
+    if TASKS[code].kind is not Kind.CLASSES or target is None:
         return []
-    names = [target.classes for target in card.targets if target.name == task.target]
-    return [printable(name) for name in names[0]] if names else []
+    return [printable(name) for name in target.classes]
+
+
+def _positive(code: str, cards: Cards) -> str:
+    """The class that the probability of a task of two classes is of; "" for other kinds."""
+    target = _target(code, cards)
+    is_named = TASKS[code].kind is Kind.BINARY and target is not None and len(target.classes) == 2
+    return printable(target.classes[1]) if target and is_named else ""
 
 
 def _asked(code: str, cards: Cards) -> dict[str, str]:
     """What a task predicts, and from what, in words."""
     task = TASKS[code]
-    card = cards.get(task.dataset)
-    targets = {target.name: target for target in card.targets} if card else {}
     return {
-        "target": printable(target_words(task, targets.get(task.target))),
+        "target": printable(target_words(task, _target(code, cards))),
         "input": printable(input_words(task)),
     }
 

@@ -15,6 +15,14 @@ _MARKUP = re.compile(r"\\|[*~$]|(?<![^\W_])_|_(?![^\W_])|(?<=\])[(:]")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 
 _JOINER = "\N{ZERO WIDTH JOINER}"
+_SELECTORS = "\ufe0e\ufe0f"
+_KEYCAP = "\N{COMBINING ENCLOSING KEYCAP}"
+
+# Letters, marks and symbols that a font draws as nothing: fillers of Hangul, variation selectors,
+# an empty pattern of Braille.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
@@ -35,8 +43,9 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 def printable(text: str) -> str:
     r"""Replace characters that are not printable.
 
-    Control characters could change what a terminal shows, and no file can hold lone surrogates. A
-    joiner stays between two symbols, of which it makes one emoji: elsewhere nobody sees it.
+    Control characters could change what a terminal shows, and no file can hold lone surrogates.
+    Letters that nobody sees could make two names look alike. A joiner stays between two symbols, of
+    which it makes one emoji, and so does a selector behind a symbol.
 
     Args:
         text: Text from a result file.
@@ -48,14 +57,23 @@ def printable(text: str) -> str:
         >>> printable("cnn\x1b[2J")
         'cnn\ufffd[2J'
     """
-    if text.isprintable():
+    if text.isprintable() and not _UNSEEN.search(text):
         return text
     return "".join(
         letter
-        if letter.isprintable() or _joins_symbols(text, place)
+        if _is_seen(text, place) or _joins_symbols(text, place)
         else "\N{REPLACEMENT CHARACTER}"
         for place, letter in enumerate(text)
     )
+
+
+def _is_seen(text: str, place: int) -> bool:
+    """Whether a reader sees a character, or what it does to the symbol before it."""
+    letter = text[place]
+    if not _UNSEEN.match(letter):
+        return letter.isprintable()
+    is_after_symbol = place > 0 and unicodedata.category(text[place - 1]).startswith("S")
+    return letter in _SELECTORS and (is_after_symbol or text[place + 1 : place + 2] == _KEYCAP)
 
 
 def _joins_symbols(text: str, place: int) -> bool:

@@ -72,6 +72,37 @@ HOSTILE_TOO = {
     "invisible": "\u200b\u200c\ufeff\u00ad",
 }
 
+# Names that end other elements, other attributes, other languages and other lines than those above,
+# and names of which nobody sees a part.
+HOSTILE_FOUR = {
+    "no scripts": "</noscript></bdi></table><img src=x onerror=window.pwned=1>",
+    "svg text": "</text></svg><svg><animate onbegin=window.pwned=1 attributeName=x dur=1s>",
+    "json": '"]}};window.pwned=1;//\\u003c/script\\u003e',
+    "view": "a&board=0&pick=b#q=c?sort=d.up%26e+f",
+    "unseen": "\u3164\u2800\u115f",
+    "selectors": "mobile\ufe00net\U000e0100v2\u034f\ufe0f",
+    "tags": "vit\U000e0041\U000e0042\u2060\u180e\u206a",
+    "tower": "Z" + "\u0361\u20dd\u0334" * 200,
+    "tabular": "\\end{tabular}\\write18{touch pwned}^^5cinput{x}\\catcode`\\%=0 %\\\\[1cm]",
+    "picture of markdown": "![x](http://x/y.png) <http://x> [^1] :smile: @user #1 &#60;b&#62;\n# head",
+    "clipboard": "\x1b]52;c;cHduZWQ=\x07\x1bP+q\x1b\\\r\x1b[K\x08\x08\x7f\x85\x90",
+    "embedded": "\u05d0\u202b\u05d1\u202c(\u061c) 1-2 \u202d",
+    "exchange": "-2+3+cmd|' /C calc'!A0;\n@x\t=1",
+    "quotes": '"";=1+1;""\r\n"=2',
+    "emoji": "1\ufe0f\u20e3 \u2764\ufe0e \U0001f3f3\ufe0f\u200d\U0001f308",
+    "words": "word " * 2_000,
+}
+
+ALL = (HOSTILE, HOSTILE_TOO, HOSTILE_THREE, HOSTILE_FOUR)
+IDS = ("first", "second", "third", "fourth")
+
+# What a font draws as nothing.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+# A selector behind a symbol or before a keycap.
+_SELECTED = re.compile("(?<=[\u00a9-\u32ff\U0001f000-\U0001faff])[\ufe0e\ufe0f]|\ufe0f(?=\u20e3)")
+
 
 # A joiner between two symbols, which makes one emoji of them.
 _JOINED = re.compile(
@@ -82,8 +113,11 @@ _JOINED = re.compile(
 def is_harmless(text: str) -> bool:
     """Whether a text on one line has no character that changes what is shown around it, or that
     nobody sees."""
-    signs = set(_JOINED.sub("", text))
-    return not any(unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp") for sign in signs)
+    plain = _SELECTED.sub("", _JOINED.sub("", text))
+    is_plain = not any(
+        unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp") for sign in set(plain)
+    )
+    return is_plain and not _UNSEEN.search(plain)
 
 
 def hostile_board(board: Board, hostile: Mapping[str, str] = HOSTILE) -> Board:

@@ -17,22 +17,14 @@ from etab.metrics.clinical import worst_subgroup
 from etab.site.write import write_site
 from etab.storage.text import printable
 from tests.site.conftest import made_subgroups, open_board
-from tests.site.hostile import (
-    HOSTILE,
-    HOSTILE_THREE,
-    HOSTILE_TOO,
-    hostile_board,
-    is_harmless,
-)
+from tests.site.hostile import ALL, IDS, hostile_board, is_harmless
 
 pytestmark = pytest.mark.slow
 
 TABS = ("scores", "ranks", "wins", "difference", "size", "robustness", "subgroups")
 
 
-@pytest.fixture(
-    scope="module", params=[HOSTILE, HOSTILE_TOO, HOSTILE_THREE], ids=["first", "second", "third"]
-)
+@pytest.fixture(scope="module", params=ALL, ids=IDS)
 def hostile(
     site_board: Board, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Path:
@@ -240,7 +232,7 @@ def test_exports_of_hostile_names_are_harmless(page: Any, hostile: Path) -> None
 
 def test_names_are_cleaned_as_everywhere_else(page: Any, site: Path) -> None:
     page.goto((site / "index.html").as_uri())
-    names = [*HOSTILE.values(), *HOSTILE_TOO.values(), *HOSTILE_THREE.values()]
+    names = [name for names in ALL for name in names.values()]
     cleaned = page.evaluate("names => names.map(name => ETAB.clean(name))", names)
     assert cleaned == [printable(name) for name in names]
 

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from etab import datasets
 from etab.leaderboard.board import Board
+from etab.site.examples import Example
+from etab.site.write import write_site
 from tests.site.conftest import open_board
 
 pytestmark = pytest.mark.slow
@@ -374,3 +378,24 @@ def test_a_table_that_goes_on_says_so_at_its_edge(page: Any, site: Path) -> None
     page.wait_for_function(
         "() => !document.querySelector('#table').parentElement.classList.contains('goes-on')"
     )
+
+
+def test_clips_that_nobody_came_to_are_printed(
+    page: Any, site_board: Board, tmp_path: Path
+) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 300), "white").save(buffer, "webp")
+    clips = [
+        Example(code, case, "one", 0.5, buffer.getvalue(), (300, 40), False, False, (0,))
+        for code in site_board.suite.tasks
+        for case in ("best", "median", "worst")
+    ]
+    write_site(site_board, datasets.cards(), tmp_path, examples={"strong": clips})
+    page.set_viewport_size({"width": 420, "height": 400})
+    page.goto((tmp_path / "backbone" / "strong.html").as_uri())
+    page.wait_for_load_state("load")
+    page.wait_for_timeout(500)
+    drawn = "() => [...document.images].filter(one => one.complete && one.naturalWidth).length"
+    assert page.evaluate(drawn) < len(clips)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(drawn) == len(clips)

@@ -16,18 +16,10 @@ from etab.leaderboard.board import Board
 from etab.leaderboard.page import board_page
 from etab.leaderboard.render import board_csv, board_markdown
 from etab.site.write import site_files
-from tests.site.hostile import (
-    HOSTILE,
-    HOSTILE_THREE,
-    HOSTILE_TOO,
-    hostile_board,
-    is_harmless,
-)
+from tests.site.hostile import ALL, IDS, hostile_board, is_harmless
 
 
-@pytest.fixture(
-    scope="module", params=[HOSTILE, HOSTILE_TOO, HOSTILE_THREE], ids=["first", "second", "third"]
-)
+@pytest.fixture(scope="module", params=ALL, ids=IDS)
 def board(site_board: Board, request: pytest.FixtureRequest) -> Board:
     return hostile_board(site_board, request.param)
 
@@ -99,7 +91,7 @@ def test_json_gives_the_names_back(board: Board) -> None:
     content = json.loads(str(site_files(board, datasets.cards())["data/board.json"]))
     names = {row["backbone"] for row in content["rows"]}
     assert {row.backbone for row in board.rows} == names
-    assert names & {*HOSTILE.values(), *HOSTILE_TOO.values(), *HOSTILE_THREE.values()}
+    assert names & {name for names in ALL for name in names.values()}
 
 
 def test_the_terminal_shows_no_command(

@@ -23,7 +23,7 @@ from etab.leaderboard.suites import suite_named
 from etab.site import write
 from etab.site.adding import adding_commands
 from etab.site.cards import card_facts
-from etab.site.facts import _classes, site_facts
+from etab.site.facts import _classes, _metric_title, _positive, site_facts
 from etab.site.names import page_names
 from etab.site.noise import noise_facts, reduced
 from etab.site.packing import as_script, unpacked
@@ -455,6 +455,14 @@ def test_the_commands_that_add_a_row_name_the_tasks(site_board: Board, site: Pat
 def test_classes_of_a_task_have_their_names() -> None:
     assert _classes("f1-AL-D", datasets.cards()) == ["Present", "Unknown", "Absent"]
     assert _classes("b0-A4-C", datasets.cards()) == []
+    assert _positive("f0-PH-N", datasets.cards()) == "abnormal"
+    assert _positive("b0-A4-C", datasets.cards()) == _positive("f1-AL-D", datasets.cards()) == ""
+
+
+def test_errors_have_the_unit_of_what_is_predicted() -> None:
+    assert _metric_title("b0-A4-C", datasets.cards()) == "mean absolute error, %"
+    assert _metric_title("b0-A4-C", {}) == "mean absolute error"
+    assert _metric_title("d0-A4-C", datasets.cards()) == "area under the ROC curve"
 
 
 def test_a_browser_without_scripts_sees_the_ranks_and_no_empty_headings(site: Path) -> None:

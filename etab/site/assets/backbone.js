@@ -38,6 +38,17 @@ document.addEventListener("DOMContentLoaded", () => {
     picture.src = address;
   };
   addEventListener("resize", draw);
+  // Clips are drawn when a reader comes to them. On paper nobody comes: they are read beforehand, and
+  // drawn before the page is printed.
+  const waiting = [...document.querySelectorAll("img[loading=lazy]")];
+  let read = [];
+  addEventListener("load", () => { read = waiting.map(({ src }) => Object.assign(new Image(), { src })); });
+  addEventListener("beforeprint", () => {
+    for (const [k, picture] of waiting.entries()) {
+      picture.loading = "eager";
+      if (read[k]?.complete && !picture.complete) picture.src = read[k].src;
+    }
+  });
   for (const line of document.querySelectorAll("#cells tr")) {
     const cell = details.cells[line.dataset.task];
     const task = board.tasks.find(one => one.code === line.dataset.task);

@@ -32,6 +32,8 @@
   const UNITS = { value: "predicted value", binary: "predicted probability", mask: "Dice overlap", classes: "probability of the true class" };
   const ERRORS = { value: "absolute error", binary: "absolute error", mask: "1 − Dice", classes: "1 − probability" };
 
+  const inUnit = task => task.measured_in ? `, ${ETAB.short(task.measured_in, 28)}` : "";
+
   const choices = (select, tasks, draw) => {
     select.replaceChildren(...tasks.map(task => el("option", { value: task.code }, `${task.code} ${task.title}`)));
     select.onchange = draw;
@@ -62,9 +64,9 @@
   const oneBackbone = (holder, task, data, rows) => {
     const label = `${task.code}: predictions and truth`;
     if (data.kind === "value") {
-      ETAB.charts.agreement(holder, rows.map(row => ({ a: row.values[0], b: row.truth, name: row.name })), { label, x: "mean of prediction and truth", y: "prediction minus truth", caption: "Bland and Altman: the difference from the truth over the mean of both. Dashed: bias. Dotted: limits of agreement, bias ± 1.96 standard deviations. Predictions are means over the repeats of the folds." });
+      ETAB.charts.agreement(holder, rows.map(row => ({ a: row.values[0], b: row.truth, name: row.name })), { label, x: `mean of prediction and truth${inUnit(task)}`, y: `prediction minus truth${inUnit(task)}`, caption: "Bland and Altman: the difference from the truth over the mean of both. Dashed: bias. Dotted: limits of agreement, bias ± 1.96 standard deviations. Predictions are means over the repeats of the folds." });
     } else if (data.kind === "binary") {
-      ETAB.charts.calibration(holder, rows.map(row => ({ p: row.values[0], truth: row.truth })), { label, x: "mean predicted probability", y: "observed share", caption: "Calibration: ten groups of equal size, with 95 % intervals by Wilson. On the dashed line, predicted and observed shares agree." });
+      ETAB.charts.calibration(holder, rows.map(row => ({ p: row.values[0], truth: row.truth })), { label, x: `mean predicted probability${task.positive ? ` of ${ETAB.short(task.positive, 28)}` : ""}`, y: "observed share", caption: "Calibration: ten groups of equal size, with 95 % intervals by Wilson. On the dashed line, predicted and observed shares agree." });
     } else if (data.kind === "classes") calibrationOfClass(holder, task, data, rows, 0, label);
     else ETAB.charts.histogram(holder, rows.map(row => row.values[0]), { label, x: "Dice overlap", caption: "Dice overlap of predicted and true mask, over all frames. Dashed: the median." });
   };
@@ -100,16 +102,17 @@
     const label = `${task.code}: predictions of both`;
     const [first, second] = names.map(name => ETAB.short(name, 28));
     if (data.kind === "value") {
-      ETAB.charts.agreement(holder, rows.map(row => ({ a: row.values[0], b: row.values[1], name: row.name })), { label, x: "mean of both predictions", y: `${first} minus ${second}`, caption: "Bland and Altman: the difference of the two predictions over their mean. Dashed: bias. Dotted: limits of agreement, bias ± 1.96 standard deviations." });
+      ETAB.charts.agreement(holder, rows.map(row => ({ a: row.values[0], b: row.values[1], name: row.name })), { label, x: `mean of both predictions${inUnit(task)}`, y: `${first} minus ${second}${inUnit(task)}`, caption: "Bland and Altman: the difference of the two predictions over their mean. Dashed: bias. Dotted: limits of agreement, bias ± 1.96 standard deviations." });
       return;
     }
     const isBinary = data.kind === "binary";
+    const positive = ETAB.short(task.positive || "the positive class", 28);
     const captions = {
-      binary: "Each dot is a row: blue where the truth is the positive class, grey where it is the other. On the dashed line, both agree.",
+      binary: `Each dot is a row, at the probability that each predicts of ${positive}: orange where the truth is ${positive}, blue where it is not. On the dashed line, both agree.`,
       mask: `Each dot is a frame. Above the dashed line, ${second} overlaps the true mask better.`,
       classes: `Each dot is a row: the probability that each gives to the true class. Above the dashed line, ${second} gives it a higher one.`,
     };
-    const points = rows.map(row => ({ x: row.values[0], y: row.values[1], name: row.name, cls: isBinary && row.truth < 0.5 ? "other" : "" }));
+    const points = rows.map(row => ({ x: row.values[0], y: row.values[1], name: row.name, cls: isBinary && row.truth >= 0.5 ? "positive" : "" })).sort((one, another) => one.cls.length - another.cls.length); // positive ones on top
     ETAB.charts.scatter(holder, points, { label, x: `${UNITS[data.kind]}, ${first}`, y: `${UNITS[data.kind]}, ${second}`, diagonal: true, caption: captions[data.kind] });
   };
 

@@ -51,8 +51,9 @@
   // cut. A joiner stays between two symbols, of which it makes one emoji: elsewhere it is not seen.
   const UNSAFE = /(?!(?<=[\p{So}\p{Sk}\ufe0f])\u200d(?=\p{So}))[^ \p{L}\p{M}\p{N}\p{P}\p{S}]/u;
   // What a font draws as nothing, but for a selector behind a symbol or before a keycap.
-  const UNSEEN = /(?!(?<=\p{S})[\ufe0e\ufe0f]|[\ufe0e\ufe0f]\u20e3)[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\u{e0100}-\u{e01ef}]/u;
-  const REPLACED = new RegExp(`${UNSAFE.source}|${UNSEEN.source}`, "gu");
+  ETAB.UNSEEN = /[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\u{e0100}-\u{e01ef}]/u;
+  const SELECTED = /(?<=\p{S})[\ufe0e\ufe0f]|[\ufe0e\ufe0f]\u20e3/u;
+  const REPLACED = new RegExp(`${UNSAFE.source}|(?!${SELECTED.source})${ETAB.UNSEEN.source}`, "gu");
   ETAB.clean = text => String(text).replace(REPLACED, "\ufffd");
   ETAB.short = (text, most = 72) => {
     const letters = [...ETAB.clean(text)];

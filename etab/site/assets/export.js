@@ -59,7 +59,7 @@
   const escaped = sign => [...Array(sign.length).keys()].map(k => `\\u${sign.charCodeAt(k).toString(16).padStart(4, "0")}`).join("");
   const json = ({ heads, rows }, { own_weights, ...about }) => JSON.stringify({
     ...about, rows: rows.map(row => Object.fromEntries(heads.map((head, i) => [head, row[i] ?? null]))),
-  }, null, 1).replace(/[\p{Cf}\p{Zl}\p{Zp}\u007f-\u009f]/gu, escaped);
+  }, null, 1).replace(new RegExp(`[\\p{Cf}\\p{Zl}\\p{Zp}\\u007f-\\u009f]|${ETAB.UNSEEN.source}`, "gu"), escaped);
 
   ETAB.EXPORTS = {
     csv: { label: "CSV", type: "text/csv", write: csv },

@@ -38,7 +38,7 @@ from etab.registry import unknown
 from etab.sounds.states import MURMUR, OUTCOME
 from etab.storage.atomic import write_atomically
 from etab.tasks.aggregate import AGGREGATES
-from etab.tasks.base import Anchors, Task
+from etab.tasks.base import PERFECT, Anchors, Task
 from etab.tasks.codes import BOARD_REPEATS
 from etab.tasks.inputs import ROW_INPUTS, RowInput
 from etab.tasks.menu import TASKS
@@ -60,6 +60,7 @@ _LIKE = {
 }
 _LIKE_SOUND = {**_LIKE, Kind.VALUE: "e1-AL-D", Kind.BINARY: "f2-AL-D", Kind.CLASSES: "f1-AL-D"}
 _YOURS = "anchors in the description of the data"
+_NO_SKILL = "default of the metric: an answer without skill"
 
 
 def use_own_data(data: Path | str | type[Source], root: Path | str | None = None) -> Description:
@@ -371,12 +372,17 @@ def _views(label: Label) -> tuple[str, ...]:
     return label.views or (*VIEW_CODES["AL"], "PCG", "unknown")
 
 
+def _anchors(label: Label, low: float, high: float) -> Anchors:
+    """The anchors of a label, or the defaults of its metric."""
+    if label.anchors is None:
+        return Anchors(low, high, _NO_SKILL, PERFECT)
+    return Anchors(*label.anchors, _YOURS, _YOURS)
+
+
 def _task(description: Description, label: Label, code: str) -> Task:
     inputs = label.input or _default_input(description, label)
     metric, metric_2022, low, high = _measure(label)
     _check_metric(description, label, metric)
-    if label.anchors is not None:
-        low, high = label.anchors
     row = ROW_INPUTS[inputs]
     if (row.modality == "sound") != description.sound:
         kind = "sounds" if description.sound else "pictures"
@@ -401,7 +407,7 @@ def _task(description: Description, label: Label, code: str) -> Task:
         metric_2022=metric_2022,
         head=label.head or TASKS[like[label.kind]].head,
         inputs=inputs,
-        anchors=Anchors(low, high, _YOURS, _YOURS),
+        anchors=_anchors(label, low, high),
         unit=_unit(description, label),
         aggregate=_aggregate(description, label, row),
         protocols=("cv", "official", "lodo") if description.sound else ("cv", "official"),

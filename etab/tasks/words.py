@@ -102,8 +102,11 @@ def input_words(task: Task) -> str:
         >>> input_words(TASKS["b0-A4-C"])
         'the ED and ES frames of a recording; apical four-chamber view (A4C)'
     """
+    row = ROW_INPUTS[task.inputs]
     titles = [f"{VIEW_TITLES[v]} ({v})" if v in VIEW_TITLES else v for v in task.views]
-    parts = [ROW_INPUTS[task.inputs].words, ", ".join(titles)]
+    if set(VIEW_TITLES) <= set(task.views):  # of a table of one's own, whose label names none
+        titles = ["every place" if row.modality == "sound" else "every view"]
+    parts = [row.words, ", ".join(titles)]
     if task.unit:
         parts.append(f"scored per {task.unit}")
     return "; ".join(part for part in parts if part)

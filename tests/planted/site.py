@@ -300,7 +300,7 @@ FAULTS = [
     Fault(
         "a page of a task that does not say what is asked",
         "etab/site/facts.py",
-        "printable(target_words(task, targets.get(task.target)))",
+        "printable(target_words(task, _target(code, cards)))",
         "task.code",
         SITE,
     ),

@@ -16,12 +16,27 @@ from etab.leaderboard.board import Board
 from etab.leaderboard.page import board_page
 from etab.leaderboard.render import board_csv, board_markdown
 from etab.site.write import site_files
+from etab.storage.text import printable
 from tests.site.hostile import ALL, IDS, hostile_board, is_harmless
 
 
-@pytest.fixture(scope="module", params=ALL, ids=IDS)
+_FIRST, _TOO, _THREE, _FOUR = ALL
+
+
+@pytest.fixture(
+    scope="module",
+    params=[_FIRST, _TOO, _THREE, pytest.param(_FOUR, marks=pytest.mark.slow)],
+    ids=IDS,
+)
 def board(site_board: Board, request: pytest.FixtureRequest) -> Board:
     return hostile_board(site_board, request.param)
+
+
+def test_letters_that_nobody_sees_are_replaced() -> None:
+    assert printable("a\u3164b\ufe00c\u034f\u2800") == "a\ufffdb\ufffdc\ufffd\ufffd"
+    kept = "\u2764\ufe0f 1\ufe0f\u20e3 \U0001f3f3\ufe0f\u200d\U0001f308 \uc2ec\uc7a5"
+    assert printable(kept) == kept
+    assert printable("vit\ufe0f") == "vit\ufffd"
 
 
 class Markup(HTMLParser):

@@ -303,8 +303,8 @@ document.addEventListener("DOMContentLoaded", () => {
       ["ETAB", `0 is the trivial predictor, 1 the named reference. In the bar, the dot is the score, the thick line the 95 % interval of these probes on new ${board.people}, the thin line that of this encoder, with new training ${board.people} too.`],
       ["lines", "Dotted: the best control. Dashed: the best random twin. A backbone left of them has learned nothing that pixels or random weights do not give."],
       ["colour", "Blue: above the trivial predictor. Orange: below it."],
-      ["overlap", "The backbone was pretrained on data of the test; such rows take no rank."],
     ];
+    if (board.rows.some(row => row.marks.seen.length)) items.push(["overlap", "The backbone was pretrained on data of the test; such rows take no rank."]);
     const lostByAll = Object.entries(table.lostByAll);
     const isMarked = row => Object.entries(row.marks.lost).some(([code, count]) => count > (table.lostByAll[code] ?? 0));
     if (board.rows.some(isMarked)) items.push([ETAB.missingWords(board.tasks), "Some recordings have no prediction, and others of the board have one. The page of the backbone counts them for each task."]);

@@ -19,7 +19,6 @@ from etab.site.write import site_files
 from etab.storage.text import printable
 from tests.site.hostile import ALL, IDS, hostile_board, is_harmless
 
-
 _FIRST, _TOO, _THREE, _FOUR = ALL
 
 

@@ -87,7 +87,9 @@ class Choice:
 
     def exact(self) -> FloatArray:
         """Predictions (n, c) of the inner parts at the chosen penalty, by Cholesky factors."""
-        return self._exactly(self._index)
+        left_out = self._exactly(self._index)
+        self._predict = None
+        return left_out
 
     def search(self, near: Near | None) -> None:
         """Take the penalty with the smallest squared error over the inner parts.
@@ -103,8 +105,13 @@ class Choice:
         while self._is_better(best + step, best, near):
             best += step
         self._best = best
+        self._predict = None
         if near is not None and best not in self._exact:
             self._near = near(self.penalty, ACCURACIES[-1])
+
+    def drop_fits(self) -> None:
+        """Free the memory of the fits; they are made again where they are needed."""
+        self._fits = None
 
     def tells_rows_apart(self) -> bool:
         """Whether the predictions differ within any inner part.

@@ -191,7 +191,9 @@ def _search_raw(shared: SharedFits, works: Sequence[_Work]) -> None:
         near = NearParts(products, y, [work.training_set for work in alike])
         for number, work in enumerate(alike):
             length = centred_length(products, work.rows.train)
-            work.choices[candidate.name].search(near.of_set(number, length))
+            choice = work.choices[candidate.name]
+            choice.search(near.of_set(number, length))
+            choice.drop_fits()
 
 
 def _near(fits: Fits, work: _Work) -> Near | None:

@@ -218,6 +218,52 @@ def test_an_onnx_file_has_a_card_under_its_name(
     np.testing.assert_allclose(features.pooled["vector/vector"][0], [-0.3, -0.2, -0.1], atol=1e-6)
 
 
+def card_of_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, session: type[Session]) -> Any:
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(InferenceSession=session))
+    (tmp_path / "f.onnx").write_bytes(b"graph")
+    return backbones.card(f"onnx:{tmp_path / 'f.onnx'}")
+
+
+def test_the_last_batch_of_a_graph_of_a_fixed_batch_is_filled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Four(Session):
+        def get_inputs(self) -> list[Any]:
+            return [SimpleNamespace(name="x", shape=[4, 3, 32, 32], type="tensor(float)")]
+
+        def run(self, names: Any, inputs: Any) -> list[Any]:
+            assert len(inputs["x"]) == 4
+            return super().run(names, inputs)
+
+    levels = torch.arange(0, 60, 10, dtype=torch.uint8)[:, None, None].expand(6, 32, 32)
+    features = card_of_session(monkeypatch, tmp_path, Four).load()(levels)
+    wanted = np.arange(0, 60, 10)[:, None] / 255 - np.array([0.5, 0.4, 0.3])
+    np.testing.assert_allclose(features.pooled["vector/vector"], wanted, atol=1e-6)
+
+
+def test_a_graph_of_two_inputs_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Two(Session):
+        def get_inputs(self) -> list[Any]:
+            return [*super().get_inputs(), SimpleNamespace(name="mask", shape=["n"], type="int64")]
+
+    with pytest.raises(UnsupportedOptionError, match=r"has 2 inputs \(x, mask\); wanted one"):
+        card_of_session(monkeypatch, tmp_path, Two)
+
+
+def test_a_mean_of_frames_up_to_255_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Large(Session):
+        def get_modelmeta(self) -> Any:
+            metadata = {"mean": "123.7,116.3,103.5", "std": "58.4,57.1,57.4"}
+            return SimpleNamespace(custom_metadata_map=metadata)
+
+    with pytest.raises(
+        UnsupportedOptionError, match=r"f\.onnx, its metadata: .*123\.7; .*divide those"
+    ):
+        card_of_session(monkeypatch, tmp_path, Large)
+
+
 def test_what_is_no_onnx_file_of_pictures(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no ONNX file"):
         backbones.card(f"onnx:{tmp_path / 'absent.onnx'}")

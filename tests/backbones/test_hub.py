@@ -333,6 +333,71 @@ def test_what_is_not_read_has_a_reason(
         backbones.card(f"random/transformers/{folder}").load()
 
 
+_INPUT = "preprocessor_config.json"
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "change", "match"),
+    [
+        (
+            "vit",
+            _INPUT,
+            {"size": {"height": -1, "width": -1}},
+            "has -1 px a side; wanted 1 to 2048",
+        ),
+        ("vit", _INPUT, {"size": {"height": 10**6, "width": 10**6}}, "1000000 px a side"),
+        (
+            "vit",
+            _INPUT,
+            {"size": {"height": 32, "width": 48}},
+            "of height 32, width 48; wanted a sq",
+        ),
+        ("vit", "config.json", {"model_type": ""}, "its config.json names no model_type"),
+        (
+            "videomae",
+            "config.json",
+            {"num_frames": 0},
+            "its num_frames is 0; wanted a whole number",
+        ),
+        ("sew", _INPUT, {"sampling_rate": None}, "its sampling_rate is None; wanted a whole"),
+        ("sew", _INPUT, {"sampling_rate": "16k"}, "its sampling_rate is '16k'; wanted a whole"),
+        ("sew", _INPUT, {"sampling_rate": 0}, "its sampling_rate is 0; wanted a whole"),
+    ],
+)
+def test_an_impossible_input_is_told_before_anything_is_made(
+    tmp_path: Path, models: Any, kind: str, file: str, change: dict[str, Any], match: str
+) -> None:
+    folder = shutil.copytree(models(kind), tmp_path / "model")
+    settings = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**settings, **change}))
+    with pytest.raises(UnsupportedOptionError, match=match):
+        card_of(folder)
+
+
+def test_a_refusal_names_similar_families_and_not_all(tmp_path: Path, models: Any) -> None:
+    folder = shutil.copytree(models("vit"), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "dinov3"}))
+    with pytest.raises(UnsupportedOptionError, match=r"Similar families .*dinov3_vit") as raised:
+        card_of(folder)
+    assert len(str(raised.value).replace(str(folder), "")) < 500
+
+
+@pytest.mark.slow
+def test_a_classifier_that_holds_one_tower_of_two_is_read(tmp_path: Path, models: Any) -> None:
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(models("siglip"))
+    classifier = transformers.SiglipForImageClassification(config).eval()
+    folder = shutil.copytree(models("siglip"), tmp_path / "model")
+    classifier.save_pretrained(folder)
+    backbone: Any = card_of(folder).load()
+    x = torch.randint(0, 256, (2, tiny.SIZE, tiny.SIZE), dtype=torch.uint8)
+    with torch.inference_mode():
+        wanted = classifier.vision_model(pixel_values=backbone.normalised(x)).last_hidden_state
+    torch.testing.assert_close(backbone(x).pooled["block3/mean"], wanted.mean(1))
+
+
 def test_every_family_of_pictures_clips_and_sounds_is_read_or_has_a_reason() -> None:
     """Of the library's own lists; families that a later version adds may have no words yet."""
     from benchmarks.pages import hub as page

@@ -15,6 +15,7 @@ from etab.backbones.base import UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.hub.described import Described, describe, fetched, transformers_library
 from etab.backbones.hub.families import CODEC_LAYERS
 from etab.backbones.hub.normalisation import normalisation
+from etab.backbones.sizes import SIZES
 from etab.backbones.video.contract import ClipContract
 from etab.backbones.weights import index as weights
 from etab.errors import UnsupportedOptionError, WeightsError
@@ -146,10 +147,26 @@ def _side(described: Described) -> int:
     width = _entry(size, "width") or height
     if not isinstance(height, int) or height != width:
         raise UnsupportedOptionError(
-            f"transformers/{described.model}: its processor makes pictures of {size}; "
+            f"transformers/{described.model}: its processor makes pictures of {_said(size)}; "
             "wanted a square. Wrap the model in a function: etab.backbone(function, input=...)."
         )
-    return height
+    return _possible(described, height)
+
+
+def _possible(described: Described, side: int) -> int:
+    """The side of the input, if it is one that pictures can have."""
+    if not 1 <= side <= SIZES[1]:
+        raise UnsupportedOptionError(
+            f"transformers/{described.model}: its input has {side} px a side; wanted 1 to {SIZES[1]}."
+        )
+    return side
+
+
+def _said(size: Any) -> str:
+    """A size as a message names it: the entries that it has, or the value itself."""
+    names = ("height", "width", "shortest_edge", "longest_edge")
+    entries = [f"{name} {_entry(size, name)}" for name in names if _entry(size, name) is not None]
+    return ", ".join(entries) or repr(size)
 
 
 def _entry(size: Any, name: str) -> Any:
@@ -186,8 +203,8 @@ def _picture_facts(described: Described, number: int | None) -> dict[str, Any]:
 
 def _clip_facts(described: Described, number: int | None) -> dict[str, Any]:
     config = getattr(described.config, "vision_config", described.config)
-    frames = int(getattr(config, "num_frames", 0) or getattr(config, "frames_per_clip", 0))
-    side = int(getattr(config, "image_size", 0) or getattr(config, "crop_size", 0))
+    frames = _count(described, config, "num_frames", "frames_per_clip")
+    side = _possible(described, _count(described, config, "image_size", "crop_size"))
     mean, std = normalisation(described, side)
     period = number or max(1, _SPAN // frames)
     fitting = f"pillow {_filter_name(described.processor)}"
@@ -211,8 +228,20 @@ def _clip_facts(described: Described, number: int | None) -> dict[str, Any]:
     }
 
 
+def _count(described: Described, settings: Any, *names: str) -> int:
+    """A whole number of a configuration or a processor, by the first of its names that is there."""
+    found = [(name, getattr(settings, name, None)) for name in names]
+    found = [(name, value) for name, value in found if value is not None]
+    name, value = found[0] if found else (names[0], None)
+    if not isinstance(value, int) or value < 1:
+        raise UnsupportedOptionError(
+            f"transformers/{described.model}: its {name} is {value!r}; wanted a whole number, 1 or more."
+        )
+    return value
+
+
 def _sound_facts(described: Described, number: int | None) -> dict[str, Any]:
-    rate = int(described.processor.sampling_rate)
+    rate = _count(described, described.processor, "sampling_rate")
     if number is not None and number != rate:
         raise UnsupportedOptionError(
             f"{described.model} reads {rate} Hz, not {number} Hz: "
@@ -283,9 +312,12 @@ def _network(described: Described, seed: int | None) -> Any:
             use_safetensors=True,
             output_loading_info=True,
         )
+    tower = described.family.tower.replace("get_encoder", "encoder")
     missing = []
     for key in sorted(info["missing_keys"]):
-        if not any(part in key for part in _UNUSED):
+        # A classifier may hold one tower of two; the other one is not used.
+        is_used = not tower or key.startswith(f"{tower}.")
+        if is_used and not any(part in key for part in _UNUSED):
             missing.append(key)
     if missing:
         shown = ", ".join(missing[:3])

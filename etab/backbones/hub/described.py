@@ -18,6 +18,7 @@ from etab.backbones.hub.families import FAMILIES, Family
 from etab.backbones.hub.refused import reason_of_family
 from etab.errors import UnsupportedOptionError, WeightsError, reason_of
 from etab.files import read_json_file
+from etab.registry import nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,13 @@ def describe(model: str) -> Described:
     values = _configuration(model)
     kind = str(values.get("model_type", ""))[:80]
     if kind not in FAMILIES:
-        reason = reason_of_family(kind, values)
+        reason = reason_of_family(kind, values) if kind else "its config.json names no model_type"
+        similar = nearest(kind, FAMILIES)
+        hint = f" Similar families that it reads: {', '.join(similar)}." if similar else ""
         raise UnsupportedOptionError(
-            f"transformers/{model}: {reason}. Known families: {', '.join(sorted(FAMILIES))}. "
-            "Any other model can be wrapped in a function: etab.backbone(function, input=...)."
+            f"transformers/{model}: {reason}.{hint} docs/reference/transformers.md lists the "
+            f"{len(FAMILIES)} families that etab reads. Any other model can be wrapped in a function: "
+            "etab.backbone(function, input=...)."
         )
     library = transformers_library()
     family = FAMILIES[kind]
@@ -104,7 +108,8 @@ def fetched(model: str, maker: Any, **options: Any) -> Any:
     except Exception as error:  # it raises anything for a hostile configuration
         reason = reason_of(error)
         raise WeightsError(
-            f"transformers/{model} could not be fetched or read: {reason}. {_next_step(error)}"
+            f"transformers/{model} could not be fetched or read: {reason}. "
+            f"{_next_step(error, is_here=Path(place).is_dir())}"
         ) from error
 
 
@@ -116,7 +121,7 @@ def _revision(model: str) -> tuple[str, str]:
     return place, revision
 
 
-def _next_step(error: Exception) -> str:
+def _next_step(error: Exception, *, is_here: bool) -> str:
     """What to do about a model that cannot be fetched or read."""
     words = str(error).lower()
     if isinstance(error, SafetensorError):
@@ -134,6 +139,8 @@ def _next_step(error: Exception) -> str:
         )
     if "does not appear to have a file named" in words or "no such file" in words:
         return "The model is incomplete without this file: fetch or save it again."
+    if is_here:
+        return "Save the model and its processor again, each with save_pretrained(folder)."
     return (
         "With network access it is fetched once and kept. Without it, name a folder "
         "(transformers/<folder>) or use a named backbone (`etab list backbones`)."

@@ -22,6 +22,8 @@ _LAYOUTS = ("TCHW", "CTHW")
 _SHORT = ("hold", "loop")
 _BLACK = (0.0, 0.0, 0.0)
 _ONES = (1.0, 1.0, 1.0)
+# Largest mean or deviation of frames in [0, 1]; one above it is of frames in [0, 255].
+_LARGEST = 2
 
 
 def _require(condition: bool, what: str, wanted: str, got: object) -> None:
@@ -53,6 +55,13 @@ def _require_channels(owner: str, mean: object, std: object) -> None:
         _require(is_triple, f"{owner}({what}=)", "three numbers, one a channel", values)
         for value in values:  # type: ignore[attr-defined]
             _require(_is_number(value), f"A number of {owner}({what}=)", "a finite number", value)
+            _require(
+                abs(value) <= _LARGEST,
+                f"A number of {owner}({what}=)",
+                f"one of frames in [0, 1], at most {_LARGEST} (divide those of frames in [0, 255] "
+                "by 255)",
+                value,
+            )
     for value in std:  # type: ignore[attr-defined]
         _require_positive(f"A number of {owner}(std=)", value)
 

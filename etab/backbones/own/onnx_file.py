@@ -1,6 +1,6 @@
 """ONNX files of pictures: ``onnx:FILE`` (extra ``onnx``).
 
-The first input is (n, 3, size, size) or (n, size, size, 3), in float32 or float16. The size is that
+The input is (n, 3, size, size) or (n, size, size, 3), in float32 or float16. The size is that
 of the input, or the metadata entry ``size`` where the input has none. Frames are normalised by the
 metadata entries ``mean`` and ``std`` (three numbers with commas, on the [0, 1] scale); without them,
 the values are in [0, 1]. Each output is a layer: vectors (n, d) or maps (n, c, h, w).
@@ -22,6 +22,7 @@ from etab.backbones.own.function import FunctionBackbone, card_of
 from etab.backbones.own.inputs import Frames
 from etab.backbones.sizes import SIZES
 from etab.backbones.weights.index import sha256_of
+from etab.backbones.weights.recognise import not_weights
 from etab.errors import CorruptFileError, MissingPackageError, UnsupportedOptionError, WeightsError
 from etab.types import Array
 
@@ -39,7 +40,14 @@ class OnnxFunction:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.session = _session(file)
-        self.input = self.session.get_inputs()[0]
+        inputs = self.session.get_inputs()
+        if len(inputs) != 1:
+            names = ", ".join(each.name for each in inputs)
+            raise UnsupportedOptionError(
+                f"onnx:{file} has {len(inputs)} inputs ({names}); wanted one, of pictures. Wrap it in a "
+                "function: etab.backbone(function, input=...)."
+            )
+        self.input = inputs[0]
         self.names = [output.name.replace("/", "_") for output in self.session.get_outputs()]
 
     @property
@@ -47,7 +55,8 @@ class OnnxFunction:
         """Side of the square input in pixels."""
         shape = list(self.input.shape)
         sides = shape[1:3] if self.is_channels_last else shape[2:]
-        is_picture = len(shape) == 4 and 3 in (shape[1], shape[3]) and sides[0] == sides[-1]
+        is_colour = len(shape) == 4 and (3 in (shape[1], shape[3]) or not isinstance(shape[1], int))
+        is_picture = is_colour and sides[0] == sides[-1]
         is_of_any_size = len(shape) == 4 and not any(isinstance(x, int) for x in sides)
         if not (is_picture or is_of_any_size) or self.input.type not in _NUMBERS:
             raise UnsupportedOptionError(
@@ -93,14 +102,20 @@ class OnnxFunction:
         return values
 
     def __call__(self, x: Array) -> dict[str, Array]:
-        """Compute the outputs of pictures (n, 3, size, size); a fixed batch of 1 is repeated."""
+        """Compute the outputs of pictures (n, 3, size, size), by the fixed batch of the graph if it has one."""
         if self.is_channels_last:
             x = x.transpose(0, 2, 3, 1)
         x = np.ascontiguousarray(x, dtype=_NUMBERS[self.input.type])
-        is_single = self.input.shape[0] == 1
-        parts = [x[i : i + 1] for i in range(len(x))] if is_single else [x]
+        fixed = self.input.shape[0]
+        batch = fixed if isinstance(fixed, int) and fixed > 0 else len(x)
+        filling = np.repeat(x[-1:], -len(x) % batch, axis=0)
+        filled = np.concatenate([x, filling])
+        parts = [filled[i : i + batch] for i in range(0, len(filled), batch)]
         rows = [self.session.run(None, {self.input.name: part}) for part in parts]
-        return {name: np.concatenate([row[i] for row in rows]) for i, name in enumerate(self.names)}
+        return {
+            name: np.concatenate([row[i] for row in rows])[: len(x)]
+            for i, name in enumerate(self.names)
+        }
 
 
 def _session(file: Path) -> Any:
@@ -113,6 +128,9 @@ def _session(file: Path) -> Any:
     try:
         return library.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an error class for each cause
+        other = not_weights(file)
+        if other:
+            raise CorruptFileError(f"{file} cannot be read as ONNX. {other}") from error
         reason = (str(error).strip().splitlines() or [""])[0][:160]
         raise CorruptFileError(f"{file} cannot be read as ONNX: {reason}") from error
 
@@ -156,7 +174,11 @@ def _sha256_with_data(file: Path) -> str:
 
 
 def _input(function: OnnxFunction) -> Frames:
-    return Frames(size=function.size, array="numpy", **function.normalisation())
+    size = function.size
+    try:
+        return Frames(size=size, array="numpy", **function.normalisation())
+    except UnsupportedOptionError as error:
+        raise UnsupportedOptionError(f"onnx:{function.file}, its metadata: {error}") from error
 
 
 def _load(name: str, file: Path) -> FunctionBackbone:

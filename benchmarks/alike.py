@@ -310,8 +310,8 @@ def mp3(samples: FloatArray, rate: int) -> Sound:
         coded.mux(stream.encode(frame))
         coded.mux(stream.encode(None))
     file.seek(0)
-    with av.open(file) as coded:
-        pieces = [frame.to_ndarray()[0] for frame in coded.decode(audio=0)]
+    with av.open(file, "r") as decoded:
+        pieces = [frame.to_ndarray()[0] for frame in decoded.decode(audio=0)]
     return np.concatenate(pieces).astype(np.float64), MP3_RATE
 
 

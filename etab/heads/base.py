@@ -101,7 +101,6 @@ class Head(ABC):
         needs_tokens: Whether it reads the tokens of rows, as ``etab.features.tokens`` picks them.
         balances: Whether it can count every class alike, see ``Memo.balanced``.
         fits_beside: Whether it fits the cells of ``Memo.beside`` at the same time.
-        fits_repeats: Whether one call fits the splits of all repeats; others are called once for each.
         uses_torch: Whether it computes with torch. Its fits then have the threads of torch; others
             have one thread, see ``etab.storage.machine.one_thread``.
         version: Increases whenever predictions change.
@@ -116,7 +115,6 @@ class Head(ABC):
     needs_tokens: ClassVar[bool] = False
     balances: ClassVar[bool] = False
     fits_beside: ClassVar[bool] = False
-    fits_repeats: ClassVar[bool] = False
     uses_torch: ClassVar[bool] = True
     version: ClassVar[int] = 1
 

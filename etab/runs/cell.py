@@ -263,23 +263,21 @@ class _Work:
     ) -> list[FoldFit]:
         """Fit the head for a target of the dataset on the rows of the cell.
 
-        Splits of several repeats are fitted one repeat after another, unless the head fits them
-        together. They share what no label and no split enters, such as kernels.
+        Splits of several repeats are fitted one repeat after another. They share what no label and
+        no split enters, such as kernels.
         """
-        predicted = datasets.SOURCES[self.run.row.dataset].card.target(target)
-        if self.head.fits_repeats:
-            return self._fit_repeat(predicted, answers, list(splits), stream, splits[0].repeat)
         fits: list[FoldFit] = []
         for repeat, of_repeat in groupby(splits, key=lambda split: split.repeat):
             if fits:
                 self.memo.forget_fits()
+            predicted = datasets.SOURCES[self.run.row.dataset].card.target(target)
             fits += self._fit_repeat(predicted, answers, list(of_repeat), stream, repeat)
         return fits
 
     def _fit_repeat(
         self, target: Target, answers: Any, splits: list[RowSplit], stream: int, repeat: int
     ) -> list[FoldFit]:
-        """Fit splits in one call, with cells beside this one where that goes well."""
+        """Fit the splits of one repeat, with cells beside this one where that goes well."""
 
         def fitted() -> list[FoldFit]:
             fits = self.head.cross_fit(

@@ -3,8 +3,6 @@
 from tests.faults import Fault
 
 SOLVER = "etab/heads/masks/likelihood.py"
-FIELDS = "etab/heads/masks/fields.py"
-SCORING = "etab/heads/masks/scoring.py"
 MINIMISER = "etab/heads/masks/minimiser.py"
 PASSES = "etab/heads/masks/passes.py"
 HEAD = "etab/heads/masks/logistic.py"
@@ -22,29 +20,29 @@ FAULTS = [
     _fault(
         "the likelihood penalises raw weights",
         SOLVER,
-        "slope += penalties * self.standard",
-        "slope += penalties * self.coordinates.raw(point, which)[0]",
+        "slope[:-1] += penalties * point[:-1]",
+        "slope[:-1] += penalties * self.coordinates.raw(point, which)[0]",
         "fits_are_those_of_scikit_learn",
     ),
     _fault(
         "the likelihood penalises the intercept",
         SOLVER,
-        "np.vstack([self.coordinates.slopes(slope), sums.total / n])",
-        "np.vstack([self.coordinates.slopes(slope), sums.total / n + penalties * point[-1]])",
+        "slope[:-1] += penalties * point[:-1]",
+        "slope += penalties * point",
         "the_intercept_is_not_penalised",
     ),
     _fault(
         "all rows train every likelihood",
         SOLVER,
-        "self.trains[list(problem.rows), k] = 1",
-        "self.trains[:, k] = 1",
+        "np.array([k in p.parts for p in problems])",
+        "np.array([True for p in problems])",
         "fits_are_those_of_scikit_learn",
     ),
     _fault(
         "fits that run together get the slopes of the first",
         PASSES,
-        "one.first[:] = first[:, these]",
-        "one.first[:] = first[:, : these.stop - these.start]",
+        "fits.first += slopes[:, start : start + fits.count]",
+        "fits.first += slopes[:, : fits.count]",
         "requests_share_a_pass_and_keep_their_sums",
     ),
     _fault(
@@ -96,6 +94,13 @@ FAULTS = [
         "",
         "each_pass_is_progress",
     ),
+    _fault(
+        "fits of other parts are taken for those of these parts",
+        HEAD,
+        "        digest.update(np.asarray(parts, dtype=np.int64).tobytes())\n",
+        "",
+        "a_structure_fitted_beside_another_is_as_it_is_alone",
+    ),
     Fault(
         "a cell fails for one that is fitted beside it",
         "etab/runs/cell.py",
@@ -104,10 +109,10 @@ FAULTS = [
         ("tests/runs/test_cells_beside.py::test_a_cell_does_not_fail_for_one_beside_it",),
     ),
     _fault(
-        "the rate of all rows starts a fit",
+        "the start is calibrated on all rows",
         SOLVER,
-        "return float(y[list(problem.rows)].mean(dtype=np.float64))",
-        "return float(y.mean(dtype=np.float64))",
+        "        rows = _rows(design, problem.parts)\n        scores",
+        "        rows = np.arange(len(y))\n        scores",
         "rows_outside_the_training_set_change_nothing",
     ),
     _fault(
@@ -119,7 +124,7 @@ FAULTS = [
     ),
     _fault(
         "a constant channel gets a weight",
-        FIELDS,
+        SOLVER,
         "        deviation[constant_channels(mean, deviation)] = np.inf\n",
         "",
         "a_constant_channel_gets_no_weight",
@@ -142,8 +147,8 @@ FAULTS = [
     _fault(
         "the likelihood chooses by its training rows",
         HEAD,
-        "fit.losses[self.splits[k].inner[0], 0]",
-        "fit.losses[list(self.trains[k]), 0]",
+        "self._losses([fitted[p] for p in path], split.inner[0])",
+        "self._losses([fitted[p] for p in path], without(split.train, split.inner[0]))",
         "choices_are_made_on_the_first_inner_part",
     ),
     _fault(
@@ -156,44 +161,16 @@ FAULTS = [
     _fault(
         "a level is chosen by the Dice of masks in pieces",
         PROBE,
-        "totals[0, k] = _dice(*_of_largest(inside, true), sizes).sum()",
-        "totals[0, k] = _dice(common, np.count_nonzero(inside, axis=(1, 2)), sizes).sum()",
+        "component = largest(whole)",
+        "component = whole",
         "the_cut_is_chosen_on_masks_as_they_are_predicted",
     ),
     _fault(
         "the search along the penalties stops at its first three",
         HEAD,
-        "wanted[k] = _neighbours(losses[k], len(penalties))",
+        "wanted[k] = _neighbours(losses[k], len(self.head.penalties))",
         "wanted[k] = []",
         "choices_are_made_on_the_first_inner_part",
-    ),
-    _fault(
-        "rows that train nothing are summed",
-        PASSES,
-        "        of_rows *= trains[block][:, None]\n",
-        "",
-        "a_pass_sums_what_it_says",
-    ),
-    _fault(
-        "notes of a step that climbs are kept",
-        MINIMISER,
-        "notes[..., better] = trial_notes[..., good]",
-        "notes[..., active] = trial_notes",
-        "minimise_takes_no_step_that_climbs",
-    ),
-    _fault(
-        "what is remembered is that of other functions",
-        MINIMISER,
-        "columns = places[index]",
-        "columns = np.sort(places[index])",
-        "what_is_remembered_goes_with_its_functions",
-    ),
-    _fault(
-        "maps of scores are of one pooling",
-        SCORING,
-        'if pooling == "mean3x3":',
-        "if False:",
-        "maps_of_scores_are_those_of_each_fit_alone",
     ),
     _fault(
         "a constant channel disturbs least squares",

@@ -3,14 +3,14 @@
 The log odds of the structure at each point of a common grid are a linear function of the channels
 of all maps there, and of the position of the point. The first inner part of a fold decides
 
-* the pooling, by the Dice of the points, from fits with the middle penalty that take a few steps;
+* the pooling, by the error of the least-squares fit;
 * the penalty, by its log-loss;
 * the threshold, and whether only the largest connected component is kept, by the Dice of masks.
 
 Log odds are resampled to the pixels of the frame, then cut at the threshold.
 
-Structures of the same frames that are predicted next (``Memo.beside``) are fitted at the same time,
-and all divisions into folds together: they share every pass over the points.
+Structures of the same frames that are predicted next (``Memo.beside``) are fitted at the same time:
+they share every pass over the points.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,36 +26,37 @@ import scipy
 
 from etab.echo.surface import mask_from_scores
 from etab.heads.base import HEADS, FoldFit, Head, Memo
-from etab.heads.masks.fields import Field
-from etab.heads.masks.likelihood import LogisticFits, Problem, fitting_logistic, rates_alone
-from etab.heads.masks.passes import Fitting, side_by_side
-from etab.heads.masks.points import POOLINGS
+from etab.heads.masks.likelihood import (
+    FitScale,
+    LogisticFits,
+    Problem,
+    fitting_logistic,
+    least_squares_start,
+    scales_of,
+)
+from etab.heads.masks.moments import Design, PartTable, blocks
+from etab.heads.masks.passes import Fitting, logistic_losses, side_by_side
 from etab.heads.masks.probe import (
     Linear,
     best_cut,
-    coarse_masks,
+    designs_of,
+    inner_errors,
     lattice_shares,
-    points_of,
     require_maps,
+    score_maps,
 )
-from etab.heads.masks.scoring import scores_of
 from etab.heads.pooled.probes import refuse_kind
 from etab.splits import without
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
 # Penalties on weights of standardised channels, relative to the mean log-loss, strongest first.
 LOGISTIC_PENALTIES: tuple[float, ...] = tuple(float(p) for p in np.logspace(-2, -6, 6))
-# Passes over the points: over some rows; over all rows, to choose the pooling; for each penalty from
-# there; and again on all training rows. The loss that remains is smaller than the differences between
-# penalties (see docs/methods.md).
-_PASSES = (12, 5, 7, 10)
-# One row in so many is taken first, at least so many: each phase of the points has its share.
-_EVERY = 5
-_FEWEST = 30
-# Log odds at which points are cut to choose the pooling, a usual level of masks.
-_LEVEL = float(scipy.special.logit(0.4))
-# Index of the penalty at which the search starts.
-_MIDDLE = 2
+# Passes over the points: along the penalties, and again on all training rows from there. The loss
+# that remains is smaller than the differences between penalties (see docs/methods.md).
+_CHOOSING = 12
+_REFITTING = 12
+# Index of the penalty at which the search starts, and of its neighbours.
+_MIDDLE = (1, 2, 3)
 LOGISTIC_THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 
 
@@ -71,17 +72,31 @@ class _Choice:
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """The choice of a split, its fit on all training rows, and the log odds of both fits as maps.
-
-    Attributes:
-        choice: The choice.
-        fit: The fit on all training rows.
-        of_part: Log odds of the first inner part, by the fit without it.
-        of_test: Log odds of the test rows, by the fit on all others.
-    """
+    """The choice of a split, and its fit on all training rows."""
 
     choice: _Choice
     fit: LogisticFits
+
+    def scored(self, split: RowSplit) -> list[Linear]:
+        """What is scored: the first inner part without it, and the test rows by all others."""
+        rows = (split.inner[0], split.test)
+        return [
+            Linear(of_fit, fit.weights[:, 0], float(fit.intercepts[0]), self.choice.pooling)
+            for of_fit, fit in zip(rows, (self.choice.fit, self.fit), strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """A fitted split, with its log odds as maps (rows, GRID, GRID) float32.
+
+    Attributes:
+        fitted: The fits.
+        of_part: Log odds of the first inner part.
+        of_test: Log odds of the test rows.
+    """
+
+    fitted: _Fitted
     of_part: FloatArray
     of_test: FloatArray
 
@@ -104,19 +119,18 @@ class MaskLogistic(Head):
     """
 
     name: ClassVar[str] = "mask_logistic"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 2
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MASK})
     uses_torch: ClassVar[bool] = False
     needs_maps: ClassVar[bool] = True
     fits_beside: ClassVar[bool] = True
-    fits_repeats: ClassVar[bool] = True
 
     def __init__(
         self,
         *,
         penalties: Sequence[float] = LOGISTIC_PENALTIES,
         tolerance: float = 1e-5,
-        passes: tuple[int, int, int, int] = _PASSES,
+        passes: tuple[int, int] = (_CHOOSING, _REFITTING),
         budget: int = 2 << 30,
     ) -> None:
         """Set the search and its precision.
@@ -124,8 +138,7 @@ class MaskLogistic(Head):
         Args:
             penalties: Penalties to choose from, each above 0.
             tolerance: Largest distance of a penalised loss from its minimum.
-            passes: Largest numbers of passes: over the points of some rows, over all to choose the
-                pooling, for each penalty from there, and to fit again.
+            passes: Largest numbers of passes over the points, to choose and to fit again.
             budget: Bytes that sampled points may take in memory. More points are stored on disk,
                 with the same predictions.
         """
@@ -163,46 +176,51 @@ class MaskLogistic(Head):
         refuse_kind(self, target)
         require_maps(self.name, features)
         memo = {} if memo is None else memo
-        fitted = self._fitted(lattice_shares(answers), features, splits, memo)
-        coarse = coarse_masks(answers)
+        designs = designs_of(features, splits, memo, self.budget)
+        scored = self._scored(lattice_shares(answers), features, designs, splits, memo)
         return [
-            _predicted(answers, coarse, split, of_split, len(features.maps))
-            for split, of_split in zip(splits, fitted, strict=True)
+            _predicted(answers, split, of_split, designs[of_split.fitted.choice.pooling])
+            for split, of_split in zip(splits, scored, strict=True)
         ]
 
-    def _fitted(
+    def _scored(
         self,
         y: FloatArray,
         features: Features,
+        designs: dict[str, Design],
         splits: Sequence[RowSplit],
         memo: MutableMapping[Any, Any],
-    ) -> list[_Fitted]:
+    ) -> list[_Scored]:
         """Fit each split for the shares ``y`` of a structure, and for those of ``memo.beside``.
 
         Fits are found again by what they were fitted to, so that no cell takes those of another.
         """
-        found: dict[bytes, list[_Fitted]] = memo.setdefault("mask_logistic fits", {})
-        wanted = {self._key(y, splits): y}
+        found: dict[bytes, list[_Scored]] = memo.setdefault("mask_logistic fits", {})
+        parts = next(iter(designs.values())).parts
+        wanted = {self._key(y, parts, splits): y}
         for answers in memo.beside if isinstance(memo, Memo) else ():
             beside = lattice_shares(answers)
-            wanted[self._key(beside, splits)] = beside
+            wanted[self._key(beside, parts, splits)] = beside
         missing = {key: shares for key, shares in wanted.items() if key not in found}
         began = time.perf_counter()
-        if missing:
-            fields = _fields(features, memo, self.budget)
-            searches = [_Search(fields, shares, splits, self) for shares in missing.values()]
-            chosen = side_by_side([search.fitting() for search in searches])
-            found.update(zip(missing, _with_scores(features, splits, chosen), strict=True))
+        fittings = [_fitting(designs, shares, splits, self) for shares in missing.values()]
+        fitted = side_by_side(fittings)
+        layers = next(iter(designs.values())).points.layers
+        found.update(zip(missing, _score(features, fitted, splits, layers), strict=True))
         mine = next(iter(wanted))
         if isinstance(memo, Memo):
             memo.share_time(mine, list(missing), time.perf_counter() - began)
         return found.pop(mine)  # each cell takes its own fits once
 
-    def _key(self, y: FloatArray, splits: Sequence[RowSplit]) -> bytes:
-        """A digest of everything that fits on one set of features and their maps follow from."""
+    def _key(self, y: FloatArray, parts: IntArray, splits: Sequence[RowSplit]) -> bytes:
+        """A digest of everything that fits on one set of features and their maps follow from.
+
+        The parts of the design decide the order of sums, and so the last digits.
+        """
         settings = (self.penalties, self.tolerance, self.passes, y.shape)
         digest = hashlib.sha256(repr(settings).encode())
         digest.update(np.ascontiguousarray(y).tobytes())
+        digest.update(np.asarray(parts, dtype=np.int64).tobytes())
         for split in splits:
             for rows in (split.train, *split.inner[:1], split.test):
                 digest.update(len(rows).to_bytes(8, "little"))
@@ -210,199 +228,195 @@ class MaskLogistic(Head):
         return digest.digest()
 
 
-def _fields(features: Features, memo: MutableMapping[Any, Any], budget: int) -> dict[str, Field]:
-    """The points of each pooling, with what follows from them; the memo keeps both."""
-    points = points_of(features, memo, budget)
-    kept: dict[str, Field] = memo.setdefault("mask_logistic fields", {})
-    for pooling in POOLINGS:
-        if pooling not in kept or kept[pooling].points is not points[pooling]:
-            kept[pooling] = Field(points[pooling])
-    return kept
+def _fitting(
+    designs: dict[str, Design],
+    y: FloatArray,
+    splits: Sequence[RowSplit],
+    head: MaskLogistic,
+) -> Fitting[list[_Fitted]]:
+    """Fit each split, the splits of a pooling together."""
+    labels = {pooling: design.label(y) for pooling, design in designs.items()}
+    poolings = [_pooling(designs, labels, split) for split in splits]
+    out: dict[int, _Fitted] = {}
+    for pooling in sorted(set(poolings)):
+        folds = [i for i, p in enumerate(poolings) if p == pooling]
+        of_pooling = [splits[i] for i in folds]
+        probe = _Probe(designs[pooling], labels[pooling], y, pooling, head)
+        chosen, scales = yield from probe.choose(of_pooling)
+        fits = yield from probe.refit(of_pooling, chosen, scales)
+        out.update({i: _Fitted(chosen[k], fits.pick([k])) for k, i in enumerate(folds)})
+    return [out[i] for i in range(len(splits))]
 
 
-_Chosen = tuple[_Choice, LogisticFits]
+def _pooling(
+    designs: dict[str, Design],
+    labels: dict[str, PartTable],
+    split: RowSplit,
+) -> str:
+    """The pooling with the smallest least-squares error on the first inner part, on all maps."""
+    first = replace(split, inner=split.inner[:1])
+
+    def error(pooling: str) -> float:
+        design = designs[pooling]
+        all_maps = list(design.options())[-1]
+        errors = inner_errors(design, first, labels[pooling], [all_maps])
+        return float(errors[all_maps].min())
+
+    return min(designs, key=error)
 
 
-class _Search:
-    """The choices and fits of all splits for one structure."""
+class _Probe:
+    """The fits of the folds that share a pooling; their points are read together."""
 
     def __init__(
         self,
-        fields: dict[str, Field],
+        design: Design,
+        labels: PartTable,
         y: FloatArray,
-        splits: Sequence[RowSplit],
+        pooling: str,
         head: MaskLogistic,
     ) -> None:
-        self.fields = fields
+        self.design = design
+        self.labels = labels
         self.y = y
-        self.splits = splits
+        self.pooling = pooling
         self.head = head
-        self.rows = np.unique(np.concatenate([split.train for split in splits]))
-        self.trains = [_sorted(without(split.train, split.inner[0])) for split in splits]
-        self.middle = min(_MIDDLE, len(head.penalties) - 1)
 
-    def fitting(self) -> Fitting[list[_Chosen]]:
-        """Fit each split; those of a pooling take their passes together."""
-        tried: dict[str, dict[Problem, LogisticFits]] = {}
-        middle = self.head.penalties[self.middle]
-        sets = list(dict.fromkeys(self.trains))
-        for pooling, field in self.fields.items():
-            # A few rows ask for a stronger penalty than all of them.
-            stronger = self.head.penalties[max(self.middle - 1, 0)]
-            few = [Problem(self._some(rows), stronger) for rows in sets]
-            start = rates_alone(field.width, self.y, few)
-            start = yield from self._fits(pooling, few, start, self.head.passes[0], few=True)
-            problems = [Problem(rows, middle) for rows in sets]
-            fits = yield from self._fits(
-                pooling, problems, start, self.head.passes[1], level=_LEVEL
-            )
-            tried[pooling] = {problem: fits.pick([i]) for i, problem in enumerate(problems)}
-        poolings = []
-        for k, rows in enumerate(self.trains):
-            part = self.splits[k].inner[0]
-            dice = {p: of[Problem(rows, middle)].dice[part].mean() for p, of in tried.items()}
-            poolings.append(max(dice, key=lambda p: dice[p]))
-        out: dict[int, _Chosen] = {}
-        for pooling in self.fields:
-            folds = [k for k, p in enumerate(poolings) if p == pooling]
-            if folds:
-                chosen = yield from self._choose(pooling, folds, tried[pooling])
-                fits = yield from self._refit(pooling, folds, chosen)
-                out.update({k: (chosen[i], fits.pick([i])) for i, k in enumerate(folds)})
-        return [out[k] for k in range(len(self.splits))]
+    def choose(self, splits: Sequence[RowSplit]) -> Fitting[tuple[list[_Choice], list[FitScale]]]:
+        """Choose the penalty of each split by its first inner part; returns the scales as well.
 
-    def _fits(
+        The loss is smooth along the penalties. The search starts in their middle and ends where
+        both neighbours of the best penalty have been fitted.
+        """
+        trains = []
+        for split in splits:
+            rows = without(split.train, split.inner[0])
+            trains.append(self.design.members(rows))
+        distinct = [Problem(parts, 0.0) for parts in dict.fromkeys(trains)]
+        start = least_squares_start(self.design, self.labels, self.y, distinct)
+        scales = scales_of(self.design, self.y, distinct, start)
+        starts = {problem.parts: start.pick([i]) for i, problem in enumerate(distinct)}
+        fitted: dict[Problem, LogisticFits] = {}
+        losses: list[dict[int, float]] = [{} for _ in splits]
+        first = [i for i in _MIDDLE if i < len(self.head.penalties)] or [0]
+        wanted = [list(first) for _ in splits]
+        while any(wanted):
+            problems = []
+            for parts, indexes in zip(trains, wanted, strict=True):
+                problems += [Problem(parts, self.head.penalties[i]) for i in indexes]
+            yield from self._fit(problems, starts, scales, fitted)
+            for k, split in enumerate(splits):
+                path = [Problem(trains[k], self.head.penalties[i]) for i in wanted[k]]
+                values = self._losses([fitted[p] for p in path], split.inner[0])
+                losses[k].update(zip(wanted[k], values, strict=True))
+                wanted[k] = _neighbours(losses[k], len(self.head.penalties))
+        chosen = []
+        for parts, of_split in zip(trains, losses, strict=True):
+            best = min(of_split, key=lambda i: of_split[i])
+            penalty = self.head.penalties[best]
+            fit = fitted[Problem(parts, penalty)]
+            chosen.append(_Choice(self.pooling, penalty, of_split[best], fit))
+        return chosen, [scales[parts] for parts in trains]
+
+    def _fit(
         self,
-        pooling: str,
         problems: Sequence[Problem],
-        start: LogisticFits,
-        passes: int,
-        *,
-        level: float | None = None,
-        few: bool = False,
+        starts: dict[tuple[int, ...], LogisticFits],
+        scales: dict[tuple[int, ...], FitScale],
+        fitted: dict[Problem, LogisticFits],
+    ) -> Fitting[None]:
+        """Fit the problems that are not ``fitted`` yet, and add them."""
+        missing = [p for p in dict.fromkeys(problems) if p not in fitted]
+        if not missing:
+            return
+        fits = yield from fitting_logistic(
+            self.design,
+            self.y,
+            missing,
+            LogisticFits.joined([starts[p.parts] for p in missing]),
+            scales=scales,
+            tolerance=self.head.tolerance,
+            passes=self.head.passes[0],
+        )
+        fitted.update({problem: fits.pick([i]) for i, problem in enumerate(missing)})
+
+    def _losses(self, fits: Sequence[LogisticFits], part: IntArray) -> list[float]:
+        """Mean log-loss of each fit over the points of some rows."""
+        if not fits:
+            return []
+        path = LogisticFits.joined(fits)
+        losses = np.zeros(len(fits))
+        for block in blocks(part):
+            z = self._log_odds(path, block)
+            of_points, _ = logistic_losses(z, self.y[block].reshape(-1, 1))
+            losses += of_points.sum(axis=0)
+        points = len(part) * self.y.shape[1]
+        return [float(loss) / points for loss in losses]
+
+    def _log_odds(self, fits: LogisticFits, rows: IntArray) -> FloatArray:
+        """Log odds (rows * points, fits) at the points of some rows."""
+        single = fits.weights.astype(np.float32)
+        odds = self.design.points.rows(rows) @ single + fits.intercepts
+        return np.asarray(odds)
+
+    def refit(
+        self, splits: Sequence[RowSplit], chosen: Sequence[_Choice], inner: Sequence[FitScale]
     ) -> Fitting[LogisticFits]:
-        """Fit problems; with ``few``, the rows that they are trained on are read and no others."""
-        rows = self.rows
-        if few:
-            rows = np.unique(np.concatenate([problem.rows for problem in problems]))
+        """Fit each split on all its training rows with its penalty, from its inner fit."""
+        problems = []
+        scales = {}
+        for split, choice, scale in zip(splits, chosen, inner, strict=True):
+            parts = self.design.members(split.train)
+            problems.append(Problem(parts, choice.penalty))
+            scales[parts] = scale.moved(self.design, parts)
         return (
             yield from fitting_logistic(
-                self.fields[pooling],
+                self.design,
                 self.y,
                 problems,
-                start,
-                rows=rows,
+                LogisticFits.joined([choice.fit for choice in chosen]),
+                scales=scales,
                 tolerance=self.head.tolerance,
-                passes=passes,
-                level=level,
+                passes=self.head.passes[1],
             )
         )
 
-    def _loss(self, k: int, fit: LogisticFits) -> float:
-        """Mean log-loss of a fit over the first inner part of a split."""
-        return float(fit.losses[self.splits[k].inner[0], 0].mean(dtype=np.float64))
 
-    def _choose(
-        self, pooling: str, folds: Sequence[int], tried: dict[Problem, LogisticFits]
-    ) -> Fitting[list[_Choice]]:
-        """Choose the penalty of some splits by their first inner parts.
-
-        The loss is smooth along the penalties. The search starts in their middle and ends where
-        both neighbours of the best penalty have been fitted, each from the fit beside it.
-        """
-        penalties = self.head.penalties
-        fitted: dict[Problem, LogisticFits] = {}
-        losses: dict[int, dict[int, float]] = {k: {} for k in folds}
-        near = range(max(self.middle - 1, 0), min(self.middle + 2, len(penalties)))
-        wanted = {k: list(near) for k in folds}
-        while any(wanted.values()):
-            starts: dict[Problem, LogisticFits] = {}
-            for k, indexes in wanted.items():
-                for i in indexes:
-                    problem = Problem(self.trains[k], penalties[i])
-                    if problem not in fitted:
-                        starts[problem] = self._nearest(problem.rows, i, {**tried, **fitted})
-            if starts:
-                start = LogisticFits.joined(list(starts.values()))
-                fits = yield from self._fits(pooling, list(starts), start, self.head.passes[2])
-                fitted.update({problem: fits.pick([i]) for i, problem in enumerate(starts)})
-            for k, indexes in wanted.items():
-                for i in indexes:
-                    problem = Problem(self.trains[k], penalties[i])
-                    losses[k][i] = self._loss(k, fitted[problem])
-                wanted[k] = _neighbours(losses[k], len(penalties))
-        chosen = []
-        for k in folds:
-            of_split = losses[k]
-            best = min(of_split, key=lambda i: of_split[i])
-            fit = fitted[Problem(self.trains[k], penalties[best])]
-            chosen.append(_Choice(pooling, penalties[best], of_split[best], fit))
-        return chosen
-
-    def _nearest(
-        self, rows: tuple[int, ...], i: int, fitted: dict[Problem, LogisticFits]
-    ) -> LogisticFits:
-        """The fit of a training set whose penalty is nearest to that with index ``i``."""
-        penalties = self.head.penalties
-        known = [j for j, p in enumerate(penalties) if Problem(rows, p) in fitted]
-        nearest = min(known, key=lambda j: abs(j - i))
-        return fitted[Problem(rows, penalties[nearest])]
-
-    def _refit(
-        self, pooling: str, folds: Sequence[int], chosen: Sequence[_Choice]
-    ) -> Fitting[LogisticFits]:
-        """Fit splits on all their training rows with their penalties, from their inner fits."""
-        problems = [
-            Problem(_sorted(self.splits[k].train), choice.penalty)
-            for k, choice in zip(folds, chosen, strict=True)
-        ]
-        start = LogisticFits.joined([choice.fit for choice in chosen])
-        return (yield from self._fits(pooling, problems, start, self.head.passes[3]))
-
-    def _some(self, rows: tuple[int, ...]) -> tuple[int, ...]:
-        """One in ``_EVERY`` of some rows; all of them where too few would be left."""
-        some = tuple(row for row in rows if row % _EVERY == 0)
-        return some if len(some) >= _FEWEST else rows
-
-
-def _sorted(rows: IntArray) -> tuple[int, ...]:
-    return tuple(np.sort(rows).tolist())
-
-
-def _with_scores(
-    features: Features, splits: Sequence[RowSplit], structures: Sequence[Sequence[_Chosen]]
-) -> list[list[_Fitted]]:
+def _score(
+    features: Features,
+    structures: Sequence[Sequence[_Fitted]],
+    splits: Sequence[RowSplit],
+    layers: Sequence[slice],
+) -> list[list[_Scored]]:
     """Compute the log odds of all structures and splits together: each map is read once."""
-    asked = []
-    for chosen in structures:
-        for split, (choice, fit) in zip(splits, chosen, strict=True):
-            for rows, one in ((split.inner[0], choice.fit), (split.test, fit)):
-                weights, intercept = one.weights[:, 0], float(one.intercepts[0])
-                asked.append(Linear(rows, weights, intercept, choice.pooling))
-    maps = iter(scores_of(features.maps, asked))
+    asked = [
+        linear
+        for fitted in structures
+        for of_split, split in zip(fitted, splits, strict=True)
+        for linear in of_split.scored(split)
+    ]
+    maps = iter(score_maps(features, asked, layers))
     return [
-        [_Fitted(choice, fit, next(maps), next(maps)) for choice, fit in chosen]
-        for chosen in structures
+        [
+            _Scored(of_split, next(maps).astype(np.float32), next(maps).astype(np.float32))
+            for of_split in fitted
+        ]
+        for fitted in structures
     ]
 
 
-def _predicted(
-    masks: Sequence[Array],
-    coarse: Array,
-    split: RowSplit,
-    fitted: _Fitted,
-    n_maps: int,
-) -> FoldFit:
+def _predicted(masks: Sequence[Array], split: RowSplit, scored: _Scored, design: Design) -> FoldFit:
     """Predict the masks of the test rows of a split."""
+    fitted = scored.fitted
     choice = fitted.choice
     levels = [float(level) for level in scipy.special.logit(LOGISTIC_THRESHOLDS)]
-    cut = best_cut(fitted.of_part, coarse[split.inner[0]], levels)
+    cut = best_cut(scored.of_part, [masks[i] for i in split.inner[0]], levels)
     predicted = []
-    for grid, i in zip(fitted.of_test, split.test, strict=True):
+    for grid, i in zip(scored.of_test, split.test, strict=True):
         mask = mask_from_scores(grid, masks[i].shape, cut.level, whole=not cut.largest)
         predicted.append(mask)
     facts = {
-        "maps": "all maps" if n_maps > 1 else "map0",
+        "maps": list(design.options())[-1],
         "pooling": choice.pooling,
         "penalty": choice.penalty,
         "threshold": LOGISTIC_THRESHOLDS[levels.index(cut.level)],

@@ -3,25 +3,28 @@
 A fit is a generator: it yields a ``Request`` and goes on with its ``Sums``. Fits that run side by
 side have their points read and multiplied together, which takes little longer than one fit alone.
 
-A fit has the same result alone and beside others: OpenBLAS computes each column of a large product
-by the same operations whatever the other columns are. It has other code, which sums in another
-order, for few columns and for small products, so columns of zeros are added to few columns.
+A fit has the same result alone and beside others. OpenBLAS computes each column of a large product by
+the same operations whatever the other columns are. It has other code, which sums in another order,
+for a single column and for small products: fits that it applies to are multiplied by themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
-from etab.heads.masks.fields import Field
+from etab.heads.masks.moments import Design, blocks
 from etab.storage.watchdog import progressed
-from etab.types import Array, FloatArray, IntArray
+from etab.types import FloatArray, IntArray
 
-# Columns that are multiplied together at least.
-_FEWEST_COLUMNS = 16
+# Rows whose points stay in the cache of a processor while they are multiplied twice.
+_CACHED_ROWS = 16
+
+# Up to so many multiplications OpenBLAS may take its code for small products.
+_SMALL = 1_000_000
 
 T = TypeVar("T")
 
@@ -31,38 +34,31 @@ class Request:
     """Logistic fits whose losses and slopes are asked for at some weights.
 
     Attributes:
-        field: The points of all rows.
-        rows: The rows that are read, ascending.
+        design: The points and parts of all rows.
         y: (n, points) float32 share of the structure at each point, in [0, 1].
-        trains: (n, fits) float32, 1 for the training rows of each fit and 0 for others.
+        columns: The fits that are trained on each part, as indexes of columns of ``weights``.
         weights: (channels + positions, fits) on raw channels.
         intercepts: (fits,).
-        level: Log odds from which on a point counts as inside, where Dice is asked for.
     """
 
-    field: Field
-    rows: IntArray
+    design: Design
     y: FloatArray
-    trains: FloatArray
+    columns: Mapping[int, IntArray]
     weights: FloatArray
     intercepts: FloatArray
-    level: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Sums over points for each fit of a request.
+    """Sums over the training points of each fit of a request.
 
     Attributes:
-        loss: (n, fits) log-loss of each row that was read, training row or not.
-        dice: (n, fits) Dice of the points of each row that was read; zeros where it was not asked
-            for.
-        first: (channels + positions, fits) residuals times raw channels, of training rows.
-        total: (fits,) residuals of training rows.
+        loss: (fits,) log-loss.
+        first: (channels + positions, fits) residuals times raw channels.
+        total: (fits,) residuals.
     """
 
     loss: FloatArray
-    dice: FloatArray
     first: FloatArray
     total: FloatArray
 
@@ -70,8 +66,7 @@ class Sums:
     def nothing(cls, request: Request) -> Sums:
         """Sums over no points."""
         count = len(request.intercepts)
-        loss, dice = np.zeros((2, *request.trains.shape), dtype=np.float32)
-        return cls(loss, dice, np.zeros_like(request.weights), np.zeros(count))
+        return cls(np.zeros(count), np.zeros_like(request.weights), np.zeros(count))
 
 
 Fitting = Generator[Request, Sums, T]
@@ -109,7 +104,7 @@ def side_by_side(fits: Sequence[Fitting[T]]) -> list[T]:
 
 
 def sums_of(requests: Sequence[Request]) -> list[Sums]:
-    """Answer requests; those on the same rows of one field share a pass over its points.
+    """Answer requests; those on one design share a pass over its points.
 
     Args:
         requests: What is asked for.
@@ -118,93 +113,116 @@ def sums_of(requests: Sequence[Request]) -> list[Sums]:
         The sums of each request.
     """
     sums = [Sums.nothing(request) for request in requests]
-    alike: dict[tuple[int, bytes], list[int]] = {}
+    by_design: dict[int, list[int]] = {}
     for i, request in enumerate(requests):
-        alike.setdefault((id(request.field), request.rows.tobytes()), []).append(i)
-    for members in alike.values():
-        _pass([requests[i] for i in members], [sums[i] for i in members])
+        by_design.setdefault(id(request.design), []).append(i)
+    for members in by_design.values():
+        asked = [(requests[i], sums[i]) for i in members]
+        for part in sorted({k for request, _ in asked for k in request.columns}):
+            _add_part(part, asked)
     return sums
 
 
-def _pass(requests: Sequence[Request], sums: Sequence[Sums]) -> None:
-    """Add the points of all rows to the sums of requests on the same rows of one field."""
-    field = requests[0].field
-    weights = _joined([request.weights for request in requests])
-    intercepts = _joined([request.intercepts[None] for request in requests])
-    trains = _joined([request.trains for request in requests])
-    ends = np.cumsum([len(request.intercepts) for request in requests])
-    columns = [slice(e - len(r.intercepts), e) for e, r in zip(ends, requests, strict=True)]
-    first = np.zeros(weights.shape)
-    total = np.zeros(weights.shape[1])
-    scratch: list[FloatArray] = []
-    for block in field.blocks(requests[0].rows):
-        x = field.points.rows(block)
-        if not scratch or scratch[0].shape[0] != len(x):
-            scratch = [np.empty((len(x), weights.shape[1]), dtype=np.float32) for _ in range(3)]
-        odds, tail, residuals = scratch
-        np.matmul(x, weights, out=odds)
-        odds += intercepts
-        for request, one, these in zip(requests, sums, columns, strict=True):
-            if request.level is not None:
-                one.dice[block] = _dice(odds[:, these] >= request.level, request.y[block])
-        losses_of(odds, [r.y[block].reshape(-1, 1) for r in requests], columns, tail, residuals)
-        of_rows = residuals.reshape(len(block), -1, residuals.shape[1])
-        of_rows *= trains[block][:, None]
-        first += x.T @ residuals
-        total += residuals.sum(axis=0, dtype=np.float64)
-        losses = odds.reshape(of_rows.shape).sum(axis=1)
-        for one, these in zip(sums, columns, strict=True):
-            one.loss[block] = losses[:, these]
-    for one, these in zip(sums, columns, strict=True):
-        one.first[:] = first[:, these]
-        one.total[:] = total[these]
+def _add_part(part: int, asked: Sequence[tuple[Request, Sums]]) -> None:
+    """Add the points of a part to the sums of requests on one design."""
+    columns = [
+        _Columns.of(request, sums, request.columns[part])
+        for request, sums in asked
+        if len(request.columns.get(part, ()))
+    ]
+    if not columns:
+        return
+    design = asked[0][0].design
+    joined: dict[int, list[_Group]] = {}
+    for block in blocks(np.flatnonzero(design.parts == part), _CACHED_ROWS):
+        x = design.points.rows(block)
+        if len(block) not in joined:
+            joined[len(block)] = _groups(columns, x.size)
+        for group, weights in joined[len(block)]:
+            _add_block(x, block, group, weights)
+    for column in columns:
+        column.sums.first[:, column.which] = column.first
 
 
-def _dice(inside: Array, y: FloatArray) -> FloatArray:
-    """Dice (rows, fits) of the points (rows * points, fits) inside and those of a structure."""
-    inside = inside.reshape(*y.shape, -1)
-    true = y >= 0.5
-    sizes = np.count_nonzero(inside, axis=1) + np.count_nonzero(true, axis=1)[:, None]
-    common = np.count_nonzero(inside & true[:, :, None], axis=1)
-    return np.where(sizes == 0, 1.0, 2 * common / np.maximum(sizes, 1))
+def _groups(columns: list[_Columns], size: int) -> list[_Group]:
+    """Group fits that are multiplied together with ``size`` numbers, and join their weights."""
+    alone = [c for c in columns if c.count == 1 or c.count * size <= _SMALL]
+    several = [c for c in columns if c not in alone]
+    groups = [[c] for c in alone] + ([several] if several else [])
+    return [(group, np.concatenate([c.weights for c in group], axis=1)) for group in groups]
 
 
-def _joined(parts: Sequence[FloatArray]) -> FloatArray:
-    """Columns of several arrays side by side in single precision; zeros where they are few."""
-    joined = np.concatenate(parts, axis=1).astype(np.float32)
-    lacking = max(0, _FEWEST_COLUMNS - joined.shape[1])
-    return np.pad(joined, ((0, 0), (0, lacking)))
+def _add_block(x: FloatArray, block: IntArray, group: list[_Columns], weights: FloatArray) -> None:
+    """Add the points ``x`` of some rows to the sums of some fits."""
+    odds = x @ weights
+    residuals = np.empty_like(odds)
+    start = 0
+    for fits in group:
+        these = slice(start, start + fits.count)
+        residuals[:, these] = fits.add(odds[:, these], block)
+        start += fits.count
+    slopes = x.T @ residuals
+    start = 0
+    for fits in group:
+        fits.first += slopes[:, start : start + fits.count]
+        start += fits.count
 
 
-def losses_of(
-    odds: FloatArray,
-    labels: Sequence[FloatArray],
-    columns: Sequence[slice],
-    tail: FloatArray,
-    residuals: FloatArray,
-) -> None:
-    """Compute log-losses and their slopes, in the memory of the arguments.
+@dataclass(slots=True, eq=False)
+class _Columns:
+    """The fits of one request that are trained on a part."""
+
+    request: Request
+    sums: Sums
+    which: IntArray
+    weights: FloatArray
+    intercepts: FloatArray
+    first: FloatArray
+
+    @classmethod
+    def of(cls, request: Request, sums: Sums, which: IntArray) -> _Columns:
+        """Select fits of a request, with the sums so far."""
+        return cls(
+            request,
+            sums,
+            which,
+            request.weights[:, which].astype(np.float32),
+            request.intercepts[which].astype(np.float32),
+            sums.first[:, which],
+        )
+
+    @property
+    def count(self) -> int:
+        """The number of fits."""
+        return len(self.which)
+
+    def add(self, products: FloatArray, block: IntArray) -> FloatArray:
+        """Add the losses and residuals of some rows; returns the residuals."""
+        y = self.request.y[block].reshape(-1, 1)
+        losses, residuals = logistic_losses(products + self.intercepts, y)
+        self.sums.loss[self.which] += losses.sum(axis=0, dtype=np.float64)
+        self.sums.total[self.which] += residuals.sum(axis=0, dtype=np.float64)
+        return residuals
+
+
+_Group = tuple[list[_Columns], FloatArray]
+
+
+def logistic_losses(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Compute the log-loss and its slope.
 
     Args:
-        odds: (points, columns) log odds, which the losses replace.
-        labels: (points, 1) labels in [0, 1] of each slice of ``columns``.
-        columns: The columns of each label.
-        tail: Memory of the same shape.
-        residuals: Where the slopes are stored, of the same shape.
+        z: Log odds.
+        y: Labels in [0, 1], of the same shape or one that broadcasts to it.
+
+    Returns:
+        (loss, slope) in the precision of ``z``.
     """
-    np.abs(odds, out=tail)
-    np.negative(tail, out=tail)
-    np.exp(tail, out=tail)
-    # The logistic function is 1 / (1 + tail) above 0, and 1 minus that below.
-    np.add(tail, np.float32(1), out=residuals)
-    np.log(residuals, out=tail)
-    np.reciprocal(residuals, out=residuals)
-    np.subtract(np.float32(1), residuals, out=residuals, where=odds < 0)
-    for y, these in zip(labels, columns, strict=True):
-        of_label = residuals[:, these]
-        of_label -= y
-    # log(1 + exp(odds)) - y * odds, where log(1 + tail) is its part below its maximum with 0.
-    for y, these in zip(labels, columns, strict=True):
-        z = odds[:, these]
-        z[:] = np.maximum(z, 0) - y * z
-    odds += tail
+    tail = np.exp(-np.abs(z))
+    loss = np.log1p(tail)
+    loss += np.maximum(z, 0)
+    loss -= y * z
+    residual = np.where(z >= 0, np.float32(1), tail)
+    residual /= 1 + tail
+    residual -= y
+    return loss, residual

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from etab.echo.surface import largest
 from etab.errors import UnsupportedOptionError
 from etab.heads.base import Memo
 from etab.heads.masks.moments import MASK_PENALTIES, Design, PartTable, parts_of_rows
@@ -85,32 +86,20 @@ def designs_of(
         memo: Results without labels that calls on the same features and splits share.
         budget: Bytes that points may take in memory; more is stored on disk.
     """
-    points = points_of(features, memo, budget)
-    n = len(features.maps[0])
+    shapes = tuple(m.shape for m in features.maps)
+    n = shapes[0][0]
     cells = memo.cells if isinstance(memo, Memo) else None
     parts = parts_of_rows(splits, n, cells)
     key = parts.tobytes()
-    designs_of: dict[bytes, dict[str, Design]] = memo.setdefault("linear_seg", {})
-    if key not in designs_of:
-        _make_room(designs_of)
-        designs_of[key] = {p: Design(points[p], parts) for p in POOLINGS}
-    return designs_of[key]
-
-
-def points_of(features: Features, memo: MutableMapping[Any, Any], budget: int) -> dict[str, Points]:
-    """Sample the points of each pooling; the memo keeps them for the next structure.
-
-    Args:
-        features: Features of all rows.
-        memo: Results without labels that calls on the same features share.
-        budget: Bytes that points may take in memory; more is stored on disk.
-    """
-    shapes = tuple(m.shape for m in features.maps)
     if memo.get("linear_seg points", (None,))[0] != shapes:
         memo["linear_seg"] = {}
         memo["linear_seg points"] = (shapes, sample_points(features.maps, budget))
-    points: dict[str, Points] = memo["linear_seg points"][1]
-    return points
+    designs_of: dict[bytes, dict[str, Design]] = memo.setdefault("linear_seg", {})
+    if key not in designs_of:
+        _make_room(designs_of)
+        points: dict[str, Points] = memo["linear_seg points"][1]
+        designs_of[key] = {p: Design(points[p], parts) for p in POOLINGS}
+    return designs_of[key]
 
 
 def _make_room(designs_of: dict[bytes, dict[str, Design]]) -> None:
@@ -197,27 +186,9 @@ class Cut:
     dice: float
 
 
-def coarse_masks(masks: Sequence[Array]) -> Array:
-    """Resample masks to the grid on which levels are chosen, twice as fine as that of the scores.
-
-    Args:
-        masks: n boolean masks (h, w), in the pixels of their frames.
-
-    Returns:
-        (n, 2 * GRID, 2 * GRID) booleans: whether at least half of a cell is inside.
-    """
-    import cv2
-
-    out = np.empty((len(masks), _CUT_GRID, _CUT_GRID), dtype=bool)
-    for coarse, mask in zip(out, masks, strict=True):
-        single = mask.astype(np.float32)
-        coarse[:] = cv2.resize(single, coarse.shape, interpolation=cv2.INTER_AREA) >= 0.5
-    return out
-
-
 def best_cut(
     grids: FloatArray,
-    true: Array,
+    masks: Sequence[Array],
     levels: Sequence[float],
 ) -> Cut:
     """Choose the level, and whether to keep only the largest component, by the mean Dice.
@@ -227,7 +198,7 @@ def best_cut(
 
     Args:
         grids: (n, GRID, GRID) scores.
-        true: (n, 2 * GRID, 2 * GRID) the masks, see ``coarse_masks``.
+        masks: n boolean masks (h, w), in the pixels of their frames.
         levels: The levels to choose from.
 
     Returns:
@@ -235,53 +206,29 @@ def best_cut(
     """
     import cv2
 
-    scores = np.empty(true.shape, dtype=np.float32)
-    for fine, grid in zip(scores, grids, strict=True):
-        cv2.resize(grid.astype(np.float32), fine.shape, dst=fine, interpolation=cv2.INTER_LINEAR)
-    sizes = np.count_nonzero(true, axis=(1, 2))
+    size = (_CUT_GRID, _CUT_GRID)
     totals = np.zeros((2, len(levels)))
-    for k, level in enumerate(levels):
-        inside = scores >= level
-        common = np.count_nonzero(inside & true, axis=(1, 2))
-        totals[0, k] = _dice(*_of_largest(inside, true), sizes).sum()
-        totals[1, k] = _dice(common, np.count_nonzero(inside, axis=(1, 2)), sizes).sum()
+    for grid, mask in zip(grids, masks, strict=True):
+        scores = cv2.resize(grid.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+        shares = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        true = shares >= 0.5
+        for k, level in enumerate(levels):
+            whole = scores >= level
+            component = largest(whole)
+            of_whole = _dice(whole, true)
+            totals[0, k] += of_whole if component is whole else _dice(component, true)
+            totals[1, k] += of_whole
     rule, best = np.unravel_index(totals.argmax(), totals.shape)
-    dice = float(totals[rule, best]) / max(len(true), 1)
+    dice = float(totals[rule, best]) / max(len(masks), 1)
     return Cut(float(levels[int(best)]), bool(rule == 0), dice)
 
 
-def _of_largest(masks: Array, true: Array) -> tuple[IntArray, IntArray]:
-    """Pixels that the largest component of each mask shares with the true one, and its size.
-
-    The masks (n, h, w) lie one below the other with an empty row between them, so that the
-    components of all are found at once.
-    """
-    import cv2
-
-    n, height, width = masks.shape
-    tall = np.zeros((n, height + 1, width), dtype=np.uint8)
-    tall[:, :height] = masks
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(
-        tall.reshape(-1, width), connectivity=4
-    )
-    of_true = labels.reshape(tall.shape)[:, :height][true]
-    areas = stats[1:, cv2.CC_STAT_AREA]  # label 0 is the background
-    shared = np.bincount(of_true, minlength=count)[1:]
-    owners = stats[1:, cv2.CC_STAT_TOP] // (height + 1)
-    # Of each mask the largest component, of equal ones the first.
-    order = np.lexsort((-areas, owners))
-    found, first = np.unique(owners[order], return_index=True)
-    common = np.zeros(n, dtype=np.int64)
-    size = np.zeros(n, dtype=np.int64)
-    common[found] = shared[order][first]
-    size[found] = areas[order][first]
-    return common, size
-
-
-def _dice(common: IntArray, ones: IntArray, others: IntArray) -> FloatArray:
-    """Dice of pairs of masks from the pixels they share and their sizes; 1 where both are empty."""
-    both = ones + others
-    return np.where(both == 0, 1.0, 2 * common / np.maximum(both, 1))
+def _dice(mask: Array, true: Array) -> float:
+    """Dice of two masks, 1 where both are empty."""
+    size = np.count_nonzero(mask) + np.count_nonzero(true)
+    if size == 0:
+        return 1.0
+    return 2 * np.count_nonzero(mask & true) / size
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,7 @@ print("clean", *faults.failing_without_faults(sorted(set(failed))), sep="|")
 """
 
 
+@pytest.mark.slow
 def test_what_is_planted_decides_what_is_reported(tmp_path: Path) -> None:
     (tmp_path / "etab").mkdir()
     (tmp_path / "etab/__init__.py").touch()

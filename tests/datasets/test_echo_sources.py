@@ -22,7 +22,9 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "layout", [pytest.param(n, marks=pytest.mark.slow) if n == "sequences" else n for n in LAYOUTS]
+)
 def test_contract(echo_trees: dict[str, Path], layout: str, tmp_path: Path) -> None:
     check_dataset(LAYOUTS[layout], echo_trees[layout], scratch=tmp_path)
 

@@ -45,6 +45,7 @@ def test_every_file_is_missed_by_name_or_not_needed(
     _check_deletions(source, small, tmp_path / "scratch")
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_and_another_seed_others(sound_trees: Path, tmp_path: Path) -> None:
     phantom.write_sounds(tmp_path, patients=PATIENTS, seed=SEED + 1)
     other = CircorSource(tmp_path / "circor").digest()

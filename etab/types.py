@@ -105,7 +105,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What a backbone says of ``n`` frames.
+    """The features of ``n`` frames by one backbone.
 
     ``pooled`` maps ``"<layer>/<pooling>"`` to an (n, d) array, in the order the backbone lists
     them. ``maps`` holds (n, c, h, w) feature maps, fine to coarse; empty where the backbone has

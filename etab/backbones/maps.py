@@ -1,4 +1,4 @@
-"""What is kept of a feature map: its means, and the map itself in half precision."""
+"""The parts of a feature map that are stored: its means, and the map itself in half precision."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def stored_map(grid: Tensor) -> Tensor:
 
 
 class KeptMaps:
-    """What is kept of the maps of a batch whose channels lie side by side, filled part by part.
+    """Means and stored maps of a batch of maps with the channels last, filled part by part.
 
     Each frame is widened to float32, averaged and reordered while it is in fast memory. The means
     are sums in float32, in another order than those of ``map_means``.

@@ -171,7 +171,7 @@ def _load_at(
 def _normalising(
     backbone: Backbone, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> TorchBackbone:
-    """The same network, whose frames are normalised in another way."""
+    """A network that normalises its frames in another way."""
     from etab.backbones.image.networks import TorchBackbone  # deferred: it imports torch
 
     if not isinstance(backbone, TorchBackbone):

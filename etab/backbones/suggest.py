@@ -1,4 +1,4 @@
-"""What a name that is no backbone was probably meant to be."""
+"""Suggestions for names that are not those of a backbone."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ _UNSURE = 0
 
 @dataclass(frozen=True, slots=True)
 class AnsweredRecord:
-    """What happened to one record.
+    """The outcome of one record.
 
     Attributes:
         answer: 1 abnormal, -1 normal, 0 unsure; None where there is no answer.

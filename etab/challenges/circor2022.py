@@ -90,7 +90,7 @@ class Run2022:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What every fold needs: unpacked entry, interpreter, limits and sandbox."""
+    """The parts that every fold needs: unpacked entry, interpreter, limits and sandbox."""
 
     base: Path
     python: str

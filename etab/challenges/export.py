@@ -66,7 +66,7 @@ class WrittenEntry:
         return asdict(self)
 
     def render(self) -> str:
-        """What was written, in a few lines of text."""
+        """The written files, in a few lines of text."""
         lines = [f"{self.answers} answers in {self.folder}; {self.decided}"]
         return "\n".join([*lines, *(score.render() for score in self.scores.values())])
 

@@ -65,7 +65,7 @@ _SMALLEST = 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one command may take.
+    """Limits of one command.
 
     Attributes:
         seconds: Wall-clock time, 0.1 or more.
@@ -114,7 +114,7 @@ class Ended:
     tail: str
 
     def explain(self) -> str:
-        """What went wrong, with the end of the output, for a message."""
+        """The error with the end of the output, for a message."""
         return f"{self.why}: {self.tail}" if self.tail else f"{self.why} and wrote nothing"
 
 
@@ -285,7 +285,7 @@ def _stop(child: subprocess.Popen[bytes], family: _Family) -> int:
 
 
 def _left_behind(n_left: int, folders: Sequence[Path], limits: Limits, grown: float) -> str:
-    """What a command that ended by itself has left that it must not leave; nothing where all is well.
+    """Describe what a command must not leave behind; "" if it left nothing of the kind.
 
     A folder that was exchanged for a link would lead the next step, which runs outside any sandbox,
     to any place of the machine.

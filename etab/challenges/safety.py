@@ -1,4 +1,4 @@
-"""What both challenges check before the program of an entry runs."""
+"""Checks that both challenges make before the program of an entry runs."""
 
 from __future__ import annotations
 

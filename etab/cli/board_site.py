@@ -23,12 +23,12 @@ Holders = Mapping[str, tuple[str, ...]]
 """Names of the folders that hold results of a backbone, by its name; empty for one folder."""
 
 Progress = Callable[[int, int], None] | None
-"""What is told (patients made, patients in all) while a phantom is made; None for nothing."""
+"""Called with (patients made, patients in all) while a phantom is made; None for no progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiteExtras:
-    """What a site shows beyond the board.
+    """Contents of a site besides the board.
 
     Attributes:
         examples: Clips and sounds by backbone.

@@ -202,7 +202,7 @@ def leaderboard_command(
 
 @dataclass(frozen=True)
 class _Choice:
-    """What the options say about the ranking; the names are those of the options."""
+    """The options of the command that affect the ranking, under their own names."""
 
     suite: str | None
     tasks: str | None

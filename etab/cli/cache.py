@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from etab.cli.options import CacheOption
 from etab.cli.words import say
 from etab.storage.text import counted
 from etab.storage.user_cache import user_cache
@@ -49,10 +50,7 @@ def cache_command(
         Path | None,
         typer.Argument(metavar="[FOLDER]", help="The folder, as --cache names it."),
     ] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder for cached features. [default: ETAB_CACHE or ~/.cache/etab]"),
-    ] = None,
+    cache: CacheOption = None,
     budget: Annotated[
         str | None,
         typer.Option(help="Size that may stay with gc: 50GB, 1.5TB."),

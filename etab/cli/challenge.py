@@ -68,7 +68,7 @@ _WITHOUT_HOLD_OUT = "without --hold-out alone: one folder is trained on, the oth
 
 
 class _Outcome(Protocol):
-    """What a challenge gives back: an object that prints as text and as JSON."""
+    """The outcome of a challenge, which prints as text and as JSON."""
 
     def render(self) -> str:
         """Some lines of text."""

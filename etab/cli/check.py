@@ -46,7 +46,7 @@ def backbone_command(
 
 
 def _described(card: BackboneCard) -> str:
-    """What a backbone reads, and its layers, in one sentence without a full stop."""
+    """The input of a backbone and its layers, in one sentence without a full stop."""
     backbone: Any = card.load()
     if card.modality == "vectors":
         widths = [f"{name} ({values.shape[1]})" for name, values in backbone.layers.items()]

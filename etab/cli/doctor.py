@@ -128,7 +128,7 @@ def _next_for_data(name: str) -> str:
 
 
 def _weights(name: str) -> SystemFinding | None:
-    """What is known of the weights of a backbone; None for weights that are fetched when needed."""
+    """The state of the weights of a backbone; None for weights that are fetched when needed."""
     from etab.backbones.weights import index as weights
     from etab.backbones.weights.formats import READERS
 
@@ -169,7 +169,7 @@ def _cache() -> SystemFinding:
 
 
 def _calibrations() -> list[SystemFinding]:
-    """What was measured for --precision fastest on this machine."""
+    """The measurements for --precision fastest on this machine."""
     from etab.features.calibration import stored_calibrations
 
     findings = []

@@ -30,7 +30,7 @@ _REPORT_EVERY = 20
 
 
 class Wanted(NamedTuple):
-    """What is trained on: tasks, protocol, and the folder of the data."""
+    """The tasks, the protocol and the folder of the data to train on."""
 
     tasks: str
     protocol: str

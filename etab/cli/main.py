@@ -98,7 +98,7 @@ def main(earlier: EarlierProcess | None = None) -> None:
         _drop_output()
         code = _NO_READER
     except SystemExit as end:
-        # rich and typer end so where nobody reads the output any more.
+        # rich and typer raise this when the program that reads the output has ended.
         if isinstance(end.__context__, BrokenPipeError):
             _drop_output()
             code = _NO_READER
@@ -134,11 +134,11 @@ def main(earlier: EarlierProcess | None = None) -> None:
 
 
 _NO_READER = 128 + 13
-"""Exit status as by the signal SIGPIPE: the program that read the output, such as head, ended."""
+"""Exit status after SIGPIPE: the program that read the output, such as head, has ended."""
 
 
 def _has_lost_reader() -> bool:
-    """Whether standard output, or standard error, is a pipe that nobody reads any more."""
+    """Whether standard output or standard error is a pipe without a reader."""
     watched = select.poll()
     for number in (1, 2):
         watched.register(number, 0)
@@ -146,19 +146,19 @@ def _has_lost_reader() -> bool:
 
 
 def _flush() -> None:
-    """Hand over what is printed."""
+    """Flush standard output."""
     if sys.stdout is not None and not sys.stdout.closed:
         sys.stdout.flush()
 
 
 def _drop_output() -> None:
-    """Let what is still printed go nowhere; Python would fail to hand it over as it ends."""
+    """Discard further output, which Python would fail to flush at its end."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage_of(error: Exception) -> str:
-    """Where the usage of a command is shown, after an error of usage."""
+    """A sentence that names the help of a command, for errors in its options."""
     context = getattr(error, "ctx", None)
     return "" if context is None else f" `{context.command_path} --help` shows the usage."
 

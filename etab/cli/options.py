@@ -99,3 +99,21 @@ DataOption = Annotated[
         "Source class of your own (my_echo.py, whose code is run; --root names the folder).",
     ),
 ]
+NFoldOption = Annotated[
+    int, typer.Option("--n-fold", min=2, max=50, help="Number of folds of cross-validation.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the folds and draws.")]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache", help="Folder for cached features. [default: ETAB_CACHE or ~/.cache/etab]"
+    ),
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        help="Precision of the backbone: auto, fp32, bf16, one of these with a backend "
+        "(fused, compile, openvino, onnx), as bf16-openvino, or fastest, which is measured.",
+    ),
+]

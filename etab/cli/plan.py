@@ -10,6 +10,7 @@ import typer
 
 from etab.cli.options import (
     AggregateOption,
+    CacheOption,
     DataOption,
     DecideOption,
     DeviceOption,
@@ -17,8 +18,11 @@ from etab.cli.options import (
     FitOption,
     FractionsOption,
     HeadOption,
+    NFoldOption,
+    PrecisionOption,
     PretrainedOption,
     RootOption,
+    SeedOption,
     ShotsOption,
     SizeOption,
     SkipBadOption,
@@ -41,33 +45,22 @@ def plan_command(
     protocol: Annotated[
         str | None, typer.Option(help="Protocols. [default: the protocols of each task]")
     ] = None,
-    n_fold: Annotated[
-        int, typer.Option(min=2, max=50, help="Number of folds of cross-validation.")
-    ] = 5,
+    n_fold: NFoldOption = 5,
     fractions: FractionsOption = None,
     shots: ShotsOption = None,
     draws: DrawsOption = None,
     head: HeadOption = None,
     aggregate: AggregateOption = None,
     decide: DecideOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and draws.")] = 0,
+    seed: SeedOption = 0,
     size: SizeOption = None,
     fit: FitOption = "squash",
     pretrained_on: PretrainedOption = None,
     root: RootOption = None,
     results: Annotated[Path, typer.Option(help="Folder of the result files.")] = Path("results"),
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder for cached features. [default: ETAB_CACHE or ~/.cache/etab]"),
-    ] = None,
+    cache: CacheOption = None,
     device: DeviceOption = "cpu",
-    precision: Annotated[
-        str,
-        typer.Option(
-            help="Precision of the backbone: auto, fp32, bf16, one of these with a backend "
-            "(fused, compile, openvino, onnx), as bf16-openvino, or fastest, which is measured."
-        ),
-    ] = "auto",
+    precision: PrecisionOption = "auto",
     data: DataOption = None,
     skip_bad: SkipBadOption = False,
     measure: Annotated[

@@ -10,6 +10,7 @@ import typer
 
 from etab.cli.options import (
     AggregateOption,
+    CacheOption,
     DataOption,
     DecideOption,
     DeviceOption,
@@ -18,8 +19,11 @@ from etab.cli.options import (
     FractionsOption,
     HeadOption,
     KeepMasksOption,
+    NFoldOption,
+    PrecisionOption,
     PretrainedOption,
     RootOption,
+    SeedOption,
     ShotsOption,
     SizeOption,
     SkipBadOption,
@@ -55,9 +59,7 @@ def run_command(
             "separated by commas. [default: the protocols of each task]"
         ),
     ] = None,
-    n_fold: Annotated[
-        int, typer.Option(min=2, max=50, help="Number of folds of cross-validation.")
-    ] = 5,
+    n_fold: NFoldOption = 5,
     fractions: FractionsOption = None,
     shots: ShotsOption = None,
     draws: DrawsOption = None,
@@ -69,22 +71,13 @@ def run_command(
     pretrained_on: PretrainedOption = None,
     root: RootOption = None,
     results: Annotated[Path, typer.Option(help="Folder for the result files.")] = Path("results"),
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder for cached features. [default: ETAB_CACHE or ~/.cache/etab]"),
-    ] = None,
+    cache: CacheOption = None,
     workers: Annotated[
         int, typer.Option(min=0, help="Number of processes; 0 means one for each core.")
     ] = 0,
     device: DeviceOption = "cpu",
-    precision: Annotated[
-        str,
-        typer.Option(
-            help="Precision of the backbone: auto, fp32, bf16, one of these with a backend "
-            "(fused, compile, openvino, onnx), as bf16-openvino, or fastest, which is measured."
-        ),
-    ] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and draws.")] = 0,
+    precision: PrecisionOption = "auto",
+    seed: SeedOption = 0,
     data: DataOption = None,
     skip_bad: SkipBadOption = False,
     keep_masks: KeepMasksOption = "all",

@@ -1,4 +1,4 @@
-"""What a terminal shows: tables, progress bars, the board. Everything goes through rich."""
+"""Output to a terminal: tables, progress bars, the board. Everything goes through rich."""
 
 from __future__ import annotations
 

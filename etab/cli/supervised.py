@@ -162,7 +162,7 @@ def _end(code: int) -> NoReturn:
 
 
 def _described(ended: Ended | None, notes: IO[str]) -> Any:
-    """What the command is told of the processes before it; None where this is the first."""
+    """Facts about the processes before this one, for the command; None for the first one."""
     if ended is None:
         return None
     from etab.runs.earlier_process import EarlierProcess

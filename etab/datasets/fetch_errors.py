@@ -1,4 +1,4 @@
-"""What goes wrong while data are fetched, and checksums of what came."""
+"""Errors of fetching data, and checksums of the fetched files."""
 
 from __future__ import annotations
 

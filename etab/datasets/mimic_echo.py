@@ -86,7 +86,7 @@ _CARD = Card(
 
 @dataclass(slots=True)
 class _Counts:
-    """What was left out of this copy, for remarks."""
+    """Recordings that this copy lacks, for remarks."""
 
     absent_studies: int = 0
     absent_objects: int = 0

@@ -43,7 +43,7 @@ _BATCH_ON_GPU = 128
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was measured for one backbone.
+    """The measurements for one backbone.
 
     Attributes:
         backbone: Name of the backbone.
@@ -125,7 +125,7 @@ def _key(card: BackboneCard, device: str, candidates: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=256)
 def _weights(card: BackboneCard) -> str:
-    """What identifies the weights; the network is loaded where its card does not say it."""
+    """A digest of the weights; the network is loaded if its card does not state one."""
     if card.sha256:
         return card.sha256
     if card.twin and card.seed is not None:

@@ -290,7 +290,7 @@ def clips_of(task: Task, source: Source) -> Clips:
 
 
 def _instead_of_clips(task: Task) -> str:
-    """What to do about a task on clips where there are stills alone."""
+    """Advice for a task on clips if the data hold stills only."""
     of_stills = f"b0-{task.code[3:]}"
     if of_stills in TASKS and of_stills != task.code:
         return f"Restore the sequences, or run the task on the ED and ES frames, {of_stills}."

@@ -1,4 +1,4 @@
-"""What several backbones need of the same recordings: resampled sounds and envelopes, kept.
+"""Resampled sounds and envelopes that are kept in memory for several backbones.
 
 A process computes the features of one backbone after another from the same source. Most networks
 of sound read 16 kHz, and every series over time holds the same envelopes. Resampling and envelopes

@@ -1,9 +1,9 @@
-"""Wide features of many rows, narrowed by a seeded sketch whose error is told.
+"""Reduction of wide features of many rows by a seeded sketch (feature hashing), with its error.
 
-Probes on many rows work from moments, which take as many numbers as the square of the columns: 8 GB
-for the 32,768 columns of a grid of a ResNet-50. A sketch adds up columns: each one, with a random
-sign, to one of a few thousand sums. Distances between rows keep their expected values, and no answer
-and no row has a part in the draw.
+Probes on many rows are fitted from moments, whose memory grows with the square of the number of
+columns: 8 GB for the 32,768 columns of a grid of a ResNet-50. A sketch adds each column, with a
+random sign, to one of a few thousand sums. The expected squared distances between rows stay the
+same, and the draw depends on neither the answers nor the rows.
 
 Source: Charikar, Chen and Farach-Colton, Theoretical Computer Science 312 (2004); Weinberger et al.,
 ICML 2009.
@@ -22,7 +22,7 @@ from etab.storage.memory import large_array
 from etab.types import Array, Features, FloatArray, IntArray
 
 WIDEST = 4096
-"""Columns above which features of more than ``LIMIT`` rows are narrowed to so many."""
+"""Features of more than ``LIMIT`` rows are reduced to this number of columns if they have more."""
 
 _SEED = 15
 _CHUNK_BYTES = 64 << 20
@@ -31,7 +31,7 @@ _PAIRS = 200
 
 
 def is_too_wide(n_rows: int, width: int) -> bool:
-    """Whether features are narrowed.
+    """Whether features are reduced.
 
     Args:
         n_rows: Number of rows.
@@ -45,18 +45,18 @@ def is_too_wide(n_rows: int, width: int) -> bool:
 
 
 def sketched(blocks: Sequence[tuple[Any, IntArray]]) -> tuple[Array, Mapping[str, float]]:
-    """Narrow features whose rows are several blocks side by side, as those of two frames.
+    """Reduce features whose rows consist of several blocks, such as those of two frames.
 
-    Each block is narrowed by the same sketch, so that blocks can still be added and subtracted. Rows
-    are read some at a time, and what does not fit into 256 MB lies in a file without a name.
+    The same sketch is applied to each block, so that blocks can still be added and subtracted. Rows
+    are read in parts. A sketch of more than 256 MB is kept in a temporary file.
 
     Args:
-        blocks: For each block, an array (m, d), and which of its rows (n,) are meant.
+        blocks: For each block, an array (m, d), and the indices (n,) of the rows to use.
 
     Returns:
-        The sketch (n, w), float32, with at most ``WIDEST`` columns; and its facts: ``columns`` before
-        and ``kept`` now, and ``error``, the root mean square of the relative error of squared
-        distances between pairs of rows.
+        The sketch (n, w), float32, with at most ``WIDEST`` columns, and its facts: ``columns``, the
+        number before; ``kept``, the number after; and ``error``, the root mean square of the
+        relative error of squared distances between pairs of rows.
 
     Example:
         >>> x = np.random.default_rng(0).standard_normal((300, 9000), dtype=np.float32)
@@ -82,13 +82,13 @@ def sketched(blocks: Sequence[tuple[Any, IntArray]]) -> tuple[Array, Mapping[str
 
 
 def narrowed(features: Features) -> Features:
-    """Narrow the pooled features that are too wide, and say so in ``sketches``.
+    """Reduce the pooled features that are too wide, and record that in ``sketches``.
 
     Args:
         features: Features of the rows of a task.
 
     Returns:
-        The features; the same object where none is too wide.
+        The features; the same object if none are too wide.
     """
     n = len(features)
     wide = [key for key, values in features.pooled.items() if is_too_wide(n, values.shape[1])]
@@ -105,7 +105,7 @@ def narrowed(features: Features) -> Features:
 
 
 def _sums(width: int, kept: int) -> Any:
-    """The matrix (width, kept) of a sketch: one 1 or -1 in each row."""
+    """The matrix (width, kept) of a sketch, with a single 1 or -1 in each row."""
     from scipy.sparse import csr_matrix
 
     rng = np.random.default_rng([_SEED, width, kept])

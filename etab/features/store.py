@@ -451,7 +451,7 @@ def _written_in_shards(
 
 
 def _stamp(folder: Path | None) -> tuple[int, int] | None:
-    """What tells an entry from one that was written later; None if there is none."""
+    """Facts that distinguish an entry from one that was written later; None if there is none."""
     if folder is None:
         return None
     try:

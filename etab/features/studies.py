@@ -93,7 +93,7 @@ class PlacesInput(StudyInput):
 
 @dataclass(slots=True)
 class _Unit:
-    """What one patient or study has: rows of the one-view task, by view."""
+    """The rows of one patient or study, by view."""
 
     rows_of: dict[str, list[int]] = field(default_factory=dict)
 

@@ -145,7 +145,7 @@ def _unknown(vectors: SuppliedVectors, wanted: Sequence[str], source: Source) ->
 
 
 def _form(key: str) -> str:
-    """What a key is of: "frame", "clip" or "window"."""
+    """The kind of input that a key names: "frame", "clip" or "window"."""
     moment = key.partition("#")[2]
     if "+" in moment:
         return "window"

@@ -1,4 +1,4 @@
-"""What a ranking returns: a board with one row for each backbone."""
+"""The board that a ranking returns, with one row for each backbone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONTROL = "control"
 
 @dataclass(frozen=True, slots=True)
 class Separation:
-    """What the pairs of a board can tell apart, in units of the score.
+    """The differences that the pairs of a board can resolve, in units of the score.
 
     Attributes:
         pairs: Pairs of entries with different weights.
@@ -60,7 +60,7 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """What is known of one choice for one cell.
+    """The effect of one choice on one cell.
 
     Attributes:
         choice: "fold seed", "head", "layer", "precision" or "data".

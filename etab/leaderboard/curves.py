@@ -145,14 +145,14 @@ def _with_few_labels(results: Sequence[Result]) -> dict[tuple[object, ...], list
 
 
 def _curve(result: Result) -> tuple[object, ...]:
-    """What all points of one curve share."""
+    """The key of a curve, which all of its points share."""
     protocol = parse(result.protocol)
     cell = (result.task, result.backbone, result.head, result.seed)
     return (*cell, protocol.tuning, protocol.source)
 
 
 def _labels(result: Result) -> tuple[object, ...]:
-    """What all draws of one point share."""
+    """The key of a point, which all of its draws share."""
     protocol = parse(result.protocol)
     splits = (protocol.sort, protocol.listed, protocol.n_fold, protocol.repeats)
     return (*splits, protocol.percent or 0.0, protocol.shots or 0)

@@ -104,7 +104,7 @@ def _of_cell(code: str, row: BoardRow) -> dict[str, Any]:
 
 
 def _existing(facts: Any) -> Any:
-    """The same values with None in place of numbers that do not exist."""
+    """Replace numbers that are not finite by None."""
     if isinstance(facts, float):
         return facts if math.isfinite(facts) else None
     if isinstance(facts, dict):

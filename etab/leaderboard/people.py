@@ -1,4 +1,4 @@
-"""What a board counts: patients, or recordings or examinations where nobody knows the patients."""
+"""The unit that a board counts: patients, or recordings or examinations of unknown patients."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ RECORDING = "recording"
 
 
 def units_of(board: Board, cards: Cards) -> dict[str, str]:
-    """Say what a patient of each test dataset stands for.
+    """Find the unit that the patient ids of each test dataset stand for.
 
-    Where another file names the patients of a release of recordings, as the appendix of CinC 2016
-    does, several recordings are of one patient, and the ids are those of patients.
+    A release may not name the patients of its recordings, and another file may, as the appendix of
+    CinC 2016 does. With that file the unit is the patient.
 
     Args:
-        board: The board, with its tables where they are at hand.
-        cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
+        board: The board, with the tables of predictions that are known.
+        cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` returns them.
 
     Returns:
         "patient", "recording" or "examination", by the name of the dataset; "patient" for a
@@ -39,12 +39,12 @@ def _has_named_patients(board: Board, dataset: str) -> bool:
     """Whether the patients of a dataset have other names than their recordings."""
     seen: set[str] = set()
     for (_, code), table in board.tables.items():
-        # All backbones of a task have the same rows: the first table tells.
+        # All backbones of a task have the same rows: the first table is enough.
         if code in seen or parse_code(code).test_dataset != dataset:
             continue
         seen.add(code)
-        # The name of a row is that of its recording, with a window or frame behind it. Pieces of
-        # one recording count as one patient, who has the name of the first piece.
+        # The name of a row is that of its recording, followed by a window or frame. Pieces of one
+        # recording count as one patient, who has the name of the first piece.
         recordings = {re.split("[@#]", item, maxsplit=1)[0] for item in table.items}
         patients = set(table.patients)
         if 2 * len(patients & recordings) < len(patients):
@@ -53,13 +53,13 @@ def _has_named_patients(board: Board, dataset: str) -> bool:
 
 
 def plural_of(units: Iterable[str]) -> str:
-    """Word what is counted on a whole board.
+    """Name the units that a whole board counts.
 
     Args:
-        units: Units of its tasks; a unit may come several times.
+        units: The units of its tasks; a unit may occur several times.
 
     Returns:
-        Plural words, joined by "and".
+        The units in the plural, joined by "and".
 
     Example:
         >>> plural_of(["patient", "patient", "recording"])

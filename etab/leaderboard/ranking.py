@@ -305,7 +305,7 @@ def _rank(
 
 @dataclass(frozen=True, slots=True)
 class _Contest:
-    """What is ranked: results and predictions by backbone and task, and the share of each task."""
+    """The input of a ranking: results and predictions by backbone and task, and shares of tasks."""
 
     suite: Suite
     tasks: Tasks

@@ -167,7 +167,7 @@ def _category_table(board: Board, letter: str) -> list[str]:
 
 
 def _sensitivity_table(board: Board, letter: str) -> list[str]:
-    """What the cells of a category depend on besides the encoder."""
+    """Facts other than the encoder that the cells of a category depend on."""
     codes = [code for code in board.suite.tasks if code[0] == letter]
     rows = [
         [row.backbone, *[sensitivity_words(row.sensitivities.get(code, ())) for code in codes]]

@@ -117,7 +117,7 @@ def _fold_seed(cell: Result, table: ScoredRows, variants: Sequence[Variant]) -> 
 
 
 def _farthest(choice: str, cell: Result, value_of: Mapping[str, float]) -> Sensitivity:
-    """Of several other values, the one farthest from the value on the board."""
+    """The value farthest from that on the board, among several other values."""
     if not value_of:
         return Sensitivity(choice, _UNKNOWN)
     name = max(value_of, key=lambda other: (abs(value_of[other] - cell.value), other))

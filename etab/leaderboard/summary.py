@@ -18,7 +18,7 @@ BESIDE_HEADER = ("task", "asked", "backbone", "metric", "value [95 %]", "anchore
 
 
 class DatasetCard(Protocol):
-    """What a board states about a dataset; the cards of ``etab.datasets`` have it."""
+    """The facts of a dataset that a board states; the cards of ``etab.datasets`` have them."""
 
     @property
     def title(self) -> str:
@@ -37,17 +37,17 @@ class DatasetCard(Protocol):
 
     @property
     def modality(self) -> str:
-        """What is recorded: "echo" or "sound"."""
+        """The kind of recording: "echo" or "sound"."""
         ...
 
     @property
     def unit(self) -> str:
-        """What an id of a patient stands for: "patient", "recording" or "examination"."""
+        """The unit that an id of a patient stands for: "patient", "recording" or "examination"."""
         ...
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        """What is asked of a recording."""
+        """The reference values of its recordings."""
         ...
 
 

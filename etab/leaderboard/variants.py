@@ -1,4 +1,4 @@
-"""Other results of the cells of a board: those that differ from a cell in one choice alone."""
+"""Variants of the cells of a board: results that differ from a cell in one choice, as the head."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PRECISION = "precision"
 DATA = "data"
 CHOICES = (FOLD_SEED, HEAD, LAYER, PRECISION, DATA)
 
-# Facts that two results of one cell share where they differ in a choice. One division into folds
-# and several are drawn differently, so that they differ in more than a choice.
+# Facts that a cell and its variants share. The protocol is one of them: a single division into folds
+# is drawn in another way than several ones, which is more than one choice.
 _ALIKE = (
     "weights_sha256",
     "phantom",
@@ -35,11 +35,11 @@ _ALIKE = (
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Another result of a cell of the board.
+    """A result that differs from a cell of the board in one choice.
 
     Attributes:
         result: The record.
-        path: Its file.
+        path: The file of the record.
         value: The value of the metric, computed from its predictions.
         by_fold_seed: The value of each division into folds, by the seed of the division.
     """
@@ -52,10 +52,10 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Variants:
-    """What other results tell of the cells of a board.
+    """The variants of the cells of a board, and the results that are not used as variants.
 
     Attributes:
-        known: The results that differ from a cell in one choice and that nothing contradicts.
+        known: The variants that no other result contradicts.
         unread: A reason for each result whose predictions cannot be used.
         contradictions: A sentence for each result, or set of results, that contradicts another one.
     """
@@ -70,7 +70,7 @@ Other = tuple[Result, Path]
 
 
 def results_of(folder: Path) -> tuple[list[Other], list[str]]:
-    """Read the records of a folder that is looked at for variants alone.
+    """Read the records of a folder that holds variants only, and no cells of a board.
 
     Args:
         folder: A folder of results.
@@ -107,17 +107,17 @@ def results_of(folder: Path) -> tuple[list[Other], list[str]]:
 def variants_of(cells: Cells, tables: Tables, others: Iterable[Other]) -> Variants:
     """Select the results that differ from a cell of the board in one choice.
 
-    Two results of the same choices can have other values, as those of two machines or of a changed
-    copy of the data. Nobody can tell which of them is meant, so none of them counts. Against the
-    ranked cell itself no other result counts.
+    Two results of the same choices may have different values, for instance because they come from
+    two machines or from a changed copy of the data. It is unknown which of them is right, so neither
+    is used. A result that contradicts the ranked cell itself is not used either.
 
     Args:
         cells: The cells of the board.
-        tables: Their predictions.
+        tables: The predictions of the cells.
         others: Other results, each with its folder.
 
     Returns:
-        The variants, and what is told of the results that do not count.
+        The variants, and a sentence for each result that is not used.
     """
     found: list[Variant] = []
     unread: list[str] = []
@@ -157,7 +157,7 @@ def changed_choice(cell: Result, other: Result) -> str:
 
 
 def _is_same_question(cell: Result, other: Result) -> bool:
-    """Whether two results differ in choices at most."""
+    """Whether two results differ in nothing but choices."""
     return (
         not other.bad
         and all(getattr(cell, name) == getattr(other, name) for name in _ALIKE)
@@ -178,7 +178,7 @@ def _changed(cell: Result, other: Result) -> list[str]:
 def _without_contradictions(
     found: Sequence[Variant], cells: Cells, tables: Tables
 ) -> tuple[list[Variant], list[str]]:
-    """The results that nothing contradicts, each once, and a sentence for each contradiction."""
+    """Remove repeated and contradicting variants; return the rest, and the contradictions in words."""
     same_choices: dict[tuple[object, ...], list[Variant]] = {}
     for variant in found:
         result = variant.result
@@ -206,8 +206,11 @@ def _without_contradictions(
 def _contradicting_folds(
     known: Sequence[Variant], cells: Cells, tables: Tables
 ) -> tuple[set[Path], list[str]]:
-    """Files of results by other seeds that give other values of a division into folds than another
-    result that has this division too, and a sentence for each of these pairs."""
+    """Find results of different seeds that share a division into folds and disagree on its value.
+
+    Returns:
+        The files of these results, and a sentence for each pair that disagrees.
+    """
     by_cell: dict[tuple[str, str], list[Variant]] = {}
     for variant in known:
         cell = cells[variant.result.backbone][variant.result.task]
@@ -234,7 +237,7 @@ def _contradicting_folds(
 def _first_difference(
     one: Mapping[int, float], other: Mapping[int, float]
 ) -> tuple[float, float] | None:
-    """The values of the first division into folds of which two results have different ones."""
+    """The two values of the first shared division into folds on which two results disagree."""
     for seed in sorted(one.keys() & other.keys()):
         if _differ(one[seed], other[seed]):
             return one[seed], other[seed]
@@ -247,7 +250,7 @@ def _ends(variants: Sequence[Variant]) -> tuple[float, float]:
 
 
 def _differ(one: float, other: float) -> bool:
-    """Whether a board would show two values as different ones."""
+    """Whether two values differ in the decimals that a board shows."""
     if math.isnan(one) or math.isnan(other):
         return math.isnan(one) != math.isnan(other)
     return digits(abs(one - other)) != digits(0.0)

@@ -1,4 +1,4 @@
-"""What a metric is, and the registry of metrics.
+"""The definition of a metric, and the registry of metrics.
 
 A metric is a function of rows *and weights*: ``weights`` (draws, n) say how much each of n rows
 counts, and the result is one value per draw. The plain value is that of weights 1; a bootstrap over

@@ -1,6 +1,7 @@
-"""How patients were divided into training and test, and what another draw of them would move.
+"""The division of patients into training and test, and the variance that its draw adds.
 
-The shares were measured, see ``docs/methods.md``.
+The variance of a value over test patients leaves out that other training patients would have given
+another fit. The shares below, measured as ``docs/methods.md`` describes, make up for it.
 """
 
 from __future__ import annotations
@@ -8,17 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 TRAINING_OF_VALUE = 0.12
-"""How much a training patient moves a value, as a share of what a test patient moves it by."""
+"""Effect of a training patient on a value, as a share of the effect of a test patient."""
 TRAINING_OF_DIFFERENCE = 0.3
-"""The same of the difference of two backbones, whose noise of test patients partly cancels."""
+"""The share for the difference of two backbones, in which noise of test patients partly cancels."""
 TRAINING_OF_DECISION = 0.3
-"""The same of a value of decided classes: a small change of a fit moves the decisions for many
-patients.
+"""The share for a value of decided classes. It is larger because a small change of a fit changes
+the decisions for many patients.
 """
 TRAINING_OF_FIXED_DECISION = 0.5
-"""The same where a fixed threshold decides, and none that is chosen on the training patients."""
+"""The share for a value of classes that a fixed threshold decides."""
 FOLDS_OF_ONE_DIVISION = 0.15
-"""What the draw of the folds adds to these shares where the patients are divided only once."""
+"""Added to these shares, for the draw of the folds, where the patients are divided only once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,11 @@ class FoldDesign:
     """How patients were divided into training and test.
 
     Attributes:
-        n_fold: Fits of one repeat, whose test patients are different people; 1 for one split.
-        repeats: Divisions of the same patients into folds.
+        n_fold: Number of folds of one division; 1 for one split into training and test.
+        repeats: Number of divisions of the same patients into folds.
         test_share: Test patients of a fit over its training patients: 0.25 for five folds.
         alike: Whether the folds are random draws from the same patients. Databases that are left
-            out one at a time are not: what they differ by is no noise.
+            out one at a time are not: they differ in more than noise.
     """
 
     n_fold: int
@@ -57,7 +58,7 @@ class FoldDesign:
 
     @property
     def value_factor(self) -> float:
-        """What the training draw multiplies the variance of a value over patients by.
+        """Factor by which the draw of the training patients multiplies the variance of a value.
 
         Example:
             >>> FoldDesign(n_fold=5, repeats=5, test_share=0.25).value_factor
@@ -69,24 +70,24 @@ class FoldDesign:
 
     @property
     def decision_factor(self) -> float:
-        """The same of a value of decided classes, by a threshold that training patients chose."""
+        """The factor for decided classes whose threshold was chosen on training patients."""
         return self._factor(TRAINING_OF_DECISION)
 
     @property
     def fixed_decision_factor(self) -> float:
-        """The same of a value of classes that a fixed threshold decides."""
+        """The factor for classes that a fixed threshold decides."""
         return self._factor(TRAINING_OF_FIXED_DECISION)
 
     @property
     def difference_factor(self) -> float:
-        """The same of the difference of two values."""
+        """The factor for the difference of two values."""
         return self._factor(TRAINING_OF_DIFFERENCE)
 
     def _factor(self, share: float) -> float:
-        """One plus a share of tested over training patients.
+        """Compute 1 + share * (tested patients / training patients).
 
-        Where databases are left out, a training patient counts as much as a test patient (Nadeau
-        and Bengio, Machine Learning 52, 2003): nothing is known of it.
+        The share is unknown where databases are left out one at a time. There it is 1: a training
+        patient counts as much as a test patient (Nadeau and Bengio, Machine Learning 52, 2003).
         """
         if not self.alike:
             share = 1.0

@@ -47,7 +47,7 @@ multiple of what a patient's part of the value varies by from one division into 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """What the noise of a value, or of a weighted sum of values, is computed from.
+    """The variance of a value, or of a weighted sum of values, split by patients and divisions.
 
     The difference of two values on the same patients has the difference of their arrays
     (``combined``), so that noise which both values share cancels.
@@ -98,7 +98,7 @@ class Precision:
 
     @property
     def division_variance(self) -> float:
-        """What the parts of patients vary by between divisions, summed; 0 for one division.
+        """Variance of the parts of patients between divisions, summed; 0 for one division.
 
         Example:
             >>> moves = np.array([[0.3, -0.3], [0.1, -0.1]])
@@ -173,7 +173,7 @@ def _precision(metric: str, rows: ScoredRows, people: FloatArray, design: FoldDe
 
 
 def _factor_of_least(metric: str, design: FoldDesign) -> float:
-    """What the training draw multiplies the variance by of a metric that has a least variance."""
+    """Factor of the training draw for a metric that has a least variance."""
     if METRICS[metric].decides:
         return design.fixed_decision_factor
     return design.decision_factor if METRICS[metric].of_decisions else design.value_factor

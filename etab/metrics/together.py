@@ -85,7 +85,7 @@ _Rows = tuple[tuple[bytes, bytes], ...]
 
 
 def _rows_of(form: Pairs) -> _Rows:
-    """What two forms have in common exactly where backbones have the same rows and truth."""
+    """A key that two forms share exactly if their backbones have the same rows and truth."""
     return tuple((_sorted(part.positives), _sorted(part.negatives)) for part in form.parts)
 
 

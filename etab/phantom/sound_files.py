@@ -1,4 +1,4 @@
-"""What the phantom trees of heart sounds share: their mark, their WAV files and their tables."""
+"""Parts that the phantom trees of heart sounds share: their mark, WAV files and tables."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ ONE_CHANNEL = (
     'Take the first one with: ffmpeg -i IN -af "pan=mono|c0=c0" OUT; or mix them with: '
     "ffmpeg -i IN -ac 1 OUT."
 )
-"""What to do with a sound of several channels."""
+"""Advice for a sound of several channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class WavInfo:
 
 @dataclass(slots=True)
 class _Chunks:
-    """What a pass over the chunks of a file collects."""
+    """The facts that one pass over the chunks of a file collects."""
 
     order: str
     riff_length: int

@@ -156,7 +156,7 @@ def _missing(path: Path) -> LayoutError:
 
 @dataclass(slots=True)
 class Avi:
-    """What an AVI says of its first stream of video.
+    """Facts in the header of an AVI about its first stream of video.
 
     ``movi`` holds (start, size) of each list of frames, ``index`` that of idx1. ``n_frames`` is 0
     where the header leaves their number open, ``stream`` is the number of the stream, -1 where no

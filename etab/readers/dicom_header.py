@@ -1,4 +1,4 @@
-"""What the header of a DICOM ultrasound object says. Tags by DICOM PS3.3 C.7.6.5, C.8.5.5, C.8.5.6.
+"""The header of a DICOM ultrasound object. Tags by DICOM PS3.3 C.7.6.5, C.8.5.5, C.8.5.6.
 
 Only what is needed to decode the pixels has to be right. The frame rate, the pixel spacing and the
 other facts are optional: one that cannot be read is left out, and the object is still read.
@@ -34,7 +34,7 @@ _EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 _CM = 3
 _PLANE = 1
 FOREIGN = (Exception,)
-"""What pydicom and its codecs raise for files that are not as the standard wants them: anything."""
+"""Errors of pydicom and its codecs for files that break the standard: they may be of any type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class DicomInfo:
-    """What the header of an object says; ``rows`` is 0 where it holds no picture.
+    """Facts in the header of an object; ``rows`` is 0 if it holds no picture.
 
     ``fps`` and ``spacing`` (height and width of a pixel in mm) are None where the header does not
     give them. ``patient``, ``study`` and ``instance`` are as stored and identify people: never show

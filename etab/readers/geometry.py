@@ -57,7 +57,7 @@ class Orientation:
 
 @dataclass(frozen=True, slots=True)
 class VolumeInfo:
-    """What the header of a volume says, for the picture as it lies after turning.
+    """Facts in the header of a volume, for the picture after it is turned upright.
 
     Args:
         shape: Frames, rows, columns.

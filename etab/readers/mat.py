@@ -56,7 +56,7 @@ _TEXTS = {
 
 
 class _DamagedError(ValueError):
-    """What is wrong with the bytes of a file."""
+    """An error in the bytes of a file."""
 
 
 @dataclass(frozen=True, slots=True)

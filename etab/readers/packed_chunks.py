@@ -1,4 +1,4 @@
-"""How many bytes a packed chunk of an array unpacks to, told before a codec makes room for them.
+"""The unpacked size of a compressed chunk of an array, found before a codec allocates memory for it.
 
 Sources: Zstandard, RFC 8878, section 3.1.1.1; Blosc, README_CHUNK_FORMAT.rst; gzip, RFC 1952.
 """
@@ -8,25 +8,25 @@ from __future__ import annotations
 import zlib
 
 _ZSTD_MARK = b"\x28\xb5\x2f\xfd"
-_ZSTD_ID_BYTES = (0, 1, 2, 4)  # of a dictionary, by its flag
-_ZSTD_SIZE_BYTES = (0, 2, 4, 8)  # of the size of the content, by its flag
+_ZSTD_ID_BYTES = (0, 1, 2, 4)  # width of the field "dictionary ID", by its flag
+_ZSTD_SIZE_BYTES = (0, 2, 4, 8)  # width of the field "frame content size", by its flag
 _BLOSC_HEAD = 16
-_GZIP_OR_ZLIB = 47  # the window of zlib, and either head
+_GZIP_OR_ZLIB = 47  # largest window (15), and detect the header of gzip or zlib (+ 32)
 UNKNOWN = 1 << 62
-"""Size of a chunk that does not tell it."""
+"""Size of a chunk whose header does not state it."""
 
 
 def unpacked_size(packed: bytes, codec: str, limit: int) -> int:
-    """Bytes that a chunk unpacks to.
+    """Compute the number of bytes that a compressed chunk unpacks to.
 
     Args:
         packed: The chunk.
-        codec: Name of its codec, in small letters, as "zstd".
-        limit: Bytes beyond which no more are counted.
+        codec: Name of its codec in lower case, such as "zstd".
+        limit: Number of bytes at which counting stops.
 
     Returns:
-        The bytes; more than ``limit`` where there are more, ``UNKNOWN`` where the chunk does not
-        tell, and 0 for a codec that is not known here.
+        The number of bytes. It is larger than ``limit`` if counting stopped, ``UNKNOWN`` if the
+        chunk does not state it, and 0 for a codec that is not in this module.
 
     Example:
         >>> unpacked_size(zlib.compress(bytes(5000)), "zlib", 1 << 20)
@@ -44,7 +44,7 @@ def unpacked_size(packed: bytes, codec: str, limit: int) -> int:
 
 
 def _zstd(packed: bytes) -> int:
-    """The size of the content of a frame, by its head."""
+    """The size of the content of a frame, from its header."""
     if len(packed) < 6 or not packed.startswith(_ZSTD_MARK):
         return 0  # the codec refuses it
     flags = packed[4]

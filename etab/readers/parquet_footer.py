@@ -1,4 +1,4 @@
-"""What the footer of a Parquet file says of its row groups, read with every length checked.
+"""The row groups that the footer of a Parquet file lists, read with every length checked.
 
 pyarrow ends the process where it is asked for the parts of a footer that contradicts itself. Only
 what limits need is read here, so that pyarrow is asked for tables alone, whose errors it reports.

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its name says."""
+"""Recognition of files by their first bytes, whatever their names are."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SIGNATURES = (
 
 
 def kind_of_content(start: bytes) -> str:
-    """What a file is, as far as its first bytes tell.
+    """Recognise a file by its first bytes.
 
     Args:
         start: The first ``HEAD_BYTES`` bytes, or all of a shorter file.

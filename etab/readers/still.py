@@ -26,7 +26,7 @@ _WITH_ALPHA = 4  # bit of that byte
 
 @dataclass(frozen=True, slots=True)
 class StillInfo:
-    """What a PNG's header says: size in pixels, bits a channel, and its text chunks by keyword."""
+    """Facts in the header of a PNG: size in pixels, bits a channel, and text chunks by keyword."""
 
     height: int
     width: int

@@ -1,7 +1,7 @@
-"""How the chunks of a Zarr array are packed, told from its header before any of them is unpacked.
+"""Compression of the chunks of a Zarr array, read from its metadata before a chunk is unpacked.
 
-Codecs of numcodecs unpack to any size, and one of them (``pickle``) runs what is stored. Only the
-packings that are named here are read, and no chunk is packed twice.
+Codecs of numcodecs unpack to any size, and one of them (``pickle``) runs code that is stored in the
+array. Only the codecs that are listed here are accepted, and at most one of them compresses.
 
 Sources: Zarr v3 core specification, and its codecs ``sharding_indexed`` and ``crc32c``.
 """
@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-# Codecs that leave as many values or bytes as they find, or four bytes more, by the names of classes.
+# Classes of codecs that keep the size of a chunk, apart from a checksum of four bytes.
 _KEEP_SIZE = frozenset(
     (
         *("BytesCodec", "TransposeCodec", "Crc32cCodec"),
         *("Delta", "FixedScaleOffset", "Quantize", "BitRound", "AsType"),
     )
 )
-# Codecs that pack, by the names of their classes in zarr and numcodecs.
+# Codecs that compress, by the names of their classes in zarr and numcodecs.
 _PACKERS = {
     "ZstdCodec": "zstd",
     "Zstd": "zstd",
@@ -34,21 +34,21 @@ _PACKERS = {
 }
 _SHARDING = "ShardingCodec"
 _SUM_BYTES = 4
-_ROW_BYTES = 16  # of the index of a shard: where a chunk begins, and its size
+_ROW_BYTES = 16  # a row of the index of a shard: the offset and the size of a chunk
 _NO_CHUNK = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How the chunks of an array are packed.
+    """Compression and layout of the chunks of an array.
 
     Attributes:
-        codec: "zstd", "blosc", "gzip", "zlib", or "" for chunks that are not packed.
-        chunk_bytes: Bytes of a chunk that is unpacked.
-        per_shard: Number of chunks in a file of several, which begins or ends with an index of
-            them; 0 where each chunk is a file.
-        index_bytes: Bytes of that index.
-        index_first: Whether it is at the beginning.
+        codec: "zstd", "blosc", "gzip", "zlib", or "" for chunks that are not compressed.
+        chunk_bytes: Number of bytes of an unpacked chunk.
+        per_shard: Number of chunks in a shard, a file with an index of its chunks; 0 if each chunk
+            is a file.
+        index_bytes: Number of bytes of the index.
+        index_first: Whether the index is at the beginning of the shard rather than at its end.
     """
 
     codec: str
@@ -59,13 +59,13 @@ class Packing:
 
     @staticmethod
     def of(array: Any) -> Packing:
-        """Read how the chunks of an array are packed.
+        """Read the compression of an array from its metadata.
 
         Args:
             array: An array of zarr.
 
         Raises:
-            ValueError: In a way that is not read: by other codecs, several times, or as objects.
+            ValueError: The values are objects, or another codec or several ones compress them.
         """
         if array.dtype.hasobject:
             raise ValueError("its values are objects, wanted numbers or texts of a fixed length")
@@ -90,7 +90,9 @@ class Packing:
         )
 
     def chunks(self, content: bytes) -> Iterator[bytes]:
-        """Give the packed chunks in a file; those outside the file are left to zarr, which refuses.
+        """Yield the compressed chunks in a file.
+
+        A chunk that the index places outside the file is cut short here; zarr refuses to read it.
 
         Args:
             content: The content of a stored file of the array.
@@ -112,7 +114,7 @@ class Packing:
 
 
 def _steps(metadata: Any) -> list[Any]:
-    """The codecs of an array, the innermost first."""
+    """The codecs of an array, in the order in which they encode."""
     if metadata.zarr_format == 2:
         compressor = [] if metadata.compressor is None else [metadata.compressor]
         return [*(metadata.filters or ()), *compressor]
@@ -120,7 +122,7 @@ def _steps(metadata: Any) -> list[Any]:
 
 
 def _packer(steps: Any) -> str:
-    """The one codec that packs; "" if there is none."""
+    """The codec that compresses; "" if there is none."""
     names = [_name(step) for step in steps if _name(step) not in _KEEP_SIZE]
     if len(names) > 1 or not set(names) <= set(_PACKERS):
         known = ", ".join(dict.fromkeys(_PACKERS.values()))

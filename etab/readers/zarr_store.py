@@ -174,7 +174,7 @@ class ZarrStore:
                     yield member.filename, archive.read(member)
 
     def _guarded(self, what: str, read: Callable[[], _Value]) -> _Value:
-        """What zarr and its codecs raise becomes an error that names the store and the array."""
+        """Turn errors of zarr and its codecs into one that names the store and the array."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

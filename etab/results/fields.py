@@ -1,4 +1,4 @@
-"""What the fields of a record may hold."""
+"""Checks of the fields of a record."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def _protocol(value: Any) -> bool:
 
 
 Check = tuple[str, Callable[[Any], bool]]
-"""What a field holds, in words, and whether a value is that."""
+"""The valid content of a field in words, and whether a value is valid."""
 _BY_TYPE: Mapping[str, Check] = {
     "str": ("a string", lambda v: isinstance(v, str)),
     "int": ("a whole number, 0 or more", _count),
@@ -183,7 +183,7 @@ _CHECKS: Mapping[str, Check] = {
 
 
 def check_of(name: str, kind: str) -> Check:
-    """What a field of a record holds, in words, and whether a value is that.
+    """Describe the valid content of a field, and check values of it.
 
     Args:
         name: Name of the field.

@@ -24,7 +24,7 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What several folders of results hold together.
+    """The merged results of several folders.
 
     Attributes:
         holders: Names of the folders that hold results of a backbone, by its name.

@@ -1,4 +1,4 @@
-"""Notes of a result: how many there may be, how long one may be, and those that boards join."""
+"""Limits on the notes of a result, and how a board combines the notes of several results."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 from collections.abc import Iterable, Sequence
 
 LONGEST_NOTE = 1000
-"""Characters of a note."""
+"""Largest number of characters of a note."""
 
 MOST_NOTES = 20
-"""Notes of a result."""
+"""Largest number of notes of a result."""
 
 
 def bounded_notes(notes: Sequence[str]) -> list[str]:
-    """Cut notes that are too long, and count those that are too many.
+    """Shorten long notes, and replace surplus notes by their number.
 
     Args:
-        notes: Any notes, as of a table whose names are long.
+        notes: The notes; their number and their lengths are not limited.
 
     Returns:
         At most ``MOST_NOTES`` notes of at most ``LONGEST_NOTE`` characters.
@@ -59,10 +59,10 @@ a and b (0.99). They may be copies, or one person under two ids.'
 
 
 def joined_notes(notes: Iterable[str]) -> list[str]:
-    """Put the notes of several results together, so that each is there once.
+    """Combine the notes of several results, without repetition.
 
-    Results of different views name those of the alike recordings that they have rows of. These
-    notes become one, with each pair once.
+    Each result names the pairs of similar recordings among its own rows. These notes become one
+    note, in which each pair occurs once.
 
     Args:
         notes: Notes of results.
@@ -92,7 +92,7 @@ def _is_alike(note: str) -> bool:
 
 
 def _joined_pairs(notes: Sequence[str]) -> str:
-    """One note of the pairs of several ones."""
+    """Combine several notes on similar recordings into one."""
     pairs: dict[str, None] = {}
     most = 0
     are_all_named = True
@@ -105,7 +105,7 @@ def _joined_pairs(notes: Sequence[str]) -> str:
         are_all_named = are_all_named and beyond is None
     if are_all_named:
         return alike_sentence(list(pairs))
-    # How many of the pairs that are not named are the same ones, nothing tells.
+    # It is unknown how many of the pairs that are not named occur in several notes.
     shown = list(pairs)[:_NAMED_PAIRS]
     rest = max(most, len(pairs)) - len(shown)
     return f"{_ALIKE}{', '.join(shown)} and at least {rest} more{_ALIKE_END}"

@@ -84,7 +84,7 @@ def plain_table(text: str, n_names: int) -> PlainTable | None:
 
 @dataclass(frozen=True, slots=True)
 class _Beginnings:
-    """What the rows of an earlier table begin with: their names and their truth.
+    """The beginnings of the rows of an earlier table: their names and their truth.
 
     Attributes:
         of_rows: The beginning of each row, with the comma that ends it.

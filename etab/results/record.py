@@ -351,7 +351,7 @@ class Result:
 
 @lru_cache(maxsize=1)
 def _record_fields() -> Mapping[str, Check]:
-    """What each field of a record may hold, listed once for all records."""
+    """The checks of all fields of a record, collected once."""
     return {field.name: check_of(field.name, str(field.type)) for field in fields(Result)}
 
 

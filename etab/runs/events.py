@@ -1,4 +1,4 @@
-"""What runs report while they are at work, also from worker processes."""
+"""Reports of runs while they are at work, also from worker processes."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def execute(
 
 
 def feature_group(run: Run) -> tuple[str, str, str, str, bool]:
-    """What cells with the same features have in common.
+    """The facts that cells with the same features share.
 
     Args:
         run: The cell.
@@ -371,7 +371,7 @@ def features_claim(run: Run, settings: Settings) -> Path:
 
 @dataclass(slots=True)
 class _GroupWork:
-    """What the cells of a group share: their features, and what is done with a cell that fails."""
+    """The features that the cells of a group share, and the handling of a cell that fails."""
 
     settings: Settings
     data: Data

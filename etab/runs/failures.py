@@ -1,4 +1,4 @@
-"""What is reported when a backbone fails.
+"""The report of a backbone that fails.
 
 Networks are code of other people. Whatever one of them raises ends that backbone and nothing else.
 """

@@ -1,26 +1,26 @@
-"""Claims of fits that are made together, so that runs that share a plan make each of them once.
+"""Claims on the fits of cells, so that processes that share a plan make each fit once.
 
-A head may fit cells that come next at the same time (``Memo.beside``). The claim of a cell says which
-process computes it now; the claim of its fits says which process makes them, or has made them, for
-a cell that comes next.
+A head may fit later cells together with the current one (``Memo.beside``). The claim of a cell says
+which process computes the cell now. The claim of its fits says which process makes its fits, or has
+already made them, together with those of another cell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
 from etab import heads
 from etab.runs.run import Run
 from etab.storage.claims import Claim, take_claim
 
 PREFIX = "fits-"
-"""How the names of these claims begin, in the folder of the claims of cells."""
+"""Beginning of the file names of these claims, in the folder of the claims of cells."""
 
 
-class FitClaims:
+class FitClaims(AbstractContextManager["FitClaims"]):
     """The claims of fits that this process holds. Leaving the context releases them.
 
     Example:
@@ -34,16 +34,7 @@ class FitClaims:
         self._path_of = path_of
         self._held: dict[Run, Claim] = {}
 
-    def __enter__(self) -> FitClaims:
-        """Return this object."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Release the claims."""
         for run in list(self._held):
             self.release(run)
@@ -55,8 +46,8 @@ class FitClaims:
             run: The cell.
 
         Returns:
-            Whether this process may compute the cell. If not, another one makes its fits beside
-            those of another cell.
+            Whether this process may compute the cell. If not, another process makes its fits
+            together with those of another cell.
 
         Raises:
             StorageError: The claim cannot be written.
@@ -70,14 +61,14 @@ class FitClaims:
         return claim is not None
 
     def beside(self, run: Run, others: Sequence[Run]) -> list[Run]:
-        """Claim the fits of those cells that differ from a cell in their task alone.
+        """Claim the fits of the cells that differ from a cell only in their task.
 
         Args:
-            run: The cell, which is computed now.
-            others: The cells that come next.
+            run: The cell that is computed now.
+            others: Later cells.
 
         Returns:
-            The cells whose fits no other process makes.
+            The cells whose fits were claimed, because no other process makes them.
 
         Raises:
             StorageError: A claim cannot be written.
@@ -88,7 +79,7 @@ class FitClaims:
         return [other for other in alike if self.take(other)]
 
     def release(self, run: Run) -> None:
-        """Release the claim of the fits of a cell, which is computed or has failed.
+        """Release the claim on the fits of a cell that was computed or has failed.
 
         Args:
             run: The cell.

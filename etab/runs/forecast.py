@@ -1,4 +1,4 @@
-"""What a plan has done and what it lacks, with an estimate of time, memory and disk.
+"""The finished and the missing cells of a plan, with an estimate of time, memory and disk.
 
 Estimates come from what was measured: the times that finished cells record, and the times and sizes
 that cached features record. What was never measured is unknown, unless a few rows are embedded to
@@ -35,7 +35,7 @@ _SAMPLE = 16
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one backbone still needs.
+    """The work that one backbone still needs.
 
     Attributes:
         backbone: Its name.
@@ -77,7 +77,7 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class _Rate:
-    """What a row of a backbone takes."""
+    """The time, disk and memory that a row of a backbone takes."""
 
     seconds: float | None
     disk: float
@@ -156,7 +156,7 @@ def _need(
     seconds_of: Callable[[Run], float | None],
     measure: bool,
 ) -> Need:
-    """What the missing cells of one backbone need."""
+    """The work that the missing cells of one backbone need."""
     card = cells[0].backbone_card
     times = [seconds_of(run) for run in cells]
     entries = _entries_of(card, settings)
@@ -202,7 +202,7 @@ def _entries_of(card: BackboneCard, settings: Settings) -> list[CachedEntry]:
 
 
 def _rate(entries: Sequence[CachedEntry]) -> _Rate | None:
-    """What a row takes, from the largest entry: its fixed costs weigh least."""
+    """The cost of a row, from the largest entry, in which fixed costs weigh least."""
     if not entries:
         return None
     rows = float(entries[0].rows or 1)

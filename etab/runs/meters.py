@@ -1,4 +1,4 @@
-"""What a piece of work takes: time, memory, and energy where the machine tells."""
+"""Measurements of a piece of work: time, memory, and energy if the machine reports it."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ from etab.storage.machine import allowed_cores
 from etab.storage.pauses import pause
 
 LOG = ".ray.log"
-"""What Ray itself reports, in a folder of results."""
+"""The folder of the reports of Ray itself, in a folder of results."""
 
 _POLL = 0.5  # seconds between two looks at the tasks
 _PATIENCE = 20.0  # seconds that the child has for leaving the cluster
@@ -125,7 +125,7 @@ class _NoRoom:
 
     @property
     def words(self) -> str:
-        """What is wanted and what there is, in words."""
+        """The resources that are requested and those of the cluster, in words."""
         has = "; ".join(_resources(node) for node in self.nodes)
         return f"no node has {_resources(self.wanted)} (its nodes have: {has or 'none is alive'})"
 
@@ -294,7 +294,7 @@ class _Room:
         self._last = time.monotonic()
 
     def missing(self) -> _NoRoom | None:
-        """What no node has had for as long as a cluster is waited for; None where one has it."""
+        """The resources that no node has had within the time to wait; None if a node has them."""
         alive = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         nodes = [{name: node.get(name, 0.0) for name in self.wanted} for node in alive]
         if any(all(node[name] >= self.wanted[name] for name in self.wanted) for node in nodes):

@@ -58,7 +58,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the answers of a cell were computed from.
+    """The inputs from which the answers of a cell were computed.
 
     Attributes:
         weights_sha256: Identity of the backbone.

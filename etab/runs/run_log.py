@@ -257,7 +257,7 @@ def read_lines(results: Path, log: Path | None = None) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What the logs tell of the last hour.
+    """A summary of the last hour of the logs.
 
     Attributes:
         finished: Number of cells that were finished.

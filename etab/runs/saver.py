@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
+from contextlib import AbstractContextManager
 
 from etab.results import Result
 
@@ -12,12 +12,12 @@ SMALL = 2.0
 """Time of a cell in s up to which it is saved while the next one is fitted."""
 
 
-class Saver:
+class Saver(AbstractContextManager["Saver"]):
     """Saves a small cell in a thread while the next one is fitted.
 
-    Before a file gets its name, the disk has to confirm it. That takes many milliseconds, in which
-    the processor has nothing to do. No more than one cell waits for the disk. A cell of more than
-    ``SMALL`` seconds is saved at once, so that its result is reported at once.
+    The disk has to confirm a file before it is renamed. That takes many milliseconds, in which the
+    processor is idle. At most one cell waits for the disk. A cell of more than ``SMALL`` seconds is
+    saved at once, so that its result is reported at once.
 
     Leaving the context waits for the disk.
 
@@ -31,16 +31,7 @@ class Saver:
         self._pool = ThreadPoolExecutor(1, "saver")
         self._waiting: list[Future[Result]] = []
 
-    def __enter__(self) -> Saver:
-        """Return this object."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Wait for the cell that is being saved."""
         self._pool.shutdown(wait=True)
 

@@ -106,7 +106,7 @@ def _is_needed(source: Source, record: Record, tasks: Sequence[Task]) -> bool:
 
 
 def _fault(source: Source, record: Record, tasks: Sequence[Task]) -> Fault | None:
-    """What is wrong with a recording; None for one that reads."""
+    """The error of a recording; None for one that can be read."""
     try:
         _read(source, record, tasks)
     except (MissingPackageError, StorageError):
@@ -150,7 +150,7 @@ def _read(source: Source, record: Record, tasks: Sequence[Task]) -> None:
 def left_out(
     task: Task, faults: Sequence[Fault], patients: Iterable[str], *, protocol: str
 ) -> dict[str, Any]:
-    """What a result says of the recordings that were left out: see ``Result.bad``.
+    """The record of the recordings that were left out: see ``Result.bad``.
 
     Args:
         task: The task; recordings of other views are no loss to it.

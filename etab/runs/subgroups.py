@@ -168,7 +168,7 @@ def subgroups_of(result: Result, folder: Path, groups: PatientGroups) -> Subgrou
 
 
 def _note_of_copy(result: Result, table: Predictions, groups: PatientGroups) -> str:
-    """What to say of data whose files are not those of a result; empty where they are.
+    """A warning about data whose files are not those of a result; empty if they are.
 
     Raises:
         ResultError: If these data have other rows than the result.

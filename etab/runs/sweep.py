@@ -48,7 +48,7 @@ DEMO_BACKBONES = ("efficientnet_lite0", "random/efficientnet_lite0", "image_stat
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a sweep did.
+    """The outcome of a sweep.
 
     Attributes:
         skipped: Number of cells that were finished already.
@@ -244,7 +244,7 @@ def _given_up(run: Run, settings: Settings, data: Data) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What the demo made."""
+    """The outcome of the demo."""
 
     board: Board
     page: Path

@@ -60,7 +60,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a unit.
+    """The outcome of a unit.
 
     Attributes:
         failures: Why cells failed, and how many cells each reason concerns.

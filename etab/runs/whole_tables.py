@@ -1,4 +1,4 @@
-"""Tables of predictions that are those of their records: a table that is cut or altered is none."""
+"""The check that the table of predictions beside a record is the one that it was made from."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _KEPT: ContextVar[KeptDigests | None] = ContextVar("digests of tables", default=
 
 @contextlib.contextmanager
 def kept_tables(settings: Settings, *, writes: bool = True) -> Iterator[None]:
-    """Let ``has_its_table`` read a table of these results only where it has changed since.
+    """Let ``has_its_table`` reuse digests of tables that have not changed since the last run.
 
     Args:
-        settings: Where the results are, and the cache that keeps the digests of their tables.
-        writes: Whether new digests are kept; those of the cache are used either way.
+        settings: The folders of the results and of the cache, which keeps the digests.
+        writes: Whether new digests are written to the cache; old ones are used in any case.
 
     Example:
         >>> with kept_tables(Settings(results=Path("no results"))):
@@ -41,16 +41,16 @@ def kept_tables(settings: Settings, *, writes: bool = True) -> Iterator[None]:
 
 
 def has_its_table(path: Path, result: Result) -> bool:
-    """Whether the predictions beside a record are there, and are those that it was made from.
+    """Whether the table of predictions exists and is the one that a record was made from.
 
-    A table that is cut or altered is told in a warning.
+    Warns if a table exists and is another one.
 
     Args:
         path: The file of the record.
-        result: What it holds.
+        result: The record.
 
     Raises:
-        UnreadableResultError: Something else, such as a folder, lies in the place of the table.
+        UnreadableResultError: The path of the table is that of a folder or another special file.
     """
     table = table_path(path)
     if not table.exists():

@@ -1,4 +1,4 @@
-"""What a page states about a backbone: its card, where there is one."""
+"""The facts that a page states about a backbone: its card, if there is one."""
 
 from __future__ import annotations
 

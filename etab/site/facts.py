@@ -1,4 +1,4 @@
-"""What the pages show of a board, as plain values."""
+"""The facts of a board that its pages show, as plain values."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def site_facts(
 
 
 def _task_facts(task: Mapping[str, Any], board: Board, cards: Cards) -> dict[str, Any]:
-    """What the table and the page of a task show of it."""
+    """The facts of a task that its table and its page show."""
     code = task["code"]
     protocols = _protocols(code, board)
     return {
@@ -195,7 +195,7 @@ def _positive(code: str, cards: Cards) -> str:
 
 
 def _asked(code: str, cards: Cards) -> dict[str, str]:
-    """What a task predicts, and from what, in words."""
+    """The answer that a task predicts, and its input, in words."""
     task = TASKS[code]
     return {
         "target": printable(target_words(task, _target(code, cards))),
@@ -210,7 +210,7 @@ def _notices_of_task(code: str, board: Board, cards: Cards) -> list[dict[str, st
 
 
 def _row_marks(row: BoardRow) -> dict[str, Any]:
-    """What a reader must know of a row before comparing it."""
+    """The warnings that a reader needs before comparing a row."""
     return {
         "seen": seen_tasks(row.cells),
         "vectors": row.kind == VECTORS,

@@ -1,4 +1,4 @@
-"""What a page needs to compute intervals and ranks again under other weights.
+"""The numbers from which a page computes intervals and ranks again under other weights.
 
 The variance of a score, and of a difference of two scores, is a squared length of a weighted sum of
 vectors, one for each backbone and task (``etab.metrics.inference``). The page gets these vectors.
@@ -207,7 +207,7 @@ def _group_facts(
 
 
 def _added(codes: Sequence[str], rows: Sequence[str], noises: Noises) -> list[list[float]]:
-    """What a least variance adds to that of each backbone and task; 0 without a cell."""
+    """The least variance added to the variance of each backbone and task; 0 without a cell."""
     lines: list[list[float]] = []
     for backbone in rows:
         found = [noises[backbone].get(code) for code in codes]

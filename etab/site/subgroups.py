@@ -20,7 +20,7 @@ from etab.metrics.clinical import Readout
 from etab.storage.text import printable
 
 FORMAT = "etab subgroups 1"
-"""What a kept file states about itself; a file without it is refused."""
+"""The marker in a kept file; a file without it is refused."""
 
 # Read-outs of the subgroups of each cell, by backbone and task code.
 Subgroups = Mapping[tuple[str, str], Sequence[Readout]]
@@ -109,7 +109,7 @@ def kept_subgroups(board: Board, subgroups: Subgroups, notes: Sequence[str] = ()
 
 @dataclass(frozen=True)
 class KeptSubgroups:
-    """What a file of ``kept_subgroups`` holds for a board.
+    """The content of a file of ``kept_subgroups`` for a board.
 
     Attributes:
         cells: Read-outs by backbone and task code.

@@ -43,7 +43,7 @@ MARKER = "site.json"
 """File that lists what a site wrote; a folder with other content is never written to."""
 
 MADE_BY = "etab leaderboard --html"
-"""What the marker of a site states; a file of the same name by another program does not."""
+"""The content of the marker of a site. A file of the same name by another program differs."""
 
 Files = dict[str, str | bytes]
 Examples = Mapping[str, Sequence[Example | SoundExample]]
@@ -411,7 +411,7 @@ def _static_rows(board: Board) -> list[tuple[str, ...]]:
 
 
 def _citation(board: Board, facts: Mapping[str, Any]) -> str:
-    """What to cite: the board as of its versions, data and results."""
+    """The citation of a board: its versions, data and results."""
     versions = ", ".join(facts["origins"].get("etab", [])) or "not stated"
     digests = ", ".join(facts["origins"].get("data digest", []))
     return (

@@ -391,7 +391,7 @@ def file_system_time(folder: Path) -> int:
 
 
 def _identity(path: Path) -> str:
-    """What tells a claim from the next one under its name; "" if there is none."""
+    """Facts that distinguish a claim from a later one of the same name; "" if there is none."""
     try:
         facts = path.stat()
     except OSError:

@@ -20,9 +20,10 @@ ABSENT = "absent"
 _BLOCK = 1 << 20
 _CACHE: ContextVar[Path | None] = ContextVar("cache of digests", default=None)
 _WRITES: ContextVar[bool] = ContextVar("whether digests are written", default=True)
-# A file that changed less than so many ns ago may change again within one tick of its clock.
-_YOUNG = 2_000_000_000
-# What identifies a file without reading it: size, times of change, number.
+# A file that changed less than 2 s ago may change again without a new time: clocks of some file
+# systems are that coarse. Its digest is not kept.
+_YOUNG = 2_000_000_000  # ns
+# Size, modification time, change time and inode of a file.
 _Stamp = tuple[int, int, int, int]
 
 
@@ -52,14 +53,14 @@ def file_sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def kept_digests(cache: Path | None, *, writes: bool = True) -> Iterator[None]:
-    """Let ``digests`` keep what it computes inside the block, by size and times of each file.
+    """Let ``digests`` cache its results inside the block.
 
-    A file is read again once its size, its time of change (also of its owner or its rights, which no
-    program can set) or its number differs.
+    A file is read again when its size, modification time, change time (``st_ctime``, which programs
+    cannot set) or inode differs from the cached one.
 
     Args:
-        cache: Folder of the cache; None keeps nothing.
-        writes: Whether new digests are kept; those of the cache are used either way.
+        cache: Folder of the cache; without one, nothing is cached.
+        writes: Whether new digests are written to the cache; cached ones are used in any case.
 
     Example:
         >>> with kept_digests(None):
@@ -76,7 +77,7 @@ def kept_digests(cache: Path | None, *, writes: bool = True) -> Iterator[None]:
 
 
 class KeptDigests:
-    """The digests of the files of a folder, kept in a cache by size and times of each file.
+    """The digests of the files of a folder, cached by the size and times of each file.
 
     Attributes:
         root: The folder.
@@ -87,11 +88,11 @@ class KeptDigests:
     """
 
     def __init__(self, root: Path, cache: Path | None, compute: Callable[[Path], str]) -> None:
-        """Read what is kept of a folder.
+        """Read the cached digests of a folder.
 
         Args:
             root: The folder.
-            cache: Folder of the cache; None keeps nothing.
+            cache: Folder of the cache; without one, nothing is cached.
             compute: Computes the sha256 of a file, in hexadecimal digits.
         """
         self.root = root
@@ -105,13 +106,13 @@ class KeptDigests:
             self._known = _read_kept(self._file)
 
     def digest(self, name: str) -> str:
-        """The sha256 of a file, which is not read where it has not changed.
+        """Return the sha256 of a file, from the cache if the file has not changed.
 
         Args:
             name: Path of the file, relative to the folder.
 
         Raises:
-            Exception: Whatever computing it raises.
+            Exception: Any error of ``compute``.
         """
         path = self.root / name
         stamp = None if self._file is None else _stamp(path)
@@ -127,7 +128,7 @@ class KeptDigests:
         return value
 
     def keep(self) -> None:
-        """Write what was computed; a cache that cannot be written is left as it is."""
+        """Write new digests to the cache, if it can be written."""
         if self._file is not None and self._new and _WRITES.get():
             with contextlib.suppress(StorageError):
                 text = json.dumps({**_read_kept(self._file), **self._new})
@@ -135,7 +136,7 @@ class KeptDigests:
 
 
 def _read_kept(file: Path) -> dict[str, list[int | str]]:
-    """The digests in a file of the cache; none where it is absent or damaged."""
+    """The digests in a file of the cache; none if it is absent or damaged."""
     try:
         found = read_json_file(file)
     except (OSError, ValueError):
@@ -151,7 +152,7 @@ def _is_row(row: object) -> bool:
 
 
 def _stamp(path: Path) -> _Stamp | None:
-    """What identifies the content of a file; None where there is no such file."""
+    """Facts that change with the content of a file; None if there is no such file."""
     try:
         facts = path.stat()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Waiting, also where somebody changes the clocks of the machine or of this process."""
+"""Waiting that works even where a program changes the clocks that this process sees."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 
 
 def pause(seconds: float) -> None:
-    """Wait, whatever the clocks say.
+    """Wait for some time.
 
-    ``time.sleep`` waits until a moment of the monotonic clock, which fails where a program such as
-    faketime changes some clocks and not others. The wait then is one of the system that knows no
+    ``time.sleep`` waits until a time of the monotonic clock. It raises ``OSError`` if a program such
+    as faketime changes some clocks and not others. Then ``select`` waits instead, which needs no
     clock.
 
     Args:
-        seconds: How long, in s.
+        seconds: The time to wait, in s.
 
     Example:
         >>> pause(0.001)

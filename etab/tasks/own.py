@@ -433,7 +433,7 @@ def _aggregate(description: Description, label: Label, row: RowInput) -> str:
 
 
 def _unit(description: Description, label: Label) -> str:
-    """What is scored as one; a sound's study is its patient under another id."""
+    """The unit that is scored as one. The study of a sound is its patient under another id."""
     if description.sound and label.per == "study":
         return "patient"
     return label.per or ("patient" if label.kind is Kind.STATES else "")

@@ -64,7 +64,7 @@ class Rule:
         return np.asarray((scores * self.factors).argmax(axis=1), dtype=np.float64)
 
     def facts(self) -> dict[str, Any]:
-        """What a result records of it."""
+        """The facts that a result records about the rule."""
         chosen = {"factors": list(self.factors)} if self.factors else {"threshold": self.threshold}
         return chosen if self.value is None else {**chosen, "training_value": self.value}
 
@@ -184,7 +184,7 @@ def _values(metric: Metric, columns: Columns, answers: Array, kind: Kind) -> Flo
 def _values_together(
     metric: Metric, columns: Columns, answers: Array, kind: Kind
 ) -> FloatArray | None:
-    """The same for all rules at once; None for a metric that adds up no numbers of single rows.
+    """Values of all rules at once; None for a metric that is no function of sums over rows.
 
     The numbers of a row are those of a table in which all rows have its answer. A matrix product
     adds them up for every rule.

@@ -108,7 +108,7 @@ def _class_columns(
 def _permuted(
     columns: Columns, patients: Array, rng: np.random.Generator
 ) -> tuple[dict[str, Array], Array]:
-    """The same rows in a random order."""
+    """Put the rows in a random order."""
     order = rng.permutation(len(patients))
     permuted = {name: values[order] for name, values in columns.items()}
     return permuted, patients[order]

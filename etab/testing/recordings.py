@@ -18,7 +18,7 @@ _SECONDS = 8.0
 
 
 class MadeSounds:
-    """What a control reads of a source: three people with heart sounds of the phantom cohort."""
+    """The source that a control reads: three people with heart sounds of the phantom cohort."""
 
     def __init__(self) -> None:
         people = (

@@ -1,8 +1,8 @@
-"""What a processor of pictures makes of grey levels: mean and deviation on the [0, 1] scale.
+"""The mean and deviation by which a processor of pictures of ``transformers`` normalises them.
 
-The settings of a processor tell most of it. Some processors do more than their settings say: that of
-EfficientNet divides by the deviation twice, and that of ViViT subtracts 1. Each processor is
-therefore tried on black, grey and white pictures, and what it makes of them counts.
+Most of it follows from the settings of a processor. Some processors do more than their settings say:
+that of EfficientNet divides by the deviation twice, and that of ViViT subtracts 1. Therefore each
+processor is tried on black, grey and white pictures, and its output decides.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ Scale = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of three channels, on the [0, 1] scale."""
 
 _LEVELS = (0, 102, 255)
-# Relative difference of what the settings say and what the processor does: rounding of float32.
+# Relative difference that rounding of float32 may make between the settings and the output.
 _ROUNDING = 1e-4
 
 
 def normalisation(described: Described, size: int) -> Scale:
-    """Find out how a processor normalises pictures.
+    """Find the mean and deviation that a processor applies to pictures.
 
     Args:
-        described: Configuration and processor.
+        described: The configuration and the processor.
         size: Side of the square input in pixels.
 
     Returns:
         Mean and standard deviation of each channel, on the [0, 1] scale.
 
     Raises:
-        UnsupportedOptionError: The processor does more than to subtract a mean and divide by a
+        UnsupportedOptionError: The processor does more than subtract a mean and divide by a
             deviation.
     """
     listed = _listed(described)
@@ -64,7 +64,7 @@ def normalisation(described: Described, size: int) -> Scale:
 
 
 def _listed(described: Described) -> Scale | None:
-    """What the settings say, whatever scale they are on; None where they are no numbers."""
+    """Mean and deviation by the settings, on the [0, 1] scale; None if they are not numbers."""
     processor = described.processor
     factor = 255.0
     if getattr(processor, "do_rescale", True):
@@ -83,7 +83,7 @@ def _listed(described: Described) -> Scale | None:
 
 
 def _tried(described: Described, size: int) -> FloatArray | None:
-    """What the processor makes of uniform pictures (levels, channels); None where it fails."""
+    """The output (levels, channels) for uniform pictures; None if the processor raises an error."""
     rows = []
     for level in _LEVELS:
         picture = np.full((size, size, 3), level, dtype=np.uint8)
@@ -95,10 +95,10 @@ def _tried(described: Described, size: int) -> FloatArray | None:
             names = ("pixel_values", "pixel_values_videos")
             values = next(made[name] for name in names if name in made)
             rows.append(_pixels(np.asarray(values, dtype=np.float64)))
-        except Exception:  # whatever a processor that wants more than a picture raises
+        except Exception:  # processors that need more than a picture raise errors of any type
             return None
     pixels = np.stack(rows)
-    # A border that the processor adds has one value, whatever the level.
+    # A border that the processor adds has the same value at every level.
     is_picture = (pixels[0] != pixels[-1]).all(axis=1)
     chosen = pixels[:, is_picture] if is_picture.any() else pixels
     return np.asarray(np.median(chosen, axis=1))
@@ -108,7 +108,7 @@ def _pixels(values: FloatArray) -> FloatArray:
     """The pixels (n, 3) of pictures (..., 3, h, w), or of lists of patches."""
     if values.ndim >= 4 and values.shape[-3] == 3:
         return np.moveaxis(values, -3, -1).reshape(-1, 3)
-    if values.shape[-1] % 3 == 0:  # each patch is its pixels one after another
+    if values.shape[-1] % 3 == 0:  # each patch lists its pixels, channels last
         return values.reshape(-1, 3)
     raise ValueError(values.shape)
 

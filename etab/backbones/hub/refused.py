@@ -136,7 +136,7 @@ def reason_of_family(kind: str, values: Mapping[str, Any]) -> str:
 
 
 def _from_tables(kind: str) -> str:
-    """What a model does, by the tables of the library; its family, where no table holds it."""
+    """The purpose of a model by the tables of ``transformers``; its family if no table lists it."""
     try:
         library = import_module("transformers.models.auto.modeling_auto")
     except (ImportError, RuntimeError, OSError):

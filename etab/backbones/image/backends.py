@@ -31,11 +31,11 @@ Make = Callable[[nn.Module, Tensor, int], Compute]
 """Compiles a module for the shape of an example and a number of threads that call it at once."""
 
 CHANNELS_LAST = ("openvino",)
-"""Backends that return maps (n, h, w, c), as they compute them: another order takes them as long as
-a sixteenth of a ResNet-50."""
+"""Backends that return maps (n, h, w, c), the order in which they compute. To reorder the maps would
+take a sixteenth of the time of a ResNet-50."""
 
 _ROWS = {"openvino": 8}
-"""Rows that a backend computes at once in each of several threads; others divide a batch."""
+"""Rows that each thread computes at once. Other backends divide a batch among threads themselves."""
 
 
 def folded(network: nn.Module, example: Tensor) -> int:
@@ -55,7 +55,7 @@ def folded(network: nn.Module, example: Tensor) -> int:
 
 
 def _pairs(network: nn.Module, example: Tensor) -> list[tuple[str, str]]:
-    """Names of every convolution and the batch-norm that reads its output, each called once."""
+    """Name each convolution and the batch-norm of its output, if both are called exactly once."""
     producer: dict[int, str] = {}
     held: list[Tensor] = []
     calls: dict[str, int] = {}
@@ -105,7 +105,7 @@ def _fold(network: nn.Module, convolution: str, norm: str) -> None:
 
 
 class Graph:
-    """A module compiled by a backend for batches of one size; the last, smaller one is filled up.
+    """A module compiled by a backend for batches of one size; a smaller batch is padded to it.
 
     Args:
         module: Maps a batch to a tuple of tensors with as many rows.
@@ -129,8 +129,8 @@ class Graph:
         """Compute the outputs of a batch.
 
         Args:
-            x: The batch. One with more rows than any before, or with images of another shape, is
-                compiled for.
+            x: The batch. The module is compiled again if the batch has more rows than any before,
+                or images of another shape.
 
         Returns:
             The outputs. The next call may write to the same memory.
@@ -152,12 +152,13 @@ class Graph:
         return whole
 
     def each(self, x: Tensor, receive: Callable[[int, list[Tensor]], None]) -> None:
-        """Compute a batch in parts, and hand each part on in the thread that computed it.
+        """Compute a batch in parts, and process each part in the thread that computed it.
 
         Args:
             x: The batch.
-            receive: Called with the first row of a part and its outputs, whose memory is used again
-                afterwards. Several threads call it at once, for different rows.
+            receive: Called with the index of the first row of a part, and the outputs of the part.
+                Their memory is reused after the call. Several threads call it at the same time, for
+                different rows.
         """
         self._fit(x)
 
@@ -174,7 +175,7 @@ class Graph:
                 done.result()
 
     def _fit(self, x: Tensor) -> None:
-        """Compile for a batch that is larger than any before, or has rows of another shape."""
+        """Compile the module again if a batch is larger than any before, or has another shape."""
         n = len(x)
         if self._of_row == tuple(x.shape[1:]) and n <= self._largest:
             return
@@ -182,7 +183,7 @@ class Graph:
         threads = min(torch.get_num_threads(), -(-n // at_once))
         self._compute = self._make(self._module, x[:at_once], threads)
         self._pool = ThreadPoolExecutor(threads, initializer=_alone) if threads > 1 else None
-        # Last: a batch that could not be compiled for must not pass for one that was.
+        # Set last: if compiling fails, the next call must try again.
         self._at_once = at_once
         self._largest = n
         self._of_row = tuple(x.shape[1:])
@@ -196,10 +197,11 @@ class Graph:
 
 
 def _alone() -> None:
-    """Let torch compute in this thread alone: other threads compute beside it."""
+    """Limit torch to one thread in this thread, because other threads compute at the same time."""
     from threadpoolctl import threadpool_limits
 
-    # torch sets the threads of a Python thread where it is first asked there, not later.
+    # torch sets the number of threads when a Python thread first asks for it: a limit that was set
+    # before would be undone.
     torch.get_num_threads()
     threadpool_limits(limits=1, user_api="openmp")
 
@@ -234,7 +236,7 @@ def _openvino(number: str) -> Make:
             "INFERENCE_PRECISION_HINT": "bf16" if number == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "NUM_STREAMS": threads,
-            # Threads that are bound to cores wait for other processes that are bound to the same.
+            # Several processes would pin their threads to the same cores, and wait for each other.
             "ENABLE_CPU_PINNING": False,
         }
         compiled = core.compile_model(model, "CPU", options)

@@ -276,7 +276,7 @@ class TorchBackbone:
 
 
 class _Layers(nn.Module):
-    """What a backend compiles: a network, and the function that taps its layers.
+    """The module that a backend compiles: a network, and the function that taps its layers.
 
     Args:
         network: The network.

@@ -131,7 +131,7 @@ def _create_timm(model: str, pretrained: bool) -> Any:
 
 
 def _next_step(error: Exception) -> str:
-    """What to do about a model that cannot be fetched."""
+    """Advice for a model that cannot be fetched."""
     if asks_for_access(error):
         return ASK
     return (

@@ -1,4 +1,4 @@
-"""What a user's function returned, checked and turned into features."""
+"""Checks of the output of a user's function, and its conversion to features."""
 
 from __future__ import annotations
 

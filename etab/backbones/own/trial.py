@@ -1,4 +1,4 @@
-"""The trial of a function: made rows that differ clearly, in a batch and each one alone."""
+"""Trial inputs for a function of a user, and the check that it treats each row independently."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ from etab.backbones.own.inputs import Clip, InputKind, Sound
 from etab.errors import UnsupportedOptionError
 from etab.types import Array, Features
 
-# Difference between two computations of a row, as a part of its largest value: bf16 rounds to 0.4 %.
+# Largest difference allowed between a row alone and in a batch, relative to its largest value. Each
+# operation in bf16 rounds by up to 0.4 %.
 _ROUNDING = 0.05
-# A row that is so many times nearer to another row than to itself alone is that other row.
+# Features in a batch belong to another row if they are this many times nearer to that row alone.
 _NEARER = 10.0
-# Rounding of float32, as a part of the largest value.
+# Differences below this share of the largest value are rounding of float32.
 _EXACT = 1e-4
 
-# Level, contrast and grain of each row. No level rises or falls from the first row to the last one,
-# so that a function that sorts its rows changes their order, whichever way it sorts.
+# Level, contrast and grain of each row. The levels are in no sorted order, so that a function that
+# sorts its rows is noticed.
 _FRAME_ROWS = ((110.0, 50.0, 2), (180.0, 70.0, 1), (60.0, 20.0, 4))  # grey values, and pixels
 _SOUND_ROWS = ((0.02, 0.1, 2), (0.06, 0.3, 1), (-0.01, 0.02, 4))  # amplitudes, and samples
 
 
 def trial_rows(kind: InputKind) -> Tensor:
-    """Make three rows of noise: of different brightness, contrast and grain, or loudness and pitch.
+    """Make three rows of noise that differ clearly.
+
+    Pictures differ in brightness, contrast and grain, sounds in level, loudness and pitch.
 
     Args:
         kind: The input of a function.
 
     Returns:
-        What a backbone of this input receives: uint8 frames (3, size, size), uint8 clips
-        (3, frames, size, size), or float32 sound (3, samples).
+        The rows as a backbone receives them: uint8 frames (3, size, size), uint8 clips (3, frames,
+        size, size), or float32 sound (3, samples).
     """
     rng = np.random.default_rng(0)
     if isinstance(kind, Sound):
@@ -52,7 +55,7 @@ def trial_rows(kind: InputKind) -> Tensor:
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], grain: int) -> Array:
-    """Noise in [-1, 1], of which ``grain`` neighbours along each axis of a frame are equal."""
+    """Noise in [-1, 1] in which blocks of ``grain`` neighbours along each axis are equal."""
     noise = rng.uniform(-1, 1, shape)
     for axis in range(max(0, len(shape) - 2), len(shape)):
         first_of_grain = np.arange(shape[axis]) // grain * grain
@@ -61,7 +64,7 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], grain: int) -> Arra
 
 
 def require_rows_alone(whole: Features, alone: Sequence[Features], name: str) -> None:
-    """Check that each row has the features that it has in a batch, at its own place.
+    """Check that a row has the same features in a batch as alone, and in the same place.
 
     Args:
         whole: Features of a batch.

@@ -1,4 +1,4 @@
-"""What the networks of sound share: their rate, the types of their output, and mel power."""
+"""Parts that the networks of sound share: their rate, the types of their output, and mel power."""
 
 from __future__ import annotations
 

@@ -321,7 +321,7 @@ def reading_weights(path: Path) -> Iterator[None]:
 
 
 def _code_named(error: Exception) -> str:
-    """What a refused pickle would run, without torch's advice on how to load it anyway."""
+    """The code that a refused pickle would run, without torch's advice on how to load it anyway."""
     named = re.search(r"(?:GLOBAL|global:?|class|function) ([A-Za-z_][\w.]*\.[\w.]+)", str(error))
     return f"it names {named.group(1).rstrip('.')}" if named else "torch refuses its content"
 

@@ -120,7 +120,7 @@ def is_pickle(path: Path) -> bool:
 
 
 def _kind(path: Path, start: bytes) -> str:
-    """What a file is, as far as its first bytes tell; "" where it may hold weights."""
+    """The kind of a file by its first bytes; "" if it may hold weights."""
     kind = kind_of_content(start)
     if kind:
         return kind

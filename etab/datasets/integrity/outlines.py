@@ -34,7 +34,7 @@ _NEARLY = 0.07  # by which these may correlate less than the whole fingerprints
 _BLOCK = 1000  # rows of the table of correlations at once
 
 Look = Callable[[Array], Array]
-"""What a copy may show of a picture (128, 128)."""
+"""Makes a view (128, 128) of a picture that a copy may show instead of all of it."""
 
 
 def kept_picture(frame: Array) -> Array:

@@ -22,7 +22,7 @@ _Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class OwnReport:
-    """What ``etab data check`` finds in a table of one's own.
+    """The findings of ``etab data check`` in a table of one's own.
 
     Attributes:
         name: Name of the data.
@@ -123,10 +123,7 @@ def _copies(table: OwnTable, prints: Fingerprints) -> list[RowProblem]:
                 f"{own} of patient {row.patient} equals {other} of patient {row_of[other].patient}"
                 f", line {row_of[other].line}; keep the right one of the two."
             )
-            reason = "a copy of another patient's recording"
-            problems.append(
-                RowProblem(row.line, own, reason, text, row.patient, row.view, row.split)
-            )
+            problems.append(RowProblem.of(row, "a copy of another patient's recording", text))
     return problems
 
 
@@ -139,23 +136,14 @@ def _unreadable(
 ) -> list[RowProblem]:
     """Read every file, note the rows whose files cannot be read, and take fingerprints."""
     problems: list[RowProblem] = []
-    line_of = {row.id: row.line for row in table.rows}
+    row_of = {row.id: row for row in table.rows}
     records = source.records()
     for done, record in enumerate(records, start=1):
         try:
             _read(source, record, prints, masks)
         except EtabError as error:
-            problems.append(
-                RowProblem(
-                    line_of[record.id],
-                    record.id,
-                    "a file that cannot be read",
-                    str(error),
-                    record.patient,
-                    record.view,
-                    record.split,
-                )
-            )
+            row = row_of[record.id]
+            problems.append(RowProblem.of(row, "a file that cannot be read", str(error)))
         if progress is not None:
             progress(done, len(records))
     return problems

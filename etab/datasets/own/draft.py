@@ -63,7 +63,7 @@ class _Table:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What was written, and what has to be checked by hand.
+    """The files that were written, and the guesses that have to be checked by hand.
 
     Attributes:
         description: The description.

@@ -1,4 +1,4 @@
-"""What names of folders and files tell of recordings: patient, view, part of the split, class."""
+"""Guesses from names of folders and files: patient, view, part of the split, class."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PHASES = {"ED", "ES"}
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What names tell of the recordings of a folder.
+    """Facts about the recordings of a folder, guessed from names.
 
     Attributes:
         patients: Patient of each recording.
@@ -72,7 +72,7 @@ def _is_mask(name: str) -> bool:
 
 
 def _picture_key(name: str) -> tuple[tuple[str, ...], str]:
-    """What a picture and its mask have in common: folders, and the name without an ending."""
+    """The key that a picture shares with its mask: folders, and the name without an ending."""
     kinds = (*_MASK_FOLDERS, *_IMAGE_FOLDERS)
     folders = PurePosixPath(name).parts[:-1]
     common = tuple(folder for folder in folders if folder.lower() not in kinds)

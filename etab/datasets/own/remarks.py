@@ -1,4 +1,4 @@
-"""What is not wrong with the labels of a table and should be known: rare classes, mixed views."""
+"""Remarks on the labels of a table that are no errors: rare classes, mixed views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row of a table of one's own, why a row does not fit, and the table that they make."""
+"""The rows of a table of one's own, the problems of rows that do not fit, and both together."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class RowProblem:
-    """Why a row does not fit.
+    """The reason why a row does not fit.
 
     Attributes:
         line: Line of the table, from 2 on.
         id: Name of the recording.
-        reason: The reason, in a few words.
-        text: The whole sentence, with the value that came.
-        patient: The patient, where known.
-        view: The view, where known.
-        split: The part of the split, where known.
+        reason: The kind of problem, in a few words; reports count the problems of each kind.
+        text: The problem in a sentence, with the value in the table.
+        patient: The patient; "" if unknown.
+        view: The view; "" if unknown.
+        split: The part of the split; "" if unknown.
     """
 
     line: int
@@ -69,6 +69,17 @@ class RowProblem:
     patient: str = ""
     view: str = ""
     split: str = ""
+
+    @classmethod
+    def of(cls, row: TableRow, reason: str, text: str) -> RowProblem:
+        """Make the problem of a row that was read.
+
+        Args:
+            row: The row.
+            reason: The kind of problem, in a few words.
+            text: The problem in a sentence.
+        """
+        return cls(row.line, row.id, reason, text, row.patient, row.view, row.split)
 
 
 @dataclass(frozen=True, slots=True)

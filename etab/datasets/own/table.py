@@ -110,7 +110,7 @@ def _cells(description: Description) -> TableCells:
 
 
 def _known(description: Description, cells: Mapping[str, str]) -> tuple[str, str, str, str]:
-    """What is known of a row that does not fit: id, patient, view and split."""
+    """The known id, patient, view and split of a row that does not fit."""
     file = _cell(description, cells, "file")
     patient = plain_identifier(_cell(description, cells, "patient"))
     view = ""

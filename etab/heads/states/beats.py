@@ -35,7 +35,7 @@ _RIGHT = 0.1
 _SHORTEST_DIASTOLE = 0.08
 
 Durations = Mapping[int, Sequence[float]]
-"""Of each state: durations, or how far they are from what the timing leads to expect."""
+"""For each state: durations, or their distance from the durations that the timing predicts."""
 
 
 def stretches(states: IntArray, state: int) -> list[float]:

@@ -34,7 +34,7 @@ _DIGEST_DIGITS = 16
 
 @dataclass(frozen=True, slots=True)
 class PublishedCell:
-    """What the package knows of a published cell.
+    """The facts of a published cell that the package holds.
 
     Attributes:
         digest: The first 16 digits of the sha256 of its predictions.

@@ -1,4 +1,4 @@
-"""Decided classes whose rules know the test rows: they are the best there, fold by fold."""
+"""Decision rules that look chosen on the test rows: they are the best there in nearly every fold."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from etab.metrics.columns import ScoredRows
 from etab.tasks import thresholds
 from etab.tasks.base import Task
 
-# Rules count as chosen on test rows where they are the best there in more folds than this share of them
-# and one. In the published cells that is so in .44 of 25 folds, and in 4 of 5, at most: with few rows, many
-# rules decide alike.
+# Rules look chosen on the test rows if they are the best there in more folds than this share of all
+# and one more. In published cells they are the best in at most 44 % of 25 folds, or in 4 of 5: with
+# few rows, many rules give the same decisions.
 _CHOSEN_ON_TEST = 0.6
 _FEWEST_FOLDS = 4
 _SAME = 1e-9
 
 
 def rules_of_test_rows(entry: AdmittedEntry) -> Iterator[str]:
-    """Find rules that decide the test rows of nearly every fold as well as any rule could.
+    """Find a result whose rules decide the test rows of nearly every fold as well as possible.
 
-    A run chooses the rule of a fold on its training rows, and misses the best one for the test rows by
-    a little.
+    An honest run chooses the rule of a fold on its training rows, so that it is rarely the best one
+    for the test rows.
 
     Args:
-        entry: A result of any task; one whose metric reads no decided classes has no such rules.
+        entry: A result of any task. Only metrics that read decided classes have rules.
 
     Yields:
         The reason, at most once.
@@ -45,9 +45,9 @@ def rules_of_test_rows(entry: AdmittedEntry) -> Iterator[str]:
 
 
 def _folds(entry: AdmittedEntry) -> Iterator[bool | None]:
-    """Whether the rule of each fold is the best one for its test rows.
+    """Whether the rule of each fold is the best one for its test rows; None if that says nothing.
 
-    None where one class for everybody is as good, or the metric does not exist on so few rows.
+    It says nothing if a constant answer is as good, or if the metric is undefined on so few rows.
     """
     rows = ScoredRows.of(entry.table)
     folds = np.array(entry.table.folds)
@@ -63,7 +63,7 @@ def _folds(entry: AdmittedEntry) -> Iterator[bool | None]:
 
 
 def _is_best(task: Task, rows: ScoredRows) -> bool | None:
-    """Whether no rule decides rows better than their answers do; None where a constant is as good."""
+    """Whether no rule is better than the given answers; None if a constant answer is as good."""
     metric = METRICS[task.metric]
     best = metric.better * (thresholds.best_rule(task, rows.columns).value or 0.0) - _SAME
     for one_class in range(rows.n_classes):

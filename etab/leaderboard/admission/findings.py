@@ -1,4 +1,4 @@
-"""What is wrong, or remarkable, about a result."""
+"""Findings in a result: errors and remarks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NAMED_TASKS = 4
 
 
 class Verdict(StrEnum):
-    """What a finding means for the result."""
+    """The consequence of a finding for the result."""
 
     REFUSED = "refused"
     """The result is put aside and is no part of the board."""

@@ -231,7 +231,7 @@ def _first(names: list[str]) -> str:
 def _suspects(
     entries: Mapping[str, AdmittedEntry], one: str, other: str
 ) -> Iterator[tuple[str, str]]:
-    """Of two backbones with the same predictions: each that can be the copy, with the other one."""
+    """Yield each of two backbones with the same predictions that can be the copy, and the other."""
     if _both_controls(one, other):
         return
     published = [is_published(entries[name].result) for name in (one, other)]

@@ -1,4 +1,4 @@
-"""The published cells beside a submission: copies of them are found, and cells of another question."""
+"""Comparison of a submission with the published cells of the same tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FOLDERS = ("benchmarks/results", "benchmarks/results_sounds_full")
 
 
 def remarks_beside_published(entries: Entries) -> Iterator[tuple[Cell, str]]:
-    """Find what is remarkable about results when published ones of the same cells stand beside them.
+    """Find what is remarkable about results in comparison with published ones of the same cells.
 
     Args:
         entries: Results by backbone and task code.
@@ -38,10 +38,10 @@ def remarks_beside_published(entries: Entries) -> Iterator[tuple[Cell, str]]:
 
 
 def unlike_published(entries: Entries) -> Iterator[tuple[Cell, str]]:
-    """Find results that differ from the published ones of the same cell in what decides a score.
+    """Find results made under other conditions than the published ones of the same cell.
 
-    A board compares the results that lie side by side. A submission may lie alone, and would be put
-    aside only when it is joined with the published ones.
+    A board sets such results aside when it compares results of one folder. A folder that holds the
+    submission alone is compared here, before it is merged with the published results.
 
     Args:
         entries: Results by backbone and task code.

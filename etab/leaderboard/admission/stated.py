@@ -1,4 +1,4 @@
-"""What a record states in its settings and lists: plain values of bounded size, and no contradiction."""
+"""Settings and lists of a record: plain values of bounded size, without contradictions."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _wrong_provenance(result: Result) -> Iterator[str]:
 
 
 def _wrong_missing(result: Result) -> Iterator[str]:
-    """What is listed as missing: short texts, each recording once."""
+    """The recordings listed as missing: short texts, each recording once."""
     if any(len(text) > _LONGEST_REASON for words in result.missing for text in words):
         yield f"it lists as missing what is longer than {_LONGEST_REASON} characters"
         return

@@ -38,7 +38,7 @@ _PATH = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What the check of a folder found.
+    """The findings in a folder.
 
     Attributes:
         folder: The folder.
@@ -155,7 +155,7 @@ def _lacks(backbone: str, codes: Sequence[str]) -> bool:
 
 
 def _reasons(result: Result) -> Iterator[str]:
-    """What a board of one's own may show, and the published one may not."""
+    """Yield reasons why a result may be on a board of the user, but not on the published one."""
     if result.phantom:
         yield "it is of phantom data; the published boards are of patients"
     elif canonical_release(result) is None:

@@ -26,6 +26,7 @@ from etab.datasets.base import SOURCES, Card
 from etab.datasets.paths import find_folder
 from etab.datasets.wav_files import WavSource
 from etab.errors import CorruptFileError, LayoutError
+from etab.files import is_file
 from etab.readers.audio import read_wav
 from etab.readers.table import is_blank, parse_whole, read_table
 from etab.storage.listing import visible
@@ -328,7 +329,7 @@ class BmdhsSource(WavSource):
 
     def _check_present(self, records: Sequence[Record]) -> None:
         """Raise LayoutError if a listed file is missing; a lenient source has left it out."""
-        missing = [record for record in records if not self._paths(record)[0].is_file()]
+        missing = [record for record in records if not is_file(self._paths(record)[0])]
         if missing:
             first = missing[0]
             raise LayoutError.of(

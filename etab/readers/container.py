@@ -200,16 +200,20 @@ def _seek_and_decode(
     last = -1
     for i in numbers if times.time else ():
         key = max((k for k in times.keys if k <= i), default=0)
-        if last < 0 or key > last:
+        is_first = last < 0 or key > last
+        if is_first:
             file.seek(times.time[key], stream=stream, backward=True)
             frames = file.decode(stream)
         for frame in frames:
-            if frame.is_corrupt:
-                # Damage, or a frame that needs others from before the jump: only decoding from the
-                # start tells.
+            number = number_of.get(frame.pts, -1)
+            follows = frame.key_frame if is_first else number == last + 1
+            if frame.is_corrupt or number < 0 or not follows:
+                # Damage, times that are not those of the frames, or a frame that needs others from
+                # before the jump: only decoding from the start tells.
                 return decoded
-            last = number_of.get(frame.pts, last)
-            if last == i and frame.pts == times.time[i]:
+            is_first = False
+            last = number
+            if last == i:
                 decoded[i] = _grey(path, frame)
             if last >= i:
                 break

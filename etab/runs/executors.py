@@ -31,6 +31,7 @@ from etab.runs.lost_processes import how_it_ended, hung, left_at_work, record_ki
 from etab.runs.record import brief
 from etab.runs.run import Run, Settings, is_named
 from etab.runs.run_log import logged_warnings
+from etab.storage.atomic import require_temporary_folder
 from etab.storage.machine import (
     allowed_cores,
     available_memory,
@@ -132,6 +133,7 @@ class LocalWorkers:
 
         Raises:
             UnsupportedOptionError: If a process takes more than ``memory_gb`` by itself.
+        StorageError: If several processes find no folder for temporary files.
         """
         n_workers = self.count(settings.device)
         n_bytes = self.memory_gb * 1e9
@@ -318,6 +320,9 @@ def local(
         The finished cells, as ``etab.runs.record.brief`` makes them. What failed is told to
         ``listen``.
 
+    Raises:
+        StorageError: If several processes find no folder for temporary files.
+
     A backbone that an installed package brings has a worker even where it is the only one: its
     code may end its process.
     """
@@ -331,6 +336,8 @@ def local(
     todo = [[replace(run, card=None) for run in g] for g in todo if g not in here]
     threads = max(1, allowed_cores() // workers)
     context = mp.get_context("spawn")
+    if todo:
+        require_temporary_folder()
     results = _summaries(here, settings, data, listen)
     if not todo:
         return results

@@ -14,6 +14,7 @@ from etab import __version__, backbones, datasets, phantom
 from etab.errors import (
     DataNotFoundError,
     EtabWarning,
+    StorageError,
     UnreadableResultError,
     UnsupportedOptionError,
 )
@@ -152,6 +153,7 @@ def sweep(
         return Done(len(before), (), tuple(failures), given_up, tuple(before))
     require_writable(settings.results)
     require_log(settings)
+    _tell_read_only_cache(settings.cache)
     remove_temporary_files(settings.results)
     facts = {"executor": executor.name, "cells": len(waiting), "etab": __version__}
     with watch(len(waiting)) as listen, logged(settings, "run", **facts) as end:
@@ -195,6 +197,21 @@ def _divided(
         else:
             waiting.append(run)
     return waiting, before, failures
+
+
+def _tell_read_only_cache(cache: Path | None) -> None:
+    """Warn of a cache that cannot be written; features that it holds already can be read."""
+    if cache is None:
+        return
+    try:
+        require_writable(cache)
+    except StorageError as error:
+        warnings.warn(
+            f"{error} Cells fail whose features the cache does not hold yet; those that it holds are "
+            "read.",
+            EtabWarning,
+            stacklevel=3,
+        )
 
 
 def _remove_dead_claims(results: Path) -> None:

@@ -168,3 +168,23 @@ def require_writable(folder: Path) -> None:
             f"Nothing can be written to {folder}: {error.strerror or error}. Nothing was computed; "
             f"{step_after(error, 'name another one')}."
         ) from error
+
+
+def require_temporary_folder() -> None:
+    """Refuse a machine without a folder for temporary files, before anything is computed.
+
+    Processes that work together meet in one.
+
+    Raises:
+        StorageError: None of the usual folders can be written.
+
+    Example:
+        >>> require_temporary_folder()
+    """
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise StorageError(
+            f"Several processes need a folder for temporary files: {error.strerror or error}. Nothing "
+            "was computed; set TMPDIR to a folder that can be written, or take --workers 1."
+        ) from error

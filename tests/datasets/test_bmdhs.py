@@ -153,3 +153,10 @@ def test_tasks_score_people(tree: Path) -> None:
         assert set(rows.units) == set(rows.patients), "scored by person"
         ill_alone = code[:2] in ("f6", "f7", "f8", "f9")
         assert bool(rows.missing) == ill_alone
+
+
+def test_a_name_too_long_for_a_file_is_missing(copy: Path) -> None:
+    """It ended the reading with an error of the system."""
+    rewrite(copy, "MR_004_sup_Mit", f"{'n' * 300}_sup_Mit")
+    with pytest.raises(LayoutError, match="is missing, with 0 more"):
+        BmdhsSource(copy).records()

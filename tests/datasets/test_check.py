@@ -322,3 +322,11 @@ def test_the_module_is_importable_alone() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert run.stdout.split() == ["7", "5"], run.stderr
+
+
+def test_lists_with_names_too_long_for_a_file(tmp_path: Path) -> None:
+    summed, listed = "n" * 300, "m" * 300
+    (tmp_path / "SHA256SUMS.txt").write_text(f"{'a' * 64} {summed}\n")
+    (tmp_path / "RECORDS").write_text(f"{listed}\n")
+    missing = check_lists(tmp_path).missing
+    assert missing == [str(tmp_path / summed), f"{tmp_path / listed} (listed in RECORDS)"]

@@ -173,6 +173,30 @@ FAULTS = [
         BOMBS,
     ),
     Fault(
+        "frames count as those whose times they have",
+        "etab/readers/container.py",
+        "frame.key_frame if is_first else number == last + 1",
+        "True",
+        (
+            "tests/readers/test_partial_reading.py::"
+            "test_a_frame_is_the_same_alone_where_times_are_damaged",
+        ),
+    ),
+    Fault(
+        "a name too long for a file ends the reading of BMD-HS",
+        "etab/datasets/bmdhs.py",
+        "if not is_file(self._paths(record)[0])]",
+        "if not self._paths(record)[0].is_file()]",
+        ("tests/datasets/test_bmdhs.py::test_a_name_too_long_for_a_file_is_missing",),
+    ),
+    Fault(
+        "a name too long for a file ends the check of lists",
+        "etab/datasets/integrity/listed.py",
+        "if is_file(root / name)]",
+        "if (root / name).is_file()]",
+        ("tests/datasets/test_check.py::test_lists_with_names_too_long_for_a_file",),
+    ),
+    Fault(
         "a deflated object is unpacked",
         "etab/readers/dicom_header.py",
         "        _refuse_deflated(path, file, first)\n",

@@ -132,6 +132,20 @@ FAULTS = [
         _CLAIMS,
     ),
     Fault(
+        "a cache that cannot be written is told late",
+        "etab/runs/sweep.py",
+        "    _tell_read_only_cache(settings.cache)\n",
+        "",
+        ("tests/runs/test_shared_runs.py", "-k", "told_before_any_work"),
+    ),
+    Fault(
+        "processes start without a folder to meet in",
+        "etab/runs/executors.py",
+        "        require_temporary_folder()\n",
+        "        pass\n",
+        ("tests/runs/test_shared_runs.py", "-k", "folder_for_temporary_files"),
+    ),
+    Fault(
         "an exception ends the thread that touches claims",
         "etab/storage/claims.py",
         "                _tell(error)\n",

@@ -246,6 +246,22 @@ def test_frames_are_found_where_seeking_misses(
     assert np.array_equal(read_video(path, [35, 3]), before)
 
 
+def test_a_frame_is_the_same_alone_where_times_are_damaged(tmp_path: Path) -> None:
+    """The decoder then gives frames in another order than their times."""
+    sound = encode(tmp_path / "h264.mp4", *CODECS["h264.mp4"])
+    path = tmp_path / "damaged.mp4"
+    with av.open(str(sound)) as before, av.open(str(path), "w") as after:
+        stream = after.add_stream_from_template(before.streams.video[0])
+        packets = [packet for packet in before.demux(before.streams.video[0]) if packet.size]
+        packets[-2].pts, packets[-1].pts = packets[-1].pts, packets[-2].pts
+        for packet in packets:
+            packet.stream = stream
+            after.mux(packet)
+    all_ = read_video(path)
+    for number in range(N - 4, N):
+        assert np.array_equal(read_video(path, [number])[0], all_[number])
+
+
 def test_damage_that_the_decoder_hides_is_named(tmp_path: Path) -> None:
     """It fills what it cannot decode from other frames, so that the same frame differs by a jump."""
     av = pytest.importorskip("av")

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -20,6 +21,7 @@ import typer
 
 from etab.cli.status import status_command
 from etab.errors import (
+    EtabWarning,
     FeaturesLostError,
     StorageError,
     UndefinedError,
@@ -141,6 +143,31 @@ def test_a_results_folder_that_cannot_be_written_is_refused_before_any_work(
     monkeypatch.setattr(executors, "local", lambda *_, **__: pytest.fail("work has begun"))
     with pytest.raises(StorageError, match="Nothing was computed"):
         sweep(RUNS, settings, workers=1, watch=lambda _: nullcontext(print))
+
+
+def test_a_cache_that_cannot_be_written_is_told_before_any_work(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What it holds can be read, so that the run goes on."""
+    (tmp_path / "cache").touch()
+    monkeypatch.setattr(executors, "local", lambda *_, **__: [])
+    settings = replace(settings, cache=tmp_path / "cache")
+    with pytest.warns(EtabWarning, match=r"Nothing can be written to .*cache.* not hold yet"):
+        sweep(RUNS, settings, workers=1, watch=lambda _: nullcontext(print))
+
+
+def test_processes_without_a_folder_for_temporary_files_are_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ended with a traceback and the word "Stopped"."""
+
+    def fail() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", fail)
+    runs = plan("b0-A4-C", ["image_stats", "pixel_pca"], protocols=("cv2",), head="knn")
+    with pytest.raises(StorageError, match=r"No usable temporary .*set TMPDIR"):
+        local(runs, settings, print, workers=2)
 
 
 def test_temporary_files_of_killed_runs_are_removed(

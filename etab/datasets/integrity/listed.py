@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from etab.errors import CorruptFileError, EtabError, LayoutError
-from etab.files import read_text_file
+from etab.files import is_file, read_text_file
 from etab.readers.text import read_text
 from etab.storage.digests import ABSENT, file_sha256
 from etab.storage.listing import visible, visible_files
@@ -55,15 +55,15 @@ def check_lists(root: Path, *, sums: bool = True) -> Lists:
     except CorruptFileError as error:
         lists.altered.append(str(error))
         published = {}
-    names = [name for name in published if (root / name).is_file()]
+    names = [name for name in published if is_file(root / name)]
     lists.missing += [str(root / name) for name in published if name not in set(names)]
     if sums and names:
         _compare(root, {name: published[name] for name in names}, lists)
     for table in _record_lists(root):
         for name in _lines(table, lists):
             path = table.parent / name
-            present = path.is_file() or any(
-                path.with_name(path.name + end).is_file() for end in (".wav", ".hea", ".dat")
+            present = is_file(path) or any(
+                is_file(path.with_name(path.name + end)) for end in (".wav", ".hea", ".dat")
             )
             lists.missing += (
                 []

@@ -264,6 +264,20 @@ def test_a_mean_of_frames_up_to_255_is_refused(
         card_of_session(monkeypatch, tmp_path, Large)
 
 
+@pytest.mark.parametrize("side", [0, 100_000, 2**40])
+def test_an_onnx_file_of_impossible_pictures_is_named(
+    side: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A damaged file may claim any size: the trial input took all memory."""
+    shape = ["n", 3, side, side]
+    inputs = [SimpleNamespace(name="x", shape=shape, type="tensor(float)")]
+    monkeypatch.setattr(Session, "get_inputs", lambda _: inputs)
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(InferenceSession=Session))
+    (tmp_path / "f.onnx").write_bytes(b"graph")
+    with pytest.raises(UnsupportedOptionError, match=r"onnx:.*f\.onnx.*; wanted"):
+        backbones.card(f"onnx:{tmp_path / 'f.onnx'}")
+
+
 def test_what_is_no_onnx_file_of_pictures(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no ONNX file"):
         backbones.card(f"onnx:{tmp_path / 'absent.onnx'}")

@@ -234,6 +234,9 @@ def test_widths_that_differ_between_batches_are_refused() -> None:
     ("make", "match"),
     [
         (lambda: etab.Frames(size=0), r"Frames\(size=\) is 0"),
+        (lambda: etab.Frames(size=100_000), r"a row of Frames is 30000000000; wanted at most"),
+        (lambda: etab.Clip(frames=10**9), r"a row of Clip is .*; wanted at most 67,108,864"),
+        (lambda: etab.Sound(seconds=1e300), r"a row of Sound is .*; wanted at most 67,108,864"),
         (lambda: etab.Frames(mean=(0.5,)), r"three numbers"),  # type: ignore[arg-type]
         (lambda: etab.Frames(mean=(float("nan"), 0, 0)), r"mean=\) is nan; wanted a finite"),
         (lambda: etab.Frames(mean=("0", 0, 0)), r"mean=\) is '0'"),  # type: ignore[arg-type]

@@ -20,6 +20,8 @@ Layout = Literal["TCHW", "CTHW"]
 _ARRAYS = ("torch", "numpy")
 _LAYOUTS = ("TCHW", "CTHW")
 _SHORT = ("hold", "loop")
+# 512 MiB of them in float64: pictures with a side of 4,729 pixels, 70 minutes of sound at 16 kHz.
+_MOST_VALUES = 1 << 26
 _BLACK = (0.0, 0.0, 0.0)
 _ONES = (1.0, 1.0, 1.0)
 # Largest mean or deviation of frames in [0, 1]; one above it is of frames in [0, 255].
@@ -35,6 +37,16 @@ def _require(condition: bool, what: str, wanted: str, got: object) -> None:
 def _require_count(what: str, value: object) -> None:
     is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     _require(is_count, what, "a whole number, 1 or more", value)
+
+
+def _require_room(owner: str, n_values: float) -> None:
+    """Refuse rows for which no batch would have memory, as a damaged file may ask for."""
+    _require(
+        n_values <= _MOST_VALUES,
+        f"The number of values of a row of {owner}",
+        f"at most {_MOST_VALUES:,}",
+        n_values,
+    )
 
 
 def _require_positive(what: str, value: object) -> None:
@@ -92,6 +104,7 @@ class Frames:
 
     def __post_init__(self) -> None:
         _require_count("Frames(size=)", self.size)
+        _require_room("Frames", 3 * self.size**2)
         _require_channels("Frames", self.mean, self.std)
         _require(self.array in _ARRAYS, "Frames(array=)", "'torch' or 'numpy'", self.array)
 
@@ -134,6 +147,7 @@ class Clip:
     def __post_init__(self) -> None:
         for what in ("frames", "size", "period"):
             _require_count(f"Clip({what}=)", getattr(self, what))
+        _require_room("Clip", 3 * self.frames * self.size**2)
         if self.fps is not None:
             _require_positive("Clip(fps=)", self.fps)
             _require(self.period == 1, "Clip(period=)", "no period beside fps=", self.period)
@@ -186,6 +200,7 @@ class Sound:
     def __post_init__(self) -> None:
         _require_count("Sound(rate=)", self.rate)
         _require_positive("Sound(seconds=)", self.seconds)
+        _require_room("Sound", self.rate * self.seconds)
         if self.hop is not None:
             _require_positive("Sound(hop=)", self.hop)
         _require(self.array in _ARRAYS, "Sound(array=)", "'torch' or 'numpy'", self.array)

@@ -100,6 +100,16 @@ def _zarr_folder(name: str) -> Build:
     return build
 
 
+def _zarr_shard(folder: Path) -> Path:
+    """A file of three chunks and their index."""
+    import zarr
+
+    group = zarr.open_group(str(folder / "a.zarr"), mode="w")
+    values = np.arange(60.0).reshape(3, 20)
+    group.create_array("data/x", data=values, chunks=(1, 20), shards=(3, 20))
+    return next(path for path in (folder / "a.zarr").rglob("0") if path.is_file())
+
+
 def _zarr_zip(folder: Path) -> Path:
     first = _zarr_folder("zarr.json")(folder)
     root = next(parent for parent in first.parents if parent.name == "a.zarr")
@@ -440,6 +450,7 @@ BROUGHT = [
     Subject("flac", _flac, lambda path: read_sound(path)[0].sum()),
     Subject("zarr head", _zarr_folder("zarr.json"), _read_zarr, names=("a.zarr",)),
     Subject("zarr chunk", _zarr_folder("0"), _read_zarr, names=("a.zarr",)),
+    Subject("zarr shard", _zarr_shard, _read_zarr, names=("a.zarr",)),
     Subject("zarr zip", _zarr_zip, _read_zarr),
     Subject(
         "croissant",

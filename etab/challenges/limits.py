@@ -25,6 +25,7 @@ from typing import IO
 from etab.challenges.sandbox import NONE, sandboxed
 from etab.errors import EntryError, UnsupportedOptionError
 from etab.storage.machine import signal_name
+from etab.storage.pauses import pause
 
 _ENVIRONMENT = (
     "PATH",
@@ -277,7 +278,7 @@ def _stop(child: subprocess.Popen[bytes], family: _Family) -> int:
             for pid in left:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, number)
-        time.sleep(0.01)
+        pause(0.01)
         left = family.memory()
     child.wait()
     family.bury()

@@ -32,8 +32,8 @@ FAULTS = [
     Fault(
         "stack: a probability may rise with the value that should be low",
         COMBINE,
-        "float(importance @ np.square(away)), 0.0)",
-        "float(importance @ np.square(away)), np.inf)",
+        "used = 1 if slope < 0 else 0",
+        "used = 1",
         TESTS,
     ),
     Fault(

@@ -147,7 +147,7 @@ class BelowCut:
 
     Attributes:
         mean: Mean of the predictions that it was fitted on, in the unit of the value.
-        slope: Change of the class indicator with the prediction; 0 or less.
+        slope: Change of the class indicator with the prediction; it counts where it is below 0.
         classes: The logistic function of the resulting score.
     """
 
@@ -173,7 +173,7 @@ class BelowCut:
         slope = 0.0
         if np.ptp(predicted) > CONSTANT * float(np.abs(predicted).max()):
             products = float(importance @ (away * below))
-            slope = min(products / float(importance @ np.square(away)), 0.0)
+            slope = products / float(importance @ np.square(away))
         used = 1 if slope < 0 else 0
         share = np.average(below, weights=importance)
         scores = (share + slope * away)[:, None, None]

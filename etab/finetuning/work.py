@@ -379,7 +379,6 @@ class TuningWork:
         import torch
 
         device = self.settings.device
-        device_type = device.split(":")[0]
         in_half = precision == "bf16"
         blocks = []
         network.eval()
@@ -388,7 +387,7 @@ class TuningWork:
             inputs, owners = self.table.pieces(batch)
             with (
                 torch.inference_mode(),
-                torch.autocast(device_type, torch.bfloat16, in_half),
+                torch.autocast(torch.device(device).type, torch.bfloat16, in_half),
             ):
                 output = network(inputs.to(device)).float().cpu()
             scores = network.probabilities(output).numpy()

@@ -58,7 +58,6 @@ def settings_of(run: Run, precision: str, data: Data) -> dict[str, Any]:
     card = run.backbone_card
     head = heads.head(run.head_name)
     task = run.row
-    target = datasets.SOURCES[task.dataset].card.target(task.target)
     more: dict[str, Any] = {"sampling": task.family} if task.clip else {}
     if run.decide is not None:
         more["decide"] = run.decide
@@ -74,7 +73,7 @@ def settings_of(run: Run, precision: str, data: Data) -> dict[str, Any]:
     return {
         **more,
         "runs_version": RUNS_VERSION,
-        "head_version": head.version_of(target),
+        "head_version": head.version_of(target_of(task)),
         "backbone_version": card.version,
         "family": card.family,
         "size": card.size,

@@ -20,6 +20,7 @@ from etab.leaderboard.admission.ranges import out_of_range
 from etab.leaderboard.admission.record import contradictions, wrong_intervals
 from etab.results import Predictions, Result
 from etab.results.table_files import read_table_bytes, table_path
+from etab.runs.cell import target_of
 from etab.runs.events import Event
 from etab.runs.executors import serial
 from etab.runs.provenance import provenance
@@ -222,14 +223,13 @@ def _refuse_other_versions(stored: Result, run: Run) -> None:
     """Another version of task, head or run is another question, whatever comes out."""
     task = run.row
     head = heads.head(run.head_name)
-    target = SOURCES[task.dataset].card.target(task.target)
     here = {
         "task_version": (stored.task_version, task.version),
         "metric": (stored.metric, task.metric),
         "dataset": (stored.dataset, task.dataset),
         "anchor_low": (stored.anchor_low, task.low),
         "anchor_high": (stored.anchor_high, task.high),
-        "head_version": (stored.settings.get("head_version"), head.version_of(target)),
+        "head_version": (stored.settings.get("head_version"), head.version_of(target_of(task))),
         "runs_version": (stored.settings.get("runs_version"), RUNS_VERSION),
     }
     for name, (before, now) in here.items():

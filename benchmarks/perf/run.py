@@ -52,6 +52,10 @@ Loops of other benchmarks are timed as they stand, where their checkouts are the
 gradient steps: they end somewhere else than at the solution, so that no answer can be compared, and
 that of CardioBench runs the whole network again in every epoch and asks for memory pinned by CUDA.
 
+The rows of the CAMUS board are of the heads before the present ones and of one division into folds.
+With the present heads and five divisions, the times allowed are not kept: masks take three quarters
+of the work.
+
 No figure here is of a GPU. Batches of uint8 frames go to a GPU from ordinary memory, one after
 another; pinned memory is not used, because no run on a GPU has shown what it saves. Frames are
 resized on the processor, in the thread that reads ahead: the interpolation (OpenCV's average by

@@ -244,7 +244,7 @@ def _one_division(cells: Sequence[Result]) -> list[str]:
     return [
         f"ONE DIVISION ({', '.join(protocols)}): nothing shows what another draw of the folds "
         "moves. A verdict is of backbones in these folds: on real data one backbone under other "
-        "folds is told apart from itself in 12 % of pairs, and in 29 % by Dice. Five divisions "
+        "folds is told apart from itself in 10 % of pairs, and in 29 % by Dice. Five divisions "
         "(cv5x5) show it."
     ]
 

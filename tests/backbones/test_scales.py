@@ -87,9 +87,11 @@ def test_results_record_it_and_values_differ(
 ) -> None:
     root = phantom_tree(("camus",)) / "camus"
     settings, values = [], []
-    for suffix in ("", "@mean=0.05@std=0.9"):
+    for name, suffix in (("mine", ""), ("scaled", "@mean=0.05@std=0.9")):
         card = backbones.card(f"local:{weights}@{NETWORK}{suffix}")
-        score = etab.evaluate(card, tasks="b0-A4-C", root=root, protocol="cv3", results=tmp_path)
+        score = etab.evaluate(
+            card, tasks="b0-A4-C", root=root, protocol="cv3", results=tmp_path, name=name
+        )
         settings.append(score.results[0].settings)
         values.append(score.value)
     assert "mean" not in settings[0]

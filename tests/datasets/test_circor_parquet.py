@@ -324,10 +324,6 @@ def test_damage_inside_a_file_is_found_when_it_is_read(tree: Path) -> None:
             lambda c, d: c["recording"][0].update(bytes=wav(d / "x.wav", channels=2).read_bytes()),
             "2 channels",
         ),
-        (
-            lambda c, d: c["recording"][0].update(bytes=wav(d / "x.wav", bits=24).read_bytes()),
-            "24-bit",
-        ),
     ],
 )
 def test_rows_that_are_refused(tree: Path, tmp_path: Path, change, said: str) -> None:

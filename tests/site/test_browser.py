@@ -288,7 +288,7 @@ def test_two_backbones_are_compared_patient_by_patient(
     page: Any, site: Path, site_board: Board
 ) -> None:
     page.goto(f"{(site / 'compare.html').as_uri()}#a=strong&b=pixel_pca&task=a0-A4-C")
-    page.wait_for_function("document.getElementById('closer').textContent.includes('strong')")
+    page.wait_for_function("() => document.getElementById('closer').textContent.includes('strong')")
     rows = page.locator("#apart tbody th").all_inner_texts()
     assert len({row.partition("_")[0] for row in rows}) == len(rows) == 10
     mine, other = (site_board.tables[name, "a0-A4-C"] for name in ("strong", "pixel_pca"))

@@ -96,7 +96,7 @@ def test_whether_one_beats_the_other_on_heart_sounds(
     assert page.locator("#apart tbody tr").count() == 10  # where they disagree most
     # Of 3,240 recordings: whole numbers have commas.
     page.select_option("#agreement-task", "f0-PH-N")
-    page.wait_for_function("document.getElementById('closer').textContent.includes('3,')")
+    page.wait_for_selector("#closer:has-text('3,')")
     assert re.search(r"\d{4}", page.inner_text("#closer")) is None
 
 

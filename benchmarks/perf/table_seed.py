@@ -11,16 +11,13 @@ are used, where they are computed already.
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.perf.rows import Row
-from benchmarks.perf.table_features import camus_source
+from benchmarks.perf.table_stacked import camus_runs, data_of
 from benchmarks.perf.table_start import measured
 
 BACKBONES = ("efficientnet_lite0", "vits14_saliency", "random/mobilenetv2", "image_stats")
@@ -86,17 +83,10 @@ def times(command: Sequence[str], group: Group, folder: Path) -> Mapping[str, fl
 
 def rows() -> Iterator[Row]:
     """Time both kinds of heads for each backbone and each group of tasks, and for all tasks."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        source = camus_source(folder / "made")
-        data = "phantom patients" if source.phantom else "CAMUS"
-        cache = os.environ.get("ETAB_PERF_CACHE", str(folder / "cache"))
+    with camus_runs() as (run, folder):
+        data = data_of(run)
         for number, backbone in enumerate(BACKBONES):
-            command = [
-                *(sys.executable, "-m", "etab", "run", "--workers", "1"),
-                *("--root", str(source.root), "--backbones", backbone, "--cache", cache),
-                *("--keep-masks", "none", "--protocol", "cv5"),
-            ]
+            command = [*run, "--backbones", backbone, "--protocol", "cv5"]
             home = folder / str(number)
             # The first command leaves the features in the cache.
             warm = [*command, "--tasks", "a0,b0,c0", "--head", "trivial", "--results"]

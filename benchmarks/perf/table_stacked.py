@@ -10,34 +10,52 @@ CAMUS is found as ``etab run`` finds it (``ETAB_CAMUS_DIR``), or phantom patient
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.perf.rows import Row
 from benchmarks.perf.table_features import camus_source
 from benchmarks.perf.table_start import measured
+from etab import datasets
 
 BACKBONE = "efficientnet_lite0"
 NOW = ("--protocol", "cv5x5")
 BEFORE = ("--protocol", "cv5", "--head", "ridge,logistic,linear_seg")
 
 
-def rows() -> Iterator[Row]:
-    """Time both commands, each into an empty folder of results."""
+@contextlib.contextmanager
+def camus_runs() -> Iterator[tuple[list[str], Path]]:
+    """Make the command of a run on CAMUS from cached features, and an empty folder for results.
+
+    Yields:
+        (command, folder): ``etab run`` with the data and the cache, in one process; and the folder.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = camus_source(folder / "made")
-        data = "phantom patients" if source.phantom else "CAMUS"
         cache = os.environ.get("ETAB_PERF_CACHE", str(folder / "cache"))
         command = [
-            *(sys.executable, "-m", "etab", "run", "--workers", "1"),
-            *("--root", str(source.root), "--backbones", BACKBONE, "--cache", cache),
-            *("--keep-masks", "none"),
+            *(sys.executable, "-m", "etab", "run", "--workers", "1", "--keep-masks", "none"),
+            *("--root", str(camus_source(folder / "made").root), "--cache", cache),
         ]
+        yield command, folder
+
+
+def data_of(command: Sequence[str]) -> str:
+    """Name the data of a run for a table: "CAMUS" or "phantom patients"."""
+    root = Path(command[command.index("--root") + 1])
+    return "phantom patients" if datasets.source("camus", root).phantom else "CAMUS"
+
+
+def rows() -> Iterator[Row]:
+    """Time both commands, each into an empty folder of results."""
+    with camus_runs() as (command, folder):
+        data = data_of(command)
+        command += ["--backbones", BACKBONE]
         # The first command leaves the features in the cache.
         warm = [*command, "--tasks", "a0,b0,c0", "--protocol", "official"]
         warm += ["--results", str(folder / "warm")]

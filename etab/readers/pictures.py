@@ -5,8 +5,10 @@ Pictures lie as viewers show them: a note of the camera that they are to be turn
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -16,6 +18,11 @@ from etab.readers.codestream import picture_size, tiff_pages
 from etab.readers.regular import require_regular
 from etab.readers.still import LARGEST_SIDE, require_opaque, whole_png
 from etab.types import Array, IntArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+T = TypeVar("T")
 
 _JPEG = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
@@ -90,17 +97,12 @@ def read_mask_picture(path: Path) -> IntArray:
 
 def _one_number(path: Path, raw: bytes, pixels: Array) -> Array:
     """The numbers (h, w) of a picture with several channels (h, w, c)."""
-    from PIL import Image
-
     require_opaque(path, pixels)
     if (pixels[..., :3] == pixels[..., :1]).all():
         return pixels[..., 0]
-    try:
-        with Image.open(BytesIO(raw)) as picture:
-            if picture.mode == _OF_PALETTE:
-                return np.asarray(picture)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise CorruptFileError(f"{path} cannot be read as a picture: {error}.") from error
+    places = _by_pillow(path, raw, _places_in_palette)
+    if places is not None:
+        return places
     raise CorruptFileError(
         f"{path} is a colour picture; a mask has one whole number for each pixel."
     )
@@ -110,15 +112,32 @@ def _refuse_turned(path: Path, raw: bytes) -> None:
     """Refuse a PNG that viewers turn, because its numbers are decoded as they are stored."""
     if _EXIF_CHUNK not in raw:
         return
-    from PIL import Image
-
-    with Image.open(BytesIO(raw)) as picture:
-        orientation = picture.getexif().get(_ORIENTATION, _UPRIGHT)
+    orientation = _by_pillow(
+        path, raw, lambda picture: picture.getexif().get(_ORIENTATION, _UPRIGHT)
+    )
     if orientation != _UPRIGHT:
         raise CorruptFileError(
             f"{path} says that it is to be turned (EXIF orientation {orientation}). Write it as it "
             "is to be seen."
         )
+
+
+def _places_in_palette(picture: Image.Image) -> Array | None:
+    """The place (h, w) of each pixel in the palette; None for a picture without one."""
+    return np.asarray(picture) if picture.mode == _OF_PALETTE else None
+
+
+def _by_pillow(path: Path, raw: bytes, read: Callable[[Image.Image], T]) -> T:
+    """Read something of a picture by Pillow, which raises errors of any type where it is damaged."""
+    from PIL import Image
+
+    try:
+        with Image.open(BytesIO(raw)) as picture:
+            return read(picture)
+    except Exception as error:
+        raise CorruptFileError(
+            f"{path} cannot be read as a picture: {error}. Write it again."
+        ) from error
 
 
 def _raw_picture(path: Path) -> bytes:

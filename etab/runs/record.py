@@ -261,7 +261,7 @@ def is_of_backbone(run: Run, stored: Result, settings: Settings) -> bool:
     """
     try:
         reason = difference(run.backbone_card, stored.weights_sha256)
-    except Exception:
+    except Exception:  # of a file or a class of the user's own it may be any
         return False
     if reason:
         raise ResultError(f"{stored.path(settings.results)} is not served again: {reason}")

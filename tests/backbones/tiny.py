@@ -119,7 +119,7 @@ _SAM3: Mapping[str, Any] = {
     "fpn_hidden_size": 8,
 }
 
-_ALIGN: Mapping[str, Any] = {
+_EFFICIENTNET: Mapping[str, Any] = {
     "image_size": 64,
     "hidden_dim": 32,
     "depth_divisor": 4,
@@ -312,24 +312,7 @@ PICTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "window_size": 2,
         },
     ),
-    "efficientnet": (
-        "EfficientNet",
-        {
-            "image_size": 64,
-            "hidden_dim": 1280,
-            "depth_divisor": 4,
-            "kernel_sizes": [3, 3, 5, 3],
-            "in_channels": [32, 8, 8, 16],
-            "out_channels": [8, 8, 16, 16],
-            "depthwise_padding": [],
-            "strides": [1, 2, 2, 2],
-            "num_block_repeats": [1, 1, 1, 1],
-            "expand_ratios": [1, 2, 2, 2],
-            "width_coefficient": 1.0,
-            "depth_coefficient": 1.0,
-            "initializer_range": 0.5,
-        },
-    ),
+    "efficientnet": ("EfficientNet", {**_EFFICIENTNET, "hidden_dim": 1280}),
     "glpn": ("GLPN", _PYRAMID),
     "levit": (
         "Levit",
@@ -416,11 +399,11 @@ PICTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Align",
         {
             "text_config": _TEXT,
-            "vision_config": _ALIGN,
+            "vision_config": _EFFICIENTNET,
             "projection_dim": 16,
         },
     ),
-    "align_vision_model": ("AlignVision", _ALIGN),
+    "align_vision_model": ("AlignVision", _EFFICIENTNET),
     "altclip_vision_model": ("AltCLIPVision", _VISION),
     "metaclip_2_vision_model": ("MetaClip2Vision", _VISION),
     "blip_vision_model": ("BlipVision", {**_VISION, "initializer_range": 0.02}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,22 @@ def test_a_mask_that_is_to_be_turned_is_refused(tmp_path: Path) -> None:
         read_mask(tmp_path / "a.png", None)
     Image.fromarray(MASK).save(tmp_path / "a.png", exif=exif(1))
     assert np.array_equal(read_mask(tmp_path / "a.png", 1)[0], MASK == 1)
+
+
+@pytest.mark.parametrize("note", [b"II*\0", b"xx"])
+def test_a_damaged_note_of_how_a_mask_lies_is_an_error_of_the_file(
+    note: bytes, tmp_path: Path
+) -> None:
+    """Pillow raises errors of several types for it."""
+    path = tmp_path / "a.png"
+    Image.fromarray(MASK).save(path)
+    content = path.read_bytes()
+    chunk = b"eXIf" + note
+    size, checksum = (number.to_bytes(4, "big") for number in (len(note), zlib.crc32(chunk)))
+    place = content.index(b"IDAT") - 4
+    path.write_bytes(content[:place] + size + chunk + checksum + content[place:])
+    with pytest.raises(CorruptFileError, match=r"a\.png cannot be read as a picture"):
+        read_mask(path, None)
 
 
 # --- films and sounds ----------------------------------------------------------------------------

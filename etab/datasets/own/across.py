@@ -32,9 +32,11 @@ def duplicates(rows: Iterable[TableRow]) -> list[RowProblem]:
         role, name = earlier[0]
         first = first_of[earlier[0]]
         told = _listed_twice(row, first, role, name)
-        problems[row.line] = _problem(row, *told)
+        problems[row.line] = RowProblem.of(row, *told)
         if told[0] == _TWO_STORIES:
-            problems.setdefault(first.line, _problem(first, *_listed_twice(first, row, role, name)))
+            problems.setdefault(
+                first.line, RowProblem.of(first, *_listed_twice(first, row, role, name))
+            )
     return list(problems.values())
 
 
@@ -81,7 +83,7 @@ def split_patients(rows: Sequence[TableRow]) -> list[RowProblem]:
         if len(own) > 1:
             words = " and ".join(part or "no part" for part in own)
             text = f"patient {row.patient} is in {words}; a patient belongs to one part."
-            problems.append(_problem(row, "a patient in two parts of the split", text))
+            problems.append(RowProblem.of(row, "a patient in two parts of the split", text))
     return problems
 
 
@@ -106,7 +108,7 @@ def without_outcome(description: Description, rows: Sequence[TableRow]) -> list[
                     "outcome is blank; fill it in, or name another metric in "
                     f"{description.path.name}."
                 )
-                problems.append(_problem(row, "no outcome", text))
+                problems.append(RowProblem.of(row, "no outcome", text))
                 break
     return problems
 
@@ -126,7 +128,7 @@ def against_cut(description: Description, rows: Sequence[TableRow]) -> list[RowP
     for row in rows:
         found = next((fault for label in labels if (fault := _fault_of_cut(row, label))), None)
         if found:
-            problems.append(_problem(row, *found))
+            problems.append(RowProblem.of(row, *found))
     for label in labels:
         if label.input in INPUTS_OF_SEVERAL_VIEWS:
             problems += _several_values(label, rows)
@@ -151,7 +153,9 @@ def _several_values(label: Label, rows: Sequence[TableRow]) -> list[RowProblem]:
                 f"{label.per or 'patient'} {_unit(label, row)} has {cut.target} {words} in its "
                 f"views, and {label.name} is cut from one value; give its rows the same one."
             )
-            problems.append(_problem(row, f"{label.name} of several values of {cut.target}", text))
+            problems.append(
+                RowProblem.of(row, f"{label.name} of several values of {cut.target}", text)
+            )
     return problems
 
 
@@ -187,7 +191,3 @@ def _fault_of_cut(row: TableRow, label: Label) -> tuple[str, str] | None:
             "two.",
         )
     return None
-
-
-def _problem(row: TableRow, reason: str, text: str) -> RowProblem:
-    return RowProblem(row.line, row.id, reason, text, row.patient, row.view, row.split)

@@ -13,8 +13,9 @@ from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
+from etab.leaderboard.answers import board_answers
 from etab.leaderboard.board import Board, BoardRow
-from etab.leaderboard.people import plural_of, units_of
+from etab.leaderboard.people import patients_of, plural_of, units_of
 from etab.leaderboard.summary import (
     BESIDE_HEADER,
     RELIABILITY_HEADER,
@@ -53,6 +54,7 @@ def board_facts(board: Board, cards: Cards) -> dict[str, Any]:
         Plain JSON values; numbers have six significant digits, and what does not exist is None.
     """
     units = units_of(board, cards)
+    patients = {name: len(names) for name, names in patients_of(board).items()}
     tasks = [
         {**_task_facts(code, board), "unit": unit_of(code, units)} for code in board.suite.tasks
     ]
@@ -60,6 +62,7 @@ def board_facts(board: Board, cards: Cards) -> dict[str, Any]:
         "title": board.title,
         "suite": board.suite.title or board.suite.name,
         "suite_version": board.suite.version,
+        "answers": [list(both) for both in board_answers(board, cards, patients, units)],
         "phantom": board.phantom,
         "protocol": board.protocol,
         "seed": board.seed,

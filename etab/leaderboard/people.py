@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+import numpy as np
+
 from etab.leaderboard.board import Board
 from etab.leaderboard.summary import PATIENT, Cards
 from etab.tasks.codes import parse_code
+from etab.types import Array
 
 RECORDING = "recording"
 
@@ -50,6 +53,23 @@ def _has_named_patients(board: Board, dataset: str) -> bool:
         if 2 * len(patients & recordings) < len(patients):
             return True
     return False
+
+
+def patients_of(board: Board) -> dict[str, Array]:
+    """List the test patients of a board.
+
+    Args:
+        board: The board, with its tables.
+
+    Returns:
+        Sorted names by dataset, over all tasks and backbones.
+    """
+    codes = {code for _, code in board.tables}
+    dataset_of = {code: parse_code(code).test_dataset for code in codes}
+    patients: dict[str, set[str]] = {}
+    for (_, code), table in board.tables.items():
+        patients.setdefault(dataset_of[code], set()).update(table.patients)
+    return {dataset: np.array(sorted(names)) for dataset, names in patients.items()}
 
 
 def plural_of(units: Iterable[str]) -> str:

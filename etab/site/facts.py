@@ -43,6 +43,7 @@ _OF_BOARD = (
     "title",
     "suite",
     "suite_version",
+    "answers",
     "phantom",
     "protocol",
     "seed",

@@ -18,6 +18,7 @@ from etab.errors import UndefinedError
 from etab.leaderboard.board import Board
 from etab.leaderboard.noise import Group, Noise, task_noises
 from etab.leaderboard.pairs import ERROR
+from etab.leaderboard.people import patients_of
 from etab.metrics.design import FoldDesign
 from etab.metrics.inference import OF_DIVISIONS, Precision
 from etab.site.packing import packed
@@ -140,23 +141,6 @@ def _all_noises(board: Board) -> dict[str, dict[str, Noise]]:
                     continue  # such a cell cannot be ranked, and the page lists it without a rank
             noises[row.backbone][code] = noise
     return noises
-
-
-def patients_of(board: Board) -> dict[str, Array]:
-    """List the test patients of a board.
-
-    Args:
-        board: The board, with its tables.
-
-    Returns:
-        Sorted names by dataset, over all tasks and backbones.
-    """
-    codes = {code for _, code in board.tables}
-    dataset_of = {code: parse_code(code).test_dataset for code in codes}
-    patients: dict[str, set[str]] = {}
-    for (_, code), table in board.tables.items():
-        patients.setdefault(dataset_of[code], set()).update(table.patients)
-    return {dataset: np.array(sorted(names)) for dataset, names in patients.items()}
 
 
 def _part(noise: Noise) -> Precision:

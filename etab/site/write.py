@@ -14,11 +14,9 @@ from markupsafe import Markup, escape
 
 from etab.errors import UnsupportedOptionError
 from etab.files import read_json_file
-from etab.leaderboard.answers import board_answers
 from etab.leaderboard.board import Board
 from etab.leaderboard.curves import CurvePoint
 from etab.leaderboard.page import board_facts
-from etab.leaderboard.people import units_of
 from etab.leaderboard.summary import (
     Cards,
     arrow,
@@ -30,7 +28,7 @@ from etab.site.adding import adding_commands
 from etab.site.examples import Example
 from etab.site.facts import backbone_facts, curve_facts, site_facts
 from etab.site.names import page_names
-from etab.site.noise import noise_facts, patients_of
+from etab.site.noise import noise_facts
 from etab.site.packing import as_json, as_script
 from etab.site.predictions import has_predictions, prediction_facts
 from etab.site.robustness import robustness_facts
@@ -188,7 +186,7 @@ def site_files(
     files |= _example_files(facts, examples or {})
     files["data/board.js"] = as_script("board", facts)
     files["data/board.json"] = as_json(facts) + "\n"
-    files |= _pages(board, facts, cards)
+    files |= _pages(board, facts)
     return files
 
 
@@ -277,7 +275,7 @@ def _assets() -> Files:
     return files
 
 
-def _pages(board: Board, facts: Mapping[str, Any], cards: Cards) -> Files:
+def _pages(board: Board, facts: Mapping[str, Any]) -> Files:
     environment = Environment(
         loader=PackageLoader("etab.site"),
         autoescape=True,
@@ -297,7 +295,7 @@ def _pages(board: Board, facts: Mapping[str, Any], cards: Cards) -> Files:
         "index.html": index.render(
             **shared,
             page="index",
-            answers=board_answers(board, cards, _patient_counts(board), units_of(board, cards)),
+            answers=facts["answers"],
             chips=_chips(board),
             static=_static_rows(board),
             citation=_citation(board, facts),
@@ -382,11 +380,6 @@ def _with_code(text: str) -> Markup:
         for k, part in enumerate(parts)
     ]
     return Markup("").join(marked)
-
-
-def _patient_counts(board: Board) -> dict[str, int]:
-    """Number of test patients by dataset."""
-    return {name: len(order) for name, order in patients_of(board).items()}
 
 
 def _chips(board: Board) -> list[tuple[str, str]]:

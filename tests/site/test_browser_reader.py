@@ -13,9 +13,11 @@ import pytest
 
 from etab import datasets
 from etab.leaderboard.board import Board
+from etab.leaderboard.page import board_page
 from etab.metrics.clinical import worst_subgroup
 from etab.site.write import write_site
 from etab.storage.text import printable
+from etab.tasks.menu import TASKS
 from tests.site.conftest import made_subgroups, open_board
 from tests.site.hostile import ALL, IDS, hostile_board, is_harmless
 
@@ -277,3 +279,27 @@ def test_merged_folders_are_named_searched_and_shown_as_a_column(
     page.fill("#q", "theirs")
     assert page.locator("#table tbody:first-of-type tr").count() == 1
     assert "mine, theirs" in page.inner_text("#table tbody:first-of-type tr")
+
+
+@pytest.mark.parametrize("width", [420, 1400])
+def test_the_single_page_answers_a_reader_in_words(
+    page: Any, site_board: Board, tmp_path: Path, width: int
+) -> None:
+    file = tmp_path / "board.html"
+    file.write_text(board_page(site_board, datasets.cards()))
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(file.as_uri())
+    first, *others = page.locator("#answers dd").all_inner_texts()
+    assert first.startswith("strong")
+    assert len(others) == 3
+    for code in site_board.suite.tasks:
+        head = page.locator(f'#board th[data-key="{code}"]').inner_text()
+        assert TASKS[code].title in " ".join(head.split())
+    lines = [" ".join(text.split()) for text in page.locator("#reliability th").all_inner_texts()]
+    assert {f"{code} {TASKS[code].title}" for code in site_board.suite.tasks} <= set(lines)
+    # Commands are set as such, and no mark is left.
+    assert page.locator("#tasks code").count() > 0
+    assert "`" not in page.locator("#tasks").inner_text()
+    is_broken = page.locator(".name wbr").first.evaluate("mark => getComputedStyle(mark).display")
+    assert is_broken == ("inline" if width == 420 else "none")
+    assert page.evaluate("() => document.documentElement.scrollWidth") == width

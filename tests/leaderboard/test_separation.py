@@ -121,13 +121,17 @@ def test_a_newcomer_moves_no_score_interval_or_probability(
     assert [row.backbone for row in after.rows if row.backbone in names] == names
     for row in board.rows:
         assert _numbers(rows[row.backbone]) == _numbers(row)
+        # Resamples are sums of all backbones at once: the kernel of a library of linear algebra may
+        # add in another order where there are more.
+        ends = (rows[row.backbone].low, rows[row.backbone].high)
+        assert ends == pytest.approx((row.low, row.high), rel=0, abs=1e-12)
     before, now = _pairs(board, names), _pairs(after, names)
     assert {pair: p for pair, (_, p) in now.items()} == {pair: p for pair, (_, p) in before.items()}
     assert all(now[pair][0] <= beat for pair, (beat, _) in before.items())
 
 
 def _numbers(row: BoardRow) -> tuple[Any, ...]:
-    return (row.etab, row.low, row.high, row.encoder_low, row.encoder_high, row.encoder_intervals)
+    return (row.etab, row.encoder_low, row.encoder_high, row.encoder_intervals)
 
 
 def _noise(rng: np.random.Generator, patients: int = 200) -> Noise:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, asdict, dataclass, field, fields
 from functools import lru_cache
@@ -24,9 +24,6 @@ from etab.storage.atomic import slug, write_atomically
 from etab.types import Array
 
 _LISTED = 10
-# A JSON text without any of these holds no number that is not finite: 1e999 and 400 digits are read
-# as infinite.
-_COULD_BE_INFINITE = re.compile(r"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{300}")
 _OPTIONAL = ("bad", "masks", "n_train_patients")
 
 
@@ -283,8 +280,7 @@ class Result:
         """
         try:
             text = read_regular(path).decode("utf-8")
-            found = json.loads(text, object_pairs_hook=_each_key_once)
-            is_plain = _COULD_BE_INFINITE.search(text) is None or _is_finite(found)
+            found, is_finite = _read_json(text)
         except (OSError, ValueError, RecursionError, MemoryError) as error:
             raise UnreadableResultError(
                 f"{path} cannot be read as a result: {_in_words(error)}. Move it away and run the "
@@ -310,7 +306,7 @@ class Result:
                     f"{path} {words} {listed}; it is not a whole result of schema {SCHEMA}."
                 )
         try:
-            return cls(**found, as_written=is_plain)
+            return cls(**found, as_written=is_finite)
         except ResultError as error:
             raise UnreadableResultError(f"{path}: {error}") from None
 
@@ -364,6 +360,25 @@ def _path_of(
     return folder.joinpath(slug(dataset), slug(task), slug(backbone), name)
 
 
+def _read_json(text: str) -> tuple[Any, bool]:
+    """The content of a JSON text, and whether all of its numbers are finite.
+
+    NaN and Infinity are no JSON, but Python reads them, and reads 1e999 as infinite.
+    """
+    not_finite: list[str] = []
+
+    def number(digits: str) -> float:
+        value = float(digits)
+        if not math.isfinite(value):
+            not_finite.append(digits)
+        return value
+
+    content = json.loads(
+        text, object_pairs_hook=_each_key_once, parse_float=number, parse_constant=number
+    )
+    return content, not not_finite
+
+
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; raises ValueError where a key stands twice, since readers would differ."""
     content = dict(pairs)
@@ -383,15 +398,6 @@ def _in_words(error: Exception) -> str:
     if "integer string conversion" in str(error):
         return "it holds a number of thousands of digits"
     return str(error)
-
-
-def _is_finite(content: Any) -> bool:
-    """Whether all numbers of JSON are finite; NaN and Infinity are no JSON, and Python reads them."""
-    try:
-        json.dumps(content, allow_nan=False)
-    except ValueError:
-        return False
-    return True
 
 
 def _write_once(path: Path, masks: Sequence[Array]) -> None:

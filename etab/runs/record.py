@@ -170,7 +170,7 @@ def brief(result: Result) -> Result:
     Returns:
         The result without folds, settings, facts of masks and provenance.
     """
-    return replace(result, folds=[], settings={}, masks={}, provenance={})
+    return replace(result, folds=[], settings={}, masks={}, provenance={}, as_written=True)
 
 
 def path_of_run(run: Run, results: Path) -> Path:

@@ -27,6 +27,13 @@ FAULTS = [
         ("tests/metrics/test_inference.py::test_other_intervals_end_at_the_limits_of_the_metric",),
     ),
     Fault(
+        "a number of a record read as infinite",
+        "etab/results/record.py",
+        "        if not math.isfinite(value):\n",
+        "        if False:\n",
+        RESULTS,
+    ),
+    Fault(
         "an overwritten result",
         "etab/results/record.py",
         "        if differ:\n",

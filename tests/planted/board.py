@@ -78,13 +78,6 @@ FAULTS = [
         ("tests/leaderboard/test_board_speed_paths.py",),
     ),
     Fault(
-        "an infinite number is taken for JSON",
-        "etab/results/record.py",
-        "|[eE]\\+?[0-9]{3}|",
-        "|",
-        RESULTS,
-    ),
-    Fault(
         "scraps of a failed write",
         "etab/storage/atomic.py",
         "            temp.unlink(missing_ok=True)",

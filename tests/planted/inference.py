@@ -190,8 +190,8 @@ FAULTS = [
     Fault(
         "numbers that JSON does not have are plain",
         "etab/results/record.py",
-        "        json.dumps(content, allow_nan=False)\n",
-        "        json.dumps(content)\n",
+        "parse_constant=number",
+        "parse_constant=float",
         SPEED,
     ),
     Fault(

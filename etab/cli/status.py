@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from etab.cli.words import say
 from etab.storage.text import counted
+
+if TYPE_CHECKING:
+    from etab.results import Result
 
 
 def status_command(
@@ -20,25 +23,31 @@ def status_command(
 ) -> None:
     """Show the cells of a results folder: finished, at work now, and failed.
 
-    It can be called from another terminal while runs are at work. Each failed cell is listed with
+    A cell is finished where its table of predictions is the one its record was made from, as in
+    `etab run`. The command can be called from another terminal while runs are at work. Each failed cell is listed with
     the command that tries it again.
     """
+    from etab.cli.cache import default_cache
     from etab.errors import DataNotFoundError
     from etab.results.folder import each_result
     from etab.runs.execute import CLAIMS
     from etab.runs.failed_cells import failed_cells
     from etab.runs.fit_claims import PREFIX
+    from etab.runs.run import Settings
+    from etab.runs.whole_tables import kept_tables
     from etab.storage.claims import STALE, read_claim
 
     if not results.exists():
         raise DataNotFoundError(f"There is no folder {results}; name the --results of a run.")
     n_finished = 0
     problems: list[str] = []
-    for item in each_result(results):
-        if isinstance(item, str):
-            problems.append(item)
-        else:
-            n_finished += 1
+    with kept_tables(Settings(results=results, cache=default_cache()), writes=False):
+        for item in each_result(results):
+            fault = item if isinstance(item, str) else _fault(item, results)
+            if fault:
+                problems.append(fault)
+            else:
+                n_finished += 1
     failed = failed_cells(results)
     at_work = []
     for path in sorted((results / CLAIMS).glob("*")):
@@ -64,6 +73,17 @@ def status_command(
     for problem in problems:
         say(problem)
     raise typer.Exit(1 if failed or problems else 0)
+
+
+def _fault(result: Result, results: Path) -> str:
+    """Why a cell with a record is not finished; "" where it is."""
+    from etab.errors import UnreadableResultError
+    from etab.runs.whole_tables import table_fault
+
+    try:
+        return table_fault(result.path(results), result)
+    except UnreadableResultError as error:
+        return str(error)
 
 
 def _say_activity(results: Path, log: Path | None) -> None:

@@ -5,6 +5,7 @@ Files are written whole or not at all, and never overwritten.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -189,8 +190,8 @@ class Result:
     ) -> Path:
         """Write the masks and the predictions, then the record, which then has both beside it.
 
-        Saving an equal result again changes nothing, except that a lost or damaged table of
-        predictions, and lost masks, are written again.
+        Saving an equal result again changes nothing, except that lost or damaged files of
+        predictions and masks are written again.
 
         Args:
             folder: The folder of results.
@@ -242,9 +243,9 @@ class Result:
         if not masks:
             return
         if keep == "all":
-            _write_once(masks_path(path, "all"), masks)
+            _write_masks(masks_path(path, "all"), masks)
         rows = sample_rows(predictions.items, predictions.repeats)
-        _write_once(masks_path(path, "sample"), [masks[i] for i in rows])
+        _write_masks(masks_path(path, "sample"), [masks[i] for i in rows])
 
     def to_json(self) -> str:
         """The text of the record, as ``save`` writes it."""
@@ -328,13 +329,13 @@ class Result:
         except OSError as error:
             reason = f"cannot be read ({error.strerror})" if path.exists() else "is missing"
             raise ResultError(
-                f"{path} {reason}: predictions belong beside their record. Restore it, or move the "
-                "record away and run the cell again."
+                f"{path} {reason}: predictions belong beside their record. Restore it, or run the "
+                "cell again, which writes it."
             ) from error
         if hashlib.sha256(data).hexdigest() != self.predictions_sha256:
             raise ResultError(
                 f"{path} is not the table its record was made from (sha256 differs). Restore it, or "
-                "move both away and run the cell again."
+                "run the cell again, which writes it."
             )
         try:
             text = data.decode("utf-8")
@@ -400,10 +401,13 @@ def _in_words(error: Exception) -> str:
     return str(error)
 
 
-def _write_once(path: Path, masks: Sequence[Array]) -> None:
-    """Write a file of masks that is not there yet."""
-    if not path.exists():
-        write_atomically(path, packed_masks(masks))
+def _write_masks(path: Path, masks: Sequence[Array]) -> None:
+    """Write a file of masks where there is none with the same content."""
+    packed = packed_masks(masks)
+    with contextlib.suppress(OSError):
+        if read_regular(path) == packed:
+            return
+    write_atomically(path, packed)
 
 
 def _holds(table: Path, text: str) -> bool:

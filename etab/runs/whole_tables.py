@@ -52,23 +52,39 @@ def has_its_table(path: Path, result: Result) -> bool:
     Raises:
         UnreadableResultError: The path of the table is that of a folder or another special file.
     """
+    fault = table_fault(path, result)
+    if fault and table_path(path).exists():
+        warnings.warn(fault, EtabWarning, stacklevel=2)
+    return not fault
+
+
+def table_fault(path: Path, result: Result) -> str:
+    """Say why a cell does not count as finished although it has a record.
+
+    Args:
+        path: The file of the record.
+        result: The record.
+
+    Returns:
+        What is wrong with the table of predictions; "" if it is the one that the record was made
+        from.
+
+    Raises:
+        UnreadableResultError: The path of the table is that of a folder or another special file.
+    """
     table = table_path(path)
     if not table.exists():
-        return False
-    if not table.is_file():
+        wrong = f"{table} is missing: predictions belong beside their record."
+    elif not table.is_file():
         raise UnreadableResultError(
             f"{table} is no file, but the predictions of {path.name} belong there. Move it away and "
             "run the cell again."
         )
-    if _digest(table) == result.predictions_sha256:
-        return True
-    warnings.warn(
-        f"{table} is not the table its record was made from: it is cut or altered. The cell counts "
-        "as missing; computing it writes the table again.",
-        EtabWarning,
-        stacklevel=2,
-    )
-    return False
+    elif _digest(table) == result.predictions_sha256:
+        return ""
+    else:
+        wrong = f"{table} is not the table its record was made from: it is cut or altered."
+    return f"{wrong} The cell counts as missing; computing it writes the table again."
 
 
 def _digest(table: Path) -> str:

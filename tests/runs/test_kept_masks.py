@@ -160,15 +160,16 @@ def test_none_are_kept_and_their_digests_are(trees: Path, made: Path, tmp_path: 
     assert not list(tmp_path.rglob("*.npz"))
 
 
+@pytest.mark.parametrize("harm", [Path.unlink, lambda p: p.write_bytes(p.read_bytes()[:300])])
 def test_lost_masks_are_written_again_by_the_same_cell(
-    trees: Path, folder: Path, tmp_path: Path
+    harm: Callable[[Path], object], trees: Path, folder: Path, tmp_path: Path
 ) -> None:
     stored = Result.load(record(folder))
     again = tmp_path / "again"
     run(trees / "camus", again)
     masks = masks_path(record(folder), "all")
     before = masks.read_bytes()
-    masks.unlink()
+    harm(masks)
     table = replace(stored.predictions(folder), masks=masks_of(again))
     stored.save(folder, table)
     assert masks.read_bytes() == before

@@ -9,7 +9,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import typer
 
+from etab.cli.status import status_command
 from etab.errors import EtabWarning, UnreadableResultError
 from etab.results.table_files import compress_tables
 from etab.runs import whole_tables
@@ -36,6 +38,11 @@ def _empty(table: Path) -> None:
 
 def _alter(table: Path) -> None:
     table.write_bytes(table.read_bytes().replace(b"3", b"4"))
+
+
+def _become_folder(table: Path) -> None:
+    table.unlink()
+    table.mkdir()
 
 
 def _add(table: Path) -> None:
@@ -113,6 +120,24 @@ def test_a_table_is_read_once_as_long_as_it_stays(
     os.utime(table, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     with kept_tables(settings), pytest.warns(EtabWarning, match=TOLD):
         assert not has_its_table(path, result)
+
+
+def test_status_counts_what_a_run_would_not_compute_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harms = {"whole": Path.exists, "cut": _cut, "lost": Path.unlink, "folder": _become_folder}
+    for name, harm in harms.items():
+        result = made.save(tmp_path, "b0-A4-C", name, n=12)
+        harm(result.path(tmp_path).with_suffix(".csv"))
+    with pytest.raises(typer.Exit) as ended:
+        status_command(tmp_path)
+    first, *problems = capsys.readouterr().out.splitlines()
+    assert ended.value.exit_code == 1
+    assert first.startswith("1 cell finished, 0 at work, 0 failed")
+    told = " ".join(problems)
+    assert TOLD in told
+    assert "csv is missing: predictions belong beside their record. The cell counts as" in told
+    assert "is no file, but the predictions of" in told
 
 
 @pytest.mark.slow

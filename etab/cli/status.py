@@ -27,27 +27,15 @@ def status_command(
     `etab run`. The command can be called from another terminal while runs are at work. Each failed cell is listed with
     the command that tries it again.
     """
-    from etab.cli.cache import default_cache
     from etab.errors import DataNotFoundError
-    from etab.results.folder import each_result
     from etab.runs.execute import CLAIMS
     from etab.runs.failed_cells import failed_cells
     from etab.runs.fit_claims import PREFIX
-    from etab.runs.run import Settings
-    from etab.runs.whole_tables import kept_tables
     from etab.storage.claims import STALE, read_claim
 
     if not results.exists():
         raise DataNotFoundError(f"There is no folder {results}; name the --results of a run.")
-    n_finished = 0
-    problems: list[str] = []
-    with kept_tables(Settings(results=results, cache=default_cache()), writes=False):
-        for item in each_result(results):
-            fault = item if isinstance(item, str) else _fault(item, results)
-            if fault:
-                problems.append(fault)
-            else:
-                n_finished += 1
+    n_finished, problems = _finished(results)
     failed = failed_cells(results)
     at_work = []
     for path in sorted((results / CLAIMS).glob("*")):
@@ -73,6 +61,25 @@ def status_command(
     for problem in problems:
         say(problem)
     raise typer.Exit(1 if failed or problems else 0)
+
+
+def _finished(results: Path) -> tuple[int, list[str]]:
+    """Count the finished cells of a folder, and say what is wrong with the other records."""
+    from etab.cli.cache import default_cache
+    from etab.results.folder import each_result
+    from etab.runs.run import Settings
+    from etab.runs.whole_tables import kept_tables
+
+    n_finished = 0
+    problems: list[str] = []
+    with kept_tables(Settings(results=results, cache=default_cache()), writes=False):
+        for item in each_result(results):
+            fault = item if isinstance(item, str) else _fault(item, results)
+            if fault:
+                problems.append(fault)
+            else:
+                n_finished += 1
+    return n_finished, problems
 
 
 def _fault(result: Result, results: Path) -> str:

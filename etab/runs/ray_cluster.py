@@ -104,8 +104,8 @@ class RayCluster:
             The finished cells.
 
         Raises:
-            ClusterError: If the cluster cannot be reached, does not come back, or has no node that
-                is large enough for a task.
+            ClusterError: If the cluster cannot be reached, does not come back, has no node that is
+                large enough for a task, or cannot reserve what a task is to have.
         """
         jobs = _Tasks(self, settings.device, settings.results / LOG)
         return run_units(runs, settings, jobs, listen, data, etab_environment())
@@ -128,6 +128,17 @@ class _NoRoom:
         """The resources that are requested and those of the cluster, in words."""
         has = "; ".join(_resources(node) for node in self.nodes)
         return f"no node has {_resources(self.wanted)} (its nodes have: {has or 'none is alive'})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Ray refuses what a task is to reserve, such as 1.5 GPUs.
+
+    Attributes:
+        words: Its reason.
+    """
+
+    words: str
 
 
 class _Tasks:
@@ -162,6 +173,11 @@ class _Tasks:
                 number, outcome = self._connection.recv()
                 if isinstance(outcome, _NoRoom):
                     self._refuse(outcome)
+                elif isinstance(outcome, _Refused):
+                    raise ClusterError(
+                        f"Ray refuses the tasks of this run: {outcome.words}. Correct "
+                        "--executor-option cpus=..., gpus=... or memory_gb=... Nothing was computed."
+                    )
                 elif number is None:
                     self._note(outcome)
                 elif self.waiting.pop(number, None) is not None:
@@ -275,12 +291,15 @@ def _forward(ray: Any, connection: Connection, options: RayCluster, device: str)
     resources: dict[str, Any] = {"num_cpus": options.cpus, "num_gpus": gpus}
     if options.memory_gb:
         resources["memory"] = int(options.memory_gb * 1e9)
-    task = ray.remote(max_retries=options.retries, **resources)(run_task)
     at_work: dict[Any, int] = {}
     try:
+        task = ray.remote(max_retries=options.retries, **resources)(run_task)
         _pass_on(ray, connection, task, at_work, _Room(ray, resources, options.wait))
     except (EOFError, OSError):  # the parent has hung up
         _stop_tasks(ray, list(at_work))
+    except ValueError as error:  # Ray has rules of its own for what can be reserved
+        words = " ".join(" ".join(map(str, error.args)).split())
+        connection.send((None, _Refused(words.rstrip("."))))
 
 
 class _Room:

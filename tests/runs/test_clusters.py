@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import multiprocessing
 import os
 import secrets
 import shutil
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -281,15 +283,25 @@ class _Sweep:
     def worker(self, nodes: Sequence[subprocess.Popen[bytes]] = ()) -> int:
         """Wait for a process at work, on one of these nodes; return its number."""
         wanted = {node.pid for node in nodes}
+        for pids in self._at_work():
+            for pid in pids:
+                if not nodes or wanted & set(ancestors(pid)):
+                    return pid
+        pytest.fail("no process is at work")
+
+    def wait_for_workers(self, count: int) -> None:
+        """Wait until so many processes are at work at the same time."""
+        if not any(len(set(pids)) == count for pids in self._at_work()):
+            pytest.fail(f"never were {count} processes at work at the same time")
+
+    def _at_work(self) -> Iterator[list[int]]:
+        """The processes at work, looked at again and again."""
         ends = time.monotonic() + 200
         while time.monotonic() < ends:
             if self.process.poll() is not None:
                 pytest.fail(self.process.communicate()[0])
-            for pid in _claims(self.results, self.cache):
-                if not nodes or wanted & set(ancestors(pid)):
-                    return pid
+            yield _claims(self.results, self.cache)
             time.sleep(0.01)
-        pytest.fail("no process is at work")
 
     def check(self, camus: Path) -> None:
         """The command ended well, and its results are those of a run in one process."""
@@ -400,8 +412,9 @@ class _Cluster:
         words = ("--include-dashboard", "false", "--temp-dir", str(self.folder))
         return self._node("--head", "--port", str(self.port), "--num-cpus", "0", *words)
 
-    def start_node(self) -> subprocess.Popen[bytes]:
-        return self._node("--address", self.address, "--num-cpus", "1")
+    def start_node(self, n_cpus: int = 1, n_gpus: int = 0) -> subprocess.Popen[bytes]:
+        has = ("--num-cpus", str(n_cpus), "--num-gpus", str(n_gpus))
+        return self._node("--address", self.address, *has)
 
     def _node(self, *words: str) -> subprocess.Popen[bytes]:
         """Start a node and wait for its sockets: two that start at once choose the same names."""
@@ -542,6 +555,57 @@ def test_a_cluster_without_a_large_enough_node_is_named(
     assert run.process.returncode == 2, shown
     assert "has run no task for 5 s, because no node has 1 CPU (its nodes have: 0 CPU)" in shown
     assert "ray start --address" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(800)
+@needs_ray
+def test_two_tasks_share_a_gpu(cluster: _Cluster, camus: Path, tmp_path: Path) -> None:
+    """Ray counts GPUs as a node declares them: this one has none."""
+    cluster.start_head()
+    cluster.wait()
+    cluster.start_node(n_cpus=2, n_gpus=1)
+    options = (f"address={cluster.address}", "gpus=0.5")
+    words = [word for option in options for word in ("--executor-option", option)]
+    run = _Sweep(camus, tmp_path, "--executor", "ray", *words, **cluster.env)
+    cluster.processes.append(run.process)
+    run.wait_for_workers(2)
+    run.check(camus)
+
+
+def _refused(_: Any) -> None:
+    raise ValueError("GPU resource quantities >1 must", " be whole numbers.")
+
+
+@pytest.mark.parametrize("is_refused_at", ["the first task", "its options"])
+def test_what_ray_cannot_reserve_ends_the_run_in_words(is_refused_at: str, tmp_path: Path) -> None:
+    """The child was started again and again."""
+    options = ray_cluster.RayCluster(gpus=1.5)
+    tasks = ray_cluster._Tasks(options, "cpu", tmp_path / "log")
+    near, far = multiprocessing.Pipe()
+    tasks._child, tasks._connection = object(), near
+    near.send([Unit(0, (), Settings())])
+    task = SimpleNamespace(remote=_refused)
+    ray = SimpleNamespace(
+        remote=lambda **_: _refused,
+        get_runtime_context=lambda: SimpleNamespace(get_node_id=lambda: "here"),
+        nodes=lambda: [{"NodeID": "here", "Alive": True, "Resources": {"CPU": 1.0}}],
+    )
+    if is_refused_at == "the first task":
+        ray.remote = lambda **_: lambda _: task
+    ray_cluster._forward(ray, far, options, "cpu")
+    with pytest.raises(ClusterError, match=r"must be whole numbers\. Correct --executor-option"):
+        tasks.ended()
+
+
+@pytest.mark.slow
+@needs_ray
+@pytest.mark.parametrize("gpus", [1.5, 0.00001])
+def test_gpus_that_ray_cannot_reserve_are_told(gpus: float, camus: Path, tmp_path: Path) -> None:
+    settings = Settings(root=camus, results=tmp_path, precision="fp32")
+    odd = ray_cluster.RayCluster(gpus=gpus)
+    with pytest.raises(ClusterError, match=r"Ray refuses the tasks of this run: .* gpus="):
+        sweep(RUNS, settings, workers=0, watch=lambda _: nullcontext(print), executor=odd)
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def data_phantom(
 
     names = phantom.NAMES if data == "all" else words(data) or []
     phantom.require_names(names)  # a name that is none is told before there is a bar
-    with show.bar("phantom patients") as progress:
+    with show.late_bar("phantom patients") as progress:
         phantom.write(folder, patients=patients, seed=seed, progress=progress, names=names)
     say(f"{patients} phantom patients in {folder}. Use them with: export ETAB_DATA={folder}")
 
@@ -81,7 +81,7 @@ def data_check(
         _check_heads(own)
     use_installed([name])
     datasets.card(name)  # a name that is none is told before there is a bar
-    with show.bar(f"{name} recordings") as progress:
+    with show.late_bar(f"{name} recordings") as progress:
         report = check.check(name, root, progress=progress, quick=quick)
     say(json.dumps(report.as_dict(), indent=2) if as_json else report.render())
     raise typer.Exit(0 if report.ok else 1)
@@ -95,7 +95,7 @@ def _check_own(path: Path, as_json: bool, quick: bool) -> None:
 
     description = use_own_data(path)
     _check_heads(description)
-    with show.bar(f"{description.name} recordings") as progress:
+    with show.late_bar(f"{description.name} recordings") as progress:
         report = check_own(description, quick=quick, progress=progress)
     say(json.dumps(report.as_dict(), indent=2) if as_json else report.render())
     raise typer.Exit(0 if report.ok else 1)
@@ -176,8 +176,16 @@ def data_fetch(
     The same command goes on where it was stopped. For datasets that need a signature, it says
     where to get them.
     """
+    from etab.cli import show
     from etab.datasets.fetch import RELEASES, fetch_data
 
-    release = fetch_data(name, folder, attempts=attempts, report=lambda text: say(text, error=True))
+    with show.late_bar(f"{name} files") as progress:
+        release = fetch_data(
+            name,
+            folder,
+            attempts=attempts,
+            report=lambda text: say(text, error=True),
+            progress=progress,
+        )
     dataset = RELEASES[name].dataset
     say(f"{name} is in {release}. Check it: etab data check {dataset} --root {release}")

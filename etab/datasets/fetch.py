@@ -77,6 +77,7 @@ def fetch_data(
     wait: float = 2.0,
     address: str | None = None,
     report: Callable[[str], None] = lambda _: None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Path:
     """Download a data set that is free.
 
@@ -90,6 +91,7 @@ def fetch_data(
         wait: Seconds before the second attempt; each further one waits twice as long.
         address: Address of a mirror with the same interface; None for the server of the release.
         report: Called with a sentence before each further attempt.
+        progress: Called with the number of files that were tried in an attempt, and of all.
 
     Returns:
         The folder of the release, for ``--root``.
@@ -98,7 +100,8 @@ def fetch_data(
         UnknownNameError: There is no such data set.
         UnsupportedOptionError: The data set is not fetched; the message says where it is.
         MissingPackageError: The client is not installed.
-        DataNotFoundError: The server refuses, does not answer, or sends wrong bytes each time.
+        DataNotFoundError: The server refuses, wants the user to sign in, does not answer, or sends
+            wrong bytes each time.
         StorageError: The folder cannot be written.
     """
     release = _release(name)
@@ -113,7 +116,7 @@ def fetch_data(
             report(f"{failure} Trying again ({attempt + 1} of {attempts}).")
             time.sleep(wait * 2 ** (attempt - 1))
         try:
-            client.attempt(release.project, release.version, place, server)
+            client.attempt(release.project, release.version, place, server, progress)
             return _finish(place, final)
         except Unfinished as error:
             failure = str(error)

@@ -14,6 +14,10 @@ class Unfinished(Exception):  # noqa: N818 - no error of etab: it never leaves e
     """An attempt that did not give every file; the next one goes on."""
 
 
+class Absent(Unfinished):
+    """The server has no such file."""
+
+
 def is_of_storage(error: BaseException) -> bool:
     """Whether an error is of the disk: full, read-only, or a file where a folder is wanted.
 
@@ -50,8 +54,10 @@ def is_inside(path: str) -> bool:
     Example:
         >>> is_inside("training_data/1_AV.wav"), is_inside("../x"), is_inside("/etc/x")
         (True, False, False)
+        >>> is_inside("..\\\\x"), is_inside("C:x")
+        (False, False)
     """
     parts = PurePosixPath(path).parts
     return (
-        bool(parts) and ".." not in parts and not path.startswith(("/", "\\")) and ":" not in path
+        bool(parts) and ".." not in parts and not path.startswith("/") and not set(path) & {*"\\:"}
     )

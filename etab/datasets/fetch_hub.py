@@ -1,23 +1,20 @@
 """Downloads of data sets of the Hugging Face hub through its client, verified file by file.
 
-The client compares only the size of a file with that of the release, and forgets the half of a file
-when its process ends. Here each file lies beside its place as ``<name>.part`` until it has the sha256
-that the hub keeps for large files, or the git digest that it keeps for small ones.
+The client lists the files. Each has the sha256 that the hub keeps for large files, or the git digest
+that it keeps for small ones; the client itself compares only sizes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from etab.datasets.fetch_errors import (
-    Unfinished,
-    failed_files,
-    is_inside,
-    is_of_storage,
-)
+from etab.datasets.fetch_errors import Unfinished, is_inside
+from etab.datasets.fetch_file import SIGN_IN, Wanted, complete_all
 from etab.errors import DataNotFoundError, MissingPackageError, reason_of
 
 OFFICIAL = "https://huggingface.co"
@@ -28,7 +25,9 @@ _REFUSALS = (401, 403)
 _REFUSED = ("GatedRepoError", "RepositoryNotFoundError", "DisabledRepoError")
 
 
-def attempt(project: str, version: str, place: Path, address: str) -> None:
+def attempt(
+    project: str, version: str, place: Path, address: str, progress: Callable[[int, int], None]
+) -> None:
     """Try once to complete a data set.
 
     Args:
@@ -36,13 +35,17 @@ def attempt(project: str, version: str, place: Path, address: str) -> None:
         version: A revision; "" for the newest.
         place: Folder that the files are written to.
         address: Address of the hub.
+        progress: Called with the number of files that were tried, and of all.
 
     Raises:
         Unfinished: Files failed, or the hub does not answer.
-        DataNotFoundError: The hub refuses the repository, or names a file outside of it.
+        DataNotFoundError: The hub refuses the repository, wants the user to sign in, or names a
+            file outside of the repository.
         OSError: The folder cannot be written.
     """
     hub = _client()
+    import requests
+
     api = hub.HfApi(endpoint=address)
     try:
         # One commit, so that a release that changes meanwhile is not mixed.
@@ -52,57 +55,36 @@ def attempt(project: str, version: str, place: Path, address: str) -> None:
     except Exception as error:
         if _is_refused(error):
             raise DataNotFoundError(
-                f"{address} refuses {project}: {reason_of(error)}. If its page asks for it, accept "
-                "the terms there and sign in: hf auth login."
+                f"{address} refuses {project}: {reason_of(error)}. {SIGN_IN}"
+            ) from error
+        if isinstance(error, ValueError):
+            raise Unfinished(
+                f"{address} answers with a page in place of the list of files of {project}: it may "
+                f"want you to sign in, or be under maintenance. {SIGN_IN}"
             ) from error
         raise Unfinished(f"{project} at {address}: {reason_of(error)}.") from error
     _require_inside(project, files)
     headers = hub.utils.build_hf_headers()
-    failed = []
-    for name, item in files.items():
-        url = hub.hf_hub_url(project, name, repo_type="dataset", revision=commit, endpoint=address)
-        try:
-            _complete(place / name, item, url, headers)
-        except Exception as error:
-            if is_of_storage(error):
-                raise
-            failed.append((name, reason_of(error)))
-    if failed:
-        raise Unfinished(failed_files(failed))
+    wanted = [
+        Wanted(
+            name,
+            hub.hf_hub_url(project, name, repo_type="dataset", revision=commit, endpoint=address),
+            item.size,
+            partial(_is_right, item=item),
+            is_exact=True,
+            headers=headers,
+        )
+        for name, item in files.items()
+    ]
+    place.mkdir(parents=True, exist_ok=True)
+    with requests.Session() as session:
+        complete_all(session, wanted, place, progress)
 
 
 def _is_refused(error: Exception) -> bool:
     """Whether the hub wants a signature, or has no such repository."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return type(error).__name__ in _REFUSED or status in _REFUSALS
-
-
-def _complete(path: Path, item: Any, url: str, headers: dict[str, str]) -> None:
-    """Download a file, or the rest of it.
-
-    Raises:
-        Unfinished: Other bytes came than those of the release; they are removed.
-        OSError: The folder cannot be written.
-        Exception: An error of the client.
-    """
-    from huggingface_hub.file_download import http_get
-
-    if path.is_file() and _is_right(path, item):
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    if path.is_file():  # the beginning of the file, or another one: its digest will tell
-        path.replace(part)
-    begun = part.stat().st_size if part.is_file() else 0
-    if begun >= item.size:
-        part.unlink(missing_ok=True)
-        begun = 0
-    with part.open("ab") as file:
-        http_get(url, file, resume_size=begun, headers=headers, expected_size=item.size)
-    if not _is_right(part, item):
-        part.unlink()
-        raise Unfinished("its checksum is not that of the release")
-    part.replace(path)
 
 
 def _require_inside(project: str, files: dict[str, Any]) -> None:

@@ -29,4 +29,18 @@ FAULTS = [
         "        return True\n",
         _tests("test_what_is_not_complete_never_has_the_name_of_a_release"),
     ),
+    Fault(
+        "fetch: a page to sign in is a file with wrong bytes",
+        "etab/datasets/fetch_file.py",
+        "    if response.history and is_page and not wants_page:\n",
+        "    if False:\n",
+        _tests("test_a_page_to_sign_in_is_told_and_not_kept"),
+    ),
+    Fault(
+        "fetch: a file without an end is written without an end",
+        "etab/datasets/fetch_file.py",
+        "            if size > file.most:\n",
+        "            if False:\n",
+        _tests("test_a_file_without_an_end_stops_at_the_size_of_the_release"),
+    ),
 ]

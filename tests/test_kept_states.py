@@ -63,6 +63,7 @@ def test_the_sample_and_the_three_cases_come_back_as_they_were(tmp_path: Path) -
         "item,repeat,states\nr,0,0:-1\n",
         "item,repeat,states\nr,0,0:99999999999\n",
         "item,repeat,states\nr,0," + "0:99999 " * 3 + "\n",
+        "item,repeat,states\n" + "".join(f"r{i},0,0:9\n" for i in range(24)),
     ],
 )
 def test_other_files_are_refused(text: str, tmp_path: Path) -> None:

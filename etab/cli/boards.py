@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etab.cli.words import say, weights, wrote
+from etab.cli.words import say, say_left_out, weights, wrote
 
 if TYPE_CHECKING:
     from etab.cli.board_site import Holders
@@ -159,7 +159,7 @@ def leaderboard_command(
     )
     with _joined(folders, with_published) as (folder, merged):
         holders = merged.holders
-        own = use_results(folder)
+        own = use_results(folder, say_left_out)
         is_kept = html is None and not variants and not holders and not own
         memory = _memory(folder, choice) if is_kept else None
         board = memory.read() if memory is not None and not recompute else None

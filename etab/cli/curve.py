@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from etab.cli.options import DataOption
-from etab.cli.words import say, wrote
+from etab.cli.words import say, say_left_out, wrote
 
 
 def curve_command(
@@ -32,7 +32,7 @@ def curve_command(
     from etab.storage.atomic import write_atomically
     from etab.tasks.own import use_own_data, use_results
 
-    use_results(results)
+    use_results(results, say_left_out)
     if data is not None and not is_class_file(data):  # of a class, the results hold what is needed
         use_own_data(data)
     points = curves.curve_points(results, seed=seed)

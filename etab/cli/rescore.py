@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etab.cli.words import say
+from etab.cli.words import say, say_left_out
 from etab.storage.text import counted
 
 if TYPE_CHECKING:
@@ -33,12 +33,13 @@ def rescore_command(
     from etab.runs.rescore import rescore
     from etab.tasks.own import use_results
 
-    use_results(results)
     left_out: list[str] = []
     # Nothing is written into a folder that is partly damaged.
-    records = rescore(results, check=check, left_out=left_out.append if check else None)
+    tell = left_out.append if check else None
+    use_results(results, tell)
+    records = rescore(results, check=check, left_out=tell)
     for reason in left_out:
-        say(f"left out: {reason}", error=True)
+        say_left_out(reason)
     if not records and not left_out:
         raise DataNotFoundError(f"{results} holds no result files: there is nothing to score.")
     moved = [number for record in records for number in _shown(record, every)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etab.cli.options import JsonOption
-from etab.cli.words import say
+from etab.cli.words import say, say_left_out
 
 if TYPE_CHECKING:
     from etab.metrics.clinical import Readout
@@ -51,7 +51,7 @@ def results_command(
 
     if root is not None and not clinical:
         raise UnsupportedOptionError("--root acts with --clinical alone; give both or none.")
-    use_results(results)
+    use_results(results, say_left_out)
     files = read_results(results)
     if not files.results and not files.problems:
         raise DataNotFoundError(f"{results} holds no result files. Pass the folder of a run.")
@@ -107,6 +107,7 @@ def _name(cell: Result) -> tuple[str, str, str, str, str]:
 
 def _readouts(cell: Result, folder: Path, clinical: bool) -> Sequence[Readout]:
     """The score of a cell, or its clinical read-outs."""
+    from etab.leaderboard.admission.ranges import scorable_predictions
     from etab.metrics.clinical import Readout, readouts
     from etab.metrics.columns import ScoredRows
     from etab.metrics.heart_sounds import TIMING_COLUMNS
@@ -116,7 +117,7 @@ def _readouts(cell: Result, folder: Path, clinical: bool) -> Sequence[Readout]:
     if not clinical:
         return [Readout(cell.metric, cell.value, cell.low, cell.high, cell.n_test)]
     task = TASKS[cell.task]
-    rows = ScoredRows.of(cell.predictions(folder))
+    rows = ScoredRows.of(scorable_predictions(cell, folder))
     if task.kind is Kind.STATES and not set(TIMING_COLUMNS) <= set(rows.columns):
         return []  # made before the timing of sounds was kept
     return readouts(rows, ejection=task.target == "EF", seed=cell.seed)

@@ -23,6 +23,11 @@ def say(text: str, *, error: bool = False) -> None:
     stream.write("".join(shown) + "\n")
 
 
+def say_left_out(reason: str) -> None:
+    """Name on standard error a file that a command leaves out, and why."""
+    say(f"left out: {reason}", error=True)
+
+
 def wrote(path: Path) -> str:
     """Say that a file is written, and which new folder is made for it.
 

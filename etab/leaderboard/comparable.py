@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from etab.errors import EtabError, MixedDataError, ResultError
+from etab.leaderboard.admission.ranges import scorable_predictions
 from etab.leaderboard.notes import incomplete
 from etab.leaderboard.suites import Suite, Tasks
 from etab.metrics import METRICS
@@ -229,7 +230,7 @@ def checked_predictions(result: Result, task: Task, folder: Path) -> Predictions
         ResultError: If the predictions cannot be read, are of another kind than the task, or give
             another value than the record holds.
     """
-    table = result.predictions(folder)
+    table = scorable_predictions(result, folder)
     cell = f"{result.task} with {result.backbone}"
     if table.kind is not task.kind:
         raise ResultError(

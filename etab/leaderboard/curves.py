@@ -20,6 +20,7 @@ import numpy as np
 
 from etab.errors import DataNotFoundError, EtabError, EtabWarning, ResultError
 from etab.files import read_text_file
+from etab.leaderboard.admission.ranges import scorable_predictions
 from etab.leaderboard.board import PRETRAINED, kind_of
 from etab.leaderboard.notes import set_aside_note
 from etab.metrics import METRICS
@@ -124,7 +125,7 @@ def curve_points(folder: Path, *, seed: int = 0) -> list[CurvePoint]:
         tables: list[tuple[Result, Predictions]] = []
         for result in group:
             try:
-                tables.append((result, result.predictions(folder)))
+                tables.append((result, scorable_predictions(result, folder)))
             except ResultError as error:
                 problems.append(str(error))
         if tables:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etab.errors import DataNotFoundError, EtabError, ResultError
-from etab.leaderboard.admission.ranges import out_of_range
+from etab.leaderboard.admission.ranges import scorable_predictions
 from etab.leaderboard.admission.record import wrong_counts, wrong_intervals
 from etab.leaderboard.comparable import checked_predictions
 from etab.leaderboard.suites import Suite, suite_named
@@ -135,7 +135,7 @@ def _checked_table(result: Result, folder: Path) -> Predictions:
     if task is not None:
         table = checked_predictions(result, task, folder)
     else:
-        table = result.predictions(folder)
+        table = scorable_predictions(result, folder)
         # A task of another installation has a metric that this one knows, or its value is hearsay.
         computed = METRICS[result.metric].value(ScoredRows.of(table))
         if not math.isclose(computed, result.value, rel_tol=1e-6, abs_tol=1e-9):
@@ -143,9 +143,8 @@ def _checked_table(result: Result, folder: Path) -> Predictions:
                 f"{result.path(folder)}: the record says {result.metric} {result.value:.6g}, its "
                 f"predictions give {computed:.6g}."
             )
-    for reason in [out_of_range(table), *wrong_counts(result, table)]:
-        if reason:
-            raise ResultError(f"{result.path(folder)}: {reason}.")
+    for reason in wrong_counts(result, table):
+        raise ResultError(f"{result.path(folder)}: {reason}.")
     return table
 
 

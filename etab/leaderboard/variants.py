@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from etab.errors import DataNotFoundError, EtabError
+from etab.errors import DataNotFoundError, EtabError, ResultError
+from etab.leaderboard.admission.canonical import other_rows
 from etab.leaderboard.admission.files import record_files
+from etab.leaderboard.admission.ranges import scorable_predictions
 from etab.leaderboard.comparable import SAME_FIELDS, SAME_SETTINGS, Cells, Tables
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
-from etab.results import Result
+from etab.results import Predictions, Result
 from etab.results.names import wrong_own_name
 
 FOLD_SEED = "fold seed"
@@ -130,7 +132,9 @@ def variants_of(cells: Cells, tables: Tables, others: Iterable[Other]) -> Varian
         if is_copy or len(changed) > 1:
             continue
         try:
-            table = ScoredRows.of(result.predictions(folder))
+            predictions = scorable_predictions(result, folder)
+            _refuse_other_rows(result, predictions)
+            table = ScoredRows.of(predictions)
             value = METRICS[cell.metric].value(table)
         except EtabError as error:
             unread.append(str(error))
@@ -139,6 +143,13 @@ def variants_of(cells: Cells, tables: Tables, others: Iterable[Other]) -> Varian
         found.append(Variant(result, result.path(folder), value, by_seed))
     known, contradictions = _without_contradictions(found, cells, tables)
     return Variants(tuple(known), tuple(unread), tuple(contradictions))
+
+
+def _refuse_other_rows(result: Result, table: Predictions) -> None:
+    """Refuse a result that was not tested on the rows of its release."""
+    reason = other_rows(result, table)
+    if reason:
+        raise ResultError(f"{result.task} with {result.backbone}: {reason}.")
 
 
 def changed_choice(cell: Result, other: Result) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from etab.errors import ResultError, UnreadableResultError
+from etab.files import read_file
 from etab.results.fields import NESTED, SCHEMA, Check, check_of, plain, short
 from etab.results.masks import Keep, masks_path, packed_masks, sample_rows
 from etab.results.predictions import Predictions
@@ -24,7 +25,14 @@ from etab.results.table_files import read_regular, read_table_bytes, table_path
 from etab.storage.atomic import slug, write_atomically
 from etab.types import Array
 
+LARGEST_RECORD = 4 << 20
+"""Largest size in bytes of a record."""
+
 _LISTED = 10
+# Runs write records of 6 levels. What reads them by recursion must not meet thousands.
+_DEEPEST = 20
+_CONTAINERS = (dict, list)
+_TOO_DEEP = "its values are nested too deeply"
 _OPTIONAL = ("bad", "masks", "n_train_patients")
 
 
@@ -280,8 +288,9 @@ class Result:
             UnreadableResultError: If the file is no whole record; the message names file and field.
         """
         try:
-            text = read_regular(path).decode("utf-8")
+            text = read_file(path, LARGEST_RECORD).decode("utf-8")
             found, is_finite = _read_json(text)
+            _refuse_deep(found)
         except (OSError, ValueError, RecursionError, MemoryError) as error:
             raise UnreadableResultError(
                 f"{path} cannot be read as a result: {_in_words(error)}. Move it away and run the "
@@ -390,10 +399,25 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
+def _refuse_deep(content: Any) -> None:
+    """Raise ValueError where JSON is nested more deeply than a record is."""
+    level = [content]
+    for _ in range(_DEEPEST):
+        deeper: list[Any] = []
+        for value in level:
+            for part in value.values() if type(value) is dict else value:
+                if type(part) in _CONTAINERS:
+                    deeper.append(part)
+        level = deeper
+        if not level:
+            return
+    raise ValueError(_TOO_DEEP)
+
+
 def _in_words(error: Exception) -> str:
     """Why a file is no JSON, without what Python says of its own limits."""
     if isinstance(error, RecursionError | MemoryError):
-        return "its values are nested too deeply"
+        return _TOO_DEEP
     if isinstance(error, UnicodeDecodeError):
         return f"it is no UTF-8 text (byte {error.start})"
     if "integer string conversion" in str(error):

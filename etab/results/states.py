@@ -21,7 +21,7 @@ import numpy as np
 
 from etab.errors import ResultError
 from etab.files import read_text_file
-from etab.results.masks import sample_rows
+from etab.results.masks import SAMPLE, sample_rows
 from etab.results.predictions import Predictions
 from etab.types import Array
 
@@ -34,6 +34,8 @@ LARGEST_STATES = 4 << 20
 _HEADER = ["item", "repeat", "states"]
 # A recording of an hour has so many states at 50 Hz.
 _MOST_STATES = 3600 * 50
+# Rows that a run keeps: the stated sample and three cases. A line of 20 bytes can hold an hour of states.
+_MOST_ROWS = SAMPLE + 3
 
 
 def states_path(record: Path) -> Path:
@@ -129,6 +131,8 @@ def read_kept_states(path: Path) -> Mapping[tuple[str, int], Array]:
         lines = list(csv.reader(io.StringIO(read_text_file(path, LARGEST_STATES))))
         if lines[:1] != [_HEADER]:
             raise ValueError(f"its first line is not {','.join(_HEADER)}")
+        if len(lines) > 1 + _MOST_ROWS:
+            raise ValueError(f"it holds {len(lines) - 1} rows; a run keeps at most {_MOST_ROWS}")
         for item, repeat, runs in lines[1:]:
             kept[item, int(repeat)] = _states_of(runs)
     except (OSError, ValueError, csv.Error) as error:

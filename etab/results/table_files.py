@@ -11,7 +11,7 @@ import gzip
 import zlib
 from pathlib import Path
 
-from etab.files import read_file
+from etab.files import largest_unpacked, read_file
 from etab.storage.atomic import write_atomically
 
 _LARGEST = 256 << 20
@@ -52,19 +52,20 @@ def read_table_bytes(path: Path) -> bytes:
         The CSV text as bytes, at most 256 MiB.
 
     Raises:
-        OSError: If the file is not regular, cannot be read, is damaged, or is larger than 256 MiB
-            when decompressed.
+        OSError: If the file is not regular, cannot be read, is damaged, is larger than 256 MiB when
+            decompressed, or larger than ``largest_unpacked`` allows for its size.
     """
     data = read_regular(path)
     if path.suffix != ".gz":
         return data
+    largest = min(_LARGEST, largest_unpacked(len(data)))
     decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        text = decompressor.decompress(data, _LARGEST)
+        text = decompressor.decompress(data, largest)
     except zlib.error as error:
         raise OSError(errno.EIO, f"it is not a gzip file or damaged: {error}") from error
     if decompressor.unconsumed_tail:
-        raise OSError(errno.EFBIG, f"it holds more than {_LARGEST >> 20} MiB")
+        raise OSError(errno.EFBIG, f"it holds more than {largest >> 20} MiB")
     if not decompressor.eof or decompressor.unused_data:
         raise OSError(errno.EIO, "it is cut short, or more follows the gzip data")
     return text

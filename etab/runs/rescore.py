@@ -9,6 +9,7 @@ from typing import Any
 
 from etab import __version__
 from etab.errors import EtabError, ResultError
+from etab.leaderboard.admission.ranges import scorable_predictions
 from etab.metrics import evaluate_rows
 from etab.metrics.columns import ScoredRows
 from etab.metrics.intervals import interval_of
@@ -100,7 +101,7 @@ def rescore(
 
 
 def _compared(stored: Result, folder: Path) -> Rescored:
-    result = rescored(stored, stored.predictions(folder))
+    result = rescored(stored, scorable_predictions(stored, folder))
     return Rescored(stored, result, tuple(_differences(stored, result)))
 
 

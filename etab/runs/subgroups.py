@@ -17,6 +17,7 @@ from etab.datasets.base import Source
 from etab.datasets.camus_layout import read_cfg
 from etab.errors import EtabError, ResultError, UnsupportedOptionError
 from etab.features.base import input_of
+from etab.leaderboard.admission.ranges import scorable_predictions
 from etab.metrics.clinical import Readout, subgroups, worst_subgroup
 from etab.metrics.columns import ScoredRows
 from etab.results import Predictions, Result
@@ -144,7 +145,7 @@ def subgroups_of(result: Result, folder: Path, groups: PatientGroups) -> Subgrou
         >>> sorted({row.name.split(":")[0] for row in table.rows})
         ['age', 'image quality', 'sex']
     """
-    table = result.predictions(folder)
+    table = scorable_predictions(result, folder)
     note = _note_of_copy(result, table, groups)
     rows = ScoredRows.of(table)
     by_row = {**_of_rows(table), **_of_pictures(table, groups)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -183,27 +183,42 @@ def use_card_tasks(names: Iterable[str]) -> None:
             _use_tasks(describe_class(kind, f"{kind.__module__}:{kind.__name__}", Path()))
 
 
-def use_results(folder: Path) -> list[Description]:
+def use_results(folder: Path, left_out: Callable[[str], None] | None = None) -> list[Description]:
     """Register the data of one's own, and of etab without tasks in the menu, that a folder has results of.
 
     Args:
         folder: Folder of results; ``etab run --data`` leaves the description there. Code of a
             class is not run.
+        left_out: Called with the reason against each description that cannot be used, whose results
+            then have no task; None raises the first reason.
 
     Returns:
         The descriptions, by name.
+
+    Raises:
+        EtabError: A description cannot be used, and ``left_out`` is None.
     """
     use_card_tasks(sorted(path.name for path in folder.glob("*/")))  # none of an unreadable folder
     used = []
     for path in sorted(folder.glob(f"*/{DESCRIPTION}")):
-        description = read_description(path)
-        if description.source:
-            described_source(description)
-        else:
-            own_source(description)
-        _use_tasks(description)
-        used.append(description)
+        try:
+            used.append(_use_described(path))
+        except EtabError as error:
+            if left_out is None:
+                raise
+            left_out(str(error))
     return used
+
+
+def _use_described(path: Path) -> Description:
+    """Register the data that a description beside results describes, and their tasks."""
+    description = read_description(path)
+    if description.source:
+        described_source(description)
+    else:
+        own_source(description)
+    _use_tasks(description)
+    return description
 
 
 def folder_of_data(where: Path, datasets: Collection[str]) -> Path:

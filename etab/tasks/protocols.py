@@ -46,8 +46,11 @@ _ENDING = (
     r"(?:-(\d+(?:\.\d+)?)(pct|shot)-d(\d+))?"
     r"(?:-(finetune|partial[1-9]\d*|head(?=-from:))(?:-from:([a-f]\d-[A-Z][A-Z0-9]-[A-Z]))?)?"
 )
-_NAME = re.compile(rf"(official|lodo|cv\d{{0,5}}(?:x[1-9]\d{{0,2}})?|{PREFIX}.+?){_ENDING}")
-_CROSS = re.compile(r"cv(\d*)(?:x(\d+))?")
+_NAME = re.compile(
+    rf"(official|lodo|cv\d{{0,5}}(?:x[1-9]\d{{0,2}})?|{PREFIX}.+?){_ENDING}",
+    re.ASCII,  # digits of other scripts are none
+)
+_CROSS = re.compile(r"cv(\d*)(?:x(\d+))?", re.ASCII)
 # Smallest number of patients (of a class) in a draw.
 _NEEDED = 2
 _FITTED_ONCE = (

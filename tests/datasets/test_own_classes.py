@@ -401,6 +401,20 @@ def test_results_of_a_dataset_of_etab_without_tasks_in_the_menu_are_known(tmp_pa
     assert TASKS["b0-AL-F"].dataset == "dicom"
 
 
+def test_one_bad_description_stops_no_board(tmp_path: Path) -> None:
+    """A run refuses it; boards name it, and what stands beside it is known."""
+    for name, text in (("torn", "[[["), ("camus", 'name = "camus"'), ("dicom", "")):
+        (tmp_path / name).mkdir()
+        if text:
+            (tmp_path / name / "data.toml").write_text(text)
+    with pytest.raises(LayoutError):
+        use_results(tmp_path)
+    reasons: list[str] = []
+    assert use_results(tmp_path, reasons.append) == []
+    assert ["camus/data.toml" in reasons[0], "torn/data.toml" in reasons[1]] == [True, True]
+    assert TASKS["b0-AL-F"].dataset == "dicom"
+
+
 def test_an_installed_package_is_not_run_because_results_name_it(package: Path, ward: Path) -> None:
     with pytest.raises(UnknownNameError, match="my_ward"):
         folder_of_data(ward / "data", {"my_ward"})

@@ -13,7 +13,8 @@ def _marked(forgery: str) -> tuple[str, ...]:
     return (f"{_FILE}::test_remarkable_results_are_marked[{forgery}]",)
 
 
-CROWD = (f"{_FILE}::test_a_crowd_of_strangers_does_not_outvote_a_known_release",)
+_CROWDS = "tests/leaderboard/admission/test_crowds.py"
+CROWD = (f"{_CROWDS}::test_a_known_release_is_not_outvoted",)
 KINDS = "tests/leaderboard/admission/test_kinds.py"
 SUBMISSION = ("tests/leaderboard/admission/test_submission.py",)
 REPRODUCE = ("tests/runs/test_reproduce.py",)
@@ -408,9 +409,44 @@ FAULTS = [
     Fault(
         "strangers outvote a known release",
         ADMIT,
-        "known or list(values.values())",
-        "list(values.values())",
+        "published or of_release or values.values()",
+        "values.values()",
         CROWD,
+    ),
+    Fault(
+        "strangers outvote published results",
+        ADMIT,
+        "published or of_release",
+        "of_release",
+        (f"{_CROWDS}::test_published_results_are_not_outvoted",),
+    ),
+    Fault(
+        "one other rule of decisions ends a board",
+        ADMIT,
+        ", *SAME_SETTINGS)",
+        ")",
+        (f"{_CROWDS}::test_published_results_are_not_outvoted",),
+    ),
+    Fault(
+        "most cells of a name decide whose it is",
+        ADMIT,
+        "            usual = known.weights_sha256\n",
+        "            pass\n",
+        (f"{_CROWDS}::test_cells_under_a_published_name_do_not_take_it",),
+    ),
+    Fault(
+        "kept states of any number of recordings",
+        "etab/results/states.py",
+        "if len(lines) > 1 + _MOST_ROWS:",
+        "if False:",
+        ("tests/test_kept_states.py::test_other_files_are_refused",),
+    ),
+    Fault(
+        "one bad description stops every board",
+        "etab/tasks/own.py",
+        "            if left_out is None:\n",
+        "            if True:\n",
+        ("tests/datasets/test_own_classes.py::test_one_bad_description_stops_no_board",),
     ),
     Fault(
         "one name for two networks",
@@ -644,7 +680,7 @@ FAULTS = [
     Fault(
         "one damaged file stops the check of all records",
         "etab/cli/rescore.py",
-        "left_out=left_out.append if check else None",
+        "left_out=tell",
         "left_out=None",
         ("tests/runs/test_rescore.py::test_one_damaged_file_takes_nothing_from_the_others",),
     ),

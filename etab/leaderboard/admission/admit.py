@@ -11,6 +11,7 @@ from pathlib import Path
 from etab.errors import EtabError, ResultError
 from etab.leaderboard.admission.canonical import (
     canonical_release,
+    is_published_cell,
     known_backbones,
     looks_published,
     other_rows,
@@ -23,6 +24,7 @@ from etab.leaderboard.admission.masks import other_masks
 from etab.leaderboard.admission.plausibility import implausible
 from etab.leaderboard.admission.ranges import out_of_range
 from etab.leaderboard.admission.record import contradictions, known_values, wrong_intervals
+from etab.leaderboard.comparable import SAME_SETTINGS
 from etab.leaderboard.suites import Tasks
 from etab.precisions import FORMATS, NAMED
 from etab.results import Predictions, Result
@@ -33,7 +35,7 @@ from etab.tasks.protocols import parse
 
 # Facts that the results of one task must share, in the record itself and in its settings.
 SHARED_FIELDS = ("phantom", "data_digest", "head", "n_train", "n_train_patients", "missing")
-SHARED_SETTINGS = ("head_version", "runs_version", "aggregate", "rows", "window", "fit_data_digest")
+SHARED_SETTINGS = ("head_version", "runs_version", "fit_data_digest", *SAME_SETTINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +248,10 @@ def _two_networks(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
     for path, entry in entries.items():
         name = entry.result.backbone
         digest = entry.result.weights_sha256
+        known = known_backbones().get(name)
         usual = _most_common(digests[name])
+        if known is not None and known.weights_sha256 in digests[name]:
+            usual = known.weights_sha256
         if digest != usual:
             refused[path] = (
                 f"weights_sha256 begins with {digest[:12]} here and with {usual[:12]} in other "
@@ -279,8 +284,7 @@ def _differing(
     values = {path: shared_fact(name, entry.result) for path, entry in entries.items()}
     if len(set(values.values())) < 2:
         return {}
-    known = [values[path] for path, entry in entries.items() if canonical_release(entry.result)]
-    usual = _most_common(known or list(values.values()))
+    usual = _usual(values, entries)
     if name == "phantom":
         # A phantom result never enters a board of patients.
         usual = str(phantom)
@@ -306,7 +310,7 @@ def _differing_rows(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
     digests = {path: rows_digest(entry.table) for path, entry in entries.items()}
     if len(set(digests.values())) < 2:
         return {}
-    usual = _most_common(list(digests.values()))
+    usual = _usual(digests, entries)
     reason = "items, patients, folds or truth of its rows are not those of the other results"
     return {path: reason for path, digest in digests.items() if digest != usual}
 
@@ -325,6 +329,16 @@ def _twins_of_nobody(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
                 "give the backbone a name that does not begin with random/"
             )
     return refused
+
+
+def _usual(values: Mapping[Path, str], entries: Mapping[Path, AdmittedEntry]) -> str:
+    """The most frequent value of published cells; without any, of known data; without any, of all.
+
+    However many strangers agree, they do not put published results aside.
+    """
+    published = [values[path] for path in entries if is_published_cell(entries[path].result)]
+    of_release = [values[path] for path in entries if canonical_release(entries[path].result)]
+    return _most_common(published or of_release or values.values())
 
 
 def _most_common(values: Iterable[str]) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from etab.results.record import LARGEST_RECORD
 from etab.storage.listing import is_hidden, unlisted_reason
 
-LARGEST_RECORD = 4 << 20
 LARGEST_TABLE = 64 << 20
 DEEPEST = 8
 _MOST_RESULTS = 100_000

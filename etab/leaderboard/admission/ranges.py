@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 
+from etab.errors import ResultError
 from etab.metrics.columns import class_scores
 from etab.metrics.heart_sounds import STATE_COLUMNS, TIMING_COLUMNS
 from etab.metrics.masks import MASK_COLUMNS
-from etab.results import Predictions
+from etab.results import Predictions, Result
 from etab.types import FloatArray, Kind
 
 FACT_COLUMNS = ("truth", "group", "outcome", "clean", "used")
@@ -26,6 +28,30 @@ _ROUNDING = 1e-5  # tables are written with 7 significant digits
 _TOLERANCES_MS = (60, 100)
 
 _Check = Callable[[Predictions], str]
+
+
+def scorable_predictions(result: Result, folder: Path) -> Predictions:
+    """Read the predictions of a result and make sure that every metric of their kind can read them.
+
+    Args:
+        result: The record.
+        folder: The folder of results.
+
+    Returns:
+        The table, with the columns of its kind and every number in its range.
+
+    Raises:
+        ResultError: The table is missing, damaged, not the one of this record, or holds what
+            ``out_of_range`` names.
+    """
+    table = result.predictions(folder)
+    reason = out_of_range(table)
+    if reason:
+        raise ResultError(
+            f"{result.task} with {result.backbone}: {reason}. Move {result.path(folder)} away and "
+            "run the cell again."
+        )
+    return table
 
 
 def out_of_range(table: Predictions) -> str:

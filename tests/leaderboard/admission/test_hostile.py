@@ -581,21 +581,6 @@ def test_a_result_by_another_head_alone_is_not_mixed_with_the_others(
     assert "its head is knn" in admission.refused[0].reason
 
 
-@pytest.mark.parametrize("facts", [{}, {"data_digest": "e" * 64}], ids=["rows", "data"])
-def test_a_crowd_of_strangers_does_not_outvote_a_known_release(
-    facts: dict[str, str], camus: Path, tmp_path: Path
-) -> None:
-    folder = copied(camus, tmp_path)
-    result, table = load(folder, "b0-A4-C")
-    for i in range(9):
-        forged = with_columns(table, {**table.columns, "truth": table.columns["score"] + i})
-        save(folder, result, forged, backbone=f"crowd{i}", weights_sha256=f"{i}" * 64, **facts)
-    admission = admitted(folder)
-    for name in HONEST:
-        assert standing(admission, name) == set(CAMUS_TASKS)
-    assert {r.backbone for r in admission.results} == {*HONEST, STRANGER}
-
-
 def test_unknown_data_stand_for_themselves(camus: Path, tmp_path: Path) -> None:
     """A release that etab does not know makes a board of its own, without canonical tables."""
     folder = copied(camus, tmp_path)

@@ -143,6 +143,10 @@ KINDS: dict[str, tuple[Change, str]] = {
         _text('"settings": {', '"settings": {"d": ' + "[" * 5000 + "]" * 5000 + ", "),
         "cannot be read",
     ),
+    "a choice 900 lists deep": (
+        _text('"choice": {', '"choice": {"d": ' + "[" * 900 + "]" * 900 + ", "),
+        "nested too deeply",
+    ),
     "half of a character": (_text('"head": "', '"head": "\\ud800'), "head is"),
     "a table of a terabyte": (_grown(".csv", 1 << 40), "larger than 64 MiB"),
     "a packed table of a gigabyte": (_grown(".csv.gz", 1 << 30), "larger than 64 MiB"),
@@ -204,7 +208,9 @@ def test_honest_results_stand_beside_all_kinds(admission: Admission) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "command", [("submit", "check"), ("rescore", "--check"), ("results",)], ids=" ".join
+    "command",
+    [("submit", "check"), ("rescore", "--check"), ("results",), ("results", "--clinical")],
+    ids=" ".join,
 )
 def test_no_command_ends_in_a_traceback(command: tuple[str, ...], folder: Path) -> None:
     options = ("--protocol", "cv5") if command[0] == "submit" else ()

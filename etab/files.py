@@ -107,6 +107,19 @@ def is_file(path: Path) -> bool:
         return error.errno != errno.ENAMETOOLONG
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a folder exists; False, too, where none could have such a name.
+
+    Example:
+        >>> is_folder(Path("n" * 5000))
+        False
+    """
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def exists(path: Path) -> bool:
     """Whether a file or folder exists; False, too, where none could have such a name.
 

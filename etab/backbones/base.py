@@ -22,6 +22,22 @@ UNKNOWN_DATA = ("unknown",)
 """``pretraining_sets`` of learned weights whose data are not known."""
 
 
+LONGEST_LAYER_NAME = 80
+"""Most letters of the name of a layer."""
+
+
+def is_layer_name(name: object) -> bool:
+    """Whether a layer of a user can be called so: printable letters without "/".
+
+    Example:
+        >>> is_layer_name("block 3"), is_layer_name("block/3"), is_layer_name("")
+        (True, False, False)
+    """
+    if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_LAYER_NAME:
+        return False
+    return name == name.strip() and name.isprintable() and "/" not in name
+
+
 @dataclass(frozen=True, slots=True)
 class Course:
     """The output of one layer over the time of one recording.

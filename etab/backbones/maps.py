@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 
 # Largest absolute value of a stored feature map; float16 ends at 65,504.
 LARGEST = 6e4
+
+MOST_PREFIX = 8
+"""Most tokens before the grid of a network whose patches are not known: Pixio has eight."""
 
 # Cells along each side of the coarse grid of means.
 CELLS = 4
@@ -45,6 +49,48 @@ def map_means(grid: Tensor) -> tuple[Tensor, Tensor]:
 
 def _means(wide: Tensor) -> tuple[Tensor, Tensor]:
     return wide.mean(dim=(2, 3)), nn.functional.adaptive_avg_pool2d(wide, CELLS).flatten(1)
+
+
+def side_of_tokens(n_tokens: int, size: int) -> int:
+    """Find the side of the square grid that tokens of a square picture lie on.
+
+    Args:
+        n_tokens: Number of tokens, with those before the grid.
+        size: Side of the picture in pixels.
+
+    Returns:
+        The largest side whose cells are whole pixels and that leaves at most ``MOST_PREFIX`` tokens
+        before the grid, and fewer than the grid has; 0 where there is none.
+
+    Example:
+        >>> side_of_tokens(197, 224), side_of_tokens(9, 32), side_of_tokens(32, 224)
+        (14, 0, 0)
+    """
+    for side in range(math.isqrt(n_tokens), 1, -1):
+        prefix = n_tokens - side * side
+        if prefix <= MOST_PREFIX and prefix < side * side and size % side == 0:
+            return side
+    return 0
+
+
+def map_of_tokens(tokens: Tensor, side: int) -> tuple[Tensor, Tensor | None]:
+    """Lay tokens out as a map; class token, distillation token and registers precede the grid.
+
+    Args:
+        tokens: Tokens (n, t, c), of which the last ``side * side`` are the grid, row by row.
+        side: Side of the grid.
+
+    Returns:
+        The map (n, c, side, side), and the first token (n, c) where any precedes the grid.
+
+    Example:
+        >>> grid, token = map_of_tokens(torch.arange(5.0).reshape(1, 5, 1), 2)
+        >>> grid.tolist(), token.tolist()
+        ([[[[1.0, 2.0], [3.0, 4.0]]]], [[0.0]])
+    """
+    prefix = tokens.shape[1] - side * side
+    grid = tokens[:, prefix:].transpose(1, 2).reshape(len(tokens), -1, side, side)
+    return grid, tokens[:, 0] if prefix else None
 
 
 def stored_map(grid: Tensor) -> Tensor:

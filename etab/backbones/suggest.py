@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from etab.errors import UnknownNameError
+from etab.files import is_file
 from etab.registry import nearest
 
 _WEIGHTS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".tar", ".h5")
@@ -77,6 +78,6 @@ def _of_files(base: str) -> list[str]:
             return [f"{form}{path}"]
     if Path(path).suffix.lower() in _WEIGHTS:
         return [f"local:{path}@{network or 'timm/<model>'}"]
-    if Path(path).is_dir() and (Path(path) / "config.json").is_file():
+    if is_file(Path(path) / "config.json"):
         return [f"transformers/{path}"]
     return []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from etab.backbones.base import Backbone, BackboneCard
+from etab.errors import UnsupportedOptionError
 from etab.testing.loading import check_loading, check_network, close
 from etab.testing.recordings import check_described
 from etab.testing.video import check_video_backbone
@@ -67,6 +68,7 @@ def check_backbone(card: BackboneCard) -> None:
 
     Raises:
         AssertionError: A point of the contract is not met; the message names it.
+        UnsupportedOptionError: What is given is no card.
 
     Example:
         >>> from etab import backbones
@@ -74,6 +76,11 @@ def check_backbone(card: BackboneCard) -> None:
     """
     import torch
 
+    if not isinstance(card, BackboneCard):
+        raise UnsupportedOptionError(
+            f"check_backbone was given {type(card).__name__}; wanted a card: that of a function is "
+            "etab.backbone(function, input=...), that of a name is etab.backbones.card(name)."
+        )
     if card.clip is not None:
         check_video_backbone(card)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,6 +80,58 @@ def test_the_vision_tower_of_open_clip(
         backbones.card(f"open_clip/{tiny_clip}@nothing")
     with pytest.raises(UnknownNameError, match="tiny-clp"):
         backbones.card("open_clip/tiny-clp")
+
+
+def test_a_folder_of_open_clip(tiny_clip: str, tmp_path: Path) -> None:
+    """As a model of the hub is fetched: a configuration, how pictures are prepared, and weights."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    name = f"open_clip/{folder}"
+    with pytest.raises(
+        WeightsError, match=r"open_clip_config\.json is no configuration of open_clip"
+    ):
+        backbones.card(name)
+    config = {
+        "model_cfg": open_clip.get_model_config(tiny_clip),
+        "preprocess_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.3, 0.3, 0.3]},
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="could not be fetched or read"):
+        backbones.card(name).load()
+    whole = open_clip.create_model(tiny_clip)
+    state = {key: values.contiguous() for key, values in whole.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+    card = backbones.card(name)
+    assert (card.size, card.mean) == (32, (0.1, 0.2, 0.3))
+    made: Any = card.load()
+    file = tmp_path / "weights.pt"
+    torch.save(whole.state_dict(), file)
+    same: Any = backbones.card(f"open_clip/{tiny_clip}@{file}").load()
+    assert made.digest() == same.digest()
+    assert backbones.card(f"random/{name}").load().digest() != made.digest()
+    with pytest.raises(UnsupportedOptionError, match=r"`hf download me/clip --local-dir FOLDER`"):
+        backbones.card("open_clip/hf-hub:me/clip")
+
+
+@pytest.mark.parametrize("content", [b"<!doctype html>", b"", b"PK\x03\x04 cut", b"c\x80junk."])
+def test_what_is_no_file_of_weights_of_open_clip(
+    tiny_clip: str, tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "weights.pt"
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match="could not be fetched or read") as caught:
+        backbones.card(f"open_clip/{tiny_clip}@{file}").load()
+    assert "weights_only" not in str(caught.value)  # nobody is told to trust a file
+
+
+@pytest.mark.slow
+def test_towers_of_timm_without_tokens() -> None:
+    pytest.importorskip("open_clip")
+    made: Any = backbones.card("random/open_clip/MobileCLIP-S1").load()
+    assert made.card.strides == (4, 16, 32)
 
 
 @pytest.mark.parametrize("quick", [True, False])
@@ -241,6 +294,40 @@ def test_the_last_batch_of_a_graph_of_a_fixed_batch_is_filled(
     np.testing.assert_allclose(features.pooled["vector/vector"], wanted, atol=1e-6)
 
 
+def test_the_tokens_of_a_graph_are_a_map(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """``last_hidden_state`` of an exported transformer: a class token, and a grid row by row."""
+
+    class Tokens(Session):
+        def get_outputs(self) -> list[Any]:
+            return [SimpleNamespace(name="last_hidden_state")]
+
+        def run(self, names: Any, inputs: Any) -> list[Any]:
+            cells = inputs["x"].reshape(-1, 3, 4, 8, 4, 8).mean((3, 5))
+            grid = cells.reshape(-1, 3, 16).transpose(0, 2, 1)
+            return [np.concatenate([grid[:, -1:] + 7, grid], axis=1)]
+
+    card = card_of_session(monkeypatch, tmp_path, Tokens)
+    assert (card.layers, card.strides) == (("last_hidden_state",), (8,))
+    frames = torch.arange(2 * 32 * 32).reshape(2, 32, 32).remainder(251).to(torch.uint8)
+    features = card.load()(frames)
+    cells = frames.float().reshape(2, 4, 8, 4, 8).mean((2, 4)) / 255 - 0.5
+    torch.testing.assert_close(features.maps[0][:, 0].float(), cells, atol=1e-3, rtol=0)
+    pooled = features.pooled
+    torch.testing.assert_close(pooled["last_hidden_state/mean"][:, 0], cells.mean((1, 2)))
+    torch.testing.assert_close(pooled["last_hidden_state/cls"][:, 0], cells[:, -1, -1] + 7)
+
+
+def test_outputs_that_would_become_one_layer_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Two(Session):
+        def get_outputs(self) -> list[Any]:
+            return [SimpleNamespace(name="a/b"), SimpleNamespace(name="a_b")]
+
+    with pytest.raises(UnsupportedOptionError, match=r"differ by / and _ alone: a/b, a_b"):
+        card_of_session(monkeypatch, tmp_path, Two)
+
+
 def test_a_graph_of_two_inputs_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Two(Session):
         def get_inputs(self) -> list[Any]:
@@ -303,5 +390,15 @@ def test_weights_beside_an_onnx_file_are_part_of_its_identity(tmp_path: Path) ->
     assert len(set(digests)) == 2
     (tmp_path / "notes.txt").write_bytes(b"other")
     assert onnx_file._sha256_with_data(file) == digests[1]
-    (tmp_path / "encoder.onnx.data").unlink()
+    below = tmp_path / "weights" / "w.bin"
+    below.parent.mkdir()
+    path = b"weights/w.bin"
+    entry = b"\x0a\x08location\x12" + bytes([len(path)]) + path
+    file.write_bytes(b"graph" + entry)
+    digests = []
+    for weights in (b"first", b"second"):
+        below.write_bytes(weights)
+        digests.append(onnx_file._sha256_with_data(file))
+    assert len({*digests, sha256_of(file)}) == 3
+    below.unlink()
     assert onnx_file._sha256_with_data(file) == sha256_of(file)

@@ -548,3 +548,32 @@ def test_a_failing_function_stops_the_evaluation(echo: Path) -> None:
 def test_the_names_are_imported_when_used() -> None:
     code = "import etab, sys; etab.Frames; etab.Sound(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("device", ["gpu0", "cuda:99", 7])
+def test_a_device_that_is_not_there_is_refused(device: Any) -> None:
+    with pytest.raises(UnsupportedOptionError, match=f"device '{device}': "):
+        etab.backbone(rows, name="mine", input=etab.Frames(size=16), device=device)
+
+
+def test_the_check_of_a_backbone_needs_a_card() -> None:
+    with pytest.raises(UnsupportedOptionError, match=r"given function; wanted a card"):
+        check_backbone(rows)  # type: ignore[arg-type]
+
+
+def test_tokens_of_frames_are_a_map_and_a_class_token() -> None:
+    def tokens(x: Any) -> Any:
+        cells = torch.nn.functional.avg_pool2d(x, 8).flatten(2).transpose(1, 2)
+        return torch.cat([x.amax((2, 3))[:, None], cells], 1)
+
+    card = etab.backbone(tokens, name="tokens", input=etab.Frames(size=32))
+    assert card.strides == (8,)
+    check_backbone(card)
+    x = torch.randint(0, 255, (2, 32, 32), dtype=torch.uint8)
+    features = card.load()(x)
+    torch.testing.assert_close(features.pooled["out/cls"][:, 0], x.amax((1, 2)) / 255)
+    assert features.maps[0].shape == (2, 3, 4, 4)
+    with pytest.raises(
+        UnsupportedOptionError, match=r"returned 12 tokens .*no square grid over 32"
+    ):
+        etab.backbone(lambda x: tokens(x)[:, :12], name="few", input=etab.Frames(size=32))

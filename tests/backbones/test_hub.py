@@ -321,6 +321,11 @@ def test_weights_that_are_not_in_the_file_are_refused(tmp_path: Path, models: An
             "writes text about pictures. Its part vision is a siglip_vision_model, which can be",
         ),
         ({"image_size": 48}, UnsupportedOptionError, "does not read the pictures of 32 px"),
+        (
+            {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+            UnsupportedOptionError,
+            r"its weights are quantised \(quantization_config in config.json, gptq\)",
+        ),
     ],
 )
 def test_what_is_not_read_has_a_reason(
@@ -362,6 +367,13 @@ _INPUT = "preprocessor_config.json"
         ("sew", _INPUT, {"sampling_rate": None}, "its sampling_rate is None; wanted a whole"),
         ("sew", _INPUT, {"sampling_rate": "16k"}, "its sampling_rate is '16k'; wanted a whole"),
         ("sew", _INPUT, {"sampling_rate": 0}, "its sampling_rate is 0; wanted a whole"),
+        ("vit", _INPUT, {"resample": 17}, r"resizes by the filter 17; wanted one of 0 \(nearest\)"),
+        (
+            "vit",
+            _INPUT,
+            {"image_mean": [123.7, 116.3, 103.5], "image_std": [58.4, 57.1, 57.4]},
+            r"subtracts 124 from pictures in \[0, 1\], as if they were in \[0, 255\]",
+        ),
     ],
 )
 def test_an_impossible_input_is_told_before_anything_is_made(
@@ -445,6 +457,28 @@ def test_a_folder_without_processor_is_refused(tmp_path: Path, models: Any) -> N
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(WeightsError, match=r"no preprocessor_config.json.*save_pretrained"):
         card_of(folder)
+
+
+def test_a_processor_of_pictures_is_none_of_sounds(tmp_path: Path, models: Any) -> None:
+    folder = shutil.copytree(models("sew"), tmp_path / "model")
+    shutil.copy(models("vit") / _INPUT, folder / _INPUT)
+    with pytest.raises(WeightsError, match="its processor is of pictures, and SEW reads sounds"):
+        card_of(folder)
+
+
+@pytest.mark.parametrize("name", ["./none", "/none", "~/none", "a/b/c", "here.json", "n" * 5000])
+def test_what_is_no_folder_is_told_so(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.json").write_text("{}")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    told = {
+        "here.json": "here.json is a file; wanted the folder",
+        "n" * 5000: "could not be fetched",
+    }
+    with pytest.raises(WeightsError, match=told.get(name, f"there is no folder {name}")):
+        backbones.card(f"transformers/{name}")
 
 
 def test_numbers_after_the_name(models: Any) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from etab.backbones.maps import LARGEST, KeptMaps, map_means, stored_map
+from etab.backbones.maps import LARGEST, KeptMaps, map_means, side_of_tokens, stored_map
 
 
 def grids(sides: tuple[int, int], dtype: torch.dtype) -> Tensor:
@@ -57,3 +57,24 @@ def test_maps_with_channels_side_by_side_are_kept_as_others(
     assert torch.equal(kept.stored, stored_map(grid))
     assert torch.allclose(kept.mean, mean, rtol=1e-5, atol=1e-4)
     assert torch.allclose(kept.cells, cells, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "prefix"),
+    [
+        (224, 16, 0),
+        (224, 16, 1),
+        (224, 14, 5),
+        (518, 14, 1),
+        (512, 16, 8),
+        (224, 32, 2),
+    ],
+)
+def test_the_grid_of_tokens_is_that_of_their_patches(size: int, patch: int, prefix: int) -> None:
+    side = size // patch
+    assert side_of_tokens(side * side + prefix, size) == side
+
+
+@pytest.mark.parametrize("n_tokens", [9 + 196, 3, 9, 32, 768, 512])
+def test_tokens_that_are_no_grid(n_tokens: int) -> None:
+    assert side_of_tokens(n_tokens, 224) == 0

@@ -127,6 +127,22 @@ FAULTS = [
         ),
     ),
     Fault(
+        "onnx: tokens before the grid are a part of it",
+        "etab/backbones/maps.py",
+        "grid = tokens[:, prefix:].transpose(1, 2)",
+        "grid = tokens[:, : side * side].transpose(1, 2)",
+        ("tests/backbones/test_extras.py::test_the_tokens_of_a_graph_are_a_map",),
+    ),
+    Fault(
+        "onnx: weights in a folder below are no part of its identity",
+        "etab/backbones/own/onnx_file.py",
+        "names = sorted({*beside, *_locations(content)} - {file.name})",
+        "names = sorted({*beside} - {file.name})",
+        (
+            "tests/backbones/test_extras.py::test_weights_beside_an_onnx_file_are_part_of_its_identity",
+        ),
+    ),
+    Fault(
         "onnx: a file is refused under its own name",
         "etab/backbones/own/onnx_file.py",
         "    card = card_of(",

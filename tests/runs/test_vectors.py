@@ -290,7 +290,27 @@ BAD_FILES: dict[str, tuple[str, Callable[[Any, Any, Path], Any], str]] = {
         lambda names, x, file: file.write_text("hello"),
         r"begins with b'hello'; wanted an npz file",
     ),
-    "nothing": (".npz", lambda names, x, file: file.touch(), "is an empty file; wanted an npz"),
+    "nothing": (".npz", lambda names, x, file: file.touch(), "no vectors: it is an empty file"),
+    "a pointer of Git LFS": (
+        ".safetensors",
+        lambda names, x, file: file.write_text("version https://git-lfs.github.com/spec/v1\n"),
+        "holds no vectors: it is a Git LFS pointer",
+    ),
+    "a layer of two lines": (
+        ".npz",
+        lambda names, x, file: np.savez(file, keys=names, **{"a\nb": x}),
+        r"a layer is called 'a\\nb'; wanted 1 to 80 letters",
+    ),
+    "a layer without a name": (
+        ".npz",
+        lambda names, x, file: np.savez(file, keys=names, **{"": x}),
+        "a layer is called ''",
+    ),
+    "keys by another name": (
+        ".npz",
+        lambda names, x, file: np.savez(file, Keys=names, v=x),
+        "has no array 'keys'; it has Keys, v: vectors without keys",
+    ),
 }
 
 
@@ -335,6 +355,33 @@ def test_keys_as_bytes_or_with_spaces_are_the_same_keys(tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", keys=[f" {name} " for name in names], v=vectors(names))
     for name in ("b", "s"):
         assert list(read_vectors(tmp_path / f"{name}.npz").rows) == names
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float8_e4m3fn", "float64", "int64"])
+def test_safetensors_of_any_kind_of_number(dtype: str, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file as save_tensors
+
+    values = torch.tensor([[1.0, 2.0], [-4.0, 0.5]]).to(getattr(torch, dtype))
+    file = tmp_path / "v.safetensors"
+    save_tensors({"v": values}, file, {"keys": json.dumps(["camus/a", "camus/b"])})
+    assert np.array_equal(read_vectors(file).layers["v"], values.to(torch.float32).numpy())
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["vectors:{}.npz", "onnx:{}.onnx", "local:{}.pth@timm/resnet18", "local:{}.pth@echoprime"],
+)
+def test_names_that_lead_to_no_file_are_told_as_what_they_are(form: str, tmp_path: Path) -> None:
+    file = tmp_path / "v"
+    for ending in (".npz", ".onnx", ".pth"):
+        (tmp_path / f"v{ending}").mkdir()
+    with pytest.raises(CorruptFileError, match=r"is a folder; wanted an ordinary file"):
+        backbones.card(form.format(file))
+    with pytest.raises(CorruptFileError, match="cannot be read: File name too long"):
+        backbones.card(form.format("n" * 5000))
+    with pytest.raises(WeightsError, match=r"There is no .*absent"):
+        backbones.card(form.format(tmp_path / "absent"))
 
 
 @pytest.mark.parametrize("extra", ["Camus/patient0001_2CH#0", "patient0001_2CH"])

@@ -19,6 +19,7 @@ from etab.backbones.sizes import SIZES
 from etab.backbones.video.contract import ClipContract
 from etab.backbones.weights import index as weights
 from etab.errors import UnsupportedOptionError, WeightsError
+from etab.files import is_folder
 
 # Names of Pillow's filters by the number that processors store.
 _FILTERS = {
@@ -96,7 +97,7 @@ def transformers_card(name: str, seed: int | None = None) -> BackboneCard:
 def _model_and_number(name: str) -> tuple[str, int | None]:
     """Split a name from the rate or the period that it ends with; a revision stays."""
     model = name.removeprefix("transformers/")
-    if Path(model).is_dir():
+    if is_folder(Path(model)):
         return model, None
     stem, _, last = model.rpartition("@")
     number = None
@@ -104,7 +105,7 @@ def _model_and_number(name: str) -> tuple[str, int | None]:
         model = stem
         number = int(last)
     place, _, revision = model.partition("@")
-    if "@" in model and (Path(place).is_dir() or not revision):
+    if "@" in model and (is_folder(Path(place)) or not revision):
         raise UnsupportedOptionError(
             f"{name}: the text after @ must be a rate in Hz, as in transformers/laion/clap@48000, "
             "the period of a clip in frames, as in transformers/MCG-NJU/videomae-base@2, or the "
@@ -176,12 +177,17 @@ def _entry(size: Any, name: str) -> Any:
     return getattr(size, name, None)
 
 
-def _filter_name(processor: Any) -> str:
+def _filter_name(described: Described) -> str:
     """Name of the filter that the processor resizes with; bilinear where it names none."""
-    number = getattr(processor, "resample", None)
-    if number is None or not getattr(processor, "do_resize", True):
+    number = getattr(described.processor, "resample", None)
+    if number is None or not getattr(described.processor, "do_resize", True):
         return "bilinear"
-    return _FILTERS.get(int(number), "bilinear")
+    if number not in _FILTERS:
+        raise UnsupportedOptionError(
+            f"transformers/{described.model}: its processor resizes by the filter {number!r}; wanted "
+            f"one of {', '.join(f'{i} ({name})' for i, name in _FILTERS.items())}."
+        )
+    return _FILTERS[number]
 
 
 def _picture_facts(described: Described, number: int | None) -> dict[str, Any]:
@@ -195,7 +201,7 @@ def _picture_facts(described: Described, number: int | None) -> dict[str, Any]:
         "size": size,
         "mean": mean,
         "std": std,
-        "interpolation": f"pillow {_filter_name(described.processor)}",
+        "interpolation": f"pillow {_filter_name(described)}",
         "layers": ("-3", "-2", "-1"),
         "strides": (8, 16, 32),
     }
@@ -207,7 +213,7 @@ def _clip_facts(described: Described, number: int | None) -> dict[str, Any]:
     side = _possible(described, _count(described, config, "image_size", "crop_size"))
     mean, std = normalisation(described, side)
     period = number or max(1, _SPAN // frames)
-    fitting = f"pillow {_filter_name(described.processor)}"
+    fitting = f"pillow {_filter_name(described)}"
     contract = ClipContract(
         frames,
         period=period,

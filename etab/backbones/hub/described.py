@@ -17,7 +17,7 @@ from etab.backbones.hub.access import ASK, asks_for_access, hub_or_cache
 from etab.backbones.hub.families import FAMILIES, Family
 from etab.backbones.hub.refused import reason_of_family
 from etab.errors import UnsupportedOptionError, WeightsError, reason_of
-from etab.files import read_json_file
+from etab.files import is_file, is_folder, read_json_file
 from etab.registry import nearest
 
 
@@ -103,19 +103,19 @@ def fetched(model: str, maker: Any, **options: Any) -> Any:
     if revision:
         options["revision"] = revision
     try:
-        with nullcontext() if Path(place).is_dir() else hub_or_cache():
+        with nullcontext() if is_folder(Path(place)) else hub_or_cache():
             return maker.from_pretrained(place, trust_remote_code=False, **options)
     except Exception as error:  # it raises anything for a hostile configuration
         reason = reason_of(error)
         raise WeightsError(
             f"transformers/{model} could not be fetched or read: {reason}. "
-            f"{_next_step(error, is_here=Path(place).is_dir())}"
+            f"{_next_step(error, is_here=is_folder(Path(place)))}"
         ) from error
 
 
 def _revision(model: str) -> tuple[str, str]:
     """Split "<owner>/<model>@<revision>"; a folder has no revision."""
-    if Path(model).is_dir():
+    if is_folder(Path(model)):
         return model, ""
     place, _, revision = model.partition("@")
     return place, revision
@@ -137,6 +137,11 @@ def _next_step(error: Exception, *, is_here: bool) -> str:
             "could run code: load the model where you trust it, write it with "
             "save_pretrained(folder), and name transformers/<folder>."
         )
+    if "ignore_mismatched_sizes" in words:
+        return (
+            "Weights and config.json are of networks of different sizes: take both from the same "
+            "model."
+        )
     if "does not appear to have a file named" in words or "no such file" in words:
         return "The model is incomplete without this file: fetch or save it again."
     if is_here:
@@ -150,9 +155,10 @@ def _next_step(error: Exception, *, is_here: bool) -> str:
 def _configuration(model: str) -> dict[str, Any]:
     """Read a configuration, without building it."""
     folder = Path(model)
-    if folder.is_dir():
+    if is_folder(folder):
         values = _json(folder / "config.json")
     else:
+        _refuse_no_folder(model)
         library = transformers_library()
         values = fetched(model, _ConfigFile(library))
     if str(values.get("model_type", "")) not in FAMILIES and "auto_map" in values:
@@ -161,7 +167,36 @@ def _configuration(model: str) -> dict[str, Any]:
             "which is never executed. Wrap the model in a function of yours instead: "
             "etab.backbone(function, input=...)."
         )
+    _refuse_quantised(model, values)
     return values
+
+
+def _refuse_no_folder(model: str) -> None:
+    """Refuse a path that is neither a folder nor the name of a model of the hub."""
+    if is_file(Path(model)):
+        raise WeightsError(
+            f"transformers/{model}: {model} is a file; wanted the folder of a model, with its "
+            "configuration, its processor and its weights (save_pretrained)."
+        )
+    # A model of the hub is called <owner>/<model>.
+    if model.startswith((".", "~", "/")) or model.count("/") > 1:
+        raise WeightsError(
+            f"transformers/{model}: there is no folder {model}. Name a folder that is there, "
+            "relative or absolute, or a model of the hub as <owner>/<model>."
+        )
+
+
+def _refuse_quantised(model: str, values: dict[str, Any]) -> None:
+    """Refuse weights that are stored as whole numbers of a few bits."""
+    settings = values.get("quantization_config")
+    if not settings:
+        return
+    method = settings.get("quant_method") if isinstance(settings, dict) else None
+    raise UnsupportedOptionError(
+        f"transformers/{model}: its weights are quantised (quantization_config in config.json"
+        f"{f', {method}' if method else ''}), which is not read. Name the model that it was made of, "
+        "or save it in floating point: model.dequantize(), then model.save_pretrained(folder)."
+    )
 
 
 class _ConfigFile:
@@ -200,15 +235,21 @@ def _processor(model: str, family: Family) -> Any:
     library = transformers_library()
     folder = Path(model)
     files = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
-    if folder.is_dir() and not any((folder / file).is_file() for file in files):
+    if is_folder(folder) and not any((folder / file).is_file() for file in files):
         raise WeightsError(
             f"{model} has no preprocessor_config.json, so its input is not known. Save the "
             "processor of the model there (processor.save_pretrained)."
         )
     if family.modality == "sound":
-        return fetched(model, library.AutoFeatureExtractor)
+        extractor = fetched(model, library.AutoFeatureExtractor)
+        if hasattr(extractor, "image_mean"):  # the library makes a default one around any settings
+            raise WeightsError(
+                f"transformers/{model}: its processor is of pictures, and {family.title} reads "
+                "sounds. Save the processor of this model there (processor.save_pretrained)."
+            )
+        return extractor
     if family.modality == "clip" and family.form != "frames":
         with_video = folder / files[2]
-        if not folder.is_dir() or with_video.is_file():
+        if not is_folder(folder) or with_video.is_file():
             return fetched(model, library.AutoVideoProcessor)
     return fetched(model, library.AutoImageProcessor)

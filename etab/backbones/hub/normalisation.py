@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from etab.backbones.hub.described import Described
+from etab.backbones.own.inputs import LARGEST_LEVEL
 from etab.errors import UnsupportedOptionError
 from etab.types import FloatArray
 
@@ -35,8 +36,19 @@ def normalisation(described: Described, size: int) -> Scale:
 
     Raises:
         UnsupportedOptionError: The processor does more than subtract a mean and divide by a
-            deviation.
+            deviation, or the mean is of pictures in [0, 255] and the pictures are not.
     """
+    mean, std = _found(described, size)
+    if max(map(abs, mean)) > LARGEST_LEVEL:
+        raise UnsupportedOptionError(
+            f"transformers/{described.model}: its processor subtracts {max(mean):.3g} from pictures in "
+            "[0, 1], as if they were in [0, 255]. Divide image_mean and image_std in "
+            "preprocessor_config.json by 255, if the model was trained so."
+        )
+    return mean, std
+
+
+def _found(described: Described, size: int) -> Scale:
     listed = _listed(described)
     levels = _tried(described, size)
     if levels is None:

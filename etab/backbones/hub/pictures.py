@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from etab.backbones.base import Backbone, BackboneCard
 from etab.backbones.hub.described import Described
 from etab.backbones.image.networks import TorchBackbone
+from etab.backbones.maps import map_of_tokens
 from etab.errors import UnsupportedOptionError
 
 # Smallest stride, in input pixels, of a stage that becomes a layer.
@@ -133,10 +134,7 @@ class PictureStates(nn.Module):
         side = self.size // patch if patch else 0
         if side == 0 or side * side > n_tokens:
             side = math.isqrt(n_tokens)
-        prefix = n_tokens - side * side
-        # Class token, distillation token and registers precede the grid.
-        grid = state[:, prefix:].transpose(1, 2).reshape(len(state), -1, side, side)
-        return grid, state[:, 0] if prefix else None
+        return map_of_tokens(state, side)
 
 
 def _stacked(

@@ -12,6 +12,7 @@ from etab.backbones.registered import BACKBONES, Entry
 from etab.backbones.video.published import ECHONET_SCALE
 from etab.backbones.weights import fit
 from etab.backbones.weights import index as weights
+from etab.backbones.weights.recognise import require_file
 from etab.errors import UnsupportedOptionError, WeightsError
 
 ECHONET_SEG = "echonet_seg"
@@ -47,8 +48,8 @@ def segmentation_card(name: str, seed: int | None = None) -> BackboneCard:
             f"Name the random twin of {name} by its network: random/{ECHONET_SEG}."
         )
     file = Path(path) if path else None
-    if file is not None and not file.is_file():
-        raise WeightsError(f"There is no weights file {file}.")
+    if file is not None:
+        require_file(file, f"There is no weights file {file}.")
     draft = BackboneCard(
         name=name,
         title="EchoNet-Dynamic, segmentation (DeepLabV3, ResNet-50)",

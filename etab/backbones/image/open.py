@@ -22,8 +22,9 @@ from etab.backbones.base import IMAGENET, UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.hub.access import ASK, asks_for_access, hub_or_cache
 from etab.backbones.weights import index as weights
 from etab.backbones.weights.fit import Fitted, find_weights, head_keys, load_file
+from etab.backbones.weights.recognise import require_file
 from etab.errors import UnsupportedOptionError, WeightsError, reason_of
-from etab.files import read_json_file
+from etab.files import is_file, read_json_file
 from etab.registry import unknown
 
 if TYPE_CHECKING:
@@ -361,8 +362,7 @@ def local_card(name: str) -> BackboneCard:
             f"local:{path or 'weights.safetensors'}@timm/resnet18 (or @torchvision/resnet50)."
         )
     file = Path(path)
-    if not file.is_file():
-        raise WeightsError(f"There is no weights file {file}.")
+    require_file(file, f"There is no weights file {file}.")
     make = timm_card if network.startswith("timm/") else torchvision_card
     return replace(
         make(network, None, file),
@@ -378,7 +378,7 @@ def local_card(name: str) -> BackboneCard:
 def _refuse_saved_folder(name: str, path: str) -> None:
     """Refuse a folder that transformers or timm wrote, naming the form that reads it."""
     config = Path(path) / "config.json"
-    if not config.is_file():
+    if not is_file(config):
         return
     try:
         content = read_json_file(config)

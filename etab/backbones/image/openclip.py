@@ -1,8 +1,12 @@
-"""Vision towers of open_clip: ``open_clip/<model>@<weights>`` (extra ``open_clip``)."""
+"""Vision towers of open_clip: ``open_clip/<model>@<weights>`` or ``open_clip/<folder>`` (extra
+``open_clip``).
+"""
 
 from __future__ import annotations
 
 import importlib
+import inspect
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -12,19 +16,26 @@ from typing import Any
 from etab.backbones.base import UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.hub.access import hub_or_cache
 from etab.backbones.weights.index import sha256_of
+from etab.backbones.weights.recognise import not_weights, require_file
 from etab.errors import (
+    EtabError,
     MissingPackageError,
     UnknownNameError,
     UnsupportedOptionError,
     WeightsError,
     reason_of,
 )
-from etab.registry import unknown
+from etab.files import exists, is_file, is_folder, read_json_file
+from etab.registry import nearest, unknown
 
 # Mean and standard deviation of the pictures of CLIP, where the weights name no others.
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
 _LAYERS = 3
+# How open_clip names models of the hub and of a folder, and the file that describes them there.
+_HUB = "hf-hub:"
+_FOLDER = "local-dir:"
+_CONFIG = "open_clip_config.json"
 
 
 def _library() -> Any:
@@ -41,7 +52,8 @@ def open_clip_card(name: str, seed: int | None = None) -> BackboneCard:
 
     Args:
         name: "open_clip/<model>@<weights>", with the weights by their name in open_clip or as a
-            local file; without "@<weights>" for a random twin.
+            local file; without "@<weights>" for a random twin. Or "open_clip/<folder>", with the
+            files of a model of the hub: open_clip_config.json and its weights.
         seed: Seed of a random twin; None for pretrained weights.
 
     Returns:
@@ -51,24 +63,80 @@ def open_clip_card(name: str, seed: int | None = None) -> BackboneCard:
         MissingPackageError: open_clip is not installed.
         UnknownNameError: open_clip has no such model, or no such weights of it.
         UnsupportedOptionError: The weights are not named, or the input is not square.
+        WeightsError: The folder of a model has no configuration that can be read.
+        CorruptFileError: The file of weights is a folder, a pipe or a device.
     """
     library = _library()
-    model, _, tag = name.removeprefix("open_clip/").partition("@")
+    base = name.removeprefix("open_clip/")
+    if base and is_folder(Path(base)):
+        return _card_of_folder(name, Path(base), seed)
+    model, _, tag = base.partition("@")
+    if model.startswith(_HUB):
+        raise UnsupportedOptionError(
+            f"{name}: a model of the hub is named by a folder with its files. Fetch them with `hf "
+            f"download {model.removeprefix(_HUB)} --local-dir FOLDER`, and name open_clip/FOLDER."
+        )
     if model not in library.list_models():
         raise unknown("open_clip model", model, library.list_models())
     tags = library.list_pretrained_tags_by_model(model)
     file = Path(tag) if tag and tag not in tags else None
-    if file is not None and not file.is_file():
+    if file is not None and not exists(file):
+        similar = nearest(tag, tags)
+        hint = f" Did you mean {similar[0]!r}?" if similar else ""
         raise UnknownNameError(
-            f"open_clip has no weights {tag!r} of {model}, and there is no such file. "
+            f"open_clip has no weights {tag!r} of {model}, and there is no such file.{hint} "
             f"Known: {', '.join(tags) or 'none'}."
         )
+    if file is not None:
+        require_file(file, f"There is no weights file {file}.")
     if seed is None and not tag:
         raise UnsupportedOptionError(
             f"{name} does not name its weights: write open_clip/{model}@<weights>, with one of "
             f"{', '.join(tags) or 'your files'}."
         )
     return _card(library, name, model, "" if file else tag, file, seed)
+
+
+def _card_of_folder(name: str, folder: Path, seed: int | None) -> BackboneCard:
+    """Make the card of a folder that holds the files of a model of the hub."""
+    try:
+        content = read_json_file(folder / _CONFIG)
+        settings = content["model_cfg"]["vision_cfg"]
+        published = content.get("preprocess_cfg") or {}
+        facts = _facts(name, settings, published)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        if isinstance(error, EtabError):
+            raise
+        raise WeightsError(
+            f"{name}: {folder / _CONFIG} is no configuration of open_clip: {reason_of(error)}. Fetch "
+            "the files of the model again, all into one folder."
+        ) from error
+    draft = BackboneCard(
+        name=name,
+        title=f"{folder.resolve().name}, vision tower",
+        pretraining="" if seed is not None else "open_clip, a local folder",
+        pretraining_sets=() if seed is not None else UNKNOWN_DATA,
+        **facts,
+    )
+    model = f"{_FOLDER}{folder}"
+    return replace(draft, load=partial(_load, model, "", seed, draft, quick=False))
+
+
+def _facts(name: str, settings: Mapping[str, Any], published: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of a card by the settings of a tower and of the pictures that its weights read."""
+    size = settings.get("image_size", 224)
+    if not isinstance(size, int):
+        raise UnsupportedOptionError(f"{name} reads pictures of {size}; wanted a square.")
+    return {
+        "size": size,
+        "mean": tuple(published.get("mean") or _MEAN),
+        "std": tuple(published.get("std") or _STD),
+        "interpolation": f"pillow {published.get('interpolation') or 'bicubic'}",
+        "layers": ("-3", "-2", "-1"),
+        "strides": (8, 16, 32),
+        "licence": "see the model's page",
+        "source": "open_clip",
+    }
 
 
 def _card(
@@ -79,9 +147,6 @@ def _card(
     file: Path | None,
     seed: int | None,
 ) -> BackboneCard:
-    size = library.get_model_config(model)["vision_cfg"].get("image_size", 224)
-    if not isinstance(size, int):
-        raise UnsupportedOptionError(f"{name} reads pictures of {size}; wanted a square.")
     # A file and a random twin have the input of the weights that are published for the model.
     tags = library.list_pretrained_tags_by_model(model)
     of_input = tag or (tags[0] if tags else "")
@@ -93,17 +158,10 @@ def _card(
         name=name,
         version=2 if quick else 1,
         title=f"{model}, vision tower",
-        size=size,
-        mean=tuple(published.get("mean") or _MEAN),
-        std=tuple(published.get("std") or _STD),
-        interpolation=f"pillow {published.get('interpolation') or 'bicubic'}",
-        layers=("-3", "-2", "-1"),
-        strides=(8, 16, 32),
         pretraining="" if seed is not None else f"open_clip {tag or 'local file'}",
         pretraining_sets=() if seed is not None else UNKNOWN_DATA,
-        licence="see the model's page",
-        source="open_clip",
         sha256=sha256_of(file) if file and seed is None else "",
+        **_facts(name, library.get_model_config(model)["vision_cfg"], published),
     )
     return replace(draft, load=partial(_load, model, weights, seed, draft, quick=quick))
 
@@ -120,23 +178,35 @@ def _load(
     import torch
 
     library = _library()
-    pretrained = weights if seed is None else None
+    is_fetched = seed is None and not model.startswith(_FOLDER) and not is_file(Path(weights))
+    options: dict[str, Any] = {"force_quick_gelu": True} if quick else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed or 0)
         try:
-            with nullcontext() if pretrained is None or Path(weights).is_file() else hub_or_cache():
+            with hub_or_cache() if is_fetched else nullcontext():
                 whole = library.create_model(
                     model,
-                    pretrained=pretrained,
+                    pretrained=weights if seed is None and weights else None,
                     precision="fp32",
-                    **({"force_quick_gelu": True} if quick else {}),
+                    load_weights=seed is None,
+                    require_pretrained=seed is None,
+                    **options,
                 )
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # a hostile file of weights makes the library raise anything
             raise WeightsError(
-                f"The weights of {card.name} could not be fetched or read: {reason_of(error)}. With "
-                f"network access they are fetched once and kept; a local file is open_clip/{model}@<file>."
+                f"The weights of {card.name} could not be fetched or read: {_reason(error, weights)}. "
+                "With network access they are fetched once and kept; a local file is "
+                "open_clip/<model>@<file>, and a local folder open_clip/<folder>."
             ) from error
     return _wrap(card, whole.visual)
+
+
+def _reason(error: Exception, weights: str) -> str:
+    """Why weights are not read, without the advice to trust them that torch gives."""
+    other = not_weights(Path(weights)) if weights and is_file(Path(weights)) else ""
+    if not other and "weights_only" in str(error):
+        return "they are a pickle that would run code, or a damaged one; such files are never run"
+    return other.rstrip(".") or reason_of(error)
 
 
 def _wrap(card: BackboneCard, tower: Any) -> Backbone:
@@ -152,7 +222,7 @@ def _wrap(card: BackboneCard, tower: Any) -> Backbone:
     options = {
         "intermediates_only": True,
         "output_fmt": "NCHW",
-        "output_extra_tokens": True,
+        "output_extra_tokens": _has_tokens(tower),
     }
 
     def outputs(x: Any, indices: list[int] | None) -> tuple[list[Any], list[Any]]:
@@ -183,3 +253,11 @@ def _wrap(card: BackboneCard, tower: Any) -> Backbone:
         dim=last.shape[1],
     )
     return TorchBackbone(complete, tower.eval(), taps)
+
+
+def _has_tokens(tower: Any) -> bool:
+    """Whether a tower gives tokens beside its maps; convolutional networks of timm refuse to."""
+    trunk = getattr(tower, "trunk", None)
+    if trunk is None:
+        return True
+    return "return_prefix_tokens" in inspect.signature(trunk.forward_intermediates).parameters

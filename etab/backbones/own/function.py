@@ -16,6 +16,7 @@ from etab.backbones.own.inputs import Clip, Frames, InputKind, Sound
 from etab.backbones.pretraining import checked_sets
 from etab.backbones.registered import name_of_function, require_own_name
 from etab.errors import EtabError, UnsupportedOptionError, reason_of
+from etab.storage.machine import require_device
 from etab.types import Features
 
 # Layers over time that a head of states chooses among: at most three.
@@ -254,6 +255,8 @@ def backbone(
 
     * vectors (n, d);
     * maps (n, c, h, w), of frames: the backbone then takes part in segmentation;
+    * tokens (n, t, d), of frames: a square grid row by row, behind a class token and registers or
+      alone, which is a map;
     * steps over time (n, t, d), of clips and sound: of sound, the backbone then takes part in the
       tasks of states.
 
@@ -274,7 +277,7 @@ def backbone(
     Raises:
         UnsupportedOptionError: The function cannot be called, fails, returns something else, or
             gives a row other values in another batch; or the name cannot stand on a board or is
-            that of another backbone.
+            that of another backbone; or there is no such device.
         UndefinedError: The function returns NaN or infinity.
 
     Example:
@@ -288,6 +291,8 @@ def backbone(
     if name != "":
         require_own_name(name)
     label = name or name_of_function(function)
+    if device:
+        require_device(str(device))
     if isinstance(function, type):
         raise UnsupportedOptionError(
             f"{label} is the class {function.__name__} itself; pass an object: "

@@ -24,8 +24,8 @@ _SHORT = ("hold", "loop")
 _MOST_VALUES = 1 << 26
 _BLACK = (0.0, 0.0, 0.0)
 _ONES = (1.0, 1.0, 1.0)
-# Largest mean or deviation of frames in [0, 1]; one above it is of frames in [0, 255].
-_LARGEST = 2
+LARGEST_LEVEL = 2
+"""Largest mean or deviation of frames in [0, 1]; one above it is of frames in [0, 255]."""
 
 
 def _require(condition: bool, what: str, wanted: str, got: object) -> None:
@@ -68,9 +68,9 @@ def _require_channels(owner: str, mean: object, std: object) -> None:
         for value in values:  # type: ignore[attr-defined]
             _require(_is_number(value), f"A number of {owner}({what}=)", "a finite number", value)
             _require(
-                abs(value) <= _LARGEST,
+                abs(value) <= LARGEST_LEVEL,
                 f"A number of {owner}({what}=)",
-                f"one of frames in [0, 1], at most {_LARGEST} (divide those of frames in [0, 255] "
+                f"one of frames in [0, 1], at most {LARGEST_LEVEL} (divide those of frames in [0, 255] "
                 "by 255)",
                 value,
             )

@@ -3,13 +3,15 @@
 The input is (n, 3, size, size) or (n, size, size, 3), in float32 or float16. The size is that
 of the input, or the metadata entry ``size`` where the input has none. Frames are normalised by the
 metadata entries ``mean`` and ``std`` (three numbers with commas, on the [0, 1] scale); without them,
-the values are in [0, 1]. Each output is a layer: vectors (n, d) or maps (n, c, h, w).
+the values are in [0, 1]. Each output is a layer: vectors (n, d), maps (n, c, h, w), or the tokens of a
+square grid (n, t, d), as ``last_hidden_state`` of an exported transformer.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,10 +24,15 @@ from etab.backbones.own.function import FunctionBackbone, card_of
 from etab.backbones.own.inputs import Frames
 from etab.backbones.sizes import SIZES
 from etab.backbones.weights.index import sha256_of
-from etab.backbones.weights.recognise import not_weights
-from etab.errors import CorruptFileError, MissingPackageError, UnsupportedOptionError, WeightsError
+from etab.backbones.weights.recognise import not_weights, require_file
+from etab.errors import CorruptFileError, MissingPackageError, UnsupportedOptionError, reason_of
+from etab.files import is_file
 from etab.types import Array
 
+# Characters of an error of onnxruntime, which names a place in its own code first.
+_LONGEST = 500
+# The entry of a graph that names a file of external data: field 1 "location", field 2 the path.
+_LOCATION = re.compile(rb"\x0a\x08location\x12")
 # Numbers of the input that are read, by their name in onnxruntime.
 _NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
@@ -48,7 +55,13 @@ class OnnxFunction:
                 "function: etab.backbone(function, input=...)."
             )
         self.input = inputs[0]
-        self.names = [output.name.replace("/", "_") for output in self.session.get_outputs()]
+        outputs = [output.name for output in self.session.get_outputs()]
+        self.names = [name.replace("/", "_") for name in outputs]
+        if len(set(self.names)) < len(outputs):
+            raise UnsupportedOptionError(
+                f"onnx:{file} has outputs whose names differ by / and _ alone: {', '.join(outputs)}. "
+                "Give each output a name of its own."
+            )
 
     @property
     def size(self) -> int:
@@ -112,6 +125,8 @@ class OnnxFunction:
         filled = np.concatenate([x, filling])
         parts = [filled[i : i + batch] for i in range(0, len(filled), batch)]
         rows = [self.session.run(None, {self.input.name: part}) for part in parts]
+        if len(rows) == 1 and len(filled) == len(x):
+            return dict(zip(self.names, rows[0], strict=True))
         return {
             name: np.concatenate([row[i] for row in rows])[: len(x)]
             for i, name in enumerate(self.names)
@@ -131,8 +146,10 @@ def _session(file: Path) -> Any:
         other = not_weights(file)
         if other:
             raise CorruptFileError(f"{file} cannot be read as ONNX. {other}") from error
-        reason = (str(error).strip().splitlines() or [""])[0][:160]
-        raise CorruptFileError(f"{file} cannot be read as ONNX: {reason}") from error
+        raise CorruptFileError(
+            f"{file} cannot be read as ONNX: {reason_of(error, _LONGEST)}. Export it again, with the "
+            f"files of its weights beside it, for onnxruntime {library.__version__} or an earlier one."
+        ) from error
 
 
 def onnx_card(name: str) -> BackboneCard:
@@ -151,8 +168,7 @@ def onnx_card(name: str) -> BackboneCard:
         UnsupportedOptionError: Its input is no square picture, or its outputs are no features.
     """
     file = Path(name.removeprefix("onnx:"))
-    if not file.is_file():
-        raise WeightsError(f"There is no ONNX file {file}.")
+    require_file(file, f"There is no ONNX file {file}.")
     function = OnnxFunction(file)
     sha256 = _sha256_with_data(file)
     card = card_of(FunctionBackbone(name, function, _input(function), version=sha256))
@@ -162,15 +178,24 @@ def onnx_card(name: str) -> BackboneCard:
 def _sha256_with_data(file: Path) -> str:
     """Digest a file and the files of external data that it names; exporters keep weights there."""
     content = file.read_bytes()
-    others = [
-        other
-        for other in sorted(file.parent.iterdir())
-        if other != file and other.is_file() and other.name.encode() in content
-    ]
+    beside = [other.name for other in file.parent.iterdir() if other.name.encode() in content]
+    names = sorted({*beside, *_locations(content)} - {file.name})
+    others = [name for name in names if is_file(file.parent / name)]
     if not others:
         return sha256_of(file)
-    digests = [sha256_of(file), *(f"{other.name} {sha256_of(other)}" for other in others)]
+    digests = [sha256_of(file), *(f"{name} {sha256_of(file.parent / name)}" for name in others)]
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _locations(content: bytes) -> set[str]:
+    """Paths of the files of external data, which may lie in folders below that of the graph."""
+    found = set()
+    for entry in _LOCATION.finditer(content):
+        length = content[entry.end()]
+        if length < 128:  # longer paths have a length of two bytes, and no exporter writes them
+            path = content[entry.end() + 1 : entry.end() + 1 + length]
+            found.add(path.decode("utf-8", "replace"))
+    return found
 
 
 def _input(function: OnnxFunction) -> Frames:

@@ -10,19 +10,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from etab.backbones.maps import map_means, stored_map
+from etab.backbones.base import LONGEST_LAYER_NAME, is_layer_name
+from etab.backbones.maps import (
+    MOST_PREFIX,
+    map_means,
+    map_of_tokens,
+    side_of_tokens,
+    stored_map,
+)
 from etab.backbones.own.inputs import Clip, Frames, InputKind, Sound
 from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.types import Features
 
-# Number of axes of an output, by the input: vectors (n, d), steps (n, t, d), maps (n, c, h, w).
-_AXES = {"Frames": (2, 4), "Clip": (2, 3), "Sound": (2, 3)}
+# Number of axes of an output, by the input: vectors (n, d), steps or tokens (n, t, d), maps (n, c, h, w).
+_AXES = {"Frames": (2, 3, 4), "Clip": (2, 3), "Sound": (2, 3)}
 _WANTED = {
-    "Frames": "vectors ({n}, d) or maps ({n}, c, h, w)",
+    "Frames": "vectors ({n}, d), maps ({n}, c, h, w) or the tokens of a square grid ({n}, t, d)",
     "Clip": "vectors ({n}, d) or steps over time ({n}, t, d)",
     "Sound": "vectors ({n}, d) or steps over time ({n}, t, d)",
 }
-_LONGEST_NAME = 80
 # How much less of a part may lie before the first step than after the last one, or the reverse.
 _UNEVEN = 0.1
 _ROWS = {"Frames": "frames", "Clip": "clips", "Sound": "parts of a recording"}
@@ -49,19 +55,13 @@ def layers_of(output: object, n: int, name: str, kind: InputKind) -> dict[str, T
         raise UnsupportedOptionError(f"{name} returned an empty dict; wanted one layer or more.")
     layers: dict[str, Tensor] = {}
     for layer, values in named.items():
-        if not _is_layer_name(layer):
+        if not is_layer_name(layer):
             raise UnsupportedOptionError(
                 f"{name} returned a layer called {reprlib.repr(layer)}; wanted a text of 1 to "
-                f"{_LONGEST_NAME} letters that can be printed, without '/'."
+                f"{LONGEST_LAYER_NAME} letters that can be printed, without '/'."
             )
         layers[layer] = _checked(values, n, f"{name}, layer {layer!r}", kind)
     return layers
-
-
-def _is_layer_name(layer: object) -> bool:
-    if not isinstance(layer, str) or not 1 <= len(layer) <= _LONGEST_NAME:
-        return False
-    return layer == layer.strip() and layer.isprintable() and "/" not in layer
 
 
 def _checked(values: object, n: int, what: str, kind: InputKind) -> Tensor:
@@ -91,6 +91,11 @@ def _checked(values: object, n: int, what: str, kind: InputKind) -> Tensor:
         raise UnsupportedOptionError(
             f"{what}: the function returned shape {shape} for {n} {_ROWS[input_name]}; "
             f"wanted {wanted}."
+        )
+    if isinstance(kind, Frames) and len(shape) == 3 and side_of_tokens(shape[1], kind.size) == 0:
+        raise UnsupportedOptionError(
+            f"{what}: the function returned {shape[1]} tokens (shape {shape}), which are no square grid "
+            f"over {kind.size} px, with or without up to {MOST_PREFIX} tokens before it; wanted {wanted}."
         )
     if shape[0] != n:
         raise UnsupportedOptionError(
@@ -176,8 +181,9 @@ def features_of(layers: Mapping[str, Tensor], kind: InputKind) -> Features:
 
     Returns:
         "<layer>/vector" of vectors; "<layer>/mean" and "<layer>/mean+std" of steps;
-        "<layer>/mean" and "<layer>/grid4" of maps, with the maps from fine to coarse. The steps of
-        the last layer of clips are the sequence of the clip.
+        "<layer>/mean" and "<layer>/grid4" of maps, with the maps from fine to coarse. Tokens of
+        frames are a map, and "<layer>/cls" where others precede the grid. The steps of the last
+        layer of clips are the sequence of the clip.
     """
     pooled: dict[str, Tensor] = {}
     maps: list[Tensor] = []
@@ -185,15 +191,20 @@ def features_of(layers: Mapping[str, Tensor], kind: InputKind) -> Features:
     for layer, values in layers.items():
         if values.ndim == 2:
             pooled[f"{layer}/vector"] = values
-        elif values.ndim == 3:
+        elif values.ndim == 3 and not isinstance(kind, Frames):
             mean = values.mean(1)
             pooled[f"{layer}/mean"] = mean
             pooled[f"{layer}/mean+std"] = torch.cat([mean, values.std(1, correction=0)], 1)
             if isinstance(kind, Clip):
                 sequences = {layer: values}
         else:
-            pooled[f"{layer}/mean"], pooled[f"{layer}/grid4"] = map_means(values)
-            maps.append(stored_map(values))
+            grid = values
+            if values.ndim == 3 and isinstance(kind, Frames):
+                grid, token = map_of_tokens(values, side_of_tokens(values.shape[1], kind.size))
+                if token is not None:
+                    pooled[f"{layer}/cls"] = token
+            pooled[f"{layer}/mean"], pooled[f"{layer}/grid4"] = map_means(grid)
+            maps.append(stored_map(grid))
     maps.sort(key=lambda grid: grid.shape[2], reverse=True)
     return Features(pooled, tuple(maps), sequences=sequences)
 
@@ -202,7 +213,7 @@ def strides_of(layers: Mapping[str, Tensor], kind: InputKind) -> tuple[int, ...]
     """List the strides of maps, fine to coarse.
 
     Args:
-        layers: Output of the layers; maps are (n, c, h, w).
+        layers: Output of the layers; maps are (n, c, h, w), and tokens (n, t, d).
         kind: The input of the backbone.
 
     Returns:
@@ -211,4 +222,6 @@ def strides_of(layers: Mapping[str, Tensor], kind: InputKind) -> tuple[int, ...]
     if not isinstance(kind, Frames):
         return ()
     sides = [values.shape[2] for values in layers.values() if values.ndim == 4]
+    tokens = [values.shape[1] for values in layers.values() if values.ndim == 3]
+    sides += [side_of_tokens(n_tokens, kind.size) for n_tokens in tokens]
     return tuple(round(kind.size / side) for side in sorted(sides, reverse=True))

@@ -22,12 +22,20 @@ from typing import Any
 
 import numpy as np
 
-from etab.backbones.base import UNKNOWN_DATA, Backbone, BackboneCard
+from etab.backbones.base import (
+    LONGEST_LAYER_NAME,
+    UNKNOWN_DATA,
+    Backbone,
+    BackboneCard,
+    is_layer_name,
+)
 from etab.backbones.weights.index import sha256_of
-from etab.errors import CorruptFileError, MissingPackageError, UnsupportedOptionError, WeightsError
+from etab.backbones.weights.recognise import require_file
+from etab.errors import CorruptFileError, MissingPackageError, UnsupportedOptionError
 from etab.files import is_bomb
 from etab.readers.parquet import ParquetFile
 from etab.readers.regular import require_regular
+from etab.readers.signatures import HEAD_BYTES, kind_of_content
 from etab.types import Array, Features
 
 FAMILY = "vectors"
@@ -37,6 +45,8 @@ _KEYS = "keys"
 _KEY_COLUMN = "key"
 _FORMS = (".npz", ".parquet", ".safetensors")
 _NAMED = 3
+# What numpy.save writes, which is told as what it is where it is read.
+_ONE_ARRAY = "a NumPy array"
 _WHICH_DATA = (
     "--tasks b0 (of your own data: --data clinic.toml, or --data my_echo.py --root FOLDER)"
 )
@@ -87,6 +97,7 @@ def vectors_card(name: str) -> BackboneCard:
 
     Raises:
         WeightsError: There is no such file.
+        CorruptFileError: It is a folder, a pipe or a device.
         UnsupportedOptionError: The file has another ending.
     """
     file = Path(name.removeprefix("vectors:"))
@@ -94,11 +105,11 @@ def vectors_card(name: str) -> BackboneCard:
         raise UnsupportedOptionError(
             f"{name}: a file of vectors ends with {', '.join(_FORMS)}; got {file.suffix!r}."
         )
-    if not file.is_file():
-        raise WeightsError(
-            f"There is no file of vectors {file}. `etab vectors keys --out keys.csv` with "
-            f"{_WHICH_DATA} writes the keys that it needs."
-        )
+    require_file(
+        file,
+        f"There is no file of vectors {file}. `etab vectors keys --out keys.csv` with "
+        f"{_WHICH_DATA} writes the keys that it needs.",
+    )
     card = BackboneCard(
         name=name,
         title=file.name,
@@ -137,6 +148,12 @@ def read_vectors(file: Path) -> SuppliedVectors:
         MissingPackageError: Parquet files need pyarrow.
     """
     require_regular(file, "Write it again.")
+    with file.open("rb") as handle:
+        kind = kind_of_content(handle.read(HEAD_BYTES))
+    if kind and kind != _ONE_ARRAY:
+        raise CorruptFileError(
+            f"{file} holds no vectors: it is {kind}. Write or download the file itself again."
+        )
     readers = {".npz": _npz, ".parquet": _parquet, ".safetensors": _safetensors}
     ending = file.suffix.lower()
     try:
@@ -180,8 +197,11 @@ def named(keys: Sequence[str]) -> str:
 
 def _checked(file: Path, name: str, values: Any, keys: Sequence[str]) -> Array:
     """Check one layer, and convert it to float32."""
-    if "/" in name:
-        raise CorruptFileError(f"{file}: a layer is called {name!r}; wanted a name without '/'.")
+    if not is_layer_name(name):
+        raise CorruptFileError(
+            f"{file}: a layer is called {name!r}; wanted 1 to {LONGEST_LAYER_NAME} letters that can be "
+            "printed, without '/'."
+        )
     array = np.asarray(values)
     if array.dtype.kind not in "fiub" or array.ndim != 2 or array.shape[1] == 0:
         raise CorruptFileError(
@@ -204,9 +224,9 @@ def _checked(file: Path, name: str, values: Any, keys: Sequence[str]) -> Array:
     return vectors
 
 
-def _without_keys(file: Path, where: str) -> CorruptFileError:
+def _without_keys(file: Path, where: str, found: Sequence[str]) -> CorruptFileError:
     return CorruptFileError(
-        f"{file} has no {where}: vectors without keys cannot be matched with recordings. "
+        f"{file} has no {where}; it has {named(found) or 'nothing'}: vectors without keys cannot be matched with recordings. "
         f"`etab vectors keys --out keys.csv` with {_WHICH_DATA} writes the keys."
     )
 
@@ -223,9 +243,8 @@ def _npz(file: Path) -> tuple[list[str], dict[str, Any]]:
     with file.open("rb") as handle:
         begin = handle.read(6)
         if not begin.startswith((b"PK", b"\x93NUMPY")):
-            came = f"a file that begins with {begin!r}" if begin else "an empty file"
             raise CorruptFileError(
-                f"{file} is {came}; wanted an npz file, as numpy.savez(FILE, keys=..., vectors=...) "
+                f"{file} is a file that begins with {begin!r}; wanted an npz file, as numpy.savez(FILE, keys=..., vectors=...) "
                 "writes it."
             )
         handle.seek(0)
@@ -233,10 +252,10 @@ def _npz(file: Path) -> tuple[list[str], dict[str, Any]]:
         if not isinstance(content, np.lib.npyio.NpzFile):
             raise CorruptFileError(f"{file} is one array; wanted an npz file with keys and layers.")
         if _KEYS not in content.files:
-            raise _without_keys(file, f"array {_KEYS!r}")
+            raise _without_keys(file, f"array {_KEYS!r}", content.files)
         archive: Any = content.zip
         _require_plausible(file, sum(member.file_size for member in archive.infolist()))
-        keys = [_key(key) for key in content[_KEYS].ravel()]
+        keys = [_key(key) for key in np.asarray(content[_KEYS]).ravel()]
         layers = {name: content[name] for name in content.files if name != _KEYS}
     return keys, layers
 
@@ -252,12 +271,14 @@ def _require_plausible(file: Path, claimed: int) -> None:
 
 
 def _safetensors(file: Path) -> tuple[list[str], dict[str, Any]]:
+    import torch
     from safetensors import safe_open
 
-    with safe_open(str(file), framework="numpy") as content:
+    # NumPy has no bfloat16 and no numbers of eight bits, in which networks store what they compute.
+    with safe_open(str(file), framework="pt") as content:
         metadata = content.metadata() or {}
         if _KEYS not in metadata:
-            raise _without_keys(file, f"metadata entry {_KEYS!r}")
+            raise _without_keys(file, f"metadata entry {_KEYS!r}", list(metadata))
         listed = _json_list(metadata[_KEYS])
         if listed is None:
             raise CorruptFileError(
@@ -265,7 +286,11 @@ def _safetensors(file: Path) -> tuple[list[str], dict[str, Any]]:
                 "with the keys in the order of the rows."
             )
         keys = [_key(key) for key in listed]
-        layers = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+        layers = {}
+        for name in content.keys():  # noqa: SIM118
+            values = content.get_tensor(name)
+            is_short = values.is_floating_point() and values.itemsize < torch.float32.itemsize
+            layers[name] = (values.to(torch.float32) if is_short else values).numpy()
     return keys, layers
 
 
@@ -280,7 +305,7 @@ def _json_list(text: str) -> list[Any] | None:
 def _parquet(file: Path) -> tuple[list[str], dict[str, Any]]:
     table = ParquetFile(file, (), hint="Write it again, with numbers as float32.").read_all()
     if _KEY_COLUMN not in table.column_names:
-        raise _without_keys(file, f"column {_KEY_COLUMN!r}")
+        raise _without_keys(file, f"column {_KEY_COLUMN!r}", table.column_names)
     keys = [_key(key) for key in table.column(_KEY_COLUMN).to_pylist()]
     layers: dict[str, Any] = {}
     numbers: dict[str, Any] = {}

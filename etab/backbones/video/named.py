@@ -20,6 +20,7 @@ from etab.backbones.video.contract import ClipContract
 from etab.backbones.video.published import PUBLISHED, ClipNetwork, build_mvit
 from etab.backbones.weights import fit
 from etab.backbones.weights import index as weights
+from etab.backbones.weights.recognise import require_file
 from etab.errors import UnsupportedOptionError, WeightsError, reason_of
 
 _KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
@@ -159,8 +160,8 @@ def clip_card(name: str, seed: int | None = None) -> BackboneCard:
             f"Name the random twin of {name} by its network: random/{network}."
         )
     file = Path(path) if path else None
-    if file is not None and not file.is_file():
-        raise WeightsError(f"There is no weights file {file}.")
+    if file is not None:
+        require_file(file, f"There is no weights file {file}.")
     row = _row(network)
     # The card holds the mean and standard deviation on the [0, 1] scale.
     unit = row.clip.unit / 255

@@ -6,13 +6,39 @@ import pickletools
 import zipfile
 from pathlib import Path
 
+from etab.errors import LayoutError, WeightsError
 from etab.files import is_bomb
+from etab.readers.regular import require_regular
 from etab.readers.signatures import HEAD_BYTES, LFS, kind_of_content
 
 # What zipfile raises where an archive is damaged or of an unknown version.
 _DAMAGED_ZIP = (zipfile.BadZipFile, NotImplementedError, OSError, ValueError)
 # torch.save writes one of these into its archive.
 _OF_TORCH = ("data.pkl", "constants.pkl", "code/")
+
+
+def require_file(path: Path, absent: str) -> None:
+    """Check that the file that the name of a backbone holds is an ordinary file.
+
+    Args:
+        path: The file.
+        absent: What is told where there is none; a sentence.
+
+    Raises:
+        WeightsError: There is no such file.
+        CorruptFileError: The path leads to a folder, a pipe or a device, or no file could have such
+            a name.
+
+    Example:
+        >>> require_file(Path("absent.pth"), "There is no weights file absent.pth.")
+        Traceback (most recent call last):
+            ...
+        etab.errors.WeightsError: There is no weights file absent.pth.
+    """
+    try:
+        require_regular(path, "Name the file itself.")
+    except LayoutError as error:
+        raise WeightsError(absent) from error
 
 
 def not_weights(path: Path) -> str:

@@ -248,7 +248,7 @@ FAULTS = [
     Fault(
         "hub: the filter of the processor is ignored",
         "etab/backbones/hub/card.py",
-        'getattr(processor, "resample", None)',
+        'getattr(described.processor, "resample", None)',
         "None",
         ("tests/backbones/test_hub.py::test_numbers_after_the_name",),
     ),

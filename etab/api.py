@@ -96,7 +96,8 @@ def _card(backbone: Any, size: int | None, fit: str, name: str, version: str) ->
     if isinstance(backbone, BackboneCard | str):
         if version:
             raise UnsupportedOptionError(
-                "version= is for a function or torch module; a card or a named backbone has its own."
+                "version= is for a function or torch module; a card or a named backbone has its "
+                "own."
             )
         card = backbone if isinstance(backbone, BackboneCard) else backbones.card(backbone)
         if name:
@@ -140,7 +141,7 @@ def evaluate(
             "cv5x5", or for "cv5" where the tasks are fitted on another dataset.
         size: Side of the input in pixels; None for the size of the backbone, which is 224 for a
             callable. Another size stands in the name of the backbone: "mobilenetv2@448".
-        fit: How frames that are no squares become squares: "squash" ignores the aspect ratio,
+        fit: How frames that are not squares become squares: "squash" ignores the aspect ratio,
             "letterbox" keeps it and adds a black border, "crop" keeps it and cuts out the middle.
             It stands in the name too: "mobilenetv2@448+letterbox".
         results: Folder to save finished cells in. A cell that is already there is read instead of
@@ -222,7 +223,7 @@ def evaluate(
 
 
 def _own_data(data: Path | str | type[Source], root: Path | str | None) -> Description:
-    """Register data of one's own; a table names the folder of its files itself."""
+    """Register a user's own data; a table names the folder of its files itself."""
     if isinstance(data, type) or is_class_file(Path(data)):
         return use_own_data(data, root)
     if root is not None:

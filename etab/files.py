@@ -153,7 +153,7 @@ def read_text_file(path: Path, largest: int = LARGEST) -> str:
 
     Raises:
         OSError: As for ``read_file``.
-        ValueError: The file is no text in UTF-8.
+        ValueError: The file is not text in UTF-8.
     """
     text = read_file(path, largest).decode("utf-8-sig")
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -171,7 +171,7 @@ def read_json_file(path: Path, largest: int = LARGEST) -> Any:
 
     Raises:
         OSError: As for ``read_file``.
-        ValueError: The file is no JSON, or nested too deeply.
+        ValueError: The file is not JSON, or nested too deeply.
 
     Example:
         >>> import tempfile
@@ -196,7 +196,7 @@ def parse_json(text: str) -> Any:
         Its content, of any type.
 
     Raises:
-        ValueError: The text is no JSON, or nested too deeply.
+        ValueError: The text is not JSON, or nested too deeply.
     """
     return _parsed(json.loads, text)
 
@@ -213,7 +213,7 @@ def read_toml_file(path: Path, largest: int = LARGEST) -> dict[str, Any]:
 
     Raises:
         OSError: As for ``read_file``.
-        ValueError: The file is no TOML, or nested too deeply.
+        ValueError: The file is not TOML, or nested too deeply.
     """
     return parse_toml(read_text_file(path, largest))
 
@@ -228,7 +228,7 @@ def parse_toml(text: str) -> dict[str, Any]:
         Its table.
 
     Raises:
-        ValueError: The text is no TOML, or nested too deeply.
+        ValueError: The text is not TOML, or nested too deeply.
 
     Example:
         >>> parse_toml("a = 1")
@@ -249,7 +249,7 @@ def record_of(kind: type[_Record], found: Any) -> _Record:
         The dataclass.
 
     Raises:
-        ValueError: The content is no object, lacks a field, has another one, or a value is of
+        ValueError: The content is not an object, lacks a field, has another one, or a value is of
             another type.
 
     Example:
@@ -286,20 +286,20 @@ def finite_number(value: Any) -> float:
         value: What the file holds.
 
     Raises:
-        ValueError: It is no number, is NaN, or is larger than a number can be.
+        ValueError: It is not a number, is NaN, or is larger than a number can be.
 
     Example:
         >>> finite_number(2)
         2.0
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{repr(value)[:80]} is no number")
+        raise ValueError(f"{repr(value)[:80]} is not a number")
     try:
         number = float(value)
     except OverflowError as error:
         raise ValueError("a number has more than 308 digits") from error
     if not math.isfinite(number):
-        raise ValueError(f"{number} is no finite number")
+        raise ValueError(f"{number} is not a finite number")
     return number
 
 

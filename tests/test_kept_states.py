@@ -69,7 +69,7 @@ def test_the_sample_and_the_three_cases_come_back_as_they_were(tmp_path: Path) -
 def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "x.states.csv"
     path.write_text(text)
-    with pytest.raises(ResultError, match="no file of states, or is damaged"):
+    with pytest.raises(ResultError, match="not a file of states, or is damaged"):
         read_kept_states(path)
 
 

@@ -351,7 +351,7 @@ def test_no_field_goes_unchecked(saved: tuple[Path, Result, Predictions]) -> Non
 def test_what_json_cannot_hold_is_refused_by_name() -> None:
     table = made.predictions(CODE)
     with pytest.raises(
-        ResultError, match=r"settings cannot be written as JSON: set .* is no JSON value"
+        ResultError, match=r"settings cannot be written as JSON: set .* is not a JSON value"
     ):
         made.result(table, CODE, settings={"views": {"A4C"}})
     with pytest.raises(ResultError, match="metrics cannot be written as JSON"):

@@ -84,7 +84,7 @@ def _refused() -> list[str]:
     """The families that are not read, by what each refusal says."""
     by_reason: dict[str, list[str]] = {}
     for kind in sorted(kinds() - set(FAMILIES)):
-        reason = reason_of_family(kind, {}).split(f"{kind!r} is no encoder: ")[-1]
+        reason = reason_of_family(kind, {}).split(f"{kind!r} is not an encoder: ")[-1]
         by_reason.setdefault(reason, []).append(f"`{kind}`")
     lines = [
         f"{VERSION}{installed()} also has families that etab does not read. Each refusal says why, and",

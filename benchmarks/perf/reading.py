@@ -137,7 +137,7 @@ def _payloads(path: Path) -> list[bytes]:
         with avi.Bytes(path) as data:
             found = avi.parse_avi(data)
             if found is None:
-                raise ValueError(f"{path.name} is no AVI")
+                raise ValueError(f"{path.name} is not an AVI")
             views = avi.payloads(data, avi.spans(data, found), numbers(path))
             _KEPT[path] = [bytes(view) for view in views]
     return _KEPT[path]

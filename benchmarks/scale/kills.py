@@ -388,7 +388,7 @@ class _Start:
         wrong: list[str] = []
         if self.status is None or os.waitstatus_to_exitcode(self.status) not in (0, 143):
             wrong.append(f"SIGTERM: the run ended with {self.status}")
-        if self.status and "What was finished is saved" not in self.said():
+        if self.status and "Finished work is saved" not in self.said():
             wrong.append(f"SIGTERM: the run says {self.said()!r}")
         left = [path for text, path in claims(self.folder).items() if text not in self._at_start]
         left += self.folder.rglob("*.part")

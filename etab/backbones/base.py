@@ -103,7 +103,7 @@ class BackboneCard:
         mean: Mean of each channel, on the [0, 1] scale.
         std: Standard deviation of each channel, on the [0, 1] scale.
         interpolation: How frames are resized to ``size``.
-        fit: How frames that are no squares become squares, one of ``FITS``.
+        fit: How frames that are not squares become squares, one of ``FITS``.
         load_at: Function of a side in pixels that returns the backbone for inputs of that size;
             None for a network that takes one size only.
         layers: Names of the layers in ``Features.pooled`` and ``Features.maps``, fine to coarse.

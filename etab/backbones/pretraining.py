@@ -53,7 +53,7 @@ def pretrained_on(card: BackboneCard, sets: Sequence[str]) -> BackboneCard:
         The card with these data in ``pretraining_sets``. Name, features and their key stay.
 
     Raises:
-        UnsupportedOptionError: The backbone has no pretraining, or the data are no names.
+        UnsupportedOptionError: The backbone has no pretraining, or the data are not names.
 
     Example:
         >>> from etab import backbones

@@ -72,7 +72,7 @@ def require_own_name(name: object) -> None:
     """
     if not isinstance(name, str):
         raise UnsupportedOptionError(
-            f"The name of a backbone is {name!r}, {type(name).__name__}; wanted a text."
+            f"The name of a backbone is {name!r}, {type(name).__name__}; wanted a string."
         )
     problem = wrong_own_name(name)
     if problem:

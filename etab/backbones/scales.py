@@ -93,7 +93,7 @@ def scaled(
     """
     if card.own_scale and not (mean is None and std is None):
         raise UnsupportedOptionError(
-            f"{card.name} has a mean or a deviation already; say both at once: {_EXAMPLE}."
+            f"{card.name} already has a mean or a deviation; give both at once: {_EXAMPLE}."
         )
     new_mean = card.mean if mean is None else _checked(card, "mean", mean, least=0.0)
     new_std = card.std if std is None else _checked(card, "std", std, least=1e-3)
@@ -101,9 +101,9 @@ def scaled(
         return card
     if not _takes_a_scale(card):
         raise UnsupportedOptionError(
-            f"{card.name} cannot take a mean or a deviation: they are for networks of frames of "
-            "timm and torchvision. Other encoders declare their own: a processor, a graph, or "
-            "etab.Frames(size=..., mean=..., std=...) of a function."
+            f"{card.name} cannot take a mean or a deviation: only frame networks of timm and "
+            "torchvision do. Other encoders declare their own, in a processor, in a graph, or "
+            "with etab.Frames(size=..., mean=..., std=...)."
         )
     suffix = "" if mean is None else f"@mean={_text(new_mean)}"
     suffix += "" if std is None else f"@std={_text(new_std)}"
@@ -175,6 +175,6 @@ def _normalising(
     from etab.backbones.image.networks import TorchBackbone  # deferred: it imports torch
 
     if not isinstance(backbone, TorchBackbone):
-        raise UnsupportedOptionError("Only networks of frames take a mean and a deviation.")
+        raise UnsupportedOptionError("Only frame networks take a mean and a deviation.")
     card = replace(backbone.card, mean=mean, std=std)
     return TorchBackbone(card, backbone.network, backbone.taps)

@@ -49,7 +49,7 @@ def sized(card: BackboneCard, size: int | None = None, fit: str = SQUASH) -> Bac
     Args:
         card: The card of a backbone of frames.
         size: Side of the square input in pixels, 32 to 2048; None for the size of the card.
-        fit: How frames that are no squares become squares: "squash" ignores the aspect ratio,
+        fit: How frames that are not squares become squares: "squash" ignores the aspect ratio,
             "letterbox" keeps it and pads the short side with black, "crop" keeps it and cuts out
             the middle square. Feature maps are mapped back to the frame.
 

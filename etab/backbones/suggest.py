@@ -20,7 +20,7 @@ def unknown_backbone(
     known: Iterable[str],
     forms: Iterable[str],
 ) -> UnknownNameError:
-    """Build the error for a name that is no backbone.
+    """Build the error for a name that is not a backbone.
 
     The commonest slip is a missing prefix: "resnet18" for "timm/resnet18", or a file of weights
     without "local:".

@@ -232,7 +232,7 @@ def check_form(entry: Path, base: Path) -> dict[str, int]:
         The answers that the entry ships, by record.
 
     Raises:
-        EntryError: If files are missing, or lines of answers.txt are no answers.
+        EntryError: If files are missing, or lines of answers.txt are not answers.
     """
     missing = [name for name in REQUIRED if not (base / name).is_file()]
     if missing:
@@ -242,7 +242,7 @@ def check_form(entry: Path, base: Path) -> dict[str, int]:
                 hint = f" They are in {folder.name}/: pack what is in that folder."
                 break
         raise EntryError(
-            f"{entry} is no entry of CinC 2016: {', '.join(missing)} missing at its top.{hint}"
+            f"{entry} is not an entry of CinC 2016: {', '.join(missing)} missing at its top.{hint}"
         )
     return read_answers(base / "answers.txt")
 
@@ -309,7 +309,7 @@ class _Work:
             shutil.copytree(self.folder, self.ready, symlinks=True)
         except (OSError, RecursionError) as error:
             raise EntryError(
-                "setup.sh left what cannot be copied for each record: "
+                "setup.sh left files that cannot be copied for each record: "
                 f"{str(error)[:200]}. Change the entry so that it leaves plain files."
             ) from error
 
@@ -375,7 +375,7 @@ def _read_answer(path: Path, name: str, ended: Ended) -> AnsweredRecord:
         answers = read_answers(path)
     except EtabError:
         beginning = read_file(path, _LARGEST_ANSWER).decode("utf-8", "replace")[:80]
-        return AnsweredRecord(None, ended.seconds, f"wrote {beginning!r}, which is no answer")
+        return AnsweredRecord(None, ended.seconds, f"wrote {beginning!r}, which is not an answer")
     if list(answers) != [name]:
         others = ", ".join(list(answers)[:5]) or "nothing"
         return AnsweredRecord(None, ended.seconds, f"answered {others} instead")

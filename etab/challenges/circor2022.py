@@ -246,7 +246,8 @@ def _unpack_checked(entry: Path, folder: Path) -> Path:
     missing = [name for name in SCRIPTS if not (base / name).is_file()]
     if missing:
         raise EntryError(
-            f"{entry} is no entry of the Challenge 2022: {', '.join(missing)} missing at its top."
+            f"{entry} is not an entry of the Challenge 2022: {', '.join(missing)} missing at its "
+            "top."
         )
     return base
 
@@ -355,15 +356,15 @@ def _copy_checked_outputs(
     if missing or unknown:
         raise EntryError(
             f"run_model.py left {len(missing)} patients without an output "
-            f"({', '.join(missing[:5])}) and wrote {len(unknown)} of nobody it was asked for "
-            f"({', '.join(unknown[:5])})."
+            f"({', '.join(missing[:5])}) and wrote {len(unknown)} for patients it was not asked "
+            f"about ({', '.join(unknown[:5])})."
         )
     for name, path in files.items():
         regular = path.is_file() and not path.is_symlink()
         if not regular or path.stat().st_size > _LARGEST_OUTPUT:
             raise EntryError(
-                f"run_model.py wrote {name}.csv as no plain file of at most {_LARGEST_OUTPUT:,} "
-                "bytes."
+                f"run_model.py wrote {name}.csv, which is not a plain file of at most "
+                f"{_LARGEST_OUTPUT:,} bytes."
             )
         read_output(path)
     outputs.mkdir(parents=True, exist_ok=True)

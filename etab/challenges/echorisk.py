@@ -177,7 +177,7 @@ def _require_form(path: Path, column: str) -> None:
         absent = [name for name in wanted if name not in names]
         keys = () if absent else [(row[_KEYS[0]] or "", row[_KEYS[1]] or "") for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EntryError(f"{path} is no CSV in UTF-8: {error}. Write it again.") from error
+        raise EntryError(f"{path} is not a CSV in UTF-8: {error}. Write it again.") from error
     if absent:
         header = ",".join(names)[:80]
         raise EntryError(
@@ -235,7 +235,7 @@ def _values(
     *,
     is_truth: bool,
 ) -> Any:
-    """Parse the cells (n,); every cell that is no value of the task is named."""
+    """Parse the cells (n,); every cell that is not a value of the task is named."""
     column = task.truth if is_truth else task.predicted
     values: list[float] = []
     wrong: list[Exam] = []

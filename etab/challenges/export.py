@@ -122,8 +122,8 @@ def answers_2016(
 
     Args:
         table: Predictions of normal or abnormal, a row for each record.
-        threshold: Probability from which on a record is abnormal. None takes the decisions of the
-            table, or 0.5 where it has none.
+        threshold: Probability at or above which a record is abnormal. None takes the decisions of
+            the table, or 0.5 where it has none.
         unsure: Low and high probability; a record between them is unsure.
 
     Returns:
@@ -131,11 +131,13 @@ def answers_2016(
 
     Raises:
         UnsupportedOptionError: If a number is outside 0 to 1, or both options are given.
-        ResultError: If rows of the table are no records of the challenge.
+        ResultError: If rows of the table are not records of the challenge.
     """
     _check_items(table, _RECORD, "records such as a0001")
     if threshold is not None and unsure is not None:
-        raise UnsupportedOptionError("threshold and unsure decide the same: give one of them.")
+        raise UnsupportedOptionError(
+            "threshold and unsure decide the same thing: give only one of them."
+        )
     score = table.columns["score"]
     if unsure is not None:
         low, high = unsure
@@ -144,7 +146,7 @@ def answers_2016(
                 f"unsure is {low:g} to {high:g}; wanted 0 <= low < high <= 1."
             )
         answers = np.where(score >= high, 1, np.where(score < low, -1, 0))
-        rule = f"abnormal from {high:g} on, normal below {low:g}, unsure between"
+        rule = f"abnormal at {high:g} or above, normal below {low:g}, unsure between"
     elif threshold is None and "answer" in table.columns:
         decided = table.columns["answer"]
         answers = np.where(decided == _UNSURE, 0, np.where(decided > _UNSURE, 1, -1))
@@ -152,7 +154,7 @@ def answers_2016(
     else:
         lowest = _probability(0.5 if threshold is None else threshold)
         answers = np.where(score >= lowest, 1, -1)
-        rule = f"abnormal from {lowest:g} on"
+        rule = f"abnormal at {lowest:g} or above"
     return dict(zip(table.items, answers.tolist(), strict=True)), rule
 
 
@@ -218,8 +220,8 @@ def export_circor2022(
         paths: The .json of a result of murmur and of one of outcome, in any order.
         out: Folder to write to; the csv files go to ``outputs/`` in it.
         data: CirCor as published. If given, the outputs are scored.
-        threshold: Probability from which on the outcome is abnormal. None takes the decisions of
-            the results, or the largest class.
+        threshold: Probability at or above which the outcome is abnormal. None takes the decisions
+            of the results, or the largest class.
 
     Returns:
         What was written.
@@ -249,8 +251,8 @@ def export_circor2022(
     odd = sorted(set(murmur.items) ^ set(outcome.items))
     if odd:
         raise ResultError(
-            f"The two results are of other patients: {len(odd)} are in one of them alone, first "
-            f"{odd[0]}."
+            f"The two results are of different patients: {len(odd)} are in one of them alone, "
+            f"first {odd[0]}."
         )
     murmur_rows = _murmur(murmur)
     outcome_rows = _outcome(outcome, threshold)
@@ -259,7 +261,7 @@ def export_circor2022(
         _write_output(path, name, murmur_rows[name], outcome_rows[name])
     rule = "decided by the rules of the results, which were chosen on training folds"
     if threshold is not None or "answer" not in outcome.columns:
-        rule = f"outcome abnormal from {0.5 if threshold is None else threshold:g} on"
+        rule = f"outcome abnormal at {0.5 if threshold is None else threshold:g} or above"
     _write_facts(out / "answers.json", [results["murmur"], results["outcome"]], rule)
     scores: dict[str, Entry2016 | Entry2022] = {}
     if data is not None:

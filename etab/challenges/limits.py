@@ -1,8 +1,8 @@
 """Run a program of somebody else under limits of time, memory, files and disk.
 
-The limits are no sandbox: they stop accidents (a loop, a leak, a runaway log), not malice. Unless
-``etab.challenges.sandbox`` is used, the program has the rights of whoever runs it: it may read,
-change and delete whatever they may, and use the network. No shell reads any of its arguments.
+The limits are not a sandbox: they stop accidents (a loop, a leak, a runaway log), not malice.
+Unless ``etab.challenges.sandbox`` is used, the program has the rights of whoever runs it: it may
+read, change and delete whatever they may, and use the network. No shell reads any of its arguments.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from etab.storage.atomic import write_atomically
 WARNING = (
     "An entry is a program of somebody else. Without bubblewrap (bwrap) on this machine, it runs "
     "with your rights: it can read, change and delete your files and use the network. The limits "
-    "of time and memory are no sandbox."
+    "of time and memory are not a sandbox."
 )
 
 _NOTES = {
@@ -83,7 +83,8 @@ def resume_at(out: Path, facts: Mapping[str, Any]) -> None:
             )
     elif out.is_dir() and any(out.iterdir()):
         raise EntryError(
-            f"{out} holds other files, and no {path.name} of a run. Choose another folder with --out."
+            f"{out} holds other files, and no {path.name} of a run. Choose another folder with "
+            "--out."
         )
     write_atomically(path, json.dumps(dict(facts), indent=1) + "\n")
 

@@ -158,7 +158,7 @@ def read_answers(path: Path) -> dict[str, int]:
 
     Raises:
         DataNotFoundError: If there is no such file.
-        EntryError: Listing every line that is no answer and every record answered twice.
+        EntryError: Listing every line that is not an answer and every record answered twice.
 
     Example:
         >>> import tempfile

@@ -70,7 +70,8 @@ def unpack_entry(
         )
     if not entry.is_dir() and not entry.is_file():
         raise EntryError(
-            f"{entry} is a pipe, a device or a socket. Pass the folder, .zip or .tar.gz of an entry."
+            f"{entry} is a pipe, a device or a socket. Pass the folder, .zip or .tar.gz of an "
+            "entry."
         )
     if entry.is_file() and not entry.name.lower().endswith(_SUFFIXES):
         raise EntryError(
@@ -191,7 +192,7 @@ def _copy(entry: Path, folder: Path, budget: _Budget) -> None:
                 f"{path} is a link that leads out of the entry. Copy the file in its place."
             )
         if not path.is_file():
-            raise EntryError(f"{path} is no plain file. Take it out of the entry.")
+            raise EntryError(f"{path} is not a plain file. Take it out of the entry.")
         target = budget.path_for(path.relative_to(entry).as_posix(), folder)
         with path.open("rb") as source:
             budget.write(source, target, path.stat().st_mode)

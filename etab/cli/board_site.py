@@ -111,7 +111,7 @@ def site_extras(
         subgroups: Folder of the data, or a file of subgroups.
         curves: A file of label efficiency.
 
-    In place of a folder, the description of a table of one's own may be given.
+    In place of a folder, the description of a user's own table may be given.
 
     Returns:
         Examples, curves and subgroups.
@@ -237,8 +237,8 @@ def board_subgroups(
     kept = read_subgroups(where, board)
     if kept.n_other:
         say(
-            f"{where} holds {kept.n_other} cells of other predictions than those of the board; they "
-            "are left out. Give --subgroups the folder of the data to compute them again.",
+            f"{where} holds {kept.n_other} cells of other predictions than those of the board; "
+            "they are left out. Give --subgroups the folder of the data to compute them again.",
             error=True,
         )
     return kept.cells, kept.notes

@@ -28,20 +28,22 @@ def leaderboard_command(
     results: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Folders of results; those of several are merged, and each is named. "
+            help="Folder of results. Several folders are merged, and the board lists them. "
             "[default: results]"
         ),
     ] = None,
     suite: Annotated[
         str | None,
         typer.Option(
-            help="Name of a packaged suite, or a .toml file. [default: the first suite that a "
-            "backbone completes; a plain table of the cells where there is none]"
+            help="Name of a packaged suite, or a .toml file. [default: the first suite that some "
+            "backbone completes; without one, a plain table of the cells]"
         ),
     ] = None,
     tasks: Annotated[
         str | None,
-        typer.Option(help="Rank on these tasks instead: codes, prefixes or datasets, with commas."),
+        typer.Option(
+            help="Rank on these tasks instead: codes, prefixes or datasets, separated by commas."
+        ),
     ] = None,
     protocol: Annotated[
         str | None,
@@ -52,7 +54,9 @@ def leaderboard_command(
     ] = None,
     with_published: Annotated[
         bool,
-        typer.Option("--with-published", help="Add the published results of a checkout."),
+        typer.Option(
+            "--with-published", help="Add the published results; needs a checkout of the project."
+        ),
     ] = False,
     markdown: Annotated[Path | None, typer.Option(help="Write Markdown to this file.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write CSV to this file.")] = None,
@@ -66,8 +70,8 @@ def leaderboard_command(
     numbers: Annotated[
         Path | None,
         typer.Option(
-            help="Write every number of the board to this file as JSON, without rounding: also "
-            "P(row above column), reliabilities and intervals of differences."
+            help="Write every number of the board to this file as JSON, without rounding. It also "
+            "holds P(row above column), reliabilities and intervals of differences."
         ),
     ] = None,
     with_examples: Annotated[
@@ -81,23 +85,23 @@ def leaderboard_command(
     root: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the data for --with-examples, or the description of a table of one's "
-            "own. The site of a phantom board has clips without this option, too."
+            help="Folder of the data for --with-examples, or the description of your own table. "
+            "The site of a phantom board has clips without this option."
         ),
     ] = None,
     subgroups: Annotated[
         Path | None,
         typer.Option(
             help="Add scores by sex, age, pregnancy, image quality, frame rate, place and database "
-            "to the site, and by `subgroups` of a table of one's own: the folder of the data, "
+            "to the site, and by `subgroups` of your own table: the folder of the data, "
             "clinic.toml, or the file data/subgroups.json of an earlier site."
         ),
     ] = None,
     curves: Annotated[
         Path | None,
         typer.Option(
-            help="Add label efficiency to the site from a file of `etab curve --csv`. Without it, "
-            "the site has it where the folder holds results with few labelled patients."
+            help="Add label efficiency to the site from a file of `etab curve --csv`. Without this "
+            "option, the site shows it if the folder holds results with few labelled patients."
         ),
     ] = None,
     task_weight: Annotated[
@@ -108,7 +112,7 @@ def leaderboard_command(
     ] = [],  # noqa: B006
     with_seen: Annotated[
         bool,
-        typer.Option("--with-seen", help="Rank backbones that were pretrained on test data, too."),
+        typer.Option("--with-seen", help="Also rank backbones that were pretrained on test data."),
     ] = False,
     precision: Annotated[
         list[str],
@@ -121,15 +125,16 @@ def leaderboard_command(
     variants: Annotated[
         list[Path],
         typer.Option(
-            help="Folder with results of the same cells by another precision, head or seed, or on "
-            "another release of the data: the difference is shown. May be given several times."
+            help="Folder with results of the same cells at another precision, head or seed, or on "
+            "another release of the data; the board shows the difference. May be given several "
+            "times."
         ),
     ] = [],  # noqa: B006
     recompute: Annotated[
         bool,
         typer.Option(
             "--recompute",
-            help="Check and compute everything again, where the board of the same files is known.",
+            help="Check and compute everything again, even if no file has changed.",
         ),
     ] = False,
 ) -> None:
@@ -286,7 +291,7 @@ def _suite(
 
 
 def _own_suite(own: Sequence[Description], held: Sequence[Result]) -> Suite | None:
-    """The tasks of the only table of one's own that has results, in place of a suite."""
+    """The tasks of the only user's table with results, in place of a suite."""
     from etab.leaderboard.plain import task_of
     from etab.leaderboard.suites import Suite
 
@@ -439,8 +444,9 @@ def _with_folders(board: Board, holders: Holders, joined: Path, folders: Sequenc
     for folder, name in folder_names(folders).items():
         if name not in names:
             say(
-                f"No result of {folder} is on this board. Results must be of the tasks, the protocol "
-                "and the data of the board; phantoms and people are never ranked together.",
+                f"No result of {folder} is on this board. Results must be of the tasks, the "
+                "protocol and the data of the board; phantoms and people are never ranked "
+                "together.",
                 error=True,
             )
     counts: dict[str, int] = {}

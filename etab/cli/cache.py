@@ -42,18 +42,18 @@ def cache_command(
     action: Annotated[
         str,
         typer.Argument(
-            help="ls lists the entries with the time that computing them took; gc deletes entries "
-            "until the others fit --budget; verify is --verify."
+            help="ls lists the entries and the time that each took to compute; gc deletes entries "
+            "until the rest fits --budget; verify is the same as --verify."
         ),
     ] = "",
     of: Annotated[
         Path | None,
-        typer.Argument(metavar="[FOLDER]", help="The folder, as --cache names it."),
+        typer.Argument(metavar="[FOLDER]", help="The cache folder, the same as --cache."),
     ] = None,
     cache: CacheOption = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Size that may stay with gc: 50GB, 1.5TB."),
+        typer.Option(help="With gc: the size to keep, such as 50GB or 1.5TB."),
     ] = None,
     clear: Annotated[
         bool,
@@ -65,14 +65,14 @@ def cache_command(
     ] = False,
     clean: Annotated[
         bool,
-        typer.Option("--clean", help="Delete what runs that were killed left unfinished."),
+        typer.Option("--clean", help="Delete what killed runs left unfinished."),
     ] = False,
 ) -> None:
     """Show the size of the feature cache, or delete features.
 
     Features of four tasks of CAMUS take about 0.2 GB for a network with maps, and four times that
-    for pixels. `etab cache gc --budget 50GB` deletes first what takes the least time to compute
-    again for each byte that becomes free.
+    for pixels. `etab cache gc --budget 50GB` deletes entries until the rest fits: first
+    those that are quickest to compute again for each byte that they free.
     """
     from etab.features.budget import cached_entries, delete_entry, unfinished_entries
 

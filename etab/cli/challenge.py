@@ -30,36 +30,40 @@ FromOption = Annotated[
     list[Path],
     typer.Option(
         "--from",
-        help="Write an entry from this result (.json) instead of running one. circor2022 takes "
-        "two of them, one of murmur and one of outcome.",
+        help="Write an entry from this result (.json) instead of running one. circor2022 takes two "
+        "results, one for murmur and one for outcome.",
     ),
 ]
 OutOption = Annotated[
-    Path, typer.Option(help="Folder for the answers. A run that was stopped goes on there.")
+    Path, typer.Option(help="Folder for the answers. A run that was stopped resumes from it.")
 ]
 ThresholdOption = Annotated[
-    float | None, typer.Option(help="With --from: the probability from which on it is abnormal.")
+    float | None,
+    typer.Option(help="With --from: the probability at or above which the answer is abnormal."),
 ]
 MemoryOption = Annotated[
-    int | None, typer.Option(min=16, help="Memory in MiB. [default: that of the challenge]")
+    int | None,
+    typer.Option(
+        min=16, help="Memory that the entry may use, in MiB. [default: that of the challenge]"
+    ),
 ]
 DiskOption = Annotated[
     int | None,
-    typer.Option(min=1, help="MiB that may be written. [default: that of the challenge]"),
+    typer.Option(min=1, help="MiB that the entry may write. [default: that of the challenge]"),
 ]
 TrustOption = Annotated[
     bool,
     typer.Option(
         "--trust",
         "--yes",
-        help="Run the program of the entry. Without bubblewrap it has your rights.",
+        help="Allow the entry's program to run. Without bubblewrap it runs with your rights.",
     ),
 ]
 NoSandboxOption = Annotated[
     bool,
     typer.Option(
         "--no-sandbox",
-        help="Run the program outside bubblewrap, for one that needs the network or a licence.",
+        help="Run the program outside bubblewrap, if it needs the network or a licence.",
     ),
 ]
 _WITH_FROM = "with --from alone: an entry decides by itself"
@@ -91,7 +95,9 @@ def cinc2016_command(
     threshold: ThresholdOption = None,
     unsure: Annotated[
         str | None,
-        typer.Option(help="With --from: LOW,HIGH. Between these probabilities it is unsure."),
+        typer.Option(
+            help="With --from: LOW,HIGH. Between these probabilities the answer is unsure."
+        ),
     ] = None,
     seconds: Annotated[
         float | None,
@@ -164,11 +170,15 @@ def circor2022_command(
     result: FromOption = [],  # noqa: B006
     out: OutOption = Path("challenge"),
     hold_out: Annotated[
-        Path | None, typer.Option(help="Train on all of --data and answer this folder.")
+        Path | None,
+        typer.Option(help="Train on all of --data and predict the patients in this folder."),
     ] = None,
     n_fold: Annotated[
         int | None,
-        typer.Option(min=2, help="Number of folds of people, without --hold-out. [default: 5]"),
+        typer.Option(
+            min=2,
+            help="Number of folds (without --hold-out); each person is in one fold. [default: 5]",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the folds. [default: 0]")] = None,
     threshold: ThresholdOption = None,

@@ -28,8 +28,8 @@ def backbone_command(
 ) -> None:
     """Load a backbone twice and check its output on synthetic input.
 
-    Features must be finite, the same when computed twice, and of each row alone. The exit status is
-    1 where a point of the contract is not met.
+    Features must be finite, must be the same when computed twice, and must depend on their own row
+    alone. The exit status is 1 if a point of the contract is not met.
     """
     from etab import backbones
     from etab.cli.encoders import named_encoders
@@ -51,8 +51,8 @@ def _described(card: BackboneCard) -> str:
     if card.modality == "vectors":
         widths = [f"{name} ({values.shape[1]})" for name, values in backbone.layers.items()]
         return (
-            f"It holds vectors of {len(backbone.rows)} keys; layers and widths: {', '.join(widths)}. "
-            "A run says which keys its tasks lack"
+            f"It holds vectors of {len(backbone.rows)} keys; layers and widths: "
+            f"{', '.join(widths)}. A run says which keys its tasks lack"
         )
     loaded = getattr(backbone, "card", card)
     reads = f"frames of {loaded.size} px"

@@ -20,9 +20,9 @@ _IMAGE_NETWORKS = ("timm/", "torchvision/")
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(help="The file as published (.pt, .pth, .ckpt, .bin, .safetensors).")
+        Path, typer.Argument(help="The published file (.pt, .pth, .ckpt, .bin, .safetensors).")
     ],
-    target: Annotated[Path, typer.Argument(help="A new file, weights.safetensors.")],
+    target: Annotated[Path, typer.Argument(help="The new file, such as weights.safetensors.")],
     network: Annotated[
         str,
         typer.Option(help="timm/resnet18, torchvision/vit_b_16, echoprime, panecho, echofm, ..."),
@@ -30,12 +30,16 @@ def convert(
     take: Annotated[
         str,
         typer.Option(
-            help="Of several networks in the file, the one to take, as an error lists it."
+            help="Which network to take from a file that holds several; the error lists their "
+            "names."
         ),
     ] = "",
     trust: Annotated[
         bool,
-        typer.Option("--trust", help="Run the code that a pickle holds; only if you trust it."),
+        typer.Option(
+            "--trust",
+            help="Read a pickle, which runs the code in it. Do so only if you trust its author.",
+        ),
     ] = False,
 ) -> None:
     """Write weights as safetensors, checked against the network they are for."""
@@ -62,8 +66,8 @@ def to_safetensors(
         What was written, and what was dropped.
 
     Raises: UnknownNameError: There is no such network. UnsupportedOptionError: ``target`` exists or
-        is no .safetensors file; ``take`` without ``network``. WeightsError: The file cannot be read
-        or does not fit the network; the keys are listed. StorageError: ``target`` cannot be
+        is not a .safetensors file; ``take`` without ``network``. WeightsError: The file cannot be
+        read or does not fit the network; the keys are listed. StorageError: ``target`` cannot be
         written.
     """
     from etab.backbones.image import echonet

@@ -22,7 +22,7 @@ def data_phantom(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="Where to write a folder for each dataset. Set ETAB_DATA to it afterwards."
+            help="Where to write one folder per dataset. Set ETAB_DATA to this folder afterwards."
         ),
     ],
     patients: Annotated[
@@ -88,7 +88,7 @@ def data_check(
 
 
 def _check_own(path: Path, as_json: bool, quick: bool) -> None:
-    """Check a table of one's own; ends the command."""
+    """Check a user's own table; ends the command."""
     from etab.cli import show
     from etab.datasets.own.check import check_own
     from etab.tasks.own import use_own_data
@@ -126,13 +126,16 @@ def data_init(
         bool | None,
         typer.Option(
             "--sound/--no-sound",
-            help="Describe the sounds, or the pictures and clips, of a folder that holds both. "
-            "[default: the kind with more files]",
+            help="Which files to describe in a folder that holds both: sounds, or pictures and "
+            "clips. [default: the kind with more files]",
         ),
     ] = None,
     known_as: Annotated[
         str | None,
-        typer.Option("--as", help="A public set that etab describes: yaseen, zchsound."),
+        typer.Option(
+            "--as",
+            help="Use the description of a public data set that etab knows: yaseen, zchsound.",
+        ),
     ] = None,
 ) -> None:
     """Write a first description (and table) of a folder of your own recordings.
@@ -163,18 +166,18 @@ def data_fetch(
     name: Annotated[
         str,
         typer.Argument(
-            help="Name of a dataset that is free: circor, cinc2016, circor_hf, echoxflow, echoxflow-demo."
+            help="Name of a free dataset: circor, cinc2016, circor_hf, echoxflow, echoxflow-demo."
         ),
     ],
-    folder: Annotated[Path, typer.Argument(help="Folder that the release is written to.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Folder to write the release to.")] = Path(),
     attempts: Annotated[
-        int, typer.Option(min=1, help="How often files that failed are tried.")
+        int, typer.Option(min=1, help="How many times to try a file that fails.")
     ] = 5,
 ) -> None:
-    """Download a dataset that is free, and verify the checksum of each file.
+    """Download a free dataset and verify the checksum of each file.
 
-    The same command goes on where it was stopped. For datasets that need a signature, it says
-    where to get them.
+    Run the same command again to resume a download. For datasets that need a signed agreement,
+    it says where to get them.
     """
     from etab.cli import show
     from etab.datasets.fetch import RELEASES, fetch_data

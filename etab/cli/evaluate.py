@@ -38,7 +38,7 @@ def score_cinc2016_command(
         ),
     ],
     rule: Annotated[
-        str, typer.Option(help="official, or phase1, where unsure is half right.")
+        str, typer.Option(help="official, or phase1, where an unsure answer counts as half right.")
     ] = "official",
     weights: Annotated[
         str,

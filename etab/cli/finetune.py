@@ -79,7 +79,8 @@ def finetune(
     backbones: Annotated[
         str,
         typer.Option(
-            help="Names of backbones, separated by commas; NAME=ENCODER gives one a name of your own."
+            help="Names of backbones, separated by commas; NAME=ENCODER gives one a name of your "
+            "own."
         ),
     ] = "mobilenetv2",
     pretrained_on: PretrainedOption = None,
@@ -87,7 +88,7 @@ def finetune(
     tuning: Tuned = "finetune",
     source: Annotated[
         str,
-        typer.Option(help="First train the backbone on this task, such as a0-A4-C (adaptation)."),
+        typer.Option(help="Task to train the backbone on first, such as a0-A4-C (adaptation)."),
     ] = "",
     source_head: Annotated[
         str, typer.Option(help="Head for that task. [default: unet or linear]")
@@ -119,7 +120,7 @@ def finetune(
     patience: Annotated[
         int,
         typer.Option(
-            min=0, help="Stop after so many epochs without a better validation loss; 0: never."
+            min=0, help="Stop after this many epochs without a better validation loss; 0: never."
         ),
     ] = 5,
     augment: Annotated[

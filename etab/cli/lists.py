@@ -25,7 +25,9 @@ def list_command(
     what: Annotated[str | None, typer.Argument(help=f"What to list: {_KINDS}.")] = None,
     containing: Annotated[
         list[str] | None,
-        typer.Argument(help="Words that a line must contain: etab list tasks camus dice."),
+        typer.Argument(
+            help="Show only lines that contain all of these words: etab list tasks camus dice."
+        ),
     ] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print Markdown, as in the documentation.")

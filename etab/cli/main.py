@@ -127,7 +127,7 @@ def main(earlier: EarlierProcess | None = None) -> None:
         code = 143
     if code in (130, 143):  # typer reports Ctrl-C by status 130 too
         say(
-            "Stopped. What was finished is saved; the same command goes on from there.",
+            "Stopped. Finished work is saved; run the same command to continue.",
             error=True,
         )
     sys.exit(code if isinstance(code, int) else 0)
@@ -167,8 +167,8 @@ def _refused(error: OSError) -> str:
     """Say that a disk or a folder refused, of whatever file."""
     name = error.filename2 or error.filename or "A file"
     return (
-        f"{name} could not be read or written: {error.strerror}. Nothing that was finished is lost; "
-        "free some space, check the folder and its permissions, or name another one."
+        f"{name} could not be read or written: {error.strerror}. Nothing that was finished is "
+        "lost; free some space, check the folder and its permissions, or name another one."
     )
 
 
@@ -268,16 +268,19 @@ def version_command() -> None:
 
 @new_app.command("dataset")
 def new_dataset_command(
-    name: Annotated[str, typer.Argument(help="Name in lower case, as in `etab run --tasks NAME`.")],
+    name: Annotated[
+        str, typer.Argument(help="Name, in lower case, as in `etab run --tasks NAME`.")
+    ],
     to: Annotated[
-        Path, typer.Option(help="Where to write: a checkout of the project, or any other folder.")
+        Path,
+        typer.Option(
+            help="Where to write the files: a checkout of the project, or any other folder."
+        ),
     ] = Path(),
-    title: Annotated[
-        str, typer.Option(help="Name of the dataset in words, as its authors give it.")
-    ] = "",
+    title: Annotated[str, typer.Option(help="Title of the dataset, as its authors write it.")] = "",
     letter: Annotated[str, typer.Option(help="Letter of the dataset in task codes.")] = "Y",
 ) -> None:
-    """Write a reader, a phantom and a test for a new dataset, of the project or of your own.
+    """Write a reader, a phantom and a test for a new dataset, in the project or elsewhere.
 
     The test passes as written; edit the files from there. Recordings of your own need no reader:
     `etab data init FOLDER` describes them in a table, and `etab run --data` runs it.

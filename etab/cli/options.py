@@ -33,7 +33,7 @@ SizeOption = Annotated[
     int | None,
     typer.Option(
         "--size",
-        help="Side of the input of backbones of frames in pixels; it stands in their names "
+        help="Side of the input of frame backbones, in pixels; it becomes part of their names "
         "(mobilenetv2@448). [default: the size of each backbone]",
     ),
 ]
@@ -41,7 +41,7 @@ FitOption = Annotated[
     str,
     typer.Option(
         "--fit",
-        help="How frames that are no squares become squares: squash, letterbox (a black border "
+        help="How frames that are not square are made square: squash, letterbox (a black border "
         "keeps the aspect ratio) or crop (the middle).",
     ),
 ]
@@ -51,7 +51,7 @@ FractionsOption = Annotated[
 ]
 ShotsOption = Annotated[
     str | None,
-    typer.Option("--shots", help="Train on so many patients of each class: 2,5,10."),
+    typer.Option("--shots", help="Train on this many patients of each class: 2,5,10."),
 ]
 DrawsOption = Annotated[
     int | None,
@@ -61,15 +61,15 @@ HeadOption = Annotated[
     str | None,
     typer.Option(
         "--head",
-        help="Heads to use instead of those of the tasks, separated by commas. Each is used for the "
-        "tasks it can predict.",
+        help="Heads to use instead of those of the tasks, separated by commas. Each is used for "
+        "the tasks it can predict.",
     ),
 ]
 AggregateOption = Annotated[
     str | None,
     typer.Option(
         "--aggregate",
-        help="How to aggregate the rows of a recording or patient, instead of the rule of the "
+        help="Rule that combines the rows of a recording or patient, instead of the rule of the "
         "task.",
     ),
 ]
@@ -77,8 +77,8 @@ DecideOption = Annotated[
     str | None,
     typer.Option(
         "--decide",
-        help="How scores become classes: metric (the rule that is best on training folds, as on "
-        "the boards) or balanced (as balanced classes decide).",
+        help="How scores become classes: metric (the rule that is best on the training folds, as "
+        "on the boards) or balanced (as if all classes were equally frequent).",
     ),
 ]
 PretrainedOption = Annotated[
@@ -86,9 +86,8 @@ PretrainedOption = Annotated[
     typer.Option(
         "--pretrained-on",
         metavar="NAME=DATA,...",
-        help="Data sets that a backbone of --backbones was pretrained on, which a file of weights does "
-        "not say: mine=camus,imagenet-1k. A board does not rank it on them. May be given several "
-        "times.",
+        help="Data sets that a backbone was pretrained on, where its weights file does not say: "
+        "mine=camus,imagenet-1k. Boards do not rank it on those. May be given several times.",
     ),
 ]
 DataOption = Annotated[
@@ -113,7 +112,7 @@ PrecisionOption = Annotated[
     str,
     typer.Option(
         "--precision",
-        help="Precision of the backbone: auto, fp32, bf16, one of these with a backend "
-        "(fused, compile, openvino, onnx), as bf16-openvino, or fastest, which is measured.",
+        help="Precision of the backbone: auto, fp32, bf16, one of these with a backend (fused, "
+        "compile, openvino, onnx), such as bf16-openvino, or fastest, which is found by measuring.",
     ),
 ]

@@ -27,7 +27,7 @@ from etab.cli.options import (
     SizeOption,
     SkipBadOption,
 )
-from etab.cli.planned import planned
+from etab.cli.planned import CellOptions, planned
 from etab.cli.words import say
 
 if TYPE_CHECKING:
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
 def plan_command(
     suite: Annotated[
         str | None,
-        typer.Argument(help="Task codes, prefixes of codes, or datasets, as `etab run --tasks`."),
+        typer.Argument(
+            help="Task codes, prefixes of codes, or datasets, as in `etab run --tasks`."
+        ),
     ] = None,
     backbones: Annotated[
-        str, typer.Option(help="Names, separated by commas, as `etab run --backbones`.")
+        str, typer.Option(help="Names, separated by commas, as in `etab run --backbones`.")
     ] = "all",
     protocol: Annotated[
         str | None, typer.Option(help="Protocols. [default: the protocols of each task]")
@@ -66,14 +68,16 @@ def plan_command(
     measure: Annotated[
         bool,
         typer.Option(
-            "--measure", help="Embed a few rows with backbones whose features were never computed."
+            "--measure",
+            help="Embed a few rows with each backbone whose features were never computed, to "
+            "estimate its time.",
         ),
     ] = False,
 ) -> None:
-    """Show what a plan has done, what is missing, and what that takes.
+    """Show which cells of a plan are done, which are missing, and what those will take.
 
     Nothing is computed or written. Times and sizes are estimated from the cells and features that
-    are there; a question mark stands for what was never measured.
+    exist; a question mark stands for what was never measured.
     """
     from etab.cli.cache import default_cache
     from etab.cli.run import own_data
@@ -85,10 +89,9 @@ def plan_command(
     if data is not None:
         own = own_data(data, root)
         root = own.folder
-    runs = planned(
-        suite,
-        backbones,
-        own,
+    options = CellOptions(
+        tasks=suite,
+        backbones=backbones,
         root=root,
         protocol=protocol,
         n_fold=n_fold,
@@ -103,6 +106,7 @@ def plan_command(
         fit=fit,
         pretrained_on=pretrained_on or (),
     )
+    runs = planned(options, own)
     settings = Settings(
         root=root,
         results=results,

@@ -24,7 +24,7 @@ def reproduce(
     lists: Annotated[
         Path | None,
         typer.Option(
-            help="File of the published folds that the result follows, if it follows any."
+            help="File of the published folds, if the result was computed on published folds."
         ),
     ] = None,
     data: DataOption = None,

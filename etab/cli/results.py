@@ -31,7 +31,7 @@ def results_command(
     root: Annotated[
         Path | None,
         typer.Option(
-            help="With --clinical: folder of the data, or the description of a table of one's own, "
+            help="With --clinical: folder of the data, or the description of your own table, "
             "for subgroups by sex, age, pregnancy, image quality, frame rate, place and database, "
             "and by `subgroups` of the table."
         ),
@@ -40,8 +40,8 @@ def results_command(
 ) -> None:
     """List the results of a folder, or their clinical read-outs.
 
-    Every number is computed from the stored predictions. A record that says another one is left out,
-    and the first such record is named.
+    Every number is computed from the stored predictions. A record that states another number is
+    left out, and the first such record is named.
     """
     from etab.cli import show
     from etab.errors import DataNotFoundError, EtabError, UnsupportedOptionError

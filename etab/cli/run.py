@@ -28,7 +28,7 @@ from etab.cli.options import (
     SizeOption,
     SkipBadOption,
 )
-from etab.cli.planned import planned
+from etab.cli.planned import CellOptions, planned
 from etab.cli.words import say
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ def run_command(
         typer.Option(
             help="Names, separated by commas. 'all' means all named backbones, their random twins "
             "and the controls. NAME=ENCODER (mine=local:weights.pth@timm/resnet18) gives an "
-            "encoder a name on the board and runs its random twin, too."
+            "encoder a name on the board and also runs its random twin."
         ),
     ] = "all",
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="official, cv, lodo, or lists:FILE (lists:leclerc) for the folds that a file names, "
+            help="official, cv, lodo, or lists:FILE (lists:leclerc) for the folds in a file; "
             "separated by commas. [default: the protocols of each task]"
         ),
     ] = None,
@@ -84,28 +84,30 @@ def run_command(
     log: Annotated[
         Path | None,
         typer.Option(
-            help="File for the log of the run, a line of JSON for each start and end. [default: "
+            help="Log file of the run, one line of JSON for each start and end. [default: "
             "the hidden folder .log of the results]"
         ),
     ] = None,
     retry_failed: Annotated[
         bool,
-        typer.Option("--retry-failed", help="Try cells again that `etab status` lists as failed."),
+        typer.Option(
+            "--retry-failed", help="Try the cells again that `etab status` lists as failed."
+        ),
     ] = False,
     timeout: Annotated[
         float,
         typer.Option(
             min=0.0,
-            help="Time in s for which a process may make no progress (load a backbone, embed a "
-            "batch, finish a cell). It is ended then, its cell is recorded as failed, and the "
-            "others go on; 0 is no limit.",
+            help="Seconds that a process may take without any progress (a backbone loaded, a batch "
+            "embedded, a cell finished). A process that takes longer is ended and its cell is "
+            "recorded as failed; the others go on. 0 means no limit.",
         ),
     ] = 0.0,
     executor: Annotated[
         str,
         typer.Option(
-            help="Where cells are computed: local (processes of this machine), ray (a cluster of "
-            "Ray) or slurm (jobs of SLURM)."
+            help="Where cells are computed: local (processes on this machine), ray (a Ray cluster) "
+            "or slurm (SLURM jobs)."
         ),
     ] = "local",
     executor_option: Annotated[
@@ -118,10 +120,10 @@ def run_command(
         ),
     ] = None,
 ) -> None:
-    """Compute all results that are not there yet.
+    """Compute all results that do not exist yet.
 
-    There is one result for each task, backbone and protocol. A run that was stopped goes on where
-    it was.
+    There is one result for each task, backbone and protocol. A run that was stopped resumes where
+    it left off.
     """
     from etab.cli import show
     from etab.cli.cache import default_cache
@@ -141,10 +143,9 @@ def run_command(
     if data is not None:
         own = _noted(data, root, results)
         root = own.folder
-    runs = planned(
-        tasks,
-        backbones,
-        own,
+    options = CellOptions(
+        tasks=tasks,
+        backbones=backbones,
         root=root,
         protocol=protocol,
         n_fold=n_fold,
@@ -159,6 +160,7 @@ def run_command(
         fit=fit,
         pretrained_on=pretrained_on or (),
     )
+    runs = planned(options, own)
     settings = Settings(
         root=root,
         results=results,
@@ -195,7 +197,7 @@ def run_command(
 
 
 def _noted(data: Path, root: Path | None, results: Path) -> Description:
-    """Register a table of one's own beside those of a folder of results, and print its notes."""
+    """Register a user's own table beside those of a folder of results, and print its notes."""
     from etab.tasks.own import own_notes, use_results
 
     use_results(results)  # so that a code that another table has there is refused first
@@ -206,7 +208,7 @@ def _noted(data: Path, root: Path | None, results: Path) -> Description:
 
 
 def _keep(own: Description | None, results: Path, *, replace: bool) -> None:
-    """Store the description of a table of one's own beside its results."""
+    """Store the description of a user's own table beside its results."""
     from etab.tasks.own import keep_description
 
     if own is not None:

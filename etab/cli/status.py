@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 def status_command(
     results: Annotated[Path, typer.Argument(help="Folder of the result files.")] = Path("results"),
     log: Annotated[
-        Path | None, typer.Option(help="The log that runs were given with --log.")
+        Path | None, typer.Option(help="The log file, if the runs were started with --log.")
     ] = None,
 ) -> None:
     """Show the cells of a results folder: finished, at work now, and failed.
 
     A cell is finished where its table of predictions is the one its record was made from, as in
-    `etab run`. The command can be called from another terminal while runs are at work. Each failed cell is listed with
-    the command that tries it again.
+    `etab run`. Call the command from another terminal while runs are at work. Each failed cell is
+    listed with the command that tries it again.
     """
     from etab.errors import DataNotFoundError
     from etab.runs.execute import CLAIMS
@@ -48,7 +48,8 @@ def status_command(
             note = f", whose clock is {-quiet / 60:.0f} minutes ahead"
         at_work.append(f"  {holder.work} (process {holder.pid} on {holder.host}{note})")
     say(
-        f"{counted(n_finished, 'cell')} finished, {len(at_work)} at work, {len(failed)} failed in {results}."
+        f"{counted(n_finished, 'cell')} finished, {len(at_work)} at work, {len(failed)} failed in "
+        f"{results}."
     )
     for line in at_work:
         say(line)
@@ -101,9 +102,10 @@ def _say_activity(results: Path, log: Path | None) -> None:
     activity = last_hour(read_lines(results, log))
     if activity.processes:
         say(
-            f"In the last hour: {counted(activity.finished, 'cell')} finished and {activity.failed} "
-            f"failed in {counted(activity.processes, 'process', 'processes')}; a cell took {activity.seconds:.1f} s (median), a "
-            f"process at most {size_words(activity.peak_memory)} of memory."
+            f"In the last hour: {counted(activity.finished, 'cell')} finished and "
+            f"{activity.failed} failed in {counted(activity.processes, 'process', 'processes')}; a "
+            f"cell took {activity.seconds:.1f} s (median), a process at most "
+            f"{size_words(activity.peak_memory)} of memory."
         )
 
 

@@ -30,7 +30,7 @@ def check(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the results.")] = 0,
     root: Annotated[
         Path | None,
-        typer.Option(help="Folder of the data: also compute Dice and distances from the masks."),
+        typer.Option(help="Folder of the data, to also compute Dice and distances from the masks."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
@@ -85,7 +85,7 @@ def _conclusion(submission: Submission) -> str:
     if submission.accepted:
         return "accepted"
     if submission.refused:
-        return "not accepted; mend what is refused above and check again"
+        return "not accepted; correct what is refused above and check again"
     if submission.missing:
         return "not accepted; run the missing tasks and check again"
     return "not accepted; there is no result that could be shown"

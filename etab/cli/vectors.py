@@ -26,16 +26,17 @@ def keys(
     tasks: Annotated[
         str | None,
         typer.Option(
-            help="Codes, prefixes or a dataset, with commas. [default: all tasks of --data]"
+            help="Codes, prefixes or a dataset, separated by commas. [default: all tasks of --data]"
         ),
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="Folder of the data; without it, the documented places.")
+        Path | None,
+        typer.Option(help="Folder of the dataset. [default: ETAB_<NAME>_DIR, ETAB_DATA, ...]"),
     ] = None,
     data: DataOption = None,
     skip_bad: SkipBadOption = False,
 ) -> None:
-    """Write the keys that the vectors of some tasks need, one a line."""
+    """Write the keys that the vectors of some tasks need, one per line."""
     from etab.errors import UnsupportedOptionError
 
     if data is not None:
@@ -46,8 +47,8 @@ def keys(
         root = own.folder
     if tasks is None:
         raise UnsupportedOptionError(
-            "Name the tasks with --tasks, or recordings of your own with --data clinic.toml (a class: "
-            "--data my_echo.py --root FOLDER)."
+            "Name the tasks with --tasks, or recordings of your own with --data clinic.toml (a "
+            "class: --data my_echo.py --root FOLDER)."
         )
     listed = keys_of(tasks, root, skip_bad=skip_bad)
     told = wrote(out)
@@ -59,7 +60,7 @@ def keys_of(tasks: str, root: Path | None, *, skip_bad: bool = False) -> list[tu
     """List the keys of some tasks.
 
     Args:
-        tasks: Codes, prefixes or the name of a dataset, with commas between them.
+        tasks: Codes, prefixes or the name of a dataset, separated by commas.
         root: Folder of the data; None for the documented places.
         skip_bad: Leave out recordings that cannot be read.
 

@@ -297,7 +297,7 @@ class Source(ABC):
         return {record.patient: record.split for record in self.records()}
 
     def remarks(self) -> Sequence[str]:
-        """Return remarks on this copy that are no faults, for ``etab data check``."""
+        """Return remarks on this copy that are not faults, for ``etab data check``."""
         return ()
 
     def digest(self) -> str:

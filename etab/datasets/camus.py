@@ -291,7 +291,7 @@ class CamusSource(Source):
         return same_person_notes(self)
 
     def remarks(self) -> Sequence[str]:
-        """Name the views without any picture in this copy, and folders that are no patients."""
+        """Name the views without any picture in this copy, and folders that are not patients."""
         views = {record.view for record in self.records()}
         absent = [] if self.layout.ted else [view for view in self.card.views if view not in views]
         remarks = [f"no picture of the view {view} is here; it is left out" for view in absent]
@@ -333,7 +333,7 @@ class CamusSource(Source):
             del facts["quality"]
         fps = None
         if "sequence" in files and "FrameRate" in own_cfg:
-            # A rate that is no number is a rate that is not known.
+            # A rate that is not a number is a rate that is not known.
             with suppress(CorruptFileError):
                 fps = cfg_number(self.root / files["info"], own_cfg, "FrameRate", 1, 1000)
         meta = {name: cfg[key] for name, key in facts.items() if key in cfg}
@@ -493,6 +493,6 @@ def _check_overlay(path: Path, mask: VolumeInfo, image: Path, picture: VolumeInf
     if is_one_unknown:
         raise CorruptFileError(
             f"{path} has the orientation {names[0] or 'unknown'} and its picture {image.name} "
-            f"{names[1] or 'unknown'}, so that it cannot be told whether one lies on the other. "
-            "Write both with one direction."
+            f"{names[1] or 'unknown'}, so the two cannot be aligned. Save both in the same "
+            "orientation."
         )

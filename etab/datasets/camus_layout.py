@@ -240,7 +240,7 @@ class CamusLayout:
 
 
 def _layout(path: Path) -> CamusLayout | None:
-    """Return the layout of a folder, or None if it is no CAMUS tree."""
+    """Return the layout of a folder, or None if it is not a CAMUS tree."""
     if next((path / "database_nifti").glob("patient*"), None):
         return CamusLayout(path, True)
     if next((path / "training").glob("patient*"), None):
@@ -251,7 +251,7 @@ def _layout(path: Path) -> CamusLayout | None:
 
 
 def _why(root: Path) -> str:
-    """Explain, for an error message, why a folder is no CAMUS tree."""
+    """Explain, for an error message, why a folder is not a CAMUS tree."""
     if _PATIENT.fullmatch(root.name):
         above = root.absolute().parent.parent
         return f"it is the folder of one patient, and {above} may be what is meant"
@@ -294,7 +294,7 @@ def read_cfg(path: Path) -> dict[str, str]:
 
     Raises:
         LayoutError: There is no such file.
-        CorruptFileError: It is no text, or a line of a required fact (ED, ES, EF) has no colon.
+        CorruptFileError: It is not text, or a line of a required fact (ED, ES, EF) has no colon.
     """
     lines = read_text(path).splitlines()
     cfg: dict[str, str] = {}
@@ -326,7 +326,7 @@ def cfg_number(
         high: The largest value that is possible.
 
     Raises:
-        CorruptFileError: The value is no number, or out of range.
+        CorruptFileError: The value is not a number, or out of range.
     """
     value = parse_number(cfg[key])
     if value is None or not low <= value <= high:

@@ -217,7 +217,7 @@ class CircorSource(WavSource):
         )
 
     def remarks(self) -> Sequence[str]:
-        """Heights and weights that are no numbers, which are left out; no task needs them."""
+        """Heights and weights that are not numbers, which are left out; no task needs them."""
         self.records()
         return unreadable_remarks(self._unreadable)
 

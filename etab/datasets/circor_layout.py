@@ -92,7 +92,7 @@ def unreadable_remarks(facts: Sequence[str]) -> tuple[str, ...]:
     """
     if not facts:
         return ()
-    return (f"{len(facts)} heights or weights are no numbers and are left out, first {facts[0]}",)
+    return (f"{len(facts)} heights or weights are not numbers and are left out, first {facts[0]}",)
 
 
 class Patient:
@@ -181,9 +181,8 @@ def read_patient(path: Path) -> Patient:
         len(row) != 4 or row[0] not in CIRCOR_PLACES for row in rows
     ):
         raise CorruptFileError(
-            f"{path} promises {head[1]} recordings and lists {len(rows)}, or one of them is no "
-            "place, "
-            f"header, audio and states. Download it again."
+            f"{path} promises {head[1]} recordings and lists {len(rows)}, or one of them is not a "
+            "place, header, audio and states. Download it again."
         )
     facts = dict(line[1:].partition(": ")[::2] for line in lines if line.startswith("#"))
     facts = {key.rstrip(":").strip(): value.strip() or "nan" for key, value in facts.items()}

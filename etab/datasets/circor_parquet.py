@@ -271,7 +271,7 @@ class CircorParquetSource(SoundSource):
         )
 
     def remarks(self) -> Sequence[str]:
-        """Heights and weights that are no numbers, which are left out; no task needs them."""
+        """Heights and weights that are not numbers, which are left out; no task needs them."""
         self.records()
         return unreadable_remarks(self._unreadable)
 
@@ -307,7 +307,7 @@ class CircorParquetSource(SoundSource):
         where = self.root / self.paths[position[0]]
         if match is None:
             raise CorruptFileError(
-                f"{where}: {name!r} is no recording such as 13918_AV. Download it again."
+                f"{where}: {name!r} is not a recording such as 13918_AV. Download it again."
             )
         stem, patient, location = match.groups()
         if self.has_table and patient not in patients:
@@ -339,8 +339,8 @@ class CircorParquetSource(SoundSource):
         label = record.meta[_OWN_LABEL]
         if label not in (0, 1):
             raise CorruptFileError(
-                f"{self._where(record)} has the {_OWN_LABEL} {label!r}; wanted 0 for normal or 1 for "
-                "abnormal. Download it again."
+                f"{self._where(record)} has the {_OWN_LABEL} {label!r}; wanted 0 for normal or 1 "
+                "for abnormal. Download it again."
             )
         return int(label)
 

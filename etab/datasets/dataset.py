@@ -340,7 +340,7 @@ def _reader(
         return PictureReader(source, target, options, _cache(cache))
     if not isinstance(source, SoundSource):
         raise UnsupportedOptionError(
-            f"The card of {source.card.name} says sound, and its source is no SoundSource."
+            f"The card of {source.card.name} says sound, and its source is not a SoundSource."
         )
     return SoundReader(source, target, options, IMAGENET_MEAN, IMAGENET_STD)
 

@@ -117,12 +117,12 @@ class DicomSource(ObjectSource):
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
-        """Each file that is no recording, and why."""
+        """Each file that is not a recording, and why."""
         self.records()
         return tuple(self._left_out)
 
     def remarks(self) -> Sequence[str]:
-        """The files that are no recordings, counted and named, by reason."""
+        """The files that are not recordings, counted and named, by reason."""
         by_reason: dict[str, list[str]] = {}
         for name, reason in self.skipped:
             by_reason.setdefault(reason, []).append(name)
@@ -133,13 +133,13 @@ class DicomSource(ObjectSource):
         ]
 
     def _note_others(self, names: Sequence[str], objects: Collection[str]) -> None:
-        """Note the files that are no DICOM; one that is called like an object is a fault."""
+        """Note the files that are not DICOM; one that is called like an object is a fault."""
         for name in names:
             if name in objects or name in (_LABELS, "PHANTOM"):
                 continue
             if PurePosixPath(name).suffix.lower() in _SUFFIXES:
                 reason = (
-                    f"{self.root / name} is called like a DICOM file and does not begin like one."
+                    f"{self.root / name} is named like a DICOM file but does not begin like one."
                 )
                 why = f"{reason} Export it again, or leave it out."
                 self._give_up(Fault(name, why), CorruptFileError(why))

@@ -83,7 +83,7 @@ def read_catalogue(path: Path) -> Catalogue:
 
     Raises:
         LayoutError: The file is absent.
-        CorruptFileError: It is no such catalogue, or a recording is there twice.
+        CorruptFileError: It is not such a catalogue, or a recording is there twice.
     """
     whole = read_json(path, _HINT)
     parts = whole.get("recordSet") if isinstance(whole, dict) else None
@@ -95,7 +95,8 @@ def read_catalogue(path: Path) -> Catalogue:
     rows = sets.get("recordings")
     if rows is None:
         raise CorruptFileError(
-            f"{path} is no catalogue of EchoXFlow: wanted a recordSet 'recordings' with data. {_HINT}"
+            f"{path} is not a catalogue of EchoXFlow: wanted a recordSet 'recordings' with data. "
+            f"{_HINT}"
         )
     recordings: dict[str, StoredRecording] = {}
     for row in rows:
@@ -135,7 +136,7 @@ def _recording(path: Path, row: Any) -> StoredRecording:
     recording, exam, store = texts
     lists = [fields.get(f"recordings/{name}") for name in ("content_types", "array_paths")]
     if not all(isinstance(each, list | None) for each in lists):
-        raise CorruptFileError(f"{path}: content_types or array_paths is no list. {_HINT}")
+        raise CorruptFileError(f"{path}: content_types or array_paths is not a list. {_HINT}")
     return StoredRecording(
         recording,
         exam,
@@ -149,7 +150,8 @@ def read_folds(path: Path) -> dict[str, int]:
     """Read the fold of each examination.
 
     Raises:
-        CorruptFileError: A column is absent, a fold is no whole number, or an examination has two.
+        CorruptFileError: A column is absent, a fold is not a whole number, or an examination has
+            two.
     """
     folds: dict[str, int] = {}
     for row in read_table(path, ("exam_id", "five_fold_split")):

@@ -96,7 +96,7 @@ def _sums(session: Any, project: str, version: str, address: str) -> dict[str, s
         sums[match[2]] = match[1]
     if not sums:
         raise Unfinished(
-            f"{url} is no list of checksums: it begins with {text[:40]!r}. A proxy, a page of "
+            f"{url} is not a list of checksums: it begins with {text[:40]!r}. A proxy, a page of "
             "maintenance or a page to sign in may answer in its place."
         )
     for name in sums:

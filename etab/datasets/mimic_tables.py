@@ -142,7 +142,7 @@ def read_single_plane(table: Path, objects: Mapping[str, ListedObject]) -> dict[
         LVEF_A4C in percent, by path.
 
     Raises:
-        CorruptFileError: A column is absent, a value is no number from 0 to 100, a cine is there
+        CorruptFileError: A column is absent, a value is not a number from 0 to 100, a cine is there
             twice or not in the record list, or its patient is another one than there.
     """
     values: dict[str, float] = {}
@@ -183,8 +183,8 @@ def read_measured(studies: Path, measured: Path) -> Measured:
         measured: structured-measurement.csv.gz; it need not exist.
 
     Returns:
-        The values by study. A result that is no number from 0 to 100, and results that contradict
-        each other, are left out and counted.
+        The values by study. A result that is not a number from 0 to 100, and results that
+        contradict each other, are left out and counted.
 
     Raises:
         CorruptFileError: A table cannot be read, or lacks a column.
@@ -216,7 +216,7 @@ def read_measured(studies: Path, measured: Path) -> Measured:
         values |= dict.fromkeys(study_of_measurement[key], next(iter(numbers)))
     notes = []
     if no_number:
-        notes.append(f"{no_number} results of {_EJECTION} are no number from 0 to 100: left out")
+        notes.append(f"{no_number} results of {_EJECTION} are not numbers from 0 to 100: left out")
     if contradicted:
         notes.append(f"{contradicted} measurements have several values of {_EJECTION}: left out")
     return Measured(values, notes)

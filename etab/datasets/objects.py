@@ -140,8 +140,9 @@ class ObjectSource(Source):
             region = sector(read_dicom(self._path(record), numbers), _boxes(info))
             if region is None:
                 raise CorruptFileError(
-                    f"{self._path(record)}: no ultrasound sector can be told from what surrounds "
-                    "it, and text there may name a person, so it is not handed out. Leave it out."
+                    f"{self._path(record)}: the ultrasound sector cannot be told from its "
+                    "surroundings, where text may name a person, so the picture is not used. "
+                    "Leave it out."
                 )
             self._sectors[record.id] = region
             while len(self._sectors) > _SECTORS_KEPT:

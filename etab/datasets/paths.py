@@ -40,7 +40,7 @@ def dataset_folder(
 
     Raises:
         DataNotFoundError: There is no such folder; the message lists every folder that was tried.
-        UnknownNameError: paths.toml has a key that is no dataset.
+        UnknownNameError: paths.toml has a key that is not a dataset.
     """
     looked: list[str] = []
     for label, path, firm in candidate_folders(name, root, env=env):
@@ -65,14 +65,14 @@ def dataset_folder(
 
 
 def _more_help(name: str) -> str:
-    """Where else to look for a dataset of etab; nothing for data of one's own."""
+    """Where else to look for a dataset of etab; nothing for a user's own data."""
     from etab.datasets.own.registered import is_own  # deferred: it imports the readers
 
     if name in SOURCES and is_own(SOURCES[name]):
         return ""
     return (
-        " to the folder as published. `etab doctor` says where to get it, and how to make a phantom "
-        "where there is one"
+        " to the folder as published. `etab doctor` says where to get it, and how to make a "
+        "phantom where there is one"
     )
 
 
@@ -157,7 +157,7 @@ def find_folder(
         The only one of the folders that holds the data set.
 
     Raises:
-        DataNotFoundError: ``root`` is no folder.
+        DataNotFoundError: ``root`` is not a folder.
         LayoutError: None of the folders holds the data set, or several do.
     """
     if not root.is_dir():

@@ -359,9 +359,9 @@ class TmedSource(Source):
         match = self.release.key.fullmatch(key)
         if match is None:
             raise CorruptFileError(
-                f"{table} lists {key!r}, which is no image name of {self.release.title} (wanted "
-                f"{'4860s1_0.png' if self.release is TMED2 else '477_38.png'} or alike). Restore "
-                "it as published."
+                f"{table} lists {key!r}, which is not an image name of {self.release.title} "
+                f"(wanted {'4860s1_0.png' if self.release is TMED2 else '477_38.png'} or alike). "
+                "Restore it as published."
             )
         return match["patient"], match["study"]
 

@@ -299,7 +299,7 @@ class UnitySource(Source):
         """Make the record of a picture; None, with a remark, if it is left out."""
         match = _NAME.match(name)
         if match is None:
-            self._left_out.setdefault("their names are no picture's", []).append(name)
+            self._left_out.setdefault("their names are not those of pictures", []).append(name)
             return None
         word = views.get(name) or views.get(name.removesuffix(".png"), "")
         view = aliases().get(re.split(r"[-_ ]", word.upper())[0])

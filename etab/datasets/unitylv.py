@@ -364,7 +364,9 @@ def _points(path: Path, name: str, label: Mapping[str, Any]) -> FloatArray:
         values = [parse_number(cell) for cell in cells]
         axes.append([value for value in values if value is not None])
         if len(axes[-1]) < len(cells):
-            raise CorruptFileError(f"{path}: {CURVE} of {name} has a coordinate that is no number.")
+            raise CorruptFileError(
+                f"{path}: {CURVE} of {name} has a coordinate that is not a number."
+            )
     xs, ys = axes
     if len(xs) != len(ys) or len(xs) < _FEWEST_POINTS:
         raise CorruptFileError(

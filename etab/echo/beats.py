@@ -55,7 +55,7 @@ def beat_length(frames: Array, fps: float | None) -> int | None:
     if not peaks:
         return None
     best = max(peaks, key=lambda lag: float(correlation[lag]))
-    # Without a lower value at a shorter lag, this is no peak.
+    # Without a lower value at a shorter lag, this is not a peak.
     lowest_before = correlation[low:best].min(initial=correlation[best])
     return best if correlation[best] > lowest_before else None
 

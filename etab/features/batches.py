@@ -97,8 +97,9 @@ class Batches:
             self._layout = layout
         if layout != self._layout:
             raise UnsupportedOptionError(
-                f"The features of two batches have other names or shapes: {self._layout} in the "
-                f"first one, {layout} in a later one. A backbone must give the same for every batch."
+                f"The features of two batches differ in names or shapes: {self._layout} in the "
+                f"first one, {layout} in a later one. A backbone must give the same for every "
+                "batch."
             )
 
     def _new(self, i: int, shape: tuple[int, ...]) -> Any:

@@ -136,7 +136,7 @@ def parse_size(text: str) -> int:
         The number of bytes.
 
     Raises:
-        UnsupportedOptionError: If it is no such number.
+        UnsupportedOptionError: If it is not such a number.
 
     Example:
         >>> parse_size("1.5 GB")

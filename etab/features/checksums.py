@@ -18,7 +18,7 @@ def checksum(path: Path) -> str:
         path: The file.
 
     Raises:
-        OSError: It cannot be read, or is no regular file.
+        OSError: It cannot be read, or is not a regular file.
     """
     digest = xxhash.xxh3_128()
     with open_regular(path) as handle:

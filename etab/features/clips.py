@@ -106,7 +106,7 @@ class Clips:
             size: The side of the images in pixels.
             n: About the number of frames of a batch.
             interpolation: How images are resized.
-            fit: How images that are no squares become squares.
+            fit: How images that are not squares become squares.
         """
 
         def read(group: list[ClipKey]) -> Array:
@@ -284,7 +284,8 @@ def clips_of(task: Task, source: Source) -> Clips:
             ranges[record.id] = (first, len(clips))
     if not clips:
         raise LayoutError(
-            f"{source.card.name} ({source.root}) has not one clip for {task.code}: {_STILLS}. {_instead_of_clips(task)}"
+            f"{source.card.name} ({source.root}) has no clip for {task.code}: {_STILLS}. "
+            f"{_instead_of_clips(task)}"
         )
     return Clips(tuple(clips), task.family, ranges)
 

@@ -1,4 +1,4 @@
-"""Frames that are no squares as square inputs, and feature maps mapped back to the frames.
+"""Frames that are not squares as square inputs, and feature maps mapped back to the frames.
 
 Heads take it that a feature map covers the frame. A letterbox adds a border to the input, and a
 crop cuts borders off, so that the maps of such inputs are resampled to the frame before anything

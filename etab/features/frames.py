@@ -76,7 +76,7 @@ class Over(Protocol):
             size: The side of the images in pixels.
             n: About the number of frames of a batch.
             interpolation: How images are resized.
-            fit: How images that are no squares become squares.
+            fit: How images that are not squares become squares.
         """
         ...
 

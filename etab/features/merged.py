@@ -137,9 +137,9 @@ class MergedFiles:
         if known is not None:
             if known != layout:
                 raise CorruptFileError(
-                    f"The backbone gave features of other names or shapes in one shard than in "
-                    f"another: {sorted(known.arrays)}, {sorted(layout.arrays)}. It must give the "
-                    "same for every batch."
+                    "The backbone gave features with different names or shapes in two shards: "
+                    f"{sorted(known.arrays)}, {sorted(layout.arrays)}. It must give the same for "
+                    "every batch."
                 )
             return known
         self.start_again()
@@ -215,8 +215,8 @@ def _layout_text(layout: Layout) -> str:
 def _layout_from(facts: dict[str, Any]) -> Layout:
     """Make a layout of what its file holds, which others may have written.
 
-    Raises ValueError and errors of wrong types where that is no layout; above all where a file lies
-    outside the folder, which would be written.
+    Raises ValueError and errors of wrong types where that is not a layout; above all where a file
+    lies outside the folder, which would be written.
     """
     headers = {_plain(name): bytes.fromhex(text) for name, text in facts["headers"].items()}
     arrays = {
@@ -238,5 +238,5 @@ def _plain(name: str) -> str:
 def _count(number: Any) -> int:
     """A number of bytes or rows."""
     if type(number) is not int or not 0 <= number < 1 << 62:
-        raise ValueError(f"{number!r} is no number of bytes or rows")
+        raise ValueError(f"{number!r} is not a number of bytes or rows")
     return number

@@ -6,7 +6,7 @@ answer, the middle clip, or the windows of a sound. Recordings of one view are a
 A view that a patient does not have is masked: its columns are ``ABSENT``. Attentive heads leave its
 tokens out. A head of pooled features reads the mean of the views that the patient does have in its
 place: a linear head then reads this mean, and how each view that is there differs from it. That
-mean uses no other patient, and whether a view was recorded is no feature. Each result tells how
+mean uses no other patient, and whether a view was recorded is not a feature. Each result tells how
 many rows lack a view.
 """
 
@@ -122,8 +122,8 @@ def study_rows(task: Task, source: Source, keys: Any) -> Rows:
     is_named = any("study" in record.meta for record in records)
     if task.unit == "study" and not is_named and task.modality != "sound":
         raise LayoutError(
-            f"{task.code} has a row for each study, and {source.root} names no study, so that every "
-            "recording would be one. Name the column of studies, or take patients as rows "
+            f"{task.code} has a row for each study, and {source.root} names no study, so that "
+            "every recording would be one. Name the column of studies, or take patients as rows "
             '(per = "patient").'
         )
     view_of = {record.id: record.view for record in records}

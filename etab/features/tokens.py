@@ -92,7 +92,7 @@ def row_tokens(task: Task, features: Features, rows: Rows) -> Features:
 
 
 def _pooled_last(features: Features) -> tuple[str, FloatArray]:
-    """The last pooled features (n, d) that are no statistics over time, and their name."""
+    """The last pooled features (n, d) that are not statistics over time, and their name."""
     names = [name for name in features.pooled if name.split("/")[-1] in _SPATIAL]
     name = (names or list(features.pooled))[-1]
     return name, np.asarray(features.pooled[name], dtype=np.float32)

@@ -169,7 +169,8 @@ class Tuning:
             self.origin.check()
         elif self.source_head:
             raise UnsupportedOptionError(
-                f"The source head {self.source_head!r} would not act: name a source task."
+                f"The source head {self.source_head!r} has no effect without a source task: name "
+                "one."
             )
         self._check_head(tasks)
 

@@ -122,7 +122,7 @@ def _listed(rows: Sequence[BoardRow]) -> str:
 
 
 def _named(row: BoardRow) -> str:
-    """The name of a row, with its kind where it is no candidate."""
+    """The name of a row, with its kind where it is not a candidate."""
     is_reference = row.kind in (CONTROL, RANDOM_TWIN)
     return f"{_short(row.backbone)} ({row.kind})" if is_reference else _short(row.backbone)
 

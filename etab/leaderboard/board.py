@@ -67,7 +67,7 @@ class Sensitivity:
         words: What is known, in a few words; "not known" where nothing is.
         difference: The value with the other choice minus the value on the board, in the unit of the
             metric; for the seed of the folds, the standard deviation of one seed. None where there
-            is no number. Of several other values, the one farthest away counts.
+            is not a number. Of several other values, the one farthest away counts.
     """
 
     choice: str
@@ -90,7 +90,7 @@ class BoardRow:
         encoder_high: Upper end of that interval, or NaN.
         etab_p: The score with the tasks of each category weighted by their precision, or NaN.
         etab2022: The score of 2022, a mean of raw metrics in [0, 1], or NaN.
-        rank_low: Best rank that the backbone may have, from 1 on; None where it is not ranked.
+        rank_low: Best rank that the backbone may have, 1 or more; None where it is not ranked.
         rank_high: Worst rank that the backbone may have; None where it is not ranked.
         cells: Results by task code.
         encoder_intervals: 95 % interval of the value of each task for this encoder, with new

@@ -162,8 +162,8 @@ def _labels(result: Result) -> tuple[object, ...]:
 def _refuse_mixed_curves(folder: Path, results: Sequence[Result]) -> None:
     if len({result.phantom for result in results}) > 1:
         raise ResultError(
-            f"{folder} holds phantom and real results; curves of both never share a page. Part "
-            "the folders."
+            f"{folder} holds phantom and real results; curves of both never share a page. Keep "
+            "them in separate folders."
         )
     digests: dict[str, str] = {}
     for result in results:
@@ -255,7 +255,7 @@ def read_curves(path: Path) -> list[CurvePoint]:
 
     Raises:
         DataNotFoundError: If the file cannot be read.
-        ResultError: If it is no such file, or damaged.
+        ResultError: If it is not such a file, or damaged.
     """
     try:
         lines = list(csv.reader(io.StringIO(read_text_file(path))))
@@ -265,7 +265,7 @@ def read_curves(path: Path) -> list[CurvePoint]:
         lines = []
     if not lines or tuple(lines[0]) != _CSV_HEADER:
         raise ResultError(
-            f"{path} is no file of label efficiency. Give a file that `etab curve RESULTS --csv "
+            f"{path} is not a file of label efficiency. Give a file that `etab curve RESULTS --csv "
             "FILE` wrote."
         )
     points: list[CurvePoint] = []
@@ -283,7 +283,7 @@ def _point_of(line: Sequence[str]) -> CurvePoint:
     if share is None:
         raise ValueError(f"{labels!r} is neither a share of the labels nor a number a class")
     if metric not in METRICS:
-        raise ValueError(f"{metric!r} is no metric")
+        raise ValueError(f"{metric!r} is not a metric")
     numbers = [float(text) for text in (rows, value, low, high)]
     if not np.isfinite(numbers).all() or numbers[0] <= 0:
         raise ValueError("numbers are finite, and there is at least one training row")

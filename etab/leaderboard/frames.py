@@ -1,4 +1,4 @@
-"""Results and boards as pandas data frames, for analyses of one's own."""
+"""Results and boards as pandas data frames, for your own analyses."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def results_frame(folder: str | Path) -> pd.DataFrame:
         ``metrics.<name>``. Empty where the folder holds no result.
 
     Raises:
-        ResultError: A file of the folder is no valid result.
+        ResultError: A file of the folder is not a valid result.
 
     Example:
         >>> frame = results_frame("no such folder")

@@ -208,7 +208,7 @@ def refuse_unusable(folder: Path, usable: Sequence[Result], problems: Sequence[s
     if problems and not usable:
         raise ResultError(
             f"{folder} holds no result that can be used. {len(problems)} left out; the first: "
-            f"{problems[0]} If it cannot be mended, compute the cells again into a new folder: "
+            f"{problems[0]} If it cannot be repaired, compute the cells again into a new folder: "
             "`etab run --results`."
         )
 

@@ -136,7 +136,7 @@ class _BoardReader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if name in _CLASSES.get(module, ()):
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} is no part of a board")
+        raise pickle.UnpicklingError(f"{module}.{name} is not part of a board")
 
 
 def _is_private(folder: Path) -> bool:

@@ -155,7 +155,9 @@ def _check_suite(content: Mapping[str, Any], name: str) -> None:
                 f"{name}: {key} is {value!r}; wanted a {kind.__name__} that is not empty."
             )
     if not isinstance(content.get("title", ""), str):
-        raise UnsupportedOptionError(f"{name}: title is {content['title']!r}; wanted a str.")
+        raise UnsupportedOptionError(
+            f"{name}: title is {content['title']!r}; wanted a string in quotes."
+        )
     for key in ("task_weights", "category_weights", "precision_weights", "protocols"):
         if not isinstance(content.get(key, {}), dict):
             raise UnsupportedOptionError(f"{name}: {key} is {content[key]!r}; wanted a table.")

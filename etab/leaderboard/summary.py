@@ -103,7 +103,7 @@ def number_words(value: float) -> str:
         value: Any value; results hold six digits of it.
 
     Returns:
-        Three decimals; two from 2 on, as for errors in % and distances in mm; none from 1,000 on,
+        Three decimals below 2; two above, as for errors in % and distances in mm; none above 1,000,
         as for costs. A zero has no minus.
 
     Example:

@@ -123,7 +123,7 @@ def _name(row: BoardRow) -> str:
 
 
 def beside_table(board: Board) -> Table:
-    """Make the table of the results that are no part of the score.
+    """Make the table of the results that are not part of the score.
 
     Args:
         board: The board.

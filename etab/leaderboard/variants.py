@@ -85,10 +85,10 @@ def results_of(folder: Path) -> tuple[list[Other], list[str]]:
     """
     files = record_files(folder)
     if not files.records and not files.refused:
-        missing = "holds no results" if folder.is_dir() else "is no folder of results"
+        missing = "holds no results" if folder.is_dir() else "is not a folder of results"
         raise DataNotFoundError(
-            f"{folder} {missing}. Name a folder that `etab run --results` wrote, as variants of this "
-            "board."
+            f"{folder} {missing}. Name a folder that `etab run --results` wrote, as variants of "
+            "this board."
         )
     problems = [f"{path}: {reason}" for path, reason in files.refused.items()]
     others: list[Other] = []
@@ -272,15 +272,15 @@ def _against_each_other(
 ) -> str:
     return (
         f"{one.path} and {other.path} are results of {cell.task} with {cell.backbone} by the same "
-        f"choices, and have {cell.metric} {digits(value)} and {digits(other_value)}. Neither of them "
-        "counts."
+        f"choices, and have {cell.metric} {digits(value)} and {digits(other_value)}. Neither of "
+        "them counts."
     )
 
 
 def _against_cell(variant: Variant, cell: Result, own: float, other: float) -> str:
     return (
-        f"{variant.path} has {cell.metric} {digits(other)} where the ranked result of {cell.task} with "
-        f"{cell.backbone} has {digits(own)}, by the same choices. The ranked one counts."
+        f"{variant.path} has {cell.metric} {digits(other)} where the ranked result of {cell.task} "
+        f"with {cell.backbone} has {digits(own)}, by the same choices. The ranked one counts."
     )
 
 
@@ -314,7 +314,7 @@ def digits(value: float) -> str:
         value: The value.
 
     Returns:
-        Three decimals, or two from 2 on.
+        Three decimals below 2, else two.
 
     Example:
         >>> digits(0.7125), digits(7.125)

@@ -177,7 +177,7 @@ def auprc_pooled(tables: Sequence[ScoredRows], units: Units) -> FormsOfTables:
 
 
 def decided(kind: Kind, columns: Columns) -> FloatArray:
-    """Decide a class for each row: the second of two from 0.5 on, the most probable of several.
+    """Decide a class for each row: the second of two at 0.5 or above, the most probable of several.
 
     Args:
         kind: BINARY or CLASSES.

@@ -267,5 +267,5 @@ def _probabilities(name: str, values: Array, n: int) -> FloatArray:
         )
     is_finite = np.isfinite(p).all()
     if not is_finite or (p < 0).any() or (p.sum(axis=1) <= 0).any():
-        raise UnsupportedOptionError(f"{name} holds values that are no probabilities.")
+        raise UnsupportedOptionError(f"{name} holds values that are not probabilities.")
     return p

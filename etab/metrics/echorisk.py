@@ -5,7 +5,7 @@ task 3 cardiotoxicity, predicted from the first examination. A row is an examina
 
 The sensitivity at a false positive rate is read from the corners of the ROC curve: of three points
 in a row that lie at equal steps on one line, the scorer drops the middle one (as scikit-learn
-draws the curve), and a dropped point is no operating point.
+draws the curve), and a dropped point is not an operating point.
 
 Source:
     github.com/EchoRisk-MICCAI/echorisk-benchmark, docs/metrics.md, version 1.0.0.
@@ -164,7 +164,7 @@ def _sensitivity(
 
 
 def _corners(false_positives: IntArray, true_positives: IntArray) -> Array:
-    """Mark the points of the ROC curve that are no middle of two equal steps.
+    """Mark the points of the ROC curve that are not the middle of two equal steps.
 
     The step from (0, 0) to the first threshold is none of them: scikit-learn adds (0, 0) afterwards.
     """

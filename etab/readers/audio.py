@@ -303,7 +303,7 @@ def decode_wav(data: bytes, name: str) -> tuple[FloatArray, int]:
         (samples (n,) float32 from -1 to 1, their rate in Hz).
 
     Raises:
-        CorruptFileError: The bytes are no mono WAV file.
+        CorruptFileError: The bytes are not a mono WAV file.
     """
     info = scan_wav(name, BytesIO(data), len(data))
     return _decoded(name, BytesIO(data), info), info.rate

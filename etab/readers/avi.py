@@ -96,7 +96,7 @@ class Bytes:
         os.close(self._number)
 
     def read(self, offset: int, n: int) -> bytes:
-        """Read ``n`` bytes from ``offset`` on, or fewer at the end of the file.
+        """Read ``n`` bytes starting at ``offset``, or fewer at the end of the file.
 
         The first and the latest small block are kept in memory.
         """
@@ -111,7 +111,7 @@ class Bytes:
         return self._block[:n]
 
     def exact(self, offset: int, n: int) -> bytes:
-        """Read ``n`` bytes from ``offset`` on, unbuffered, or as many as the file has."""
+        """Read ``n`` bytes starting at ``offset``, unbuffered, or as many as the file has."""
         n = min(n, max(self.size - offset, 0))
         try:
             if _PREAD is not None:
@@ -182,7 +182,7 @@ def parse_avi(data: Bytes, *, text: bool = True) -> Avi | None:
         text: Whether to read the INFO texts too.
 
     Returns:
-        The headers, or None if the file is no AVI.
+        The headers, or None if the file is not an AVI.
 
     Raises:
         CorruptFileError: The file is damaged.

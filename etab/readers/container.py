@@ -65,7 +65,8 @@ def wanted(
     if len(numbers) * size[0] * size[1] > MAX_CLIP_BYTES:
         raise CorruptFileError(
             f"{path}: {len(numbers)} frames of {size[1]} x {size[0]} pixels are more than "
-            f"{MAX_CLIP_BYTES >> 20} MiB. Ask for fewer frames at once, or cut the video into parts."
+            f"{MAX_CLIP_BYTES >> 20} MiB. Ask for fewer frames at once, or cut the video into "
+            "parts."
         )
     return numbers
 
@@ -124,7 +125,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         import av
     except ImportError as error:
         raise MissingPackageError(
-            f"{path} is no MJPG AVI, and PyAV, which reads such videos, is not installed: pip "
+            f"{path} is not an MJPG AVI, and PyAV, which reads such videos, is not installed: pip "
             'install "etab-bench[video]".'
         ) from error
     if not path.is_file():
@@ -246,6 +247,6 @@ def _grey(path: Path, frame: Any) -> Array:
         raise corrupt_video(
             path,
             f"its frames are stored turned by {abs(degrees)} degrees",
-            "Write it as it is to be seen: ffmpeg -i IN OUT.",
+            "Write it upright: ffmpeg -i IN OUT.",
         )
     return np.ascontiguousarray(frame.reformat(format="gray").to_ndarray())

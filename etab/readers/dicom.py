@@ -237,7 +237,7 @@ def _jpeg(
     try:
         picture = simplejpeg.decode_jpeg(code.rstrip(b"\0"), "GRAY", buffer=out)
     except ValueError as error:
-        raise corrupt_object(path, f"frame {number} is no sound JPEG ({error})") from error
+        raise corrupt_object(path, f"frame {number} is not a valid JPEG ({error})") from error
     if picture.shape != out.shape:
         raise corrupt_object(path, f"frame {number} is coded as {picture.shape[:2]} pixels")
     return out[..., 0]

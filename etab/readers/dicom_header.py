@@ -168,7 +168,7 @@ def read_dicom_header(path: Path, *, pixels: bool = False) -> Any:
         pixels: Whether to read the pixels too.
 
     Raises:
-        CorruptFileError: It is no DICOM file, or the coding of its pixels is not known.
+        CorruptFileError: It is not a DICOM file, or the coding of its pixels is not known.
     """
     if not is_dicom(path):
         raise corrupt_object(path, "it does not begin as a DICOM file")

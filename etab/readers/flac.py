@@ -25,7 +25,7 @@ _OVERHEAD = 1.1
 
 
 def require_flac(path: Path, longest: int) -> None:
-    """Refuse what is no FLAC file, and a file that is far larger than the sound it promises.
+    """Refuse what is not a FLAC file, and a file that is far larger than the sound it promises.
 
     Args:
         path: The file.
@@ -34,7 +34,7 @@ def require_flac(path: Path, longest: int) -> None:
 
     Raises:
         LayoutError: There is no such file.
-        CorruptFileError: It is no ordinary file, no FLAC file, promises more than ``longest``
+        CorruptFileError: It is not an ordinary file, is not FLAC, promises more than ``longest``
             samples, or has more bytes than its samples can take.
     """
     require_regular(path, _HINT)
@@ -47,7 +47,7 @@ def require_flac(path: Path, longest: int) -> None:
         raise CorruptFileError(f"{path} cannot be read: {error.strerror}. {_HINT}") from error
     if len(head) < len(_MARK) + 4 + _STREAMINFO or not head.startswith(_MARK):
         raise CorruptFileError(
-            f"{path} is no whole FLAC file: it begins with {head[:4]!r}. {_HINT}"
+            f"{path} is not a whole FLAC file: it begins with {head[:4]!r}. {_HINT}"
         )
     # 20 bits of rate, 3 of channels - 1, 5 of bits a sample - 1, 36 of samples in all.
     facts = int.from_bytes(head[18:26], "big")

@@ -115,7 +115,7 @@ def _variable(data: bytes, name: str) -> Array:
         matrix = _Matrix.of(element.body, order)
         if matrix.name == name:
             if matrix.kind != _CELL_CLASS:
-                raise _DamagedError(f"{name} is no cell array")
+                raise _DamagedError(f"{name} is not a cell array")
             return matrix.cells(0)
     raise _DamagedError("there is no such variable")
 
@@ -126,7 +126,7 @@ def _byte_order(data: bytes) -> str:
         raise _DamagedError(f"it has {len(data)} bytes, less than a header")
     mark = data[126:128]
     if mark not in (b"IM", b"MI"):
-        raise _DamagedError("it is no MATLAB file of version 6 or 7")
+        raise _DamagedError("it is not a MATLAB file of version 6 or 7")
     order = "<" if mark == b"IM" else ">"
     version = int.from_bytes(data[124:126], "little" if order == "<" else "big")
     if version == 0x0200:
@@ -254,7 +254,7 @@ class _Matrix:
         if math.prod(self.shape) == 0:
             return ""
         if self.shape[0] != 1 or not self.values or self.values[0].kind not in _TEXTS:
-            raise _DamagedError(f"text of shape {self.shape} is no row of characters")
+            raise _DamagedError(f"text of shape {self.shape} is not a row of characters")
         codec = _TEXTS[self.values[0].kind]
         if codec != "utf-8":
             codec += "-le" if self.order == "<" else "-be"

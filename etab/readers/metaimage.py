@@ -74,7 +74,7 @@ def metaimage_info(path: Path) -> VolumeInfo:
 
     Raises:
         LayoutError: The header or its file of pixels is absent.
-        CorruptFileError: The header is no MetaImage header, or names pixels outside its folder.
+        CorruptFileError: The header is not a MetaImage header, or names pixels outside its folder.
     """
     header = _parse(path)
     if not header.is_compressed or header.stored.frames is None:
@@ -95,7 +95,7 @@ def pixel_file(path: Path) -> Path:
 
     Raises:
         LayoutError: The header or its file of pixels is absent.
-        CorruptFileError: The header is no MetaImage header, or names pixels outside its folder.
+        CorruptFileError: The header is not a MetaImage header, or names pixels outside its folder.
     """
     fields, _ = _fields(path)
     return _pixel_file(path, fields["ElementDataFile"])

@@ -65,7 +65,7 @@ def nifti_info(path: Path) -> VolumeInfo:
 
     Raises:
         LayoutError: The file is absent.
-        CorruptFileError: It is no NIfTI-1 file of a still or a sequence.
+        CorruptFileError: It is not a NIfTI-1 file of a still or a sequence.
     """
     with open_file(path) as file:
         header = _header(path, file)
@@ -308,7 +308,7 @@ def _inflate(
     ``limit``.
 
     The checksum is verified where the stream ends there. With ``partial`` a stream that goes on, or
-    that is cut off, is no error.
+    that is cut off, is not an error.
     """
     if not raw.startswith(GZIP_MAGIC):
         return raw[:limit]

@@ -35,8 +35,8 @@ class ParquetFile:
 
     Raises:
         LayoutError: The file is absent.
-        CorruptFileError: It is no Parquet file, lacks a column, or claims to unpack to far more than
-            it has.
+        CorruptFileError: It is not a Parquet file, lacks a column, or claims to unpack to far more
+            than it has.
         MissingPackageError: pyarrow is not installed.
     """
 
@@ -91,7 +91,7 @@ class ParquetFile:
                 table = file.read_row_groups(list(numbers), columns=names)
             else:
                 table = self._in_parts(file, numbers, names, n_rows)
-            table.validate(full=True)  # texts that are no UTF-8 among them
+            table.validate(full=True)  # texts that are not UTF-8 among them
         n_promised = sum(group.n_rows for group in wanted)
         if table.num_rows != n_promised:
             raise CorruptFileError(

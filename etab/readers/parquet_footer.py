@@ -80,7 +80,7 @@ def read_row_groups(file: BinaryIO, size: int) -> tuple[RowGroup, ...]:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is no Parquet file, or its footer is damaged, encrypted or too large.
+        ValueError: It is not a Parquet file, or its footer is damaged, encrypted or too large.
     """
     least = len(_MARK) + _TAIL
     if size < least:

@@ -117,8 +117,8 @@ def _refuse_turned(path: Path, raw: bytes) -> None:
     )
     if orientation != _UPRIGHT:
         raise CorruptFileError(
-            f"{path} says that it is to be turned (EXIF orientation {orientation}). Write it as it "
-            "is to be seen."
+            f"{path} has to be turned before it is shown (EXIF orientation {orientation}). Write "
+            "it upright."
         )
 
 

@@ -37,7 +37,7 @@ class StillInfo:
 def read_still(path: Path) -> Array:
     """Read a PNG as grey (h, w) uint8; colour is turned to grey.
 
-    Raises LayoutError where the file is absent, CorruptFileError where it is no PNG, ends early,
+    Raises LayoutError where the file is absent, CorruptFileError where it is not a PNG, ends early,
     has a chunk whose checksum differs, more than 8 bits a channel, a side above 4096 pixels, or
     pixels that are transparent and not black.
     """
@@ -58,7 +58,8 @@ def read_still(path: Path) -> Array:
         require_opaque(path, np.asarray(stored))
     if decoded.max() == 1:
         raise _corrupt(
-            path, "it holds only the values 0 and 1, as a picture from 0 to 1 does that was rounded"
+            path,
+            "it holds only the values 0 and 1, as a picture scaled to 0 to 1 does after rounding",
         )
     return np.asarray(decoded, dtype=np.uint8)
 
@@ -88,8 +89,8 @@ def require_opaque(path: Path, pixels: Array) -> None:
     is_seen_through = (opacity < opaque) & pixels[..., :3].any(axis=-1)
     if is_seen_through.any():
         raise CorruptFileError(
-            f"{path} has {int(is_seen_through.sum())} pixels that are transparent and not black, so "
-            "that it cannot be told what is seen there. Write it without transparency."
+            f"{path} has {int(is_seen_through.sum())} pixels that are transparent and not black, "
+            "so their grey level is unknown. Write it without transparency."
         )
 
 
@@ -151,7 +152,8 @@ def _info(path: Path, raw: bytes) -> StillInfo:
     if not (1 <= size[0] <= LARGEST_SIDE and 1 <= size[1] <= LARGEST_SIDE):
         raise _corrupt(
             path,
-            f"its header claims {size[1]} x {size[0]} pixels; a still has 1 to {LARGEST_SIDE} a side",
+            f"its header claims {size[1]} x {size[0]} pixels; a still has 1 to {LARGEST_SIDE} a "
+            "side",
         )
     return StillInfo(*size, text)
 

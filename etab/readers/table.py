@@ -173,7 +173,7 @@ def read_table(
         columns: Names of the columns that the table must have.
         ragged: Whether rows may be shorter or longer than the header, as in some releases. Missing
             cells are empty text, and cells without a column are dropped.
-        hint: What the user can do about a file that is no such table; the last sentence of the
+        hint: What the user can do about a file that is not such a table; the last sentence of the
             error.
 
     Returns:
@@ -181,7 +181,7 @@ def read_table(
 
     Raises:
         LayoutError: The file is absent.
-        CorruptFileError: The file is no table, lacks a column, names a wanted column twice, or
+        CorruptFileError: The file is not a table, lacks a column, names a wanted column twice, or
             (unless ``ragged``) has a row of another length than the header.
 
     Example:
@@ -214,14 +214,14 @@ def read_lines(path: Path, columns: Sequence[str], *, hint: str = _HINT) -> list
     Args:
         path: The file.
         columns: Names of columns that tell the delimiter; they are not required.
-        hint: What the user can do about a file that is no table.
+        hint: What the user can do about a file that is not a table.
 
     Returns:
         The lines that are not empty, with their numbers in the file.
 
     Raises:
         LayoutError: The file is absent.
-        CorruptFileError: The file is no table.
+        CorruptFileError: The file is not a table.
     """
     text, fixed = _without_declaration(_text(path, hint))
     delimiter = fixed or _delimiter_of_header(text, columns)
@@ -242,7 +242,7 @@ def read_rows(path: Path, *, lossy: bool = False) -> list[list[str]]:
 
     Raises:
         LayoutError: The file is absent.
-        CorruptFileError: The file is no table.
+        CorruptFileError: The file is not a table.
     """
     text, fixed = _without_declaration(_text(path, _HINT, lossy=lossy))
     delimiter = fixed or _delimiter_of_cells(text)

@@ -25,7 +25,7 @@ def read_text(path: Path, hint: str = "Restore it as published.") -> str:
 
     Raises:
         LayoutError: There is no such file.
-        CorruptFileError: It is no text, or cannot be read.
+        CorruptFileError: It is not text, or cannot be read.
     """
     return _read(read_text_file, path, "text", hint)
 
@@ -42,7 +42,7 @@ def read_json(path: Path, hint: str = "Download it again.") -> Any:
 
     Raises:
         LayoutError: There is no such file.
-        CorruptFileError: It is no JSON, or cannot be read.
+        CorruptFileError: It is not JSON, or cannot be read.
     """
     return _read(read_json_file, path, "JSON", hint)
 

@@ -39,7 +39,7 @@ class VideoInfo:
 
 def video_info(path: Path) -> VideoInfo:
     """Read the header. Raises LayoutError where the file is absent, CorruptFileError where it is
-    damaged, MissingPackageError where it is no MJPG AVI and PyAV is not installed.
+    damaged, MissingPackageError where it is not an MJPG AVI and PyAV is not installed.
     """
     with Bytes(path) as data:
         avi = parse_avi(data)
@@ -150,5 +150,5 @@ def _decode_again(
         return tuple(decode_jpeg(jpeg, "GRAY", buffer=frame, strict=False).shape)
     except ValueError as worse:
         raise corrupt_video(
-            path, f"frame {number} is no sound JPEG of {frame.shape[:2]} pixels ({worse})"
+            path, f"frame {number} is not a valid JPEG of {frame.shape[:2]} pixels ({worse})"
         ) from worse

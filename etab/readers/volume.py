@@ -79,7 +79,7 @@ def grey(path: Path, data: Array) -> Array:
         The grey levels, uint8, in the shape of ``data``.
 
     Raises:
-        CorruptFileError: The values are no grey levels: NaN, negative, above 255, only 0 and 1 (a
+        CorruptFileError: The values are not grey levels: NaN, negative, above 255, only 0 and 1 (a
             picture that was rounded, or a mask), or fractions in a range so small that rounding
             would leave a few levels.
     """

@@ -40,7 +40,7 @@ class ZarrStore:
     Raises:
         MissingPackageError: zarr is not installed.
         LayoutError: There is no such folder or file.
-        CorruptFileError: It is no Zarr group.
+        CorruptFileError: It is not a Zarr group.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,7 +65,7 @@ class ZarrStore:
             store = importlib.import_module("zarr.storage").ZipStore(str(path), mode="r")
             return zarr.open_group(store=store, mode="r")
 
-        self._group: Any = self._guarded("it is no Zarr group", opened)
+        self._group: Any = self._guarded("it is not a Zarr group", opened)
 
     @property
     def attributes(self) -> Mapping[str, Any]:
@@ -117,7 +117,9 @@ class ZarrStore:
             if leads_out:
                 raise CorruptFileError(f"{path} is a link that leads out of its store.")
             if not path.is_file() and not path.is_dir():
-                raise CorruptFileError(f"{path} is no ordinary file. Download the recording again.")
+                raise CorruptFileError(
+                    f"{path} is not an ordinary file. Download the recording again."
+                )
 
     def _require_plausible(self, name: str) -> None:
         """Refuse an array that would take far more memory than is stored of it.
@@ -133,8 +135,8 @@ class ZarrStore:
         stored = sum(file.stat().st_size for file in held if file.is_file())
         if is_bomb(claimed, stored):
             raise CorruptFileError(
-                f"{self.path}: the array {name} claims {claimed:,} bytes, and {stored:,} are stored "
-                "of it. Download the recording again."
+                f"{self.path}: the array {name} claims {claimed:,} bytes, and {stored:,} are "
+                "stored of it. Download the recording again."
             )
         self._require_chunks(name, array)
 
@@ -151,8 +153,8 @@ class ZarrStore:
                 if size > limit:
                     told = "does not tell its size" if size == UNKNOWN else f"claims {size:,} bytes"
                     raise CorruptFileError(
-                        f"{self.path}: the chunk {file} {told}; wanted {wanted:,} bytes. Download the "
-                        "recording again."
+                        f"{self.path}: the chunk {file} {told}; wanted {wanted:,} bytes. Download "
+                        "the recording again."
                     )
 
     def _chunks(self, name: str) -> Iterator[tuple[str, bytes]]:

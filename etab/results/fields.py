@@ -46,7 +46,7 @@ def _scalar(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"{type(value).__name__} {value!r} is no JSON value")
+    raise TypeError(f"{type(value).__name__} {value!r} is not a JSON value")
 
 
 def short(value: Any) -> str:

@@ -243,7 +243,9 @@ def read_masks(path: Path, n_rows: int) -> Iterator[Array]:
         raise ResultError(f"{path.name} cannot be read ({reason}).") from error
     except _DAMAGE as error:
         reason = str(error)[:200]  # zipfile prints names of members, which a stranger chooses
-        raise ResultError(f"{path.name} is no file of masks, or is damaged: {reason}.") from error
+        raise ResultError(
+            f"{path.name} is not a file of masks, or is damaged: {reason}."
+        ) from error
 
 
 def _refuse_other_end(handle: IO[bytes]) -> None:

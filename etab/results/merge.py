@@ -92,7 +92,7 @@ def merge_folders(
         target: An empty folder.
         behind: A further folder, named "published", whose cells count only where no
             other folder has them. If it holds results of patients, results on phantoms in the
-            other folders are not copied: they are no results of the same cells.
+            other folders are not copied: they are not results of the same cells.
         is_known: Whether the predictions of a result are those that were published.
 
     Returns:
@@ -100,7 +100,7 @@ def merge_folders(
 
     Raises:
         DataNotFoundError: If a folder does not exist.
-        ResultError: If two folders describe different tables of one's own under one name.
+        ResultError: If two folders describe different tables of users under one name.
     """
     all_folders = [*folders, behind] if behind else list(folders)
     names = folder_names(folders)
@@ -257,8 +257,8 @@ def _chosen(
         differing = "" if other in (known or sound) else _differing(first.record, other.record)
         if differing:
             refused.append(
-                f"{other.record} is another result of a published cell ({differing}); the published "
-                f"one in {first.folder} is used"
+                f"{other.record} is another result of a published cell ({differing}); the "
+                f"published one in {first.folder} is used"
             )
     return known or sound
 
@@ -315,7 +315,7 @@ def _copy_file(path: Path, copy: Path) -> None:
 
 
 def _copy_descriptions(folder: Path, files: Sequence[Path], target: Path) -> None:
-    """Copy what describes tables of one's own: the TOML files beside the tasks of a dataset."""
+    """Copy what describes the users' tables: the TOML files beside the tasks of a dataset."""
     for path in files:
         if path.suffix != ".toml":
             continue

@@ -32,7 +32,7 @@ def wrong_name(name: str) -> str:
 
 
 def wrong_own_name(name: str) -> str:
-    """Why a board of one's own cannot show the name of a backbone; empty where it can.
+    """Why a board that a user makes cannot show the name of a backbone; empty where it can.
 
     Words may be apart by single spaces, as people write them in a notebook. A result that is handed
     in has the stricter name of ``wrong_name``.

@@ -50,9 +50,9 @@ class Predictions:
         repeats: The number of the division into folds that each row belongs to, from 0. Left out,
             all rows belong to division 0.
         masks: The predicted mask, boolean (h, w), of each row of a table of masks that was just
-            computed. They are no part of the CSV: a table that is read has none.
+            computed. They are not part of the CSV: a table that is read has none.
         states: The predicted heart states at 50 Hz, (k,), of each row of a table of states that
-            was just computed. They are no part of the CSV either.
+            was just computed. They are not part of the CSV either.
         as_written: Whether the numbers come from a file: they are then kept as they are, not
             rounded.
 
@@ -148,7 +148,7 @@ class Predictions:
             The table, with the numbers as they are written.
 
         Raises:
-            ResultError: If the text is no such table; the message begins with ``name``.
+            ResultError: If the text is not such a table; the message begins with ``name``.
         """
         header = text.partition("\n")[0].split(",")
         has_repeat = header[len(_FIRST_COLUMNS) : len(_FIRST_COLUMNS) + 1] == ["repeat"]
@@ -192,8 +192,8 @@ class Predictions:
             rows = list(csv.reader(io.StringIO(text)))
         except csv.Error as error:
             raise ResultError(
-                f"{name} is damaged: its lines cannot be divided into fields. Move it away and run its "
-                "cell again."
+                f"{name} is damaged: its lines cannot be divided into fields. Move it away and run "
+                "its cell again."
             ) from error
         if len(rows) < 2 or tuple(rows[0][:4]) != _FIRST_COLUMNS:
             raise ResultError(
@@ -203,8 +203,8 @@ class Predictions:
         twice = [column for column in rows[0] if rows[0].count(column) > 1]
         if twice:
             raise ResultError(
-                f"{name} has two columns {twice[0][:40]!a}; only one of them can be the predictions. "
-                "Move it away and run its cell again."
+                f"{name} has two columns {twice[0][:40]!a}; only one of them can be the "
+                "predictions. Move it away and run its cell again."
             )
         wrong = _wrong_row(rows)
         if wrong:

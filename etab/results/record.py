@@ -285,7 +285,8 @@ class Result:
             The record.
 
         Raises:
-            UnreadableResultError: If the file is no whole record; the message names file and field.
+            UnreadableResultError: If the file is not a whole record; the message names file and
+                field.
         """
         try:
             text = read_file(path, LARGEST_RECORD).decode("utf-8")
@@ -350,7 +351,8 @@ class Result:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ResultError(
-                f"{path} is no UTF-8 text (byte {error.start}). Move it away and run its cell again."
+                f"{path} is not UTF-8 text (byte {error.start}). Move it away and run its cell "
+                "again."
             ) from error
         return Predictions.from_csv(text, str(path))
 
@@ -373,7 +375,7 @@ def _path_of(
 def _read_json(text: str) -> tuple[Any, bool]:
     """The content of a JSON text, and whether all of its numbers are finite.
 
-    NaN and Infinity are no JSON, but Python reads them, and reads 1e999 as infinite.
+    NaN and Infinity are not JSON, but Python reads them, and reads 1e999 as infinite.
     """
     not_finite: list[str] = []
 
@@ -390,12 +392,12 @@ def _read_json(text: str) -> tuple[Any, bool]:
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; raises ValueError where a key stands twice, since readers would differ."""
+    """A JSON object; raises ValueError where a key appears twice, since readers would differ."""
     content = dict(pairs)
     if len(content) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice[:40]!r} stands twice")
+        raise ValueError(f"the key {twice[:40]!r} appears twice")
     return content
 
 
@@ -415,11 +417,11 @@ def _refuse_deep(content: Any) -> None:
 
 
 def _in_words(error: Exception) -> str:
-    """Why a file is no JSON, without what Python says of its own limits."""
+    """Why a file is not JSON, without what Python says of its own limits."""
     if isinstance(error, RecursionError | MemoryError):
         return _TOO_DEEP
     if isinstance(error, UnicodeDecodeError):
-        return f"it is no UTF-8 text (byte {error.start})"
+        return f"it is not UTF-8 text (byte {error.start})"
     if "integer string conversion" in str(error):
         return "it holds a number of thousands of digits"
     return str(error)

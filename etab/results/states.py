@@ -137,7 +137,9 @@ def read_kept_states(path: Path) -> Mapping[tuple[str, int], Array]:
             kept[item, int(repeat)] = _states_of(runs)
     except (OSError, ValueError, csv.Error) as error:
         reason = str(error)[:200]
-        raise ResultError(f"{path.name} is no file of states, or is damaged: {reason}.") from error
+        raise ResultError(
+            f"{path.name} is not a file of states, or is damaged: {reason}."
+        ) from error
     return kept
 
 

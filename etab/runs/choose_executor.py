@@ -84,5 +84,5 @@ def _value(option: str, kind: str, text: str) -> Any:
     except ValueError:
         number = -1
     if not 0 <= number < float("inf"):
-        raise UnsupportedOptionError(f"--executor-option {option!r}: {expected} belongs there.")
+        raise UnsupportedOptionError(f"--executor-option {option!r}: wanted {expected}.")
     return number

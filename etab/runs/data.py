@@ -63,7 +63,7 @@ def tasks_at(tasks: str | Iterable[str] | None, root: Path | None) -> list[str]:
 
 
 def use_data_of(settings: Settings) -> None:
-    """Register the data of one's own that a plan names, in a process that starts anew."""
+    """Register a user's own data that a plan names, in a process that starts anew."""
     if settings.data is not None:
         root = settings.root if is_class_file(settings.data) else None
         use_own_data(settings.data, root)

@@ -63,7 +63,7 @@ def pass_on(queue: Any, listen: Listener) -> None:
 
     Args:
         queue: Where the workers send events; None ends them.
-        listen: Called with every event that is no warning.
+        listen: Called with every event that is not a warning.
     """
     told: set[Path | str] = set()
     while (event := _next_event(queue)) is not None:

@@ -363,7 +363,7 @@ def _stop_tasks(ray: Any, references: list[Any]) -> None:
 
 
 def run_task(unit: Unit) -> Outcome:
-    """Run a unit in a worker of Ray. SIGTERM stops the cell at work, which is no failure of it.
+    """Run a unit in a worker of Ray. SIGTERM stops the cell at work, which is not a failure of it.
 
     Ray's own handler raises ``SystemExit``, which would be recorded as a failure of the cell, and
     the worker would go on to the next cell.
@@ -407,5 +407,6 @@ def _outcome(ray: Any, reference: Any) -> Outcome:
             kind="memory" if ran_out else "killed",
             killed=f"Ray lost the process or the node of its task ({type(error).__name__}: "
             f"{first_line[:200].rstrip('.')}). Its finished cells are saved. Give a task more "
-            "memory (--executor-option memory_gb=...) and run the same command with --retry-failed.",
+            "memory (--executor-option memory_gb=...) and run the same command with "
+            "--retry-failed.",
         )

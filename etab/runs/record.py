@@ -264,7 +264,7 @@ def is_of_backbone(run: Run, stored: Result, settings: Settings) -> bool:
     except Exception:  # of a file or a class of the user's own it may be any
         return False
     if reason:
-        raise ResultError(f"{stored.path(settings.results)} is not served again: {reason}")
+        raise ResultError(f"{stored.path(settings.results)} is not reused: {reason}")
     return True
 
 

@@ -67,7 +67,7 @@ def _other_scores(result: Result, folder: Path, data: Data) -> str:
     for row, mask in zip(rows, masks, strict=True):
         item = table.items[row]
         if item not in row_of:
-            return f"{item} is no row of {result.task} in the data at hand"
+            return f"{item} is not a row of {result.task} in the data at hand"
         known = row_of[item]
         scores = mask_scores(outlines[known], mask, spacing=truth.spacing[known] or (1.0, 1.0))
         reason = _differing(table, row, scores)

@@ -97,7 +97,7 @@ def reproduce(
 ) -> Reproduction:
     """Compute the cell of a result file again.
 
-    Data of one's own are registered before (``etab.tasks.own.use_own_data``), as ``--data`` does;
+    The user's own data are registered first (``etab.tasks.own.use_own_data``), as ``--data`` does;
     those that an installed package brings are found by their name.
 
     Args:
@@ -112,7 +112,7 @@ def reproduce(
         The stored and the computed result.
 
     Raises:
-        ResultError: If the file is no result, is of a fine-tuned backbone, its data, weights or
+        ResultError: If the file is not a result, is of a fine-tuned backbone, its data, weights or
             versions are not those that are here, or its predictions contradict it.
         UnknownNameError: If this installation has no backbone, task or head of that name.
         EtabError: If the data or the backbone cannot be used.
@@ -162,26 +162,26 @@ def _find_list(stored: Result, lists: Path | None) -> None:
     if lists is None:
         if wanted.partition("@")[0] not in SHIPPED:
             raise ResultError(
-                f"The folds of {stored.protocol[:_LONGEST_NAME]} are not at hand. Name their file by "
-                "--lists."
+                f"The folds of {stored.protocol[:_LONGEST_NAME]} are not at hand. Name their file "
+                "by --lists."
             )
         return
     key = list_key(str(lists))
     if wanted != key and not wanted.startswith(f"{key}-"):
         raise ResultError(
-            f"{lists} is the list {key}; the result follows {wanted[:_LONGEST_NAME]}. Name its file by "
-            "--lists."
+            f"{lists} is the list {key}; the result follows {wanted[:_LONGEST_NAME]}. Name its "
+            "file by --lists."
         )
 
 
 def _require_known_data(stored: Result) -> None:
-    """Refuse a result of data of one's own that the caller did not name."""
+    """Refuse a result of a user's own data that the caller did not name."""
     if stored.dataset in SOURCES:
         return
     raise UnknownNameError(
-        f"{stored.task} is of {stored.dataset[:_LONGEST_NAME]}, which is no data set of etab. If it "
-        "is your own, name it as for `etab run`: --data clinic.toml, or --data my_echo.py --root "
-        "FOLDER."
+        f"{stored.task} is of {stored.dataset[:_LONGEST_NAME]}, which is not a data set of etab. "
+        "If it is your own, name it as for `etab run`: --data clinic.toml, or --data my_echo.py "
+        "--root FOLDER."
     )
 
 
@@ -213,8 +213,8 @@ def _n_fold(stored: Result) -> int:
     is_number = isinstance(n_fold, int) and not isinstance(n_fold, bool)
     if not is_number or not _FEWEST_FOLDS <= n_fold <= _MOST_FOLDS:
         raise ResultError(
-            f"{stored.task} with {stored.backbone}: n_fold is {str(n_fold)[:40]!r}; wanted a number "
-            f"from {_FEWEST_FOLDS} to {_MOST_FOLDS}."
+            f"{stored.task} with {stored.backbone}: n_fold is {str(n_fold)[:40]!r}; wanted a "
+            f"number from {_FEWEST_FOLDS} to {_MOST_FOLDS}."
         )
     return int(n_fold)
 

@@ -52,11 +52,11 @@ def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
     if asked is None:
         return ""
     if not TASKS[task.code].aggregate:
-        return f"aggregate {asked!r} has nothing to put together: {task.code} scores every row."
+        return f"aggregate {asked!r} has nothing to combine: {task.code} scores every row."
     if AGGREGATES[asked].windows and task.modality != "sound":
-        return f"aggregate {asked!r} is of windows of sound, {task.dataset} holds pictures."
+        return f"aggregate {asked!r} is for windows of sound, but {task.dataset} holds pictures."
     if AGGREGATES[asked].ordered and task.kind is Kind.VALUE:
-        return f"aggregate {asked!r} is of classes, {task.code} predicts a value."
+        return f"aggregate {asked!r} is for classes, but {task.code} predicts a value."
     return ""
 
 
@@ -88,7 +88,7 @@ class Settings:
         skip_bad: Leave out recordings that cannot be read, instead of raising an error.
         tasks: Codes of the tasks that are run together. They alone decide which files are needed.
             Empty stands for every task of a dataset.
-        data: Description of a table of one's own, such as ``clinic.toml``, which worker processes
+        data: Description of a user's own table, such as ``clinic.toml``, which worker processes
             register as well; None for the datasets of etab.
         keep_masks: Which predicted masks are written beside the record of a cell of masks: "all"
             (and 20 rows that the record names in a file of their own), "sample" (these 20 alone)
@@ -280,7 +280,7 @@ def _clashes_of_decision(task: Task, decide: str | None) -> list[str]:
     if decide not in thresholds.DECISIONS:
         return [f"decide is {decide!r}; possible: {', '.join(thresholds.DECISIONS)}."]
     if not thresholds.needed(task):
-        return [f"decide {decide!r} has nothing to decide: {task.metric} is of scores."]
+        return [f"decide {decide!r} has no effect: {task.metric} is computed from scores."]
     if task.aggregate and AGGREGATES[task.aggregate].beside:
         return [f"decide {decide!r} is not for {task.code}, whose rule has thresholds of its own."]
     return []
@@ -307,15 +307,15 @@ def _clashes(task: Task, card: BackboneCard, head: Head, name: str) -> Iterator[
     except IncompatibleError as error:
         yield str(error)
     if not card.strides and _reads_maps(head, task):
-        yield f"the head {head.name!r} needs feature maps and {card.name} has none."
+        yield f"the head {head.name!r} needs feature maps, but {card.name} has none."
     if card.clip is not None and task.clip is None:
-        yield f"{card.name} embeds clips and the rows of {task.code} are none."
+        yield f"{card.name} embeds clips, but the rows of {task.code} are not clips."
     if (
         head.needs_sequences
         and task.clip is None
         and not (card.over_time and task.kind is Kind.STATES)
     ):
-        yield f"the head {head.name!r} needs sequences and the rows of {task.code} are no clips."
+        yield f"the head {head.name!r} needs sequences, but the rows of {task.code} are not clips."
 
 
 def plan(
@@ -365,7 +365,7 @@ def plan(
     for card in cards:
         for task in find(tasks):
             if task.kind is Kind.STATES and not card.over_time:
-                timeless = f" {card.name} has no layers over time, which {task.code} goes by."
+                timeless = f" {card.name} has no layers over time, which {task.code} needs."
                 continue
             if aggregate and not task.aggregate:
                 continue

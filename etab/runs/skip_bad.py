@@ -5,7 +5,7 @@ What the tasks of a run would read of each recording is read once before anythin
 the run reads it: answers, the frames that tasks show (every frame where a task shows clips), the
 whole sound. A recording that fails in any of this is left out of every task of the run, so that all
 of them are of the same data and one digest names these. Files that no task of the run needs are not
-judged: an Info file without EF is no fault of a run on masks alone.
+judged: an Info file without EF is not a fault of a run on masks alone.
 """
 
 from __future__ import annotations

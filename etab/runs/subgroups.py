@@ -36,7 +36,7 @@ PICTURE_FACTORS = ("image quality", "frame rate")
 """Facts of a recording, not of a patient: the two views of a patient can differ in them."""
 
 MOST_GROUPS = 12
-"""Groups that a column of one's own table may have: intervals of more of them tell nothing."""
+"""Groups that a column of a user's table may have: intervals of more of them tell nothing."""
 
 # "Men" and "women" would be wrong: many patients of heart sounds are children.
 _SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"}
@@ -273,11 +273,12 @@ def _own_groups(record: Record) -> dict[str, str]:
 
 
 def _refuse_many(factor: str, group_of: Mapping[str, str]) -> None:
-    """Refuse a column whose cells are no groups, such as a weight or a date."""
+    """Refuse a column whose cells are not groups, such as a weight or a date."""
     count = len(set(group_of.values()))
     if count > MOST_GROUPS:
         raise UnsupportedOptionError(
-            f"The column {factor!r} divides the patients into {count} subgroups; wanted {MOST_GROUPS} "
+            f"The column {factor!r} divides the patients into {count} subgroups; wanted "
+            f"{MOST_GROUPS} "
             'at most. Add a column with groups, such as "below 70 kg" and "70 kg or more", and '
             "name it in `subgroups` of the description."
         )

@@ -177,7 +177,7 @@ def _divided(
 ) -> tuple[list[Run], list[Result], list[tuple[str, str]]]:
     """Divide a plan into cells to compute, finished ones, and those that cannot be computed.
 
-    These have failed too often, or a file that is no result lies in the place of theirs.
+    These have failed too often, or a file that is not a result lies in the place of theirs.
     """
     waiting: list[Run] = []
     before: list[Result] = []
@@ -207,8 +207,8 @@ def _tell_read_only_cache(cache: Path | None) -> None:
         require_writable(cache)
     except StorageError as error:
         warnings.warn(
-            f"{error} Cells fail whose features the cache does not hold yet; those that it holds are "
-            "read.",
+            f"{error} Cells fail whose features the cache does not hold yet; those that it holds "
+            "are read.",
             EtabWarning,
             stacklevel=3,
         )
@@ -254,8 +254,8 @@ def _given_up(run: Run, settings: Settings, data: Data) -> str:
     if record is None or not record.is_given_up:
         return ""
     return (
-        f"{run.task} ({run.protocol_name}): {record.words} It failed before and is not tried "
-        "again; --retry-failed does so."
+        f"{run.task} ({run.protocol_name}): {record.words} It failed before and is not tried again "
+        "without --retry-failed."
     )
 
 

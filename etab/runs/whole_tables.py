@@ -77,8 +77,8 @@ def table_fault(path: Path, result: Result) -> str:
         wrong = f"{table} is missing: predictions belong beside their record."
     elif not table.is_file():
         raise UnreadableResultError(
-            f"{table} is no file, but the predictions of {path.name} belong there. Move it away and "
-            "run the cell again."
+            f"{table} is not a file, but the predictions of {path.name} belong there. Move it away "
+            "and run the cell again."
         )
     elif _digest(table) == result.predictions_sha256:
         return ""

@@ -230,7 +230,7 @@ def _frames(
     """
     known = {record.id: record for record in source.records()}
     if recording not in known:
-        raise ResultError(f"{recording} of {cell.task} is no recording of the data at hand.")
+        raise ResultError(f"{recording} of {cell.task} is not a recording of the data at hand.")
     record = known[recording]
     target = source.card.target(TASKS[cell.task].target)
     truth = {answer.at: np.asarray(answer.value) for answer in source.answers(record, target)}

@@ -113,7 +113,7 @@ def _stretch(
     """Sound, duration, waveform and states of a recording from its first annotated state on."""
     known = {record.id: record for record in source.records()}
     if recording not in known:
-        raise ResultError(f"{recording} of {cell.task} is no recording of the data at hand.")
+        raise ResultError(f"{recording} of {cell.task} is not a recording of the data at hand.")
     samples, rate = source.wave(known[recording])
     target = source.card.target(TASKS[cell.task].target)
     answers = source.answers(known[recording], target)

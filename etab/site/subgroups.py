@@ -135,7 +135,7 @@ def read_subgroups(path: Path, board: Board) -> KeptSubgroups:
 
     Raises:
         DataNotFoundError: If the file cannot be read.
-        ResultError: If it is no such file, or damaged.
+        ResultError: If it is not such a file, or damaged.
     """
     try:
         content = read_json_file(path)
@@ -165,7 +165,7 @@ def _notes(content: Any, path: Path) -> tuple[str, ...]:
     """The notes of a file; a file of an earlier version has none."""
     notes = content.get("notes", [])
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
-        raise ResultError(f"{path} is damaged: its notes are no list of sentences.")
+        raise ResultError(f"{path} is damaged: its notes are not a list of sentences.")
     return tuple(notes)
 
 
@@ -173,8 +173,8 @@ def _cells(content: Any, path: Path) -> Iterator[tuple[tuple[str, str], str, lis
     """Names, digest and read-outs of each cell of a file."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ResultError(
-            f"{path} is no file of subgroups. Give --subgroups the folder of the data, or the file "
-            "data/subgroups.json of a site that was made with it."
+            f"{path} is not a file of subgroups. Give --subgroups the folder of the data, or the "
+            "file data/subgroups.json of a site that was made with it."
         )
     try:
         for cell in content["cells"]:

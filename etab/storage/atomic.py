@@ -127,7 +127,7 @@ def copy_atomically(source: Path, copy: Path) -> None:
         copy: Where its content goes.
 
     Raises:
-        OSError: The source is no such file, or cannot be read.
+        OSError: The source is not such a file, or cannot be read.
         StorageError: The disk refuses.
 
     Example:
@@ -185,6 +185,7 @@ def require_temporary_folder() -> None:
         tempfile.gettempdir()
     except OSError as error:
         raise StorageError(
-            f"Several processes need a folder for temporary files: {error.strerror or error}. Nothing "
-            "was computed; set TMPDIR to a folder that can be written, or take --workers 1."
+            f"Several processes need a folder for temporary files: {error.strerror or error}. "
+            "Nothing was computed; set TMPDIR to a folder that can be written, or take --workers "
+            "1."
         ) from error

@@ -45,7 +45,7 @@ def signal_name(number: int) -> str:
 
 def name_crashes() -> None:
     """Let code that crashes this process be named on stderr; does nothing where there is none."""
-    # A process without stderr has None, or a stream that is no file.
+    # A process without stderr has None, or a stream that is not a file.
     with contextlib.suppress(RuntimeError, AttributeError, ValueError, OSError):
         if not faulthandler.is_enabled():
             faulthandler.enable()

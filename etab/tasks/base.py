@@ -253,15 +253,15 @@ def crossed(menu: Registry[Task], code: str) -> Task:
         )
     if release_of(parsed.dataset) == release_of(parsed.test_dataset):
         raise UnsupportedOptionError(
-            f"{code!r} is no cell: {parsed.dataset} and {parsed.test_dataset} hold the same "
+            f"{code!r} is not a cell: {parsed.dataset} and {parsed.test_dataset} hold the same "
             "patients, so that test patients would be trained on. `etab list cross` names the "
             "pairs."
         )
     fitted, tested = (menu[f"{code[:6]}{letter}"] for letter in code[6:].split(">"))
     if ROW_INPUTS[tested.inputs].several_views:
         raise UnsupportedOptionError(
-            f"{code!r} is no cell: rows of {tested.code} are {ROW_INPUTS[tested.inputs].words}, and "
-            "two datasets hold different views. Cross the tasks on one view."
+            f"{code!r} is not a cell: rows of {tested.code} are {ROW_INPUTS[tested.inputs].words}, "
+            "and two datasets hold different views. Cross the tasks on one view."
         )
     differ = [name for name in _SAME if getattr(fitted, name) != getattr(tested, name)]
     if differ:
@@ -269,9 +269,8 @@ def crossed(menu: Registry[Task], code: str) -> Task:
             f"{n} {str(getattr(fitted, n))!r} and {str(getattr(tested, n))!r}" for n in differ
         )
         raise UnsupportedOptionError(
-            f"{code!r} is no cell: {fitted.code} and {tested.code} differ in {differences}. `etab "
-            "list "
-            "cross` names the pairs."
+            f"{code!r} is not a cell: {fitted.code} and {tested.code} differ in {differences}. "
+            "`etab list cross` names the pairs."
         )
     low, high = (
         f"{source} (anchor of {tested.code})"

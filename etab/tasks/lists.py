@@ -170,7 +170,7 @@ def _from_json(path: Path) -> list[ListedFold]:
     try:
         content = read_json_file(path)
     except (ValueError, OSError) as error:
-        raise CorruptFileError(f"{path} is no JSON file: {error}. Write it again.") from error
+        raise CorruptFileError(f"{path} is not a JSON file: {error}. Write it again.") from error
     folds = content.get("folds") if isinstance(content, dict) else None
     if not isinstance(folds, list) or not folds:
         raise CorruptFileError(f'{path} has no "folds"; wanted a list of folds. {_JSON_FORM}')
@@ -252,8 +252,8 @@ def _check(path: Path, fold: ListedFold) -> None:
         both = sorted(fold.parts[first] & fold.parts[second])
         if both:
             raise SplitError(
-                f"{path}: {_named(both)} lie in {first} and in {second} of the fold {fold.name[:_SHOWN]}. "
-                "Keep each id in one part."
+                f"{path}: {_named(both)} lie in {first} and in {second} of the fold "
+                f"{fold.name[:_SHOWN]}. Keep each id in one part."
             )
 
 

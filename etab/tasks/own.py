@@ -1,4 +1,4 @@
-"""Tasks of data of one's own: one for each label of a description, or target of a class."""
+"""Tasks of a user's own data: one for each label of a description, or target of a class."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from etab.tasks.menu import TASKS
 from etab.types import Kind
 
 DESCRIPTION = "data.toml"
-"""Name of the description beside the results of a table of one's own."""
+"""Name of the description beside the results of a user's own table."""
 
 _CODE = re.compile(r"[a-f]\d-[A-Z]{2}-[A-Z]|[a-f]\d-[A-Z]\d-[A-Z]")
 _MOST = 10
@@ -64,7 +64,7 @@ _NO_SKILL = "default of the metric: an answer without skill"
 
 
 def use_own_data(data: Path | str | type[Source], root: Path | str | None = None) -> Description:
-    """Register data of one's own as a dataset, with a task for each label.
+    """Register a user's own data as a dataset, with a task for each label.
 
     Args:
         data: The description of a table such as ``clinic.toml``; a Python file with a Source class
@@ -92,7 +92,7 @@ def use_own_data(data: Path | str | type[Source], root: Path | str | None = None
     description = read_description(path)
     if description.source:
         raise UnsupportedOptionError(
-            f"{path} is what boards know of {description.source}, a class of one's own, and runs "
+            f"{path} is what boards know of {description.source}, a class of your own, and runs "
             "no code. Name the file of the class: --data FILE.py --root FOLDER."
         )
     own_source(description)
@@ -111,7 +111,7 @@ def _use_class(kind: type[Source], where: str, root: Path | str | None) -> Descr
 
 
 def _hold(name: str, kind: type[Source]) -> None:
-    """Register a class in the place of another one of one's own; one of etab keeps its place."""
+    """Register a class in place of another user's class; a class of etab keeps its place."""
     if name not in SOURCES or SOURCES[name] is not kind:
         SOURCES.remove(name)
         SOURCES.add(name, kind)
@@ -222,7 +222,7 @@ def _use_described(path: Path) -> Description:
 
 
 def folder_of_data(where: Path, datasets: Collection[str]) -> Path:
-    """Find the data that results were made on; a table of one's own is registered where it lies.
+    """Find the data that results were made on; a user's own table is registered where it lies.
 
     Args:
         where: Folder of data, or the description of a table such as ``clinic.toml``. The folder of
@@ -247,7 +247,7 @@ def folder_of_data(where: Path, datasets: Collection[str]) -> Path:
         if name in described:
             return use_own_data(described[name]).folder
     raise DataNotFoundError(
-        f"{where} is no description of {own[0]} and holds none. Name the file that "
+        f"{where} is not a description of {own[0]} and holds none. Name the file that "
         "`etab run --data` was given, such as clinic.toml."
     )
 
@@ -341,7 +341,7 @@ def own_tasks(description: Description) -> list[Task]:
         description: The description.
 
     Returns:
-        One task for each label. Codes count the labels of a category from 0 on.
+        One task for each label. Codes count the labels of a category from 0.
 
     Raises:
         LayoutError: A category has more than ten labels, or a label's input does not fit.
@@ -408,7 +408,7 @@ def _task(description: Description, label: Label, code: str) -> Task:
     like = _LIKE_SOUND if description.sound else _LIKE
     clip = _CLIP if row.clip else None
     if label.clip is not None:
-        clip = Sampling(*label.clip)  # refused by the task where its input is no clip
+        clip = Sampling(*label.clip)  # refused by the task where its input is not a clip
     if label.aggregate and label.aggregate not in AGGREGATES:
         raise unknown("aggregation", label.aggregate, AGGREGATES)
     return Task(
@@ -436,8 +436,8 @@ def _aggregate(description: Description, label: Label, row: RowInput) -> str:
         return label.aggregate or ("mean" if label.per else "")
     if label.aggregate:
         raise LayoutError(
-            f"{description.path}, [labels.{label.name}]: with input = {row.name!r} there is one row "
-            f"for each {label.per or 'patient'}; leave aggregate = {label.aggregate!r} out."
+            f"{description.path}, [labels.{label.name}]: with input = {row.name!r} there is one "
+            f"row for each {label.per or 'patient'}; leave aggregate = {label.aggregate!r} out."
         )
     if label.per == "recording":
         raise LayoutError(

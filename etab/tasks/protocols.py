@@ -249,7 +249,7 @@ class Protocol:
 def _classes(patients: Array, answers: Any, kind: Kind) -> dict[str, int]:
     """The class of each patient.
 
-    Empty where patients have rows of several classes, or answers are no classes.
+    Empty where patients have rows of several classes, or answers are not classes.
     """
     if kind not in (Kind.BINARY, Kind.CLASSES):
         return {}
@@ -272,7 +272,7 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
         The protocol.
 
     Raises:
-        IncompatibleError: The name is no protocol; the message lists the forms of names.
+        IncompatibleError: The name is not a protocol; the message lists the forms of names.
         DataNotFoundError: For "lists:FILE" without such a file. A file that holds no folds raises
             what ``etab.tasks.lists.list_key`` raises.
     """
@@ -322,7 +322,7 @@ def is_draw(amount: float, unit: str) -> bool:
         unit: Which of them it is: "pct" or "shot".
 
     Returns:
-        True for a share above 0 and below 100, and for a whole number of patients from 2 on.
+        True for a share above 0 and below 100, and for a whole number of patients, 2 or more.
 
     Example:
         >>> is_draw(2.5, "pct"), is_draw(500, "pct"), is_draw(5, "shot"), is_draw(2.5, "shot")

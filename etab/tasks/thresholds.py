@@ -184,7 +184,7 @@ def _values(metric: Metric, columns: Columns, answers: Array, kind: Kind) -> Flo
 def _values_together(
     metric: Metric, columns: Columns, answers: Array, kind: Kind
 ) -> FloatArray | None:
-    """Values of all rules at once; None for a metric that is no function of sums over rows.
+    """Values of all rules at once; None for a metric that is not a function of sums over rows.
 
     The numbers of a row are those of a table in which all rows have its answer. A matrix product
     adds them up for every rule.

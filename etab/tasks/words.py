@@ -104,7 +104,7 @@ def input_words(task: Task) -> str:
     """
     row = ROW_INPUTS[task.inputs]
     titles = [f"{VIEW_TITLES[v]} ({v})" if v in VIEW_TITLES else v for v in task.views]
-    if set(VIEW_TITLES) <= set(task.views):  # of a table of one's own, whose label names none
+    if set(VIEW_TITLES) <= set(task.views):  # of a user's own table, whose label names none
         titles = ["every place" if row.modality == "sound" else "every view"]
     parts = [row.words, ", ".join(titles)]
     if task.unit:

@@ -240,7 +240,7 @@ def _check_value(
     elif target.kind is Kind.STATES:
         _check_states(source, record, target, answer, what)
     elif target.kind is Kind.VALUE:
-        assert np.isfinite(answer.value), f"{what}: {answer.value!r} is no finite number"
+        assert np.isfinite(answer.value), f"{what}: {answer.value!r} is not a finite number"
 
 
 def _check_keypoints(
@@ -268,7 +268,7 @@ def _check_states(
     what: str,
 ) -> None:
     """Check states at 50 Hz: their number, and that each is a class or -1."""
-    assert isinstance(source, SoundSource), f"{what}: states of a recording that is no sound"
+    assert isinstance(source, SoundSource), f"{what}: states of a recording that is not sound"
     # The number of states is rounded up: the last one may be shorter than 20 ms.
     n_samples = source.n_samples(record)
     rate = int(record.fps or 0)

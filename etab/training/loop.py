@@ -355,15 +355,16 @@ class _Loop:
         if rows <= 1:
             reason = _first_line(error) if error else "Memory is full in another process."
             raise TrainingError(
-                f"One training row does not fit memory (step {self.progress.step}): {reason} "
+                f"One training row does not fit into memory (step {self.progress.step}): {reason} "
                 "Choose a smaller backbone or head, or a device with more memory."
             ) from error
         self.progress.batch = rows // 2
         if self.share.rank:
             return
         warnings.warn(
-            f"A batch of {rows} rows does not fit memory at step {self.progress.step}; training "
-            f"continues with batches of {rows // 2}. The number of rows in a step is unchanged.",
+            f"A batch of {rows} rows does not fit into memory at step {self.progress.step}; "
+            f"training continues with batches of {rows // 2}. The number of rows in a step is "
+            "unchanged.",
             EtabWarning,
             stacklevel=7,
         )

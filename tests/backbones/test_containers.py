@@ -59,7 +59,7 @@ def test_a_checkpoint_is_read_without_its_library(tmp_path: Path) -> None:
     assert found["b"].shape == ()
     assert float(found["b"]) == 7
     (tmp_path / "d").write_bytes(b"short")
-    with pytest.raises(WeightsError, match="no checkpoint that can be read"):
+    with pytest.raises(WeightsError, match="not a checkpoint that can be read"):
         tf_checkpoint(tmp_path / "i", tmp_path / "d")
     (tmp_path / "i").write_bytes(_table({b"a": _proto((1,), 0, 4, kind=7)}))
     with pytest.raises(WeightsError, match="type 7"):

@@ -376,7 +376,7 @@ def unit_rows(x: Any) -> Any:
 @pytest.mark.parametrize("case", MIXED)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_function_that_reorders_or_mixes_rows_is_refused(kind: str, case: str) -> None:
-    with pytest.raises(UnsupportedOptionError, match="alone than in a batch of 3"):
+    with pytest.raises(UnsupportedOptionError, match="the same row in a batch of 3"):
         etab.backbone(MIXED[case], name="mixed", input=KINDS[kind])
 
 
@@ -479,9 +479,9 @@ def test_rounding_of_half_precision_is_no_other_value() -> None:
         ({"name": "a,b"}, "wanted 1 to 80 of the characters"),
         ({"name": "../mine"}, "no part of it may be"),
         ({"name": "x" * 81}, "wanted 1 to 80"),
-        ({"name": 3}, "3, int; wanted a text"),
-        ({"name": None}, "None, NoneType; wanted a text"),
-        ({"version": 3}, "version is 3; wanted a text"),
+        ({"name": 3}, "3, int; wanted a string"),
+        ({"name": None}, "None, NoneType; wanted a string"),
+        ({"version": 3}, "version is 3; wanted a string"),
         ({"pretrained_on": "camus"}, r"wanted a list: \['camus'\]"),
     ],
 )

@@ -261,7 +261,7 @@ def test_a_processor_that_is_no_scale_is_refused(power: int) -> None:
             return {"pixel_values": pixels**power}
 
     described = Described("made", "vit", FAMILIES["vit"], None, Processor())
-    with pytest.raises(UnsupportedOptionError, match="which no mean and deviation do"):
+    with pytest.raises(UnsupportedOptionError, match="which no mean and deviation can produce"):
         normalisation(described, 16)
 
 
@@ -311,7 +311,11 @@ def test_weights_that_are_not_in_the_file_are_refused(tmp_path: Path, models: An
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [
-        ({"model_type": "llama"}, UnsupportedOptionError, "'llama' is no encoder: it writes text"),
+        (
+            {"model_type": "llama"},
+            UnsupportedOptionError,
+            "'llama' is not an encoder: it writes text",
+        ),
         ({"model_type": "nobody"}, UnsupportedOptionError, "family 'nobody' is not among those"),
         ({"model_type": ["vit"]}, UnsupportedOptionError, "is not among those"),
         ({"model_type": "detr"}, UnsupportedOptionError, "it finds objects in a picture"),

@@ -223,7 +223,7 @@ def test_a_file_that_is_no_safetensors_is_named_so(
         file.write_bytes(POINTER if form == "pointer" else content[: len(content) // 2])
         hub.put(name, folder)
     for name in ("transformers/some/vit", f"transformers/{model}", "hf-hub:some/resnet"):
-        with pytest.raises(WeightsError, match="cut, or is something else"):
+        with pytest.raises(WeightsError, match="cut short, or is something else"):
             backbones.card(name).load()
 
 

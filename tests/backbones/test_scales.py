@@ -66,7 +66,7 @@ def test_what_is_no_number_is_refused_in_python() -> None:
     for strange in ("half", [0.1, None], [[0.1], [0.1, 0.2]], 2.0, float("nan")):
         with pytest.raises(UnsupportedOptionError, match=r"wanted one number or three"):
             scaled(plain, strange)  # type: ignore[arg-type]
-    with pytest.raises(UnsupportedOptionError, match=r"already; say both at once"):
+    with pytest.raises(UnsupportedOptionError, match=r"give both at once"):
         scaled(scaled(plain, 0.4), std=0.25)
 
 
@@ -109,7 +109,7 @@ def test_results_record_it_and_values_differ(
         (f"{NETWORK}@mean=half", r"'half' is no mean or deviation"),
         (f"{NETWORK}@mean=0.1/0.2", r"one number\), or @mean=0\.485/0\.456/0\.406"),
         (f"{NETWORK}@std=0.2@mean=0.2", r"the mean comes before the deviation"),
-        (f"{NETWORK}@mean=0.1@mean=0.2", r"has a mean or a deviation already"),
+        (f"{NETWORK}@mean=0.1@mean=0.2", r"already has a mean or a deviation"),
         ("mobilenetv2@mean=0.5", r"mobilenetv2 cannot take a mean"),
         ("image_stats@std=0.5", r"image_stats cannot take a mean"),
     ],

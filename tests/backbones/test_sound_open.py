@@ -82,7 +82,7 @@ def test_another_rate_is_refused_by_name(folder: Path) -> None:
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5]}))
-    with pytest.raises(WeightsError, match="no folder of a transformers model"):
+    with pytest.raises(WeightsError, match="not a folder of a transformers model"):
         backbones.card(f"transformers/{tmp_path}")
 
 

@@ -140,19 +140,37 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a number as a name": (lambda x: {0: tensor(x)}, "a layer called 0"),
     "a name of two lines": (lambda x: {"a\nb": tensor(x)}, r"a layer called 'a\\nb'"),
     "a name with a slash": (lambda x: {"a/b": tensor(x)}, "a layer called 'a/b'"),
-    "a long name": (lambda x: {"a" * 81: tensor(x)}, "wanted a text of 1 to 80 letters"),
+    "a long name": (
+        lambda x: {"a" * 81: tensor(x)},
+        "wanted a name of 1 to 80 printable characters",
+    ),
     "no layers": (lambda x: {}, "an empty dict"),
     "a dict of dicts": (lambda x: {"a": {"b": tensor(x)}}, "returned dict; wanted"),
-    "counted calls": (counting(lambda y, n: y + n), "other values alone"),
-    "a slow drift": (counting(lambda y, n: y * (1 + 0.1 * n)), "other values alone"),
-    "an average of all calls": (counting(lambda y, n: y / n), "other values alone"),
-    "random numbers": (lambda x: tensor(x) + torch.randn(len(x), 3), "other values alone"),
+    "counted calls": (counting(lambda y, n: y + n), "different values for a row that is alone"),
+    "a slow drift": (
+        counting(lambda y, n: y * (1 + 0.1 * n)),
+        "different values for a row that is alone",
+    ),
+    "an average of all calls": (
+        counting(lambda y, n: y / n),
+        "different values for a row that is alone",
+    ),
+    "random numbers": (
+        lambda x: tensor(x) + torch.randn(len(x), 3),
+        "different values for a row that is alone",
+    ),
     "the same random numbers": (
         lambda x: torch.from_numpy(np.random.default_rng(0).normal(size=(len(x), 3))),
-        "other values alone",
+        "different values for a row that is alone",
     ),
-    "shuffled rows": (lambda x: tensor(x)[torch.arange(len(x)).roll(1)], "other values alone"),
-    "over the batch": (lambda x: tensor(x) / tensor(x).amax(0), "other values alone"),
+    "shuffled rows": (
+        lambda x: tensor(x)[torch.arange(len(x)).roll(1)],
+        "different values for a row that is alone",
+    ),
+    "over the batch": (
+        lambda x: tensor(x) / tensor(x).amax(0),
+        "different values for a row that is alone",
+    ),
     "an error of one row": (
         lambda x: tensor(x) if len(x) > 1 else tensor(x)[1],
         "failed with a trial input",

@@ -106,7 +106,7 @@ rm AUTHORS.txt setup.sh
         ("sleep 30", "was stopped after 1 s"),
         ("echo lost the model >&2; exit 3", "ended with status 3: lost the model"),
         ("exit 0", "wrote no answers.txt"),
-        ("echo $1,7 > answers.txt; exit 0", "which is no answer"),
+        ("echo $1,7 > answers.txt; exit 0", "which is not an answer"),
         (
             "echo a0001,1 > answers.txt; echo b0001,1 >> answers.txt; exit 0",
             "answered a0001, b0001 instead",
@@ -245,9 +245,9 @@ def test_arguments_are_no_shell_text_and_the_environment_is_small(
 
 def test_an_entry_runs_on_trust_alone(made: Path, tmp_path: Path, truth: dict[str, int]) -> None:
     path = entry(tmp_path / "e", truth, setup=f"touch {tmp_path}/ran")
-    with pytest.raises(UnsupportedOptionError, match=r"no sandbox.*--trust"):
+    with pytest.raises(UnsupportedOptionError, match=r"not a sandbox.*--trust"):
         run_cinc2016(path, made / "cinc2016", tmp_path / "out")
-    with pytest.raises(UnsupportedOptionError, match=r"no sandbox.*--trust"):
+    with pytest.raises(UnsupportedOptionError, match=r"not a sandbox.*--trust"):
         run_circor2022(path, made / "circor", tmp_path / "out")
     assert not (tmp_path / "ran").exists()
 
@@ -271,7 +271,7 @@ def test_entries_that_are_refused_before_anything_runs(
     (path / "next.sh").unlink()
     (path / "LICENSE.txt").unlink()
     with pytest.raises(
-        EntryError, match=r"e is no entry of CinC 2016: next\.sh, LICENSE\.txt missing"
+        EntryError, match=r"e is not an entry of CinC 2016: next\.sh, LICENSE\.txt missing"
     ):
         run_cinc2016(path, data, tmp_path / "out", trust=True)
     (tmp_path / "w").mkdir()

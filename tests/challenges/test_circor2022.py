@@ -95,7 +95,7 @@ def test_entries_of_2022_that_fail(made: Path, tmp_path: Path) -> None:
             (
                 TRAIN,
                 RUN + "\n(outputs / '1.csv').write_text('x')",
-                r"wrote 1 of nobody it was asked for \(1\)",
+                r"wrote 1 for patients it was not asked about \(1\)",
             ),
             (TRAIN, RUN.replace(",.2,", ",high,"), "score of Absent is 'high'"),
         )

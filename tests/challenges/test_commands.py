@@ -19,7 +19,7 @@ def test_commands(made: Path, tmp_path: Path, truth: dict[str, int]) -> None:
     path, data = entry(tmp_path / "e", truth), made / "cinc2016"
     done = etab("challenge", "cinc2016", path, "--data", data, "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert "no sandbox" in done.stderr
+    assert "not a sandbox" in done.stderr
     run = asked("cinc2016", path, "--data", data, "--out", tmp_path / "out", "--yes", "--json")
     assert run.exit_code == 0, run.output
     assert json.loads(run.stdout)["scores"]["official"]["score"]["macc"] == 1

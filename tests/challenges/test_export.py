@@ -53,7 +53,7 @@ def test_a_result_becomes_an_answers_file(
     assert read_answers(tmp_path / "out" / "answers.txt") == truth, "the copies alone"
     assert done.scores["official"].score.macc == 1
     facts = json.loads((tmp_path / "out" / "answers.json").read_text())
-    assert (facts["decided"], facts["results"][0]["phantom"]) == ("abnormal from 0.5 on", True)
+    assert (facts["decided"], facts["results"][0]["phantom"]) == ("abnormal at 0.5 or above", True)
     assert (
         len(read_answers(Path(export_cinc2016(path, tmp_path / "all").folder) / "answers.txt"))
         == 13

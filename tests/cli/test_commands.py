@@ -201,7 +201,7 @@ def test_interrupted_work_is_kept(cohort: Path, tmp_path: Path) -> None:
     if child.returncode == 0:
         pytest.skip("the run was over before it could be interrupted")
     assert child.returncode == 130
-    assert "What was finished is saved" in said
+    assert "Finished work is saved" in said
     kept = len(list((tmp_path / "r").rglob("*.json")))
     assert kept >= 3
     again = etab_process(*words)

@@ -297,7 +297,7 @@ def zipped(path: Path) -> None:
     ("content", "kind"),
     [
         (b"", "an empty file of 0 bytes"),
-        (b"hello", "a text of 5 bytes"),
+        (b"hello", "text of 5 bytes"),
         (b"<!DOCTYPE html><p>Sign in</p>", "an HTML page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "a Git LFS pointer"),
         (b"\x89PNG\r\n\x1a\n", "a PNG picture"),

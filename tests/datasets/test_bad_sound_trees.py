@@ -256,7 +256,7 @@ def first(circor: Path, what: str = "*[0-9].txt") -> Path:
     [
         (lambda t: t.replace(" 4000", " 2000", 1), "starts with .*; wanted"),
         (lambda t: re.sub(r"^(\d+) \d+", r"\1 9", t), "promises 9 recordings"),
-        (lambda t: re.sub(r"(?m)^(AV|PV|TV|MV) ", "XX ", t), "one of them is no place"),
+        (lambda t: re.sub(r"(?m)^(AV|PV|TV|MV) ", "XX ", t), "one of them is not a place"),
         (
             lambda t: re.sub("#Murmur: .*", "#Murmur: Maybe", t),
             "says Murmur 'Maybe'; possible: Present, Unknown, Absent",
@@ -278,7 +278,7 @@ def test_an_optional_fact_that_is_no_number_costs_that_fact(circor: Path) -> Non
     source = CircorSource(circor)
     name = first(circor).stem
     assert all("height" not in r.meta for r in source.records() if r.meta["id"] == name)
-    assert "1 heights or weights are no numbers" in source.remarks()[0]
+    assert "1 heights or weights are not numbers" in source.remarks()[0]
     assert "'tall'" in source.remarks()[0]
 
 

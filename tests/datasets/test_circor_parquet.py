@@ -296,7 +296,7 @@ def test_damage_inside_a_file_is_found_when_it_is_read(tree: Path) -> None:
     [
         (
             lambda c, d: c["filename"].__setitem__(0, "heart"),
-            "'heart' is no recording such as 13918_AV",
+            "'heart' is not a recording such as 13918_AV",
         ),
         (
             lambda c, d: c["filename"].__setitem__(0, "99999_AV"),

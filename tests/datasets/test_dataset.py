@@ -213,7 +213,7 @@ def test_clip_masks_name_their_frames(echo_trees: dict[str, Path]) -> None:
         normalize=False,
         root=echo_trees["echonet"],
     )
-    assert len(ds) == 5, "a recording without tracings is no item"
+    assert len(ds) == 5, "a recording without tracings is not an item"
     for i in range(5):
         x, (masks, at) = ds[i]
         assert masks.shape == (2, 48, 48)

@@ -331,5 +331,5 @@ def test_files_whose_names_no_table_can_hold_are_told(tmp_path: Path) -> None:
         pytest.skip("this file system takes UTF-8 alone")
     draft = write_draft(folder)
     assert draft.recordings == 3
-    assert r"1 files are not in the table, as their names are no UTF-8" in draft.render()
+    assert r"1 files are not in the table, as their names are not UTF-8" in draft.render()
     assert r"p3_\udce9.png" in draft.render()

@@ -146,7 +146,7 @@ def test_a_catalogue_of_another_form_is_refused(copy: Path, content: str) -> Non
 @pytest.mark.parametrize("value", [3, "x", True, {}])
 def test_lists_of_the_catalogue_that_are_none(copy: Path, value: object) -> None:
     changed(copy, lambda rows: rows[0].update({"recordings/array_paths": value}))
-    with pytest.raises(CorruptFileError, match="content_types or array_paths is no list"):
+    with pytest.raises(CorruptFileError, match="content_types or array_paths is not a list"):
         EchoXFlowSource(copy).records()
 
 
@@ -211,7 +211,7 @@ def test_a_faulty_catalogue_is_named(
 @pytest.mark.parametrize("text", ["{", "[]", '{"recordSet": [{"@id": "arrays", "data": []}]}'])
 def test_a_file_that_is_no_catalogue(copy: Path, text: str) -> None:
     (copy / "croissant.json").write_text(text)
-    with pytest.raises(CorruptFileError, match=r"is no catalogue of EchoXFlow|is not JSON"):
+    with pytest.raises(CorruptFileError, match=r"is not a catalogue of EchoXFlow|is not JSON"):
         EchoXFlowSource(copy).records()
 
 

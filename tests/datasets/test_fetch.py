@@ -463,7 +463,7 @@ def test_a_list_of_checksums_that_is_none_is_told(
     physionet: Place, tmp_path: Path, sums: bytes
 ) -> None:
     physionet.plan.sums = sums
-    with pytest.raises(DataNotFoundError, match="is no list of checksums"):
+    with pytest.raises(DataNotFoundError, match="is not a list of checksums"):
         physionet.fetch(tmp_path, attempts=1)
     assert not list(tmp_path.iterdir())
 

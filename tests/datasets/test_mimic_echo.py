@@ -67,7 +67,7 @@ def test_what_the_tables_say(tree: Path) -> None:
     for words in (
         "1 studies with 1 objects of echo-record-list.csv are not in this copy",
         "11 objects are in neither echoview.csv nor FileList.csv: left out",
-        "1 results of lvef are no number from 0 to 100: left out",
+        "1 results of lvef are not numbers from 0 to 100: left out",
         "1 measurements have several values of lvef: left out",
     ):
         assert words in report.render()

@@ -310,7 +310,7 @@ def test_a_result_of_own_data_is_computed_again_where_the_data_are_named(ward: P
         SOURCES.remove(name)
         path = min(kept.rglob("*-s0.json"))
         alone = call("reproduce", path)
-        assert f"is of {name}, which is no data set of etab" in str(alone.exception)
+        assert f"is of {name}, which is not a data set of etab" in str(alone.exception)
         assert "--data my_echo.py --root FOLDER" in str(alone.exception)
         again = call("reproduce", path, *data)
         assert "every prediction is equal" in again.output, again.exception

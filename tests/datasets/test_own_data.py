@@ -210,15 +210,15 @@ def problems(folder: Path, rows: list[dict[str, Any]], labels: str = VALUE + SIC
         ({"patient": ""}, "no patient", 1),
         ({"patient": "p001", "split": "test"}, "a patient in two parts of the split", 2),
         ({"EF": "120"}, "EF out of range", 1),
-        ({"EF": "high"}, "EF is no number", 1),
+        ({"EF": "high"}, "EF is not a number", 1),
         ({"sick": "maybe"}, "an unknown class of sick", 1),
         ({"view": "upside down"}, "an unknown view", 1),
         ({"split": "holdout"}, "an unknown part of the split", 1),
-        ({"fps": "-3"}, "fps is no number above 0", 1),
+        ({"fps": "-3"}, "fps is not a number above 0", 1),
         ({"spacing": "0.3x0.2x0.1"}, "spacing is not in mm", 1),
-        ({"ed": "3", "es": "3"}, "ED and ES are no frames", 1),
-        ({"ed": "zero", "es": ""}, "ED and ES are no frames", 1),
-        ({"ed": "", "es": "2"}, "ED and ES are no frames", 1),
+        ({"ed": "3", "es": "3"}, "ED and ES are not frames", 1),
+        ({"ed": "zero", "es": ""}, "ED and ES are not frames", 1),
+        ({"ed": "", "es": "2"}, "ED and ES are not frames", 1),
         ({"file": "p001.png;p005.png"}, "a recording listed twice with other cells", 2),
         ({"file": "p005.png;p001.png"}, "a recording listed twice with other cells", 2),
     ],
@@ -536,7 +536,7 @@ def test_a_flac_sound_is_read_as_written(tmp_path: Path) -> None:
     assert rate == 2000
     assert samples == pytest.approx(wave / 32768, abs=1e-4)
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(CorruptFileError, match=r"no whole FLAC file|holds no sound"):
+    with pytest.raises(CorruptFileError, match=r"not a whole FLAC file|holds no sound"):
         read_sound(path)
 
 

@@ -233,7 +233,7 @@ def test_init_describes_decimal_commas_that_the_check_tells(tmp_path: Path) -> N
     write_table(tmp_path, rows, "export.csv")
     draft = write_draft(tmp_path)
     problems = read_own_table(read_description(draft.description)).problems
-    assert [problem.reason for problem in problems] == ["EDV is no number"] * ROWS
+    assert [problem.reason for problem in problems] == ["EDV is not a number"] * ROWS
     assert "40.5" in problems[0].text
 
 

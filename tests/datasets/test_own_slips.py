@@ -343,7 +343,7 @@ def test_a_name_with_a_semicolon_is_one_file_where_it_is_there(tmp_path: Path) -
     ("make", "said"),
     [
         (lambda path: path.mkdir(), "is a folder; name the files in it"),
-        (os.mkfifo, "is no regular file"),
+        (os.mkfifo, "is not a regular file"),
         (lambda path: path.symlink_to(path.name), "is missing"),
     ],
 )

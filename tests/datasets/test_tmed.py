@@ -102,7 +102,7 @@ def test_folds_parts_and_where_they_lie(tmed_trees: dict[str, Path]) -> None:
     assert small.root == tmed_trees["folders"]
     assert splits(small) == splits(TmedSource(tmed_trees["folders"], part="DEV56"))
     assert set(first) - set(splits(small)) == {"12"}, (
-        "what the smaller set leaves unlabelled is no record"
+        "what the smaller set leaves unlabelled is not a record"
     )
     assert TmedSource(tmed_trees["folders"]).digest() != small.digest()
     assert not small.published()
@@ -236,9 +236,9 @@ def _set(k: int, **values: str) -> Callable[[list[dict[str, str]]], Any]:
         (
             _set(0, query_key="../../etc/11s1_0.png"),
             CorruptFileError,
-            "which is no image name of TMED-2",
+            "which is not an image name of TMED-2",
         ),
-        (_set(0, query_key="11_0.png"), CorruptFileError, "which is no image name of TMED-2"),
+        (_set(0, query_key="11_0.png"), CorruptFileError, "which is not an image name of TMED-2"),
         (_set(0, SourceFolder="../elsewhere"), CorruptFileError, "leaves the data folder"),
         (_set(0, SourceFolder="/tmp"), CorruptFileError, "leaves the data folder"),
         (

@@ -100,7 +100,7 @@ def test_a_reader_is_compared_with_the_others_alone(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"x": "1 2 x"}, "coordinate that is no number"),
+        ({"x": "1 2 x"}, "coordinate that is not a number"),
         ({"x": "1 2"}, "wanted as many of both"),
         ({"x": "1 2", "y": "1 2"}, "3 or more"),
     ],

@@ -254,7 +254,7 @@ def test_features_that_change_their_names_are_refused(tmp_path: Path) -> None:
 
     parts = Shards(work.shards().edges, prepare)
     card = backbones.card("image_stats")
-    with pytest.raises(CorruptFileError, match="other names or shapes in one shard"):
+    with pytest.raises(CorruptFileError, match="different names or shapes in two shards"):
         FeatureStore(tmp_path).get(
             card, {}, EntryKeys(), parts.compute, data_digest="d", shards=parts
         )

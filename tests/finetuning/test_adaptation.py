@@ -173,7 +173,7 @@ def test_folds_of_source_and_target_are_of_the_same_patients(adapted: Any, n_fol
     [
         ({"task": "a0-A4-C"}, IncompatibleError, "adapted to itself"),
         ({"source": "", "tuning": "head", "source_head": ""}, IncompatibleError, "-head-from"),
-        ({"source": ""}, UnsupportedOptionError, "would not act"),
+        ({"source": ""}, UnsupportedOptionError, "has no effect without a source task"),
         ({"source": "a9-A4-C"}, UnknownNameError, "a9-A4-C"),
         ({"source_head": "mlp"}, IncompatibleError, "LV_seg"),
         ({"source": "b0-A4-E>C"}, IncompatibleError, "No protocol is called"),

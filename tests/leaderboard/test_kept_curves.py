@@ -32,12 +32,12 @@ def test_numbers_of_a_class_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no file of label efficiency"),
-        ("backbone,value\nmobilenetv2,1\n", "is no file of label efficiency"),
+        ("", "is not a file of label efficiency"),
+        ("backbone,value\nmobilenetv2,1\n", "is not a file of label efficiency"),
         (f"{HEADER}\n{LINE}\nb0-A4-C,mobilenetv2\n", "damaged in line 3"),
         (f"{HEADER}\n{LINE.replace('8.5', 'nan')}\n", "line 2: numbers are finite"),
         (f"{HEADER}\n{LINE.replace(',40,', ',0,')}\n", "line 2: numbers are finite"),
-        (f"{HEADER}\n{LINE.replace('mae', 'charm')}\n", "'charm' is no metric"),
+        (f"{HEADER}\n{LINE.replace('mae', 'charm')}\n", "'charm' is not a metric"),
         (f"{HEADER}\n{LINE.replace('10 %', 'some')}\n", "'some' is neither a share"),
         (f"{HEADER}\n{LINE.replace(',3,', ',three,')}\n", "damaged in line 2"),
     ],

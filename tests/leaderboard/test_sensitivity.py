@@ -309,7 +309,7 @@ def test_unreadable_variants_are_counted(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("absent", "is no folder"), ("empty", "holds no results")]
+    ("name", "words"), [("absent", "is not a folder"), ("empty", "holds no results")]
 )
 def test_a_folder_of_variants_without_results_is_told(
     name: str, words: str, folder: Path, tmp_path: Path

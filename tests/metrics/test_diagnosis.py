@@ -132,9 +132,9 @@ def test_refusals() -> None:
         diagnose([], np.zeros((0, 5)), np.zeros((0, 3)))
     for views, message in (
         (VIEWS[:3], "wanted one row for each of 5 images"),
-        (VIEWS - 1, "no probabilities"),
-        (VIEWS * np.nan, "no probabilities"),
-        (VIEWS * 0, "no probabilities"),
+        (VIEWS - 1, "not probabilities"),
+        (VIEWS * np.nan, "not probabilities"),
+        (VIEWS * 0, "not probabilities"),
     ):
         with pytest.raises(UnsupportedOptionError, match=message):
             diagnose(STUDIES, views, DIAGNOSES)

@@ -42,7 +42,7 @@ def test_the_task_says_that_people_are_scored() -> None:
 def test_nothing_is_put_together_where_the_metric_is_a_mean_over_people() -> None:
     cells = plan("e0-AL-D,f1-AL-D", ["envelopes"], protocols=None, aggregate="locations")
     assert {cell.task for cell in cells} == {"f1-AL-D"}
-    with pytest.raises(IncompatibleError, match="nothing to put together"):
+    with pytest.raises(IncompatibleError, match="nothing to combine"):
         Run("e0-AL-D", "envelopes", aggregate="locations").check()
 
 

@@ -292,7 +292,7 @@ def test_a_picture_without_a_sector_is_not_handed_out(tmp_path: Path) -> None:
         cv2.putText(picture, "DOE JOHN", (2, 40), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255, 1)
     tree.save(tree.fill(ds, text, "MONOCHROME2"), tmp_path / "a.dcm")
     source = DicomSource(tmp_path)
-    with pytest.raises(CorruptFileError, match=r"a\.dcm: no ultrasound sector .*not handed out"):
+    with pytest.raises(CorruptFileError, match=r"a\.dcm: the ultrasound sector .*is not used"):
         source.frames(source.records()[0])
 
 

@@ -169,7 +169,7 @@ def test_nothing_in_a_folder_is_left_out_in_silence(tmp_path: Path) -> None:
 def test_a_file_that_is_called_like_an_object_is_a_fault(tmp_path: Path, name: str) -> None:
     tree.save(tree.kind("mono"), tmp_path / "good.dcm")
     (tmp_path / name).write_bytes(b"<html>404</html>" * 20)
-    with pytest.raises(CorruptFileError, match=f"{name} is called like a DICOM file"):
+    with pytest.raises(CorruptFileError, match=f"{name} is named like a DICOM file"):
         DicomSource(tmp_path).records()
     source = DicomSource(tmp_path).lenient()
     assert len(source.records()) == 1

@@ -177,18 +177,18 @@ def test_other_files_say_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match=r"a\.mat is missing"):
         read_cells(path, "state_ans")
     savemat(path, {"state_ans": np.eye(2)})
-    with pytest.raises(CorruptFileError, match="state_ans is no cell array"):
+    with pytest.raises(CorruptFileError, match="state_ans is not a cell array"):
         read_cells(path, "state_ans")
     savemat(path, {"state_ans": np.eye(2)}, format="4")
     with pytest.raises(
-        CorruptFileError, match=r"no MATLAB file of version 6 or 7|less than a header"
+        CorruptFileError, match=r"not a MATLAB file of version 6 or 7|less than a header"
     ):
         read_cells(path, "state_ans")
     path.write_bytes(b"MATLAB 7.3".ljust(124) + b"\x00\x02IM" + bytes(512))
     with pytest.raises(CorruptFileError, match=r"version 7.3; save it again with -v7"):
         read_cells(path, "state_ans")
     savemat(path, {"state_ans": {"a": 1}})
-    with pytest.raises(CorruptFileError, match="state_ans is no cell array"):
+    with pytest.raises(CorruptFileError, match="state_ans is not a cell array"):
         read_cells(path, "state_ans")
     path.unlink()
     path.mkdir()

@@ -95,7 +95,7 @@ def test_an_index_from_the_start_of_the_file_and_one_that_lies(mjpg: Path) -> No
     assert np.array_equal(read_video(mjpg), before)
     struct.pack_into("<I", raw, at + 16 * 7 + 8, entries[7][2] + movi + 2)
     mjpg.write_bytes(raw)
-    with pytest.raises(CorruptFileError, match=r"v\.avi .*frame 7 is no sound JPEG"):
+    with pytest.raises(CorruptFileError, match=r"v\.avi .*frame 7 is not a valid JPEG"):
         read_video(mjpg, [7])
     struct.pack_into("<I", raw, at + 16 * 7 + 8, 1 << 31)
     mjpg.write_bytes(raw)
@@ -167,7 +167,7 @@ def test_a_truncated_jpeg_is_named_and_never_greyed_over(mjpg: Path) -> None:
     parts = jpegs(mjpg)
     parts[9] = parts[9][: len(parts[9]) // 2]
     path = rebuilt(mjpg, b"".join(chunk(b"00dc", part) for part in parts))
-    with pytest.raises(CorruptFileError, match=r"r\.avi .*frame 9 is no sound JPEG"):
+    with pytest.raises(CorruptFileError, match=r"r\.avi .*frame 9 is not a valid JPEG"):
         read_video(path)
     assert len(read_video(path, [8, 10])) == 2
 
@@ -287,7 +287,8 @@ def test_without_pyav_the_command_is_named(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "av", None)
     for read in (read_video, video_info):
         with pytest.raises(
-            MissingPackageError, match=r'raw\.avi is no MJPG AVI.*pip install "etab-bench\[video\]"'
+            MissingPackageError,
+            match=r'raw\.avi is not an MJPG AVI.*pip install "etab-bench\[video\]"',
         ):
             read(path)
 

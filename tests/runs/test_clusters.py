@@ -346,7 +346,7 @@ def test_sigterm_stops_the_units_of_a_run(words: list[str], camus: Path, tmp_pat
     run.process.send_signal(signal.SIGTERM)
     shown = run.process.communicate(timeout=120)[0]
     assert run.process.returncode == 143, shown
-    assert "Stopped. What was finished is saved" in shown
+    assert "Stopped. Finished work is saved" in shown
     # submitit's stand-in for SLURM shows its own interruption; the code of etab does not.
     assert "/etab/" not in shown
     ends = time.monotonic() + 60

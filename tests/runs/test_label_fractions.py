@@ -224,10 +224,10 @@ def test_a_folder_without_draws_says_how_to_make_some(tmp_path: Path) -> None:
         (["--shots", "2.5"], "--shots takes whole numbers of patients"),
         (
             ["--shots", "inf"],
-            "--shots takes whole numbers of patients of each class, from 2 on; got inf",
+            "--shots takes whole numbers of patients of each class, 2 or more; got inf",
         ),
         (["--fractions", "nan"], "--fractions takes percentages above 0, up to 100; got nan"),
-        (["--shots", "1"], "--shots takes whole numbers of patients of each class, from 2 on"),
+        (["--shots", "1"], "--shots takes whole numbers of patients of each class, 2 or more"),
     ],
 )
 def test_options_that_cannot_act_are_refused(words: list[str], said: str, tmp_path: Path) -> None:

@@ -351,7 +351,7 @@ def test_sigterm_stops_a_run_as_control_c_does(workers: int, camus: Path, tmp_pa
     process.send_signal(signal.SIGTERM)
     _, shown = process.communicate(timeout=60)
     assert process.returncode == 143, shown
-    assert "Stopped. What was finished is saved" in shown
+    assert "Stopped. Finished work is saved" in shown
     assert "Traceback" not in shown
     assert not list(tmp_path.rglob("*.part"))
     assert not list(tmp_path.rglob("*.claim"))

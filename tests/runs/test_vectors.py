@@ -248,7 +248,7 @@ BAD_FILES: dict[str, tuple[str, Callable[[Any, Any, Path], Any], str]] = {
     "keys are a dictionary": (
         ".safetensors",
         lambda names, x, file: save_file({"v": x}, file, {"keys": json.dumps({names[0]: 1})}),
-        "'keys' is no JSON list",
+        "'keys' is not a JSON list",
     ),
     "too large for float32": (
         ".npz",

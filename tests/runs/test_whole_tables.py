@@ -88,7 +88,7 @@ def test_what_is_no_file_is_never_written_over(
     table = result.path(tmp_path).with_suffix(".csv")
     table.unlink()
     change(table)
-    with pytest.raises(UnreadableResultError, match=r"\.csv is no file"):
+    with pytest.raises(UnreadableResultError, match=r"\.csv is not a file"):
         has_its_table(result.path(tmp_path), result)
 
 
@@ -137,7 +137,7 @@ def test_status_counts_what_a_run_would_not_compute_again(
     told = " ".join(problems)
     assert TOLD in told
     assert "csv is missing: predictions belong beside their record. The cell counts as" in told
-    assert "is no file, but the predictions of" in told
+    assert "is not a file, but the predictions of" in told
 
 
 @pytest.mark.slow

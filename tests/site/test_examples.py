@@ -132,7 +132,7 @@ def test_other_data_than_those_of_the_results_are_not_drawn(
 ) -> None:
     board, folder, _ = with_masks
     other = phantom_tree(["echonet"], seed=1)
-    with pytest.raises(ResultError, match=r"data at hand|no recording of the data"):
+    with pytest.raises(ResultError, match=r"data at hand|not a recording of the data"):
         draw_examples(board, folder, other)
 
 

@@ -88,7 +88,7 @@ def test_a_file_that_holds_no_subgroups_is_refused(
 ) -> None:
     path = tmp_path / "subgroups.json"
     path.write_text(text)
-    with pytest.raises(ResultError, match=r"is no file of subgroups|is damaged"):
+    with pytest.raises(ResultError, match=r"is not a file of subgroups|is damaged"):
         read_subgroups(path, site_board)
 
 

@@ -115,7 +115,7 @@ def test_lists_that_leak_or_lack_a_part_are_refused(
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{", "is no JSON file"),
+        ("{", "is not a JSON file"),
         ("{}", 'has no "folds"'),
         ('{"folds": [{"train": "p1"}]}', "holds no lists of ids"),
     ],

@@ -167,7 +167,7 @@ def test_another_aggregation_acts_and_is_recorded(made: Path, tmp_path: Path) ->
 
 def test_an_aggregation_that_cannot_act_is_refused() -> None:
     run = runs_run.Run("e1-AL-D", "mel_stats", protocol="cv", aggregate="mean")
-    with pytest.raises(IncompatibleError, match="nothing to put together"):
+    with pytest.raises(IncompatibleError, match="nothing to combine"):
         run.check()
     with pytest.raises(IncompatibleError, match="Nothing to run"):
         runs_run.plan("e1-AL-D", ["mel_stats"], protocols=("cv",), aggregate="mean")

@@ -158,7 +158,8 @@ def _possible(described: Described, side: int) -> int:
     """The side of the input, if it is one that pictures can have."""
     if not 1 <= side <= SIZES[1]:
         raise UnsupportedOptionError(
-            f"transformers/{described.model}: its input has {side} px a side; wanted 1 to {SIZES[1]}."
+            f"transformers/{described.model}: its input has {side} px a side; wanted 1 to "
+            f"{SIZES[1]}."
         )
     return side
 
@@ -241,7 +242,8 @@ def _count(described: Described, settings: Any, *names: str) -> int:
     name, value = found[0] if found else (names[0], None)
     if not isinstance(value, int) or value < 1:
         raise UnsupportedOptionError(
-            f"transformers/{described.model}: its {name} is {value!r}; wanted a whole number, 1 or more."
+            f"transformers/{described.model}: its {name} is {value!r}; wanted a whole number, 1 or "
+            "more."
         )
     return value
 
@@ -329,7 +331,7 @@ def _network(described: Described, seed: int | None) -> Any:
         shown = ", ".join(missing[:3])
         raise WeightsError(
             f"transformers/{described.model}: {len(missing)} tensors of the network are not in "
-            f"the file ({shown}, ...), so that they would be random. Save the whole model."
+            f"the file ({shown}, ...), so they would be random. Save the whole model."
         )
     return network.float()
 

@@ -53,7 +53,7 @@ class ClipStates(nn.Module):
         Raises:
             UnsupportedOptionError: The tokens are not those of the steps and places of the clip.
         """
-        if self.predicts:  # the predictor of V-JEPA 2 is no part of the encoder
+        if self.predicts:  # the predictor of V-JEPA 2 is not part of the encoder
             output = self.network(
                 pixel_values_videos=x,
                 skip_predictor=True,

@@ -61,8 +61,8 @@ def describe(model: str) -> Described:
         hint = f" Similar families that it reads: {', '.join(similar)}." if similar else ""
         raise UnsupportedOptionError(
             f"transformers/{model}: {reason}.{hint} docs/reference/transformers.md lists the "
-            f"{len(FAMILIES)} families that etab reads. Any other model can be wrapped in a function: "
-            "etab.backbone(function, input=...)."
+            f"{len(FAMILIES)} families that etab reads. Any other model can be wrapped in a "
+            "function: etab.backbone(function, input=...)."
         )
     library = transformers_library()
     family = FAMILIES[kind]
@@ -126,8 +126,8 @@ def _next_step(error: Exception, *, is_here: bool) -> str:
     words = str(error).lower()
     if isinstance(error, SafetensorError):
         return (
-            "The file of weights is cut, or is something else, such as a pointer of Git LFS: "
-            "fetch it again."
+            "The weights file is cut short, or is something else, such as a Git LFS pointer: fetch "
+            "it again."
         )
     if asks_for_access(error):
         return ASK
@@ -220,7 +220,7 @@ def _json(file: Path) -> dict[str, Any]:
         values = read_json_file(file)
     except FileNotFoundError as error:
         raise WeightsError(
-            f"{file.parent} has no {file.name}: it is no folder of a transformers model. "
+            f"{file.parent} has no {file.name}: it is not a folder of a transformers model. "
             "Save the model and its processor there (save_pretrained)."
         ) from error
     except (OSError, ValueError, RecursionError) as error:

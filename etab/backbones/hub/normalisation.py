@@ -54,8 +54,9 @@ def _found(described: Described, size: int) -> Scale:
     if levels is None:
         if listed is None:
             raise UnsupportedOptionError(
-                f"transformers/{described.model}: mean and deviation of its processor are no numbers "
-                "of three channels. Wrap the model in a function: etab.backbone(function, input=...)."
+                f"transformers/{described.model}: the mean and deviation of its processor are not "
+                "three numbers each. Wrap the model in a function: etab.backbone(function, "
+                "input=...)."
             )
         return listed
     black, grey, white = levels
@@ -65,8 +66,8 @@ def _found(described: Described, size: int) -> Scale:
     if not np.isfinite(levels).all() or not is_linear.all() or (np.abs(span) < 1e-6).any():
         raise UnsupportedOptionError(
             f"transformers/{described.model}: its processor makes {_text(black)} of black, "
-            f"{_text(grey)} of grey and {_text(white)} of white, which no mean and deviation do. Wrap "
-            "the model in a function: etab.backbone(function, input=...)."
+            f"{_text(grey)} of grey and {_text(white)} of white, which no mean and deviation can "
+            "produce. Wrap the model in a function: etab.backbone(function, input=...)."
         )
     std = 1 / span
     mean = -black * std

@@ -14,9 +14,9 @@ _JOINED = (
     "the feature extractor of that network too"
 )
 REFUSED: Mapping[str, str] = {
-    "bridgetower": "it reads a picture and a text together, in the same layers",
+    "bridgetower": "it reads a picture and text together, in the same layers",
     "embedding_gemma2": "it compares texts, pictures and sounds, in the layers of a language model",
-    "glm_image": "it makes pictures from a text",
+    "glm_image": "it makes pictures from text",
     "layoutxlm": "it answers questions on pages of text",
     "lw_detr_vit": "it is a part of LW-DETR, which finds objects in a picture",
     "nemotron3_diarization": "it tells who speaks when",
@@ -28,11 +28,11 @@ REFUSED: Mapping[str, str] = {
         "it reads lines of text: its layers shrink the height of a picture more than its width"
     ),
     "rt_detr_resnet": "it is a part of RT-DETR: name the ResNet that it was made from",
-    "sam3_lite_text": "it draws masks of what a text names",
+    "sam3_lite_text": "it draws masks of what text names",
     "uvdoc": "it makes photographed pages flat",
     "uvdoc_backbone": "it makes photographed pages flat",
     "chmv2": "it estimates the height of trees from satellites",
-    "clvp": "it ranks generated speech by a text",
+    "clvp": "it ranks generated speech by text",
     "colpali": "it compares pages of text with questions",
     "colqwen2": "it compares pages of text with questions",
     "dinat": "its attention needs the library natten, which etab does not use",
@@ -47,8 +47,8 @@ REFUSED: Mapping[str, str] = {
     "imagegpt": "it reads pictures of 32 x 32 px as 512 numbered colours",
     "maskformer-swin": "it is a part of MaskFormer: name the Swin model that it was made from",
     "mgp-str": "it reads the letters of a word",
-    "musicgen": "it makes music from a text",
-    "musicgen_melody": "it makes music from a text",
+    "musicgen": "it makes music from text",
+    "musicgen_melody": "it makes music from text",
     "pe_audio_video": (
         "it reads a sound and its video together: save its audio part alone (a PeAudioEncoder)"
     ),
@@ -65,18 +65,18 @@ REFUSED: Mapping[str, str] = {
     "swin2sr": "it makes a picture of more pixels",
     "timm_backbone": "it is a network of timm: name it timm/<model>, or hf-hub:<owner>/<model>",
     "timm_wrapper": "it is a network of timm: name it hf-hub:<owner>/<model>",
-    "tvp": "it finds the part of a video that a text describes",
+    "tvp": "it finds the part of a video that text describes",
     "univnet": "it makes waveforms from spectrograms",
-    "vilt": "it reads a picture and a text together, in the same layers",
+    "vilt": "it reads a picture and text together, in the same layers",
     "vitmatte": "it cuts the foreground out of a picture",
-    "vitpose_backbone": "it reads pictures of 256 x 192 px around a person: it is no square",
+    "vitpose_backbone": "it reads pictures of 256 x 192 px around a person, which are not square",
 }
 """Reasons by ``model_type``, where the library's own tables do not tell what the model does."""
 
 # What the models of a table of the library do. The first table that holds a model decides.
 _DOES: Mapping[str, str] = {
     "OBJECT_DETECTION": "it finds objects in a picture",
-    "ZERO_SHOT_OBJECT_DETECTION": "it finds the objects of a text in a picture",
+    "ZERO_SHOT_OBJECT_DETECTION": "it finds the objects in a picture that text names",
     "DEPTH_ESTIMATION": "it estimates the depth of a scene",
     "UNIVERSAL_SEGMENTATION": "it draws masks",
     "SEMANTIC_SEGMENTATION": "it draws masks",
@@ -89,8 +89,8 @@ _DOES: Mapping[str, str] = {
     "TEXT_RECOGNITION": "it reads the letters of a line",
     "TABLE_RECOGNITION": "it reads tables of a page",
     "DOCUMENT_QUESTION_ANSWERING": "it answers questions on pages of text",
-    "TEXT_TO_WAVEFORM": "it makes sound from a text",
-    "TEXT_TO_SPECTROGRAM": "it makes sound from a text",
+    "TEXT_TO_WAVEFORM": "it makes sound from text",
+    "TEXT_TO_SPECTROGRAM": "it makes sound from text",
     "IMAGE_TEXT_TO_TEXT": "it writes text about pictures",
     "VISUAL_QUESTION_ANSWERING": "it answers questions on pictures",
     "MULTIMODAL_LM": "it writes text about pictures or sound",
@@ -111,7 +111,7 @@ _WORDS: Mapping[str, str] = {
     "tokenizer": "it is a codec whose encoder has no form in common with others",
     "asr": "it writes speech down",
     "speech": "it reads or makes speech",
-    "video": "it reads videos together with a text",
+    "video": "it reads videos together with text",
     "vision": "it is a part of a model that writes text about pictures",
     "audio": "it is a part of a model that writes text about sound",
     "encoder": "it is a part of another model",
@@ -143,10 +143,10 @@ def _from_tables(kind: str) -> str:
         library = None
     for table, does in _DOES.items():
         if kind in getattr(library, f"MODEL_FOR_{table}_MAPPING_NAMES", ()):
-            return f"a model of the family {kind!r} is no encoder: {does}"
+            return f"a model of the family {kind!r} is not an encoder: {does}"
     for word, does in _WORDS.items():
         if word in kind:
-            return f"a model of the family {kind!r} is no encoder: {does}"
+            return f"a model of the family {kind!r} is not an encoder: {does}"
     return f"the family {kind!r} is not among those that etab reads"
 
 

@@ -115,8 +115,8 @@ def _create_timm(model: str, pretrained: bool) -> Any:
             return timm.create_model(model, pretrained=pretrained, num_classes=0)
     except SafetensorError as error:
         raise WeightsError(
-            f"The weights of {model} cannot be read: {reason_of(error)}. The file is cut, or is "
-            "something else, such as a pointer of Git LFS: fetch it again."
+            f"The weights of {model} cannot be read: {reason_of(error)}. The file is cut short, or "
+            "is something else, such as a Git LFS pointer: fetch it again."
         ) from error
     except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         if "weights_only" in str(error):

@@ -224,7 +224,7 @@ def _trial(backbone: FunctionBackbone, device: str) -> tuple[Mapping[str, Any], 
         alone = [backbone(row[None]) for row in x]
     except (EtabError, KeyboardInterrupt):
         raise
-    except BaseException as error:  # also sys.exit, and errors that are no Exception
+    except BaseException as error:  # also sys.exit, and errors that are not an Exception
         reason = reason_of(error, _LONGEST)
         raise UnsupportedOptionError(
             f"{backbone.name}: the function failed with a trial input "
@@ -299,7 +299,7 @@ def backbone(
             f"{function.__name__}(...)."
         )
     if not isinstance(version, str):
-        raise UnsupportedOptionError(f"{label}: version is {version!r}; wanted a text.")
+        raise UnsupportedOptionError(f"{label}: version is {version!r}; wanted a string.")
     sets = checked_sets(label, pretrained_on)
     if not isinstance(kind, InputKind):
         raise UnsupportedOptionError(

@@ -51,8 +51,8 @@ class OnnxFunction:
         if len(inputs) != 1:
             names = ", ".join(each.name for each in inputs)
             raise UnsupportedOptionError(
-                f"onnx:{file} has {len(inputs)} inputs ({names}); wanted one, of pictures. Wrap it in a "
-                "function: etab.backbone(function, input=...)."
+                f"onnx:{file} has {len(inputs)} inputs ({names}); wanted one, of pictures. Wrap it "
+                "in a function: etab.backbone(function, input=...)."
             )
         self.input = inputs[0]
         outputs = [output.name for output in self.session.get_outputs()]
@@ -109,7 +109,7 @@ class OnnxFunction:
             except ValueError as error:
                 raise CorruptFileError(
                     f"{self.file}: its metadata entry {name} is {metadata[name]!r}; "
-                    "wanted three numbers with commas."
+                    "wanted three numbers separated by commas."
                 ) from error
             values[name] = (first, second, third)
         return values
@@ -165,7 +165,7 @@ def onnx_card(name: str) -> BackboneCard:
         WeightsError: There is no such file.
         MissingPackageError: onnxruntime is not installed.
         CorruptFileError: The file cannot be read.
-        UnsupportedOptionError: Its input is no square picture, or its outputs are no features.
+        UnsupportedOptionError: Its input is not a square picture, or its outputs are not features.
     """
     file = Path(name.removeprefix("onnx:"))
     require_file(file, f"There is no ONNX file {file}.")

@@ -47,7 +47,7 @@ def layers_of(output: object, n: int, name: str, kind: InputKind) -> dict[str, T
         float32 tensors by layer. The layer of a single array is called "out".
 
     Raises:
-        UnsupportedOptionError: The output is no array of numbers, or has another shape.
+        UnsupportedOptionError: The output is not an array of numbers, or has another shape.
         UndefinedError: The output holds NaN or infinity.
     """
     named = output if isinstance(output, Mapping) else {"out": output}
@@ -124,9 +124,9 @@ def _require_covered(steps: int, what: str, kind: Sound) -> None:
     wanted = kind.seconds - first  # what is before the first step is after the last one
     if abs(last - wanted) > max(2 * kind.hop, _UNEVEN * kind.seconds):
         raise UnsupportedOptionError(
-            f"{what}: {steps} steps, one every {kind.hop:g} s from {first:g} s on, end at {last:g} s, "
-            f"and a part has {kind.seconds:g} s; wanted about {wanted:g} s. Correct hop= and first= "
-            "of etab.Sound, or leave hop= out where steps divide the part evenly."
+            f"{what}: {steps} steps, one every {kind.hop:g} s starting at {first:g} s, end at "
+            f"{last:g} s, but a part lasts {kind.seconds:g} s; wanted about {wanted:g} s. Correct "
+            "hop= and first= of etab.Sound, or leave hop= out where steps divide the part evenly."
         )
 
 

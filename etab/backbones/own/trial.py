@@ -90,9 +90,9 @@ def require_rows_alone(whole: Features, alone: Sequence[Features], name: str) ->
                 f" Row {row} of the batch holds the values of row {nearest}." if is_moved else ""
             )
             raise UnsupportedOptionError(
-                f"{name}, layer {layer!r}: the function gives one row other values alone than in a "
-                f"batch of {len(whole)} (difference {difference:.2g}, largest value "
-                f"{largest:.2g}).{moved} Each row must be computed from that row alone, in the "
-                "order of the input, and the same each time: put the network into eval mode "
-                "(network.eval()), and use no random numbers."
+                f"{name}, layer {layer!r}: the function returns different values for a row that is "
+                f"alone than for the same row in a batch of {len(whole)} (difference "
+                f"{difference:.2g}, largest value {largest:.2g}).{moved} Each row must be computed "
+                "from that row alone, in the order of the input, and the same each time: put the "
+                "network into eval mode (network.eval()), and use no random numbers."
             )

@@ -144,7 +144,7 @@ def read_vectors(file: Path) -> SuppliedVectors:
 
     Raises:
         CorruptFileError: The file cannot be read, has no keys, or a key occurs twice; a layer has
-            another number of rows, is no matrix of numbers, or holds NaN or infinity.
+            another number of rows, is not a matrix of numbers, or holds NaN or infinity.
         MissingPackageError: Parquet files need pyarrow.
     """
     require_regular(file, "Write it again.")
@@ -282,8 +282,8 @@ def _safetensors(file: Path) -> tuple[list[str], dict[str, Any]]:
         listed = _json_list(metadata[_KEYS])
         if listed is None:
             raise CorruptFileError(
-                f"{file}: the metadata entry {_KEYS!r} is no JSON list; wanted json.dumps(keys), "
-                "with the keys in the order of the rows."
+                f"{file}: the metadata entry {_KEYS!r} is not a JSON list; wanted "
+                "json.dumps(keys), with the keys in the order of the rows."
             )
         keys = [_key(key) for key in listed]
         layers = {}
@@ -330,7 +330,7 @@ def _parquet(file: Path) -> tuple[list[str], dict[str, Any]]:
 
 
 def _require_one_kind(file: Path, columns: Mapping[str, Any]) -> None:
-    """Refuse columns that are no part of a vector: texts, and labels among fractions."""
+    """Refuse columns that are not part of a vector: texts, and labels among fractions."""
     texts = [name for name, values in columns.items() if values.dtype.kind not in "fiu"]
     if texts:
         raise CorruptFileError(

@@ -149,7 +149,7 @@ def tf_checkpoint(index: Path, data: Path) -> dict[str, Array]:
         struct.error,
     ) as error:
         raise WeightsError(
-            f"{index} and {data.name} are no checkpoint that can be read here: {error}."
+            f"{index} and {data.name} are not a checkpoint that can be read here: {error}."
         ) from error
     return out
 
@@ -282,7 +282,9 @@ def tflite(path: Path) -> LiteGraph:
         model = _Flat(data, struct.unpack_from("<I", data, 0)[0])
         return _first_graph(data, model)
     except (WeightsError, OSError, IndexError, ValueError, struct.error) as error:
-        raise WeightsError(f"{path} is no TFLite file that can be read here: {error}.") from error
+        raise WeightsError(
+            f"{path} is not a TFLite file that can be read here: {error}."
+        ) from error
 
 
 def _first_graph(data: bytes, model: _Flat) -> LiteGraph:

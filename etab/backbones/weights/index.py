@@ -256,8 +256,8 @@ def read_file(path: Path, *, trust: bool = False) -> Any:
     claimed = unpacked_bomb(path)
     if claimed:
         raise WeightsError(
-            f"{path} claims to unpack to {claimed:,} bytes and has {path.stat().st_size:,}. Download "
-            "the weights again."
+            f"{path} claims to unpack to {claimed:,} bytes and is only {path.stat().st_size:,} "
+            "bytes long. Download the weights again."
         )
     if not trust and is_torchscript(path):
         raise WeightsError(

@@ -152,7 +152,7 @@ def _kind(path: Path, start: bytes) -> str:
         return kind
     if start.startswith(b"PK"):
         return _kind_of_zip(path)
-    return "a text" if _is_text(start) else ""
+    return "text" if _is_text(start) else ""
 
 
 def _kind_of_zip(path: Path) -> str:

@@ -125,7 +125,7 @@ def load(name: str) -> CanonicalSplit:
         )
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
         raise CorruptFileError(
-            f"{file} is no canonical split ({error!r}). Restore it, or reinstall etab-bench."
+            f"{file} is not a canonical split ({error!r}). Restore it, or reinstall etab-bench."
         ) from error
     if split.sha256() != table.get("sha256") or listed != len(places):
         raise CorruptFileError(

@@ -39,7 +39,7 @@ CheckProgress = Callable[[int, int], None]
 class FolderReport:
     """The result of ``check``.
 
-    Each kind of fault is a list of sentences or paths. Remarks are no faults.
+    Each kind of fault is a list of sentences or paths. Remarks are not faults.
 
     Attributes:
         dataset: Name of the dataset.
@@ -95,7 +95,9 @@ class FolderReport:
         lines += [f"  {count:>{width},} {label}" for label, count in self.found.items()]
         if self.stopped:
             is_below = any(self.stopped in getattr(self, name) for name in FAULTS)
-            reason = "the rest cannot be read before this is mended" if is_below else self.stopped
+            reason = (
+                "the rest cannot be read before this is corrected" if is_below else self.stopped
+            )
             lines += ["", f"  stopped: {reason}"]
         for name, advice in (
             *FAULTS.items(),
@@ -121,7 +123,7 @@ class FolderReport:
 
 FAULTS: Mapping[str, str] = {
     "missing": "restore them as published",
-    "corrupt": "download these again, and mend those that you wrote yourself",
+    "corrupt": "download these again, and correct those that you wrote yourself",
     "altered": "their checksums are not the published ones; download them again",
     "leaks": "scores would be of patients seen in training; restore the split files",
     "canonical": "restore the split files as published",

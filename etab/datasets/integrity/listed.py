@@ -28,7 +28,7 @@ class Lists:
     Attributes:
         missing: Files that a list names and that are absent.
         altered: Files whose checksum differs.
-        remarks: Further facts that are no faults.
+        remarks: Further facts that are not faults.
     """
 
     missing: list[str] = field(default_factory=list)
@@ -108,7 +108,8 @@ def read_sums(path: Path) -> dict[str, str]:
             or not safe
         ):
             raise CorruptFileError(
-                f"{path}, line {number}: {line[:80]!r} is no sha256 and a name. Download it again."
+                f"{path}, line {number}: {line[:80]!r} is not a sha256 and a name. Download it "
+                "again."
             )
         out[name] = digest.lower()
     return out

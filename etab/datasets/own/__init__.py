@@ -1,1 +1,1 @@
-"""Data of one's own, described by a table and a few lines of TOML instead of a class."""
+"""A user's own data, described by a table and a few lines of TOML instead of a class."""

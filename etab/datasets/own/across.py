@@ -1,4 +1,4 @@
-"""What is wrong with rows of a table of one's own that fit, each taken alone."""
+"""What is wrong with rows of a user's own table that fit, each taken alone."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def _listed_twice(row: TableRow, other: TableRow, role: str, name: str) -> tuple
     if role == "file" and _contradict(row, other):
         return (
             _TWO_STORIES,
-            f"{name} is also in line {line}, with another patient, view, part or label; keep the "
-            "right one of the two rows.",
+            f"{name} is also in line {line}, with another patient, view, part or label; keep only "
+            "the correct row.",
         )
     if role == "file":
         return (
@@ -104,8 +104,8 @@ def without_outcome(description: Description, rows: Sequence[TableRow]) -> list[
         for name, metric in scored:
             if name in row.values and "outcome" not in row.values:
                 text = (
-                    f"{name} is scored by {metric}, which needs the outcome of every recording, and "
-                    "outcome is blank; fill it in, or name another metric in "
+                    f"{name} is scored by {metric}, which needs the outcome of every recording, "
+                    "and outcome is blank; fill it in, or name another metric in "
                     f"{description.path.name}."
                 )
                 problems.append(RowProblem.of(row, "no outcome", text))

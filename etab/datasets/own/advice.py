@@ -1,4 +1,4 @@
-"""Errors of files of one's own: what the file is by its content, and what its owner can do."""
+"""Errors of a user's own files: what the file is by its content, and what its owner can do."""
 
 from __future__ import annotations
 

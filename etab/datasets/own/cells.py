@@ -1,4 +1,4 @@
-"""The cells of a table of one's own, CSV or Parquet: every row with its line and its faults."""
+"""The cells of a user's own table, CSV or Parquet: every row with its line and its faults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CellRow:
     """The cells of one row.
 
     Attributes:
-        line: Line of the table, from 2 on.
+        line: Line of the table; the header is line 1.
         cells: Text by column.
         reason: Why the row is not one row of the table, in a few words; "" where it is.
         text: The whole sentence.
@@ -74,7 +74,7 @@ class TableCells:
             if column in self.nested:
                 raise LayoutError(
                     f"{table}: a cell of the column {column!r} is a {self.nested[column]}; wanted "
-                    "a text or a number. Write several files in one text, separated by ;."
+                    "text or a number. Write several files in one text, separated by ;."
                 )
 
     def _hint(self, column: str) -> str:
@@ -114,7 +114,7 @@ def read_table_cells(table: Path, file_column: str) -> TableCells:
         The cells; rows of blank cells are left out.
 
     Raises:
-        CorruptFileError: The file is no table.
+        CorruptFileError: The file is not a table.
         LayoutError: The table has no rows.
         MissingPackageError: A Parquet file without pyarrow.
     """

@@ -1,4 +1,4 @@
-"""Every row of a table of one's own that does not fit, and every file that cannot be read."""
+"""Every row of a user's own table that does not fit, and every file that cannot be read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class OwnReport:
-    """The findings of ``etab data check`` in a table of one's own.
+    """The findings of ``etab data check`` in a user's own table.
 
     Attributes:
         name: Name of the data.
@@ -69,7 +69,7 @@ class OwnReport:
 def check_own(
     description: Description, *, quick: bool = False, progress: _Progress | None = None
 ) -> OwnReport:
-    """Check a table of one's own and the files that it lists.
+    """Check a user's own table and the files that it lists.
 
     Args:
         description: The description of the table.

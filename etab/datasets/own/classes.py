@@ -1,4 +1,4 @@
-"""Source classes of one's own: of a Python file, or of an installed package by an entry point.
+"""Source classes that users write: of a Python file, or of an installed package by an entry point.
 
 A package lists its classes in its pyproject.toml::
 
@@ -113,7 +113,7 @@ def _run(file: Path) -> ModuleType:
 
 @contextmanager
 def _own_names_free() -> Iterator[None]:
-    """Free the names of data of one's own, so that a class that is run again can register."""
+    """Free the names of a user's own data, so that a class that is run again can register."""
     held = {name: kind for name, kind in SOURCES.items() if is_own(kind)}
     for name in held:
         SOURCES.remove(name)
@@ -278,7 +278,7 @@ def unused_targets(kind: type[Source]) -> list[str]:
 def description_text(description: Description) -> str:
     """Write the description of a class as TOML, for boards of its results."""
     lines = [
-        "# What a class of one's own gave. Boards read it; the class is never run from here.",
+        "# What a class of your own gave. Boards read it; the class is never run from here.",
         *_lines(
             name=description.name,
             title=description.title,

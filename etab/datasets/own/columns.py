@@ -110,7 +110,7 @@ def label_lines(
         files: Files of labels in the folder, by the kind of the label; such as states.
 
     Returns:
-        Lines of TOML; empty for a column that is no label.
+        Lines of TOML; empty for a column that is not a label.
     """
     values = [cell for cell in cells if not is_blank(cell)]
     for kind, names in files.items():

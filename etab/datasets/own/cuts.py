@@ -11,7 +11,7 @@ from etab.readers.table import is_blank
 
 _IS_VALUE = 'kind = "value"'
 _IS_CLASSES = 'kind = "classes"'
-# Rows of each class from which on it is no chance that a value divides them.
+# With this many rows of each class, a value that divides them does not do so by chance.
 _LEAST_ROWS = 5
 # Powers of ten between which a round number is looked for.
 _LARGEST_POWER = 6

@@ -1,4 +1,4 @@
-"""The description of a table of one's own recordings: what ``clinic.toml`` may say."""
+"""The description of a user's table of recordings: what ``clinic.toml`` may say."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _UNITS = ("patient", "recording", "examination")
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A table of one's own recordings, and what its labels are.
+    """A user's table of recordings, and what its labels are.
 
     Attributes:
         path: The TOML file.
@@ -122,7 +122,8 @@ def read_description(path: Path) -> Description:
         content = read_toml_file(path)
     except (OSError, ValueError) as error:
         raise LayoutError(
-            f"{path} is not TOML: {error}. Texts are in quotes; paths have slashes and no backslashes."
+            f"{path} is not TOML: {error}. Texts are in quotes; paths have slashes and no "
+            "backslashes."
         ) from error
     for key in sorted(set(content) - _KEYS):
         raise unknown(f"key of {path}", key, _KEYS)
@@ -160,7 +161,7 @@ def read_description(path: Path) -> Description:
 
 
 def check_name(where: str, name: object, code: object) -> None:
-    """Check the name and the letter of data of one's own.
+    """Check the name and the letter of a user's own data.
 
     Args:
         where: What has them, for messages.
@@ -183,7 +184,7 @@ def _text(path: Path, content: Mapping[str, Any], key: str) -> str:
     value = content.get(key)
     if not isinstance(value, str) or not value:
         came = "missing" if value is None else repr(value)
-        raise LayoutError(f"{path}: {key} is {came}; wanted a text in quotes.")
+        raise LayoutError(f"{path}: {key} is {came}; wanted text in quotes.")
     return value
 
 
@@ -191,7 +192,7 @@ def _texts(path: Path, key: str, texts: Any) -> tuple[str, ...]:
     """Read a list of texts: sentences that results carry, or names of columns."""
     is_list = isinstance(texts, list)
     if not is_list or not all(isinstance(item, str) and item.strip() for item in texts):
-        raise LayoutError(f"{path}: {key} is {texts!r}; wanted a list of texts in quotes.")
+        raise LayoutError(f"{path}: {key} is {texts!r}; wanted a list of strings in quotes.")
     return tuple(texts)
 
 

@@ -150,7 +150,7 @@ def _names(folder: Path) -> tuple[list[str], list[str]]:
         return names, []
     odd = next(name for name in found if not is_text(name))
     return names, [
-        f"{len(found) - len(names)} files are not in the table, as their names are no UTF-8; "
+        f"{len(found) - len(names)} files are not in the table, as their names are not UTF-8; "
         f"rename them: {odd!a}"
     ]
 
@@ -305,8 +305,8 @@ def _copied(
             listed.append([file, *patient, *(row[i] for i in kept)])
     if not has_patients:
         remarks += [
-            f"{path.name} has no column called patient, patient_id, subject, ...; patients were told "
-            "from names",
+            f"{path.name} has no column called patient, patient_id, subject, ...; patients were "
+            "told from names",
             *told.remarks,
         ]
     if len(listed) < len(rows):

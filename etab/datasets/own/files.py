@@ -70,7 +70,7 @@ def form_of(path: Path) -> str:
 
     Returns:
         The suffix as ``suffix_of``; ".dcm" for a DICOM file whose suffix is none that etab reads.
-        The index of a medium (DICOMDIR) is no recording.
+        The index of a medium (DICOMDIR) is not a recording.
     """
     suffix = suffix_of(path)
     if suffix in (*PICTURES, *SOUNDS) or path.name.upper() == "DICOMDIR":
@@ -160,7 +160,7 @@ def read_frames(path: Path, at: Sequence[int] | None = None) -> Array:
 
     Raises:
         LayoutError: The file is absent, or its suffix is none of PICTURES.
-        CorruptFileError: The file is damaged, or its numbers are no grey levels.
+        CorruptFileError: The file is damaged, or its numbers are not grey levels.
         UnsupportedOptionError: A frame does not exist.
     """
     suffix = form_of(path)
@@ -192,7 +192,7 @@ def _read_dicom(path: Path, at: Sequence[int] | None) -> Array:
     region = sector(read_dicom(path, numbers), [])
     if region is None:
         raise CorruptFileError(
-            f"{path}: no ultrasound sector can be told from what surrounds it, and text there may "
+            f"{path}: the ultrasound sector cannot be told from its surroundings, where text may "
             "name a person. Leave the file out, or store its frames as pictures."
         )
     frames = read_dicom(path, at)
@@ -306,7 +306,7 @@ def _read_flac(path: Path) -> tuple[FloatArray, int]:
                         f"{path} holds more than {_LONGEST_SOUND:,} samples. Cut it into parts."
                     )
     except (av.FFmpegError, IndexError, OSError, MemoryError) as error:
-        raise CorruptFileError(f"{path} is no whole FLAC file: {error}.") from error
+        raise CorruptFileError(f"{path} is not a whole FLAC file: {error}.") from error
     if not parts:
         raise CorruptFileError(f"{path} holds no sound.")
     return np.concatenate(parts).astype(np.float32), rate

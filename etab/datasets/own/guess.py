@@ -49,7 +49,7 @@ def without_masks(names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         names: Pictures and masks, relative to the folder.
 
     Returns:
-        (recordings, masks): the names that are no mask, and the mask of each that has one.
+        (recordings, masks): the names that are not masks, and the mask of each that has one.
 
     Example:
         >>> without_masks(["p1_ED.png", "p1_ED_gt.png"])

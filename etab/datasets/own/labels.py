@@ -123,7 +123,7 @@ class Label:
 
 
 def target_label(where: str, target: Target, options: Mapping[str, Any]) -> Label:
-    """Make the label of a target that a class of one's own gives.
+    """Make the label for a target of a user's class.
 
     Args:
         where: The class, for messages.
@@ -159,7 +159,7 @@ def check_cuts(where: str, labels: Sequence[Label]) -> None:
         labels: The labels.
 
     Raises:
-        LayoutError: A label is cut from one that is no value, or that other views have.
+        LayoutError: A label is cut from one that is not a value, or that other views have.
     """
     values = {label.name: label for label in labels if label.kind is Kind.VALUE}
     for label in labels:
@@ -173,8 +173,9 @@ def check_cuts(where: str, labels: Sequence[Label]) -> None:
             )
         if value.views and not (label.views and set(label.views) <= set(value.views)):
             raise LayoutError(
-                f"{where}: {label.name} is cut from {value.name}, which is for {_list(value.views)} "
-                f"alone, and {label.name} is for {_list(label.views)}. Give both the same views."
+                f"{where}: {label.name} is cut from {value.name}, which is for "
+                f"{_list(value.views)} alone, and {label.name} is for {_list(label.views)}. Give "
+                "both the same views."
             )
 
 
@@ -206,7 +207,8 @@ def read_labels(path: Path, table: Any, *, of_files: bool) -> tuple[Label, ...]:
         where = f"{path}, [labels.{name}]"
         if "/" in name and of_files:  # it is a part of the names of the files of masks
             raise LayoutError(
-                f"{where}: the name of a label has no slash; write {name.replace('/', '_')!r}."
+                f"{where}: the name of a label must not contain a slash; write "
+                f"{name.replace('/', '_')!r}."
             )
         labels.append(_label(where, name, section))
     check_cuts(str(path), labels)
@@ -274,8 +276,8 @@ def _cut(where: str, section: Mapping[str, Any], kind: Kind) -> Cut | None:
         return None
     if value is None or below is None:
         raise LayoutError(
-            f'{where}: value and below belong together: value = "EF" and below = 50 say that the '
-            "second class holds what has an EF below 50."
+            f'{where}: value and below belong together: value = "EF" and below = 50 mean that '
+            "the second class holds every EF below 50."
         )
     if kind is not Kind.BINARY:
         raise LayoutError(f"{where}: value and below are for two classes; leave them out.")

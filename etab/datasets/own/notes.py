@@ -1,4 +1,4 @@
-"""Notes on a table of one's own whose rows are all valid, such as names that are nearly alike."""
+"""Notes on a user's own table whose rows are all valid, such as names that are nearly alike."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ def spoiled_name(text: str) -> str:
         ('was shortened by a spreads', '')
     """
     if _SHORTENED.fullmatch(text):
-        return "was shortened by a spreadsheet, so that patients become one; save the ids as text."
+        return (
+            "was shortened by a spreadsheet, so that several patients may share it; save the ids "
+            "as text."
+        )
     if _FAILED_FORMULA.fullmatch(text) and text[-1] in "!?":
         return "is the error of a formula; write the id itself."
     return ""
@@ -125,7 +128,7 @@ def table_notes(
     if dates:
         notes.append(
             f"{len(dates)} of {len(names)} patients are dates, such as {dates[0]}: a spreadsheet "
-            "may have changed ids, and two patients of one day would be one."
+            "may have turned ids into dates, and two patients with one date would count as one."
         )
     notes += _stand_ins(description, cells, names)
     listed = sorted(set(files))
@@ -146,8 +149,8 @@ def table_notes(
     ]
     if windows:
         notes.append(
-            f"{len(windows)} names of files have backslashes, first line {windows[0]}; they are read "
-            "as slashes."
+            f"{len(windows)} names of files have backslashes, first line {windows[0]}; they are "
+            "read as slashes."
         )
     short = [row.line for row in cells.rows if row.is_short and not row.reason]
     if short:

@@ -1,4 +1,4 @@
-"""The files that a cell of a table of one's own names."""
+"""The files that a cell of a user's own table names."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def why_no_file(path: Path) -> str:
     if path.is_dir():
         return f"{path} is a folder; name the files in it, separated by ;."
     if path.exists():
-        return f"{path} is no regular file."
+        return f"{path} is not a regular file."
     if "," in path.name:
         return f"{path} is missing; separate several files by ; and not by commas."
     return f"{path} is missing."

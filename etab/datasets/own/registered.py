@@ -1,4 +1,4 @@
-"""Data of one's own among the datasets: their cards, their names, and what boards know of them."""
+"""A user's own data among the datasets: their cards, their names, and what boards know of them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from etab.sounds.states import STATES
 from etab.types import Kind, Target
 
 OWN_MODULE = "own_"
-"""First letters of the module that a Python file of one's own is run as."""
+"""First letters of the module that a user's Python file is run as."""
 
 
 def own_card(description: Description) -> Card:
-    """Make the card of a table of one's own.
+    """Make the card of a user's own table.
 
     Args:
         description: The description.
@@ -56,7 +56,7 @@ def own_card(description: Description) -> Card:
 
 
 class DescribedRecordings(Source):
-    """Recordings that a class of one's own read, for boards of their results.
+    """Recordings that a user's class read, for boards of their results.
 
     Boards know them by the description beside the results, and never run the class.
 
@@ -77,7 +77,7 @@ class DescribedRecordings(Source):
         """
         where = cls.description
         raise UnsupportedOptionError(
-            f"{where.name} is read by {where.source}, a class of one's own, which is run only where "
+            f"{where.name} is read by {where.source}, a class of your own, which is run only where "
             f"its file is named: etab run --data FILE.py --root {root}. Boards and read-outs never "
             "run it: they have no clips and no subgroups of its patients."
         )
@@ -101,7 +101,7 @@ def described_source(description: Description) -> type[Source]:
 
 
 def is_own(kind: type[Source]) -> bool:
-    """Whether a dataset is one's own: a table, or a class from outside etab."""
+    """Whether a dataset is the user's own: a table, or a class from outside etab."""
     if issubclass(kind, OwnRecordings | DescribedRecordings):
         return True
     return kind.__module__.partition(".")[0] != "etab"
@@ -114,7 +114,7 @@ def data_option(kind: type[Source]) -> str:
         kind: The class of the dataset.
 
     Returns:
-        "--tasks ..." for a dataset of etab, "--data clinic.toml" for a table of one's own,
+        "--tasks ..." for a dataset of etab, "--data clinic.toml" for a user's own table,
         "--data my_echo.py --root FOLDER" for a class of a file, and "--tasks my_echo --root FOLDER"
         for a class of an installed package.
     """
@@ -131,7 +131,7 @@ def require_free(description: Description, kind: type[Source] | None = None) -> 
     """Refuse a name or letter that another dataset has.
 
     Args:
-        description: Data of one's own; data of one's own of the same name are replaced.
+        description: The user's data; registered data of the same name are replaced.
         kind: The class of the data, which may be registered already; None for a table.
 
     Raises:
@@ -150,7 +150,7 @@ def require_free(description: Description, kind: type[Source] | None = None) -> 
 
 
 def own_source(description: Description) -> type[Source]:
-    """Make the class of a table of one's own, and register it.
+    """Make the class of a user's own table, and register it.
 
     Args:
         description: The description.

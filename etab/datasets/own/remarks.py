@@ -1,4 +1,4 @@
-"""Remarks on the labels of a table that are no errors: rare classes, mixed views."""
+"""Remarks on the labels of a table that are not errors: rare classes, mixed views."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def _split_remarks(rows: Sequence[TableRow]) -> list[str]:
     if not 0 < blank < len(rows):
         return []
     return [
-        f"split: {blank} of {len(rows)} recordings have no part, so that the table is not run by its "
-        "split (official). Give each recording a part, or remove its row."
+        f"split: {blank} of {len(rows)} recordings have no part, so that the table is not run by "
+        "its split (official). Give each recording a part, or remove its row."
     ]
 
 
@@ -86,8 +86,8 @@ def _without_label(
     if len(labelled) == wanted:
         return []
     return [
-        f"{label.name}: no value in {wanted - len(labelled)} of {wanted} recordings, which are not in "
-        "its task."
+        f"{label.name}: no value in {wanted - len(labelled)} of {wanted} recordings, which are not "
+        "in its task."
     ]
 
 
@@ -111,9 +111,9 @@ def _odd_values(label: Label, values: Sequence[float]) -> list[str]:
     if strange:
         shown = ", ".join(f"{value:g}" for value in strange[:_NAMED])
         return [
-            f"{label.name}: {shown} lies far from the other values; correct it or leave it blank if "
-            "it is a slip or stands for a missing value. range = [lowest, highest] of the label "
-            "lists such rows."
+            f"{label.name}: {shown} lies far from the other values; correct it or leave it blank "
+            "if it is a slip or stands for a missing value. range = [lowest, highest] of the "
+            "label lists such rows."
         ]
     if lowest == highest:
         return [
@@ -127,8 +127,8 @@ def _odd_values(label: Label, values: Sequence[float]) -> list[str]:
     fractions = sum(0 < value <= 1 for value in values)
     if label.unit == "%" and fractions and highest > _SURELY_PERCENT:
         return [
-            f"{label.name}: the unit is %, and {fractions} of {len(values)} values are between 0 and 1; "
-            "multiply them by 100 if they are fractions."
+            f"{label.name}: the unit is %, and {fractions} of {len(values)} values are between 0 "
+            "and 1; multiply them by 100 if they are fractions."
         ]
     return []
 

@@ -1,4 +1,4 @@
-"""The rows of a table of one's own, the problems of rows that do not fit, and both together."""
+"""The rows of a user's own table, the problems of rows that do not fit, and both together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TableRow:
     """One row of a table: a recording.
 
     Attributes:
-        line: Line of the table, from 2 on.
+        line: Line of the table; the header is line 1.
         id: Name of the recording, unique in the table.
         patient: The patient.
         view: The view, or place of auscultation.
@@ -53,7 +53,7 @@ class RowProblem:
     """The reason why a row does not fit.
 
     Attributes:
-        line: Line of the table, from 2 on.
+        line: Line of the table; the header is line 1.
         id: Name of the recording.
         reason: The kind of problem, in a few words; reports count the problems of each kind.
         text: The problem in a sentence, with the value in the table.

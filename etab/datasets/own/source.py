@@ -1,4 +1,4 @@
-"""A table of one's own recordings as a source, which every task, head and protocol can use."""
+"""A user's table of recordings as a source, which every task, head and protocol can use."""
 
 from __future__ import annotations
 
@@ -327,7 +327,7 @@ class OwnRecordings(Source):
         return f"etab data check {self.description.path}"
 
     def canonical(self) -> str:
-        """No published split applies to data of one's own."""
+        """No published split applies to a user's own data."""
         return ""
 
     def remarks(self) -> Sequence[str]:
@@ -337,7 +337,7 @@ class OwnRecordings(Source):
 
     def notes(self) -> Sequence[str]:
         """The name of the table and the notes of the description, which every result carries."""
-        name = f"data of one's own: {self.description.title} ({self.description.table.name})"
+        name = f"your own data: {self.description.title} ({self.description.table.name})"
         return (name, *self.description.notes)
 
     def shared_files(self) -> Sequence[str]:
@@ -361,7 +361,7 @@ class OwnRecordings(Source):
 
 
 class OwnSounds(OwnRecordings, SoundSource):
-    """The sounds of a table of one's own."""
+    """The sounds of a user's own table."""
 
     frames = SoundSource.frames
     n_frames = SoundSource.n_frames

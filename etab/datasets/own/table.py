@@ -1,4 +1,4 @@
-"""The rows of a table of one's own recordings, and every reason why a row does not fit."""
+"""The rows of a user's table of recordings, and every reason why a row does not fit."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def read_own_table(description: Description) -> OwnTable:
     Raises:
         DataNotFoundError: The table is absent.
         LayoutError: The table lacks a column that the description names.
-        CorruptFileError: The file is no table.
+        CorruptFileError: The file is not a table.
     """
     cells = _cells(description)
     near = NearNames(description.folder)
@@ -93,8 +93,8 @@ def _cells(description: Description) -> TableCells:
         )
     if not description.folder.is_dir():
         raise LayoutError(
-            f"{description.path} names the folder {description.folder}, which is not there. Correct "
-            "folder = ..., or leave it out where the files lie beside the description."
+            f"{description.path} names the folder {description.folder}, which is not there. "
+            "Correct folder = ..., or leave it out where the files lie beside the description."
         )
     cells = read_table_cells(table, description.column("file"))
     wanted = [description.column("file"), description.column("patient")]
@@ -227,7 +227,8 @@ def _view(description: Description, cells: Mapping[str, str]) -> str:
     except UnknownNameError:
         raise _MisfitError(
             "an unknown view",
-            f"view is {text!r}; `etab list views` lists the views. Write other for one of another kind.",
+            f"view is {text!r}; `etab list views` lists the views. Write other for one of another "
+            "kind.",
         ) from None
 
 
@@ -250,7 +251,7 @@ def _positive(description: Description, cells: Mapping[str, str], role: str) -> 
     value = parse_number(text)
     if value is None or value <= 0:
         raise _MisfitError(
-            f"{role} is no number above 0", f"{role} is {text!r}; wanted a number above 0."
+            f"{role} is not a number above 0", f"{role} is {text!r}; wanted a number above 0."
         )
     return value
 
@@ -277,7 +278,7 @@ def _phases(description: Description, cells: Mapping[str, str]) -> tuple[int, in
     ed, es = (parse_whole(text) for text in texts)
     if ed is None or es is None or ed < 0 or es < 0 or ed == es:
         raise _MisfitError(
-            "ED and ES are no frames",
+            "ED and ES are not frames",
             f"ed is {texts[0]!r} and es {texts[1]!r}; wanted two frame numbers, from 0.",
         )
     return ed, es
@@ -321,7 +322,7 @@ def _frame_numbers(label: Label, cells: Mapping[str, str]) -> tuple[int, ...]:
     given = tuple(number for number in numbers if number is not None and number >= 0)
     if not given or len(given) < len(numbers):
         raise _MisfitError(
-            f"{label.frames} is no frame",
+            f"{label.frames} is not a frame",
             f"{label.frames} is {text!r}; wanted frame numbers from 0, separated by ;.",
         )
     return given
@@ -345,7 +346,7 @@ def _value(label: Label, text: str) -> float:
     value = parse_number(text.removesuffix(label.unit))
     if value is None:
         raise _MisfitError(
-            f"{label.name} is no number", f"{label.name} is {text!r}; {why_no_number(text)}"
+            f"{label.name} is not a number", f"{label.name} is {text!r}; {why_no_number(text)}"
         )
     if label.range is not None and not min(label.range) <= value <= max(label.range):
         raise _MisfitError(

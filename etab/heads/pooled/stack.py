@@ -58,7 +58,7 @@ STORED_DECIMALS = 7
 """Decimals of a probability that a table of predictions keeps."""
 
 MANY_ROWS = 200
-"""Training rows from which on predictions that are near take less time than Cholesky factors."""
+"""Training rows above which approximate predictions take less time than Cholesky factors."""
 
 
 @HEADS.register("stack")

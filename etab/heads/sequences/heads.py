@@ -81,11 +81,11 @@ class TemporalHead(Head):
             searched: Pairs of learning rate and weight decay, at least one.
 
         Raises:
-            UnsupportedOptionError: The width is no multiple of 4, or there is no pair.
+            UnsupportedOptionError: The width is not a multiple of 4, or there is no pair.
         """
         if width % 4 or width < 4 or not searched:
             raise UnsupportedOptionError(
-                f"The head {self.name!r} wants a width that is a multiple of 4 and pairs (learning "
+                f"The head {self.name!r} needs a width that is a multiple of 4 and pairs (learning "
                 f"rate, weight decay) to search; got {width} and {len(searched)} pairs."
             )
         self.recipe = recipe or Recipe(epochs=40, batch=32, patience=6)

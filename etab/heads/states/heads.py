@@ -142,7 +142,7 @@ class StateUNetHead(Head):
         Args:
             recipe: How to train; None for the epochs of ``epochs_for``.
             width: Channels of the network at 50 Hz, a multiple of 16.
-            frames: Length of a crop, a multiple of 16 from 64 on.
+            frames: Length of a crop, a multiple of 16, 64 or more.
             repeats: Number of crops of each recording in an epoch.
             networks: Number of networks that are averaged. Each one stops on another inner part of
                 the training patients.

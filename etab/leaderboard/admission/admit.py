@@ -46,7 +46,7 @@ class Admission:
         results: The accepted results, in the order of their paths.
         tables: The predictions of the results that were checked, by path.
         findings: Every reason against a result, and every remark about one.
-        other_heads: Results of cells that have another result by the head of the task. They are no
+        other_heads: Results of cells that have another result by the head of the task. They are not
             part of ``results``, so that heads never mix.
     """
 

@@ -14,7 +14,7 @@ class Verdict(StrEnum):
     """The consequence of a finding for the result."""
 
     REFUSED = "refused"
-    """The result is put aside and is no part of the board."""
+    """The result is put aside and is not part of the board."""
 
     FLAGGED = "flagged"
     """The result stands, and the board says what a reader should know about it."""

@@ -62,7 +62,7 @@ def wrong_statements(result: Result, table: Predictions) -> Iterator[str]:
 
 
 def wrong_notes(result: Result) -> Iterator[str]:
-    """Name notes that are no short texts; a board shows the notes of its results.
+    """Name notes that are not short texts; a board shows the notes of its results.
 
     Args:
         result: The record.
@@ -72,7 +72,7 @@ def wrong_notes(result: Result) -> Iterator[str]:
     """
     notes = result.settings.get("notes", [])
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
-        yield f"its notes are {_short(notes)}; wanted a list of texts"
+        yield f"its notes are {_short(notes)}; wanted a list of strings"
     elif len(notes) > MOST_NOTES or any(len(note) > LONGEST_NOTE for note in notes):
         yield f"its notes are more than {MOST_NOTES}, or longer than {LONGEST_NOTE} characters"
 
@@ -84,7 +84,7 @@ def started_at(result: Result) -> datetime | None:
         result: The record.
 
     Returns:
-        The time; None where the record tells none, or what it tells is no time with a time zone.
+        The time; None where the record tells none, or what it tells is not a time with a time zone.
     """
     try:
         started = datetime.fromisoformat(result.provenance["started"])
@@ -105,7 +105,7 @@ def _wrong_provenance(result: Result) -> Iterator[str]:
         is_text = isinstance(fact, str) and len(fact) <= _LONGEST_FACT and fact.isprintable()
         if not (is_text or fact is None or isinstance(fact, bool) or is_number(fact)):
             yield (
-                f"its provenance says of {_short(name)}: {_short(fact)}; wanted a text of at most "
+                f"its provenance says of {_short(name)}: {_short(fact)}; wanted text of at most "
                 f"{_LONGEST_FACT} printable characters, a number, true or false"
             )
             return

@@ -160,7 +160,7 @@ def _reasons(result: Result) -> Iterator[str]:
         yield "it is of phantom data; the published boards are of patients"
     elif canonical_release(result) is None:
         yield (
-            f"data_digest begins with {result.data_digest[:12]}, which is no release of "
+            f"data_digest begins with {result.data_digest[:12]}, which is not a release of "
             f"{result.dataset} that etab has canonical tables for"
         )
     if wrong_name(result.backbone):

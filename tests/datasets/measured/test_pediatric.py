@@ -61,7 +61,7 @@ def test_pediatric_facts(trees: dict[str, Path]) -> None:
         "two studies of one child are one patient"
     )
     names = {p.name for p in (found.root / "PSAX" / "Videos").iterdir()}
-    assert len(names) == 10, "a video that no list names is there, and is no recording"
+    assert len(names) == 10, "a video that no list names is there, and is not a recording"
 
 
 def test_pediatric_masks_are_the_polygons(trees: dict[str, Path]) -> None:

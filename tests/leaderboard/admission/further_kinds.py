@@ -154,7 +154,7 @@ FURTHER: dict[str, tuple[Change, str]] = {
     "a size in a list": (_settings(size=[224, 224]), "its size is"),
     "a size with a point": (_settings(size=224.5), "its size is"),
     "a precision in capitals": (_settings(precision="BF16"), "its precision is"),
-    "a precision that is no text": (_settings(precision=32), "its precision is"),
+    "a precision that is not text": (_settings(precision=32), "its precision is"),
     "the digest of an empty file": (
         _field(weights_sha256=hashlib.sha256(b"").hexdigest()),
         "is the digest of an empty file",

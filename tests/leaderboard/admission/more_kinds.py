@@ -120,7 +120,7 @@ def _pickled_masks(path: Path) -> None:
 
 MORE: dict[str, tuple[Change, str]] = {
     "notes in a dictionary": (_settings(notes={"a": 1}), "its notes are"),
-    "notes that are no texts": (_settings(notes=[[1], {"x": "<b>"}]), "its notes are"),
+    "notes that are not texts": (_settings(notes=[[1], {"x": "<b>"}]), "its notes are"),
     "a note of a book": (_settings(notes=["x" * 100_000]), "its notes are more than 20"),
     "notes without end": (_settings(notes=["a"] * 5000), "its notes are more than 20"),
     "a precision in a list": (_settings(precision=["bf16"]), "its precision is"),

@@ -19,7 +19,7 @@ from tests.leaderboard.admission.folders import PUBLISHED, edit, edit_nested
 Change = Callable[[Path], object]
 
 JSON = "cannot be read as a result"
-NO_TEXT = "is no UTF-8 text (byte 0)"
+NO_TEXT = "is not UTF-8 text (byte 0)"
 
 
 def _field(**changes: Any) -> Change:
@@ -170,10 +170,10 @@ def _masks_of_another_cell(path: Path) -> None:
 
 
 ODD: dict[str, tuple[Change, str]] = {
-    "a setting twice": (_text('"settings": {', '"settings": {"size": 1, '), "'size' stands twice"),
+    "a setting twice": (_text('"settings": {', '"settings": {"size": 1, '), "'size' appears twice"),
     "a key twice in other letters": (
         _text('"value":', '"valu\\u0065": 1.0, "value":'),
-        "'value' stands twice",
+        "'value' appears twice",
     ),
     "a comment": (_text("{", "{ // honest\n"), JSON),
     "a comma too many": (_bytes(lambda data: data.rstrip()[:-1] + b",}"), JSON),
@@ -185,9 +185,9 @@ ODD: dict[str, tuple[Change, str]] = {
     ),
     "a letter of another code page": (
         _bytes(lambda data: data.replace(b'"head"', b'"h\xe9ad"')),
-        "it is no UTF-8 text",
+        "it is not UTF-8 text",
     ),
-    "a packed record": (_bytes(gzip.compress), "it is no UTF-8 text"),
+    "a packed record": (_bytes(gzip.compress), "it is not UTF-8 text"),
     "an archive for a record": (_bytes(lambda data: b"PK\x05\x06" + bytes(18)), JSON),
     "lists 100,000 deep": (
         _text('"provenance": {', '"provenance": {"d": ' + "[" * 100_000 + "]" * 100_000 + ", "),
@@ -198,7 +198,7 @@ ODD: dict[str, tuple[Change, str]] = {
         "thousands of digits",
     ),
     "a fold that is infinite": (_folds(value=float("inf")), "folds"),
-    "a choice that is no number": (_folds(choice={"penalty": float("nan")}), "folds"),
+    "a choice that is not a number": (_folds(choice={"penalty": float("nan")}), "folds"),
     "a choice in a list": (_folds(choice=[1]), "folds is"),
     "rows of a fold in words": (_folds(n_test="100"), "folds is"),
     "rows of a fold with a point": (_folds(n_test=1e2), "folds is"),

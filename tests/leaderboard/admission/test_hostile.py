@@ -348,7 +348,7 @@ REFUSED: dict[str, Forgery] = {
     "a number beyond floats": _record(value=10**400),
     "a field twice": _twice,
     "a folder for a record": _replace(lambda p: p.mkdir()),
-    "a record that is no text": _replace(lambda p: p.write_bytes(b"\xff\xfe\x00")),
+    "a record that is not text": _replace(lambda p: p.write_bytes(b"\xff\xfe\x00")),
     "a link to a record": _link_out,
     "a link to a system file": _replace(lambda p: p.symlink_to("/etc/passwd")),
     "a link to nothing": _replace(lambda p: p.symlink_to("/nowhere/at/all")),

@@ -118,7 +118,7 @@ KINDS: dict[str, tuple[Change, str]] = {
     "a fold in a list": (_fold(name=["a"]), "folds is"),
     "a repeat below zero": (_fold(repeat=-1), "folds is"),
     "a repeat beyond 64 bits": (_fold(repeat=10**25), "it lists the folds"),
-    "a choice given twice": (_text('"choice": {', '"choice": {"a": 1, "a": 2, '), "stands twice"),
+    "a choice given twice": (_text('"choice": {', '"choice": {"a": 1, "a": 2, '), "appears twice"),
     "a task of another script": (_field(task="b0-A4-\uff23"), "which belongs at"),
     "a task that climbs": (_field(task="../../b0-A4-C"), "which belongs at"),
     "a head that climbs": (_field(head="../x"), "which belongs at"),
@@ -155,7 +155,7 @@ KINDS: dict[str, tuple[Change, str]] = {
     "a packed table that is none": (_packed(lambda text: b"PK\x03\x04"), "not a gzip file"),
     "two tables": (_two_tables, "it has two tables of predictions"),
     "a table that is a pipe": (_table_is_a_pipe, "folder, pipe or device"),
-    "a file name that is no text": (_name_that_is_no_text, "which belongs at"),
+    "a file name that is not text": (_name_that_is_no_text, "which belongs at"),
     "a link to itself": (_link_to_itself, "it is a link"),
 }
 

@@ -84,7 +84,7 @@ def test_data_that_etab_does_not_know_are_not_published(folder: Path) -> None:
         folders.edit(path, data_digest="e" * 64)
     reasons = {finding.reason for finding in check_submission(folder, FOUR, protocol="cv5").refused}
     assert len(reasons) == 1
-    assert "no release of camus" in reasons.pop()
+    assert "not a release of camus" in reasons.pop()
 
 
 def test_phantoms_are_not_published(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_a_pickle_that_holds_code_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda p: p.write_bytes(b"not weights"), "holds no weights: it is a text of 11 bytes"),
+        (lambda p: p.write_bytes(b"not weights"), "holds no weights: it is text of 11 bytes"),
         (lambda p: p.write_bytes(b"\x00not weights"), "cannot be read|can be read"),
         (lambda p: torch.save([1, 2], p), "holds no state dict"),
         (lambda p: torch.save({"x": torch.zeros(2)}, p), "70 missing: conv1.0.weight"),

@@ -529,7 +529,9 @@ def test_clips_of_a_task_as_the_network_wants_them(name: str) -> None:
 
 
 def test_a_run_on_frames_refuses_a_network_of_clips() -> None:
-    with pytest.raises(IncompatibleError, match="embeds clips and the rows of b0-A4-C are none"):
+    with pytest.raises(
+        IncompatibleError, match="embeds clips, but the rows of b0-A4-C are not clips"
+    ):
         Run("b0-A4-C", "random/torchvision/r3d_18").check()
 
 

@@ -212,8 +212,8 @@ def test_half_precision_that_overflows_is_told() -> None:
         (15, 0.2, 0.1, ""),
         (30, 0.1, 0.0, ""),
         (28, 0.1, 0.15, ""),
-        (30, 0.2, None, r"30 steps, one every 0\.2 s from 0\.1 s on, end at 5\.9 s"),
-        (30, 0.05, None, r"end at 1\.475 s, and a part has 3 s; wanted about 2\.975 s"),
+        (30, 0.2, None, r"30 steps, one every 0\.2 s starting at 0\.1 s, end at 5\.9 s"),
+        (30, 0.05, None, r"end at 1\.475 s, but a part lasts 3 s; wanted about 2\.975 s"),
         (15, 0.1, None, r"end at 1\.45 s"),
         (30, 0.1, 1.0, r"end at 3\.9 s"),
     ],
@@ -286,5 +286,5 @@ def test_no_backbone_of_any_author_may_change_what_it_gives() -> None:
     for second in later:
         collected = Batches(4, None)
         collected.add(first, maps=True)
-        with pytest.raises(UnsupportedOptionError, match="other names or shapes"):
+        with pytest.raises(UnsupportedOptionError, match="differ in names or shapes"):
             collected.add(second, maps=True)

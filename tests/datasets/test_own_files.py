@@ -214,7 +214,9 @@ def test_a_mask_drawn_as_opacity_is_refused(tmp_path: Path) -> None:
 
 def test_a_mask_that_is_to_be_turned_is_refused(tmp_path: Path) -> None:
     Image.fromarray(MASK).save(tmp_path / "a.png", exif=exif(3))
-    with pytest.raises(CorruptFileError, match=r"to be turned \(EXIF orientation 3\)"):
+    with pytest.raises(
+        CorruptFileError, match=r"to be turned before it is shown \(EXIF orientation 3\)"
+    ):
         read_mask(tmp_path / "a.png", None)
     Image.fromarray(MASK).save(tmp_path / "a.png", exif=exif(1))
     assert np.array_equal(read_mask(tmp_path / "a.png", 1)[0], MASK == 1)

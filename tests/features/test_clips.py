@@ -210,7 +210,7 @@ def test_stills_have_no_clips(tmp_path: Path) -> None:
     root = tiny_camus.write(tmp_path, n=4)
     with pytest.raises(
         LayoutError,
-        match=r"not one clip for b6-A4-C: only stills.*run the task on the ED and ES frames, b0-A4-C",
+        match=r"no clip for b6-A4-C: only stills.*run the task on the ED and ES frames, b0-A4-C",
     ):
         clips_of(TASKS["b6-A4-C"], source("camus", root))
 

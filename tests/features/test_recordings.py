@@ -368,7 +368,7 @@ def test_what_has_no_time_is_refused() -> None:
         with pytest.raises(IncompatibleError, match=f"{name} has no layers over time"):
             run.Run("e0-AL-D", name, protocol="cv").check()
     with pytest.raises(
-        IncompatibleError, match="timing_features has no layers over time, which e0-AL-D goes by"
+        IncompatibleError, match="timing_features has no layers over time, which e0-AL-D needs"
     ):
         run.plan("e0-AL-D", ["timing_features"], protocols=None)
     with pytest.raises(UnsupportedOptionError, match="no layers over time"):

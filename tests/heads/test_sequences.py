@@ -377,7 +377,7 @@ def test_a_run_on_frames_refuses_a_head_on_sequences() -> None:
     from etab.errors import IncompatibleError
 
     with pytest.raises(
-        IncompatibleError, match="'gru' needs sequences and the rows of b0-A4-C are not clips"
+        IncompatibleError, match="'gru' needs sequences, but the rows of b0-A4-C are not clips"
     ):
         Run("b0-A4-C", "image_stats", "gru").check()
 

@@ -8,8 +8,8 @@ KERNELS = "etab/heads/pooled/kernel_fits.py"
 MOMENTS = "etab/heads/pooled/moment_fits.py"
 CHOICES = "etab/heads/pooled/choices.py"
 SHARED = "etab/heads/pooled/shared_fits.py"
-NEAR = "etab/heads/pooled/near_fits.py"
-NEAR_TESTS = ("tests/heads/test_near_fits.py",)
+NEAR = "etab/heads/pooled/approximate_fits.py"
+NEAR_TESTS = ("tests/heads/test_approximate_fits.py",)
 WEIGHTED = "etab/heads/pooled/weighted_fits.py"
 WEIGHTED_TESTS = ("tests/heads/test_weighted_fits.py",)
 COMBINE = "etab/heads/pooled/combine.py"
@@ -201,28 +201,28 @@ FAULTS = [
         TESTS,
     ),
     Fault(
-        "stack: predictions that are near decide close calls",
+        "stack: approximate predictions decide close calls",
         CHOICES,
         "if abs(first - second) > CLEAR * accuracy * max(first, second):",
         "if True:",
         NEAR_TESTS,
     ),
     Fault(
-        "stack: weights are of predictions that are near",
+        "stack: weights are of approximate predictions",
         STACK,
         "left_out[:, k] = choices[k].exact()[inner]",
         "pass",
         NEAR_TESTS,
     ),
     Fault(
-        "stack: inner products of near predictions are not centred",
+        "stack: inner products of approximate predictions are not centred",
         NEAR,
         "image -= mean[:, None]\n",
         "pass\n",
         NEAR_TESTS,
     ),
     Fault(
-        "stack: solutions that leave too much count as near",
+        "stack: solutions that leave too much count as approximations",
         NEAR,
         "suffices = not failed and left <= accuracy * self._lengths[system]",
         "suffices = True",

@@ -354,7 +354,7 @@ def test_a_batch_that_does_not_fit_is_halved_with_a_message(error: Exception) ->
         return loss(rows)
 
     with pytest.warns(
-        EtabWarning, match="does not fit memory at step 0; training continues with"
+        EtabWarning, match="does not fit into memory at step 0; training continues with"
     ) as said:
         done = train(net, small, ROWS, VALIDATION, Recipe(epochs=2, batch=8))
     assert len(said) == 2

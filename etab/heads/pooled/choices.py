@@ -1,8 +1,8 @@
 """The penalty of one candidate of the stacked probe, chosen on the inner parts of a split.
 
-The published choice is by Cholesky factors in single precision. Predictions near theirs
-(``near_fits.py``) decide where the losses differ clearly; otherwise the factors decide, so that the
-choice is the same, and takes less work.
+The published choice is made with Cholesky factors in single precision. Approximate predictions
+(``approximate_fits.py``) decide where the losses differ clearly, and the factors decide elsewhere:
+the choice is the same and takes less work.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CLEAR = 10.0
 """Losses that differ by more than this many times the accuracy are told apart."""
 
 Fits = KernelFits | MomentFits | WeightedFits | WeightedKernelFits
-Near = Callable[[float, float], FloatArray | None]
+Approximation = Callable[[float, float], FloatArray | None]
 
 
 class Choice:
@@ -59,8 +59,8 @@ class Choice:
         self._fits: Fits | None = None
         self._predict: Callable[[float], FloatArray] | None = None
         self._exact: dict[int, FloatArray] = {}
-        self._near: FloatArray | None = None
-        self._near_losses: dict[tuple[int, float], float | None] = {}
+        self._approximate: FloatArray | None = None
+        self._approximate_losses: dict[tuple[int, float], float | None] = {}
         self._best: int | None = None
 
     @property
@@ -82,8 +82,8 @@ class Choice:
 
     @property
     def left_out(self) -> FloatArray:
-        """Predictions (n, c) of the inner parts at the chosen penalty; they may be near ones."""
-        return self.exact() if self._near is None else self._near
+        """Predictions (n, c) of the inner parts at the chosen penalty, approximate or exact."""
+        return self.exact() if self._approximate is None else self._approximate
 
     def exact(self) -> FloatArray:
         """Predictions (n, c) of the inner parts at the chosen penalty, by Cholesky factors."""
@@ -91,23 +91,23 @@ class Choice:
         self._predict = None
         return left_out
 
-    def search(self, near: Near | None) -> None:
+    def search(self, approximate: Approximation | None) -> None:
         """Take the penalty with the smallest squared error over the inner parts.
 
         The error is smooth along the penalties. The search starts in their middle and goes downhill.
 
         Args:
-            near: Predicts the inner parts at a penalty, or returns None; None for no such
-                predictions.
+            approximate: Predicts the inner parts at a penalty and an accuracy, or returns None
+                where it cannot; None uses exact predictions alone.
         """
         best = START
-        step = 1 if self._is_better(best + 1, best, near) else -1
-        while self._is_better(best + step, best, near):
+        step = 1 if self._is_better(best + 1, best, approximate) else -1
+        while self._is_better(best + step, best, approximate):
             best += step
         self._best = best
         self._predict = None
-        if near is not None and best not in self._exact:
-            self._near = near(self.penalty, ACCURACIES[-1])
+        if approximate is not None and best not in self._exact:
+            self._approximate = approximate(self.penalty, ACCURACIES[-1])
 
     def drop_fits(self) -> None:
         """Free the memory of the fits; they are made again where they are needed."""
@@ -130,31 +130,37 @@ class Choice:
             raise RuntimeError("No penalty is chosen yet: call search() first.")
         return self._best
 
-    def _is_better(self, index: int, other: int, near: Near | None) -> bool:
+    def _is_better(self, index: int, other: int, approximate: Approximation | None) -> bool:
         """Whether the loss at one penalty is smaller than at another."""
         if not 0 <= index < len(PENALTIES):
             return False
-        decided = None if near is None else self._is_clearly_better(index, other, near)
+        decided = (
+            None if approximate is None else self._is_clearly_better(index, other, approximate)
+        )
         if decided is not None:
             return decided
         return self._loss(self._exactly(index)) < self._loss(self._exactly(other))
 
-    def _is_clearly_better(self, index: int, other: int, near: Near) -> bool | None:
-        """Whether predictions that are near say so; None where they do not decide."""
+    def _is_clearly_better(self, index: int, other: int, approximate: Approximation) -> bool | None:
+        """Whether approximate predictions say so; None where they do not decide."""
         for accuracy in ACCURACIES:
-            first = self._near_loss(index, near, accuracy)
-            second = self._near_loss(other, near, accuracy)
+            first = self._approximate_loss(index, approximate, accuracy)
+            second = self._approximate_loss(other, approximate, accuracy)
             if first is None or second is None:
                 return None
             if abs(first - second) > CLEAR * accuracy * max(first, second):
                 return first < second
         return None
 
-    def _near_loss(self, index: int, near: Near, accuracy: float) -> float | None:
-        if (index, accuracy) not in self._near_losses:
-            left_out = near(float(PENALTIES[index]), accuracy)
-            self._near_losses[index, accuracy] = None if left_out is None else self._loss(left_out)
-        return self._near_losses[index, accuracy]
+    def _approximate_loss(
+        self, index: int, approximate: Approximation, accuracy: float
+    ) -> float | None:
+        if (index, accuracy) not in self._approximate_losses:
+            left_out = approximate(float(PENALTIES[index]), accuracy)
+            self._approximate_losses[index, accuracy] = (
+                None if left_out is None else self._loss(left_out)
+            )
+        return self._approximate_losses[index, accuracy]
 
     def _exactly(self, index: int) -> FloatArray:
         if index not in self._exact:

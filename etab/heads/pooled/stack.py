@@ -32,14 +32,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from etab.heads.base import HEADS, FoldFit, Head, Memo
+from etab.heads.pooled.approximate_fits import ApproximateParts, TrainingSet
 from etab.heads.pooled.balanced import balanced_weights
 from etab.heads.pooled.candidates import Candidate, candidates_of
-from etab.heads.pooled.choices import Choice, Fits, Near
+from etab.heads.pooled.choices import Approximation, Choice, Fits
 from etab.heads.pooled.class_scores import from_logits, onehot
 from etab.heads.pooled.combine import BelowCut, ClassWeights, ValueWeights
 from etab.heads.pooled.kernel_fits import KernelFits, centred_length
 from etab.heads.pooled.linalg import check_features
-from etab.heads.pooled.near_fits import NearParts, TrainingSet
 from etab.heads.pooled.probes import refuse_kind
 from etab.heads.pooled.shared_fits import Rows, SharedFits
 from etab.heads.pooled.weighted_fits import weighted_fits
@@ -48,7 +48,7 @@ from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Ta
 SMALLEST_SHARE = 0.01
 """A candidate with less than this share of the weights is left out."""
 
-NEAR_SHARE = 0.1
+CLOSE_SHARE = 0.1
 """Shares that differ from the smallest by less than this part of it are computed exactly."""
 
 SMALLEST_SUM = 0.05
@@ -123,7 +123,7 @@ class _Work:
         labels: (n_train, c) answers of the training rows: values, or indicators of classes.
         values: (n_train,) the values that classes are cut from; None where they are not.
         importance: (n_train,) how much each training row counts, 1 on average.
-        is_weighted: Whether the fits of the candidates count rows so, too.
+        is_weighted: Whether the fits of the candidates use this importance as well.
         choices: The choice of each candidate, by its name.
     """
 
@@ -168,8 +168,8 @@ class _Work:
         return TrainingSet(self.rows.train, self.rows.parts)
 
     @property
-    def gains_from_near(self) -> bool:
-        """Whether predictions that are near can decide, and take less time."""
+    def gains_from_approximation(self) -> bool:
+        """Whether approximate predictions can decide, and take less time."""
         rest = len(self.y) - max(len(part) for part in self.rows.parts)
         return not self.is_weighted and len(self.y) >= MANY_ROWS and rest > 1
 
@@ -180,7 +180,7 @@ def _search_raw(shared: SharedFits, works: Sequence[_Work]) -> None:
         alike = [
             work
             for work in works
-            if work.gains_from_near and shared.has_raw_products(candidate, work.rows)
+            if work.gains_from_approximation and shared.has_raw_products(candidate, work.rows)
         ]
         if not alike:
             continue
@@ -188,21 +188,21 @@ def _search_raw(shared: SharedFits, works: Sequence[_Work]) -> None:
         y = np.zeros((len(products), alike[0].y.shape[1]))
         for work in alike:
             y[work.rows.train] = work.y
-        near = NearParts(products, y, [work.training_set for work in alike])
+        approximate = ApproximateParts(products, y, [work.training_set for work in alike])
         for number, work in enumerate(alike):
             length = centred_length(products, work.rows.train)
             choice = work.choices[candidate.name]
-            choice.search(near.of_set(number, length))
+            choice.search(approximate.of_set(number, length))
             choice.drop_fits()
 
 
-def _near(fits: Fits, work: _Work) -> Near | None:
-    """Predictions of the inner parts of one split that are near; None where they gain nothing."""
-    if not work.gains_from_near or not isinstance(fits, KernelFits):
+def _approximate(fits: Fits, work: _Work) -> Approximation | None:
+    """Approximate predictions of the inner parts of a split; None where they save no time."""
+    if not work.gains_from_approximation or not isinstance(fits, KernelFits):
         return None
     every_row = np.arange(len(work.y))
-    near = NearParts(fits.train, work.y, [TrainingSet(every_row, work.rows.parts)])
-    return near.of_set(0, fits.length)
+    approximate = ApproximateParts(fits.train, work.y, [TrainingSet(every_row, work.rows.parts)])
+    return approximate.of_set(0, fits.length)
 
 
 def _fit_split(shared: SharedFits, work: _Work, target: Target) -> FoldFit:
@@ -210,7 +210,7 @@ def _fit_split(shared: SharedFits, work: _Work, target: Target) -> FoldFit:
     choices = list(work.choices.values())
     for choice in choices:
         if not choice.is_made:
-            choice.search(_near(choice.fits, work))
+            choice.search(_approximate(choice.fits, work))
     reads_values = target.kind is Kind.VALUE or work.values is not None
     fit_weights = _value_weights if reads_values else ClassWeights.fit
     combination, left_out = _combination(work, fit_weights)
@@ -274,7 +274,7 @@ def _combination(
 ) -> tuple[ValueWeights | ClassWeights, FloatArray]:
     """Fit the weights of the usable candidates, again without those that have hardly any.
 
-    Predictions that are near suffice to see which have hardly any, unless it is a close call.
+    Approximate predictions suffice to see which have hardly any, unless it is a close call.
 
     Returns:
         The weights, and the predictions (n_inner, candidates, c) of the inner parts, which are exact
@@ -316,7 +316,7 @@ def _is_clear(weights: FloatArray) -> bool:
     if total < SMALLEST_SUM:
         return False
     away = np.abs(weights / total - SMALLEST_SHARE)
-    return bool(away.min() > NEAR_SHARE * SMALLEST_SHARE)
+    return bool(away.min() > CLOSE_SHARE * SMALLEST_SHARE)
 
 
 def _value_weights(left_out: FloatArray, y: FloatArray, importance: FloatArray) -> ValueWeights:

@@ -1,4 +1,4 @@
-"""Predictions that are near those of Cholesky factors: how near, and that they change no choice."""
+"""How closely predictions approximate those of Cholesky factors, and that no choice changes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from etab import heads
 from etab.heads.base import Memo
-from etab.heads.pooled import near_fits, stack
+from etab.heads.pooled import approximate_fits, stack
+from etab.heads.pooled.approximate_fits import ApproximateParts, TrainingSet
 from etab.heads.pooled.choices import PENALTIES, Choice
 from etab.heads.pooled.kernel_fits import KernelFits
-from etab.heads.pooled.near_fits import NearParts, TrainingSet
 from etab.splits import row_splits
 from etab.types import Array, Features, FloatArray, Kind, Target
 
@@ -66,9 +66,9 @@ def test_they_are_near_the_ridge_regression(kind: str, penalty: float, accuracy:
         TrainingSet(first, [np.arange(10), np.array([30])]),
         TrainingSet(second, [np.arange(40, 50), np.array([3])]),
     ]
-    near = NearParts(x @ x.T, y, sets)
+    approximate = ApproximateParts(x @ x.T, y, sets)
     for number, one in enumerate(sets):
-        predicted = near.predict(number, penalty, accuracy)
+        predicted = approximate.predict(number, penalty, accuracy)
         if predicted is None:
             # The steps have nothing to go on along, and rounding takes over.
             assert kind == "rank-deficient"
@@ -87,9 +87,9 @@ def test_solutions_that_take_too_many_steps_are_not_given(monkeypatch: pytest.Mo
     x = rng.standard_normal((N, N)) * np.logspace(0, -3, N)
     sets = [TrainingSet(np.arange(N), [np.arange(20)])]
     y = rng.standard_normal((N, 1))
-    assert NearParts(x @ x.T, y, sets).predict(0, 10.0, 1e-4) is not None
-    monkeypatch.setattr(near_fits, "MOST", near_fits.FIRST)
-    assert NearParts(x @ x.T, y, sets).predict(0, 1e-6, 1e-4) is None
+    assert ApproximateParts(x @ x.T, y, sets).predict(0, 10.0, 1e-4) is not None
+    monkeypatch.setattr(approximate_fits, "MOST", approximate_fits.FIRST)
+    assert ApproximateParts(x @ x.T, y, sets).predict(0, 1e-6, 1e-4) is None
 
 
 def _features(seed: int) -> Features:
@@ -113,7 +113,7 @@ def _features(seed: int) -> Features:
 def test_the_stack_answers_the_same_to_the_last_bit(
     target: Target, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With and without predictions that are near, alone and beside other splits."""
+    """With and without approximate predictions, alone and beside other splits."""
     features = _features(seed)
     y: Any = features.pooled["narrow/cls"][:, 0].astype(np.float64)
     if target is not VALUE:
@@ -129,9 +129,9 @@ def test_the_stack_answers_the_same_to_the_last_bit(
 
     exact = fitted(splits)
     monkeypatch.setattr(stack, "MANY_ROWS", 0)
-    near = fitted(splits)
+    approximate = fitted(splits)
     alone = fitted(splits[2:3])
-    for one, other in zip([*exact, exact[2]], [*near, *alone], strict=True):
+    for one, other in zip([*exact, exact[2]], [*approximate, *alone], strict=True):
         assert np.array_equal(one.predictions, other.predictions)
         assert one.choice == other.choice
 
@@ -149,8 +149,8 @@ def test_the_penalty_is_that_of_the_factors(seed: int) -> None:
         left_out = fits.left_out(y, parts, float(penalty))
         losses.append(float(np.square(left_out - y).sum()))
     choice = Choice(lambda: fits, y, parts, np.ones(N))
-    near = NearParts(fits.train, y, [TrainingSet(np.arange(N), parts)])
-    choice.search(near.of_set(0, fits.length))
+    approximate = ApproximateParts(fits.train, y, [TrainingSet(np.arange(N), parts)])
+    choice.search(approximate.of_set(0, fits.length))
     assert choice.penalty == PENALTIES[int(np.argmin(losses))]
     assert np.abs(choice.left_out - choice.exact()).max() < 1e-2 * y.std()
 
@@ -165,12 +165,12 @@ def test_close_calls_are_decided_by_the_factors(seed: int) -> None:
     parts = np.array_split(np.arange(N), 4)
     fits = KernelFits(x @ x.T, x[:0] @ x.T)
 
-    def near(penalty: float, accuracy: float) -> FloatArray:
+    def approximate(penalty: float, accuracy: float) -> FloatArray:
         sign = (-1) ** int(np.argmin(np.abs(PENALTIES - penalty)))
         return y - (1 + sign * accuracy) * (y - fits.left_out(y, parts, penalty))
 
     by_factors = Choice(lambda: fits, y, parts, np.ones(N))
     by_factors.search(None)
     choice = Choice(lambda: fits, y, parts, np.ones(N))
-    choice.search(near)
+    choice.search(approximate)
     assert choice.penalty == by_factors.penalty

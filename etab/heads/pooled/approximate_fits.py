@@ -5,8 +5,8 @@ tridiagonal system that stands for it at every penalty: a step takes one product
 products, for all sets of rows at once, and some dozens of steps suffice. A Cholesky factor for each
 set of rows and each penalty takes many times as long.
 
-The predictions are near those of the factors, and a bound says how near. ``choices.py`` chooses by
-them where the choice is clear.
+The predictions approximate those of the factors, and a bound says how closely. ``choices.py``
+chooses by them where the choice is clear.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class TrainingSet:
     parts: Sequence[IntArray]
 
 
-class NearFits:
+class ApproximateFits:
     """Several ridge regressions on subsets of the same rows, for any penalty.
 
     The answers of a subset are centred by its own mean, and so are the inner products, so that the
@@ -136,7 +136,7 @@ def _unit(vectors: FloatArray, lengths: FloatArray) -> FloatArray:
     return np.asarray(vectors * factors[:, None].astype(vectors.dtype))
 
 
-class NearParts:
+class ApproximateParts:
     """Predictions of the inner parts of some splits, each by a regression fitted without it.
 
     Leaving out folds j and k is one subset, whichever of them is the outer one.
@@ -169,7 +169,7 @@ class NearParts:
         self._width = y.shape[1]
         self._n_subsets = len(subsets)
         every = np.tile(np.array(subsets), (self._width, 1))
-        self._fits = NearFits(products, every, np.repeat(y.T, len(subsets), axis=0))
+        self._fits = ApproximateFits(products, every, np.repeat(y.T, len(subsets), axis=0))
 
     def of_set(self, number: int, length: float) -> Callable[[float, float], FloatArray | None]:
         """A function from a penalty and an accuracy to ``predict`` of a split.

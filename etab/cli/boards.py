@@ -310,8 +310,9 @@ def _refuse_idle(options: Mapping[str, bool]) -> None:
 
     idle = [name for name, is_given in options.items() if is_given]
     if idle:
+        act = "acts" if len(idle) == 1 else "act"
         raise UnsupportedOptionError(
-            f"{', '.join(idle)} acts on a board, and no backbone has every task of a suite here. "
+            f"{', '.join(idle)} {act} on a board, and no backbone has every task of a suite here. "
             "Name the tasks to rank on with --tasks."
         )
 

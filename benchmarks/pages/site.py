@@ -71,6 +71,13 @@ BOARDS = {
     ),
 }
 
+# The page in docs/reference/ that has the tables of each board.
+_TABLES = {
+    "camus": "leaderboard.md",
+    "heart_sounds": "leaderboard_sounds.md",
+    "heart_sounds_small": "leaderboard_sounds_small.md",
+}
+
 # The target of a link within the repository.
 _LINK = re.compile(r"\]\((?!https?:|#)([^)]+)")
 
@@ -151,6 +158,8 @@ def _copy_pages(source: Path) -> None:
     links = "".join(f"* {_board_link(name, title)}\n" for name, (title, _) in BOARDS.items())
     with (source / "docs" / "boards.md").open("a") as boards:
         boards.write(f"\n{links}")
+    for name, page in _TABLES.items():
+        _link_to_board(source / "docs" / "reference" / page, name)
     home = source / "docs" / "index.md"
     text = home.read_text()
     assert _HOME_PICTURE in text, f"{home} does not show {_HOME_PICTURE}"
@@ -161,6 +170,14 @@ def _copy_pages(source: Path) -> None:
 def _board_link(name: str, title: str) -> str:
     """A link in HTML, which Sphinx leaves as it is: it knows no page of a board."""
     return f'<a href="../boards/{name}/index.html">{title}</a>'
+
+
+def _link_to_board(page: Path, name: str) -> None:
+    """Say below the title of a page of tables that the board is a site as well."""
+    title, text = page.read_text().split("\n", 1)
+    link = f'<a href="../../boards/{name}/index.html">site</a>'
+    words = f"The same board is a {link}: sort it, weigh its tasks, compare two backbones."
+    page.write_text(f"{title}\n\n{words}\n{text}")
 
 
 def _quick_start() -> str:

@@ -160,3 +160,14 @@ def test_kept_subgroups_are_of_the_published_predictions(
         (of_cell,) = (root / folder).glob(f"*/{cell['task']}/{slug(cell['backbone'])}")
         stated = (f'"predictions_sha256": "{cell["predictions_sha256"]}"').encode()
         assert any(stated in record.read_bytes() for record in of_cell.glob("*.json")), of_cell
+
+
+def test_a_page_of_tables_leads_to_its_board(tmp_path: Path) -> None:
+    site._copy_pages(tmp_path / "source")
+    pages = tmp_path / "source" / "docs" / "reference"
+    linked = {
+        name
+        for page in pages.glob("leaderboard*.md")
+        for name in re.findall(r'href="\.\./\.\./boards/(\w+)/index\.html"', page.read_text())
+    }
+    assert linked == set(site.BOARDS)

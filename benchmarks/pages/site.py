@@ -158,8 +158,8 @@ def _copy_pages(source: Path) -> None:
     links = "".join(f"* {_board_link(name, title)}\n" for name, (title, _) in BOARDS.items())
     with (source / "docs" / "boards.md").open("a") as boards:
         boards.write(f"\n{links}")
-    for name, page in _TABLES.items():
-        _link_to_board(source / "docs" / "reference" / page, name)
+    for name, tables in _TABLES.items():
+        _link_to_board(source / "docs" / "reference" / tables, name)
     home = source / "docs" / "index.md"
     text = home.read_text()
     assert _HOME_PICTURE in text, f"{home} does not show {_HOME_PICTURE}"

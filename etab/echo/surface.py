@@ -129,11 +129,11 @@ def largest(mask: Array) -> Array:
 
     top, left, part = crop(mask)
     pixels = part.astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(pixels, connectivity=4)
+    count, labels = cv2.connectedComponents(pixels, connectivity=4)
     if count <= 2:  # the background counts as one
         return mask
-    areas = stats[1:, cv2.CC_STAT_AREA]  # label 0 is the background
-    label = 1 + int(areas.argmax())
+    areas = np.bincount(labels[part], minlength=count)  # label 0 is the background
+    label = int(areas.argmax())
     out = np.zeros(mask.shape, dtype=bool)
     bottom = top + part.shape[0]
     right = left + part.shape[1]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from etab import heads
+from etab.echo.surface import largest
 from etab.heads.base import Memo
 from etab.heads.masks import likelihood, minimiser, passes, probe
 from etab.heads.masks.likelihood import LogisticFits, Problem
@@ -232,6 +233,17 @@ def test_the_cut_is_chosen_on_masks_as_they_are_predicted() -> None:
     assert cut.level == 0.38
     assert cut.largest
     assert cut.dice > 0.85
+
+
+def test_largest_components_found_together_are_those_of_each_mask() -> None:
+    """Of masks with many pieces of equal size, with none, and full."""
+    rng = np.random.default_rng(0)
+    masks = rng.random((30, 16, 16)) < rng.choice([0.0, 0.05, 0.4, 0.6, 1.0], 30)[:, None, None]
+    true = rng.random(masks.shape) < 0.3
+    common, size = probe._of_largest(masks, true)
+    alone = np.stack([largest(mask) for mask in masks])
+    assert np.array_equal(common, (alone & true).sum(axis=(1, 2)))
+    assert np.array_equal(size, alone.sum(axis=(1, 2)))
 
 
 @pytest.mark.parametrize("gap", [0, 3])

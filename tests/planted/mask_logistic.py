@@ -161,8 +161,8 @@ FAULTS = [
     _fault(
         "a level is chosen by the Dice of masks in pieces",
         PROBE,
-        "component = largest(whole)",
-        "component = whole",
+        "(_of_largest(inside, true), of_whole)",
+        "(of_whole, of_whole)",
         "the_cut_is_chosen_on_masks_as_they_are_predicted",
     ),
     _fault(

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from etab.echo.surface import largest
 from etab.errors import UnsupportedOptionError
 from etab.heads.base import Memo
 from etab.heads.masks.moments import MASK_PENALTIES, Design, PartTable, parts_of_rows
@@ -206,29 +205,60 @@ def best_cut(
     """
     import cv2
 
+    true = np.empty((len(masks), _CUT_GRID, _CUT_GRID), dtype=bool)
+    scores = np.empty(true.shape, dtype=np.float32)
     size = (_CUT_GRID, _CUT_GRID)
+    for i, (grid, mask) in enumerate(zip(grids, masks, strict=True)):
+        scores[i] = cv2.resize(grid.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+        true[i] = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
+    pixels = np.count_nonzero(true, axis=(1, 2))
     totals = np.zeros((2, len(levels)))
-    for grid, mask in zip(grids, masks, strict=True):
-        scores = cv2.resize(grid.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-        shares = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        true = shares >= 0.5
-        for k, level in enumerate(levels):
-            whole = scores >= level
-            component = largest(whole)
-            of_whole = _dice(whole, true)
-            totals[0, k] += of_whole if component is whole else _dice(component, true)
-            totals[1, k] += of_whole
+    for k, level in enumerate(levels):
+        inside = scores >= level
+        of_whole = (
+            np.count_nonzero(inside & true, axis=(1, 2)),
+            np.count_nonzero(inside, axis=(1, 2)),
+        )
+        for of_rule, sizes in zip(totals, (_of_largest(inside, true), of_whole), strict=True):
+            # Added one after another, as long as there are masks: the order decides the last digit.
+            of_rule[k] = np.append(0.0, _dice(*sizes, pixels)).cumsum()[-1]
     rule, best = np.unravel_index(totals.argmax(), totals.shape)
     dice = float(totals[rule, best]) / max(len(masks), 1)
     return Cut(float(levels[int(best)]), bool(rule == 0), dice)
 
 
-def _dice(mask: Array, true: Array) -> float:
-    """Dice of two masks, 1 where both are empty."""
-    size = np.count_nonzero(mask) + np.count_nonzero(true)
-    if size == 0:
-        return 1.0
-    return 2 * np.count_nonzero(mask & true) / size
+def _of_largest(masks: Array, true: Array) -> tuple[IntArray, IntArray]:
+    """Pixels that the largest component of each mask shares with the true one, and its size.
+
+    The masks (n, h, w) lie one below the other with an empty row between them, so that the
+    components of all are found at once.
+    """
+    import cv2
+
+    n, height, width = masks.shape
+    tall = np.zeros((n, height + 1, width), dtype=np.uint8)
+    tall[:, :height] = masks
+    count, labels = cv2.connectedComponents(tall.reshape(-1, width), connectivity=4)
+    of_masks = labels.reshape(tall.shape)[:, :height]
+    areas = np.bincount(of_masks[masks], minlength=count)
+    shared = np.bincount(of_masks[true], minlength=count)
+    # Labels ascend from the first mask to the last; label 0 is the background.
+    last = np.maximum.accumulate(of_masks.max(axis=(1, 2), initial=0))
+    owners = np.repeat(np.arange(n), np.diff(last, prepend=0))
+    # Of each mask the largest component, of equal ones the first.
+    order = np.lexsort((-areas[1:], owners))
+    found, first = np.unique(owners[order], return_index=True)
+    common = np.zeros(n, dtype=np.int64)
+    size = np.zeros(n, dtype=np.int64)
+    common[found] = shared[1:][order][first]
+    size[found] = areas[1:][order][first]
+    return common, size
+
+
+def _dice(common: IntArray, ones: IntArray, others: IntArray) -> FloatArray:
+    """Dice of pairs of masks from the pixels they share and their sizes; 1 where both are empty."""
+    both = ones + others
+    return np.where(both == 0, 1.0, 2 * common / np.maximum(both, 1))
 
 
 @dataclass(frozen=True, slots=True)

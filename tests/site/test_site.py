@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from etab import datasets
+from etab import backbones, datasets
 from etab.backbones.computing import computing_facts
 from etab.errors import UnsupportedOptionError
 from etab.leaderboard.board import Board
@@ -99,6 +99,14 @@ def test_a_hostile_name_stays_text(site: Path) -> None:
     assert "<img src=x onerror=alert(1)>" in page.text
     assert "\x1b" not in page.text
     assert "\u202e" not in page.text
+
+
+def test_a_page_says_what_a_control_is(site: Path) -> None:
+    read = pages(site)
+    title = backbones.card("pixel_pca").title
+    assert title in read[site / "backbone" / "pixel_pca.html"].text
+    stranger = (site / "backbone" / "strong.html").read_text(encoding="utf-8")
+    assert '<p class="lead">' not in stranger
 
 
 def test_the_packed_noise_gives_the_intervals_of_the_board(site_board: Board) -> None:

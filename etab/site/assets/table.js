@@ -278,7 +278,9 @@
       if (row.missing.length) marks.push(el("span", { class: "kind", title: row.missing.join(", ") }, `${row.missing.length} of ${this.board.tasks.length} tasks missing`));
       const pick = el("input", { type: "checkbox", class: "pick", "aria-label": `Choose ${ETAB.short(row.backbone)} for a comparison`, onchange: () => this.changed("pick", row, pick.checked) });
       pick.checked = this.state.picked.includes(row.backbone);
-      return el("th", { scope: "row", class: "l stick" }, el("span", { class: "namebox" }, pick, el("span", { class: "names" }, el("a", { href: ETAB.page("backbone", row.file), title: ETAB.short(row.backbone, 300) }, ETAB.brokenName(row.backbone)), ...marks)));
+      // The title of its card says what a short name such as "envelopes" stands for.
+      const what = row.card.title && row.card.title !== row.backbone ? `: ${row.card.title}` : "";
+      return el("th", { scope: "row", class: "l stick" }, el("span", { class: "namebox" }, pick, el("span", { class: "names" }, el("a", { href: ETAB.page("backbone", row.file), title: ETAB.short(`${row.backbone}${what}`, 300) }, ETAB.brokenName(row.backbone)), ...marks)));
     }
 
     fillRank(cell, row) {

@@ -5,8 +5,9 @@ patients into two training groups of 200 and a test group of 100, at random, and
 each training group alone. Both fits are tested on the same people. Half of the squared difference of
 their values, less the part that test patients make, is the variance of the training draw. It is
 given as a share of what the formula of Nadeau and Bengio assumes: the variance of one patient over
-the number of training patients. The same is done for the difference of two backbones. The table is
-written to ``benchmarks/training_draw.md``; ``--keep`` keeps the cells.
+the number of training patients. The same is done for the difference of two backbones. Classes that are
+cut from a value are fitted by it, as on the board. The table is written to
+``benchmarks/training_draw.md``; ``--keep`` keeps the cells.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ import numpy as np
 from benchmarks.probes import features_of_tasks
 from etab import datasets, heads
 from etab.cli.cache import default_cache
+from etab.heads.base import Memo
 from etab.metrics.base import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.metrics.design import FoldDesign
 from etab.metrics.inference import precision_of
+from etab.runs.data import Data
+from etab.runs.run import Settings
 from etab.splits import folds, inner_parts
 from etab.tasks.menu import TASKS
 from etab.tasks.rows import Rows
@@ -58,6 +62,8 @@ class Cell:
         n_train: People of a training group.
         values: Value of each fit.
         people: By how much each test patient moves the value of each fit (``Precision.people``).
+        fitted_on: The target that was fitted where classes are cut from its values; empty where the
+            classes themselves were, as in cells of before.
     """
 
     backbone: str
@@ -66,6 +72,7 @@ class Cell:
     n_train: int
     values: list[float]
     people: list[list[float]]
+    fitted_on: str = ""
 
 
 def divided(rows: Rows, kind: Kind, seed: int) -> list[RowSplit]:
@@ -81,8 +88,15 @@ def divided(rows: Rows, kind: Kind, seed: int) -> list[RowSplit]:
     return splits
 
 
-def cell_of(backbone: str, code: str, seed: int, rows: Rows, features: Features) -> Cell:
-    """Fit both training groups."""
+def cell_of(
+    backbone: str,
+    code: str,
+    seed: int,
+    rows: Rows,
+    features: Features,
+    cut_values: FloatArray | None,
+) -> Cell:
+    """Fit both training groups; ``cut_values`` (n,) are what the classes of the rows are cut from."""
     task = TASKS[code]
     target = datasets.card("camus").target(task.target)
     splits = divided(rows, task.kind, seed)
@@ -91,15 +105,18 @@ def cell_of(backbone: str, code: str, seed: int, rows: Rows, features: Features)
     people = []
     for split in splits:
         rng = np.random.default_rng(seed)
+        memo = Memo()
+        memo.cut_values = cut_values
         (fit,) = heads.head("stack").cross_fit(
-            features, rows.answers, rows.patients, [split], target, rng=rng, memo={}
+            features, rows.answers, rows.patients, [split], target, rng=rng, memo=memo
         )
         table = _scored(task.kind, rows, split, fit.predictions)
         values.append(METRICS[metric].value(table))
         part = precision_of(metric, table, np.unique(table.patients), ONE_SPLIT)
         people.append(part.people[0].tolist())
     n_train = len(set(rows.patients[splits[0].train].tolist()))
-    return Cell(backbone, code, seed, n_train, values, people)
+    fitted_on = target.cut.target if target.cut is not None else ""
+    return Cell(backbone, code, seed, n_train, values, people, fitted_on)
 
 
 def _scored(kind: Kind, rows: Rows, split: RowSplit, predictions: Array) -> ScoredRows:
@@ -117,10 +134,12 @@ def measured(
 ) -> Iterator[Cell]:
     """Fit every cell that is not done yet."""
     finished = {(cell.backbone, cell.task, cell.seed) for cell in done}
+    data = Data(Settings(root=root, cache=cache))
+    values_of = {code: data.values_of_classes(TASKS[code]) for code in CODES}
     for name, code, rows, features in features_of_tasks(root, cache, BACKBONES, CODES):
         for seed in seeds:
             if (name, code, seed) not in finished:
-                yield cell_of(name, code, seed, rows, features)
+                yield cell_of(name, code, seed, rows, features, values_of[code])
 
 
 def share(values: FloatArray, people: FloatArray, n_train: int) -> tuple[float, float]:
@@ -189,11 +208,20 @@ def page(cells: Sequence[Cell]) -> str:
         of_task = [cell for cell in cells if cell.task == code]
         alone, error = ratio(of_task, of_pairs=False)
         pairs, error_of_pairs = ratio(of_task, of_pairs=True)
-        title = f"{code}: {TASKS[code].title}"
+        title = f"{code}: {TASKS[code].title}{_fitted_words(of_task)}"
         lines.append(
             f"| {title} | {alone:.2f} ({error:.2f}) | {pairs:.2f} ({error_of_pairs:.2f}) |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _fitted_words(cells: Sequence[Cell]) -> str:
+    """What was fitted for a task of classes that are cut from a value; empty for other tasks."""
+    cut = datasets.card("camus").target(TASKS[cells[0].task].target).cut
+    if cut is None:
+        return ""
+    fitted = sorted({cell.fitted_on or "the classes, as boards of before did" for cell in cells})
+    return f" (fitted by {', '.join(fitted)})"
 
 
 def main() -> None:

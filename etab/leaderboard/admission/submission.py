@@ -35,6 +35,8 @@ _PATH = re.compile(
     r"(?:/(?:home|Users|root|mnt|data|scratch|tmp|work|var|opt|etc)/|[A-Za-z]:\\|\\\\)"
 )
 
+_MOST_HELD = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Submission:
@@ -100,7 +102,8 @@ def check_submission(
     if not shown and not admission.refused:
         raise DataNotFoundError(
             f"{folder} holds no result of the suite {suite.name} by the protocol {protocol} with "
-            f"seed {seed}. Make them with `etab run --results {folder}`."
+            f"seed {seed}{_held(folder, admission.results, suite)}. Make them with "
+            f"`etab run --results {folder}`."
         )
     refused = [*admission.refused]
     for result in shown:
@@ -135,6 +138,15 @@ def check_submission(
         results=tuple(shown),
         lacking=lacking,
     )
+
+
+def _held(folder: Path, results: Sequence[Result], suite: Suite) -> str:
+    """What a folder has in the place of the results that are missing, in words."""
+    if not folder.is_dir():
+        return ": there is no such folder"
+    held = {f"{r.protocol} (seed {r.seed})" for r in results if r.task in suite.tasks}
+    named = sorted(name for name in held if name.isascii() and name.isprintable())[:_MOST_HELD]
+    return f"; it holds results by {', '.join(named)}" if named else ""
 
 
 def _absent_tasks(results: Sequence[Result], suite: Suite) -> dict[str, tuple[str, ...]]:

@@ -54,7 +54,7 @@ def test_a_missing_task_is_named(folder: Path) -> None:
         ("settings", {"notes": ["see /Users/jane/data"]}, "settings.notes holds a path"),
         ("settings", {"notes": ["x" * 5000]}, "its notes are more than"),
         ("settings", {"notes": ["x"] * 100}, "its notes are more than"),
-        ("settings", {"notes": 5}, "its notes are '5'; wanted a list of texts"),
+        ("settings", {"notes": 5}, "its notes are '5'; wanted a list of strings"),
     ],
 )
 def test_what_only_the_published_board_refuses(
@@ -97,6 +97,15 @@ def test_phantoms_are_not_published(tmp_path: Path) -> None:
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match="holds no result of the suite four"):
         check_submission(tmp_path, FOUR, protocol="cv5")
+    with pytest.raises(DataNotFoundError, match="there is no such folder"):
+        check_submission(tmp_path / "mina", FOUR)
+
+
+def test_results_by_another_protocol_are_named(folder: Path) -> None:
+    with pytest.raises(
+        DataNotFoundError, match=r"by the protocol cv5x5 .* results by cv5 \(seed 0\)"
+    ):
+        check_submission(folder, FOUR)
 
 
 def test_the_command_says_accepted_or_why_not(folder: Path, tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from etab.datasets.own.table import read_own_table
 from etab.errors import CorruptFileError, EtabError, LayoutError
 from etab.tasks.inputs import ROW_INPUTS
 from etab.tasks.own import own_notes
-from tests.datasets.own_tables import describe, pictures, write_table
+from tests.datasets import own_tables
+from tests.datasets.own_tables import clips, describe, pictures, write_table
 
 pytestmark = pytest.mark.usefixtures("forget_own_data")
 
@@ -397,3 +398,22 @@ def test_rows_of_several_views_are_not_called_mixed(tmp_path: Path) -> None:
         text = f'[labels.EF]\nkind = "value"\ninput = "{word}"\n'
         notes = " ".join(own_notes(read_description(describe(tmp_path, text))))
         assert ("recordings of several views" in notes) == told
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"ed": 400}, "end-diastole or end-systole is frame 400, and the recording has 40 frames"),
+        ({"mask_frames": "3;3"}, "mask_frames is '3;3'; wanted each frame once"),
+    ],
+)
+def test_frames_that_no_recording_has_are_told_by_their_row(
+    change: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_tables, "PATIENTS", 2)
+    rows = clips(tmp_path)
+    write_table(tmp_path, [{**rows[0], **change}, rows[1]])
+    text = '[labels.LV]\nkind = "mask"\ncolumn = "mask"\nframes = "mask_frames"\n'
+    (problem,) = check_own(read_description(describe(tmp_path, text))).problems
+    assert problem.line == 2
+    assert told in problem.text

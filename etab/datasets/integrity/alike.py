@@ -236,9 +236,17 @@ def compared_frames(source: Source, record: Record, most: int = _MOST_OF_ONE) ->
     Returns:
         Frame numbers, from 0: end-diastole and end-systole where the authors name them, and frames
         at equal distances from the first to the last.
+
+    Raises:
+        CorruptFileError: End-diastole or end-systole is a frame that the recording does not have.
     """
     n = source.n_frames(record)
     phases = sorted(source.phases(record) or ())
+    if phases and phases[-1] >= n:
+        raise CorruptFileError(
+            f"{record.id}: end-diastole or end-systole is frame {phases[-1]}, and the recording has "
+            f"{n} frames, numbered from 0. Correct the frame number."
+        )
     if n <= most:
         return list(range(n))
     n_spread = most - len(phases)

@@ -325,6 +325,11 @@ def _frame_numbers(label: Label, cells: Mapping[str, str]) -> tuple[int, ...]:
             f"{label.frames} is not a frame",
             f"{label.frames} is {text!r}; wanted frame numbers from 0, separated by ;.",
         )
+    if len(set(given)) < len(given):
+        raise _MisfitError(
+            f"a frame twice in {label.frames}",
+            f"{label.frames} is {text!r}; wanted each frame once.",
+        )
     return given
 
 

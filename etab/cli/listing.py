@@ -334,6 +334,23 @@ def cross_table() -> ListTable:
     )
 
 
+@TABLES.register("lists")
+def lists_table() -> ListTable:
+    """List the published lists of folds that travel with etab, for --protocol lists:NAME."""
+    from etab.tasks.lists import PREFIX, SHIPPED, shipped_list
+
+    rows = []
+    for name in SHIPPED:
+        content = shipped_list(name)
+        folds = len(content["folds"])
+        rows.append(
+            (f"{PREFIX}{name}", content["dataset"], folds, content["source"], content["licence"])
+        )
+    return _table(
+        "Published lists of folds", ("protocol", "dataset", "folds", "source", "licence"), rows
+    )
+
+
 @TABLES.register("timm")
 def timm_table() -> ListTable:
     """List the models of timm, which are backbones under the name timm/<model>."""

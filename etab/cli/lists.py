@@ -14,11 +14,18 @@ if TYPE_CHECKING:
     from etab.cli.listing import ListTable
 
 _KINDS = (
-    "datasets, targets, views, backbones, video, heads, metrics, tasks, cross, timm or torchvision"
+    "datasets, targets, views, backbones, video, heads, metrics, tasks, cross, lists, timm or "
+    "torchvision"
 )
 
 # Columns that a narrow terminal shows beside the name, by list.
-_BRIEF = {"tasks": (0, 2, 5), "datasets": (0, 2), "targets": (0, 1, 2), "cross": (0, 1)}
+_BRIEF = {
+    "tasks": (0, 2, 5),
+    "datasets": (0, 2),
+    "targets": (0, 1, 2),
+    "cross": (0, 1),
+    "lists": (0, 1, 2),
+}
 
 
 def list_command(

@@ -85,6 +85,11 @@ def list_key(text: str) -> str:
         CorruptFileError: The file holds no folds.
         SplitError: An id lies in two parts of a fold, or a part is missing.
     """
+    if not text.strip():
+        raise DataNotFoundError(
+            f"{PREFIX} names no list of folds. Name a file, {PREFIX}FILE, or a list of etab: "
+            f"{', '.join(SHIPPED)}."
+        )
     if _KEY.fullmatch(text) and not Path(text).exists():
         return text
     path = Path(text).expanduser()
@@ -98,10 +103,22 @@ def list_key(text: str) -> str:
     return key
 
 
+def shipped_list(name: str) -> dict[str, Any]:
+    """Read a list that travels with etab.
+
+    Args:
+        name: A name of SHIPPED.
+
+    Returns:
+        Its content: "dataset", "unit", "source", "licence" and "folds".
+    """
+    content: dict[str, Any] = json.loads(resources.text(f"configs/lists/{name}.json"))
+    return content
+
+
 def _shipped(name: str) -> tuple[ListedFold, ...]:
     """Read the folds of a list that travels with etab."""
-    content = json.loads(resources.text(f"configs/lists/{name}.json"))
-    return tuple(_fold(fold["name"], fold) for fold in content["folds"])
+    return tuple(_fold(fold["name"], fold) for fold in shipped_list(name)["folds"])
 
 
 def read_lists(path: Path) -> tuple[ListedFold, ...]:
@@ -139,7 +156,16 @@ def read_lists(path: Path) -> tuple[ListedFold, ...]:
         folds = _from_json(path)
     else:
         folds = _from_csv(path)
+    if not folds:
+        raise CorruptFileError(f"{path} holds no rows. Wanted one row for each id.")
+    names = [fold.name for fold in folds]
     for fold in folds:
+        # Results find the rows of a fold by its name.
+        if names.count(fold.name) > 1:
+            raise CorruptFileError(
+                f"{path}: {names.count(fold.name)} folds are called {fold.name[:_SHOWN]!r}. Give "
+                "each a name of its own."
+            )
         _check(path, fold)
     return tuple(folds)
 
@@ -251,8 +277,9 @@ def _check(path: Path, fold: ListedFold) -> None:
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         both = sorted(fold.parts[first] & fold.parts[second])
         if both:
+            verb = "lies" if len(both) == 1 else "lie"
             raise SplitError(
-                f"{path}: {_named(both)} lie in {first} and in {second} of the fold "
+                f"{path}: {_named(both)} {verb} in {first} and in {second} of the fold "
                 f"{fold.name[:_SHOWN]}. Keep each id in one part."
             )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from etab.cli.listing import TABLES
 from etab.datasets.integrity.canonical import load as canonical_split
 from etab.errors import CorruptFileError, DataNotFoundError, SplitError
 from etab.finetuning.plan import plan as finetuning_plan
@@ -97,8 +98,8 @@ def test_another_list_has_another_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fold", "problem"),
     [
-        ({**FOLD, "test": ["p4", "p0"]}, "p0 lie in train and in test of the fold f1"),
-        ({**FOLD, "val": ["p4"]}, "p4 lie in val and in test"),
+        ({**FOLD, "test": ["p4", "p0"]}, "p0 lies in train and in test of the fold f1"),
+        ({**FOLD, "val": ["p4"]}, "p4 lies in val and in test"),
         ({"train": ["p0"]}, "has no test ids"),
         ({"test": ["p0"]}, "has no train ids"),
     ],
@@ -110,6 +111,11 @@ def test_lists_that_leak_or_lack_a_part_are_refused(
         list_key(str(write_json(tmp_path / "x.json", fold)))
     with pytest.raises(SplitError, match=problem):
         list_key(str(write_csv(tmp_path / "x.csv", fold)))
+
+
+def test_the_lists_of_etab_are_listed() -> None:
+    rows = TABLES["lists"]().rows
+    assert [row[0] for row in rows] == [f"lists:{name}" for name in SHIPPED]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +136,12 @@ def test_files_that_are_no_lists_are_named(text: str, problem: str, tmp_path: Pa
 def test_other_slips_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match="There is no list of folds"):
         list_key(str(tmp_path / "none.json"))
+    with pytest.raises(DataNotFoundError, match="names no list of folds"):
+        list_key("")
+    for header in ("id,part", "exam_id,five_fold_split"):
+        (tmp_path / "empty.csv").write_text(f"{header}\n")
+        with pytest.raises(CorruptFileError, match="holds no rows"):
+            list_key(str(tmp_path / "empty.csv"))
     with pytest.raises(CorruptFileError, match="holds no lists: wanted <name>_training"):
         list_key(str(tmp_path))
     (tmp_path / "x.csv").write_text("id,part\np1,train\np2,exam\n")
@@ -143,7 +155,11 @@ def test_other_slips_are_named(tmp_path: Path) -> None:
         SplitError, match=r"no row is in the train part.*ids of the data are like q0"
     ):
         list_splits(key, rows_of(["q0", "q1"]), 0)
-    twice = list_key(str(write_json(tmp_path / "y.json", FOLD, FOLD)))
+    path = tmp_path / "y.json"
+    path.write_text(json.dumps({"folds": [{**FOLD, "name": "a"}, {**FOLD, "name": "a"}]}))
+    with pytest.raises(CorruptFileError, match="2 folds are called 'a'"):
+        list_key(str(path))
+    twice = list_key(str(write_json(path, FOLD, FOLD)))
     with pytest.raises(SplitError, match="p4 is tested in two folds"):
         list_splits(twice, rows_of([f"p{i}" for i in range(6)]), 0)
     with pytest.raises(DataNotFoundError, match="are not at hand"):

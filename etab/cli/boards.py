@@ -357,7 +357,7 @@ def _plain_table(
         write_atomically(csv, frame.to_csv(index=False))
     if told:
         say("\n".join(told))
-    show.cell_table(shown)
+    show.noted_cells(shown)
     say(_PLAIN.format(results=results))
     if problems:
         are = "file is" if len(problems) == 1 else "files are"

@@ -67,7 +67,7 @@ def results_command(
         say(f"{len(problems)} of {total} files are left out. The first: {problems[0]}", error=True)
     cells = listed.results
     if not clinical and not as_json:
-        show.cell_table(cells)
+        show.noted_cells(cells)
         return
     readouts_of: dict[tuple[str, ...], list[Readout]] = {}
     whole: list[Result] = []

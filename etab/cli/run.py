@@ -191,7 +191,7 @@ def run_command(
     say(done.said())
     cells = sorted([*done.before, *done.ran], key=cell_order)
     if cells:
-        show.cell_table(cells)
+        show.noted_cells(cells)
         say(f"Rank them with: etab leaderboard {shlex.quote(str(results))}")
     raise typer.Exit(1 if done.failures else 0)
 

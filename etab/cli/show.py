@@ -166,6 +166,22 @@ def cell_table(results: Sequence[Result], which: str = "") -> None:
     table(title, CELL_HEADER, cell_rows(results), brief=(0, 1, 2, 3, 4))
 
 
+def noted_cells(results: Sequence[Result]) -> None:
+    """Print cells as ``cell_table`` does, and what their reader should know.
+
+    Boards have notes of their own. The notes of plain cells go to the standard error, so that a pipe
+    gets the lines of the table alone.
+
+    Args:
+        results: The cells.
+    """
+    from etab.leaderboard.notes import notes_of_results
+
+    cell_table(results)
+    for note in notes_of_results(results):
+        say(f"- {note}", error=True)
+
+
 def findings(found: Sequence[SystemFinding]) -> None:
     """Print the doctor's report and, under it, what to do next."""
     marks = {True: "[green]ok[/]", False: "[red]no[/]", None: "[dim]-[/]"}

@@ -154,7 +154,7 @@ def board_notes(
         *_uncounted_tasks(suite, shares),
         *_one_division(cells),
         *_areas_of_one_division(cells),
-        *_notes_of_results(cells),
+        *notes_of_results(cells),
         *_database_alone(rows, protocol),
         *_beside_anchors(rows),
     ]
@@ -265,11 +265,17 @@ def _areas_of_one_division(cells: Sequence[Result]) -> list[str]:
     ]
 
 
-def _notes_of_results(cells: Sequence[Result]) -> list[str]:
-    """The notes that results hold, each once.
+def notes_of_results(cells: Sequence[Result]) -> list[str]:
+    """Collect the notes that results hold, each once.
 
     What all results of a task hold is of the data. Of other notes the board says whose they are: a
     result could hold any sentence, also one about another backbone.
+
+    Args:
+        cells: The results.
+
+    Returns:
+        The notes, in the order of the results.
     """
     of_task = Counter(cell.task for cell in cells)
     holders: dict[str, dict[str, set[str]]] = {}

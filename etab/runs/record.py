@@ -168,9 +168,10 @@ def brief(result: Result) -> Result:
         result: A result that is saved.
 
     Returns:
-        The result without folds, settings, facts of masks and provenance.
+        The result without folds, facts of masks, provenance and settings except its notes.
     """
-    return replace(result, folds=[], settings={}, masks={}, provenance={}, as_written=True)
+    told = {name: result.settings[name] for name in ("notes",) if name in result.settings}
+    return replace(result, folds=[], settings=told, masks={}, provenance={}, as_written=True)
 
 
 def path_of_run(run: Run, results: Path) -> Path:

@@ -63,6 +63,24 @@ def test_few_labels_of_a_list_to_a_board_and_a_curve(tmp_path: Path) -> None:
     assert (tmp_path / "curve.csv").read_text().count(key) == 3
 
 
+@pytest.mark.slow
+def test_what_a_list_does_not_hold_is_told_beside_plain_cells(tmp_path: Path) -> None:
+    description, folds = clinic(tmp_path / "data")
+    content = json.loads(folds.read_text())
+    content["folds"][0]["train"].append("somebody")
+    folds.write_text(json.dumps(content))
+    results = tmp_path / "r"
+    run = ("--backbones", "image_stats", "--protocol", f"lists:{folds}", "--workers", 1)
+    for words in (
+        ("run", "--data", description, *run, "--results", results, "--cache", tmp_path / "c"),
+        ("results", results),
+    ):
+        told = call(*words)
+        assert told.exit_code == 0, told.output
+        assert f"1 of {PATIENTS + 1} listed ids have no row." in told.stderr
+        assert "listed ids" not in told.stdout
+
+
 @pytest.mark.parametrize(
     ("ending", "problem"),
     [("-0pct-d0", "No protocol is called"), ("-1shot-d0", "2 or more"), ("", "no list of folds")],

@@ -9,8 +9,8 @@ from etab.datasets import cards
 from etab.leaderboard import Suite, rank
 from etab.leaderboard.notes import (
     _areas_of_one_division,
-    _notes_of_results,
     _one_division,
+    notes_of_results,
     set_aside_note,
 )
 from etab.leaderboard.page import board_facts
@@ -102,7 +102,7 @@ def test_pairs_that_are_alike_are_listed_once_on_a_board() -> None:
     ]
     notes = joined_notes(note for result in held for note in result.settings["notes"])
     assert notes == ["Another.", alike_sentence([four, two])]
-    assert _notes_of_results(held) == notes
+    assert notes_of_results(held) == notes
 
 
 def test_pairs_beyond_those_that_are_named_are_counted() -> None:

@@ -71,6 +71,7 @@ def data_check(
     from etab.cli import show
     from etab.datasets.integrity import check
     from etab.datasets.own.classes import is_class_file
+    from etab.datasets.own.shipped import refuse_shipped_name
     from etab.tasks.own import use_installed, use_own_data
 
     if name.endswith(".toml"):
@@ -80,6 +81,7 @@ def data_check(
         name, root = own.name, own.folder
         _check_heads(own)
     use_installed([name])
+    refuse_shipped_name(name)
     datasets.card(name)  # a name that is none is told before there is a bar
     with show.late_bar(f"{name} recordings") as progress:
         report = check.check(name, root, progress=progress, quick=quick)

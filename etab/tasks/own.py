@@ -26,6 +26,7 @@ from etab.datasets.own.registered import (
     own_source,
 )
 from etab.datasets.own.remarks import label_remarks
+from etab.datasets.own.shipped import refuse_shipped_name
 from etab.datasets.own.source import OwnRecordings, has_outcomes
 from etab.datasets.own.table import read_own_table
 from etab.datasets.paths import dataset_folder
@@ -80,6 +81,7 @@ def use_own_data(data: Path | str | type[Source], root: Path | str | None = None
     Raises:
         DataNotFoundError: There is no such file, or no folder of the data of a class.
         LayoutError: The description or the card of the class cannot be used.
+        UnknownNameError: It is the name of public data that etab describes.
         UnsupportedOptionError: Its name or letter belongs to a dataset of etab, or the file cannot
             be run.
     """
@@ -89,6 +91,7 @@ def use_own_data(data: Path | str | type[Source], root: Path | str | None = None
     if is_class_file(path):
         kind = class_of_file(path)
         return _use_class(kind, f"{path.name.partition(':')[0]}:{kind.__name__}", root)
+    refuse_shipped_name(str(data))
     description = read_description(path)
     if description.source:
         raise UnsupportedOptionError(

@@ -138,3 +138,23 @@ def test_what_is_not_finished_leaves_no_file(
             write_shipped("yaseen", root)
     assert sorted(root.rglob("*")) == before
     write_shipped("yaseen", root)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_traps_are_told_by_the_check(name: str, tmp_path: Path) -> None:
+    root = tree(tmp_path, name)
+    first = FOLDERS[name][0]
+    (root / first / "twice.wav").write_bytes(sound(0))
+    write_shipped(name, root)
+    told = CliRunner().invoke(app, ["data", "check", str(root / f"{name}.toml")])
+    assert told.exit_code == 0, told.output
+    for note in read_description(root / f"{name}.toml").notes:
+        assert f"note: {note}" in told.stdout
+    assert "twice.wav" in told.stdout
+
+
+@pytest.mark.parametrize("words", [("data", "check"), ("run", "--data")])
+def test_a_name_without_a_source_says_how_it_is_used(words: tuple[str, ...]) -> None:
+    told = CliRunner().invoke(app, [*words, "yaseen"])
+    assert isinstance(told.exception, UnknownNameError)
+    assert "etab data init FOLDER --as yaseen" in str(told.exception)

@@ -86,7 +86,7 @@ def check_own(
     source = own_source(description)(description.folder).lenient()
     table = read_own_table(description)
     problems = list(table.problems)
-    notes = list(table.notes)
+    notes = [*description.notes, *table.notes]
     if not quick and table.rows:
         prints = Fingerprints(description.sound)
         masks: dict[str, list[bool]] = {}

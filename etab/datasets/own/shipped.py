@@ -19,7 +19,7 @@ from pathlib import Path
 from etab.datasets.own.description import read_description
 from etab.datasets.own.draft import Draft
 from etab.datasets.own.files import SOUNDS, suffix_of
-from etab.errors import DataNotFoundError, LayoutError, UnsupportedOptionError
+from etab.errors import DataNotFoundError, LayoutError, UnknownNameError, UnsupportedOptionError
 from etab.registry import unknown
 from etab.storage import resources
 from etab.storage.atomic import write_atomically
@@ -43,6 +43,23 @@ class _Listing:
 
     classes: Mapping[str, str]
     notes: tuple[str, ...]
+
+
+def refuse_shipped_name(name: str) -> None:
+    """Tell how data are used that etab describes and has no source for.
+
+    Args:
+        name: What was named as data.
+
+    Raises:
+        UnknownNameError: It is a name of SHIPPED, and no file.
+    """
+    if name in SHIPPED and not Path(name).exists():
+        raise UnknownNameError(
+            f"etab describes {name} and has no source for it. Write its table: etab data init FOLDER "
+            f"--as {name}. Then: etab data check FOLDER/{name}.toml, and etab run --data "
+            f"FOLDER/{name}.toml."
+        )
 
 
 def write_shipped(name: str, folder: Path) -> Draft:

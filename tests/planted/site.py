@@ -339,4 +339,25 @@ FAULTS = [
         "",
         READER,
     ),
+    Fault(
+        "codes without words at the head of a column of the single page",
+        "etab/leaderboard/template.html",
+        'c.what && el("small", { class: "what" }, c.what), ',
+        "",
+        ("tests/site/test_browser_reader.py::test_the_single_page_answers_a_reader_in_words",),
+    ),
+    Fault(
+        "a page of a control that does not say what it is",
+        "etab/site/templates/backbone.html",
+        "{{ row.card.title }}",
+        "",
+        ("tests/site/test_site.py::test_a_page_says_what_a_control_is",),
+    ),
+    Fault(
+        "a page of tables that does not lead to its board",
+        "benchmarks/pages/site.py",
+        '_link_to_board(source / "docs" / "reference" / tables, name)',
+        "pass",
+        ("tests/benchmarks/test_documentation_site.py::test_a_page_of_tables_leads_to_its_board",),
+    ),
 ]

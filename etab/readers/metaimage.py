@@ -37,7 +37,8 @@ from etab.types import Array
 
 _HEADER_LIMIT = 1 << 16
 _NEEDED = ("DimSize", "ElementType", "ElementDataFile")
-_IN_HEADER_FILE = "LOCAL"
+# Spellings by which programs say that the pixels follow the header.
+_IN_HEADER_FILE = ("LOCAL", "Local", "local")
 _TYPES = {
     "CHAR": "i1",
     "UCHAR": "u1",
@@ -198,7 +199,7 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
         if key not in fields:
             raise corrupt_volume(path, f"its header has no {key}")
     rest = block[end:]
-    if fields["ElementDataFile"] != _IN_HEADER_FILE and re.search(
+    if fields["ElementDataFile"] not in _IN_HEADER_FILE and re.search(
         rb"^\s*ElementDataFile\s*=", rest, re.M
     ):
         raise corrupt_volume(path, "its header has ElementDataFile twice")
@@ -209,7 +210,7 @@ def _pixel_file(path: Path, name: str) -> Path:
     """The file of pixels that a header names. Raises CorruptFileError where it is not inside the
     header's folder.
     """
-    if name == _IN_HEADER_FILE:
+    if name in _IN_HEADER_FILE:
         return path
     posix = PurePosixPath(name.replace("\\", "/"))
     if posix.is_absolute() or ".." in posix.parts or re.match(r"[A-Za-z]:", name):

@@ -348,11 +348,13 @@ def test_metaimage_with_a_header_before_its_pixels(tmp_path: Path, skip: int) ->
     assert np.array_equal(read_volume(path).data[0], PICTURE)
 
 
+@pytest.mark.parametrize("word", [b"LOCAL", b"Local", b"local"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_metaimage_that_holds_its_pixels(tmp_path: Path, packed: bool) -> None:
+def test_metaimage_that_holds_its_pixels(tmp_path: Path, packed: bool, word: bytes) -> None:
     image = SimpleITK.GetImageFromArray(PICTURE)
     SimpleITK.WriteImage(image, str(tmp_path / "a.mha"), useCompression=packed)
-    (tmp_path / "a.mhd").write_bytes((tmp_path / "a.mha").read_bytes())
+    content = (tmp_path / "a.mha").read_bytes().replace(b"LOCAL", word)
+    (tmp_path / "a.mhd").write_bytes(content)
     assert np.array_equal(read_volume(tmp_path / "a.mhd").data[0], PICTURE)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from etab.backbones.video.contract import ClipContract
@@ -84,6 +84,20 @@ def _without_loader() -> Backbone:
         "This card has no loader. Register it (etab.backbones.register), or pass load=, "
         "a function without arguments."
     )
+
+
+def refuse_twin_of_control(name: str, seed: int | None) -> None:
+    """Refuse the random twin of a backbone without weights.
+
+    Args:
+        name: Name of the backbone.
+        seed: Seed of the twin; None where the backbone itself is wanted.
+
+    Raises:
+        UnsupportedOptionError: If a seed is given.
+    """
+    if seed is not None:
+        raise UnsupportedOptionError(f"{name} has no weights, so it has no random twin.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +187,24 @@ class BackboneCard:
     clip: ClipContract | None = None
     own_scale: bool = False
     own_name: bool = False
+
+    def random_twin(self, seed: int) -> BackboneCard:
+        """Make the card of the same network with untrained weights.
+
+        Args:
+            seed: Seed of the random initialisation.
+        """
+        return replace(
+            self,
+            name=f"random/{self.name}",
+            title=f"{self.title}, random initialisation",
+            pretraining="",
+            pretraining_sets=(),
+            source="etab",
+            sha256="",
+            twin=self.name,
+            seed=seed,
+        )
 
     @property
     def over_time(self) -> bool:

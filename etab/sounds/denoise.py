@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from etab.errors import MissingPackageError, UnsupportedOptionError
+from etab.sounds.windows import check_band
 from etab.types import FloatArray
 
 
@@ -69,11 +70,7 @@ def causal_band(
     """
     from scipy.signal import butter, sosfilt
 
-    if not 0 < low < high < rate / 2:
-        raise UnsupportedOptionError(
-            f"A band from {low:g} to {high:g} Hz at {rate} Hz; wanted 0 < low < high < "
-            f"{rate / 2:g}."
-        )
+    check_band(rate, low, high)
     sections = np.concatenate(
         [
             butter(2, low, "high", fs=rate, output="sos"),

@@ -20,7 +20,7 @@ import numpy as np
 
 from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.sounds.states import STATE_RATE
-from etab.sounds.windows import resample
+from etab.sounds.windows import check_band, resample
 from etab.types import FloatArray
 
 # Rate in Hz at which envelopes are computed.
@@ -65,11 +65,7 @@ def band_pass(
     """
     from scipy.signal import butter, sosfiltfilt
 
-    if not 0 < low < high < rate / 2:
-        raise UnsupportedOptionError(
-            f"A band from {low:g} to {high:g} Hz at {rate} Hz; wanted 0 < low < high < "
-            f"{rate / 2:g}."
-        )
+    check_band(rate, low, high)
     low_pass = butter(2, high, "low", fs=rate, output="sos")
     high_pass = butter(2, low, "high", fs=rate, output="sos")
     sections = np.concatenate([low_pass, high_pass])

@@ -35,9 +35,28 @@ def check_rate(fps: float | None) -> int | None:
     is_number = isinstance(fps, int | float) and not isinstance(fps, bool)
     if not is_number or fps != int(fps) or not low <= fps <= high:
         raise UnsupportedOptionError(
-            f"fps is {fps!r}; for sound: {low} to {high} Hz, whole, or None for the own rate."
+            f"fps is {fps!r}; for sound: {low} to {high} Hz, whole, or None for the rate of each "
+            "recording."
         )
     return int(fps)
+
+
+def check_band(rate: int, low: float, high: float) -> None:
+    """Refuse a band of frequencies that a sound does not have.
+
+    Args:
+        rate: Samples per second.
+        low: Lower edge of the band in Hz.
+        high: Upper edge of the band in Hz.
+
+    Raises:
+        UnsupportedOptionError: Unless 0 < low < high < rate / 2.
+    """
+    if not 0 < low < high < rate / 2:
+        raise UnsupportedOptionError(
+            f"A band from {low:g} to {high:g} Hz at {rate} Hz; wanted 0 < low < high < "
+            f"{rate / 2:g}."
+        )
 
 
 def resample(samples: FloatArray, rate: int, wanted: int) -> FloatArray:

@@ -70,16 +70,7 @@ def segmentation_card(name: str, seed: int | None = None) -> BackboneCard:
         return replace(draft, source=file.name, sha256=weights.sha256_of(file))
     if seed is None:
         return draft
-    return replace(
-        draft,
-        name=f"random/{name}",
-        title=f"{draft.title}, random initialisation",
-        pretraining="",
-        pretraining_sets=(),
-        source="etab",
-        twin=name,
-        seed=seed,
-    )
+    return draft.random_twin(seed)
 
 
 def _network() -> Any:

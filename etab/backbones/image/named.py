@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from etab.backbones.base import IMAGENET, Backbone, BackboneCard
+from etab.backbones.base import IMAGENET, Backbone, BackboneCard, refuse_twin_of_control
 from etab.backbones.registered import BACKBONES, Entry
 from etab.backbones.weights import index as weights
-from etab.errors import UnsupportedOptionError
 
 if TYPE_CHECKING:
     from etab.backbones.image.networks import TorchBackbone
@@ -206,8 +205,7 @@ def _load_control_at(name: str, card: BackboneCard, size: int) -> Backbone:
 
 def _control_card(name: str, seed: int | None) -> BackboneCard:
     """The card of a control; raises UnsupportedOptionError with a seed."""
-    if seed is not None:
-        raise UnsupportedOptionError(f"{name} has no weights, so it has no random twin.")
+    refuse_twin_of_control(name, seed)
     title, size = _CONTROLS[name]
     draft = BackboneCard(
         name,
@@ -249,17 +247,7 @@ def _network_card(name: str, seed: int | None) -> BackboneCard:
         sha256=entry["sha256"],
     )
     if seed is not None:
-        draft = replace(
-            draft,
-            name=f"random/{name}",
-            title=f"{row.title}, random initialisation",
-            pretraining="",
-            pretraining_sets=(),
-            source="etab",
-            sha256="",
-            twin=name,
-            seed=seed,
-        )
+        draft = draft.random_twin(seed)
     return replace(
         draft,
         load=partial(_load, name, seed, draft),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from etab.backbones.base import BackboneCard
 from etab.backbones.image.backends import CHANNELS_LAST, Graph, compiled, folded
 from etab.backbones.maps import KeptMaps, map_means, stored_map
+from etab.backbones.module_outputs import module_outputs
 from etab.backbones.weights.index import digest
 from etab.errors import UnsupportedOptionError
 from etab.precisions import parts
@@ -443,23 +444,7 @@ def module_taps(network: nn.Module, names: Mapping[str, str]) -> Taps:
     modules = dict(network.named_modules())
 
     def taps(x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
-        outputs: dict[str, Tensor] = {}
-        hooks = []
-        for layer, module in names.items():
-            hooks.append(modules[module].register_forward_hook(_copying(outputs, layer)))
-        try:
-            network(x)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return [(layer, outputs[layer], None) for layer in names]
+        outputs, _ = module_outputs(network, modules, names, x, copy=True)
+        return [(layer, output, None) for layer, output in outputs.items()]
 
     return taps
-
-
-def _copying(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
-    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        # A copy, because the next module may work in place (ReLU).
-        outputs[name] = output.clone()
-
-    return hook

@@ -8,7 +8,7 @@ refuses taps that end before the deepest block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from etab.backbones.image.networks import Taps, probe_modules
+from etab.backbones.module_outputs import module_outputs
 from etab.errors import UnsupportedOptionError
 
 # Top-level modules that turn the features into one vector or into classes. Features need not
@@ -146,18 +147,10 @@ def stage_taps(
         A function of normalised frames.
     """
     modules = dict(network.named_modules())
+    names = {stage.module: stage.module for stage in stages}
 
     def taps(x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
-        outputs: dict[str, Tensor] = {}
-        hooks = []
-        for stage in stages:
-            store = _storing(outputs, stage.module)
-            hooks.append(modules[stage.module].register_forward_hook(store))
-        try:
-            network(x)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        outputs, _ = module_outputs(network, modules, names, x)
         rows = []
         for layer, stage in zip(layers, stages, strict=True):
             grid, token = as_maps(outputs[stage.module], stage.layout)
@@ -165,13 +158,6 @@ def stage_taps(
         return rows
 
     return taps
-
-
-def _storing(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
-    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        outputs[name] = output
-
-    return hook
 
 
 def timm_indices(network: Any, n: int = 3, finest: int = 8) -> list[int]:

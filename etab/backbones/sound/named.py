@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from etab.backbones.base import Backbone, BackboneCard, Course
+from etab.backbones.base import Backbone, BackboneCard, Course, refuse_twin_of_control
 from etab.backbones.registered import BACKBONES, Entry
 from etab.backbones.weights import index as weights
 from etab.errors import UnsupportedOptionError
@@ -259,17 +259,7 @@ def _network_card(name: str, seed: int | None) -> BackboneCard:
         timed=row.timed,
     )
     if seed is not None:
-        draft = replace(
-            draft,
-            name=f"random/{name}",
-            title=f"{row.title}, random initialisation",
-            pretraining="",
-            pretraining_sets=(),
-            source="etab",
-            sha256="",
-            twin=name,
-            seed=seed,
-        )
+        draft = draft.random_twin(seed)
     return replace(draft, load=partial(_load, name, seed, draft))
 
 
@@ -314,8 +304,7 @@ def _load_control(name: str, card: BackboneCard) -> Backbone:
 
 def _control_card(name: str, seed: int | None) -> BackboneCard:
     """The card of a control; raises UnsupportedOptionError with a seed."""
-    if seed is not None:
-        raise UnsupportedOptionError(f"{name} has no weights, so it has no random twin.")
+    refuse_twin_of_control(name, seed)
     draft = BackboneCard(
         name,
         _CONTROLS[name],

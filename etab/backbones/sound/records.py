@@ -15,10 +15,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from etab.backbones.base import BackboneCard
+from etab.backbones.base import BackboneCard, refuse_twin_of_control
 from etab.backbones.registered import BACKBONES, Entry
 from etab.backbones.sound.timing import timing_of
-from etab.errors import UnsupportedOptionError
 from etab.sounds.envelopes import band_levels, envelopes
 from etab.sounds.semimarkov import HOMOMORPHIC, WAVELET
 from etab.sounds.states import STATE_RATE
@@ -46,8 +45,7 @@ _STILL = ("constant", "database_only", "demographics")
 
 def _control_card(name: str, seed: int | None = None) -> BackboneCard:
     """The card of a control; raises UnsupportedOptionError with a seed."""
-    if seed is not None:
-        raise UnsupportedOptionError(f"{name} has no weights, so it has no random twin.")
+    refuse_twin_of_control(name, seed)
     draft = BackboneCard(
         name,
         _CONTROLS[name],

@@ -183,16 +183,7 @@ def clip_card(name: str, seed: int | None = None) -> BackboneCard:
         clip=row.clip,
     )
     if seed is not None:
-        draft = replace(
-            draft,
-            name=f"random/{name}",
-            title=f"{row.title}, random initialisation",
-            pretraining="",
-            pretraining_sets=(),
-            source="etab",
-            twin=name,
-            seed=seed,
-        )
+        draft = draft.random_twin(seed)
     if file is not None:
         draft = replace(draft, source=file.name, sha256=weights.sha256_of(file))
     return replace(draft, load=partial(_load, network, seed, file, draft))
@@ -279,8 +270,8 @@ def _hub_state(name: str) -> Mapping[str, Any]:
         state: Mapping[str, Any] = published.get_state_dict()
     except (OSError, RuntimeError) as error:
         raise WeightsError(
-            f"The weights of {name} could not be fetched: {reason_of(error)}. Without network access, name "
-            f"a file, local:<file>@{name}, or the random twin, random/{name}."
+            f"The weights of {name} could not be fetched: {reason_of(error)}. Without network "
+            f"access, name a file, local:<file>@{name}, or the random twin, random/{name}."
         ) from error
     return state
 

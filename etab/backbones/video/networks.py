@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from etab.backbones.base import BackboneCard
+from etab.backbones.module_outputs import module_outputs
 from etab.backbones.video.contract import ClipContract
 from etab.backbones.weights.index import digest
 from etab.types import Features
@@ -149,7 +150,7 @@ def hooked(
     modules = dict(network.named_modules())
 
     def embed(x: Tensor, exists: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        outputs, _ = _outputs(network, modules, names, x)
+        outputs, _ = module_outputs(network, modules, names, x)
         return grids({layer: as_volume(output) for layer, output in outputs.items()})
 
     return embed
@@ -173,7 +174,7 @@ def mvit_embed(
     modules = dict(network.named_modules())
 
     def embed(x: Tensor, exists: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        outputs, output = _outputs(network, modules, {**blocks, "token": "norm"}, x)
+        outputs, output = module_outputs(network, modules, {**blocks, "token": "norm"}, x)
         token = outputs.pop("token")[:, 0]
         volumes = {}
         for layer, (tokens, size) in outputs.items():
@@ -186,32 +187,6 @@ def mvit_embed(
         return pooled, sequences
 
     return embed
-
-
-def _outputs(
-    network: nn.Module,
-    modules: Mapping[str, nn.Module],
-    names: Mapping[str, str],
-    x: Tensor,
-) -> tuple[dict[str, Any], Tensor]:
-    """The outputs of named modules, in the order of ``names``, and the output of the network."""
-    outputs: dict[str, Any] = {}
-    hooks = []
-    for layer, module in names.items():
-        hooks.append(modules[module].register_forward_hook(_storing(outputs, layer)))
-    try:
-        output = network(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {layer: outputs[layer] for layer in names}, output
-
-
-def _storing(outputs: dict[str, Any], name: str) -> Callable[..., None]:
-    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        outputs[name] = output
-
-    return hook
 
 
 def images_of(x: Tensor) -> Tensor:

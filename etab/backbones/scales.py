@@ -60,7 +60,9 @@ def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:
     except ValueError:
         values = []
     if len(values) not in (1, _CHANNELS):
-        raise UnsupportedOptionError(f"{name}: {text!r} is no mean or deviation; write {_EXAMPLE}.")
+        raise UnsupportedOptionError(
+            f"{name}: {text!r} is not a mean or deviation; write {_EXAMPLE}."
+        )
     return tuple(values * _CHANNELS if len(values) == 1 else values)
 
 

@@ -289,7 +289,9 @@ def _state_row(
     state = parse_whole(cells[2]) if len(cells) > 2 else None
     if len(values) < 2 or values[0] is None or values[1] is None or state is None:
         text = " ".join(cells)[:80]
-        raise CorruptFileError(f"{path}, row {number}: {text!r} is no start, end and state.")
+        raise CorruptFileError(
+            f"{path}, row {number}: {text!r} is not a start, an end and a state."
+        )
     start = values[0]
     end = values[1]
     if start != end and (state not in range(5) or len(cells) != 3):

@@ -68,7 +68,7 @@ def check_backbone(card: BackboneCard) -> None:
 
     Raises:
         AssertionError: A point of the contract is not met; the message names it.
-        UnsupportedOptionError: What is given is no card.
+        UnsupportedOptionError: What is given is not a card.
 
     Example:
         >>> from etab import backbones

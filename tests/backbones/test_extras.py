@@ -91,7 +91,7 @@ def test_a_folder_of_open_clip(tiny_clip: str, tmp_path: Path) -> None:
     folder.mkdir()
     name = f"open_clip/{folder}"
     with pytest.raises(
-        WeightsError, match=r"open_clip_config\.json is no configuration of open_clip"
+        WeightsError, match=r"open_clip_config\.json is not a configuration of open_clip"
     ):
         backbones.card(name)
     config = {

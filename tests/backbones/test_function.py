@@ -574,6 +574,6 @@ def test_tokens_of_frames_are_a_map_and_a_class_token() -> None:
     torch.testing.assert_close(features.pooled["out/cls"][:, 0], x.amax((1, 2)) / 255)
     assert features.maps[0].shape == (2, 3, 4, 4)
     with pytest.raises(
-        UnsupportedOptionError, match=r"returned 12 tokens .*no square grid over 32"
+        UnsupportedOptionError, match=r"returned 12 tokens .*not a square grid over 32"
     ):
         etab.backbone(lambda x: tokens(x)[:, :12], name="few", input=etab.Frames(size=32))

@@ -106,7 +106,7 @@ def test_results_record_it_and_values_differ(
         (f"{NETWORK}@mean=123.7", r"from 0 to 1, for frames in \[0, 1\]\. Divide"),
         (f"{NETWORK}@std=0", r"from 0\.001 to 1"),
         (f"{NETWORK}@mean=nan", r"mean is \(nan"),
-        (f"{NETWORK}@mean=half", r"'half' is no mean or deviation"),
+        (f"{NETWORK}@mean=half", r"'half' is not a mean or deviation"),
         (f"{NETWORK}@mean=0.1/0.2", r"one number\), or @mean=0\.485/0\.456/0\.406"),
         (f"{NETWORK}@std=0.2@mean=0.2", r"the mean comes before the deviation"),
         (f"{NETWORK}@mean=0.1@mean=0.2", r"already has a mean or a deviation"),

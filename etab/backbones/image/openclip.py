@@ -108,8 +108,8 @@ def _card_of_folder(name: str, folder: Path, seed: int | None) -> BackboneCard:
         if isinstance(error, EtabError):
             raise
         raise WeightsError(
-            f"{name}: {folder / _CONFIG} is no configuration of open_clip: {reason_of(error)}. Fetch "
-            "the files of the model again, all into one folder."
+            f"{name}: {folder / _CONFIG} is not a configuration of open_clip: {reason_of(error)}. "
+            "Fetch the files of the model again, all into one folder."
         ) from error
     draft = BackboneCard(
         name=name,
@@ -194,9 +194,9 @@ def _load(
                 )
         except Exception as error:  # a hostile file of weights makes the library raise anything
             raise WeightsError(
-                f"The weights of {card.name} could not be fetched or read: {_reason(error, weights)}. "
-                "With network access they are fetched once and kept; a local file is "
-                "open_clip/<model>@<file>, and a local folder open_clip/<folder>."
+                f"The weights of {card.name} could not be fetched or read: "
+                f"{_reason(error, weights)}. With network access they are fetched once and kept; a "
+                "local file is open_clip/<model>@<file>, and a local folder open_clip/<folder>."
             ) from error
     return _wrap(card, whole.visual)
 

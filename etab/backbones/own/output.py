@@ -94,8 +94,9 @@ def _checked(values: object, n: int, what: str, kind: InputKind) -> Tensor:
         )
     if isinstance(kind, Frames) and len(shape) == 3 and side_of_tokens(shape[1], kind.size) == 0:
         raise UnsupportedOptionError(
-            f"{what}: the function returned {shape[1]} tokens (shape {shape}), which are no square grid "
-            f"over {kind.size} px, with or without up to {MOST_PREFIX} tokens before it; wanted {wanted}."
+            f"{what}: the function returned {shape[1]} tokens (shape {shape}), which are not a "
+            f"square grid over {kind.size} px, with or without up to {MOST_PREFIX} tokens before "
+            f"it; wanted {wanted}."
         )
     if shape[0] != n:
         raise UnsupportedOptionError(

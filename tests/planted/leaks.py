@@ -214,7 +214,7 @@ FAULTS = [
     ),
     Fault(
         "leaks: a random twin lists the pretraining of its original",
-        "etab/backbones/image/named.py",
+        "etab/backbones/base.py",
         "            pretraining_sets=(),\n",
         "",
         SEEN,

@@ -174,7 +174,8 @@ def read_dicom_header(path: Path, *, pixels: bool = False) -> Any:
         raise corrupt_object(path, "it does not begin as a DICOM file")
     header = _dcmread(path, pixels=pixels)
     if not len(header):
-        raise corrupt_object(path, "its header holds nothing")
+        # pydicom returns nothing at all where it finds no end of the pixels.
+        raise corrupt_object(path, "it ends inside its pixels" if pixels else "its header is empty")
     syntax = header.file_meta.get("TransferSyntaxUID")
     if not syntax:
         syntax = _syntax_of(path, header)

@@ -195,7 +195,9 @@ def test_a_callable_is_a_backbone() -> None:
     assert isinstance(found, Features)
     assert found.maps[0].shape == (2, 1, 8, 8)
     bad = backbones.from_callable("bad", lambda x: x[0])
-    with pytest.raises(UnsupportedOptionError, match=r"bad.*3 rows \(shape \(3, 64, 64\)\) for 1 frames"):
+    with pytest.raises(
+        UnsupportedOptionError, match=r"bad.*3 rows \(shape \(3, 64, 64\)\) for 1 frames"
+    ):
         bad.load()(torch.zeros(2, 64, 64, dtype=torch.uint8))
 
 

@@ -444,6 +444,14 @@ def test_headers_that_lie(tmp_path: Path, tags: dict[str, object], message: str)
         read_dicom(tree.save(ds, tmp_path / "a.dcm"))
 
 
+@pytest.mark.parametrize("name", ["jpeg", "rle"])
+def test_a_file_that_ends_inside_its_pixels_says_so(tmp_path: Path, name: str) -> None:
+    path = tree.save(tree.kind(name), tmp_path / "a.dcm")
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(CorruptFileError, match=r"a\.dcm cannot be read: it ends inside its pixels"):
+        read_dicom(path)
+
+
 @pytest.mark.parametrize("name", ["jpeg", "j2k"])
 def test_a_codestream_of_another_size_is_refused_before_it_is_decoded(
     tmp_path: Path, name: str

@@ -388,7 +388,7 @@ class _GroupWork:
         held: ExitStack,
         saver: Saver,
         beside: Sequence[Run] = (),
-    ) -> list[Result]:
+    ) -> Iterator[Result]:
         """Compute a claimed cell and hand it over to be saved, or report why it failed.
 
         Args:
@@ -398,30 +398,33 @@ class _GroupWork:
             saver: Saves the cell.
             beside: The cells on the same features and rows that come after it.
 
-        Returns: The cells that were saved since the last call.
+        Yields: The cells that were saved since the last call.
         """
         # Another process may have finished it since the group began.
         stored = finished(run, self.settings, self.data)
         if stored is not None:
-            return [stored]
+            yield stored
+            return
         elsewhere = self._failed_elsewhere(run)
         if elsewhere is not None and self.failed is not None:
             self.failed(run, EtabError(elsewhere.words))
-            return []
+            return
         end = held.enter_context(logged(self.settings, "cell", **cell_facts(run)))
         try:
             result, predictions = self._computed(run, memo, beside)
         except BaseException as error:
             # Nothing can be saved where the disk refuses: that ends the whole group.
-            is_of_all = is_interruption(error) or isinstance(error, StorageError)
-            if self.failed is None or is_of_all:
+            is_of_all = isinstance(error, StorageError)
+            if is_of_all:
+                yield from saver.finished()
+            if self.failed is None or is_of_all or is_interruption(error):
                 raise
             note_failure(end, error)
             facts = facts_of_cell(run, self.settings, self.data)
             kind, words = describe_kind(error)
             record_failure(run, self.settings, facts, kind, words)
             self.failed(run, error)
-            return []
+            return
         before = saver.finished()
         claim_and_log = held.pop_all()
 
@@ -431,7 +434,12 @@ class _GroupWork:
                 forget_failure(run, self.settings)
             return result
 
-        return [*before, *saver.save(float(result.provenance["seconds"]), save)]
+        try:
+            now = saver.save(float(result.provenance["seconds"]), save)
+        except StorageError:
+            yield from before
+            raise
+        yield from [*before, *now]
 
     def _failed_elsewhere(self, run: Run) -> FailedCell | None:
         """The failure of a cell in another process since the group began; None if there is none."""

@@ -510,6 +510,13 @@ FAULTS = [
         ("tests/runs/test_saver.py::test_a_long_cell_is_saved_at_once",),
     ),
     Fault(
+        "a cell is saved before a full disk, and counts as failed",
+        "etab/runs/execute.py",
+        "            yield from before\n            raise\n",
+        "            raise\n",
+        ("tests/runs/test_saver.py::test_a_full_disk_hides_no_cell_that_was_saved",),
+    ),
+    Fault(
         "the claim of a cell is released before the cell is saved",
         "etab/runs/execute.py",
         "            with claim_and_log:\n",

@@ -83,6 +83,26 @@ def test_a_full_disk_ends_the_group_and_leaves_no_claim(
     assert len(list(execute(runs, settings))) == 3
 
 
+def test_a_full_disk_hides_no_cell_that_was_saved(
+    settings: Settings, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cell before, which is saved beside the fit, counted as failed although it was there."""
+    monkeypatch.setattr(saver, "SMALL", 60.0)
+    save = Result.save
+
+    def full(self: Result, *args: Any, **options: Any) -> Path:
+        if self.protocol == "cv3":
+            raise StorageError("No space left on device")
+        saver.SMALL = 0.0  # the next cell is a long one, which is saved at once
+        return save(self, *args, **options)
+
+    monkeypatch.setattr(Result, "save", full)
+    saved: list[str] = []
+    with pytest.raises(StorageError, match="No space left"):
+        saved.extend(result.protocol for result in execute(runs, settings))
+    assert saved == ["cv2"]
+
+
 def test_a_run_that_is_stopped_saves_the_cell_that_it_has_finished(
     settings: Settings, runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,7 +133,7 @@ def _checked_table(result: Result, folder: Path) -> Predictions:
     """The predictions of a result that give its value and its counts; else raises ResultError."""
     task = task_of(result)
     if task is not None:
-        table = checked_predictions(result, task, folder)
+        table = checked_predictions(result, task, folder, is_ranked=False)
     else:
         table = scorable_predictions(result, folder)
         # A task of another installation has a metric that this one knows, or its value is hearsay.

@@ -17,7 +17,7 @@ FAULTS = [
     Fault(
         "a table of cells believes the files",
         "etab/leaderboard/plain.py",
-        "        table = checked_predictions(result, task, folder)\n",
+        "        table = checked_predictions(result, task, folder, is_ranked=False)\n",
         "        table = result.predictions(folder)\n",
         (f"{FIRST}::test_a_number_that_was_changed_is_left_out_of_the_table",),
     ),

@@ -6,6 +6,7 @@ import errno
 import gzip
 import json
 import os
+import time
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -571,3 +572,17 @@ def test_only_tables_of_repeated_folds_are_compressed(
     assert compress_tables(tmp_path, every=True) == 1
     assert not path.with_suffix(".csv").exists()
     assert read_table_bytes(table_path(path)).decode() == table.to_csv()
+
+
+def test_a_hundred_thousand_names_are_compared_in_a_moment(tmp_path: Path) -> None:
+    """A list of names was searched once for each of them, which took hours."""
+    names = [f"c{i}" for i in range(100_000)] + ["c99999"]
+    header = ",".join(["kind", "item", "patient", "fold", *names])
+    started = time.process_time()
+    with pytest.raises(ResultError, match="two columns 'c99999'"):
+        Predictions.from_csv(f"{header}\nvalue,a,a,f,1\n")
+    path = tmp_path / "record.json"
+    path.write_text("{" + ",".join(f'"{name}":1' for name in names) + "}")
+    with pytest.raises(ResultError, match="'c99999' appears twice"):
+        Result.load(path)
+    assert time.process_time() - started < 5

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import lru_cache
@@ -200,7 +201,8 @@ class Predictions:
                 f"{name} is not a prediction table: it must begin with kind,item,patient,fold and "
                 "hold rows."
             )
-        twice = [column for column in rows[0] if rows[0].count(column) > 1]
+        counts = Counter(rows[0])
+        twice = [column for column in rows[0] if counts[column] > 1]
         if twice:
             raise ResultError(
                 f"{name} has two columns {twice[0][:40]!a}; only one of them can be the "

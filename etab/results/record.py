@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, asdict, dataclass, field, fields
 from functools import lru_cache
@@ -395,8 +396,8 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; raises ValueError where a key appears twice, since readers would differ."""
     content = dict(pairs)
     if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in counts.items() if count > 1)
         raise ValueError(f"the key {twice[:40]!r} appears twice")
     return content
 

@@ -183,7 +183,7 @@ MORE: dict[str, tuple[Change, str]] = {
         "its rows are not those",
     ),
     "a folder for a table": (_folder_for_a_table, "folder, pipe or device"),
-    "a packed table that unpacks without end": (_packed_bomb, "more than 64 MiB"),
+    "a packed table that unpacks without end": (_packed_bomb, "it holds more than"),
     "a socket": (_socket, "folder, pipe or device"),
     "objects beside a record": (_pickled_masks, "it has masks beside it"),
     "a level of everything": (_field(level=1), "level is 1"),

@@ -120,7 +120,7 @@ FAULTS = [
     ),
     Fault(
         "a table takes a rule that has nothing to combine",
-        "etab/tasks/own.py",
+        "etab/tasks/own_labels.py",
         "if label.aggregate:",
         "if False:",
         _STUDIES,

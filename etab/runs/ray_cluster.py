@@ -42,6 +42,7 @@ LOG = ".ray.log"
 _POLL = 0.5  # seconds between two looks at the tasks
 _PATIENCE = 20.0  # seconds that the child has for leaving the cluster
 _CHECK = 5.0  # seconds between two looks at the cluster
+_HOLDS = 20.0  # seconds after which a connection counts as one that holds
 _LOST = 20  # seconds without an answer of the head after which Ray gives it up
 
 
@@ -152,6 +153,7 @@ class _Tasks:
         self._child: Any = None
         self._connection: Any = None
         self._was_connected = False
+        self._connected_at: float | None = None
         self._lost_at: float | None = None
         self._problem = ""
 
@@ -212,7 +214,7 @@ class _Tasks:
         self._problem = problem
         if not problem:
             self._was_connected = True
-            self._lost_at = None
+            self._connected_at = time.monotonic()
 
     def _refuse(self, room: _NoRoom) -> None:
         """End a run whose tasks would wait for ever."""
@@ -231,7 +233,10 @@ class _Tasks:
         """Start another child, unless there never was a cluster or it is lost for too long."""
         self.stop()
         now = time.monotonic()
-        if self._lost_at is None:
+        # A cluster whose connections end at once has not come back.
+        has_held = self._connected_at is not None and now - self._connected_at > _HOLDS
+        self._connected_at = None
+        if self._lost_at is None or has_held:
             self._lost_at = now
         problem = self._problem or "its head does not answer"
         if not self._was_connected:

@@ -9,6 +9,13 @@ _REFUSED = (f"{_FILE}::test_an_executor_is_refused_before_anything_is_read",)
 
 FAULTS = [
     Fault(
+        "a cluster of Ray that is lost at once, again and again",
+        "etab/runs/ray_cluster.py",
+        "now - self._connected_at > _HOLDS",
+        "now >= self._connected_at",
+        (f"{_FILE}::test_a_cluster_whose_connections_end_at_once_is_given_up",),
+    ),
+    Fault(
         "what Ray cannot reserve starts it for ever",
         "etab/runs/ray_cluster.py",
         "    except ValueError as error:  # Ray has rules of its own for what can be reserved\n",

@@ -598,6 +598,24 @@ def test_what_ray_cannot_reserve_ends_the_run_in_words(is_refused_at: str, tmp_p
         tasks.ended()
 
 
+def test_a_cluster_whose_connections_end_at_once_is_given_up(tmp_path: Path) -> None:
+    """Each connection began the time to wait again, so that such a run never ended."""
+    tasks = ray_cluster._Tasks(ray_cluster.RayCluster(wait=0.2), "cpu", tmp_path / "log")
+
+    def connect_and_end() -> None:
+        near, far = multiprocessing.Pipe()
+        child = SimpleNamespace(join=lambda _: None, is_alive=lambda: False)
+        tasks._child, tasks._connection = child, near
+        far.send((None, ""))
+        far.close()
+
+    tasks._start = connect_and_end  # type: ignore[method-assign]
+    tasks.ended()  # the cluster is lost for the first time
+    time.sleep(0.3)
+    with pytest.raises(ClusterError, match="was lost and has not come back for 0 s"):
+        tasks.ended()
+
+
 @pytest.mark.slow
 @needs_ray
 @pytest.mark.parametrize("gpus", [1.5, 0.00001])

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from etab.leaderboard.board import BoardRow, Reliability, Separation
+from etab.leaderboard.board import VECTORS, BoardRow, Reliability, Separation, kind_of
 from etab.leaderboard.suites import Suite
 from etab.metrics.base import METRICS
 from etab.results import Result
@@ -291,6 +291,22 @@ def notes_of_results(cells: Sequence[Result]) -> list[str]:
         whose = "" if of_all else f"Noted in results of {_listed(names, _NAMED_BACKBONES, ', ')}: "
         notes.append(f"{whose}{note}")
     return joined_notes(notes)
+
+
+def supplied_vectors(cells: Sequence[Result]) -> list[str]:
+    """Name the backbones whose vectors were computed elsewhere, as boards do in their rows.
+
+    Args:
+        cells: The results.
+
+    Returns:
+        A sentence; none where every encoder was run here.
+    """
+    names = sorted({cell.backbone for cell in cells if kind_of(cell.backbone, [cell]) == VECTORS})
+    if not names:
+        return []
+    listed = _listed(names, _NAMED_BACKBONES, ", ")
+    return [f"{VECTORS.capitalize()} ({listed}): computed elsewhere, so no encoder was run here."]
 
 
 def _database_alone(rows: Sequence[BoardRow], protocol: str) -> list[str]:

@@ -12,6 +12,7 @@ from etab.leaderboard.notes import (
     _one_division,
     notes_of_results,
     set_aside_note,
+    supplied_vectors,
 )
 from etab.leaderboard.page import board_facts
 from etab.results import load_results
@@ -103,6 +104,15 @@ def test_pairs_that_are_alike_are_listed_once_on_a_board() -> None:
     notes = joined_notes(note for result in held for note in result.settings["notes"])
     assert notes == ["Another.", alike_sentence([four, two])]
     assert notes_of_results(held) == notes
+
+
+def test_plain_cells_of_supplied_vectors_are_marked() -> None:
+    run_here = made.result(made.predictions("b0-A4-C"), "b0-A4-C")
+    supplied = replace(run_here, backbone="theirs", settings={"family": "vectors"})
+    assert supplied_vectors([run_here]) == []
+    assert supplied_vectors([run_here, supplied]) == [
+        "Vectors supplied (theirs): computed elsewhere, so no encoder was run here."
+    ]
 
 
 def test_pairs_beyond_those_that_are_named_are_counted() -> None:

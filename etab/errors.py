@@ -68,6 +68,18 @@ class UnsupportedOptionError(EtabError, ValueError):
     """An option, or a combination of options, that cannot take effect."""
 
 
+def not_finite(what: str) -> UnsupportedOptionError:
+    """Build the error for features that hold NaN or infinity.
+
+    Args:
+        what: The features, as the beginning of a sentence: "Row 3 of the features 'late'".
+    """
+    return UnsupportedOptionError(
+        f"{what} holds values that are not finite. The backbone overflows on this input (try "
+        "--precision fp32), or its weights hold NaN."
+    )
+
+
 class DataNotFoundError(EtabError, FileNotFoundError):
     """A dataset that was not found. The message lists where it was searched and how to name it."""
 

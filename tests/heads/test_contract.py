@@ -338,7 +338,7 @@ def test_not_finite_features_are_named(name: str) -> None:
     features, answers = made_features(kind)
     features.pooled["late/mean"][7, 2] = np.inf
     patients, splits = made_splits()
-    with pytest.raises(UnsupportedOptionError, match=r"'late/mean'.*row 7.*fp32"):
+    with pytest.raises(UnsupportedOptionError, match=r"Row 7 of the features 'late/mean' .*fp32"):
         heads.head(name).cross_fit(
             features, answers, patients, splits, made_target(kind), rng=np.random.default_rng(0)
         )

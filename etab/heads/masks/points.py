@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from etab.errors import UnsupportedOptionError
+from etab.errors import not_finite
 from etab.storage.memory import Spill
 from etab.types import Array, FloatArray, IntArray
 
@@ -240,7 +240,4 @@ def _operators(h: int, w: int) -> list[Any]:
 def _refuse_bad(block: FloatArray, level: int, start: int) -> None:
     """Raise UnsupportedOptionError for values that are not finite."""
     if not np.isfinite(block).all():
-        raise UnsupportedOptionError(
-            f"Feature map {level} holds values that are not finite (rows {start} to "
-            f"{start + len(block)}). The backbone overflows on this input: try --precision fp32."
-        )
+        raise not_finite(f"Feature map {level} of the rows {start} to {start + len(block) - 1}")

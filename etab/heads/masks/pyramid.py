@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from etab.errors import UnsupportedOptionError
+from etab.errors import UnsupportedOptionError, not_finite
 from etab.types import IntArray
 
 LEVELS = 4
@@ -143,10 +143,7 @@ class Pyramid:
         for i in set(self.levels):
             block = torch.from_numpy(np.asarray(self.maps[i][index], dtype=np.float32))
             if not bool(torch.isfinite(block).all()):
-                raise UnsupportedOptionError(
-                    f"Feature map {i} holds values that are not finite (rows {index[0]} to "
-                    f"{index[-1]}). The backbone overflows on this input: try --precision fp32."
-                )
+                raise not_finite(f"Feature map {i} of the rows {index[0]} to {index[-1]}")
             read[i] = block
         # Rounded to float16 in both cases, so that a result does not depend on the memory.
         return [

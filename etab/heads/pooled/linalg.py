@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy
 
-from etab.errors import UnsupportedOptionError
+from etab.errors import UnsupportedOptionError, not_finite
 from etab.heads.pooled.large import WideBasis
 from etab.types import Array, Features, FloatArray, IntArray
 
@@ -33,11 +33,7 @@ def check_features(features: Features) -> None:
             part = slice(start, start + _TOGETHER)
             bad[part] = ~np.isfinite(values[part]).all(axis=1)
         if bad.any():
-            raise UnsupportedOptionError(
-                f"The features {key!r} hold values that are not finite (first in row "
-                f"{int(np.argmax(bad))}). "
-                "The backbone overflows on this input: try --precision fp32."
-            )
+            raise not_finite(f"Row {int(np.argmax(bad))} of the features {key!r}")
 
 
 def gram(x: Array) -> FloatArray:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from etab.errors import UnsupportedOptionError
+from etab.errors import UnsupportedOptionError, not_finite
 from etab.heads.base import HEADS
 from etab.heads.sequences.checks import refuse_shapes
 from etab.heads.sequences.heads import TemporalHead
@@ -105,10 +105,7 @@ def _refuse_tokens(key: str, chunk: FloatArray, start: int) -> None:
     is_absent: Array = np.all(is_missing, axis=2)
     is_broken = (is_missing.any(axis=2) & ~is_absent) | np.isinf(chunk).any(axis=2)
     if is_broken.any():
-        raise UnsupportedOptionError(
-            f"The tokens {key!r} hold values that are not finite. The backbone overflows on this "
-            "input: try --precision fp32."
-        )
+        raise not_finite(f"The layer of tokens {key!r}")
     if is_absent.all(axis=1).any():
         row = start + int(np.flatnonzero(is_absent.all(axis=1))[0])
         raise UnsupportedOptionError(f"Row {row} has no token of {key!r}; leave the row out.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from etab.errors import UnsupportedOptionError
+from etab.errors import UnsupportedOptionError, not_finite
 
 
 def refuse_sequences(name: str, sequences: Mapping[str, Any]) -> None:
@@ -24,10 +24,7 @@ def refuse_sequences(name: str, sequences: Mapping[str, Any]) -> None:
     refuse_shapes(name, sequences)
     for key, values in sequences.items():
         if not np.isfinite(values).all():
-            raise UnsupportedOptionError(
-                f"The sequence {key!r} holds values that are not finite. The backbone overflows on "
-                "this input: try --precision fp32."
-            )
+            raise not_finite(f"The sequence {key!r}")
 
 
 def refuse_shapes(name: str, sequences: Mapping[str, Any]) -> None:

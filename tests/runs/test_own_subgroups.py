@@ -117,7 +117,7 @@ def test_a_board_of_ones_own_shows_its_own_subgroups(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     ended = etab("leaderboard", results, "--html", site, "--subgroups", tmp_path / "other")
     assert ended.returncode == 2
-    assert "no description of clinic" in ended.stderr
+    assert "is not a description of clinic and holds none" in ended.stderr
 
 
 def test_pregnancy_is_a_subgroup_where_the_data_tell_it(

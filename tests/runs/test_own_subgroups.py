@@ -91,7 +91,7 @@ def test_the_data_of_a_board_are_named_by_description_or_folder(tmp_path: Path) 
     assert folder_of_data(tmp_path, {"clinic"}) == tmp_path
     assert folder_of_data(Path("elsewhere"), {"camus"}) == Path("elsewhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataNotFoundError, match="no description of clinic and holds none"):
+    with pytest.raises(DataNotFoundError, match="is not a description of clinic and holds none"):
         folder_of_data(tmp_path / "empty", {"clinic"})
 
 

@@ -89,7 +89,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_no_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="transformers is not installed")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(WeightsError, match="name a folder"):
+    with pytest.raises(WeightsError, match="Name a folder"):
         backbones.card(f"transformers/{tmp_path / 'nothing'}").load()
 
 

@@ -395,7 +395,7 @@ def test_control_c_stops_the_entry_too(made: Path, tmp_path: Path, truth: dict[s
     time.sleep(0.3)
     said = interrupted(child)
     assert child.returncode == 130
-    assert "goes on from there" in said
+    assert "run the same command to continue" in said
     assert read_answers(tmp_path / "out" / "answers.txt") == {min(truth): truth[min(truth)]}
     last = int((tmp_path / "pid").read_text())
     state = Path(f"/proc/{last}/stat")

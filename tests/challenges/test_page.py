@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def _commands() -> list[str]:
-    lines = [text for kind, text in BLOCKS if not kind]
+    lines = [text for kind, text in BLOCKS if kind == "bash"]
     joined = "".join(lines).replace("\\\n", " ")
     return [line for line in joined.splitlines() if line.startswith("etab ")]
 

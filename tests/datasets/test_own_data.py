@@ -366,7 +366,10 @@ def test_rare_classes_and_mixed_views_are_told(tmp_path: Path) -> None:
             "has no name",
         ),
         ('name = "a"\ntable = "t.csv"\nfolder = 5\n[labels.EF]\nkind = "value"', "path in quotes"),
-        ('name = "a"\ntable = "t.csv"\n[labels."LV/endo"]\nkind = "mask"', "no slash"),
+        (
+            'name = "a"\ntable = "t.csv"\n[labels."LV/endo"]\nkind = "mask"',
+            "must not contain a slash",
+        ),
         (
             'name = "a"\ntable = "t.csv"\n[labels.x]\nkind = "value"\npixel = 2',
             "pixel is for kind = .mask",
@@ -721,7 +724,7 @@ def test_options_of_a_board_are_refused_where_there_is_none(
     run_words = ("--root", root, "--backbones", "image_stats", "--cache", tmp_path / "c")
     call("run", "--tasks", "b0-A4-C", "--protocol", "cv", "--results", results, *run_words)
     weighed = call("leaderboard", results, "--task-weight", "b0-A4-C=2", "--with-seen")
-    assert "--task-weight, --with-seen acts on a board" in str(weighed.exception)
+    assert "--task-weight, --with-seen act on a board" in str(weighed.exception)
     unknown = call("leaderboard", results, "--protocol", "cv55")
     assert "no results by cv55 with seed 0" in str(unknown.exception)
     assert call("leaderboard", results).exit_code == 0

@@ -248,7 +248,8 @@ def test_pairs_see_the_same_patients(tmp_path: Path) -> None:
     base = made.predictions("a0-A4-C", 0.7, n=60)
     results = []
     for name, shift in (("upper", 0.004), ("lower", 0.0)):
-        shifted = {k: v + shift for k, v in base.columns.items()}
+        dice = base.columns["dice"] + shift
+        shifted = {**base.columns, "dice": dice, "jaccard": dice / (2 - dice)}
         table = Predictions(base.kind, base.items, base.patients, base.folds, shifted)
         results.append(made.result(table, "a0-A4-C", name))
         results[-1].save(tmp_path, table)

@@ -61,10 +61,10 @@ def camus(phantom_tree: Callable[..., Path]) -> Path:
     [
         ("dask", [], "No executor is called 'dask'. Known: local, ray, slurm"),
         ("ray", ["adress=auto"], "has no option 'adress'. Known: address, cpus, gpus"),
-        ("ray", ["gpus=half"], "a number, 0 or more belongs there"),
-        ("slurm", ["minutes=1.5"], "a whole number, 0 or more belongs there"),
-        ("slurm", ["cpus"], "a whole number, 0 or more belongs there"),
-        ("local", ["memory_gb=nan"], "a number, 0 or more belongs there"),
+        ("ray", ["gpus=half"], "a number, 0 or more"),
+        ("slurm", ["minutes=1.5"], "a whole number, 0 or more"),
+        ("slurm", ["cpus"], "a whole number, 0 or more"),
+        ("local", ["memory_gb=nan"], "a number, 0 or more"),
     ],
 )
 def test_options_that_do_not_fit_an_executor_are_refused(

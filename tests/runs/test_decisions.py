@@ -158,7 +158,7 @@ def test_what_has_nothing_to_decide_is_left_out_or_refused() -> None:
     runs = plan("circor", ["mel_stats"], protocols=None, decide="balanced")
     assert {run.task for run in runs} == {"f1-AL-D", "f2-AL-D"}
     run = Run("e1-AL-D", "mel_stats", decide="balanced")
-    with pytest.raises(IncompatibleError, match="mae is of scores"):
+    with pytest.raises(IncompatibleError, match="mae is computed from scores"):
         run.check()
     with pytest.raises(IncompatibleError, match="possible: metric, balanced"):
         replace(run, task="f2-AL-D", decide="half").check()

@@ -57,8 +57,8 @@ def layers_of(output: object, n: int, name: str, kind: InputKind) -> dict[str, T
     for layer, values in named.items():
         if not is_layer_name(layer):
             raise UnsupportedOptionError(
-                f"{name} returned a layer called {reprlib.repr(layer)}; wanted a text of 1 to "
-                f"{LONGEST_LAYER_NAME} letters that can be printed, without '/'."
+                f"{name} returned a layer called {reprlib.repr(layer)}; wanted a name of 1 to "
+                f"{LONGEST_LAYER_NAME} printable characters, without '/'."
             )
         layers[layer] = _checked(values, n, f"{name}, layer {layer!r}", kind)
     return layers

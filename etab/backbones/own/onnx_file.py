@@ -31,8 +31,9 @@ from etab.types import Array
 
 # Characters of an error of onnxruntime, which names a place in its own code first.
 _LONGEST = 500
-# The entry of a graph that names a file of external data: field 1 "location", field 2 the path.
-_LOCATION = re.compile(rb"\x0a\x08location\x12")
+# The entry of a graph that names a file of external data: field 1 "location", field 2 the length of the
+# path and the path. Longer paths have a length of two bytes, and no exporter writes them.
+_LOCATION = re.compile(rb"\x0a\x08location\x12([\x00-\x7f])", re.DOTALL)
 # Numbers of the input that are read, by their name in onnxruntime.
 _NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
@@ -191,10 +192,9 @@ def _locations(content: bytes) -> set[str]:
     """Paths of the files of external data, which may lie in folders below that of the graph."""
     found = set()
     for entry in _LOCATION.finditer(content):
-        length = content[entry.end()]
-        if length < 128:  # longer paths have a length of two bytes, and no exporter writes them
-            path = content[entry.end() + 1 : entry.end() + 1 + length]
-            found.add(path.decode("utf-8", "replace"))
+        length = entry[1][0]
+        path = content[entry.end() : entry.end() + length]
+        found.add(path.decode("utf-8", "replace"))
     return found
 
 

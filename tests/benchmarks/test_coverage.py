@@ -120,6 +120,7 @@ def test_kept_replicates_are_read_again(tmp_path: Path) -> None:
     assert third.values == pytest.approx(first.values, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_page_holds_every_setting(found: list[Summary]) -> None:
     setting = coverage.graded(SMALL)
     graded = [summarised(setting, refit(setting, 0))]

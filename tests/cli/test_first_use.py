@@ -178,6 +178,7 @@ def test_a_named_encoder_is_paired_with_its_random_twin(place: Place, tmp_path: 
     assert str(weights) not in (tmp_path / "b.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_name_never_stands_for_other_weights(place: Place, tmp_path: Path) -> None:
     import timm
 

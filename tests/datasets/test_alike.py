@@ -85,6 +85,7 @@ def test_a_copy_with_another_outline_is_found(change: str) -> None:
     assert pairs[0].correlation > ALIKE_FRAMES
 
 
+@pytest.mark.slow
 def test_strangers_in_the_same_frame_are_no_copies() -> None:
     framed = [np.pad(frame(i), 20, constant_values=90) for i in range(20)]
     barred = [np.pad(frame(i), ((30, 30), (0, 0))) for i in range(20, 40)]

@@ -71,6 +71,7 @@ def changed(root: Path, change, file: str = FILE) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [CircorParquetSource, pytest.param(CircorProcessedSource, marks=pytest.mark.slow)],

@@ -264,6 +264,7 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
         SOURCES["echoxflow"](tmp_path)
 
 
+@pytest.mark.slow
 def test_runs_follow_the_five_folds(tree: Path, tmp_path: Path) -> None:
     codes = {task.code for task in find("echoxflow")}
     assert {"a0-A4-X", "a2-A2-X", "c4-AX-X"} < codes

@@ -208,6 +208,7 @@ def test_no_phantom_is_proposed_where_there_is_none(ward: Path) -> None:
         dataset_folder("dicom")
 
 
+@pytest.mark.slow
 def test_the_class_is_the_same_from_python_and_gives_the_values_of_a_table(ward: Path) -> None:
     table = ward / "data" / "clinic.toml"
     table.write_text(
@@ -251,6 +252,7 @@ def test_a_package_brings_a_name_to_the_command_line(package: Path, ward: Path) 
     assert SOURCES["camus"].card.title == "CAMUS"
 
 
+@pytest.mark.slow
 def test_a_result_on_data_of_a_package_is_computed_again_by_its_name(
     package: Path, ward: Path
 ) -> None:

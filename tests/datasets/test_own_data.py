@@ -691,6 +691,7 @@ def test_keys_that_cannot_act_are_refused(lines: str, problem: str, tmp_path: Pa
         use_own_data(describe(tmp_path, VALUE + lines))
 
 
+@pytest.mark.slow
 def test_results_of_two_tables_and_of_a_label_that_is_gone(tmp_path: Path) -> None:
     words = ("--backbones", "image_stats", "--cache", tmp_path / "c", "--workers", 1)
     results = tmp_path / "results"

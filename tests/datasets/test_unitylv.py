@@ -59,6 +59,7 @@ def test_readers_that_are_missing_are_told(tree: Path, tmp_path: Path) -> None:
     assert "consensus of 10 readers, and 11 were published" in source.notes()[0]
 
 
+@pytest.mark.slow
 def test_two_frames_a_clip_and_eleven_readers(tree: Path) -> None:
     source = UnityLvSource(tree)
     assert len(source.records()) == PATIENTS

@@ -74,6 +74,7 @@ def test_what_does_not_exist_is_said() -> None:
     assert phases_by_area([3, 9, 2, 4]) == (1, 2)
 
 
+@pytest.mark.slow
 def test_the_phantom_gives_its_own_ef(tmp_path: Path) -> None:
     phantom.write(tmp_path, patients=12, seed=4, names=["camus"])
     _, labels, rules = measured(datasets.source("camus", tmp_path / "camus"))

@@ -299,6 +299,7 @@ def test_another_sampling_is_another_result(
         finished(run, done)
 
 
+@pytest.mark.slow
 def test_clips_of_a_recording_are_averaged(
     done: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +324,7 @@ def test_clips_of_a_recording_are_averaged(
         assert score == pytest.approx(np.mean(mine), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_half_sequences_and_full_cycles_run(trees: Path, tmp_path: Path) -> None:
     for name in ("camus", "ted"):
         settings = Settings(root=trees / name, results=tmp_path / name)

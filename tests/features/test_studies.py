@@ -304,6 +304,7 @@ def test_a_table_of_ones_own_lays_its_views_side_by_side(tmp_path: Path) -> None
     assert absent_note(task.code, rows).startswith("b0-V2-Z: 14 of 40 rows lack a view (A2C 14).")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forget_own_data")
 @pytest.mark.parametrize("inputs", ["views:answer", "answer"])
 def test_an_attentive_probe_reads_pictures_of_data_without_masks(
@@ -322,6 +323,7 @@ def test_an_attentive_probe_reads_pictures_of_data_without_masks(
     assert (lacking in notes) == (inputs == "views:answer")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forget_own_data")
 def test_rows_of_studies_need_studies(tmp_path: Path) -> None:
     path = two_views(tmp_path / "data", per="study")

@@ -106,6 +106,7 @@ def test_a_cell_says_its_source_and_stands_apart(adapted: Any) -> None:
         tuned.finished(planned(source_head="topformer"), settings)
 
 
+@pytest.mark.slow
 def test_the_source_is_trained_once_for_all_targets_and_the_backbone_is_taken_along(
     adapted: Any,
 ) -> None:
@@ -186,6 +187,7 @@ def test_what_cannot_be_adapted_is_refused_before_anything_is_read(
         planned(**options)
 
 
+@pytest.mark.slow
 def test_the_command(tree: Path, adapted: Any, tmp_path: Path) -> None:
     words = [
         "finetune",

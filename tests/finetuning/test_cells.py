@@ -151,6 +151,7 @@ def test_interrupted_and_resumed_gives_the_same_results(
     assert state["progress"]["step"] == seen[-1].step
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_training_is_not_taken_up(tree: Path, tmp_path: Path) -> None:
     def stop(name: str, now: Progress) -> None:
         if now.step == 2:
@@ -445,6 +446,7 @@ def test_two_processes_train_one_network(tree: Path, tmp_path: Path) -> None:
     assert [r.identity() for r in load_results(tmp_path / "two")] == [r.identity() for r in two]
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_name_and_the_data_of_a_pretraining(tree: Path, tmp_path: Path) -> None:
     import timm
 

@@ -20,11 +20,15 @@ PATIENTS = np.sort(np.r_[np.arange(ROWS - 50), np.repeat(np.arange(200, 220), 2)
 Y = 50 + 5 * np.random.default_rng(5).normal(size=ROWS)
 
 
+# Patients who are compared, of each number of rows.
+COMPARED = [0, 1, 50, 69, 200, 207, 219, 300]
+
+
 def loop(x: FloatArray, penalty: float, patients: FloatArray) -> FloatArray:
-    """Predictions of scikit-learn, fitted again without each patient."""
+    """Predictions of scikit-learn for the patients who are compared, fitted again without each."""
     linear = pytest.importorskip("sklearn.linear_model")
     out = np.zeros(len(x))
-    for patient in np.unique(patients):
+    for patient in COMPARED:
         rest = patients != patient
         fit = linear.Ridge(alpha=penalty * len(x), solver="svd").fit(x[rest], Y[rest])
         out[~rest] = fit.predict(x[~rest])
@@ -35,11 +39,13 @@ def loop(x: FloatArray, penalty: float, patients: FloatArray) -> FloatArray:
 def test_predictions_are_of_fits_without_the_patient(name: str) -> None:
     x = scaled(COLUMNS[name])
     found = left_out(basis(gram(x), np.arange(ROWS)), Y, PATIENTS)
+    compared = np.isin(PATIENTS, COMPARED)
     for k in (0, 4, 9):
         # The rows have a mean squared length of 1.
         wanted = loop(x, PENALTIES[k] / ROWS, PATIENTS)
         # Axes are left out whose squared length is a billionth of the longest one's.
-        assert found[:, k] == pytest.approx(wanted, abs=1e-3 if name == "badly scaled" else 1e-6)
+        same = pytest.approx(wanted[compared], abs=1e-3 if name == "badly scaled" else 1e-6)
+        assert found[compared, k] == same
 
 
 def test_moments_of_many_rows_give_the_same() -> None:

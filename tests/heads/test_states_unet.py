@@ -295,6 +295,7 @@ def test_timing_features_hold_the_rate_of_a_phantom(beat: str) -> None:
     assert got["mean_cycle"] == pytest.approx(np.diff(onsets).mean() / 50, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beat", ["homomorphic", "wavelet"])
 def test_the_segmenter_is_the_one_fitted_on_the_phantom(beat: str) -> None:
     from benchmarks.fit_segmenter import segmenter

@@ -108,6 +108,7 @@ def within_databases(width: int, *, balanced: bool) -> float:
     return float(np.mean(values))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 700])
 def test_what_marks_a_database_is_not_learned_as_disease(width: int) -> None:
     """The sign alone has an AUROC of .76; unweighted candidates lean on the mark."""

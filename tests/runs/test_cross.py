@@ -286,6 +286,7 @@ def test_results_carry_both_data(data: Path, done: Settings) -> None:
     assert one("a0-A4-C>E", done).value > 0.5
 
 
+@pytest.mark.slow
 def test_phantom_if_either_is(
     done: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,6 +164,7 @@ def test_what_has_nothing_to_decide_is_left_out_or_refused() -> None:
         replace(run, task="f2-AL-D", decide="half").check()
 
 
+@pytest.mark.slow
 def test_a_run_tells_the_head_the_databases(
     tmp_path: Path, phantom_tree: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,7 +118,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Path], Harm]] = {
 }
 
 
-BY_DEFAULT = ("a picture cut short", "a picture missing", "a folder in its place")
+BY_DEFAULT = ("a picture cut short", "a picture missing")
 
 
 @pytest.mark.parametrize(
@@ -201,6 +201,7 @@ def test_folds_test_every_patient(protocol: str) -> None:
     assert left_out(TASKS["a0-A2-C"], LISTED, ["2"], protocol=protocol)["lost"] == []
 
 
+@pytest.mark.slow
 def test_nothing_bad_is_the_same_result(camus: Path) -> None:
     whole = _run(_settings(camus, skip_bad=False))
     again = _run(_settings(camus, name="again"))
@@ -208,6 +209,7 @@ def test_nothing_bad_is_the_same_result(camus: Path) -> None:
     assert "bad" not in json.loads(whole[0].path(camus.parent / "results").read_text())
 
 
+@pytest.mark.slow
 def test_incomplete_is_never_mixed_with_whole(camus: Path) -> None:
     whole = _run(_settings(camus, skip_bad=False))
     _cut(_file(camus, "4CH", "ES"))

@@ -174,6 +174,7 @@ def test_a_damaged_cache_is_computed_again_and_said_so(cohort: Path, tmp_path: P
         next(iter(execute(run, replace(settings, results=tmp_path / "c"))))
 
 
+@pytest.mark.slow
 def test_features_are_not_served_to_another_backbone_or_precision(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

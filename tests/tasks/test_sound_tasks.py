@@ -141,6 +141,7 @@ def test_places_count_alike_however_often_they_were_heard() -> None:
     assert found["score"] == pytest.approx([0.5])
 
 
+@pytest.mark.slow
 def test_another_aggregation_acts_and_is_recorded(made: Path, tmp_path: Path) -> None:
     settings = runs_run.Settings(root=made / "circor", results=tmp_path, cache=None)
     found = {}
@@ -481,6 +482,7 @@ def test_all_backbones_of_a_sound_task_hear() -> None:
     assert backbone_names(["all"], ["f1-AL-D", "a0-A4-C"]) == seen
 
 
+@pytest.mark.slow
 def test_the_murmur_of_a_place_is_a_task_beside_the_boards(tmp_path: Path) -> None:
     """A row is a recording: whether its place is among those where the murmur was noted."""
     phantom.write(tmp_path, patients=14, seed=2, names=["circor"])

@@ -176,6 +176,7 @@ def test_a_published_cell_under_another_name_needs_all_masks(published: Path) ->
     assert "masks.npz is missing: a submission brings the predicted masks" in finding.reason
 
 
+@pytest.mark.slow
 def test_a_published_control_without_a_task_that_it_cannot_have_is_accepted(
     tmp_path: Path,
 ) -> None:

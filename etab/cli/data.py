@@ -14,7 +14,9 @@ from etab.cli.words import say, words
 if TYPE_CHECKING:
     from etab.datasets.own.description import Description
 
-app = typer.Typer(no_args_is_help=True, help="Make phantom data, or check a folder of data.")
+app = typer.Typer(
+    no_args_is_help=True, help="Make phantom data, describe, check or fetch datasets."
+)
 
 
 @app.command("phantom")

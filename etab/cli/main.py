@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from etab.cli import boards as cli_boards
 from etab.cli import cache as cli_cache
@@ -42,7 +43,26 @@ from etab.storage.machine import name_crashes
 if TYPE_CHECKING:
     from etab.runs.earlier_process import EarlierProcess
 
+_ORDER = (
+    *("demo", "doctor", "list", "data", "check", "vectors"),  # look around and prepare
+    *("plan", "run", "finetune", "status", "cache"),  # compute
+    *("results", "leaderboard", "curve"),  # look at what came out
+    *("rescore", "reproduce", "submit"),  # check results
+    *("evaluate", "challenge", "convert", "new", "version"),
+)
+"""The commands in the order in which a new user needs them; ``etab --help`` lists them so."""
+
+
+class _Commands(TyperGroup):
+    """The commands of ``etab`` in the order of ``_ORDER``."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 (click passes it)
+        """Return the names of all commands, as ``etab --help`` lists them."""
+        return sorted(self.commands, key=_ORDER.index)
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -61,17 +81,31 @@ app.add_typer(cli_evaluate.app, name="evaluate")
 app.add_typer(cli_challenge.app, name="challenge")
 app.add_typer(cli_submit.app, name="submit")
 app.add_typer(cli_vectors.app, name="vectors")
-app.command("convert")(cli_convert.convert)
-app.command("reproduce")(cli_reproduce.reproduce)
+app.command("convert", short_help="Write weights as safetensors, checked against a network.")(
+    cli_convert.convert
+)
+app.command("reproduce", short_help="Compute a result again and compare the numbers.")(
+    cli_reproduce.reproduce
+)
 app.command("finetune")(cli_finetune.finetune)
-app.command("rescore")(cli_rescore.rescore_command)
+app.command("rescore", short_help="Recompute every metric and interval from predictions.")(
+    cli_rescore.rescore_command
+)
 app.command("run")(cli_run.run_command)
-app.command("plan")(cli_plan.plan_command)
-app.command("status")(cli_status.status_command)
+app.command("plan", short_help="Show what a run would compute, and what it takes.")(
+    cli_plan.plan_command
+)
+app.command("status", short_help="Show which cells are finished, in progress or failed.")(
+    cli_status.status_command
+)
 app.command("list")(cli_lists.list_command)
 app.command("cache")(cli_cache.cache_command)
-app.command("results")(cli_results.results_command)
-app.command("leaderboard")(cli_boards.leaderboard_command)
+app.command("results", short_help="List the results of a folder, with read-outs.")(
+    cli_results.results_command
+)
+app.command("leaderboard", short_help="Rank the backbones of a results folder.")(
+    cli_boards.leaderboard_command
+)
 app.command("curve")(cli_curve.curve_command)
 
 

@@ -13,9 +13,7 @@ import typer
 if TYPE_CHECKING:
     from etab.leaderboard.admission.submission import Submission
 
-app = typer.Typer(
-    no_args_is_help=True, help="Check results before handing them in for the published board."
-)
+app = typer.Typer(no_args_is_help=True, help="Check results before you submit them.")
 
 
 @app.command("check")

@@ -12,7 +12,7 @@ import typer
 from etab.cli.options import DataOption, SkipBadOption
 from etab.cli.words import say, wrote
 
-app = typer.Typer(no_args_is_help=True, help="Vectors made elsewhere (vectors:FILE).")
+app = typer.Typer(no_args_is_help=True, help="List the embeddings that vectors:FILE has to hold.")
 
 
 @app.callback()

@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.canonical`` reads the published results and writes ``configs/canonical/``: a
 file for each dataset with the digest of the rows of each task, protocol and seed, of the same
-rows whatever their folds, and with the digest, value and half width of each published cell; ``backbones.json``
+rows whatever their folds, with the digest, value and half width of each published cell, and with the digest of
+each published result by another head or in another precision (``results_heads/``); ``backbones.json``
 with the identity of each backbone and the tasks that it cannot have, and ``masks.json`` with the digests
 of the predictions and masks of each cell, of which the repository keeps the stated sample. Boards compare results with them, so that a
 result cannot bring rows, patients, folds or a truth of its own. Run it after the boards were made
@@ -16,12 +17,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from etab.leaderboard.admission.canonical import (
+    DIGEST_DIGITS,
     PublishedCell,
     cell_key,
     facts_digest,
     facts_key_of,
     key_of,
     rows_digest,
+    variant_key,
 )
 from etab.leaderboard.board import CONTROL, PRETRAINED, RANDOM_TWIN
 from etab.results import Result, load_results
@@ -36,6 +39,10 @@ RELEASES = {
     ("results_sounds_full", "circor"): "CirCor DigiScope 1.0.3, all 942 public ids",
     ("results_sounds_full", "cinc2016"): "CinC Challenge 2016, all 3,240 training recordings",
 }
+
+
+VARIANTS = PUBLISHED / "results_heads"
+"""Results that no board ranks: they tell how far a cell depends on its head and its precision."""
 
 
 def published() -> Iterator[tuple[Path, Result, str]]:
@@ -64,6 +71,11 @@ def canonical_rows() -> dict[str, dict[str, dict[str, object]]]:
             assert isinstance(known, dict)
             if key and known.setdefault(key, digest) != digest:
                 raise SystemExit(f"{result.path(folder)} has other {what} than those before it.")
+    for result in load_results(VARIANTS):
+        release = datasets[result.dataset][result.data_digest]
+        variants = release.setdefault("variants", {})
+        assert isinstance(variants, dict)
+        variants[variant_key(result)] = result.predictions_sha256[:DIGEST_DIGITS]
     return datasets
 
 
@@ -75,6 +87,8 @@ def identities() -> dict[str, dict[str, object]]:
             "weights_sha256": result.weights_sha256,
             "kind": _kind(result),
         }
+        if result.settings.get("family") == "vit":
+            facts["resampled"] = True  # an embedding of positions follows the size of the input
         if known.setdefault(result.backbone, facts) != facts:
             raise SystemExit(f"{result.path(folder)} is of another {result.backbone}.")
     for name, codes in lacking_tasks().items():

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etab.backbones.base import FITS
-from etab.backbones.sizes import split_size
 from etab.results import Result, load_results
+from etab.results.names import split_size
 from etab.tasks.menu import TASKS
 
 CHEAP = ("mobilenetv2", "efficientnet_lite0", "efficientnet_lite2", "image_stats")

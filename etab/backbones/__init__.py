@@ -20,12 +20,13 @@ from etab.backbones.registered import (
     require_own_name,
 )
 from etab.backbones.scales import scaled, split_scale
-from etab.backbones.sizes import sized, split_size
+from etab.backbones.sizes import sized
 from etab.backbones.sound import named as _sound  # noqa: F401  (registers)
 from etab.backbones.sound import records as _records  # noqa: F401  (registers)
 from etab.backbones.suggest import unknown_backbone
 from etab.backbones.video import named as video
 from etab.errors import EtabError, UnsupportedOptionError
+from etab.results.names import split_size
 
 __all__ = [
     "BACKBONES",

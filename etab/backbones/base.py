@@ -8,12 +8,10 @@ from typing import Any, Protocol
 
 from etab.backbones.video.contract import ClipContract
 from etab.errors import UnsupportedOptionError
+from etab.results.names import SQUASH
 from etab.types import IMAGENET, Array, Features
 
 __all__ = ["FITS", "IMAGENET", "SQUASH", "UNKNOWN_DATA", "Backbone", "BackboneCard", "Course"]
-
-SQUASH = "squash"
-"""The fit that resizes a frame to a square and ignores its aspect ratio."""
 
 FITS = (SQUASH, "letterbox", "crop")
 """How a frame becomes a square input (see ``etab.backbones.sizes.sized``)."""

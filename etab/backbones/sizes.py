@@ -6,41 +6,15 @@ stand in the name of the backbone, as in ``timm/resnet18@448+letterbox``.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from functools import partial
 
-from etab.backbones.base import FITS, SQUASH, BackboneCard
+from etab.backbones.base import FITS, BackboneCard
 from etab.errors import UnknownNameError, UnsupportedOptionError
+from etab.results.names import SQUASH, split_size
 
-_SUFFIX = re.compile(r"(?P<stem>.+)@(?P<size>\d+)(?:\+(?P<fit>[a-z]+))?")
 SIZES = (32, 2048)
 """Smallest and largest side of an input, in pixels."""
-
-
-def split_size(name: str) -> tuple[str, int | None, str]:
-    """Split the name of a backbone from the size and the fit that it ends with.
-
-    Args:
-        name: Name of a backbone. After "transformers/...@", a number without a fit is a sampling
-            rate and no size.
-
-    Returns:
-        The name without them, the size in pixels or None, and the fit.
-
-    Example:
-        >>> split_size("timm/resnet18@448+letterbox")
-        ('timm/resnet18', 448, 'letterbox')
-        >>> split_size("timm/resnet18")
-        ('timm/resnet18', None, 'squash')
-    """
-    match = _SUFFIX.fullmatch(name)
-    if match is None:
-        return name, None, SQUASH
-    fit = match["fit"]
-    if fit is None and name.removeprefix("random/").startswith("transformers/"):
-        return name, None, SQUASH
-    return match["stem"], int(match["size"]), fit or SQUASH
 
 
 def sized(card: BackboneCard, size: int | None = None, fit: str = SQUASH) -> BackboneCard:

@@ -148,7 +148,7 @@ def _with_pretraining(
 def _network(encoder: str) -> str:
     """The network of ``local:FILE@NETWORK``; the encoder itself where no file is named."""
     from etab.backbones.scales import split_scale
-    from etab.backbones.sizes import split_size
+    from etab.results.names import split_size
 
     stem = split_scale(split_size(encoder)[0])[0]
     network = stem.rpartition("@")[2]

@@ -10,10 +10,10 @@ from typing import Any
 from etab.backbones import card as card_of
 from etab.backbones.base import BackboneCard
 from etab.backbones.identity import refuse_homonyms
-from etab.backbones.sizes import split_size
 from etab.errors import IncompatibleError, UnsupportedOptionError
 from etab.features.windows import WINDOW
 from etab.metrics.intervals import BOOTSTRAPS
+from etab.results.names import split_size
 from etab.runs import run
 from etab.runs.run import Run
 from etab.tasks.base import Task

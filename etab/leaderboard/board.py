@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from etab.leaderboard.admission.canonical import known_backbones
 from etab.leaderboard.suites import Suite
 from etab.results import Predictions, Result
+from etab.results.names import split_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -205,7 +206,7 @@ def kind_of(backbone: str, cells: Sequence[Result]) -> str:
     """
     if backbone.startswith("random/"):
         return RANDOM_TWIN
-    known = known_backbones().get(backbone)
+    known = known_backbones().get(split_size(backbone)[0])
     if known is not None:
         return known.kind
     if cells and cells[0].settings.get("family") == "vectors":

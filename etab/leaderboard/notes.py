@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from etab.leaderboard.board import VECTORS, BoardRow, Reliability, Separation, kind_of
 from etab.leaderboard.suites import Suite
@@ -99,6 +100,27 @@ def contradictions_note(contradictions: Sequence[str]) -> list[str]:
         A list of at most one sentence.
     """
     return _told("CONTRADICTING", contradictions)
+
+
+def unpublished_note(files: Sequence[Path]) -> list[str]:
+    """Say which results are not used because the row of their backbone is a published one.
+
+    Args:
+        files: The files of the results.
+
+    Returns:
+        A list of at most one sentence.
+    """
+    if not files:
+        return []
+    count = counted(len(files), "result")
+    return [
+        printable(
+            f"NOT PUBLISHED: {count} under the name of a published backbone, first {files[0]}. What "
+            "a published row depends on is shown by published results alone. To see what your own "
+            "runs of this backbone depend on, rank them in a folder without the published ones."
+        )
+    ]
 
 
 def _told(word: str, sentences: Sequence[str]) -> list[str]:

@@ -27,6 +27,7 @@ from etab.leaderboard.notes import (
     contradictions_note,
     remarks_note,
     set_aside_note,
+    unpublished_note,
 )
 from etab.leaderboard.pairs import compare, own_moves, plain_matrix, reliability_of
 from etab.leaderboard.resampled import resampled_scores
@@ -296,6 +297,7 @@ def _rank(
             *release_notes(cells),
             *ranking_notes(cells, [result for result, _ in others], suite, variants.unread),
             *contradictions_note(variants.contradictions),
+            *unpublished_note(variants.unpublished),
         ),
         beside=beside,
         tables=tables,

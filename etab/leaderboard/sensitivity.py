@@ -25,6 +25,7 @@ from etab.leaderboard.variants import (
     Variant,
     changed_choice,
     digits,
+    is_marked,
     values_by_seed,
 )
 from etab.metrics.columns import ScoredRows
@@ -95,9 +96,15 @@ def _of_cell(
         _precision(cell, by_choice.get(PRECISION, [])),
     ]
     if DATA in by_choice:
-        values = {f"data:{v.result.data_digest[:8]}": v.value for v in by_choice[DATA]}
+        values = {_release_name(cell, v.result): v.value for v in by_choice[DATA]}
         found.append(_farthest(DATA, cell, values))
     return tuple(found)
+
+
+def _release_name(cell: Result, other: Result) -> str:
+    """The digest of another release; of a published cell it says whether the other one is published."""
+    mark = "unpublished-" if is_marked(cell, other) else ""
+    return f"{mark}data:{other.data_digest[:8]}"
 
 
 def _fold_seed(cell: Result, table: ScoredRows, variants: Sequence[Variant]) -> Sensitivity:

@@ -9,7 +9,11 @@ from itertools import combinations
 from pathlib import Path
 
 from etab.errors import DataNotFoundError, EtabError, ResultError
-from etab.leaderboard.admission.canonical import other_rows
+from etab.leaderboard.admission.canonical import (
+    is_published_cell,
+    is_published_variant,
+    other_rows,
+)
 from etab.leaderboard.admission.files import record_files
 from etab.leaderboard.admission.ranges import scorable_predictions
 from etab.leaderboard.comparable import SAME_FIELDS, SAME_SETTINGS, Cells, Tables
@@ -60,11 +64,14 @@ class Variants:
         known: The variants that no other result contradicts.
         unread: A reason for each result whose predictions cannot be used.
         contradictions: A sentence for each result, or set of results, that contradicts another one.
+        unpublished: The files of results that would say something about a published cell and were
+            not published themselves.
     """
 
     known: tuple[Variant, ...]
     unread: tuple[str, ...] = ()
     contradictions: tuple[str, ...] = ()
+    unpublished: tuple[Path, ...] = ()
 
 
 Other = tuple[Result, Path]
@@ -113,6 +120,10 @@ def variants_of(cells: Cells, tables: Tables, others: Iterable[Other]) -> Varian
     two machines or from a changed copy of the data. It is unknown which of them is right, so neither
     is used. A result that contradicts the ranked cell itself is not used either.
 
+    A name and a digest of weights are copied easily, so that of a published cell only published
+    results are used. A result on another release of the data is used and marked, see ``is_marked``:
+    no release is published in all its variants.
+
     Args:
         cells: The cells of the board.
         tables: The predictions of the cells.
@@ -123,6 +134,7 @@ def variants_of(cells: Cells, tables: Tables, others: Iterable[Other]) -> Varian
     """
     found: list[Variant] = []
     unread: list[str] = []
+    unpublished: list[Path] = []
     for result, folder in others:
         cell = cells.get(result.backbone, {}).get(result.task)
         if cell is None or not _is_same_question(cell, result):
@@ -130,6 +142,9 @@ def variants_of(cells: Cells, tables: Tables, others: Iterable[Other]) -> Varian
         changed = _changed(cell, result)
         is_copy = not changed and result.predictions_sha256 == cell.predictions_sha256
         if is_copy or len(changed) > 1:
+            continue
+        if changed != [DATA] and _is_unpublished_beside(cell, result, changed):
+            unpublished.append(result.path(folder))
             continue
         try:
             predictions = scorable_predictions(result, folder)
@@ -142,7 +157,28 @@ def variants_of(cells: Cells, tables: Tables, others: Iterable[Other]) -> Varian
         by_seed = values_by_seed(cell.metric, result.seed, table)
         found.append(Variant(result, result.path(folder), value, by_seed))
     known, contradictions = _without_contradictions(found, cells, tables)
-    return Variants(tuple(known), tuple(unread), tuple(contradictions))
+    return Variants(tuple(known), tuple(unread), tuple(contradictions), tuple(unpublished))
+
+
+def _is_unpublished_beside(cell: Result, other: Result, changed: Sequence[str]) -> bool:
+    """Whether a cell is published, and a result of the same backbone is not.
+
+    Precisions are no part of the key of a published cell, so that another one is looked up among the
+    published variants alone.
+    """
+    if not is_published_cell(cell) or is_published_variant(other):
+        return False
+    return PRECISION in changed or not is_published_cell(other)
+
+
+def is_marked(cell: Result, other: Result) -> bool:
+    """Whether a variant of a published cell was not published, and is shown as such.
+
+    Args:
+        cell: The cell of the board.
+        other: The record of a variant.
+    """
+    return _is_unpublished_beside(cell, other, _changed(cell, other))
 
 
 def _refuse_other_rows(result: Result, table: Predictions) -> None:

@@ -1,4 +1,4 @@
-"""Names of backbones that can stand in a result and on a board."""
+"""Names of backbones: what can stand in a result and on a board, and the size that a name ends with."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import re
 
 NAME = re.compile(r"[A-Za-z0-9._/:@+-]{1,80}")
 NAME_IN_WORDS = "1 to 80 of the characters A-Z a-z 0-9 . _ / : @ + -"
+SQUASH = "squash"
+"""The fit that resizes a frame to a square and ignores its aspect ratio; names do not tell it."""
+
+_SIZE = re.compile(r"(?P<stem>.+)@(?P<size>\d+)(?:\+(?P<fit>[a-z]+))?")
 
 
 def wrong_name(name: str) -> str:
@@ -54,3 +58,28 @@ def wrong_own_name(name: str) -> str:
         return ""
     problem = wrong_name(name)
     return f"{problem}, and single spaces between words" if NAME_IN_WORDS in problem else problem
+
+
+def split_size(name: str) -> tuple[str, int | None, str]:
+    """Split the name of a backbone from the size and the fit that it ends with.
+
+    Args:
+        name: Name of a backbone. After "transformers/...@", a number without a fit is a sampling
+            rate and no size.
+
+    Returns:
+        The name without them, the size in pixels or None, and the fit.
+
+    Example:
+        >>> split_size("timm/resnet18@448+letterbox")
+        ('timm/resnet18', 448, 'letterbox')
+        >>> split_size("timm/resnet18")
+        ('timm/resnet18', None, 'squash')
+    """
+    match = _SIZE.fullmatch(name)
+    if match is None:
+        return name, None, SQUASH
+    fit = match["fit"]
+    if fit is None and name.removeprefix("random/").startswith("transformers/"):
+        return name, None, SQUASH
+    return match["stem"], int(match["size"]), fit or SQUASH

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from etab.errors import DataNotFoundError
+from etab.leaderboard.admission.canonical import is_published_variant
 from etab.leaderboard.page import board_facts
 from etab.leaderboard.ranking import rank_folder
 from etab.leaderboard.render import board_csv, board_markdown
@@ -163,6 +164,57 @@ def test_another_precision_and_another_release_lie_in_folders_of_their_own(
     assert of_cell["precision"].words == "another +0.100"
     assert of_cell["data"].words.startswith("data:dddddddd -0.0")
     assert board.rows[0].etab == ranked(folder).rows[0].etab
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "settings"),
+    [
+        ({"head": "knn"}, {}),
+        ({"head": "stack"}, {}),  # the head of the task, which goes before other ones
+        ({"seed": 1}, {}),
+        ({}, {"precision": "fp16"}),
+    ],
+    ids=str,
+)
+def test_what_a_published_row_depends_on_is_said_by_published_results_alone(
+    changes: dict[str, Any], settings: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    """A result that states the name and the weights of a published backbone proves nothing of it."""
+    result, table = load(folder, CODE, "mobilenetv2")
+    before = ranked(folder)
+    path = save(tmp_path / "other", result, off_by(table, 0.5), **changes)
+    if settings:
+        edit_nested(path, "settings", **settings)
+    board = ranked(folder, variants=[tmp_path / "other"])
+    assert known(board, "mobilenetv2") == known(before, "mobilenetv2")
+    (note,) = [note for note in board.notes if note.startswith("NOT PUBLISHED")]
+    assert note.startswith(
+        f"NOT PUBLISHED: 1 result under the name of a published backbone, first {path}"
+    )
+    if not settings:
+        shutil.copytree(tmp_path / "other", folder, dirs_exist_ok=True)
+        inside = ranked(folder)
+        assert known(inside, "mobilenetv2") == known(before, "mobilenetv2")
+        assert [row.etab for row in inside.rows] == [row.etab for row in before.rows]
+
+
+def test_another_release_beside_a_published_row_is_marked(folder: Path, tmp_path: Path) -> None:
+    result, table = load(folder, CODE, "mobilenetv2")
+    save(tmp_path / "native", result, off_by(table, 0.5), data_digest="d" * 64)
+    board = ranked(folder, variants=[tmp_path / "native"])
+    assert known(board, "mobilenetv2")["data"].words == "unpublished-data:dddddddd +0.500"
+
+
+def test_published_heads_and_precisions_are_shown_as_before() -> None:
+    """Every result of the published variants is known to the package, with its precision."""
+    paths = sorted((folders.PUBLISHED / "results_heads").rglob("*.json"))
+    assert len(paths) > 100
+    for path in paths[::20]:
+        result = Result.load(path)
+        assert is_published_variant(result)
+        settings = {**result.settings, "precision": "fp16"}
+        assert not is_published_variant(Result(**{**result._whole(), "settings": settings}))
 
 
 def contradicting(board: Any) -> list[str]:

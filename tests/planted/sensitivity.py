@@ -57,4 +57,28 @@ FAULTS = [
         "name = min(value_of",
         (f"{_FILE}::test_the_farthest_of_several_heads_counts",),
     ),
+    Fault(
+        "anybody's second head counts for a published row",
+        VARIANTS,
+        "        if changed != [DATA] and _is_unpublished_beside(cell, result, changed):\n",
+        "        if False:\n",
+        (f"{_FILE}::test_what_a_published_row_depends_on_is_said_by_published_results_alone",),
+    ),
+    Fault(
+        "another head takes the place of a published cell",
+        ADMIT,
+        "return not is_published_cell(entry.result), _other_head(entry),",
+        "return False, _other_head(entry),",
+        (f"{_FILE}::test_what_a_published_row_depends_on_is_said_by_published_results_alone",),
+    ),
+    Fault(
+        "a size in a name is another backbone",
+        "etab/leaderboard/admission/canonical.py",
+        "    base = known.get(split_size(name)[0])\n",
+        "    base = known.get(name)\n",
+        (
+            "tests/leaderboard/admission/test_borrowed_names.py::"
+            "test_a_published_backbone_at_another_size_has_its_weights",
+        ),
+    ),
 ]

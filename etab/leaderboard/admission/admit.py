@@ -13,6 +13,7 @@ from etab.leaderboard.admission.canonical import (
     canonical_release,
     is_published_cell,
     known_backbones,
+    known_weights,
     looks_published,
     other_rows,
     rows_digest,
@@ -203,13 +204,13 @@ def _without_path(text: str, path: Path) -> str:
 
 
 def _second_heads(entries: Mapping[Path, AdmittedEntry]) -> list[Path]:
-    """Results of cells that have another result, of the task's head or of a more frequent one."""
+    """Results of cells that have another result: published, of the task's head, or of a frequent one."""
     of_head = Counter((entry.result.task, entry.result.head) for entry in entries.values())
 
-    def order(path: Path) -> tuple[bool, int, str]:
+    def order(path: Path) -> tuple[bool, bool, int, str]:
         entry = entries[path]
         frequency = of_head[entry.result.task, entry.result.head]
-        return _other_head(entry), -frequency, str(path)
+        return not is_published_cell(entry.result), _other_head(entry), -frequency, str(path)
 
     by_cell: dict[tuple[str, str], list[Path]] = {}
     for path, entry in entries.items():
@@ -248,10 +249,9 @@ def _two_networks(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
     for path, entry in entries.items():
         name = entry.result.backbone
         digest = entry.result.weights_sha256
-        known = known_backbones().get(name)
         usual = _most_common(digests[name])
-        if known is not None and known.weights_sha256 in digests[name]:
-            usual = known.weights_sha256
+        if known_weights(name) in digests[name]:
+            usual = known_weights(name)
         if digest != usual:
             refused[path] = (
                 f"weights_sha256 begins with {digest[:12]} here and with {usual[:12]} in other "

@@ -18,6 +18,7 @@ import numpy as np
 from etab.errors import DataNotFoundError, UnknownNameError
 from etab.leaderboard.admission.ranges import FACT_COLUMNS
 from etab.results import Predictions, Result, number_text
+from etab.results.names import split_size
 from etab.storage import resources
 from etab.tasks.protocols import parse
 
@@ -29,7 +30,8 @@ _SEEN_AS_ONE = (("rn", "m"), ("vv", "w"), ("cl", "d"))
 
 OTHER_MACHINE = 0.25
 """Share of the half width of a 95 % interval by which another machine may move a value."""
-_DIGEST_DIGITS = 16
+DIGEST_DIGITS = 16
+"""Number of digits of a sha256 by which the package knows predictions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class PublishedCell:
         Args:
             result: The record.
         """
-        digest = result.predictions_sha256[:_DIGEST_DIGITS]
+        digest = result.predictions_sha256[:DIGEST_DIGITS]
         return cls(digest, result.value, (result.high - result.low) / 2)
 
     @classmethod
@@ -86,6 +88,8 @@ class Release:
         rows: Sha256 of the canonical rows by "task version protocol seed", see ``key_of``.
         facts: Sha256 of the rows whatever their folds, by "task version cv", see ``facts_key_of``.
         cells: The published cells by ``cell_key``.
+        variants: The first digits of the sha256 of the predictions of published results that no
+            board ranks, by ``cell_key`` and precision; see ``is_published_variant``.
     """
 
     digest: str
@@ -93,6 +97,7 @@ class Release:
     rows: Mapping[str, str]
     facts: Mapping[str, str]
     cells: Mapping[str, PublishedCell]
+    variants: Mapping[str, str]
 
 
 def rows_digest(table: Predictions) -> str:
@@ -203,11 +208,14 @@ class KnownBackbone:
         kind: "pretrained", "random twin" or "control".
         lacks: Tasks of a published dataset that the backbone cannot have, such as e0 of features
             that have no course over time.
+        resampled: Whether its weights depend on the size of the input, as an embedding of positions
+            does.
     """
 
     weights_sha256: str
     kind: str
     lacks: tuple[str, ...] = ()
+    resampled: bool = False
 
 
 @lru_cache(maxsize=1)
@@ -217,8 +225,31 @@ def known_backbones() -> Mapping[str, KnownBackbone]:
     known: dict[str, KnownBackbone] = {}
     for name, facts in content.items():
         lacks = tuple(facts.get("lacks", ()))
-        known[name] = KnownBackbone(facts["weights_sha256"], facts["kind"], lacks)
+        resampled = facts.get("resampled", False)
+        known[name] = KnownBackbone(facts["weights_sha256"], facts["kind"], lacks, resampled)
     return known
+
+
+def known_weights(name: str) -> str:
+    """Find the identity that results under a name state; empty where etab does not know it.
+
+    A published backbone has the same weights at another input size, and with another fit, unless its
+    weights depend on the size.
+
+    Args:
+        name: The name of a backbone, which may end with a size.
+
+    Example:
+        >>> known_weights("mobilenetv2@448+crop") == known_weights("mobilenetv2") != ""
+        True
+        >>> known_weights("vits14_saliency@448")
+        ''
+    """
+    known = known_backbones()
+    if name in known:
+        return known[name].weights_sha256
+    base = known.get(split_size(name)[0])
+    return "" if base is None or base.resampled else base.weights_sha256
 
 
 def looks_published(name: str) -> str:
@@ -295,6 +326,22 @@ def is_published_cell(result: Result) -> bool:
     return known is not None and result.predictions_sha256.startswith(known.digest)
 
 
+def variant_key(result: Result) -> str:
+    """Key of a published result that no board ranks: that of its cell, and its precision."""
+    return f"{cell_key(result)} {result.settings.get('precision')}"
+
+
+def is_published_variant(result: Result) -> bool:
+    """Whether the predictions of a result are those of a published one that no board ranks.
+
+    Args:
+        result: The record of a result by another head, or in another precision, than the board's.
+    """
+    release = canonical_release(result)
+    digest = "" if release is None else release.variants.get(variant_key(result), "")
+    return bool(digest) and result.predictions_sha256.startswith(digest)
+
+
 def unlike_its_publication(result: Result) -> str:
     """Say that a result bears the name of a published backbone and is not what was published.
 
@@ -369,7 +416,12 @@ def _releases(dataset: str) -> dict[str, Release]:
     for digest, release in content["releases"].items():
         cells = {key: PublishedCell.from_text(text) for key, text in release["cells"].items()}
         releases[digest] = Release(
-            digest, release["title"], release["rows"], release["facts"], cells
+            digest,
+            release["title"],
+            release["rows"],
+            release["facts"],
+            cells,
+            release.get("variants", {}),
         )
     return releases
 

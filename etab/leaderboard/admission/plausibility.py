@@ -17,6 +17,7 @@ import numpy as np
 
 from etab.leaderboard.admission.canonical import (
     known_backbones,
+    known_weights,
     name_as_seen,
     owner_of_masks,
     unlike_its_publication,
@@ -41,6 +42,7 @@ from etab.leaderboard.admission.stated import started_at
 from etab.metrics import METRICS
 from etab.metrics.sorted_rows import equal_runs
 from etab.results import Result
+from etab.results.names import split_size
 from etab.types import FloatArray, IntArray, Kind
 
 # Correlation above which predictions count as copied. The networks and controls of the published
@@ -118,23 +120,23 @@ def _other_identity(result: Result) -> Iterator[str]:
     """Weights that belong to another name, and claims about the kind of a backbone."""
     if result.phantom:
         return
-    known = known_backbones()
-    same_name = known.get(result.backbone)
-    if same_name and same_name.weights_sha256 != result.weights_sha256:
+    stem = split_size(result.backbone)[0]
+    wanted = known_weights(result.backbone)
+    if wanted and wanted != result.weights_sha256:
         yield (
             f"its weights_sha256 begins with {result.weights_sha256[:12]}; that of the published "
-            f"{result.backbone} begins with {same_name.weights_sha256[:12]}"
+            f"{stem} begins with {wanted[:12]}"
         )
     unlike = unlike_its_publication(result)
     if unlike:
         yield unlike
-    for name, other in known.items():
-        if other.weights_sha256 == result.weights_sha256 and name != result.backbone:
+    for name, other in known_backbones().items():
+        if other.weights_sha256 == result.weights_sha256 != wanted:
             yield f"its weights are those of {name}"
     owner = owner_of_masks(result)
     if owner and owner != result.backbone:
         yield f"its masks are those of {owner}, bit for bit"
-    if same_name is None and result.settings.get("family") == "control":
+    if result.settings.get("family") == "control" and not is_known_control(stem):
         yield "it says that it is a control; etab knows no control of this name"
 
 
@@ -408,6 +410,8 @@ def _two_names(entries: Entries) -> Iterator[tuple[Cell, str]]:
     for (backbone, code), entry in entries.items():
         digest = entry.result.weights_sha256
         others = sorted(names_of[digest] - {backbone})
+        # One network at several input sizes has as many names.
+        others = [name for name in others if split_size(name)[0] != split_size(backbone)[0]]
         if others and digest not in published and not entry.result.phantom:
             yield (backbone, code), f"its weights are those of {_first(others)}"
         alike = sorted(names_alike[name_as_seen(backbone)] - {backbone})

@@ -14,6 +14,7 @@ from etab.leaderboard.admission.canonical import (
     canonical_release,
     has_published_masks,
     known_backbones,
+    known_weights,
     unlike_its_publication,
 )
 from etab.leaderboard.admission.entries import AdmittedEntry
@@ -179,8 +180,7 @@ def _reasons(result: Result) -> Iterator[str]:
         yield wrong_name(result.backbone)
     if result.bad:
         yield "recordings were left out of it (--skip-bad); a published result is of all data"
-    known = known_backbones().get(result.backbone)
-    if known is not None and known.weights_sha256 != result.weights_sha256:
+    if known_weights(result.backbone) not in ("", result.weights_sha256):
         yield f"{result.backbone} is the name of a published backbone with other weights"
     unlike = unlike_its_publication(result)
     if unlike:

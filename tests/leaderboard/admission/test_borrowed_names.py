@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 from etab.leaderboard.admission.admit import admit
-from etab.leaderboard.admission.canonical import is_published_cell, published_cell
+from etab.leaderboard.admission.canonical import (
+    is_published_cell,
+    known_backbones,
+    published_cell,
+)
 from etab.leaderboard.admission.submission import check_submission
 from etab.leaderboard.suites import Suite
 from etab.metrics.columns import ScoredRows
@@ -135,3 +139,47 @@ def test_rules_of_training_rows_have_no_mark(sounds: Path) -> None:
     shutil.rmtree(sounds / "circor" / "f1-AL-D" / "mel_stats")
     admission = admit(sounds, TASKS, lambda result: True)
     assert [str(f) for f in admission.flagged if f.backbone == STRANGER] == []
+
+
+def remarks_of(folder: Path, name: str, **changes: object) -> list[str]:
+    """What is marked of a stranger's cell under another name and other facts."""
+    folders._rename(folders.PUBLISHED / "results", folder, CODE, "vits14_saliency")
+    result, table = load(folder, CODE)
+    shutil.rmtree(folder)
+    save(folder, result, table, backbone=name, **changes)
+    return [f.reason for f in admit(folder, TASKS, lambda result: True).flagged]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["mobilenetv2@448", "mobilenetv2@224", "mobilenetv2@448+crop", "pixel_pca@112"]
+)
+def test_a_published_backbone_at_another_size_has_its_weights(name: str, tmp_path: Path) -> None:
+    """The size of the input is a factor of a result, and changes no weights."""
+    (reason,) = remarks_of(tmp_path / "forged", name)
+    stem = name.partition("@")[0]
+    weights = known_backbones()[stem].weights_sha256
+    assert reason == (
+        f"its weights_sha256 begins with {folders.SHA[:12]}; that of the published {stem} begins "
+        f"with {weights[:12]}"
+    )
+    assert not check_submission(tmp_path / "forged", EF, protocol="cv5").accepted
+    refused = check_submission(tmp_path / "forged", EF, protocol="cv5").refused
+    assert f"{name} is the name of a published backbone with other weights" in str(refused)
+    settings = {"family": known_backbones()[stem].kind}
+    assert remarks_of(tmp_path / "honest", name, weights_sha256=weights, settings=settings) == []
+
+
+def test_weights_that_depend_on_the_size_are_not_compared(tmp_path: Path) -> None:
+    """An embedding of positions is resampled to the size of the input."""
+    assert remarks_of(tmp_path, "vits14_saliency@448") == []
+
+
+def test_one_backbone_at_two_sizes_is_no_copy_of_itself(tmp_path: Path) -> None:
+    folders._rename(folders.PUBLISHED / "results", tmp_path, CODE, "vits14_saliency")
+    result, table = load(tmp_path, CODE)
+    noise = np.random.default_rng(0).standard_normal(len(table.items))
+    columns = {**table.columns, "score": table.columns["score"] + 9 * noise}
+    save(tmp_path, result, with_columns(table, columns), backbone=f"{STRANGER}@448")
+    reasons = [f.reason for f in admit(tmp_path, TASKS, lambda result: True).flagged]
+    assert not any("its weights are those of" in reason for reason in reasons), reasons

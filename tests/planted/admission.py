@@ -430,7 +430,7 @@ FAULTS = [
     Fault(
         "most cells of a name decide whose it is",
         ADMIT,
-        "            usual = known.weights_sha256\n",
+        "            usual = known_weights(name)\n",
         "            pass\n",
         (f"{_CROWDS}::test_cells_under_a_published_name_do_not_take_it",),
     ),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,12 @@ from etab.datasets.own.description import read_description
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# The changelog tells of former versions, too.
+OF_TODAY = [
+    *[page for page in PAGES if page.name != "CHANGELOG.md"],
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "benchmarks").rglob("*.md")),
+]
 
 
 def code_blocks(page: Path, kinds: set[str]) -> list[str]:
@@ -34,21 +42,80 @@ def commands() -> Iterator[tuple[str, str]]:
                         yield str(page.relative_to(ROOT)), part.strip()
 
 
-@pytest.mark.parametrize(("page", "line"), sorted(set(commands())))
-def test_a_command_of_a_page_exists_with_its_options(page: str, line: str) -> None:
+@cache
+def _whole_command() -> Any:
     from etab.cli.main import app
 
-    command: Any = typer.main.get_command(app)
-    words = shlex.split(line, comments=True)[1:]
-    while hasattr(command, "commands") and words:
-        subcommand = command.commands.get(words[0])
-        assert subcommand is not None, f"{page}: no command {words[0]}"
-        command = subcommand
+    return typer.main.get_command(app)
+
+
+def mistake_in(words: list[str]) -> str:
+    """What is wrong with the words behind ``etab``: a command or an option that is not there; "" for nothing."""
+    command = _whole_command()
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        found = [command.commands.get(name) for name in words[0].split("|")]  # cinc2016|circor2022
+        if None in found:
+            return f"no command {words[0]}"
+        command = found[0]
         words = words[1:]
-    options = {name for parameter in command.params for name in parameter.opts}
-    for word in words:
-        if word.startswith("--"):
-            assert word.partition("=")[0] in options, f"{page}: {line}"
+    options = {"--help"}.union(*(p.opts + p.secondary_opts for p in command.params))
+    given = [word.partition("=")[0].rstrip(".,:)") for word in words if word.startswith("--")]
+    return "".join(f"no option {name}; " for name in given if name not in options)
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(commands())))
+def test_a_command_of_a_page_exists_with_its_options(page: str, line: str) -> None:
+    assert mistake_in(shlex.split(line, comments=True)[1:]) == "", f"{page}: {line}"
+
+
+def test_commands_within_sentences_exist_with_their_options() -> None:
+    lines = [
+        line
+        for page in OF_TODAY
+        for line in re.findall(r"`(?:python -m )?etab\s([^`]+)`", page.read_text())
+    ]
+    assert len(lines) > 120
+    assert [line for line in lines if mistake_in(line.split())] == []
+
+
+def test_commands_in_messages_exist_with_their_options() -> None:
+    """Text between one ``etab`` and the next, where it names an option; a value that is put in is a word."""
+    lines = [
+        line
+        for code in [path.read_text() for path in sorted((ROOT / "etab").rglob("*.py"))]
+        if re.search(r"\betab [a-z]", code) and "--" in code
+        for text in _texts(ast.parse(code))
+        for line in re.findall(r"(?<![\w./-])etab ((?:(?!\betab )[^`\n;])*)", text)
+        if "--" in line
+    ]
+    assert len(lines) > 60
+    assert [line for line in lines if mistake_in(line.split())] == []
+
+
+def _texts(code: ast.AST) -> Iterator[str]:
+    for node in ast.walk(code):
+        if isinstance(node, ast.JoinedStr):
+            parts = node.values
+            yield "".join(str(p.value) if isinstance(p, ast.Constant) else "X" for p in parts)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_programs_that_pages_run_know_the_options() -> None:
+    """Some programs of a folder share the options that another file of it adds."""
+    lines = {
+        (module, option)
+        for page in OF_TODAY
+        for module, rest in re.findall(
+            r"python -m ((?:benchmarks|tests)\.[\w.]+)([^`\n]*)", page.read_text()
+        )
+        for option in re.findall(r"(?<!\S)--[a-z0-9-]+", rest)
+    }
+    assert len(lines) > 5
+    for module, option in sorted(lines):
+        folder = ROOT / Path(*module.split(".")[:-1])
+        code = "".join(path.read_text() for path in folder.glob("*.py"))
+        assert f'"{option}"' in code, f"python -m {module} {option}"
 
 
 def test_pages_show_commands() -> None:

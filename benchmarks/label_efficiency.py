@@ -14,6 +14,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from benchmarks.pages.screenshots import in_few_colours
+from etab import datasets
 from etab.leaderboard.curves import (
     CurvePoint,
     curve_points,
@@ -59,9 +61,11 @@ def write(points: Sequence[CurvePoint]) -> None:
     Args:
         points: All points.
     """
-    draw_curves(points, PICTURE)
+    cards = datasets.cards()
+    drawn = draw_curves(points, PICTURE, cards).read_bytes()
+    write_atomically(PICTURE, in_few_colours(drawn))
     link = Path(os.path.relpath(PICTURE, PAGE.parent)).as_posix()
-    write_atomically(PAGE, curves_markdown(points, picture=link))
+    write_atomically(PAGE, curves_markdown(points, cards, picture=link))
     write_atomically(TABLE, curves_csv(points))
 
 

@@ -93,7 +93,7 @@ def take(demo: Path, sites: Path, shots: tuple[Shot, ...] = SHOTS) -> list[Path]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         for shot in shots:
-            picture = _small(_picture(browser, shot, sites / shot.site))
+            picture = in_few_colours(_picture(browser, shot, sites / shot.site))
             if len(picture) > MOST_BYTES:
                 raise ValueError(f"{shot.name} takes {len(picture)} bytes of {MOST_BYTES}")
             files.append(PICTURES / f"{shot.name}.png")
@@ -145,8 +145,8 @@ def _with_clips(folder: Path) -> Path:
     )
 
 
-def _small(picture: bytes) -> bytes:
-    """The picture in few colours, which the README shows as well."""
+def in_few_colours(picture: bytes) -> bytes:
+    """A PNG in 128 colours: it looks the same, and takes less room."""
     with Image.open(io.BytesIO(picture)) as opened:
         few = opened.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
     file = io.BytesIO()

@@ -334,7 +334,7 @@ def write_board(board: Board, files: BoardFiles, holders: Holders, extras: SiteE
         write_atomically(files.markdown, board_markdown(board, cards))
     if files.csv is not None:
         told.append(wrote(files.csv))
-        write_atomically(files.csv, board_csv(board))
+        write_atomically(files.csv, board_csv(board, cards))
     if files.numbers is not None:
         told.append(wrote(files.numbers))
         write_atomically(files.numbers, board_json(board))

@@ -327,6 +327,7 @@ def _plain_table(
     refused: Sequence[str],
 ) -> None:
     """Show every cell of a folder in which no backbone completes a suite."""
+    from etab import datasets
     from etab.cli import show
     from etab.errors import DataNotFoundError
     from etab.leaderboard.frames import cells_frame
@@ -348,7 +349,7 @@ def _plain_table(
     refuse_unusable(results, cells.results, problems)
     told: list[str] = []  # at the end: what reads the output may end after its first line
     if markdown is not None:
-        lines = [CELL_HEADER, ("---",) * len(CELL_HEADER), *cell_rows(shown)]
+        lines = [CELL_HEADER, ("---",) * len(CELL_HEADER), *cell_rows(shown, datasets.cards())]
         told.append(wrote(markdown))
         write_atomically(markdown, "".join(f"{markdown_line(line)}\n" for line in lines))
     if csv is not None:

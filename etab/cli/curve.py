@@ -25,6 +25,7 @@ def curve_command(
     data: DataOption = None,
 ) -> None:
     """Show how values grow with the number of labelled patients."""
+    from etab import datasets
     from etab.cli import show
     from etab.datasets.own.classes import is_class_file
     from etab.leaderboard import curves
@@ -53,14 +54,14 @@ def curve_command(
     )
     if picture is not None:
         told = wrote(picture)
-        draw_curves(points, picture)
+        draw_curves(points, picture, datasets.cards())
         say(told)
     if markdown is not None:
         link = ""
         if picture is not None:
             link = Path(os.path.relpath(picture, markdown.parent)).as_posix()
         told = wrote(markdown)
-        write_atomically(markdown, curves.curves_markdown(points, picture=link))
+        write_atomically(markdown, curves.curves_markdown(points, datasets.cards(), picture=link))
         say(told)
     if csv is not None:
         told = wrote(csv)

@@ -270,8 +270,13 @@ def _input(task: Task) -> str:
 @TABLES.register("tasks")
 def tasks_table() -> ListTable:
     """List the tasks of the menu, with both anchors and their sources."""
+    from etab import datasets
+    from etab.leaderboard.summary import target_of
     from etab.tasks.codes import CATEGORIES
     from etab.tasks.menu import TASKS
+    from etab.tasks.words import metric_unit
+
+    cards = datasets.cards()
 
     return _table(
         "Tasks",
@@ -282,6 +287,7 @@ def tasks_table() -> ListTable:
             "data",
             "input",
             "metric",
+            "unit",
             "2022 metric",
             "head",
             "0 on the anchored scale",
@@ -296,6 +302,7 @@ def tasks_table() -> ListTable:
                 t.dataset,
                 _input(t),
                 t.metric,
+                metric_unit(t.metric, target_of(t.code, cards)),
                 t.metric_2022,
                 t.head,
                 f"{t.low:g} ({t.anchors.low_source})",

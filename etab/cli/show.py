@@ -139,6 +139,7 @@ def _paragraphs(
 
 def board(ranking: Board) -> None:
     """Print a leaderboard, with its notes at the width of the terminal."""
+    from etab import datasets
     from etab.leaderboard import terminal
 
     console = Console()
@@ -150,7 +151,7 @@ def board(ranking: Board) -> None:
     if notes is not None:
         console.print(notes)
     if ranking.beside:
-        console.print(terminal.beside_table(ranking))
+        console.print(terminal.beside_table(ranking, datasets.cards()))
 
 
 def cell_table(results: Sequence[Result], which: str = "") -> None:
@@ -160,10 +161,11 @@ def cell_table(results: Sequence[Result], which: str = "") -> None:
         results: The cells.
         which: Words after the title that say which cells these are.
     """
+    from etab import datasets
     from etab.leaderboard.plain import CELL_HEADER, cell_rows, table_title
 
     title = f"{table_title(results)}: {which}" if which else table_title(results)
-    table(title, CELL_HEADER, cell_rows(results), brief=(0, 1, 2, 3, 4))
+    table(title, CELL_HEADER, cell_rows(results, datasets.cards()), brief=(0, 1, 2, 3, 4))
 
 
 def noted_cells(results: Sequence[Result]) -> None:

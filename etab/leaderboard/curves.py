@@ -23,6 +23,7 @@ from etab.files import read_text_file
 from etab.leaderboard.admission.ranges import scorable_predictions
 from etab.leaderboard.board import PRETRAINED, kind_of
 from etab.leaderboard.notes import set_aside_note
+from etab.leaderboard.summary import Cards, target_of
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.metrics.uncertainty import resample_weights, weighted
@@ -30,6 +31,7 @@ from etab.results import Predictions, Result, read_results
 from etab.storage.text import spreadsheet_text
 from etab.tasks.menu import TASKS
 from etab.tasks.protocols import Protocol, parse
+from etab.tasks.words import metric_unit, with_unit
 from etab.types import FloatArray
 
 RESAMPLES = 500
@@ -306,11 +308,12 @@ def _point_of(line: Sequence[str]) -> CurvePoint:
     )
 
 
-def curves_markdown(points: Sequence[CurvePoint], *, picture: str = "") -> str:
+def curves_markdown(points: Sequence[CurvePoint], cards: Cards, *, picture: str = "") -> str:
     """Write the points as Markdown.
 
     Args:
         points: The points, as ``curve_points`` returns them.
+        cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
         picture: Link to a picture of the curves; empty leaves the picture out.
 
     Returns:
@@ -330,18 +333,21 @@ def curves_markdown(points: Sequence[CurvePoint], *, picture: str = "") -> str:
     for task in dict.fromkeys(point.task for point in points):
         of_task = [point for point in points if point.task == task]
         for base in dict.fromkeys(point.base for point in of_task):
-            lines += _curve_table(task, base, [point for point in of_task if point.base == base])
+            of_base = [point for point in of_task if point.base == base]
+            lines += _curve_table(task, base, of_base, cards)
     return "\n".join(lines)
 
 
-def _curve_table(task: str, base: str, points: Sequence[CurvePoint]) -> list[str]:
+def _curve_table(task: str, base: str, points: Sequence[CurvePoint], cards: Cards) -> list[str]:
     metric = METRICS[points[0].metric]
     title = TASKS[task].title if task in TASKS else task
+    unit = metric_unit(metric.name, target_of(task, cards)) if task in TASKS else ""
+    words = with_unit(metric.title, unit)
     better = "higher" if metric.better > 0 else "lower"
     digits = 3 if max(abs(point.value) for point in points) <= 1 else 2
     by_labels = sorted(points, key=lambda point: (point.shots, point.percent))
     labels = list(dict.fromkeys(point.labels for point in by_labels))
-    lines = [f"## {task}: {title}", "", f"{metric.title}, {better} is better, {base}.", ""]
+    lines = [f"## {task}: {title}", "", f"{words}, {better} is better, {base}.", ""]
     lines.append(f"| backbone | {' | '.join(labels)} |")
     lines.append("|---" * (len(labels) + 1) + "|")
     for backbone in dict.fromkeys(point.backbone for point in points):

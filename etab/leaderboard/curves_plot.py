@@ -10,6 +10,7 @@ from typing import Any
 from etab.errors import DataNotFoundError, UnsupportedOptionError
 from etab.leaderboard.board import PRETRAINED
 from etab.leaderboard.curves import CurvePoint
+from etab.leaderboard.summary import Cards, metric_words
 from etab.metrics import METRICS
 from etab.storage.atomic import write_atomically
 from etab.tasks.menu import TASKS
@@ -19,7 +20,7 @@ _COLUMNS = 4
 _MOST_BANDS = 6
 
 
-def draw_curves(points: Sequence[CurvePoint], path: Path) -> Path:
+def draw_curves(points: Sequence[CurvePoint], path: Path, cards: Cards) -> Path:
     """Draw the values against the share of labelled training patients.
 
     Random twins are dashed lines in the colour of their backbone. Bands are the 95 % intervals;
@@ -29,6 +30,7 @@ def draw_curves(points: Sequence[CurvePoint], path: Path) -> Path:
         points: The points, as ``curve_points`` returns them. Those with a number of patients in
             each class are not drawn.
         path: Where to write the picture: ``.png``, ``.svg`` or ``.pdf``.
+        cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
 
     Returns:
         The path.
@@ -51,7 +53,7 @@ def draw_curves(points: Sequence[CurvePoint], path: Path) -> Path:
     figure = Figure(figsize=(3.5 * columns, 2.9 * rows + 0.9), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel, task in zip(panels, tasks, strict=False):
-        _draw_panel(panel, task, [point for point in shares if point.task == task])
+        _draw_panel(panel, task, [point for point in shares if point.task == task], cards)
     for panel in panels[len(tasks) :]:
         panel.set_axis_off()
     handles, labels = panels[0].get_legend_handles_labels()
@@ -84,7 +86,7 @@ def _title(points: Sequence[CurvePoint]) -> str:
     )
 
 
-def _draw_panel(panel: Any, task: str, points: Sequence[CurvePoint]) -> None:
+def _draw_panel(panel: Any, task: str, points: Sequence[CurvePoint], cards: Cards) -> None:
     names = list(dict.fromkeys(point.backbone for point in points))
     # A random twin has the colour of the backbone that it is the twin of.
     families = list(dict.fromkeys(name.removeprefix("random/") for name in names))
@@ -100,9 +102,10 @@ def _draw_panel(panel: Any, task: str, points: Sequence[CurvePoint]) -> None:
     panel.minorticks_off()
     panel.tick_params(axis="y", labelsize=7)
     title = TASKS[task].title if task in TASKS else ""
+    words = metric_words(metric.name, task, cards) if task in TASKS else metric.name
     direction = "" if metric.better > 0 else " (lower is better)"
     panel.set_title(f"{task}  {title}", fontsize=8)
-    panel.set_ylabel(f"{metric.name}{direction}", fontsize=7)
+    panel.set_ylabel(f"{words}{direction}", fontsize=7)
     panel.set_xlabel("% of training patients", fontsize=7)
     panel.grid(alpha=0.25)
 

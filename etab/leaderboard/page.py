@@ -31,6 +31,7 @@ from etab.leaderboard.summary import (
     reliability_rows,
     score_parts,
     sensitivity_words,
+    target_of,
     unit_of,
 )
 from etab.metrics import METRICS
@@ -38,6 +39,7 @@ from etab.results import Result
 from etab.storage.text import printable
 from etab.tasks.codes import CATEGORIES
 from etab.tasks.menu import TASKS
+from etab.tasks.words import metric_unit, with_unit
 
 # Settings of a result that the page shows.
 _SETTINGS = ("family", "size", "precision", "interpolation")
@@ -56,7 +58,8 @@ def board_facts(board: Board, cards: Cards) -> dict[str, Any]:
     units = units_of(board, cards)
     patients = {name: len(names) for name, names in patients_of(board).items()}
     tasks = [
-        {**_task_facts(code, board), "unit": unit_of(code, units)} for code in board.suite.tasks
+        {**_task_facts(code, board, cards), "unit": unit_of(code, units)}
+        for code in board.suite.tasks
     ]
     return {
         "title": board.title,
@@ -83,7 +86,7 @@ def board_facts(board: Board, cards: Cards) -> dict[str, Any]:
         "probe_half": [[_six_digits(half) for half in row] for row in board.probe_half],
         "beside": {
             "heads": list(BESIDE_HEADER),
-            "rows": [list(row) for row in beside_rows(board, units)],
+            "rows": [list(row) for row in beside_rows(board, cards, units)],
         },
         "notes": list(board.notes),
         "origins": _origins(board),
@@ -228,15 +231,18 @@ def _row_facts(row: BoardRow, board: Board) -> dict[str, Any]:
     }
 
 
-def _task_facts(code: str, board: Board) -> dict[str, Any]:
+def _task_facts(code: str, board: Board, cards: Cards) -> dict[str, Any]:
     task = TASKS[code]
+    target = target_of(code, cards)
+    units = {name: metric_unit(name, target) for name, m in METRICS.items() if task.kind in m.kinds}
     return {
         "code": task.code,
         "title": task.title,
         "letter": task.category,
         "category": CATEGORIES[task.category],
         "metric": task.metric,
-        "metric_title": METRICS[task.metric].title,
+        "metric_title": with_unit(METRICS[task.metric].title, units[task.metric]),
+        "metric_units": {name: unit for name, unit in units.items() if unit},
         "metric_2022": task.metric_2022,
         "better": task.better,
         "low": task.low,

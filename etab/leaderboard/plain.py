@@ -13,7 +13,7 @@ from etab.leaderboard.admission.ranges import scorable_predictions
 from etab.leaderboard.admission.record import wrong_counts, wrong_intervals
 from etab.leaderboard.comparable import checked_predictions
 from etab.leaderboard.suites import Suite, suite_named
-from etab.leaderboard.summary import number_words
+from etab.leaderboard.summary import Cards, metric_words, number_words
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.results import Predictions, Result, read_results
@@ -160,18 +160,19 @@ def cell_order(result: Result) -> tuple[str, str, str, float, str]:
     return result.dataset, result.task, result.protocol, -better * result.value, result.backbone
 
 
-def cell_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
+def cell_rows(results: Sequence[Result], cards: Cards) -> list[tuple[str, ...]]:
     """Describe results in words.
 
     Args:
         results: Results of cells.
+        cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
 
     Returns:
         One tuple for each result, in the order of CELL_HEADER.
 
     Example:
         >>> cells = folder_cells(Path("benchmarks/results_states"))
-        >>> dict(zip(CELL_HEADER, cell_rows(cells.results)[0]))["task"]
+        >>> dict(zip(CELL_HEADER, cell_rows(cells.results, {})[0]))["task"]
         'e0-AL-D'
     """
     rows: list[tuple[str, ...]] = []
@@ -181,7 +182,7 @@ def cell_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
             (
                 result.task,
                 result.backbone,
-                result.metric,
+                result.metric if task is None else metric_words(result.metric, task.code, cards),
                 number_words(result.value),
                 f"{number_words(result.low)} to {number_words(result.high)}",
                 str(result.n_patients),

@@ -21,6 +21,7 @@ from etab.leaderboard.summary import (
     encoder_words,
     headline,
     mean_words,
+    metric_words,
     number_words,
     part_mean,
     precise_words,
@@ -28,12 +29,14 @@ from etab.leaderboard.summary import (
     reliability_rows,
     score_parts,
     sensitivity_words,
+    target_of,
     value_words,
 )
 from etab.results import Result
 from etab.storage.text import markdown_text, spreadsheet_text
 from etab.tasks.codes import CATEGORIES
 from etab.tasks.menu import TASKS
+from etab.tasks.words import metric_unit
 
 _CSV_HEADER = (
     "backbone",
@@ -49,6 +52,7 @@ _CSV_HEADER = (
     "etab_encoder_high",
     "task",
     "metric",
+    "unit",
     "value",
     "low",
     "high",
@@ -98,7 +102,7 @@ def board_markdown(board: Board, cards: Cards) -> str:
     lines += [f"* {markdown_text(note)}" for note in board.notes]
     lines.append("")
     for letter in category_letters(board):
-        lines += [f"### {CATEGORIES[letter]}", "", *_category_table(board, letter)]
+        lines += [f"### {CATEGORIES[letter]}", "", *_category_table(board, letter, cards)]
         lines += _sensitivity_table(board, letter)
     if board.reliabilities:
         lines += [
@@ -117,9 +121,9 @@ def board_markdown(board: Board, cards: Cards) -> str:
             "",
             "Cells of extra tasks: shown, and no part of any score or rank.",
             "",
-            *_markdown_table(BESIDE_HEADER, beside_rows(board, units_of(board, cards))),
+            *_markdown_table(BESIDE_HEADER, beside_rows(board, cards, units_of(board, cards))),
         ]
-    lines += ["### Anchors", "", *_anchor_table(board), "### Data", ""]
+    lines += ["### Anchors", "", *_anchor_table(board, cards), "### Data", ""]
     for notice in data_notices(board, cards):
         facts = [fact for fact in notice.values() if fact]
         lines.append(f"* {markdown_text('. '.join(facts))}.")
@@ -156,9 +160,10 @@ def _headline_table(board: Board) -> list[str]:
     return _markdown_table(header, rows)
 
 
-def _category_table(board: Board, letter: str) -> list[str]:
+def _category_table(board: Board, letter: str, cards: Cards) -> list[str]:
     tasks = [TASKS[code] for code in board.suite.tasks if code[0] == letter]
-    header = ["backbone", *[f"{t.code} {t.metric} {arrow(t.better)}" for t in tasks]]
+    words = [f"{t.code} {metric_words(t.metric, t.code, cards)} {arrow(t.better)}" for t in tasks]
+    header = ["backbone", *words]
     rows = [
         [row.backbone, *[value_words(row.cells.get(task.code)) for task in tasks]]
         for row in board.rows
@@ -176,7 +181,7 @@ def _sensitivity_table(board: Board, letter: str) -> list[str]:
     return _markdown_table(["what it depends on", *codes], rows)
 
 
-def _anchor_table(board: Board) -> list[str]:
+def _anchor_table(board: Board, cards: Cards) -> list[str]:
     header = ("task", "asked", "metric", "share", "0 (source)", "1 (source)")
     rows: list[tuple[str, ...]] = []
     for code in board.suite.tasks:
@@ -184,15 +189,17 @@ def _anchor_table(board: Board) -> list[str]:
         low = f"{number_words(task.low)} ({task.anchors.low_source})"
         high = f"{number_words(task.high)} ({task.anchors.high_source})"
         share = f"{board.shares[code]:.3f}"
-        rows.append((task.code, task.title, task.metric, share, low, high))
+        metric = metric_words(task.metric, code, cards)
+        rows.append((task.code, task.title, metric, share, low, high))
     return _markdown_table(header, rows)
 
 
-def board_csv(board: Board) -> str:
+def board_csv(board: Board, cards: Cards) -> str:
     """Write a board as CSV, a line for each backbone and task.
 
     Args:
         board: The board.
+        cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
 
     Returns:
         The text. A missing task has no value, a backbone without a rank has no score. Results
@@ -213,6 +220,7 @@ def board_csv(board: Board) -> str:
                     *_scores(row),
                     code,
                     TASKS[code].metric,
+                    _unit(TASKS[code].metric, code, cards),
                     *_values(cell, row.encoder_intervals.get(code)),
                     board.phantom,
                     protocol,
@@ -228,6 +236,7 @@ def board_csv(board: Board) -> str:
                 *_NO_SCORE,
                 cell.task,
                 cell.metric,
+                _unit(cell.metric, cell.task, cards),
                 *_values(cell, None),
                 cell.phantom,
                 cell.protocol,
@@ -236,6 +245,10 @@ def board_csv(board: Board) -> str:
             ]
         )
     return text.getvalue()
+
+
+def _unit(metric: str, code: str, cards: Cards) -> str:
+    return spreadsheet_text(metric_unit(metric, target_of(code, cards)))
 
 
 def _scores(row: BoardRow) -> tuple[object, ...]:

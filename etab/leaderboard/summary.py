@@ -11,6 +11,7 @@ from etab.results import Result
 from etab.storage.text import counted
 from etab.tasks.codes import CATEGORIES, SUITE_PARTS, parse_code
 from etab.tasks.menu import TASKS
+from etab.tasks.words import metric_unit, with_unit
 from etab.types import Target
 
 PATIENT = "patient"
@@ -120,6 +121,27 @@ def value_words(cell: Result | None) -> str:
     if cell is None:
         return "missing"
     return f"{number_words(cell.value)} [{number_words(cell.low)}, {number_words(cell.high)}]"
+
+
+def target_of(code: str, cards: Cards) -> Target | None:
+    """Find the target of a task on the card of its data.
+
+    Args:
+        code: Code of the task.
+        cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
+
+    Returns:
+        The target; None where there is no such card.
+    """
+    task = TASKS[code]
+    card = cards.get(task.dataset)
+    targets = {target.name: target for target in card.targets} if card else {}
+    return targets.get(task.target)
+
+
+def metric_words(metric: str, code: str, cards: Cards) -> str:
+    """Name a metric with the unit that it has on a task, such as "mae, bpm"."""
+    return with_unit(metric, metric_unit(metric, target_of(code, cards)))
 
 
 def sensitivity_words(known: Sequence[Sensitivity]) -> str:
@@ -247,11 +269,14 @@ def _gap_words(gap: float) -> str:
     return f"{gap:.3f}" if math.isfinite(gap) else "-"
 
 
-def beside_rows(board: Board, units: Mapping[str, str] | None = None) -> list[tuple[str, ...]]:
+def beside_rows(
+    board: Board, cards: Cards, units: Mapping[str, str] | None = None
+) -> list[tuple[str, ...]]:
     """Word the results beside the score.
 
     Args:
         board: The board.
+        cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
         units: What a patient stands for by the name of the dataset, as
             ``etab.leaderboard.people.units_of`` tells it; None where all are patients.
 
@@ -268,7 +293,7 @@ def beside_rows(board: Board, units: Mapping[str, str] | None = None) -> list[tu
                 task.code,
                 task.title,
                 cell.backbone,
-                f"{cell.metric} {arrow(task.better)}",
+                f"{metric_words(cell.metric, cell.task, cards)} {arrow(task.better)}",
                 value_words(cell),
                 f"{task.anchored(cell.value):.3f}",
                 people,

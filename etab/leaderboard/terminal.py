@@ -13,6 +13,7 @@ from rich.text import Text
 from etab.leaderboard.board import PRETRAINED, VECTORS, Board, BoardRow
 from etab.leaderboard.summary import (
     BESIDE_HEADER,
+    Cards,
     beside_rows,
     category_letters,
     category_mean,
@@ -122,11 +123,12 @@ def _name(row: BoardRow) -> str:
     return f"{row.backbone} ({VECTORS})" if row.kind == VECTORS else row.backbone
 
 
-def beside_table(board: Board) -> Table:
+def beside_table(board: Board, cards: Cards) -> Table:
     """Make the table of the results that are not part of the score.
 
     Args:
         board: The board.
+        cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
 
     Returns:
         A table for ``rich``.
@@ -136,6 +138,6 @@ def beside_table(board: Board) -> Table:
     )
     for name in BESIDE_HEADER:
         table.add_column(name, overflow="fold")
-    for row in beside_rows(board):
+    for row in beside_rows(board, cards):
         table.add_row(*[Text(printable(cell)) for cell in row])
     return table

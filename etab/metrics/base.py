@@ -41,6 +41,9 @@ from etab.types import Array, FloatArray, IntArray, Kind
 Weighted = Callable[[ScoredRows, FloatArray], FloatArray]
 Plain = Callable[[Columns, Array], float]
 
+OF_TARGET = "of the target"
+"""The unit of a metric whose values are in the unit of what is predicted, as those of an error are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -53,7 +56,7 @@ class Metric:
         better: 1 where more is better, -1 where less is, 0 where neither is (a bias).
         best: The value of a perfect prediction.
         worst: The worst possible value; may be infinite.
-        unit: The unit, or "".
+        unit: The unit, ``OF_TARGET``, or "".
         function: ``function(columns, patients)`` gives the value. Only for a metric that has no
             weighted form. Give this, ``weighted``, ``form`` or ``forms``.
         needs: Columns beyond truth and score. Without them the metric does not exist.
@@ -337,7 +340,7 @@ def metric(
         better: 1 where more is better, -1 where less is, 0 where neither is (a bias).
         best: The value of a perfect prediction.
         worst: The worst possible value; may be infinite.
-        unit: The unit, or "".
+        unit: The unit, ``OF_TARGET``, or "".
         needs: Columns beyond truth and score.
         reached: Whether the value of a perfect prediction is the same for all rows.
         condition: What rows must have for the metric to exist, for messages.
@@ -397,7 +400,7 @@ def metric_of_patients(
         better: 1 where more is better, -1 where less is, 0 where neither is (a bias).
         best: The value of a perfect prediction.
         worst: The worst possible value; may be infinite.
-        unit: The unit, or "".
+        unit: The unit, ``OF_TARGET``, or "".
         needs: Columns beyond truth and score.
         reached: Whether the value of a perfect prediction is the same for all rows.
         condition: What rows must have for the metric to exist, for messages.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from etab.metrics import masks as masks  # before the metrics below in the list of metrics
-from etab.metrics.base import METRICS, metric_of_patients
+from etab.metrics.base import METRICS, OF_TARGET, metric_of_patients
 from etab.metrics.columns import ScoredRows
 from etab.metrics.forms import Form, Units, mean_of, ratio, sums
 from etab.metrics.shared import distinct
@@ -79,6 +79,7 @@ class _Spread:
     better=-1,
     best=0.0,
     worst=np.inf,
+    unit=OF_TARGET,
     by_row=True,
 )
 def mae(rows: ScoredRows, units: Units) -> Form:
@@ -98,6 +99,7 @@ def mae(rows: ScoredRows, units: Units) -> Form:
     better=-1,
     best=0.0,
     worst=np.inf,
+    unit=OF_TARGET,
     by_row=True,
 )
 def rmse(rows: ScoredRows, units: Units) -> Form:
@@ -118,6 +120,7 @@ def rmse(rows: ScoredRows, units: Units) -> Form:
     better=0,
     best=0.0,
     worst=np.inf,
+    unit=OF_TARGET,
     by_row=True,
 )
 def bias(rows: ScoredRows, units: Units) -> Form:
@@ -151,6 +154,7 @@ def _limit(rows: ScoredRows, units: Units, sign: float) -> Form:
     better=0,
     best=0.0,
     worst=-np.inf,
+    unit=OF_TARGET,
     condition="two rows or more",
     by_row=True,
 )
@@ -171,6 +175,7 @@ def loa_low(rows: ScoredRows, units: Units) -> Form:
     better=0,
     best=0.0,
     worst=np.inf,
+    unit=OF_TARGET,
     condition="two rows or more",
     by_row=True,
 )

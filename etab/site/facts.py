@@ -10,7 +10,7 @@ from typing import Any
 from etab.leaderboard.board import VECTORS, Board, BoardRow
 from etab.leaderboard.curves import CurvePoint
 from etab.leaderboard.seen import seen_tasks
-from etab.leaderboard.summary import Cards, data_notices
+from etab.leaderboard.summary import Cards, data_notices, target_of
 from etab.metrics import METRICS
 from etab.results import Result
 from etab.site.cards import card_facts
@@ -18,7 +18,7 @@ from etab.site.published import published_rows
 from etab.storage.text import printable
 from etab.tasks.menu import TASKS
 from etab.tasks.words import input_words, protocol_words, target_words
-from etab.types import Kind, Target
+from etab.types import Kind
 
 # Facts of a row in ``board_facts`` that the table needs; the rest is on the page of the backbone.
 _OF_ROW = (
@@ -37,8 +37,6 @@ _OF_ROW = (
     "missing",
     "weights",
 )
-# Metrics in the unit of what is predicted.
-_IN_UNIT_OF_TARGET = frozenset({"mae", "rmse"})
 _OF_BOARD = (
     "title",
     "suite",
@@ -108,7 +106,8 @@ def _task_facts(task: Mapping[str, Any], board: Board, cards: Cards) -> dict[str
         "protocol_words": [
             protocol_words(name, task["unit"]) for name in protocols or [board.protocol]
         ],
-        "metric_title": _metric_title(code, cards),
+        "metric_title": printable(task["metric_title"]),
+        "metric_units": {name: printable(unit) for name, unit in task["metric_units"].items()},
         "asked": _asked(code, cards),
         "classes": _classes(code, cards),
         "positive": _positive(code, cards),
@@ -118,13 +117,9 @@ def _task_facts(task: Mapping[str, Any], board: Board, cards: Cards) -> dict[str
 
 
 def _metric_titles(board: Board) -> dict[str, str]:
-    """Titles, with units, of the metrics that cells of the board have."""
+    """Titles of the metrics that cells of the board have; each task has its units."""
     names = {name for row in board.rows for cell in row.cells.values() for name in cell.metrics}
-    known = {name: METRICS[name] for name in sorted(names) if name in METRICS}
-    return {
-        name: f"{metric.title}, {metric.unit}" if metric.unit else metric.title
-        for name, metric in known.items()
-    }
+    return {name: METRICS[name].title for name in sorted(names) if name in METRICS}
 
 
 def _cell(cell: Mapping[str, Any]) -> list[float | None]:
@@ -159,30 +154,15 @@ def _protocols(code: str, board: Board) -> list[str]:
     return sorted({cell.protocol for cell in cells})
 
 
-def _target(code: str, cards: Cards) -> Target | None:
-    """The target of a task on the card of its data; None where there is none."""
-    task = TASKS[code]
-    card = cards.get(task.dataset)
-    targets = {target.name: target for target in card.targets} if card else {}
-    return targets.get(task.target)
-
-
-def _metric_title(code: str, cards: Cards) -> str:
-    """The metric of a task in words, with the unit that an error has."""
-    metric = TASKS[code].metric
-    unit = _measured_in(code, cards) if metric in _IN_UNIT_OF_TARGET else ""
-    return printable(f"{METRICS[metric].title}, {unit}" if unit else METRICS[metric].title)
-
-
 def _measured_in(code: str, cards: Cards) -> str:
     """The unit of what a task predicts; "" where it has none."""
-    target = _target(code, cards)
+    target = target_of(code, cards)
     return printable(target.unit) if target else ""
 
 
 def _classes(code: str, cards: Cards) -> list[str]:
     """Names of the classes of a task, in the order of its probabilities; empty for other kinds."""
-    target = _target(code, cards)
+    target = target_of(code, cards)
     if TASKS[code].kind is not Kind.CLASSES or target is None:
         return []
     return [printable(name) for name in target.classes]
@@ -190,7 +170,7 @@ def _classes(code: str, cards: Cards) -> list[str]:
 
 def _positive(code: str, cards: Cards) -> str:
     """The class that the probability of a task of two classes is of; "" for other kinds."""
-    target = _target(code, cards)
+    target = target_of(code, cards)
     is_named = TASKS[code].kind is Kind.BINARY and target is not None and len(target.classes) == 2
     return printable(target.classes[1]) if target and is_named else ""
 
@@ -199,7 +179,7 @@ def _asked(code: str, cards: Cards) -> dict[str, str]:
     """The answer that a task predicts, and its input, in words."""
     task = TASKS[code]
     return {
-        "target": printable(target_words(task, _target(code, cards))),
+        "target": printable(target_words(task, target_of(code, cards))),
         "input": printable(input_words(task)),
     }
 

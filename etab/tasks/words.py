@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from etab.echo.views import VIEW_TITLES
+from etab.metrics import METRICS
+from etab.metrics.base import OF_TARGET
 from etab.tasks.base import Task
 from etab.tasks.inputs import ROW_INPUTS
 from etab.tasks.protocols import Protocol, parse
@@ -86,6 +88,39 @@ def target_words(task: Task, target: Target | None) -> str:
     if target.classes:
         return f"{words}; classes: {', '.join(target.classes)}"
     return words
+
+
+def metric_unit(metric: str, target: Target | None) -> str:
+    """Tell the unit of the values of a metric.
+
+    Args:
+        metric: Name of the metric.
+        target: What is predicted; None where the card of its data is not known.
+
+    Returns:
+        The unit, or "" where the values have none. Errors of a share are differences of two shares,
+        and no per cent of the truth: "% points".
+
+    Example:
+        >>> ejection = Target("EF", Kind.VALUE, "%")
+        >>> metric_unit("mae", ejection), metric_unit("hd95", None), metric_unit("r2", ejection)
+        ('% points', 'mm', '')
+    """
+    unit = METRICS[metric].unit if metric in METRICS else ""
+    if unit != OF_TARGET:
+        return unit
+    of_target = target.unit if target else ""
+    return "% points" if of_target == "%" else of_target
+
+
+def with_unit(words: str, unit: str) -> str:
+    """Write a unit behind the name of a metric.
+
+    Example:
+        >>> with_unit("mae", "bpm"), with_unit("dice", "")
+        ('mae, bpm', 'dice')
+    """
+    return f"{words}, {unit}" if unit else words
 
 
 def input_words(task: Task) -> str:

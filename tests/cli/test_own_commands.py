@@ -130,10 +130,10 @@ def point() -> CurvePoint:
 def test_a_picture_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match="could not be written"):
-        draw_curves([point()], tmp_path / "file" / "curve.png")
+        draw_curves([point()], tmp_path / "file" / "curve.png", {})
     with pytest.raises(UnsupportedOptionError, match="wanted one of"):
-        draw_curves([point()], tmp_path / "curve.xyz")
-    assert draw_curves([point()], tmp_path / "curve.svg").read_bytes()[:5] == b"<?xml"
+        draw_curves([point()], tmp_path / "curve.xyz", {})
+    assert draw_curves([point()], tmp_path / "curve.svg", {}).read_bytes()[:5] == b"<?xml"
 
 
 def test_doctor_looks_at_every_extra_of_the_package() -> None:

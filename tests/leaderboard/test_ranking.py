@@ -144,13 +144,13 @@ def test_a_missing_task_unranks(tmp_path: Path) -> None:
     for text in (
         board_markdown(board, datasets.cards()),
         board_page(board, datasets.cards()),
-        board_csv(board),
+        board_csv(board, datasets.cards()),
         json.dumps(board_facts(board, datasets.cards())),
     ):
         assert "partial" in text
         assert "nan" not in text.lower().replace("nano", "")
     assert "no score: 1 task missing" in board_markdown(board, datasets.cards())
-    last = list(csv.DictReader(io.StringIO(board_csv(board))))[-1]
+    last = list(csv.DictReader(io.StringIO(board_csv(board, datasets.cards()))))[-1]
     assert (last["backbone"], last["task"], last["value"], last["etab"]) == (
         "partial",
         "d0-A4-C",
@@ -564,7 +564,9 @@ def test_every_string_of_a_result_file_is_escaped(tmp_path: Path) -> None:
     )
     assert len(re.split(r"(?<!\\)\|", row)) == 2 + 6 + 3
     assert "<script" not in board_markdown(board, datasets.cards()).replace(board.title, "")
-    assert next(csv.DictReader(io.StringIO(board_csv(board))))["backbone"] == NASTY
+    assert (
+        next(csv.DictReader(io.StringIO(board_csv(board, datasets.cards()))))["backbone"] == NASTY
+    )
 
 
 def test_phantom_is_said_on_every_form(board: Board) -> None:
@@ -572,7 +574,9 @@ def test_phantom_is_said_on_every_form(board: Board) -> None:
     assert board.title.startswith("PHANTOM")
     assert "PHANTOM" in board_markdown(board, datasets.cards())
     assert board_facts(board, datasets.cards())["phantom"] is True
-    assert {r["phantom"] for r in csv.DictReader(io.StringIO(board_csv(board)))} == {"True"}
+    assert {
+        r["phantom"] for r in csv.DictReader(io.StringIO(board_csv(board, datasets.cards())))
+    } == {"True"}
     assert "PHANTOM" in _terminal(board)
     assert "PHANTOM" in read_page(board_page(board, datasets.cards())).text["title"][0]
     assert "phantom of" in board_markdown(board, datasets.cards())
@@ -627,7 +631,7 @@ def test_markdown_holds_the_whole_board(board: Board) -> None:
 
 
 def test_csv_and_json_hold_every_cell(board: Board) -> None:
-    rows = list(csv.DictReader(io.StringIO(board_csv(board))))
+    rows = list(csv.DictReader(io.StringIO(board_csv(board, datasets.cards()))))
     assert len(rows) == len(SKILLS) * len(made.SMALL)
     for row in rows:
         cell = next(r for r in board.rows if r.backbone == row["backbone"]).cells[row["task"]]

@@ -337,7 +337,7 @@ def test_names_of_strangers_do_not_reach_the_board(folder: Path) -> None:
     save(folder, result, off_by(table, 0.5), head="<img src=x>")
     save(folder, result, off_by(table, 0.5), protocol="[x](http://a)")
     board = ranked(folder)
-    text = board_markdown(board, {}) + board_csv(board) + str(board_facts(board, {}))
+    text = board_markdown(board, {}) + board_csv(board, {}) + str(board_facts(board, {}))
     assert "img" not in text
     assert "http://a" not in text
     assert known(board)["head"].words == "another one +0.500"
@@ -348,7 +348,7 @@ def test_every_form_of_the_board_shows_it(folder: Path) -> None:
     save(folder, result, off_by(table, 0.5), head="knn")
     board = ranked(folder)
     assert "head: knn +0.500" in board_markdown(board, {})
-    assert "head: knn +0.500" in board_csv(board)
+    assert "head: knn +0.500" in board_csv(board, {})
     (row,) = [row for row in board_facts(board, {})["rows"] if row["backbone"] == STRANGER]
     assert "head: knn +0.500" in row["cells"][CODE]["depends_on"]
 

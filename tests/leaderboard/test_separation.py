@@ -293,7 +293,7 @@ def test_etab_p_keeps_the_share_of_each_category(
             wanted += share * TASKS[code].anchored(row.cells[code].value)
         assert row.etab_p == pytest.approx(wanted)
     assert "etab-p" in board_markdown(weighted, datasets.cards())
-    assert f"{weighted.rows[0].etab_p}" in board_csv(weighted)
+    assert f"{weighted.rows[0].etab_p}" in board_csv(weighted, datasets.cards())
     assert all(math.isnan(row.etab_p) for row in board.rows)
     assert "etab-p" not in board_markdown(board, datasets.cards())
 

@@ -380,9 +380,13 @@ def test_a_board_shows_cells_beside_its_score(tmp_path: Path) -> None:
     assert "| b0-A4-E>C | ejection fraction, A4C, fitted on echonet | strong |" in board_markdown(
         board, datasets.cards()
     )
-    assert board_csv(board).splitlines()[-1].startswith("strong,pretrained,,,,,,,,,,b6-A4-C,mae,")
+    assert (
+        board_csv(board, datasets.cards())
+        .splitlines()[-1]
+        .startswith("strong,pretrained,,,,,,,,,,b6-A4-C,mae,")
+    )
     assert len(board_facts(board, datasets.cards())["beside"]["rows"]) == 3
-    assert beside_table(board).row_count == 3
+    assert beside_table(board, datasets.cards()).row_count == 3
     other = made.changed(cells[1], settings={**fit, "fit_data_digest": "34" * 32})
     with pytest.raises(ResultError, match="differ in fit_data_digest"):
         rank([*results, cells[0], other], made.suite(), folder=tmp_path, draws=200)

@@ -196,7 +196,7 @@ def test_of_many_backbones_those_that_learned_have_bands(folder: Path, tmp_path:
     }
     many = [replace(p, backbone=name, kind=kind) for p in found for name, kind in kinds.items()]
     bands = [
-        draw_curves(some, tmp_path / "c.svg").read_text().count("PolyCollection_")
+        draw_curves(some, tmp_path / "c.svg", {}).read_text().count("PolyCollection_")
         for some in (found, many)
     ]
     panels = len({p.task for p in found})
@@ -204,9 +204,9 @@ def test_of_many_backbones_those_that_learned_have_bands(folder: Path, tmp_path:
 
 
 def test_the_pictures_axes_are_shares_and_values(folder: Path, tmp_path: Path) -> None:
-    assert "<svg" in draw_curves(curves.curve_points(folder), tmp_path / "c.svg").read_text()
+    assert "<svg" in draw_curves(curves.curve_points(folder), tmp_path / "c.svg", {}).read_text()
     with pytest.raises(DataNotFoundError, match="nothing to draw"):
-        draw_curves([], tmp_path / "c.png")
+        draw_curves([], tmp_path / "c.png", {})
 
 
 def test_a_folder_without_draws_says_how_to_make_some(tmp_path: Path) -> None:

@@ -260,7 +260,7 @@ def test_the_board_says_phantom_everywhere(done: Settings) -> None:
     assert board.phantom
     for text in (
         board_markdown(board, datasets.cards()),
-        board_csv(board),
+        board_csv(board, datasets.cards()),
         board_page(board, datasets.cards()),
         board.title,
     ):
@@ -311,7 +311,7 @@ def test_the_order_of_files_does_not_matter(done: Settings) -> None:
     results = load_results(done.results)
     a = rank(results, suite_named("camus"), folder=done.results, protocol="cv5")
     b = rank(results[::-1], suite_named("camus"), folder=done.results, protocol="cv5")
-    assert board_csv(a) == board_csv(b)
+    assert board_csv(a, datasets.cards()) == board_csv(b, datasets.cards())
 
 
 def test_a_suite_of_unknown_tasks_or_keys_is_refused() -> None:

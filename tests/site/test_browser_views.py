@@ -207,6 +207,20 @@ def test_a_column_is_chosen_by_its_words(page: Any, site: Path, site_board: Boar
 
 
 @pytest.mark.parametrize("width", [420, 1400])
+def test_a_head_states_the_unit_and_keeps_its_code_whole(page: Any, site: Path, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    open_board(page, site)
+    head = page.locator("#table thead [data-key=b0-A4-C] button")
+    assert "mae, % points ↓" in head.inner_text()
+    boxes = head.locator(".code").evaluate("code => code.getClientRects().length")
+    assert boxes == 1
+    with page.expect_download() as waiting:
+        page.click("#export summary")
+        page.click("[data-export=csv]")
+    assert ',"b0-A4-C mae, % points",' in waiting.value.path().read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize("width", [420, 1400])
 def test_ticked_rows_can_be_compared_from_anywhere_in_the_table(
     page: Any, site: Path, width: int
 ) -> None:

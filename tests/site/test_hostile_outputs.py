@@ -61,7 +61,7 @@ class Markup(HTMLParser):
 
 
 def test_csv_holds_no_formula_and_no_control(board: Board) -> None:
-    text = board_csv(board)
+    text = board_csv(board, datasets.cards())
     assert is_harmless(text.replace("\n", " "))
     rows = list(csv.reader(io.StringIO(text)))
     assert len(rows) == len(board.rows) * len(board.suite.tasks) + 1

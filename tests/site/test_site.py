@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from dataclasses import replace
@@ -17,13 +19,15 @@ from etab import backbones, datasets
 from etab.backbones.computing import computing_facts
 from etab.errors import UnsupportedOptionError
 from etab.leaderboard.board import Board
-from etab.leaderboard.page import board_facts
+from etab.leaderboard.page import board_facts, board_page
 from etab.leaderboard.people import units_of
+from etab.leaderboard.render import board_csv, board_markdown
 from etab.leaderboard.suites import suite_named
+from etab.leaderboard.summary import metric_words
 from etab.site import write
 from etab.site.adding import adding_commands
 from etab.site.cards import card_facts
-from etab.site.facts import _classes, _metric_title, _positive, site_facts
+from etab.site.facts import _classes, _positive, site_facts
 from etab.site.names import page_names
 from etab.site.noise import noise_facts, reduced
 from etab.site.packing import as_script, unpacked
@@ -468,9 +472,23 @@ def test_classes_of_a_task_have_their_names() -> None:
 
 
 def test_errors_have_the_unit_of_what_is_predicted() -> None:
-    assert _metric_title("b0-A4-C", datasets.cards()) == "mean absolute error, %"
-    assert _metric_title("b0-A4-C", {}) == "mean absolute error"
-    assert _metric_title("d0-A4-C", datasets.cards()) == "area under the ROC curve"
+    cards = datasets.cards()
+    assert metric_words("mae", "b0-A4-C", cards) == "mae, % points"
+    assert metric_words("rmse", "e1-AL-D", cards) == "rmse, bpm"
+    assert metric_words("r2", "b0-A4-P", cards) == "r2"
+    assert metric_words("hd95", "a0-A4-C", {}) == "hd95, mm"
+    assert metric_words("mae", "b0-A4-C", {}) == "mae"
+
+
+def test_every_form_of_a_board_states_the_unit_of_its_values(site_board: Board, site: Path) -> None:
+    cards = datasets.cards()
+    assert "b0-A4-C mae, % points ↓ |" in board_markdown(site_board, cards)
+    lines = list(csv.DictReader(io.StringIO(board_csv(site_board, cards))))
+    assert {line["unit"] for line in lines if line["task"] == "b0-A4-C"} == {"% points"}
+    assert {line["unit"] for line in lines if line["metric"] == "auroc"} == {""}
+    assert '"metric_title": "mean absolute error, % points"' in board_page(site_board, cards)
+    for page in ("index.html", "backbone/strong.html", "task/b0-A4-C.html"):
+        assert "mean absolute error, % points ↓" in (site / page).read_text(), page
 
 
 def test_a_browser_without_scripts_sees_the_ranks_and_no_empty_headings(site: Path) -> None:

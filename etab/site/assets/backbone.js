@@ -52,8 +52,7 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const line of document.querySelectorAll("#cells tr")) {
     const cell = details.cells[line.dataset.task];
     const task = board.tasks.find(one => one.code === line.dataset.task);
-    line.children[1].textContent = `${task.metric_title} ${task.better > 0 ? "↑" : "↓"}`;
-    const other = Object.entries(cell.metrics ?? {}).map(([name, value]) => `${board.metric_titles[name] ?? name}: ${ETAB.number(value)}`);
+    const other = Object.entries(cell.metrics ?? {}).map(([name, value]) => `${ETAB.withUnit(board.metric_titles[name] ?? name, task, name)}: ${ETAB.number(value)}`);
     const list = texts => el("td", {}, el("ul", { class: "lines" }, ...texts.map(text => el("li", {}, el("bdi", {}, text)))));
     const choices = ETAB.short(details.words[cell.depends_on], 400).split("; ");
     line.append(el("td", {}, el("bdi", {}, ETAB.short(details.words[cell.head]))), list(choices), list(other));

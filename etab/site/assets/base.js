@@ -45,6 +45,9 @@
 
   ETAB.capital = text => text.slice(0, 1).toUpperCase() + text.slice(1);
 
+  // A metric with the unit that its values have on a task.
+  ETAB.withUnit = (words, task, metric) => [words, ETAB.own(task.metric_units, metric)].filter(Boolean).join(", ");
+
   ETAB.anchored = (task, value) => value == null ? null : (value - task.low) / (task.high - task.low);
 
   // Controls, directions and escape codes are replaced, as etab.storage.text does it; long names are

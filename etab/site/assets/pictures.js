@@ -53,6 +53,11 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 
   const taskNamed = code => [code, board.tasks.find(task => task.code === code)?.title].filter(Boolean).join(" ");
+  const metricOf = (code, metric) => {
+    const task = board.tasks.find(one => one.code === code);
+    const title = board.metric_titles[metric] ?? metric;
+    return task ? ETAB.withUnit(title, task, metric) : title;
+  };
   // Label efficiency, for folders with results of few labelled patients: one task at a time.
   const drawCurves = async rows => {
     const points = await ETAB.load("curves");
@@ -65,7 +70,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const series = d3.sort(d3.groups(ofTask, point => point.backbone), ([name]) => place(name)).map(([name, ofName]) => ({ name, base: name.replace(/^random\//, ""), points: ofName.map(p => ({ ...p, x: p.rows })).sort((a, b) => a.x - b.x) }));
     const select = el("select", { "aria-label": "Task" }, ...curveTasks.map(code => el("option", { value: code, selected: code === curveTask }, taskNamed(code))));
     select.onchange = async () => { choose("curve", select.value); await draw(); holder.querySelector("select").focus(); };
-    if (series.length) ETAB.charts.curves(holder, series, { label: `${curveTask}: label efficiency`, y: board.metric_titles[ofTask[0].metric] ?? ofTask[0].metric, caption: `${taskNamed(curveTask)}: value over the number of training rows, the mean over draws of the labelled patients. Bands: 95 %, over draws and test patients; click a name below the picture to show or hide its band. Dashed: random twins. Protocol: ${[...new Set(ofTask.map(point => point.base))].join(", ")}. Protocol and heads may differ from those of the table.` });
+    if (series.length) ETAB.charts.curves(holder, series, { label: `${curveTask}: label efficiency`, y: metricOf(curveTask, ofTask[0].metric), caption: `${taskNamed(curveTask)}: value over the number of training rows, the mean over draws of the labelled patients. Bands: 95 %, over draws and test patients; click a name below the picture to show or hide its band. Dashed: random twins. Protocol: ${[...new Set(ofTask.map(point => point.base))].join(", ")}. Protocol and heads may differ from those of the table.` });
     else holder.replaceChildren(el("p", { class: "note" }, "No visible row has results with few labelled patients."));
     holder.prepend(el("div", { class: "controls" }, select));
   };

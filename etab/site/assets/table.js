@@ -28,7 +28,7 @@
       ...Object.entries(board.categories).map(([letter, name]) => ({ key: `category:${letter}`, label: name, group: "Categories", of: row => row.now.categories[letter], better: 1, live: true, heat: row => row.now.categories[letter], title: "weighted mean of anchored metrics" })),
       ...board.tasks.map(task => ({
         key: task.code, label: task.code, group: task.category, task, better: raw ? task.better : 1,
-        small: raw ? `${task.metric} ${task.better > 0 ? "↑" : "↓"}` : "anchored",
+        small: raw ? `${ETAB.withUnit(task.metric, task, task.metric)} ${task.better > 0 ? "↑" : "↓"}` : "anchored",
         title: `${task.title}: ${task.metric_title}, ${task.better > 0 ? "higher" : "lower"} is better`,
         of: row => raw ? row.cells[task.code]?.[0] : ETAB.anchored(task, row.cells[task.code]?.[0]),
         heat: row => ETAB.anchored(task, row.cells[task.code]?.[0]),
@@ -85,7 +85,7 @@
   const headWords = column => {
     const arrow = el("span", { class: "arrow" });
     if (!column.task) return [column.label, arrow, column.small ? el("small", {}, column.small) : null];
-    return [column.label, el("small", { class: "unit" }, ` ${column.small}`), arrow, el("small", { class: "what" }, ETAB.short(column.task.title, 60))];
+    return [el("span", { class: "code" }, column.label), el("small", { class: "unit" }, ` ${column.small}`), arrow, el("small", { class: "what" }, ETAB.short(column.task.title, 60))];
   };
 
   // Rows without a prediction by task, as far as no backbone has one: those tell nothing of a backbone.

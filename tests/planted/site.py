@@ -300,7 +300,7 @@ FAULTS = [
     Fault(
         "a page of a task that does not say what is asked",
         "etab/site/facts.py",
-        "printable(target_words(task, _target(code, cards)))",
+        "printable(target_words(task, target_of(code, cards)))",
         "task.code",
         SITE,
     ),

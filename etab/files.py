@@ -94,7 +94,7 @@ def read_file(path: Path, largest: int = LARGEST) -> bytes:
 def is_file(path: Path) -> bool:
     """Whether a file exists; False, too, where no file could have such a name.
 
-    True where the system does not tell, as in a folder that may not be searched: whoever opens the
+    True where the system does not say, as in a folder that may not be searched: whoever opens the
     file then learns why.
 
     Example:
@@ -127,7 +127,7 @@ def exists(path: Path) -> bool:
         path: The path, which a damaged table may name.
 
     Raises:
-        OSError: The system does not tell, as in a folder that may not be searched.
+        OSError: The system does not say, as in a folder that may not be searched.
 
     Example:
         >>> exists(Path("n" * 5000))

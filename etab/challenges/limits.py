@@ -239,7 +239,7 @@ def _wait(
 
 
 def _n_tasks() -> int:
-    """Number of processes and threads on the machine; 0 where it does not tell."""
+    """Number of processes and threads on the machine; 0 where it does not say."""
     try:
         words = Path("/proc/loadavg").read_text(encoding="ascii").split()
         return int(words[3].partition("/")[2])

@@ -34,7 +34,7 @@ class SiteExtras:
         examples: Clips and sounds by backbone.
         curves: Points of label efficiency.
         subgroups: Scores in subgroups of patients, by backbone and task code.
-        group_notes: What a reader must know of the data that tell the subgroups.
+        group_notes: What a reader must know about the data that define the subgroups.
     """
 
     examples: Drawn = field(default_factory=dict)
@@ -217,7 +217,7 @@ def board_subgroups(
         progress: Called with (patients made, patients in all) while a phantom is made.
 
     Returns:
-        Read-outs by backbone and task code, and what a reader must know of the data that tell the
+        Read-outs by backbone and task code, and what a reader must know about the data that define the
         groups.
 
     Raises:
@@ -328,19 +328,19 @@ def write_board(board: Board, files: BoardFiles, holders: Holders, extras: SiteE
     from etab.storage.atomic import write_atomically
 
     cards = datasets.cards()
-    told: list[str] = []  # at the end: what reads the output may end after its first line
+    written: list[str] = []  # at the end: what reads the output may end after its first line
     if files.markdown is not None:
-        told.append(wrote(files.markdown))
+        written.append(wrote(files.markdown))
         write_atomically(files.markdown, board_markdown(board, cards))
     if files.csv is not None:
-        told.append(wrote(files.csv))
+        written.append(wrote(files.csv))
         write_atomically(files.csv, board_csv(board, cards))
     if files.numbers is not None:
-        told.append(wrote(files.numbers))
+        written.append(wrote(files.numbers))
         write_atomically(files.numbers, board_json(board))
     html = files.html
     if html is not None and not is_site(html):
-        told.append(wrote(html))
+        written.append(wrote(html))
         write_atomically(html, board_page(board, cards))
     elif html is not None:
         index = wrote(html / "index.html")
@@ -354,5 +354,5 @@ def write_board(board: Board, files: BoardFiles, holders: Holders, extras: SiteE
             subgroups=extras.subgroups,
             group_notes=extras.group_notes,
         )
-        told.append(f"{index} ({size / 1e6:.1f} MB in the folder)")
-    say("\n".join(told))
+        written.append(f"{index} ({size / 1e6:.1f} MB in the folder)")
+    say("\n".join(written))

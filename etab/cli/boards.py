@@ -347,17 +347,17 @@ def _plain_table(
         )
     problems = [*refused, *cells.problems]
     refuse_unusable(results, cells.results, problems)
-    told: list[str] = []  # at the end: what reads the output may end after its first line
+    written: list[str] = []  # at the end: what reads the output may end after its first line
     if markdown is not None:
         lines = [CELL_HEADER, ("---",) * len(CELL_HEADER), *cell_rows(shown, datasets.cards())]
-        told.append(wrote(markdown))
+        written.append(wrote(markdown))
         write_atomically(markdown, "".join(f"{markdown_line(line)}\n" for line in lines))
     if csv is not None:
         frame = cells_frame(shown).map(_spreadsheet_cell)
-        told.append(wrote(csv))
+        written.append(wrote(csv))
         write_atomically(csv, frame.to_csv(index=False))
-    if told:
-        say("\n".join(told))
+    if written:
+        say("\n".join(written))
     show.noted_cells(shown)
     say(_PLAIN.format(results=results))
     if problems:

@@ -53,17 +53,17 @@ def curve_command(
         ],
     )
     if picture is not None:
-        told = wrote(picture)
+        said = wrote(picture)
         draw_curves(points, picture, datasets.cards())
-        say(told)
+        say(said)
     if markdown is not None:
         link = ""
         if picture is not None:
             link = Path(os.path.relpath(picture, markdown.parent)).as_posix()
-        told = wrote(markdown)
+        said = wrote(markdown)
         write_atomically(markdown, curves.curves_markdown(points, datasets.cards(), picture=link))
-        say(told)
+        say(said)
     if csv is not None:
-        told = wrote(csv)
+        said = wrote(csv)
         write_atomically(csv, curves.curves_csv(points))
-        say(told)
+        say(said)

@@ -40,7 +40,7 @@ def data_phantom(
     from etab.cli import show
 
     names = phantom.NAMES if data == "all" else words(data) or []
-    phantom.require_names(names)  # a name that is none is told before there is a bar
+    phantom.require_names(names)  # an unknown name is reported before a progress bar appears
     with show.late_bar("phantom patients") as progress:
         phantom.write(folder, patients=patients, seed=seed, progress=progress, names=names)
     say(f"{patients} phantom patients in {folder}. Use them with: export ETAB_DATA={folder}")
@@ -84,7 +84,7 @@ def data_check(
         _check_heads(own)
     use_installed([name])
     refuse_shipped_name(name)
-    datasets.card(name)  # a name that is none is told before there is a bar
+    datasets.card(name)  # an unknown name is reported before a progress bar appears
     with show.late_bar(f"{name} recordings") as progress:
         report = check.check(name, root, progress=progress, quick=quick)
     say(json.dumps(report.as_dict(), indent=2) if as_json else report.render())

@@ -37,7 +37,7 @@ def named_encoders(
         The words as they are, and two cards for each ``NAME=ENCODER``: the encoder, and
         ``random/NAME``, the same network without training. An encoder whose network cannot be
         built without its weights has no twin. With a size or fit, every word becomes a card; so
-        does one whose pretraining is told.
+        does one whose pretraining is stated.
 
     Raises:
         UnsupportedOptionError: NAME cannot stand on a board, or is the name of another backbone,
@@ -122,7 +122,7 @@ def _with_pretraining(
     from etab.errors import UnsupportedOptionError
 
     names = [each if isinstance(each, str) else each.name for each in encoders]
-    told: dict[str, list[str]] = {}
+    sets_of: dict[str, list[str]] = {}
     for text in pretrained:
         name, _, listed = text.rpartition("=")  # a name may end in @mean=0.5
         sets = words(listed)
@@ -135,12 +135,12 @@ def _with_pretraining(
                 f"--pretrained-on {text!r}: no backbone of --backbones is called {name!r}. They are: "
                 f"{', '.join(names)}."
             )
-        told.setdefault(name, []).extend(sets)
+        sets_of.setdefault(name, []).extend(sets)
     made: list[str | BackboneCard] = []
     for name, each in zip(names, encoders, strict=True):
-        if name in told:
+        if name in sets_of:
             card = backbones.card(each) if isinstance(each, str) else each
-            each = backbones.pretrained_on(card, told[name])
+            each = backbones.pretrained_on(card, sets_of[name])
         made.append(each)
     return made
 

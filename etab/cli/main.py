@@ -250,7 +250,7 @@ def _handled_signals() -> Iterator[None]:
 
 
 def _interrupt(number: int, _: Any) -> None:
-    """Stop at Ctrl-C. Code that raises KeyboardInterrupt by itself is told from it."""
+    """Stop at Ctrl-C. Code that raises KeyboardInterrupt by itself is not taken for it."""
     if not _is_repeated(number):
         raise TerminatedError
 
@@ -267,7 +267,7 @@ def _end(number: int, _: Any) -> None:
 
 
 def _is_repeated(number: int) -> bool:
-    """Whether a signal came just before, as from a parent or a cluster that tells every process."""
+    """Whether a signal came just before, as from a parent or a cluster that signals every process."""
     now = time.monotonic()
     before = _ASKED.get(number)
     _ASKED[number] = now

@@ -35,9 +35,9 @@ def rescore_command(
 
     left_out: list[str] = []
     # Nothing is written into a folder that is partly damaged.
-    tell = left_out.append if check else None
-    use_results(results, tell)
-    records = rescore(results, check=check, left_out=tell)
+    report = left_out.append if check else None
+    use_results(results, report)
+    records = rescore(results, check=check, left_out=report)
     for reason in left_out:
         say_left_out(reason)
     if not records and not left_out:

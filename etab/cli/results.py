@@ -131,15 +131,15 @@ def _subgroups(
     from etab.tasks.own import folder_of_data
 
     root = folder_of_data(root, {cell.dataset for cell in cells})
-    told: set[str] = set()
+    noted: set[str] = set()
     for dataset in sorted({cell.dataset for cell in cells}):
         groups = patient_groups(dataset, root)
         for cell in cells:
             if cell.dataset != dataset:
                 continue
             table = subgroups_of(cell, folder, groups)
-            if table.note and cell.dataset not in told:
-                told.add(cell.dataset)
+            if table.note and cell.dataset not in noted:
+                noted.add(cell.dataset)
                 say(table.note, error=True)
             rows = [replace(row, name=f"{cell.metric}, {row.name}") for row in table.rows]
             if table.worst is not None:

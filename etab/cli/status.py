@@ -95,7 +95,7 @@ def _fault(result: Result, results: Path) -> str:
 
 
 def _say_activity(results: Path, log: Path | None) -> None:
-    """Say what the logs of runs tell of the last hour, if anything."""
+    """Say what the logs of runs show about the last hour, if anything."""
     from etab.cli.cache import size_words
     from etab.runs.run_log import last_hour, read_lines
 

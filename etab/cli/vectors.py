@@ -51,9 +51,9 @@ def keys(
             "class: --data my_echo.py --root FOLDER)."
         )
     listed = keys_of(tasks, root, skip_bad=skip_bad)
-    told = wrote(out)
+    said = wrote(out)
     write_keys(listed, out)
-    say(f"{told}: {len(listed)} keys")
+    say(f"{said}: {len(listed)} keys")
 
 
 def keys_of(tasks: str, root: Path | None, *, skip_bad: bool = False) -> list[tuple[str, str]]:

@@ -448,7 +448,7 @@ class Cinc2016Source(WavSource):
             )
         elif any(r.meta["database"] == "e" for r in records) and appendix is None:
             sentences.append(
-                "Whether recordings of training-e are among the 87 withdrawn cannot be told "
+                "Whether recordings of training-e are among the 87 withdrawn cannot be determined "
                 "without the appendix."
             )
         if copies:

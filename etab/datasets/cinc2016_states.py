@@ -75,7 +75,7 @@ def _marks(path: Path) -> list[tuple[int, str]]:
     marks = []
     for number, row in enumerate(cells, start=1):
         sample = _single(row[0])
-        # Beyond 2**53 a double no longer tells one sample from the next.
+        # Beyond 2**53 a double no longer distinguishes one sample from the next.
         if not isinstance(sample, int | float) or not 0 <= sample < 2**53 or sample != int(sample):
             raise CorruptFileError(
                 f"{path}, mark {number}: sample {str(sample)[:40]!r}; wanted a whole number. "

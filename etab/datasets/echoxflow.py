@@ -249,7 +249,7 @@ class EchoXFlowSource(Source):
         if without:
             remarks.append(
                 f"{len(without)} views have no sha256 of their frames in {CATALOGUE}, first "
-                f"{without[0]}: lost chunks cannot be told from black ones"
+                f"{without[0]}: lost chunks cannot be distinguished from black ones"
             )
         return remarks
 

@@ -96,7 +96,7 @@ def _complete(session: requests.Session, file: Wanted, path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    if path.is_file():  # the beginning of the file, or another one: its checksum will tell
+    if path.is_file():  # the beginning of the file, or another one: its checksum will show
         path.replace(part)
     if not (part.is_file() and file.is_right(part)):
         _receive(session, file, part)
@@ -169,7 +169,7 @@ def require_answer(response: requests.Response) -> None:
 
     Raises:
         Absent: The server has no such file.
-        Unfinished: The server tells an error that may pass.
+        Unfinished: The server reports an error that may pass.
         DataNotFoundError: The server refuses access, or wants the user to sign in.
     """
     first = (response.history or [response])[0].url
@@ -200,7 +200,7 @@ def read_text_answer(session: requests.Session, url: str, most: int) -> str:
 
     Raises:
         Absent: The server has no such file.
-        Unfinished: The server tells an error that may pass, or sends more.
+        Unfinished: The server reports an error that may pass, or sends more.
         DataNotFoundError: The server refuses access, or wants the user to sign in.
         requests.RequestException: The server does not answer.
     """

@@ -31,7 +31,7 @@ _MIRROR = "https://physionet-open.s3.amazonaws.com"
 _SUM = re.compile(r"([0-9a-f]{64})\s+(\S.*)")
 _MOST_OF_SUMS = 64 << 20
 _MOST_OF_FACTS = 8 << 20
-# For a release whose server does not tell its size; the free ones here have below 1 GB.
+# For a release whose server does not state its size; the free ones here have below 1 GB.
 _MOST_OF_RELEASE = 64 << 30
 
 

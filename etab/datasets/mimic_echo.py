@@ -201,14 +201,14 @@ class MimicEchoSource(ObjectSource):
             )
         for name in (VIEWS, LVVOL, STUDIES, MEASURED):
             if not (self.root / name).is_file():
-                remarks.append(f"{name} is absent: what it tells is unknown here")
+                remarks.append(f"{name} is absent, so what it would say is unknown")
         return remarks
 
     def _note_empty(self, tables: Mapping[str, Collection[str]]) -> None:
-        """Note the tables that are there and tell nothing of any object or study."""
-        for name, told in tables.items():
-            if (self.root / name).is_file() and not told:
-                self._counts.notes.append(f"{name} tells nothing of any study: it may be empty")
+        """Note the tables that are there but say nothing about any object or study."""
+        for name, facts in tables.items():
+            if (self.root / name).is_file() and not facts:
+                self._counts.notes.append(f"{name} says nothing about any study: it may be empty")
 
     def _present(self, objects: Mapping[str, ListedObject]) -> list[ListedObject]:
         """Select the objects of the studies that are there, in the order of the record list.

@@ -89,7 +89,7 @@ class ObjectSource(Source):
     def _is_phantom(self) -> bool:
         """Whether the marker file, or a patient's name or a comment in an object, marks a phantom.
 
-        Of objects that a table lists, the first one tells.
+        Of objects that a table lists, the first one decides.
         """
         if (self.root / "PHANTOM").is_file():
             return True
@@ -140,7 +140,7 @@ class ObjectSource(Source):
             region = sector(read_dicom(self._path(record), numbers), _boxes(info))
             if region is None:
                 raise CorruptFileError(
-                    f"{self._path(record)}: the ultrasound sector cannot be told from its "
+                    f"{self._path(record)}: the ultrasound sector cannot be separated from its "
                     "surroundings, where text may name a person, so the picture is not used. "
                     "Leave it out."
                 )

@@ -182,14 +182,14 @@ def frame_features(
                 part = over.part(first, last)
                 wrapped = part.over(prepared, n)
                 batches = part.batches(source, card.size, n, card.interpolation, card.fit)
-            told = progress_of_part(progress, first, total)
+            part_progress = progress_of_part(progress, first, total)
             return embed_batches(
                 wrapped,
                 batches,
                 last - first,
                 folder,
                 device=device,
-                progress=told,
+                progress=part_progress,
                 maps=maps and not left_out,
             )
 

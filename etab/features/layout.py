@@ -101,7 +101,7 @@ class Layout:
 
     Attributes:
         headers: The first bytes of each file.
-        arrays: The arrays, by a name that tells them apart.
+        arrays: The arrays, by distinct names.
         facts: What ``entry.json`` holds beside checksums.
     """
 

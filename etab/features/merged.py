@@ -24,7 +24,7 @@ from etab.types import IntArray
 _BLOCK = 4 << 20  # bytes that are copied at once
 _KINDS = {"<f4": "<f4", "<f2": "<f2"}  # of the values of an array
 _SPARE = 64 << 20  # bytes of the disk that stay free
-_LARGE = 10e9  # bytes from which the size of an entry is told before it is written
+_LARGE = 10e9  # from this many bytes on, the size of an entry is announced before it is written
 
 
 class MergedFiles:

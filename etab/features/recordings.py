@@ -289,8 +289,8 @@ def recording_series(
 
         def embed(folder: Path | None, first: int, last: int) -> Computed:
             collected = CollectedSeries(folder)
-            told = progress_of_part(progress, first, len(records))
-            collected.add_all(_each(source, records[first:last], read_layers, told))
+            part_progress = progress_of_part(progress, first, len(records))
+            collected.add_all(_each(source, records[first:last], read_layers, part_progress))
             return collected
 
         return embed

@@ -6,7 +6,7 @@ answer, the middle clip, or the windows of a sound. Recordings of one view are a
 A view that a patient does not have is masked: its columns are ``ABSENT``. Attentive heads leave its
 tokens out. A head of pooled features reads the mean of the views that the patient does have in its
 place: a linear head then reads this mean, and how each view that is there differs from it. That
-mean uses no other patient, and whether a view was recorded is not a feature. Each result tells how
+mean uses no other patient, and whether a view was recorded is not a feature. Each result says how
 many rows lack a view.
 """
 

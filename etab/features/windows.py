@@ -118,9 +118,9 @@ def window_features(
 
         def embed(folder: Path | None, first: int, last: int) -> Batches:
             parts = window_batches(wave_source, ordered[first:last], card, n)
-            told = progress_of_part(progress, first, len(keys))
+            part_progress = progress_of_part(progress, first, len(keys))
             return embed_batches(
-                prepared, parts, last - first, folder, device=device, progress=told
+                prepared, parts, last - first, folder, device=device, progress=part_progress
             )
 
         return embed

@@ -7,7 +7,7 @@ import scipy
 
 from etab.types import FloatArray
 
-# Beyond this log-odds float64 soon cannot tell a probability from 1 (1 - exp(-37) is 1).
+# Beyond this log-odds float64 soon cannot distinguish a probability from 1 (1 - exp(-37) is 1).
 _NEAR_ONE = 25.0
 # Below minus this log-odds a probability underflows.
 _NEAR_ZERO = 700.0

@@ -29,7 +29,7 @@ def board_answers(
         cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
         patients: Number of test patients by the name of the dataset.
         units: What a patient stands for by the name of the dataset, as
-            ``etab.leaderboard.people.units_of`` tells it; None where all are patients.
+            ``etab.leaderboard.people.units_of`` gives it; None where all are patients.
 
     Returns:
         Questions and answers, in the order in which they are read.

@@ -11,7 +11,7 @@ from etab.tasks.protocols import Protocol, parse
 from etab.types import Kind
 
 UNKNOWN_SHARE = 1.0
-"""Test share where a record does not tell how many patients were trained on: wider than most."""
+"""Test share where a record does not say how many patients were trained on: wider than most."""
 
 
 def design_of(cell: Result, table: Predictions) -> FoldDesign:
@@ -45,7 +45,7 @@ def _share_of_rotation(protocol: Protocol, table: Predictions) -> float:
     """Test patients over training patients where each fit trains on the patients of all others.
 
     Rows do not count here: a task may train on recordings and test people. A table in which every
-    patient is in every fold tells nothing of the training.
+    patient is in every fold says nothing about the training.
     """
     fits = _n_distinct(table.repeats, table.folds)
     tested = _tests_of_people(table)

@@ -278,7 +278,7 @@ def beside_rows(
         board: The board.
         cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them.
         units: What a patient stands for by the name of the dataset, as
-            ``etab.leaderboard.people.units_of`` tells it; None where all are patients.
+            ``etab.leaderboard.people.units_of`` gives it; None where all are patients.
 
     Returns:
         One tuple for each result, in the order of ``BESIDE_HEADER``.

@@ -233,21 +233,21 @@ def _without_contradictions(
         choices = (result.seed, result.head, precision, result.data_digest)
         same_choices.setdefault((result.backbone, result.task, *choices), []).append(variant)
     known: list[Variant] = []
-    told: list[str] = []
+    notes: list[str] = []
     for variants in same_choices.values():
         first = variants[0].result
         cell = cells[first.backbone][first.task]
         if not changed_choice(cell, first):
             other_values = [one for one in variants if _differ(one.value, cell.value)]
-            told += [_against_cell(one, cell, cell.value, one.value) for one in other_values]
+            notes += [_against_cell(one, cell, cell.value, one.value) for one in other_values]
         elif _differ(*_ends(variants)):
             lowest = min(variants, key=lambda one: one.value)
             highest = max(variants, key=lambda one: one.value)
-            told.append(_against_each_other(lowest, highest, cell, *_ends(variants)))
+            notes.append(_against_each_other(lowest, highest, cell, *_ends(variants)))
         else:
             known.append(variants[0])
     refused, more = _contradicting_folds(known, cells, tables)
-    return [variant for variant in known if variant.path not in refused], [*told, *more]
+    return [variant for variant in known if variant.path not in refused], [*notes, *more]
 
 
 def _contradicting_folds(
@@ -264,7 +264,7 @@ def _contradicting_folds(
         if changed_choice(cell, variant.result) == FOLD_SEED:
             by_cell.setdefault((cell.backbone, cell.task), []).append(variant)
     refused: set[Path] = set()
-    told: list[str] = []
+    notes: list[str] = []
     for (backbone, code), variants in by_cell.items():
         cell = cells[backbone][code]
         own = values_by_seed(cell.metric, cell.seed, ScoredRows.of(tables[backbone, code]))
@@ -272,13 +272,13 @@ def _contradicting_folds(
             values = _first_difference(own, variant.by_fold_seed)
             if values:
                 refused.add(variant.path)
-                told.append(_against_cell(variant, cell, *values))
+                notes.append(_against_cell(variant, cell, *values))
         for one, other in combinations(variants, 2):
             values = _first_difference(one.by_fold_seed, other.by_fold_seed)
             if values and not {one.path, other.path} & refused:
                 refused |= {one.path, other.path}
-                told.append(_against_each_other(one, other, cell, *values))
-    return refused, told
+                notes.append(_against_each_other(one, other, cell, *values))
+    return refused, notes
 
 
 def _first_difference(

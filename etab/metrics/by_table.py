@@ -130,7 +130,7 @@ def tables_alike(tables: Sequence[ScoredRows]) -> Iterator[list[int]]:
     """
     groups: dict[tuple[object, ...], list[int]] = {}
     for place, rows in enumerate(tables):
-        # Tables of one task share these arrays, so that their addresses tell enough.
+        # Tables of one task share these arrays, so their addresses identify them.
         shared = (id(rows.patients), id(rows.folds), id(rows.repeats))
         truth = rows.columns.get("truth", _NO_TRUTH)
         key = (rows.kind, tuple(rows.columns), truth.tobytes(), *shared)

@@ -210,7 +210,7 @@ def _seek_and_decode(
             follows = frame.key_frame if is_first else number == last + 1
             if frame.is_corrupt or number < 0 or not follows:
                 # Damage, times that are not those of the frames, or a frame that needs others from
-                # before the jump: only decoding from the start tells.
+                # before the jump: only decoding from the start shows it.
                 return decoded
             is_first = False
             last = number

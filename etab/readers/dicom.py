@@ -320,7 +320,7 @@ def _eight_bits(
     if 0 < int(frame.max()) < _FEWEST_LEVELS << (bits - 8):
         raise corrupt_object(
             path,
-            f"its grey levels reach {int(frame.max())} of {white}, and no window tells which of "
+            f"its grey levels reach {int(frame.max())} of {white}, and no window says which of "
             "them is white",
         )
     return np.asarray((frame.astype(np.uint32) >> (bits - 8)).clip(0, 255).astype(np.uint8))

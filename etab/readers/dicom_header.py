@@ -256,7 +256,7 @@ def _float(header: Any, name: str) -> float | None:
 
 def _count_frames(path: Path, header: Any) -> int:
     """The number of frames where the header does not give it (0 is a placeholder): by the pixels. 1
-    where they do not tell.
+    where they do not say.
     """
     if "NumberOfFrames" not in header:
         return 1

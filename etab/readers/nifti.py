@@ -256,7 +256,7 @@ def _orientation(path: Path, fields: Any) -> Orientation:
     if orientation.name == "RA" and not affine[:3, 3].any():
         raise corrupt_volume(
             path,
-            "its affine is positive along both axes and has no origin, so that it cannot be told "
+            "its affine is positive along both axes and has no origin, so it is not clear "
             "whether the picture was "
             "turned by half a turn or only given a pixel size",
             "Write it with diag(-width, -height, 1, 1) where the probe is at the first row.",

@@ -6,7 +6,7 @@ LFS = b"version https://git-lfs"
 """First bytes of a pointer that Git LFS leaves in place of a file."""
 
 HEAD_BYTES = 1024
-"""Bytes that tell what a file is."""
+"""Bytes that identify the format of a file."""
 
 _SIGNATURES = (
     (0, b"\x89PNG", "a PNG picture"),
@@ -39,7 +39,7 @@ def kind_of_content(start: bytes) -> str:
         start: The first ``HEAD_BYTES`` bytes, or all of a shorter file.
 
     Returns:
-        Such as "a PNG picture"; "" where the bytes do not tell.
+        Such as "a PNG picture"; "" where the bytes do not identify a format.
 
     Example:
         >>> kind_of_content(b"<!DOCTYPE html><html>"), kind_of_content(b"abc")

@@ -47,7 +47,7 @@ _WHOLE_WITH_POINT = re.compile(r"(\d+)\.0*", re.ASCII)
 _INDEX_NAMES = ("", "Unnamed: 0", "index")
 _TOLERANCE = 1e-6
 _HINT = "Download it again."
-_LOOKED_AT = 10_000  # characters that the delimiter of a table without names is told from
+_LOOKED_AT = 10_000  # characters from which the delimiter of a table without names is inferred
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .xls
 
 
@@ -213,7 +213,7 @@ def read_lines(path: Path, columns: Sequence[str], *, hint: str = _HINT) -> list
 
     Args:
         path: The file.
-        columns: Names of columns that tell the delimiter; they are not required.
+        columns: Names of columns that identify the delimiter; they are not required.
         hint: What the user can do about a file that is not a table.
 
     Returns:
@@ -310,7 +310,7 @@ def _first_line(text: str) -> str:
 
 
 def _delimiter_of_header(text: str, columns: Sequence[str]) -> str:
-    """Find the delimiter that gives the first line every wanted column, or tells names apart."""
+    """Find the delimiter that gives the first line every wanted column, or separates the names."""
     first = _first_line(text)
     for delimiter in _DELIMITERS:
         names = {name.strip().strip('"') for name in first.split(delimiter)}

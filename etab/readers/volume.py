@@ -105,7 +105,7 @@ def grey(path: Path, data: Array) -> Array:
     if has_fractions and high < _LEAST_RANGE:
         raise corrupt_volume(
             path,
-            f"its values are fractions from {low:g} to {high:g}, and it cannot be told which of "
+            f"its values are fractions from {low:g} to {high:g}, and it is not clear which of "
             "them is white; grey levels are 0 to 255, or fractions from 0 to 1",
             "Scale it, or restore the file as published.",
         )

@@ -1,7 +1,7 @@
 """Arrays of Zarr stores (folders, or zip files), whole and verified.
 
 A store leaves out chunks that hold nothing but the fill value, so that a chunk that was lost reads
-as zeros. Only a digest of the array tells the two apart.
+as zeros. Only a digest of the array separates the two cases.
 
 Needs zarr (``pip install "etab-bench[zarr]"``).
 """
@@ -151,9 +151,11 @@ class ZarrStore:
             for chunk in packing.chunks(content):
                 size = unpacked_size(chunk, packing.codec, limit)
                 if size > limit:
-                    told = "does not tell its size" if size == UNKNOWN else f"claims {size:,} bytes"
+                    stated = (
+                        "does not state its size" if size == UNKNOWN else f"claims {size:,} bytes"
+                    )
                     raise CorruptFileError(
-                        f"{self.path}: the chunk {file} {told}; wanted {wanted:,} bytes. Download "
+                        f"{self.path}: the chunk {file} {stated}; wanted {wanted:,} bytes. Download "
                         "the recording again."
                     )
 

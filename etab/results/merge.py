@@ -48,7 +48,7 @@ class _Copy:
 
 
 def folder_names(folders: Sequence[Path]) -> dict[Path, str]:
-    """Name each folder by its last part, and by as many more as tell it from the others.
+    """Name each folder by its last part, and by as many more as distinguish it from the others.
 
     Args:
         folders: Folders, each once.
@@ -84,7 +84,7 @@ def merge_folders(
     A cell that two folders hold with the same predictions is one cell, however its table is packed
     and whenever it was computed. Where the files of one folder cannot be read, those of another
     count. A result on patients is used before one on a phantom. A cell with different predictions
-    in two folders is not copied: nobody can tell which of them is meant. Where the predictions of one
+    in two folders is not copied: it is not clear which of them is meant. Where the predictions of one
     are known as published ones, that one is used, so that no other folder takes it from a board.
 
     Args:

@@ -15,7 +15,7 @@ _SIZE = re.compile(r"(?P<stem>.+)@(?P<size>\d+)(?:\+(?P<fit>[a-z]+))?")
 def wrong_name(name: str) -> str:
     """Why a board cannot show the name of a backbone; empty where it can.
 
-    A name stands in tables, links and terminals, and people tell backbones apart by it.
+    A name stands in tables, links and terminals, and people distinguish backbones by it.
 
     Args:
         name: The name in a result.

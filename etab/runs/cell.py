@@ -299,7 +299,7 @@ class _Work:
             return fitted()
         except Exception:
             # A cell beside this one may be at fault, and fails by itself when its turn comes. If this
-            # one is, the fit alone fails too, and its error is told.
+            # one is, the fit alone fails too, and its error is reported.
             self.memo.beside = ()
             return fitted()
 

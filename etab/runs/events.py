@@ -65,14 +65,14 @@ def pass_on(queue: Any, listen: Listener) -> None:
         queue: Where the workers send events; None ends them.
         listen: Called with every event that is not a warning.
     """
-    told: set[Path | str] = set()
+    named: set[Path | str] = set()
     while (event := _next_event(queue)) is not None:
         is_warning = event.kind == "warning"
         if is_warning or event.result is not None:
             name = event.error if event.result is None else event.result.path(Path())
-            if name in told:
+            if name in named:
                 continue
-            told.add(name)
+            named.add(name)
         if is_warning:
             warnings.showwarning(EtabWarning(event.error), EtabWarning, "etab", 0)
         else:

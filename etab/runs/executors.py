@@ -284,7 +284,7 @@ def serial(
         data: The data of the plan; None opens them anew.
 
     Returns:
-        The finished cells, whole as their files. What failed is told to ``listen``.
+        The finished cells, whole as their files. Failures are reported to ``listen``.
     """
     settings = settings.needing(code for run in runs for code in run.row.parts)
     data = data or Data(settings)
@@ -452,7 +452,7 @@ def _pooled(
 def _serve_to_the_end() -> None:
     """Let a manager's process end with its parent, and not by a SIGTERM to the whole group.
 
-    Workers that are asked to stop, and this process, still tell through its queue what they did.
+    Workers that are asked to stop, and this process, still report through its queue what they did.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     end_with_parent()

@@ -70,7 +70,7 @@ def is_interruption(error: BaseException) -> bool:
     Returns:
         True for Ctrl-C, for a signal that asks this process to stop, and for a generator that its
         user has closed. False for a KeyboardInterrupt that a backbone raises by itself, where it
-        can be told from Ctrl-C: in ``etab run``, and in its worker processes.
+        can be distinguished from Ctrl-C: in ``etab run``, and in its worker processes.
 
     Example:
         >>> is_interruption(TerminatedError()), is_interruption(SystemExit(1))

@@ -66,7 +66,7 @@ def record_killed(
         group: The cells of the process.
         settings: How the plan is run.
         data: The data of the plan.
-        end: Why the process ended, as far as its exit tells.
+        end: Why the process ended, as far as its exit shows.
 
     Returns:
         The cell whose claim the worker left; every unfinished cell where it left none, because

@@ -140,7 +140,7 @@ def result_of(
 
 
 def _training_patients(cell: Answered) -> int:
-    """Number of training patients, the mean over the splits, where only the run can tell it.
+    """Number of training patients, the mean over the splits, where only the run can know it.
 
     0 where the table of predictions has the rows of training, and where every fit trains on the
     patients that other fits test.
@@ -170,8 +170,8 @@ def brief(result: Result) -> Result:
     Returns:
         The result without folds, facts of masks, provenance and settings except its notes.
     """
-    told = {name: result.settings[name] for name in ("notes",) if name in result.settings}
-    return replace(result, folds=[], settings=told, masks={}, provenance={}, as_written=True)
+    kept = {name: result.settings[name] for name in ("notes",) if name in result.settings}
+    return replace(result, folds=[], settings=kept, masks={}, provenance={}, as_written=True)
 
 
 def path_of_run(run: Run, results: Path) -> Path:
@@ -209,7 +209,7 @@ def stored_result(
 
     Returns:
         The record, or None where the cell has to be run: it is absent, or its predictions are
-        absent or not those of the record, which is told in a warning.
+        absent or not those of the record, which a warning reports.
 
     Raises:
         ResultError: If a record is there that would not come out today: data, versions,
@@ -254,7 +254,7 @@ def is_of_backbone(run: Run, stored: Result, settings: Settings) -> bool:
         settings: Where the results are.
 
     Returns:
-        False where the backbone cannot be loaded, so that nothing tells. Running the cell reports
+        False where the backbone cannot be loaded, so that nothing is known. Running the cell reports
         why, and ends this backbone alone.
 
     Raises:

@@ -106,7 +106,7 @@ def _compared(stored: Result, folder: Path) -> Rescored:
 
 
 def _of_whole_ones(folder: Path, left_out: Callable[[str], None]) -> Iterator[Rescored]:
-    """Every record that can be computed; the reasons against the others are told."""
+    """Every record that can be computed; the reasons against the others are reported."""
     files = read_results(folder)
     for problem in files.problems:
         left_out(problem)

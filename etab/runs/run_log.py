@@ -142,7 +142,7 @@ def logged(settings: Settings, work: str, **facts: Any) -> Iterator[dict[str, An
     Args:
         settings: Where the log is.
         work: "run", "features" or "cell".
-        facts: What tells the piece of work from others.
+        facts: What distinguishes the piece of work from others.
 
     Yields:
         Facts of the end: "outcome" is "finished" unless the block changes it or raises.
@@ -171,12 +171,12 @@ def logged_warnings(settings: Settings) -> Iterator[None]:
         ...     pass
     """
     before = warnings.showwarning
-    told: set[str] = set()
+    warned: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *more: Any, **named: Any) -> None:
         words = str(message)
-        if issubclass(category, EtabWarning) and words not in told:
-            told.add(words)
+        if issubclass(category, EtabWarning) and words not in warned:
+            warned.add(words)
             write_line(settings, "warning", words=words)
         before(message, category, *more, **named)
 

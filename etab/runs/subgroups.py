@@ -36,7 +36,7 @@ PICTURE_FACTORS = ("image quality", "frame rate")
 """Facts of a recording, not of a patient: the two views of a patient can differ in them."""
 
 MOST_GROUPS = 12
-"""Groups that a column of a user's table may have: intervals of more of them tell nothing."""
+"""Groups that a column of a user's table may have: intervals of more of them would be too wide to say anything."""
 
 # "Men" and "women" would be wrong: many patients of heart sounds are children.
 _SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"}
@@ -66,7 +66,7 @@ class PatientGroups:
     """The groups of the patients of a dataset.
 
     Attributes:
-        source: The data that tell them.
+        source: The data that define them.
         digest: Digest of these data.
         factors: The group of each patient, by factor ("sex", "age", ...).
         pictures: The group of each recording, by factor of ``PICTURE_FACTORS``.
@@ -91,7 +91,7 @@ def patient_groups(dataset: str, root: Path | None) -> PatientGroups:
 
     Returns:
         Groups by sex, age, pregnancy, image quality, frame rate and database, and by the columns
-        that the description of an own table names, as far as the data tell them.
+        that the description of an own table names, as far as the data define them.
 
     Raises:
         EtabError: If the data cannot be used.
@@ -124,7 +124,7 @@ def subgroups_of(result: Result, folder: Path, groups: PatientGroups) -> Subgrou
     Returns:
         The metric in each of these groups, and at each place of auscultation where rows are of
         places. Image quality and frame rate are those of the recording of a row; where the data
-        tell them of another view alone, the factor names it ("image quality of A2C").
+        define them for another view only, the factor names it ("image quality of A2C").
 
     Raises:
         ResultError: If the data have other recordings, patients or reference values than the
@@ -236,7 +236,7 @@ def _of_patients(source: Source) -> dict[str, dict[str, str]]:
 
 
 def _of_recordings(source: Source) -> dict[str, dict[str, str]]:
-    """The groups of each recording by its pictures; factors that nothing is told of are absent."""
+    """The groups of each recording by its pictures; factors about which nothing is known are absent."""
     factors: dict[str, dict[str, str]] = {}
     for record in source.records():
         facts = _facts(source, record)
@@ -289,7 +289,7 @@ def _divides(group_of: Mapping[str, str]) -> bool:
 
 
 def _facts(source: Source, record: Record) -> dict[str, str]:
-    """The groups that a record tells of its patient; an empty text where it does not tell."""
+    """The groups of a record's patient; an empty text where the record does not say."""
     meta: Mapping[str, object] = record.meta
     quality = str(meta.get("quality", "")).lower()
     return {
@@ -337,7 +337,7 @@ def _rate_group(rate: float | None) -> str:
 def _of_pictures(table: Predictions, groups: PatientGroups) -> dict[str, dict[str, str]]:
     """The groups of each row by its pictures.
 
-    Where the data tell nothing of the recordings of the rows, the recordings of the same patients
+    Where the data say nothing about the recordings of the rows, the recordings of the same patients
     by another view stand for them, and the name of the factor says so.
     """
     factors: dict[str, dict[str, str]] = {}

@@ -31,7 +31,7 @@ def robustness_facts(board: Board) -> dict[str, Any]:
         Plain values by choice. ``"fold seed"``: by backbone and task code, the value of each
         division into folds. ``"head"``, ``"precision"`` and ``"data"``: by backbone and task code,
         what the other result is in words, and its value minus that of the board. A choice of which
-        no result tells anything is absent.
+        no result shows anything is absent.
     """
     facts: dict[str, Any] = {}
     repeated = {row.backbone: _values_of_repeats(board, row.backbone) for row in board.rows}

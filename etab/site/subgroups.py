@@ -84,7 +84,7 @@ def kept_subgroups(board: Board, subgroups: Subgroups, notes: Sequence[str] = ()
     Args:
         board: The board.
         subgroups: Read-outs by backbone and task code.
-        notes: What a reader must know of the data that tell the groups.
+        notes: What a reader must know about the data that define the groups.
 
     Returns:
         JSON, a line for each cell.
@@ -113,7 +113,7 @@ class KeptSubgroups:
 
     Attributes:
         cells: Read-outs by backbone and task code.
-        notes: What a reader must know of the data that tell the groups.
+        notes: What a reader must know about the data that define the groups.
         n_other: Number of cells of the board that the file holds for other predictions; these are
             left out.
     """

@@ -69,7 +69,7 @@ def write_site(
         examples: Clips by backbone, as ``etab.site.examples.draw_examples`` gives them.
         curves: Points of label efficiency, from ``etab.leaderboard.curves.curve_points``.
         subgroups: Scores in subgroups of the patients, by backbone and task code.
-        group_notes: What a reader must know of the data that tell the subgroups.
+        group_notes: What a reader must know about the data that define the subgroups.
 
     Returns:
         Number of bytes written.
@@ -153,7 +153,7 @@ def site_files(
         examples: Clips by backbone.
         curves: Points of label efficiency.
         subgroups: Scores in subgroups of the patients, by backbone and task code.
-        group_notes: What a reader must know of the data that tell the subgroups.
+        group_notes: What a reader must know about the data that define the subgroups.
 
     Returns:
         Text or bytes of each file, by its path in the folder.

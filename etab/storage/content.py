@@ -244,7 +244,9 @@ class _Reader:
             elif name == "open" and self._opens_files:
                 continue
             elif name in _UNREADABLE_BUILTINS:
-                raise NamelessError(f"{path} calls {name}(), whose result no code can tell")
+                raise NamelessError(
+                    f"{path} calls {name}(), whose result cannot be known from the code"
+                )
         return self.mix("own function", *parts, *self._imports(thing, path))
 
     def _bound(self, thing: types.FunctionType, path: str) -> bytes:

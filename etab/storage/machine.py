@@ -155,7 +155,7 @@ def killed_for_memory(
 ) -> int:
     """Count the processes that Linux has ended because memory ran out.
 
-    Those of the control groups of this process are counted, where these are told, and those of the
+    Those of the control groups of this process are counted, where these are stated, and those of the
     whole machine otherwise.
 
     Args:
@@ -183,7 +183,7 @@ def _counted(path: Path) -> list[int]:
 
 
 def processor() -> str:
-    """Name the processor by its model, or by its architecture where the system does not tell."""
+    """Name the processor by its model, or by its architecture where the system does not name it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():

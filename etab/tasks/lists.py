@@ -382,7 +382,7 @@ def list_notes(key: str, rows: Rows) -> tuple[str, ...]:
 
     Args:
         key: The key of the list.
-        rows: The rows of the task; their patients are people where the data tell.
+        rows: The rows of the task; their patients are people if the data identify people.
 
     Returns:
         A sentence on patients that the list does not name, one on ids that the data do not hold,

@@ -176,7 +176,7 @@ def _tmed() -> Iterable[Task]:
 def _by_view(task: Task) -> Task:
     """Build the task on the four views of a study side by side, of which some may be absent.
 
-    It takes the views as the authors label them; the task on all stills learns to tell them.
+    It takes the views as the authors label them; the task on all stills learns to distinguish them.
     """
     return replace(
         task,

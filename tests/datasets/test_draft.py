@@ -15,7 +15,7 @@ from scipy.io import wavfile
 from etab.datasets.own.check import check_own
 from etab.datasets.own.description import read_description
 from etab.datasets.own.draft import Draft, write_draft
-from etab.datasets.own.guess import told_by_names, without_masks
+from etab.datasets.own.guess import infer_from_names, without_masks
 from etab.errors import LayoutError
 from etab.types import Kind
 from tests import commands
@@ -108,7 +108,7 @@ def test_a_table_of_names_without_folders_and_suffixes_is_copied(tmp_path: Path)
         "labels.csv was copied to clinic.csv",
         "1 rows of labels.csv name no recording",
         "1 of 12 recordings are not in labels.csv",
-        "patients were told from names",
+        "patients were inferred from names",
     ):
         assert said in draft.render()
     assert fits(draft)
@@ -176,8 +176,8 @@ def test_commands_can_be_copied_where_a_path_has_spaces(tmp_path: Path) -> None:
     ],
 )
 def test_patients_are_told_from_names(names: list[str], patients: tuple[str, ...]) -> None:
-    told = told_by_names(names)
-    assert told.patients == patients
+    inferred = infer_from_names(names)
+    assert inferred.patients == patients
 
 
 def test_a_mask_without_its_picture_is_a_recording() -> None:

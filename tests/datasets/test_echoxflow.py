@@ -277,7 +277,7 @@ def test_runs_follow_the_five_folds(tree: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [f"sha256:{'0' * 64}", "abc", 12, ["0" * 64], "é" * 64])
 def test_a_digest_of_an_array_that_is_none(copy: Path, value: object) -> None:
-    """It was told as a damaged chunk of each recording, which a new download would not mend."""
+    """It was reported as a damaged chunk of each recording, which a new download would not mend."""
     path = copy / "croissant.json"
     whole = json.loads(path.read_text())
     arrays = next(part["data"] for part in whole["recordSet"] if part["@id"] == "arrays")

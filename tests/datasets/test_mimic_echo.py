@@ -162,7 +162,7 @@ def test_without_tables_of_labels_every_view_is_unknown(copy: Path) -> None:
     source = MimicEchoSource(copy)
     assert {record.view for record in source.records()} == {"unknown"}
     assert len(source.records()) == 7 * (PATIENTS + 1)
-    assert "echoview.csv is absent: what it tells is unknown here" in source.remarks()
+    assert "echoview.csv is absent, so what it would say is unknown" in source.remarks()
 
 
 @pytest.mark.parametrize("name", ["echoview.csv", "FileList.csv", "echo-study-list.csv"])
@@ -170,7 +170,9 @@ def test_a_table_without_rows_is_told(copy: Path, name: str) -> None:
     table = copy / name
     table.write_text(table.read_text().splitlines()[0] + "\n")
     told = "structured-measurement.csv.gz" if name.startswith("echo-study") else name
-    assert f"{told} tells nothing of any study: it may be empty" in MimicEchoSource(copy).remarks()
+    assert (
+        f"{told} says nothing about any study: it may be empty" in MimicEchoSource(copy).remarks()
+    )
 
 
 def test_a_damaged_object_is_named(copy: Path) -> None:

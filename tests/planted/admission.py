@@ -680,7 +680,7 @@ FAULTS = [
     Fault(
         "one damaged file stops the check of all records",
         "etab/cli/rescore.py",
-        "left_out=tell",
+        "left_out=report",
         "left_out=None",
         ("tests/runs/test_rescore.py::test_one_damaged_file_takes_nothing_from_the_others",),
     ),

@@ -88,7 +88,7 @@ FAULTS = [
     Fault(
         "each worker shows its warnings",
         "etab/runs/events.py",
-        "            told.add(name)\n",
+        "            named.add(name)\n",
         "",
         (f"{_ENDED}::test_a_worker_sends_its_warnings_and_the_parent_shows_each_once",),
     ),

@@ -102,7 +102,7 @@ FAULTS = [
     Fault(
         "own tables: of two rows that contradict each other the first one counts",
         _ACROSS,
-        "        if told[0] == _TWO_STORIES:\n",
+        "        if problem[0] == _TWO_STORIES:\n",
         "        if False:\n",
         (f"{_EXPORTS}::test_two_rows_of_one_file_that_contradict_each_other_are_both_left_out",),
     ),

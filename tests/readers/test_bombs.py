@@ -210,7 +210,7 @@ def test_a_chunk_that_does_not_tell_its_size(tmp_path: Path) -> None:
     path = _store(tmp_path / "a.zarr", (10,), (10,))
     (chunk,) = (path / "x" / "c").iterdir()
     chunk.write_bytes(b"\x28\xb5\x2f\xfd\x00\x58" + bytes(20))
-    with pytest.raises(CorruptFileError, match="does not tell its size; wanted 80 bytes"):
+    with pytest.raises(CorruptFileError, match="does not state its size; wanted 80 bytes"):
         ZarrStore(path).array("x")
 
 

@@ -199,7 +199,7 @@ def test_a_window_says_what_is_white(tmp_path: Path) -> None:
 @pytest.mark.parametrize("facts", [{}, {"BitsStored": 12, "HighBit": 11}])
 def test_levels_in_too_many_bits_are_refused(tmp_path: Path, facts: dict[str, int]) -> None:
     path = tree.save(deep(tree.grey(1).astype(np.uint16), **facts), tmp_path / "a.dcm")
-    with pytest.raises(CorruptFileError, match="no window tells which of them is white"):
+    with pytest.raises(CorruptFileError, match="no window says which of them is white"):
         read_dicom(path)
 
 

@@ -65,7 +65,7 @@ def test_fractions_far_below_one_are_not_rounded_to_a_few_levels(
     tmp_path: Path, slope: float
 ) -> None:
     path = nifti(tmp_path / "a.nii", PICTURE, scl_slope=slope, scl_inter=0)
-    with pytest.raises(CorruptFileError, match="cannot be told which of them is white"):
+    with pytest.raises(CorruptFileError, match="not clear which of them is white"):
         grey(path, read_volume(path).data)
 
 

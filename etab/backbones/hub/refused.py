@@ -19,7 +19,7 @@ REFUSED: Mapping[str, str] = {
     "glm_image": "it makes pictures from text",
     "layoutxlm": "it answers questions on pages of text",
     "lw_detr_vit": "it is a part of LW-DETR, which finds objects in a picture",
-    "nemotron3_diarization": "it tells who speaks when",
+    "nemotron3_diarization": "it finds out who speaks when",
     "neucodec": _JOINED.format(part="semantic_encoder"),
     "xcodec": _JOINED.format(part="semantic_model"),
     "xcodec2": _JOINED.format(part="semantic_encoder"),
@@ -71,7 +71,7 @@ REFUSED: Mapping[str, str] = {
     "vitmatte": "it cuts the foreground out of a picture",
     "vitpose_backbone": "it reads pictures of 256 x 192 px around a person, which are not square",
 }
-"""Reasons by ``model_type``, where the library's own tables do not tell what the model does."""
+"""Reasons by ``model_type``, where the library's own tables do not say what the model does."""
 
 # What the models of a table of the library do. The first table that holds a model decides.
 _DOES: Mapping[str, str] = {

@@ -45,7 +45,7 @@ _KEYS = "keys"
 _KEY_COLUMN = "key"
 _FORMS = (".npz", ".parquet", ".safetensors")
 _NAMED = 3
-# What numpy.save writes, which is told as what it is where it is read.
+# What numpy.save writes; a reader that meets it names it.
 _ONE_ARRAY = "a NumPy array"
 _WHICH_DATA = (
     "--tasks b0 (of your own data: --data clinic.toml, or --data my_echo.py --root FOLDER)"

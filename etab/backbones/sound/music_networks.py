@@ -169,7 +169,7 @@ class MusicVGG(nn.Module):
         return self.layers(self._spectrogram(x))
 
     def course(self, x: Tensor) -> NetworkLayers:
-        """Compute all poolings; the first ones are fine enough to tell S1 from systole."""
+        """Compute all poolings; the first ones are fine enough to separate S1 from systole."""
         return self.layers(self._spectrogram(x), first=0)
 
     def _spectrogram(self, x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ def require_file(path: Path, absent: str) -> None:
 
     Args:
         path: The file.
-        absent: What is told where there is none; a sentence.
+        absent: The sentence to print if there is none.
 
     Raises:
         WeightsError: There is no such file.

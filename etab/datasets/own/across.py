@@ -31,9 +31,9 @@ def duplicates(rows: Iterable[TableRow]) -> list[RowProblem]:
             continue
         role, name = earlier[0]
         first = first_of[earlier[0]]
-        told = _listed_twice(row, first, role, name)
-        problems[row.line] = RowProblem.of(row, *told)
-        if told[0] == _TWO_STORIES:
+        problem = _listed_twice(row, first, role, name)
+        problems[row.line] = RowProblem.of(row, *problem)
+        if problem[0] == _TWO_STORIES:
             problems.setdefault(
                 first.line, RowProblem.of(first, *_listed_twice(first, row, role, name))
             )

@@ -108,7 +108,7 @@ def read_table_cells(table: Path, file_column: str) -> TableCells:
 
     Args:
         table: A CSV or Parquet file.
-        file_column: Name of the column of files, which tells the delimiter of a CSV file.
+        file_column: Name of the column of files, which identifies the delimiter of a CSV file.
 
     Returns:
         The cells; rows of blank cells are left out.

@@ -123,7 +123,7 @@ def label_lines(
         values = [cell for cell in cells if not is_blank(cell) or cell.lower() == "none"]
     distinct = Counter(values)
     unit = _unit(column, values)
-    # A decimal comma is told by the check, row by row.
+    # The check reports a decimal comma, row by row.
     plain = [cell.removesuffix(unit).replace(",", ".") for cell in values]
     numbers = [cell for cell in plain if parse_number(cell) is not None]
     if column == "view":

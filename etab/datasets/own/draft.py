@@ -19,7 +19,7 @@ from etab.datasets.own.files import (
     mask_values,
     name_without_suffix,
 )
-from etab.datasets.own.guess import Told, told_by_names, without_masks
+from etab.datasets.own.guess import Inferred, infer_from_names, without_masks
 from etab.datasets.own.paths import (
     is_archive,
     is_text,
@@ -36,7 +36,7 @@ _TABLES = (".csv", ".tsv", ".txt")
 _TOLD = (".csv", ".xlsx", ".xls", ".parquet", ".pq")  # tables that people keep labels in
 _MOST_TOLD = 8
 _LOOKED_AT = 5  # lines of a table that the one of its names is compared with
-_READ_MASKS = 3  # masks that the structures are told from
+_READ_MASKS = 3  # masks from which the structures are inferred
 _LOCK = "~$"  # begins the names of files that a spreadsheet leaves beside an open one
 
 
@@ -69,7 +69,7 @@ class Draft:
         description: The description.
         table: The table, written or found.
         recordings: Number of recordings.
-        patients: Number of patients that were told from names.
+        patients: Number of patients that were inferred from names.
         steps: What to do next.
     """
 
@@ -86,7 +86,7 @@ class Draft:
 
 
 def write_draft(folder: Path, out: Path | None = None, *, sound: bool | None = None) -> Draft:
-    """Describe a folder of recordings as well as names and tables tell.
+    """Describe a folder of recordings as well as names and tables allow.
 
     A table in the folder whose column names files of the folder is used as it is. One that names
     them without their folders or suffixes, or has one row for each patient, is copied, with a
@@ -117,10 +117,12 @@ def write_draft(folder: Path, out: Path | None = None, *, sound: bool | None = N
     is_sound, files, left_out = _recordings(folder, names, sound)
     recordings, masks = (files, {}) if is_sound else without_masks(files)
     beside = {"states": _states(names, recordings)} if is_sound else {"mask": masks}
-    told = told_by_names(recordings)
-    table, unused = _table_of(folder, names, recordings, told, beside, target.with_suffix(".csv"))
+    inferred = infer_from_names(recordings)
+    table, unused = _table_of(
+        folder, names, recordings, inferred, beside, target.with_suffix(".csv")
+    )
     if table is None:
-        table = _named(target.with_suffix(".csv"), recordings, beside, told)
+        table = _named(target.with_suffix(".csv"), recordings, beside, inferred)
     if table.is_new:
         if table.path.exists():
             raise UnsupportedOptionError(f"{table.path} is there already. Move it away.")
@@ -195,7 +197,7 @@ def _table_of(
     folder: Path,
     names: Sequence[str],
     recordings: Sequence[str],
-    told: Told,
+    inferred: Inferred,
     beside: Mapping[str, Mapping[str, str]],
     new: Path,
 ) -> tuple[_Table | None, list[str]]:
@@ -205,7 +207,7 @@ def _table_of(
         folder: The folder.
         names: Its files.
         recordings: Its recordings.
-        told: What names tell of the recordings.
+        inferred: What the names say about the recordings.
         beside: Masks or states of recordings, by the name of their column.
         new: Where a copy with a column of files would be written.
 
@@ -219,7 +221,7 @@ def _table_of(
         is_lock = Path(name).name.startswith(_LOCK)
         if suffix not in (*_TABLES, *_TOLD) or is_lock or name in of_recordings:
             continue
-        table = _used(folder / name, recordings, told, beside, new)
+        table = _used(folder / name, recordings, inferred, beside, new)
         if not isinstance(table, str):
             return table, unused
         if suffix in _TOLD:
@@ -230,7 +232,7 @@ def _table_of(
 def _used(
     path: Path,
     recordings: Sequence[str],
-    told: Told,
+    inferred: Inferred,
     beside: Mapping[str, Mapping[str, str]],
     new: Path,
 ) -> _Table | str:
@@ -259,9 +261,9 @@ def _used(
     column = _file_column(header, rows, set(keys))
     table: _Table | str
     if column is not None:
-        table = _copied(path, header, rows, column, keys, recordings, told, new)
-    elif has_patients and _file_column(header, rows, set(told.patients)) is not None:
-        table = _joined(path, header, rows, recordings, told, beside, new)
+        table = _copied(path, header, rows, column, keys, recordings, inferred, new)
+    elif has_patients and _file_column(header, rows, set(inferred.patients)) is not None:
+        table = _joined(path, header, rows, recordings, inferred, beside, new)
     else:
         return f"no column holds names of the recordings, such as {min(recordings)!r}"
     if odd and not isinstance(table, str):
@@ -287,11 +289,11 @@ def _copied(
     column: str,
     keys: Mapping[str, str],
     recordings: Sequence[str],
-    told: Told,
+    inferred: Inferred,
     new: Path,
 ) -> _Table:
     """A copy of a table with a column of files, and patients where it has none."""
-    patient_of = dict(zip(recordings, told.patients, strict=True))
+    patient_of = dict(zip(recordings, inferred.patients, strict=True))
     place = header.index(column)
     remarks = [f"{path.name} was copied to {new.name}, with a column of files"]
     has_patients = "patient" in roles(header, rows)
@@ -306,8 +308,8 @@ def _copied(
     if not has_patients:
         remarks += [
             f"{path.name} has no column called patient, patient_id, subject, ...; patients were "
-            "told from names",
-            *told.remarks,
+            "inferred from names",
+            *inferred.remarks,
         ]
     if len(listed) < len(rows):
         remarks.append(f"{len(rows) - len(listed)} rows of {path.name} name no recording")
@@ -323,7 +325,7 @@ def _joined(
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
     recordings: Sequence[str],
-    told: Told,
+    inferred: Inferred,
     beside: Mapping[str, Mapping[str, str]],
     new: Path,
 ) -> _Table | str:
@@ -336,27 +338,27 @@ def _joined(
             "column file"
         )
     added = ["file"]
-    if any(told.views) and "view" not in roles(header, rows):
+    if any(inferred.views) and "view" not in roles(header, rows):
         added.append("view")
     added += [column for column, files in beside.items() if files]
     kept = [i for i, name in enumerate(header) if name not in added]
     columns = [*added, *(header[i] for i in kept)]
     listed: list[list[str]] = []
-    for recording, patient, view in zip(recordings, told.patients, told.views, strict=True):
+    for recording, patient, view in zip(recordings, inferred.patients, inferred.views, strict=True):
         if patient in row_of:
             own = {"file": recording, "view": view}
             own |= {column: files.get(recording, "") for column, files in beside.items()}
             listed.append([*(own[name] for name in added), *(row_of[patient][i] for i in kept)])
     remarks = [f"{path.name} was copied to {new.name}, with the recordings of each patient"]
     remarks += [
-        f"the column {name} of {path.name} was left out: that of {new.name} was told from names"
+        f"the column {name} of {path.name} was left out: that of {new.name} was inferred from names"
         for name in header
         if name in added
     ]
     left = len(recordings) - len(listed)
     if left:
         remarks.append(f"{left} of {len(recordings)} recordings are of no patient in {path.name}")
-    absent = len(set(row_of) - set(told.patients))
+    absent = len(set(row_of) - set(inferred.patients))
     if absent:
         remarks.append(f"{absent} patients of {path.name} have no recording")
     return _Table(new, {"file": "file", **roles(columns, listed)}, columns, listed, True, remarks)
@@ -381,18 +383,18 @@ def _named(
     path: Path,
     recordings: Sequence[str],
     beside: Mapping[str, Mapping[str, str]],
-    told: Told,
+    inferred: Inferred,
 ) -> _Table:
-    """A table of what names tell."""
+    """A table of what the names say."""
     blank = ("",) * len(recordings)
     columns = {
         "file": tuple(recordings),
-        "patient": told.patients,
-        "view": told.views,
-        "label": told.classes or blank,
+        "patient": inferred.patients,
+        "view": inferred.views,
+        "label": inferred.classes or blank,
     }
-    if told.splits:
-        columns["split"] = told.splits
+    if inferred.splits:
+        columns["split"] = inferred.splits
     for column, files in beside.items():
         if files:
             columns[column] = tuple(files.get(name, "") for name in recordings)
@@ -402,7 +404,7 @@ def _named(
     known: dict[str, str] = {"file": "file"}
     if "split" in columns:
         known["split"] = "split"
-    return _Table(path, known, list(columns), rows, True, list(told.remarks))
+    return _Table(path, known, list(columns), rows, True, list(inferred.remarks))
 
 
 def _csv_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -466,7 +468,7 @@ def _mask_lines(column: str, masks: Sequence[Path]) -> list[str]:
         try:
             values |= set(mask_values(path))
         except EtabError:
-            continue  # `etab data check` tells what is wrong with it
+            continue  # `etab data check` explains what is wrong with it
     where = f"column = {quoted(column)}"
     if len(values) < 2:
         return ["", "[labels.mask]", 'kind = "mask"', *([where] if column != "mask" else [])]
@@ -488,7 +490,7 @@ def _steps(target: Path, lines: Sequence[str], remarks: Sequence[str]) -> tuple[
     quoted = shlex.quote(str(target))
     return (
         *steps,
-        "correct patients and views where names told them wrongly",
+        "correct patients and views that were inferred wrongly",
         f"etab data check {quoted}",
         f"etab run --data {quoted}",
     )

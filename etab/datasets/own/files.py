@@ -92,7 +92,7 @@ def files_beside(path: Path) -> list[Path]:
     try:
         pixels = pixel_file(path)
     except (CorruptFileError, LayoutError):
-        return []  # told where the file is read
+        return []  # reported where the file is read
     return [] if pixels == path else [pixels]
 
 
@@ -192,7 +192,7 @@ def _read_dicom(path: Path, at: Sequence[int] | None) -> Array:
     region = sector(read_dicom(path, numbers), [])
     if region is None:
         raise CorruptFileError(
-            f"{path}: the ultrasound sector cannot be told from its surroundings, where text may "
+            f"{path}: the ultrasound sector cannot be separated from its surroundings, where text may "
             "name a person. Leave the file out, or store its frames as pictures."
         )
     frames = read_dicom(path, at)

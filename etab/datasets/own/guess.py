@@ -21,14 +21,14 @@ _PHASES = {"ED", "ES"}
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Inferred:
     """Facts about the recordings of a folder, guessed from names.
 
     Attributes:
         patients: Patient of each recording.
         views: View of each recording; "" where its name holds none.
         splits: Part of the split of each recording; empty where no folder is called so.
-        classes: Class of each recording; empty where no names tell classes.
+        classes: Class of each recording; empty where the names do not contain classes.
         remarks: Sentences on what was guessed and has to be checked.
     """
 
@@ -83,8 +83,8 @@ def _stem(name: str) -> str:
     return PurePosixPath(name_without_suffix(name)).name
 
 
-def told_by_names(names: Sequence[str]) -> Told:
-    """Guess what the names of recordings tell.
+def infer_from_names(names: Sequence[str]) -> Inferred:
+    """Guess what the names of recordings mean.
 
     Args:
         names: Recordings, relative to the folder.
@@ -105,17 +105,17 @@ def told_by_names(names: Sequence[str]) -> Told:
     else:
         classes = _class_words(names)
         if classes:
-            remarks.append(f"classes were told from names of files: {_shown(classes)}")
+            remarks.append(f"classes were inferred from names of files: {_shown(classes)}")
     if not patients:
         patients = tuple(_patient_in(_stem(name)) for name in names)
         if len(set(patients)) == len(names) > 1:
             remarks.append(
-                "each file counts as a patient of its own, because names tell no other patients; "
+                "each file counts as a patient of its own, because the names do not identify patients; "
                 "correct the column patient where several files are of one person"
             )
     parts = tuple(part_of_word(word) for word in splits)
     views = tuple(_view_in(name) for name in names)
-    return Told(patients, views, parts, classes, tuple(remarks))
+    return Inferred(patients, views, parts, classes, tuple(remarks))
 
 
 def _levels(names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -158,7 +158,7 @@ def _has_digit(word: str) -> bool:
 
 
 def _class_words(names: Sequence[str]) -> tuple[str, ...]:
-    """Words of names that tell classes: at one place of every name; empty where there are none."""
+    """Words of names that are classes: at one place of every name; empty where there are none."""
     words = [_BETWEEN.split(_stem(name)) for name in names]
     if len({len(parts) for parts in words}) != 1:
         return ()

@@ -12,7 +12,7 @@ from etab.datasets.own.rows import TableRow
 from etab.types import Kind
 
 _PATIENTS_OF_CLASS = 2
-# Values from which a pattern among them is told.
+# The number of values from which a pattern among them is reported.
 _LEAST_VALUES = 3
 # Distances between the quarters of the values, beyond which a value is strange.
 _FAR = 10

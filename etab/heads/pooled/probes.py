@@ -209,7 +209,7 @@ class Logistic(Head):
         """Logits (m, c) of the test rows, by the fit on all training rows at the best penalty."""
         train = split.train
         penalty = float(_scaled(kernels, key, train)[best])
-        # Where training rows hardly differ, only the axes tell rounding errors from features.
+        # Where training rows hardly differ, only the axes separate rounding errors from features.
         differ = kernels.mean_square(key, train) > _SAME
         if differ and kernels.is_dual(key, train):
             kernel = kernels.kernel(key)

@@ -192,5 +192,5 @@ class Rows:
 
     @property
     def key(self) -> tuple[bytes, ...]:
-        """What tells these rows from others."""
+        """What distinguishes these rows from others."""
         return (self.train.tobytes(), self.test.tobytes(), *(p.tobytes() for p in self.parts))

@@ -50,7 +50,7 @@ class PublishedCell:
 
     @classmethod
     def of(cls, result: Result) -> PublishedCell:
-        """Keep what tells a record from others of the same cell.
+        """Keep what distinguishes a record from others of the same cell.
 
         Args:
             result: The record.

@@ -78,7 +78,7 @@ def beyond_published(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterato
     """Find backbones that know far more of the truth than the published ones do together.
 
     An encoder that is better than all published ones is found, too: only computing a cell again
-    tells it from predictions that the truth was mixed into.
+    distinguishes it from predictions that the truth was mixed into.
 
     Args:
         code: Code of a task of values or of two classes.
@@ -117,7 +117,7 @@ def beyond_published(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterato
                 (name, code),
                 f"what it adds to the published backbones correlates with the truth at {found:.2f} "
                 f"(each of these adds at most {usual:.2f}): it is a better encoder, or the truth was "
-                "mixed in; computing a cell again tells which",
+                "mixed in; computing a cell again shows which",
             )
 
 

@@ -84,7 +84,7 @@ def started_at(result: Result) -> datetime | None:
         result: The record.
 
     Returns:
-        The time; None where the record tells none, or what it tells is not a time with a time zone.
+        The time; None where the record states none, or what it states is not a time with a time zone.
     """
     try:
         started = datetime.fromisoformat(result.provenance["started"])

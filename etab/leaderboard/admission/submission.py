@@ -192,7 +192,7 @@ def _reasons(result: Result) -> Iterator[str]:
 
 
 def _lacking_masks(result: Result, folder: Path) -> Iterator[str]:
-    """A submission brings the mask of every row, so that Dice is computed and not told.
+    """A submission brings the mask of every row, so that Dice is computed and not taken on trust.
 
     Of a published cell the repository keeps the digest of all masks and the stated sample.
     """

@@ -31,9 +31,9 @@ def reproduce(
 ) -> None:
     """Compute a result again and say whether the same numbers come out.
 
-    On a machine with the same processor and libraries every prediction must be equal; elsewhere the
-    value may differ by a quarter of the half width of its interval. The exit status is 0 for a
-    result that came out again, and 1 otherwise.
+    On a machine with the same processor, instructions and libraries every prediction must be equal;
+    elsewhere the value may differ by a quarter of the half width of its interval. The exit status is
+    0 for a result that came out again, and 1 otherwise.
     """
     from etab.cli.run import own_data
     from etab.runs.reproduce import reproduce as compute_again
@@ -56,6 +56,8 @@ def _in_words(reproduction: Reproduction) -> str:
         f"  computed  {computed.metric} {computed.value:.10g}, predictions "
         f"{computed.predictions_sha256[:12]}",
     ]
+    if reproduction.other_machine:
+        lines.append(f"  another machine: {'; '.join(reproduction.other_machine)}")
     if reproduction.others:
         stated = ", ".join(reproduction.others)
         return "\n".join([*lines, f"  NOT reproduced: {stated} of the record came out otherwise"])

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 
-from etab.storage.machine import processor
+from etab.storage.machine import instructions, processor
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "opencv-python-headless", "nibabel")
 
@@ -53,6 +53,7 @@ def provenance(version: str) -> Mapping[str, str | bool]:
         "python": platform.python_version(),
         "system": platform.system(),
         "processor": processor(),
+        "instructions": instructions(),
         **{package: _version(package) for package in _PACKAGES},
     }
     return MappingProxyType(facts)

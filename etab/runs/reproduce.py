@@ -15,6 +15,7 @@ import numpy as np
 from etab import __version__, heads
 from etab.datasets.base import SOURCES
 from etab.errors import EtabError, ResultError, UnknownNameError
+from etab.features.store import has_bf16
 from etab.leaderboard.admission.canonical import OTHER_MACHINE
 from etab.leaderboard.admission.ranges import out_of_range
 from etab.leaderboard.admission.record import contradictions, wrong_intervals
@@ -25,6 +26,7 @@ from etab.runs.events import Event
 from etab.runs.executors import serial
 from etab.runs.provenance import provenance
 from etab.runs.run import RUNS_VERSION, Run, Settings
+from etab.storage.text import printable
 from etab.tasks.lists import PREFIX, SHIPPED, list_key
 from etab.tasks.own import use_installed
 
@@ -34,9 +36,11 @@ _NUMBERS = ("value", "low", "high")
 _FEWEST_FOLDS = 2
 _MOST_FOLDS = 50
 _LONGEST_NAME = 80
+_LONGEST_FACT = 40
+_NOT_TOLD = "not told"
 
 # Facts of a machine that may change the last digits of a sum.
-_MACHINE = ("processor", "python", "torch", "numpy", "scipy", "device")
+_MACHINE = ("processor", "instructions", "python", "torch", "numpy", "scipy", "device")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,9 @@ class Reproduction:
     Attributes:
         stored: The result that was handed in.
         computed: The result of this machine.
-        same_machine: Whether the processor and the libraries that compute are those of the stored
-            result. If so, every prediction must be equal.
+        other_machine: What differs between the processor and the libraries of the stored result and
+            those of this machine, in words; what a record does not tell counts as other. Where
+            nothing differs, every prediction must be equal.
         rows_differ: Number of rows whose predictions differ; None where the stored predictions are
             not at hand.
         others: Names of what the record states and the computed one does not.
@@ -55,9 +60,14 @@ class Reproduction:
 
     stored: Result
     computed: Result
-    same_machine: bool
+    other_machine: tuple[str, ...]
     rows_differ: int | None
     others: tuple[str, ...] = ()
+
+    @property
+    def same_machine(self) -> bool:
+        """Whether every prediction must be equal."""
+        return not self.other_machine
 
     @property
     def identical(self) -> bool:
@@ -144,10 +154,10 @@ def reproduce(
         table = computed.predictions(Path(folder))
     _refuse_other_inputs(stored, computed)
     machine = {**provenance(__version__), **computed.provenance}
-    same_machine = _same_machine(stored, machine)
+    other_machine = tuple(_other_machine(stored, machine))
     differ = None if beside is None else _differ(beside, table)
-    others = tuple(_other_statements(stored, computed, same_machine))
-    return Reproduction(stored, computed, same_machine, differ, others)
+    others = tuple(_other_statements(stored, computed, not other_machine))
+    return Reproduction(stored, computed, other_machine, differ, others)
 
 
 def _find_list(stored: Result, lists: Path | None) -> None:
@@ -297,8 +307,21 @@ def _refuse_other_inputs(stored: Result, computed: Result) -> None:
         )
 
 
-def _same_machine(stored: Result, machine: Mapping[str, Any]) -> bool:
-    return all(stored.provenance.get(name) == machine.get(name) for name in _MACHINE)
+def _other_machine(stored: Result, machine: Mapping[str, Any]) -> Iterator[str]:
+    """What of a machine may change the last digits of a sum, and is not the same there and here."""
+    for name in _MACHINE:
+        before = stored.provenance.get(name, _NOT_TOLD)
+        now = machine.get(name, _NOT_TOLD)
+        if before != now:
+            yield f"{name} {_short(before)}, here {_short(now)}"
+    precision = str(stored.settings.get("precision"))
+    if precision.startswith("bf16") and not has_bf16(str(machine.get("device", "cpu"))):
+        yield f"precision {_short(precision)}, which this machine only emulates"
+
+
+def _short(fact: Any) -> str:
+    """A fact of a record as text that can be printed."""
+    return printable(str(fact)[:_LONGEST_FACT])
 
 
 def _other_statements(stored: Result, computed: Result, same_machine: bool) -> Iterator[str]:

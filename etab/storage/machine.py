@@ -22,6 +22,8 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 _CPUINFO = Path("/proc/cpuinfo")
+_VECTORS = re.compile(r"avx|fma|f16c|amx|asimd|sve|neon")
+_LONGEST_INSTRUCTIONS = 300  # characters
 
 
 def signal_name(number: int) -> str:
@@ -190,6 +192,36 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def instructions(cpuinfo: Path = _CPUINFO) -> str:
+    """Name the instructions by which numerical libraries choose their code.
+
+    A virtual machine may hide some of them from its guests under one and the same model name. The last
+    digits of a sum depend on the code, so that the model alone does not tell two machines apart.
+
+    Args:
+        cpuinfo: File in which Linux describes the processor.
+
+    Returns:
+        Family and model by number, and the names of the vector instructions in their order; the
+        architecture where the system does not tell them.
+
+    Example:
+        >>> instructions() != ""
+        True
+    """
+    facts: dict[str, str] = {}
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            facts.setdefault(name.strip(), value.strip())
+    words = (facts.get("flags") or facts.get("Features") or "").split()
+    vectors = sorted(word for word in words if _VECTORS.match(word))
+    if not vectors:
+        return platform.machine()
+    numbers = [facts[name] for name in ("cpu family", "model") if name in facts]
+    return " ".join([*numbers, *vectors])[:_LONGEST_INSTRUCTIONS]
 
 
 def limit_threads() -> None:

@@ -544,6 +544,13 @@ FAULTS = [
         REPRODUCE,
     ),
     Fault(
+        "the model name of a processor tells its instructions",
+        AGAIN,
+        '_MACHINE = ("processor", "instructions", "python",',
+        '_MACHINE = ("processor", "python",',
+        REPRODUCE,
+    ),
+    Fault(
         "a digest alone reproduces a result",
         AGAIN,
         "        if self.others:\n            return False\n",

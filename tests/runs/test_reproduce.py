@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 import etab
 from etab.cli.main import app
 from etab.errors import EtabError, ResultError
-from etab.runs.reproduce import reproduce
+from etab.results import Result
+from etab.runs.reproduce import _other_machine, reproduce
 from etab.tasks.lists import _read
 
 
@@ -101,6 +102,41 @@ def test_another_machine_may_differ_by_a_quarter_of_the_half_width(
     reproduction = reproduce(path, root=root, cache=cache)
     assert not reproduction.same_machine
     assert reproduction.reproduced is reproduced
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"instructions": "25 17 avx avx2 avx512_bf16 avx512f fma"}, "instructions 25 17 avx"),
+        ({"instructions": None}, "instructions not told, here "),
+    ],
+)
+def test_one_processor_with_other_instructions_is_another_machine(
+    told: dict[str, Any], words: str, stored: Path, tmp_path: Path, root: Path, cache: Path
+) -> None:
+    """A virtual machine may hide instructions, so that libraries compute by other code."""
+    record = json.loads(stored.read_text())
+    provenance = {**record["provenance"], **told}
+    provenance = {name: fact for name, fact in provenance.items() if fact is not None}
+    folds = [{**fold, "value": fold["value"] * (1 + 1e-5)} for fold in record["folds"]]
+    changes = {"folds": folds, "predictions_sha256": "0" * 64, "provenance": provenance}
+    reproduction = reproduce(alone(stored, tmp_path, **changes), root=root, cache=cache)
+    assert reproduction.reproduced
+    (other,) = reproduction.other_machine
+    assert other.startswith(words)
+    here = alone(stored, tmp_path, **{**changes, "provenance": record["provenance"]})
+    assert not reproduce(here, root=root, cache=cache).reproduced
+
+
+def test_bf16_where_it_is_emulated_is_another_machine(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = Result.load(stored)
+    settings = {**result.settings, "precision": "bf16"}
+    in_bf16 = Result(**{**result._whole(), "settings": settings})
+    for here, words in ((True, []), (False, ["precision bf16, which this machine only emulates"])):
+        monkeypatch.setattr("etab.runs.reproduce.has_bf16", lambda device, has=here: has)
+        assert [*_other_machine(in_bf16, result.provenance)] == words
 
 
 @pytest.mark.parametrize("name", ["data_digest", "weights_sha256"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -232,3 +233,16 @@ def test_a_process_that_hangs_ends_with_its_parent() -> None:
                 os.kill(number, signal.SIGKILL)
                 pytest.fail("the process goes on")
             time.sleep(0.02)
+
+
+def test_instructions_tell_apart_what_one_model_name_hides(tmp_path: Path) -> None:
+    """A virtual machine shows the model of its host, and not always all its instructions."""
+    texts = []
+    for flags in ("fpu sse4_2 avx avx2 fma", "fpu sse4_2 avx avx2 fma avx512f avx512_bf16"):
+        info = tmp_path / "cpuinfo"
+        info.write_text(
+            f"cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nflags\t: {flags}\n"
+        )
+        texts.append(machine.instructions(info))
+    assert texts == ["25 17 avx avx2 fma", "25 17 avx avx2 avx512_bf16 avx512f fma"]
+    assert machine.instructions(tmp_path / "absent") == platform.machine()

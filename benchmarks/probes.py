@@ -3,7 +3,8 @@
 ``python -m benchmarks.probes --root CAMUS --cache DIR [--backbones ...] [--seeds 3 4] [--tasks ...]
 [--keep FILE]`` fits the earlier head of each task (``ridge`` or ``logistic`` on the one layer and pooling that is
 best inside the training patients) and the head ``stack`` on the same class-stratified folds
-of patients, and writes ``benchmarks/probes.md``. Features come from the cache of an earlier run.
+of patients, and writes ``benchmarks/probes.md``. ``stack`` fits classes that are cut from a value by
+this value, as on the board. Features come from the cache of an earlier run.
 
 MAE is the mean over patients. AUROC is the share of the pairs of rows of both classes within a fold
 that are ordered rightly. Both heads of a cell are timed one after the other, in processor seconds,
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,14 +26,16 @@ import numpy as np
 from etab import backbones, datasets, heads
 from etab.cli.cache import default_cache
 from etab.features.frames import annotated_frames, frame_features, row_features, task_rows
-from etab.heads.base import FoldFit
+from etab.heads.base import FoldFit, Memo
 from etab.metrics import binary_auroc
+from etab.runs.data import Data
+from etab.runs.run import Settings
 from etab.splits import row_splits
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
 from etab.tasks.rows import Rows
 from etab.tasks.strata import strata_of
-from etab.types import Features, Kind, RowSplit
+from etab.types import Features, FloatArray, Kind, RowSplit
 
 PAGE = Path(__file__).with_name("probes.md")
 PRETRAINED = (
@@ -60,6 +63,8 @@ class Cell:
         seed: Seed of the folds.
         value: MAE in percentage points of EF, or AUROC within folds.
         seconds: Processor seconds of all fits.
+        fitted_on: The target that ``stack`` fitted where classes are cut from its values; empty where
+            the classes themselves were fitted.
     """
 
     backbone: str
@@ -68,6 +73,7 @@ class Cell:
     seed: int
     value: float
     seconds: float
+    fitted_on: str = ""
 
 
 def score(task: Task, rows: Rows, splits: Sequence[RowSplit], fits: Sequence[FoldFit]) -> float:
@@ -90,8 +96,16 @@ def score(task: Task, rows: Rows, splits: Sequence[RowSplit], fits: Sequence[Fol
     return ordered / pairs
 
 
-def cell_of(name: str, task: Task, head: str, seed: int, rows: Rows, features: Features) -> Cell:
-    """Fit one head with one fold seed."""
+def cell_of(
+    name: str,
+    task: Task,
+    head: str,
+    seed: int,
+    rows: Rows,
+    features: Features,
+    cut_values: FloatArray | None,
+) -> Cell:
+    """Fit one head with one fold seed; ``cut_values`` (n,) are what the classes of the rows are cut from."""
     splits = row_splits(
         rows.patients,
         rows.parts,
@@ -101,6 +115,8 @@ def cell_of(name: str, task: Task, head: str, seed: int, rows: Rows, features: F
         strata=strata_of(rows.patients, rows.answers, task.kind),
     )
     target = datasets.card("camus").target(task.target)
+    memo = Memo()
+    memo.cut_values = cut_values
     started = time.process_time()
     fits = heads.head(head).cross_fit(
         features,
@@ -109,10 +125,12 @@ def cell_of(name: str, task: Task, head: str, seed: int, rows: Rows, features: F
         splits,
         target,
         rng=np.random.default_rng(seed),
-        memo={},
+        memo=memo,
     )
     seconds = time.process_time() - started
-    return Cell(name, task.code, head, seed, score(task, rows, splits, fits), seconds)
+    by_value = head == STACK and target.cut is not None
+    fitted_on = target.cut.target if by_value and target.cut is not None else ""
+    return Cell(name, task.code, head, seed, score(task, rows, splits, fits), seconds, fitted_on)
 
 
 def features_of_tasks(
@@ -151,11 +169,26 @@ def measured(
 ) -> Iterator[Cell]:
     """Fit every cell that is not done yet, one backbone after another."""
     finished = {(c.backbone, c.task, c.head, c.seed) for c in done}
+    data = Data(Settings(root=root, cache=cache))
+    values_of = {code: data.values_of_classes(TASKS[code]) for code in codes}
     for name, code, rows, features in features_of_tasks(root, cache, names, codes):
         for seed in seeds:
             for head in (ONE_LAYER[TASKS[code].kind], STACK):
                 if (name, code, head, seed) not in finished:
-                    yield cell_of(name, TASKS[code], head, seed, rows, features)
+                    yield cell_of(name, TASKS[code], head, seed, rows, features, values_of[code])
+
+
+def fitted_words(code: str, fitted_on: Iterable[str]) -> str:
+    """What was fitted for a task of classes that are cut from a value; empty for other tasks.
+
+    Args:
+        code: Code of the task.
+        fitted_on: The target that was fitted for each cell; empty where the classes were.
+    """
+    if datasets.card("camus").target(TASKS[code].target).cut is None:
+        return ""
+    fitted = sorted({name or "the classes, as boards of before did" for name in fitted_on})
+    return f" (fitted by {', '.join(fitted)})"
 
 
 def page(cells: Sequence[Cell], names: Sequence[str], seeds: Sequence[int]) -> str:
@@ -175,7 +208,8 @@ def page(cells: Sequence[Cell], names: Sequence[str], seeds: Sequence[int]) -> s
         metric = "MAE, percentage points, less is better"
         if task.kind is not Kind.VALUE:
             metric = "AUROC within folds, more is better"
-        lines += ["", f"## {code}: {task.title} ({metric})", ""]
+        by = fitted_words(code, [c.fitted_on for c in cells if (c.task, c.head) == (code, STACK)])
+        lines += ["", f"## {code}: {task.title} ({metric}){by}", ""]
         lines += ["| backbone | one layer | stack | change | time |", "|---|---|---|---|---|"]
         changes = []
         ratios = []

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.probes import features_of_tasks
+from benchmarks.probes import features_of_tasks, fitted_words
 from etab import datasets, heads
 from etab.cli.cache import default_cache
 from etab.heads.base import Memo
@@ -208,20 +208,13 @@ def page(cells: Sequence[Cell]) -> str:
         of_task = [cell for cell in cells if cell.task == code]
         alone, error = ratio(of_task, of_pairs=False)
         pairs, error_of_pairs = ratio(of_task, of_pairs=True)
-        title = f"{code}: {TASKS[code].title}{_fitted_words(of_task)}"
+        title = (
+            f"{code}: {TASKS[code].title}{fitted_words(code, [cell.fitted_on for cell in of_task])}"
+        )
         lines.append(
             f"| {title} | {alone:.2f} ({error:.2f}) | {pairs:.2f} ({error_of_pairs:.2f}) |"
         )
     return "\n".join(lines) + "\n"
-
-
-def _fitted_words(cells: Sequence[Cell]) -> str:
-    """What was fitted for a task of classes that are cut from a value; empty for other tasks."""
-    cut = datasets.card("camus").target(TASKS[cells[0].task].target).cut
-    if cut is None:
-        return ""
-    fitted = sorted({cell.fitted_on or "the classes, as boards of before did" for cell in cells})
-    return f" (fitted by {', '.join(fitted)})"
 
 
 def main() -> None:

@@ -251,7 +251,7 @@ def export_circor2022(
     odd = sorted(set(murmur.items) ^ set(outcome.items))
     if odd:
         raise ResultError(
-            f"The two results are of different patients: {len(odd)} are in one of them alone, "
+            f"The two results are of different patients: {len(odd)} are in only one of them, "
             f"first {odd[0]}."
         )
     murmur_rows = _murmur(murmur)

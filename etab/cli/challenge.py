@@ -269,7 +269,7 @@ def _refuse_idle(when: str, **options: object) -> None:
 
     for name, value in options.items():
         if value is not None and value is not False:
-            raise UnsupportedOptionError(f"--{name.replace('_', '-')} acts {when}. Leave it out.")
+            raise UnsupportedOptionError(f"--{name.replace('_', '-')} works {when}. Leave it out.")
 
 
 def _limits(base: Limits, seconds: float | None, memory: int | None, disk: int | None) -> Limits:

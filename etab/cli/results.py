@@ -50,7 +50,7 @@ def results_command(
     from etab.tasks.own import use_results
 
     if root is not None and not clinical:
-        raise UnsupportedOptionError("--root acts with --clinical alone; give both or none.")
+        raise UnsupportedOptionError("--root works only with --clinical; give both or neither.")
     use_results(results, say_left_out)
     files = read_results(results)
     if not files.results and not files.problems:

@@ -222,7 +222,7 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
                 ``random``.
         """
         if seed and not random:
-            raise UnsupportedOptionError(f"seed={seed} acts with random=True only.")
+            raise UnsupportedOptionError(f"seed={seed} works only with random=True.")
         ids = list(dict.fromkeys(record.id for record, _ in self._all.rows))
         n = len(ids) if n_clips is None else n_clips
         if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= len(ids):

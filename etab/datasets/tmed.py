@@ -240,7 +240,7 @@ class TmedSource(Source):
         numbers = [0] if at is None else [int(i) for i in at]
         if any(i != 0 for i in numbers):
             raise UnsupportedOptionError(
-                f"{record.id} is a still: it has frame 0 alone; asked for {numbers}."
+                f"{record.id} is a still: it has only frame 0; asked for {numbers}."
             )
         return read_still(self.root / record.files["still"])[None].repeat(len(numbers), axis=0)
 

@@ -220,7 +220,7 @@ class TuningWork:
             if all(len(found - {None}) < 2 for found in tested):
                 raise UndefinedError(
                     f"{task.code} is scored by {task.metric}, which needs {condition}; "
-                    f"{self.tuning.protocol} tests one class alone. Take folds: --protocol cv5."
+                    f"{self.tuning.protocol} tests only one class. Take folds: --protocol cv5."
                 )
 
     def index_of(self, split: RowSplit) -> int:

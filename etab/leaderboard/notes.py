@@ -117,7 +117,7 @@ def unpublished_note(files: Sequence[Path]) -> list[str]:
     return [
         printable(
             f"NOT PUBLISHED: {count} under the name of a published backbone, first {files[0]}. What "
-            "a published row depends on is shown by published results alone. To see what your own "
+            "a published row depends on is shown only by published results. To see what your own "
             "runs of this backbone depend on, rank them in a folder without the published ones."
         )
     ]

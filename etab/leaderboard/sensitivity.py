@@ -187,7 +187,7 @@ def ranking_notes(
     if of_suite:
         notes.append(
             f"In the folder and not ranked: {_kinds(of_suite)}. Where such a result differs from a "
-            "ranked one in head, seed or precision alone, it shows how far the cell depends on it."
+            "ranked one only in head, seed or precision, it shows how far the cell depends on it."
         )
     if unread:
         notes.append(

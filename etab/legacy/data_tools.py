@@ -57,10 +57,12 @@ def training_data_split(
             "val_frac of 0 or more, and a sum of at most 1."
         )
     if not return_loaders and batch_size != _BATCH:
-        raise UnsupportedOptionError(f"batch_size={batch_size} acts with return_loaders=True only.")
+        raise UnsupportedOptionError(
+            f"batch_size={batch_size} works only with return_loaders=True."
+        )
     if seed and not (random or return_loaders):
         raise UnsupportedOptionError(
-            f"seed={seed} acts with random=True or return_loaders=True only."
+            f"seed={seed} works only with random=True or return_loaders=True."
         )
     parts = _cut(items, train_frac, val_frac, seed if random else None)
     if not return_loaders:

@@ -324,7 +324,7 @@ def test_outputs_that_would_become_one_layer_are_refused(
         def get_outputs(self) -> list[Any]:
             return [SimpleNamespace(name="a/b"), SimpleNamespace(name="a_b")]
 
-    with pytest.raises(UnsupportedOptionError, match=r"differ by / and _ alone: a/b, a_b"):
+    with pytest.raises(UnsupportedOptionError, match=r"differ only by / and _: a/b, a_b"):
         card_of_session(monkeypatch, tmp_path, Two)
 
 

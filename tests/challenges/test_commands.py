@@ -41,7 +41,7 @@ def test_commands(made: Path, tmp_path: Path, truth: dict[str, int]) -> None:
     )
     assert "weighted accuracy" in run.stdout, run.output
     for words, said in (
-        (("cinc2016", path, "--threshold", "0.5", "--trust"), "--threshold acts with --from alone"),
+        (("cinc2016", path, "--threshold", "0.5", "--trust"), "--threshold works only with --from"),
         (("circor2022",), "Name an ENTRY to run, or a result with --from"),
         (("cinc2016", path, "--from", "x.json"), "not both"),
         (
@@ -50,11 +50,11 @@ def test_commands(made: Path, tmp_path: Path, truth: dict[str, int]) -> None:
         ),
         (
             ("circor2022", path, "--trust", "--hold-out", path, "--n-fold", "3"),
-            "--n-fold acts without --hold-out alone",
+            "--n-fold works only without --hold-out",
         ),
         (
             ("circor2022", path, "--trust", "--hold-out", path, "--seed", "3"),
-            "--seed acts without --hold-out alone",
+            "--seed works only without --hold-out",
         ),
     ):
         assert said in str(asked(*words, "--out", tmp_path / "b").exception)
@@ -76,7 +76,7 @@ def test_commands_from_results(made: Path, tmp_path: Path, truth: dict[str, int]
         ("--disk", "99"),
         ("--trust",),
     ):
-        assert f"{idle[0]} acts with an ENTRY alone" in str(asked(*words, *idle).exception)
+        assert f"{idle[0]} works only with an ENTRY" in str(asked(*words, *idle).exception)
     for idle in (
         ("--hold-out", "x"),
         ("--n-fold", "3"),
@@ -89,7 +89,7 @@ def test_commands_from_results(made: Path, tmp_path: Path, truth: dict[str, int]
         ("--trust",),
     ):
         said = asked("circor2022", "--from", result, "--out", tmp_path / "b", *idle).exception
-        assert f"{idle[0]} acts with an ENTRY alone" in str(said)
+        assert f"{idle[0]} works only with an ENTRY" in str(said)
     assert "names 2 results" in str(asked(*words, "--from", result).exception)
     wrong = asked("circor2022", "--from", result, "--out", tmp_path / "b").exception
     assert "wanted a result of murmur or outcome" in str(wrong)

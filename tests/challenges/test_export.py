@@ -102,7 +102,7 @@ def test_two_results_become_an_entry_of_2022(made: Path, tmp_path: Path) -> None
     with pytest.raises(ResultError, match="one result of each; got murmur"):
         export_circor2022([murmur], tmp_path / "no")
     fewer = saved(tmp_path / "s", "f2-AL-D", "circor", binary(names[1:], sick[1:]))
-    with pytest.raises(ResultError, match=f"1 are in one of them alone, first {names[0]}"):
+    with pytest.raises(ResultError, match=f"1 are in only one of them, first {names[0]}"):
         export_circor2022([murmur, fewer], tmp_path / "no")
     decided = binary(names, sick, [1 - round(s) for s in sick])
     wrong = saved(tmp_path / "t", "f2-AL-D", "circor", decided)

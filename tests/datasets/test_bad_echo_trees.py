@@ -373,7 +373,7 @@ def test_more_recordings_than_there_are(made: dict[str, Path], n: Any) -> None:
 
 
 def test_a_seed_without_chance(made: dict[str, Path]) -> None:
-    with pytest.raises(UnsupportedOptionError, match="seed=2 acts with random=True only"):
+    with pytest.raises(UnsupportedOptionError, match="seed=2 works only with random=True"):
         Dataset("camus", "EF", root=made["camus"]).load_data(3, seed=2)
 
 
@@ -392,7 +392,11 @@ def test_a_seed_without_chance(made: dict[str, Path]) -> None:
             "4 patients leave the validation part empty",
         ),
         ({"batch_size": 4}, UnsupportedOptionError, "return_loaders=True only"),
-        ({"seed": 4, "random": False}, UnsupportedOptionError, "seed=4 acts with random=True"),
+        (
+            {"seed": 4, "random": False},
+            UnsupportedOptionError,
+            "seed=4 works only with random=True",
+        ),
     ],
 )
 def test_splits_that_cannot_be(

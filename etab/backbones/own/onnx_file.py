@@ -60,7 +60,7 @@ class OnnxFunction:
         self.names = [name.replace("/", "_") for name in outputs]
         if len(set(self.names)) < len(outputs):
             raise UnsupportedOptionError(
-                f"onnx:{file} has outputs whose names differ by / and _ alone: {', '.join(outputs)}. "
+                f"onnx:{file} has outputs whose names differ only by / and _: {', '.join(outputs)}. "
                 "Give each output a name of its own."
             )
 

@@ -135,7 +135,7 @@ def table_notes(
     same = _alike(listed, str.casefold)
     if same:
         notes.append(
-            f"files {_listed(same)} differ in upper and lower case alone: Windows and macOS take "
+            f"files {_listed(same)} differ only in upper and lower case: Windows and macOS take "
             "them for one file."
         )
     as_written = {file for file in listed if "\\" in file}  # it is a part of the name

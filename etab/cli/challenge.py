@@ -66,9 +66,9 @@ NoSandboxOption = Annotated[
         help="Run the program outside bubblewrap, if it needs the network or a licence.",
     ),
 ]
-_WITH_FROM = "with --from alone: an entry decides by itself"
-_WITH_ENTRY = "with an ENTRY alone: --from runs nothing"
-_WITHOUT_HOLD_OUT = "without --hold-out alone: one folder is trained on, the other answered"
+_WITH_FROM = "only with --from: an entry decides by itself"
+_WITH_ENTRY = "only with an ENTRY: --from runs nothing"
+_WITHOUT_HOLD_OUT = "only without --hold-out: one folder is trained on, the other answered"
 
 
 class _Outcome(Protocol):

@@ -391,7 +391,7 @@ def test_a_seed_without_chance(made: dict[str, Path]) -> None:
             SplitError,
             "4 patients leave the validation part empty",
         ),
-        ({"batch_size": 4}, UnsupportedOptionError, "return_loaders=True only"),
+        ({"batch_size": 4}, UnsupportedOptionError, "works only with return_loaders=True"),
         (
             {"seed": 4, "random": False},
             UnsupportedOptionError,

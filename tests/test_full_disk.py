@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import resource
 import subprocess
-from collections.abc import Callable, Iterator
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks.scale.campaigns import contents, files_below, written
+from etab import datasets
+from etab.errors import StorageError
+from etab.features import merged, shards
+from etab.features.entries import SHARDS
+from etab.features.merged import MergedFiles
+from etab.leaderboard.ranking import rank
+from etab.leaderboard.suites import Suite
 from etab.results import load_results
+from etab.runs import execute as executing
 from etab.runs.events import Event
 from etab.runs.failed_cells import failed_cells
-from etab.runs.run import Settings, plan
-from etab.runs.sweep import sweep
+from etab.runs.run import Run, Settings, plan
+from etab.runs.sweep import Done, sweep
+from etab.site.write import write_site
+from etab.storage.atomic import write_atomically
 from tests.commands import Ended, etab
 
 _PAGE = 4096
@@ -204,3 +219,133 @@ def test_a_disk_that_becomes_full_in_a_run_costs_no_finished_cell(
         assert cell.predictions_sha256 == other.predictions_sha256
     assert not failed_cells(folders["results"])
     assert not list(disk.folder.rglob("*.part"))
+
+
+STAGES: dict[str, tuple[Any, str, int]] = {
+    "embedding": (shards, "write_entry", 2),
+    "merging": (MergedFiles, "copy", 2),
+    "completing features": (shards, "seal_entry", 1),
+    "fitting": (executing, "compute", 2),
+}
+"""For each stage: what does its work, and the call of it at which the disk is full."""
+
+
+def _swept(runs: Sequence[Run], settings: Settings, **options: Any) -> Done:
+    return sweep(
+        runs,
+        settings,
+        workers=1,
+        watch=lambda _: contextlib.nullcontext(_ignore),
+        **options,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_disk_that_is_full_at_any_stage_costs_nothing_that_was_finished(
+    stage: str, disk: Disk, camus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merged, "_SPARE", 0)
+    monkeypatch.setenv(shards.SIZE_VARIABLE, "32")
+    write_entry = shards.write_entry
+    computed: list[str] = []
+
+    def note(target: Path, *words: Any) -> Any:
+        features = write_entry(target, *words)
+        computed.append(target.name)
+        return features
+
+    monkeypatch.setattr(shards, "write_entry", note)
+    runs = plan("b0-A4-C,d0-A4-C", ["image_stats", "pixel_pca"], protocols=("cv3", "cv2"))
+    reference = Settings(root=camus, results=tmp_path / "results", cache=tmp_path / "cache")
+    _swept(runs, reference)
+    wanted = Counter(computed)
+    assert len(wanted) == 2
+    computed.clear()
+    place, name, number = STAGES[stage]
+    does = getattr(place, name)
+    begun = itertools.count(1)
+
+    def fill_first(*words: Any, **named: Any) -> Any:
+        if next(begun) == number:
+            disk.fill()
+        return does(*words, **named)
+
+    monkeypatch.setattr(place, name, fill_first)
+    folder = disk.folder
+    settings = Settings(root=camus, results=folder / "results", cache=folder / "cache")
+    try:
+        done = _swept(runs, settings)
+    finally:
+        disk.free()
+    assert done.failures
+    assert all("space" in why for _, why in done.failures), done.failures
+    assert not list(folder.rglob("*.part"))
+    finished = written(folder)
+    assert _swept(runs, settings, retry_failed=True).failures == ()
+    assert contents(settings.results) == contents(reference.results)
+    kept = written(folder)
+    assert all(kept[name] == facts for name, facts in finished.items() if SHARDS not in name)
+    assert Counter(computed) == wanted
+    assert not failed_cells(settings.results)
+
+
+@pytest.mark.slow
+def test_a_site_that_a_full_disk_stopped_is_written_by_the_same_command(
+    disk: Disk, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = rank(
+        load_results(results), Suite("some", 1, ("b0-A4-C",)), folder=results, protocol="cv3"
+    )
+    write_site(board, datasets.cards(), tmp_path / "whole")
+    begun = itertools.count(1)
+
+    def write(path: Path, content: str | bytes) -> None:
+        if next(begun) == 9:
+            disk.fill()
+        write_atomically(path, content)
+
+    monkeypatch.setattr("etab.site.write.write_atomically", write)
+    site = disk.folder / "site"
+    with pytest.raises(StorageError, match=rf"{site}/.*could not be written.*free some space"):
+        write_site(board, datasets.cards(), site)
+    disk.free()
+    assert not list(site.rglob("*.part"))
+    write_site(board, datasets.cards(), site)
+    whole = {path: path.read_bytes() for path in files_below(tmp_path / "whole")}
+    assert len(whole) > 9
+    for path, content in whole.items():
+        assert (site / path.relative_to(tmp_path / "whole")).read_bytes() == content
+    assert len(files_below(site)) == len(whole)
+
+
+_WRITES_AN_ARRAY = """
+import sys, tempfile
+from pathlib import Path
+from etab.storage import memory
+from tests.test_full_disk import MountedDisk
+
+memory._SPARE = 0
+disk = MountedDisk(Path(sys.argv[1]))
+tempfile.tempdir = sys.argv[1]
+array = memory.large_array((1024, 1024), held=0)
+disk.fill()
+array[:] = 1
+try:
+    memory.large_array((1024, 1024), held=0)
+except memory.StorageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_others_fill_does_not_end_a_process_that_writes_a_mapped_array(
+    disk: Disk,
+) -> None:
+    if not isinstance(disk, MountedDisk):
+        pytest.skip("a limit of the size of files leaves the disk its space")
+    command = [sys.executable, "-c", _WRITES_AN_ARRAY, str(disk.folder)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, (ended.returncode, ended.stderr)
+    assert f"would lie in {disk.folder}" in ended.stdout
+    assert "set TMPDIR to a folder with more space" in ended.stdout

@@ -49,7 +49,7 @@ from benchmarks.scale.campaigns import (
     phase,
     written,
 )
-from benchmarks.scale.victims import GOES_ON, VICTIMS, find_victim, is_worker
+from benchmarks.scale.victims import GOES_ON, REQUESTS, VICTIMS, find_victim, is_worker
 from etab import phantom
 from etab.features.entries import SHARDS
 from etab.runs.sweep import sweep  # noqa: F401  # likewise
@@ -224,7 +224,7 @@ class Killer:
             run.look()
             at_work = victim if kind == "worker" else 0
             self._count_kill(phase(run.folder, run.claims_of(at_work)))
-            processes.kill(victim, signal.SIGTERM if kind == "asked" else signal.SIGKILL)
+            processes.kill(victim, REQUESTS.get(kind, signal.SIGKILL))
             processes.kill(victim, signal.SIGCONT)
             run.forget(at_work)
         if stopped and stopped != victim:
@@ -251,8 +251,8 @@ class Killer:
         if alive:
             names = "; ".join(processes.command_of(pid)[:100] for pid in alive)
             self.counts.faults.append(f"alive though the command was ended: {names}")
-        elif self.campaign.victim == "asked":
-            self.counts.faults += run.faults_of_end()
+        elif self.campaign.victim in REQUESTS:
+            self.counts.faults += run.faults_of_end(REQUESTS[self.campaign.victim])
 
     def _wait(self, run: _Start) -> int | None:
         """Wait for a random moment, or until a process stops at a write.
@@ -383,16 +383,16 @@ class _Start:
         """Let the next process stop that comes to its write."""
         self._stop_file.unlink(missing_ok=True)
 
-    def faults_of_end(self) -> list[str]:
-        """What is wrong with the end of a run that was asked to end by SIGTERM."""
+    def faults_of_end(self, request: signal.Signals) -> list[str]:
+        """What is wrong with the end of a run that was asked to end by a signal."""
         wrong: list[str] = []
-        if self.status is None or os.waitstatus_to_exitcode(self.status) not in (0, 143):
-            wrong.append(f"SIGTERM: the run ended with {self.status}")
+        if self.status is None or os.waitstatus_to_exitcode(self.status) not in (0, 128 + request):
+            wrong.append(f"{request.name}: the run ended with {self.status}")
         if self.status and "Finished work is saved" not in self.said():
-            wrong.append(f"SIGTERM: the run says {self.said()!r}")
+            wrong.append(f"{request.name}: the run says {self.said()!r}")
         left = [path for text, path in claims(self.folder).items() if text not in self._at_start]
         left += self.folder.rglob("*.part")
-        return wrong + [f"SIGTERM: {path} is left" for path in left]
+        return wrong + [f"{request.name}: {path} is left" for path in left]
 
     def said(self) -> str:
         """The last lines that the command has written."""

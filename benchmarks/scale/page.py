@@ -22,6 +22,8 @@ VICTIM_WORDS = {
     "parent": "`etab run` alone",
     "child": "the child of `etab run`",
     "asked": "`etab run` alone, by SIGTERM",
+    "interrupted": "`etab run` alone, by Ctrl-C",
+    "hung up": "`etab run` alone, by SIGHUP",
     "driver": "the process that is connected to Ray",
     "raylet": "the node of Ray",
     "head": "the head of Ray",

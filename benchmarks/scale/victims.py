@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+import signal
 from pathlib import Path
 
 from benchmarks.scale.processes import below, command_of, parent_of
 
 VICTIMS = {
-    "local": ("run", "worker", "parent", "child", "asked"),
-    "ray": ("run", "worker", "parent", "asked", "driver", "raylet", "head"),
-    "slurm": ("run", "worker", "parent", "asked"),
+    "local": ("run", "worker", "parent", "child", "asked", "interrupted", "hung up"),
+    "ray": (
+        *("run", "worker", "parent", "asked", "interrupted", "hung up"),
+        *("driver", "raylet", "head"),
+    ),
+    "slurm": ("run", "worker", "parent", "asked", "interrupted", "hung up"),
 }
 """For each executor: what can be killed.
 
@@ -19,10 +23,18 @@ VICTIMS = {
 * ``parent``: the command ``etab run`` alone
 * ``child``: the process that the command has started, which computes or starts workers; the command
   starts another one
-* ``asked``: the command ``etab run``, by SIGTERM: it must end by itself, and leave nothing behind
+* ``asked``, ``interrupted``, ``hung up``: the command ``etab run``, by SIGTERM, SIGINT (Ctrl-C) and
+  SIGHUP (its terminal closes): it must end by itself, and leave nothing behind
 * ``driver``: the process of ``etab run`` that is connected to the cluster of Ray
 * ``raylet``, ``head``: the process of Ray's node, and the one that knows of all nodes
 """
+
+REQUESTS = {
+    "asked": signal.SIGTERM,
+    "interrupted": signal.SIGINT,
+    "hung up": signal.SIGHUP,
+}
+"""Victims that are asked to end, and by which signal."""
 
 GOES_ON = ("worker", "child", "driver", "raylet", "head")
 """Victims after which the run itself goes on, and may be killed again."""
@@ -40,7 +52,7 @@ def find_victim(kind: str, parent: int, holders: list[int], chance: random.Rando
     Returns:
         Its number; None if there is none at the moment.
     """
-    if kind in ("parent", "asked"):
+    if kind == "parent" or kind in REQUESTS:
         return parent
     if kind == "worker":
         found = [pid for pid in holders if is_worker(pid, parent)]

@@ -38,7 +38,7 @@ from etab.cli.words import say
 from etab.errors import EtabError, EtabWarning
 from etab.runs.failures import TerminatedError, describe_failure
 from etab.storage.atomic import REFUSED_BY_DISK
-from etab.storage.machine import name_crashes
+from etab.storage.machine import name_crashes, stop_signals
 
 if TYPE_CHECKING:
     from etab.runs.earlier_process import EarlierProcess
@@ -117,7 +117,7 @@ def main(earlier: EarlierProcess | None = None) -> None:
             it; ``etab run`` goes on without the cells that ended it.
 
     An error that etab raises on purpose is printed as a message and ends with exit status 2. Ctrl-C
-    ends with 130, and the signal SIGTERM with 143.
+    ends with 130, the signal SIGTERM with 143, and a terminal that closes (SIGHUP) with 129.
     """
     name_crashes()
     try:
@@ -157,9 +157,9 @@ def main(earlier: EarlierProcess | None = None) -> None:
         else:
             say(f"etab: {message()}{_usage_of(error)}", error=True)
         code = 2
-    if code == 130 and signal.SIGTERM in _ASKED:
-        code = 143
-    if code in (130, 143):  # typer reports Ctrl-C by status 130 too
+    if code == 130:  # typer reports Ctrl-C by it, too
+        asked = [number for number in _ASKED if number != signal.SIGINT]
+        code = 128 + (asked or [signal.SIGINT])[0]
         say(
             "Stopped. Finished work is saved; run the same command to continue.",
             error=True,
@@ -231,17 +231,18 @@ REPEATED = 1.0
 """Seconds within which the same signal is the same request: it may come from several processes."""
 
 _ASKED: dict[int, float] = {}  # when this process was asked to stop, by the numbers of signals
+_TERMINALS: list[int] = []  # numbers of the outputs that were terminals at the start
 
 
 @contextlib.contextmanager
 def _handled_signals() -> Iterator[None]:
-    """Stop at SIGTERM and Ctrl-C inside the block, so that claims are released."""
+    """Stop at SIGTERM, Ctrl-C and the end of the terminal inside the block, and release claims."""
     before: dict[int, Any] = {}
+    _TERMINALS[:] = [number for number in (1, 2) if os.isatty(number)]
     with contextlib.suppress(ValueError):  # outside the main thread no signal can be caught
-        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, _end)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            # Jobs in the background of a shell ignore Ctrl-C, which is meant for another program.
-            before[signal.SIGINT] = signal.signal(signal.SIGINT, _interrupt)
+        for number in stop_signals():
+            handler = _interrupt if number == signal.SIGINT else _end
+            before[number] = signal.signal(number, handler)
     try:
         yield
     finally:
@@ -260,10 +261,18 @@ def _end(number: int, _: Any) -> None:
     is_second = number in _ASKED
     if _is_repeated(number):
         return
+    _leave_lost_terminal()
     if is_second:
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
     raise TerminatedError
+
+
+def _leave_lost_terminal() -> None:
+    """Discard further output to a terminal that has closed: writing to it is an error."""
+    for number in _TERMINALS:
+        if not os.isatty(number):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def _is_repeated(number: int) -> bool:

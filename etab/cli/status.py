@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from etab.cli.options import CacheOption
 from etab.cli.words import say
 from etab.storage.text import counted
 
@@ -20,11 +21,13 @@ def status_command(
     log: Annotated[
         Path | None, typer.Option(help="The log file, if the runs were started with --log.")
     ] = None,
+    cache: CacheOption = None,
 ) -> None:
     """Show the cells of a results folder: finished, at work now, and failed.
 
     A cell is finished where its table of predictions is the one its record was made from, as in
-    `etab run`. Call the command from another terminal while runs are at work. Each failed cell is
+    `etab run`. The cache of the runs remembers tables that were read: name it where they named one,
+    or every table is read. Call the command from another terminal while runs are at work. Each failed cell is
     listed with the command that tries it again.
     """
     from etab.errors import DataNotFoundError
@@ -35,7 +38,7 @@ def status_command(
 
     if not results.exists():
         raise DataNotFoundError(f"There is no folder {results}; name the --results of a run.")
-    n_finished, problems = _finished(results)
+    n_finished, problems = _finished(results, cache)
     failed = failed_cells(results)
     at_work = []
     for path in sorted((results / CLAIMS).glob("*")):
@@ -64,7 +67,7 @@ def status_command(
     raise typer.Exit(1 if failed or problems else 0)
 
 
-def _finished(results: Path) -> tuple[int, list[str]]:
+def _finished(results: Path, cache: Path | None) -> tuple[int, list[str]]:
     """Count the finished cells of a folder, and say what is wrong with the other records."""
     from etab.cli.cache import default_cache
     from etab.results.folder import each_result
@@ -73,7 +76,8 @@ def _finished(results: Path) -> tuple[int, list[str]]:
 
     n_finished = 0
     problems: list[str] = []
-    with kept_tables(Settings(results=results, cache=default_cache()), writes=False):
+    settings = Settings(results=results, cache=cache or default_cache())
+    with kept_tables(settings, writes=False):
         for item in each_result(results):
             fault = item if isinstance(item, str) else _fault(item, results)
             if fault:

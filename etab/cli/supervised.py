@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import IO, Any, NoReturn
 
 from etab.cli.main import REPEATED, main
-from etab.storage.machine import killed_for_memory, killed_with_parent, signal_name
+from etab.storage.machine import killed_for_memory, killed_with_parent, signal_name, stop_signals
 
 _CELL = "cell "
 _END = "end "
@@ -135,10 +135,9 @@ def _waited(pid: int) -> tuple[bool, int]:
                 os.kill(pid, signal.SIGKILL if is_urgent else number)
         asked[number] = now
 
-    before: dict[int, Any] = {signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on)}
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Jobs in the background of a shell ignore Ctrl-C, which is meant for another program.
-        before[signal.SIGINT] = signal.signal(signal.SIGINT, pass_on)
+    before: dict[int, Any] = {}
+    for number in stop_signals():
+        before[number] = signal.signal(number, pass_on)
     _, status = os.waitpid(pid, 0)
     for number, handler in before.items():
         signal.signal(number, handler)

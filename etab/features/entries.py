@@ -115,7 +115,7 @@ def storing(target: Path, temp: Path) -> Iterator[None]:
                 "features are computed again."
             ) from error
         raise StorageError(
-            f"Features could not be kept in {target}: {error.strerror}. "
+            f"Features could not be kept in {target}: {error.strerror or error}. "
             "Free some space, or name another --cache."
         ) from error
 

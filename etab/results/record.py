@@ -404,7 +404,7 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_deep(content: Any) -> None:
     """Raise ValueError where JSON is nested more deeply than a record is."""
-    level = [content]
+    level = [content] if type(content) in _CONTAINERS else []
     for _ in range(_DEEPEST):
         deeper: list[Any] = []
         for value in level:
@@ -412,9 +412,8 @@ def _refuse_deep(content: Any) -> None:
                 if type(part) in _CONTAINERS:
                     deeper.append(part)
         level = deeper
-        if not level:
-            return
-    raise ValueError(_TOO_DEEP)
+    if level:
+        raise ValueError(_TOO_DEEP)
 
 
 def _in_words(error: Exception) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from multiprocessing.managers import SyncManager
 from typing import Any, ClassVar, Protocol
 
@@ -38,6 +39,7 @@ from etab.storage.machine import (
     devices_of,
     killed_for_memory,
     killed_with_parent,
+    leave_terminal_to_parent,
     name_crashes,
 )
 from etab.storage.memory import limit_memory
@@ -196,7 +198,7 @@ def _limited_threads(n: int) -> Iterator[None]:
 
 
 def _start(queue: Any, devices: Any, threads: int, settings: Settings, memory: float) -> None:
-    """Set a worker up: its queue, device, threads and data, and Ctrl-C left to the parent."""
+    """Set a worker up: its queue, device, threads and data; a parent stops it, and no terminal."""
     import torch
 
     global _events, _data, _device, _memory
@@ -209,7 +211,7 @@ def _start(queue: Any, devices: Any, threads: int, settings: Settings, memory: f
     torch.set_num_threads(threads)
     _memory = memory if _device == "cpu" else 0.0
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_terminal_to_parent()
 
 
 def end_with_parent() -> None:
@@ -449,18 +451,30 @@ def _pooled(
     return results, unfinished, next((code for code in codes if code), codes[0] if codes else asked)
 
 
+def _start_tracker() -> None:
+    """Start Python's tracker of semaphores, which ignores Ctrl-C, so that it ignores SIGHUP too."""
+    with contextlib.suppress(ValueError, AttributeError):  # another thread; no such signal
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            resource_tracker.ensure_running()
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+
 def _serve_to_the_end() -> None:
-    """Let a manager's process end with its parent, and not by a SIGTERM to the whole group.
+    """Let a manager's process end with its parent, and not by a signal to the whole group.
 
     Workers that are asked to stop, and this process, still report through its queue what they did.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    leave_terminal_to_parent()
     end_with_parent()
 
 
 @contextlib.contextmanager
 def _started(manager: SyncManager) -> Iterator[None]:
     """A manager that ends with this process."""
+    _start_tracker()
     manager.start(initializer=_serve_to_the_end)
     try:
         yield

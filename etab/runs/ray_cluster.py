@@ -33,7 +33,7 @@ from etab.runs.units import (
     run_unit,
     run_units,
 )
-from etab.storage.machine import allowed_cores
+from etab.storage.machine import allowed_cores, leave_terminal_to_parent
 from etab.storage.pauses import pause
 
 LOG = ".ray.log"
@@ -256,7 +256,7 @@ class _Tasks:
 
 def _serve(connection: Connection, options: RayCluster, device: str, log: Path) -> None:
     """Submit units to the cluster and send their outcomes back, until the parent hangs up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is left to the parent
+    leave_terminal_to_parent()
     end_with_parent()
     with log.open("ab") as file:  # what Ray writes of lost nodes and heads
         os.dup2(file.fileno(), 1)

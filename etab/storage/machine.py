@@ -53,6 +53,34 @@ def name_crashes() -> None:
             faulthandler.enable()
 
 
+def stop_signals() -> list[int]:
+    """List the signals that ask this process to stop: SIGTERM, Ctrl-C, and the end of its terminal.
+
+    Jobs in the background of a shell ignore Ctrl-C, which is meant for another program, and `nohup`
+    ignores the end of the terminal (SIGHUP): both stay ignored.
+
+    Example:
+        >>> signal.SIGTERM in stop_signals()
+        True
+    """
+    numbers: list[int] = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        numbers.append(signal.SIGINT)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        numbers.append(signal.SIGHUP)
+    return numbers
+
+
+def leave_terminal_to_parent() -> None:
+    """Ignore Ctrl-C and the end of the terminal in this process.
+
+    A terminal tells every process of a command. The parent stops the work, and this process with it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 def killed_with_parent() -> None:
     """Let the system kill this process when its parent has ended; does nothing outside Linux.
 

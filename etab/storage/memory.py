@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import gc
 import math
 import os
@@ -106,7 +107,7 @@ class Spill:
                 self._file.flush()
             except OSError as error:
                 raise StorageError(
-                    f"Rows that outgrew memory could not be kept on disk: {error.strerror}. "
+                    f"Rows that outgrew memory could not be kept on disk: {error.strerror or error}. "
                     "Free some space."
                 ) from error
 
@@ -162,25 +163,44 @@ def large_array(shape: tuple[int, ...], *, held: int) -> Array:
 
 
 def _unnamed(size: int, folder: Path | None) -> IO[bytes]:
-    """Make a file of ``size`` bytes that no folder lists."""
+    """Make a file of ``size`` bytes that no folder lists, and reserve its space."""
     if folder is None or not os.access(folder, os.W_OK):
         directory = tempfile.gettempdir()
+        step = "set TMPDIR to a folder with more space"
     else:
         directory = str(folder)
+        step = "name another --cache"
     free = shutil.disk_usage(directory).free
     if free < size + _SPARE:
         raise StorageError(
             f"{size / 2**30:.1f} GiB that outgrow memory would lie in {directory}, "
-            f"where {free / 2**30:.1f} GiB are free. Free some space, or name another --cache."
+            f"where {free / 2**30:.1f} GiB are free. Free some space, or {step}."
         )
     try:
         file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  # Spill closes it
         file.truncate(size)
+        _reserve(file, size)
     except OSError as error:
         raise StorageError(
-            f"No file could be made in {directory}: {error.strerror}. Name another --cache."
+            f"{size / 2**30:.1f} GiB that outgrow memory could not be reserved in {directory}: "
+            f"{error.strerror or error}. Free some space, or {step}."
         ) from error
     return file
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Reserve the space of a file, where the system can.
+
+    A disk that others fill meanwhile would otherwise end the process (SIGBUS) at the first page of
+    the mapped file that finds no space.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
 
 
 @contextlib.contextmanager

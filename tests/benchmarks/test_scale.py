@@ -96,7 +96,7 @@ for i in range(2):
     ("executor", "workers", "victim", "forks", "message"),
     [
         ("slurm", 2, "raylet", False, "slurm has no 'raylet' to kill"),
-        ("local", 2, "driver", False, "Known: run, worker, parent, child, asked"),
+        ("local", 2, "driver", False, "Known: run, worker, parent, child, asked, int"),
         ("local", 5, "run", False, "the plan has 2 backbones"),
         ("slurm", 1, "run", False, "Possible: 2"),
         ("ray", 0, "run", False, "Possible: 1, 2"),

@@ -436,6 +436,8 @@ def test_a_disk_that_is_full_is_told_at_once(place: Place, tmp_path: Path) -> No
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert "could not be written: File too large" in run.stdout, run.stderr
     assert not final(place, tmp_path).exists()
+    assert complete(place.fetch(tmp_path))  # once there is space, from where it ended
+    assert [start for name, start in place.plan.ranges if name == WAVE] == [20_000]
 
 
 @pytest.mark.slow

@@ -11,11 +11,13 @@ _BUDGET = ("tests/features/test_budget.py",)
 _SHARDS = ("tests/features/test_shards.py",)
 _STOPPED = (
     "tests/runs/test_shared_runs.py",
+    "tests/runs/test_stopped_runs.py",
     "-m",
     "slow or not slow",
     "-k",
     "sigterm or temporary",
 )
+_HUNG_UP = ("tests/runs/test_stopped_runs.py", "-m", "slow or not slow")
 _SHARED = ("tests/runs/test_shared_runs.py", "-m", "slow or not slow", "-k", "not at_once")
 
 FAULTS = [
@@ -406,10 +408,31 @@ FAULTS = [
     ),
     Fault(
         "SIGTERM ends a run without a word",
-        "etab/cli/main.py",
-        "        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, _end)\n",
-        "",
+        "etab/storage/machine.py",
+        "    numbers: list[int] = [signal.SIGTERM]\n",
+        "    numbers: list[int] = []\n",
         _STOPPED,
+    ),
+    Fault(
+        "a terminal that closes ends a run without a word",
+        "etab/storage/machine.py",
+        "        numbers.append(signal.SIGHUP)\n",
+        "        pass\n",
+        _HUNG_UP,
+    ),
+    Fault(
+        "a run writes to a terminal that has closed",
+        "etab/cli/main.py",
+        "        if not os.isatty(number):\n",
+        "        if False:\n",
+        _HUNG_UP,
+    ),
+    Fault(
+        "a run under nohup ends with its terminal",
+        "etab/storage/machine.py",
+        " and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL",
+        "",
+        _HUNG_UP,
     ),
     Fault(
         "a shard is computed beside the process that has claimed it",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -42,7 +41,6 @@ from etab.runs.sweep import Done, sweep
 from etab.storage import claims
 from etab.storage.claims import Holder, take_claim
 from tests import made
-from tests.commands import SETTINGS
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +259,7 @@ def test_results_that_are_deleted_while_a_run_goes_on_are_told(
     assert why.startswith(f"1 finished cell can no longer be found in {settings.results}")
 
 
-@pytest.mark.parametrize("text", ["", '{"task":', '{"schema": 0}', "[]"])
+@pytest.mark.parametrize("text", ["", '{"task":', '{"schema": 0}', "[]", "5", "null"])
 def test_a_file_that_is_no_result_costs_its_own_cell(
     text: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,38 +322,6 @@ def test_a_cell_that_fails_is_recorded_and_not_tried_for_ever(
     monkeypatch.undo()
     assert once(retry_failed=True).failed == 0
     assert not failed_cells(settings.results)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_sigterm_stops_a_run_as_control_c_does(workers: int, camus: Path, tmp_path: Path) -> None:
-    """SLURM and Docker send it: every process ends, and leaves neither claims nor parts."""
-    results = tmp_path / "results"
-    cache = tmp_path / "cache"
-    words = ["run", "--tasks", "b0-A4-C", "--backbones", "pixel_pca,random/efficientnet_lite0"]
-    words += ["--root", str(camus), "--results", str(results), "--cache", str(cache)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "etab", *words, "--workers", str(workers)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **SETTINGS},
-    )
-    ends = time.monotonic() + 120
-    while (
-        not list(cache.glob("features/*/*.*.part"))
-        and process.poll() is None
-        and time.monotonic() < ends
-    ):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, shown = process.communicate(timeout=60)
-    assert process.returncode == 143, shown
-    assert "Stopped. Finished work is saved" in shown
-    assert "Traceback" not in shown
-    assert not list(tmp_path.rglob("*.part"))
-    assert not list(tmp_path.rglob("*.claim"))
-    assert not list(results.glob(f"{executing.CLAIMS}/*"))
 
 
 @pytest.mark.slow

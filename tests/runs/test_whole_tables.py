@@ -95,7 +95,10 @@ def test_what_is_no_file_is_never_written_over(
 def test_a_table_is_read_once_as_long_as_it_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A finished plan has thousands of tables, which take gigabytes where data sets are large."""
+    """A finished plan has thousands of tables, which take gigabytes where data sets are large.
+
+    `etab status` knows the cache of the runs by its option.
+    """
     result = made.save(tmp_path / "results", "b0-A4-C", "cnn", n=12)
     path = result.path(tmp_path / "results")
     cache = tmp_path / "cache"
@@ -112,6 +115,8 @@ def test_a_table_is_read_once_as_long_as_it_stays(
     for _ in range(3):
         with kept_tables(settings):
             assert has_its_table(path, result)
+    with pytest.raises(typer.Exit):
+        status_command(settings.results, cache=cache)
     assert len(read) == 2
     table = path.with_suffix(".csv")
     facts = table.stat()

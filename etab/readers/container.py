@@ -119,6 +119,28 @@ def read_container(path: Path, at: Sequence[int] | None) -> Array:
     return np.stack([decoded[i] for i in numbers]) if decoded else np.empty((0, 0, 0), np.uint8)
 
 
+def open_with_pyav(path: Path) -> Any:
+    """Open a film or sound with PyAV, whatever the encoding of its comments.
+
+    Args:
+        path: The file.
+
+    Returns:
+        PyAV's input container, which is a context manager.
+
+    Raises:
+        ImportError: PyAV is not installed.
+        av.error.FFmpegError: The file cannot be opened.
+    """
+    import av
+
+    # Comments need not be UTF-8. PyAV keeps the other bytes by itself from version 19 on, which has
+    # no such option any more; older versions stop at them unless they are replaced.
+    is_older = int(av.__version__.partition(".")[0]) < 19
+    options: dict[str, Any] = {"metadata_errors": "replace"} if is_older else {}
+    return av.open(str(path), **options)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     try:
@@ -131,7 +153,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     if not path.is_file():
         raise LayoutError(f"{path} is missing. Restore it, or leave out its recording.")
     try:
-        with av.open(str(path), metadata_errors="replace") as file:
+        with open_with_pyav(path) as file:
             stream = next(iter(file.streams.video), None)
             if stream is None or stream.codec_context is None:
                 raise corrupt_video(path, "it holds no video")

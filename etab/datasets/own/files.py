@@ -11,6 +11,7 @@ from etab.datasets.own.advice import in_own_words
 from etab.echo.sector import sector
 from etab.errors import CorruptFileError, LayoutError, MissingPackageError, UnsupportedOptionError
 from etab.readers.audio import ONE_CHANNEL, read_wav, wav_info
+from etab.readers.container import open_with_pyav
 from etab.readers.dicom import dicom_info, read_dicom
 from etab.readers.dicom_header import is_dicom
 from etab.readers.flac import require_flac
@@ -288,7 +289,7 @@ def _read_flac(path: Path) -> tuple[FloatArray, int]:
     except ImportError as error:
         raise MissingPackageError(f'{path} needs PyAV: pip install "etab-bench[video]".') from error
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with open_with_pyav(path) as container:
             stream = container.streams.audio[0]
             if stream.codec_context.channels != 1:
                 raise CorruptFileError(

@@ -144,6 +144,7 @@ def result(
         "anchor_low": task.low,
         "anchor_high": task.high,
         "provenance": {
+            "pretraining": "imagenet-1k",
             "etab": "0",
             "commit": "",
             "started": "2026-01-01T00:00:00+00:00",

@@ -11,12 +11,24 @@ from etab.errors import UnsupportedOptionError
 from etab.results.names import SQUASH
 from etab.types import IMAGENET, Array, Features
 
-__all__ = ["FITS", "IMAGENET", "SQUASH", "UNKNOWN_DATA", "Backbone", "BackboneCard", "Course"]
+__all__ = [
+    "FITS",
+    "IMAGENET",
+    "NOT_STATED",
+    "SQUASH",
+    "UNKNOWN_DATA",
+    "Backbone",
+    "BackboneCard",
+    "Course",
+]
 
 FITS = (SQUASH, "letterbox", "crop")
 """How a frame becomes a square input (see ``etab.backbones.sizes.sized``)."""
 
 UNKNOWN_DATA = ("unknown",)
+
+NOT_STATED = "not stated"
+"""Pretraining on the card of a backbone whose user alone knows it."""
 """``pretraining_sets`` of learned weights whose data are not known."""
 
 

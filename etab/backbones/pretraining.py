@@ -1,4 +1,4 @@
-"""The data of a backbone's pretraining, where only its user knows them.
+"""The pretraining of a backbone: whether it is stated, and its data where only a user knows them.
 
 A file of weights, a graph or a model of a hub does not say what it was trained on. Whoever knows
 says it, on the card: no feature depends on it, and boards do not rank a backbone on such data.
@@ -9,10 +9,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from etab.backbones.base import UNKNOWN_DATA, BackboneCard
+from etab.backbones.base import NOT_STATED, UNKNOWN_DATA, BackboneCard
 from etab.errors import UnsupportedOptionError
 
-__all__ = ["checked_sets", "pretrained_on"]
+__all__ = ["checked_sets", "pretrained_on", "stated_pretraining"]
+
+
+def stated_pretraining(card: BackboneCard) -> str:
+    """Say what a backbone was pretrained on, as far as anybody stated it.
+
+    Args:
+        card: The card.
+
+    Returns:
+        The data, or the words of the card; "" for a control, a random twin, and an encoder of a
+        user who states nothing.
+
+    Example:
+        >>> from etab import backbones
+        >>> stated_pretraining(backbones.card("mobilenetv2"))
+        'imagenet-1k'
+    """
+    if card.twin or not card.learned:
+        return ""
+    if card.pretraining_sets and card.pretraining_sets != UNKNOWN_DATA:
+        return ", ".join(card.pretraining_sets)
+    return "" if card.pretraining == NOT_STATED else card.pretraining
 
 
 def checked_sets(label: str, sets: Sequence[str]) -> tuple[str, ...]:

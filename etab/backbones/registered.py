@@ -18,7 +18,7 @@ from functools import partial
 from etab.backbones.base import Backbone, BackboneCard
 from etab.errors import UnsupportedOptionError
 from etab.registry import Registry
-from etab.results.names import wrong_own_name
+from etab.results.names import OF_WEIGHTS, wrong_own_name
 
 CardMaker = Callable[[str, "int | None"], BackboneCard]
 Loader = Callable[[BackboneCard], Backbone]
@@ -44,17 +44,7 @@ class Entry:
 
 BACKBONES: Registry[Entry] = Registry("backbone")
 
-LIBRARIES = (
-    "timm/",
-    "hf-hub:",
-    "torchvision/",
-    "local:",
-    "torchaudio/",
-    "transformers/",
-    "vectors:",
-    "open_clip/",
-    "onnx:",
-)
+LIBRARIES = (*OF_WEIGHTS, "transformers/", "open_clip/", "local:", "vectors:", "onnx:")
 """How the names of backbones begin that are named by a library or a file instead."""
 
 

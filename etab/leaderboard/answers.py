@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from etab.leaderboard.board import CONTROL, RANDOM_TWIN, Board, BoardRow
+from etab.leaderboard.board import CONTROL, RANDOM_TWIN, Board, BoardRow, is_reference
 from etab.leaderboard.summary import PATIENT, Cards
 from etab.storage.text import counted, printable
 
@@ -66,9 +66,9 @@ def _all_of(others: int) -> str:
 
 def _beyond_references(ranked: Sequence[BoardRow], board: Board) -> str:
     """How many encoders are told apart above the best control and the best random twin."""
-    encoders = [i for i, row in enumerate(ranked) if row.kind not in (CONTROL, RANDOM_TWIN)]
+    encoders = [i for i, row in enumerate(ranked) if not is_reference(row.kind)]
     if not encoders:
-        return "No pretrained encoder is ranked."
+        return "Only controls and random twins are ranked."
     parts: list[str] = []
     for kind in (CONTROL, RANDOM_TWIN):
         best = next((i for i, row in enumerate(ranked) if row.kind == kind), None)
@@ -76,7 +76,7 @@ def _beyond_references(ranked: Sequence[BoardRow], board: Board) -> str:
             continue
         above = sum(board.beats[i][best] for i in encoders)
         count = f"{above} of {len(encoders)}"
-        who = count if parts else f"{count} pretrained encoder{'s' if len(encoders) > 1 else ''}"
+        who = count if parts else f"{count} encoder{'s' if len(encoders) > 1 else ''}"
         parts.append(f"above the best {kind}, {_short(ranked[best].backbone)}: {who}")
     if not parts:
         return "Not known: no control and no random twin is ranked."
@@ -123,8 +123,8 @@ def _listed(rows: Sequence[BoardRow]) -> str:
 
 def _named(row: BoardRow) -> str:
     """The name of a row, with its kind where it is not a candidate."""
-    is_reference = row.kind in (CONTROL, RANDOM_TWIN)
-    return f"{_short(row.backbone)} ({row.kind})" if is_reference else _short(row.backbone)
+    name = _short(row.backbone)
+    return f"{name} ({row.kind})" if is_reference(row.kind) else name
 
 
 def _short(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from etab.leaderboard.admission.canonical import known_backbones
 from etab.leaderboard.suites import Suite
 from etab.results import Predictions, Result
-from etab.results.names import split_size
+from etab.results.names import is_of_published_weights, split_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PRETRAINED = "pretrained"
 VECTORS = "vectors supplied"
+NOT_STATED = "pretraining not stated"
 RANDOM_TWIN = "random twin"
 CONTROL = "control"
 
@@ -97,7 +98,8 @@ class BoardRow:
         encoder_intervals: 95 % interval of the value of each task for this encoder, with new
             training patients too, by task code; empty where the backbone is not ranked.
         missing: Codes of the tasks of the score that have no result.
-        kind: ``"pretrained"``, ``"random twin"``, ``"control"`` or ``"vectors supplied"``.
+        kind: ``"pretrained"``, ``"pretraining not stated"``, ``"random twin"``, ``"control"`` or
+            ``"vectors supplied"``.
         twin: Name of the random twin that is ranked on the same board; empty where there is none.
         sensitivities: What is known of the choices behind each cell, by task code.
     """
@@ -189,7 +191,8 @@ class Board:
 def kind_of(backbone: str, cells: Sequence[Result]) -> str:
     """Tell pretrained backbones, random twins and controls apart.
 
-    A board of patients knows its controls by the published ones; a result cannot make itself one.
+    Whether an encoder of a user's own was pretrained is known only where the user states it. A board
+    of patients knows its controls by the published ones; a result cannot make itself one.
     On a board of phantoms, the family that the results record decides. Supplied vectors are marked
     on every board.
 
@@ -198,7 +201,8 @@ def kind_of(backbone: str, cells: Sequence[Result]) -> str:
         cells: Its results; the first one is read.
 
     Returns:
-        ``"pretrained"``, ``"random twin"``, ``"control"`` or ``"vectors supplied"``.
+        ``"pretrained"``, ``"pretraining not stated"``, ``"random twin"``, ``"control"`` or
+        ``"vectors supplied"``.
 
     Example:
         >>> kind_of("random/mobilenetv2", [])
@@ -213,4 +217,10 @@ def kind_of(backbone: str, cells: Sequence[Result]) -> str:
         return VECTORS
     if cells and cells[0].phantom and cells[0].settings.get("family") == "control":
         return CONTROL
-    return PRETRAINED
+    is_stated = bool(cells) and bool(cells[0].provenance.get("pretraining"))
+    return PRETRAINED if is_stated or is_of_published_weights(backbone) else NOT_STATED
+
+
+def is_reference(kind: str) -> bool:
+    """Whether a row of this kind is what encoders are compared with: a control or a random twin."""
+    return kind in (CONTROL, RANDOM_TWIN)

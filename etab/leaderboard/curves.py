@@ -69,7 +69,7 @@ class CurvePoint:
         low: Lower end of the 95 % interval over draws and test patients.
         high: Upper end of the 95 % interval over draws and test patients.
         phantom: Whether the data are phantom data, not of patients.
-        kind: ``"pretrained"``, ``"random twin"`` or ``"control"``.
+        kind: ``"pretrained"``, ``"pretraining not stated"``, ``"random twin"`` or ``"control"``.
     """
 
     task: str

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from etab.errors import DataNotFoundError, UnsupportedOptionError
-from etab.leaderboard.board import PRETRAINED
+from etab.leaderboard.board import is_reference
 from etab.leaderboard.curves import CurvePoint
 from etab.leaderboard.summary import Cards, metric_words
 from etab.metrics import METRICS
@@ -24,7 +24,7 @@ def draw_curves(points: Sequence[CurvePoint], path: Path, cards: Cards) -> Path:
     """Draw the values against the share of labelled training patients.
 
     Random twins are dashed lines in the colour of their backbone. Bands are the 95 % intervals;
-    with more than six backbones, only pretrained ones have a band.
+    with more than six backbones, controls and random twins have no band.
 
     Args:
         points: The points, as ``curve_points`` returns them. Those with a number of patients in
@@ -79,7 +79,7 @@ def _save(figure: Any, path: Path) -> None:
 def _title(points: Sequence[CurvePoint]) -> str:
     data = "phantom data: " if any(point.phantom for point in points) else ""
     backbones = {point.backbone for point in points}
-    of_some = " of pretrained backbones" if len(backbones) > _MOST_BANDS else ""
+    of_some = " of encoders" if len(backbones) > _MOST_BANDS else ""
     return (
         f"{data}value against the share of labelled training patients; bands: 95 % over draws and "
         f"test patients{of_some}"
@@ -93,7 +93,7 @@ def _draw_panel(panel: Any, task: str, points: Sequence[CurvePoint], cards: Card
     for name in names:
         line = [point for point in points if point.backbone == name]
         line.sort(key=lambda point: point.percent)
-        with_band = len(names) <= _MOST_BANDS or line[0].kind == PRETRAINED
+        with_band = len(names) <= _MOST_BANDS or not is_reference(line[0].kind)
         _draw_line(panel, line, families.index(name.removeprefix("random/")), with_band)
     metric = METRICS[points[0].metric]
     shares = sorted({point.percent for point in points})

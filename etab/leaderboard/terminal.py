@@ -10,7 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from etab.leaderboard.board import PRETRAINED, VECTORS, Board, BoardRow
+from etab.leaderboard.board import VECTORS, Board, BoardRow, is_reference
 from etab.leaderboard.summary import (
     BESIDE_HEADER,
     Cards,
@@ -82,7 +82,7 @@ def _table(board: Board, columns: Sequence[str], *, last: bool) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     names = [*_scores(board), *_means(board)]
     for row in board.rows:
-        style = "" if row.kind in (PRETRAINED, VECTORS) else "dim"
+        style = "dim" if is_reference(row.kind) else ""
         first, cells = _cells(row, board)
         cell_of = dict(zip(names, cells, strict=True))
         shown = [*first, *(cell_of[name] for name in columns)]

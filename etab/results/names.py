@@ -11,6 +11,27 @@ SQUASH = "squash"
 
 _SIZE = re.compile(r"(?P<stem>.+)@(?P<size>\d+)(?:\+(?P<fit>[a-z]+))?")
 
+OF_WEIGHTS = ("timm/", "hf-hub:", "torchvision/", "torchaudio/")
+"""How names begin that stand for published weights, and never for a file or folder."""
+
+
+def is_of_published_weights(name: str) -> bool:
+    """Whether a name stands for weights that its library publishes.
+
+    Args:
+        name: Name of a backbone, as results record it.
+
+    Returns:
+        False for a file, a function, a name that a user chose, and where it may be a folder.
+
+    Example:
+        >>> is_of_published_weights("timm/resnet18")
+        True
+        >>> is_of_published_weights("local:x.pth@timm/resnet18")
+        False
+    """
+    return name.startswith(OF_WEIGHTS)
+
 
 def wrong_name(name: str) -> str:
     """Why a board cannot show the name of a backbone; empty where it can.

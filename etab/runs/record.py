@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from etab import __version__
+from etab.backbones.base import BackboneCard
 from etab.backbones.identity import difference
+from etab.backbones.pretraining import stated_pretraining
 from etab.datasets.base import SOURCES
 from etab.datasets.own.source import OwnRecordings
 from etab.errors import ResultError, UndefinedError
@@ -31,10 +33,13 @@ from etab.runs.provenance import provenance
 from etab.runs.run import Run, Settings
 from etab.runs.skip_bad import left_out
 from etab.runs.whole_tables import has_its_table
+from etab.storage.text import printable
 from etab.tasks.base import Task
 from etab.tasks.protocols import parse
 from etab.tasks.rows import Rows
 from etab.types import RowSplit
+
+_LONGEST_PRETRAINING = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +137,21 @@ def result_of(
         predictions_sha256=table.sha256(),
         anchor_low=task.low,
         anchor_high=task.high,
-        provenance={**provenance(__version__), **origin.provenance},
+        provenance={
+            **provenance(__version__),
+            **_pretraining(run.backbone_card),
+            **origin.provenance,
+        },
         bad=left_out(task, faults, table.patients, protocol=run.protocol_name),
         masks=_masks(table),
         n_train_patients=_training_patients(cell),
     )
+
+
+def _pretraining(card: BackboneCard) -> Mapping[str, str]:
+    """What the backbone was pretrained on, for boards of users who do not have its card."""
+    stated = stated_pretraining(card)
+    return {"pretraining": printable(stated)[:_LONGEST_PRETRAINING]} if stated else {}
 
 
 def _training_patients(cell: Answered) -> int:

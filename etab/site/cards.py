@@ -51,6 +51,7 @@ def _facts(row: BoardRow) -> dict[str, Any]:
     }
     known = _card(row.backbone)
     if known is None:
+        facts["pretraining"] = _stated(row)
         return facts
     facts |= {
         "family": known.family,
@@ -66,6 +67,12 @@ def _facts(row: BoardRow) -> dict[str, Any]:
     if row.kind == RANDOM_TWIN:
         facts["pretraining"] = "none: random weights"
     return facts
+
+
+def _stated(row: BoardRow) -> str:
+    """The pretraining that the results state."""
+    first = next(iter(row.cells.values()), None)
+    return "" if first is None else str(first.provenance.get("pretraining", ""))
 
 
 def _input(size: object) -> str:

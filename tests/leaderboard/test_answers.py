@@ -57,7 +57,7 @@ def test_encoders_are_counted_against_the_best_of_each_reference(board: Board) -
     beats[0][control] = beats[1][control] = beats[0][twin] = True
     told = answers(replace(board, beats=tuple(map(tuple, beats))))["Better than no pretraining?"]
     assert told == (
-        "Told apart above the best control, pixel_pca: 2 of 2 pretrained encoders; "
+        "Told apart above the best control, pixel_pca: 2 of 2 encoders; "
         "above the best random twin, random/strong: 1 of 2."
     )
 

@@ -31,7 +31,7 @@ from etab.errors import (
     UnsupportedOptionError,
 )
 from etab.leaderboard import summary
-from etab.leaderboard.board import Board
+from etab.leaderboard.board import Board, kind_of
 from etab.leaderboard.page import board_facts, board_page
 from etab.leaderboard.ranking import rank, rank_folder, raw2022
 from etab.leaderboard.render import board_csv, board_markdown
@@ -471,6 +471,26 @@ def test_kinds_and_twins(board: Board) -> None:
         "random/strong": "random twin",
     }
     assert {r.backbone: r.twin for r in board.rows if r.twin} == {"strong": "random/strong"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("mobilenetv2@448", "pretrained"),
+        ("timm/resnet18", "pretrained"),
+        ("hf-hub:owner/model", "pretrained"),
+        ("my encoder", "pretraining not stated"),
+        ("callable/mine", "pretraining not stated"),
+        ("local:w.pth@timm/resnet18", "pretraining not stated"),
+        ("onnx:net.onnx", "pretraining not stated"),
+        ("transformers/a_folder", "pretraining not stated"),
+    ],
+)
+def test_nobody_is_called_pretrained_who_does_not_say_it(name: str, kind: str) -> None:
+    said = made.result(made.predictions("b0-A4-C"), "b0-A4-C", name)
+    silent = replace(said, provenance={})
+    assert kind_of(name, [silent]) == kind_of(name, []) == kind
+    assert kind_of(name, [said]) == "pretrained"
 
 
 class _Page(HTMLParser):

@@ -13,6 +13,7 @@ import etab
 from etab import backbones
 from etab.datasets.base import SOURCES
 from etab.errors import ResultError, UnsupportedOptionError
+from etab.leaderboard.board import kind_of
 from etab.leaderboard.ranking import rank_folder
 from etab.leaderboard.suites import Suite
 from etab.runs.execute import execute
@@ -132,6 +133,9 @@ def test_a_stored_result_is_not_served_after_its_pretraining_is_told(
     assert marked.features_key == first.features_key
     assert marked.predictions_sha256 == first.predictions_sha256
     assert any("PRETRAINED ON TEST DATA" in note for note in marked.settings["notes"])
+    kinds = [kind_of(result.backbone, [result]) for result in (first, marked)]
+    assert kinds == ["pretraining not stated", "pretrained"]
+    assert marked.provenance["pretraining"] == "CAMUS"
     with pytest.raises(ResultError, match="data of the pretraining"):
         list(execute(plan("b0-A4-C", [card], protocols=["cv5"]), elsewhere))
 

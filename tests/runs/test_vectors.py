@@ -89,6 +89,28 @@ def test_every_form_gives_the_same_score_in_any_order(trees: Path, tmp_path: Pat
     assert np.ptp(scores) == 0
 
 
+def test_equal_vectors_are_one_backbone_in_any_file(tmp_path: Path) -> None:
+    """Boards count entries by their digest, so that copies of an entry cost nobody a verdict."""
+    pytest.importorskip("pyarrow")
+    names = [f"camus/patient{i}" for i in range(9)]
+    values = vectors(names)
+    digests = [read_vectors(npz(tmp_path / "a.npz", names, values)).digest()]
+    order = np.random.default_rng(1).permutation(len(names))
+    shuffled = [names[i] for i in order]
+    for ending, write in WRITERS.items():
+        file = write(tmp_path / f"shuffled{ending}", shuffled, values[order])
+        digests.append(read_vectors(file).digest())
+    assert len(set(digests)) == 1
+    np.savez(tmp_path / "layer.npz", keys=np.array(names), other=values)
+    others = [
+        npz(tmp_path / "values.npz", names, values + 1e-6),
+        npz(tmp_path / "keys.npz", [*names[1:], names[0]], values),
+        npz(tmp_path / "fewer.npz", names[:-1], values[:-1]),
+        tmp_path / "layer.npz",
+    ]
+    assert len({*digests, *(read_vectors(file).digest() for file in others)}) == 5
+
+
 def test_vectors_of_a_backbone_score_as_the_backbone(trees: Path, tmp_path: Path) -> None:
     """The same numbers, computed by a function or supplied, give the same score."""
     from etab.runs.data import Data

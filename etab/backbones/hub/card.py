@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from etab.backbones.base import UNKNOWN_DATA, Backbone, BackboneCard
+from etab.backbones.base import NOT_STATED, UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.hub.described import Described, describe, fetched, transformers_library
 from etab.backbones.hub.families import CODEC_LAYERS
 from etab.backbones.hub.normalisation import normalisation
@@ -77,7 +77,7 @@ def transformers_card(name: str, seed: int | None = None) -> BackboneCard:
         name=name,
         title=model,
         family="transformer",
-        pretraining="" if seed is not None else "as transformers gives it",
+        pretraining=_pretraining(model, seed),
         pretraining_sets=() if seed is not None else UNKNOWN_DATA,
         licence="see the model's page",
         source="transformers",
@@ -92,6 +92,13 @@ def transformers_card(name: str, seed: int | None = None) -> BackboneCard:
     facts = makers[described.family.modality](described, number)
     card = replace(draft, **facts)
     return replace(card, load=partial(load, model, seed, card))
+
+
+def _pretraining(model: str, seed: int | None) -> str:
+    """Pretraining of the card: a model of the hub is what its page says, a folder can be anything."""
+    if seed is not None:
+        return ""
+    return NOT_STATED if is_folder(Path(model)) else "as transformers gives it"
 
 
 def _model_and_number(name: str) -> tuple[str, int | None]:

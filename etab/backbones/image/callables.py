@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from etab.backbones import identity
-from etab.backbones.base import BackboneCard
+from etab.backbones.base import NOT_STATED, BackboneCard
 from etab.backbones.own.inputs import Frames
 from etab.errors import UnsupportedOptionError
 from etab.types import Features
@@ -169,7 +169,7 @@ def callable_card(
         size=size,
         layers=("out",),
         strides=(8,),
-        pretraining="the user's",
+        pretraining=NOT_STATED,
         licence="the user's",
         source="callable",
     )

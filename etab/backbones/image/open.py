@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from etab.backbones.base import IMAGENET, UNKNOWN_DATA, Backbone, BackboneCard
+from etab.backbones.base import IMAGENET, NOT_STATED, UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.hub.access import ASK, asks_for_access, hub_or_cache
 from etab.backbones.weights import index as weights
 from etab.backbones.weights.fit import Fitted, find_weights, head_keys, load_file
@@ -367,7 +367,7 @@ def local_card(name: str) -> BackboneCard:
     return replace(
         make(network, None, file),
         name=name,
-        pretraining="a local file",
+        pretraining=NOT_STATED,
         pretraining_sets=UNKNOWN_DATA,
         licence="yours",
         source=str(file.name),

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from etab.backbones.base import UNKNOWN_DATA, Backbone, BackboneCard
+from etab.backbones.base import NOT_STATED, UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.hub.access import hub_or_cache
 from etab.backbones.weights.index import sha256_of
 from etab.backbones.weights.recognise import not_weights, require_file
@@ -114,7 +114,7 @@ def _card_of_folder(name: str, folder: Path, seed: int | None) -> BackboneCard:
     draft = BackboneCard(
         name=name,
         title=f"{folder.resolve().name}, vision tower",
-        pretraining="" if seed is not None else "open_clip, a local folder",
+        pretraining="" if seed is not None else NOT_STATED,
         pretraining_sets=() if seed is not None else UNKNOWN_DATA,
         **facts,
     )
@@ -158,7 +158,7 @@ def _card(
         name=name,
         version=2 if quick else 1,
         title=f"{model}, vision tower",
-        pretraining="" if seed is not None else f"open_clip {tag or 'local file'}",
+        pretraining="" if seed is not None else f"open_clip {tag}" if tag else NOT_STATED,
         pretraining_sets=() if seed is not None else UNKNOWN_DATA,
         sha256=sha256_of(file) if file and seed is None else "",
         **_facts(name, library.get_model_config(model)["vision_cfg"], published),

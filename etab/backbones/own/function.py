@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from etab.backbones import identity
-from etab.backbones.base import UNKNOWN_DATA, BackboneCard, Course
+from etab.backbones.base import NOT_STATED, UNKNOWN_DATA, BackboneCard, Course
 from etab.backbones.own.inputs import Clip, Frames, InputKind, Sound
 from etab.backbones.pretraining import checked_sets
 from etab.backbones.registered import name_of_function, require_own_name
@@ -355,7 +355,7 @@ def _card(
     facts: dict[str, Any] = {
         "layers": tuple(layers),
         "strides": strides_of(layers, kind),
-        "pretraining": "the user's",
+        "pretraining": NOT_STATED,
         "pretraining_sets": pretrained_on,
         "licence": "the user's",
         "source": "callable",

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from etab.backbones.base import BackboneCard
+from etab.backbones.base import NOT_STATED, BackboneCard
 from etab.backbones.own.function import FunctionBackbone, card_of
 from etab.backbones.own.inputs import Frames
 from etab.backbones.sizes import SIZES
@@ -173,7 +173,7 @@ def onnx_card(name: str) -> BackboneCard:
     function = OnnxFunction(file)
     sha256 = _sha256_with_data(file)
     card = card_of(FunctionBackbone(name, function, _input(function), version=sha256))
-    return replace(card, load=partial(_load, name, file), sha256=sha256, pretraining="an ONNX file")
+    return replace(card, load=partial(_load, name, file), sha256=sha256, pretraining=NOT_STATED)
 
 
 def _sha256_with_data(file: Path) -> str:

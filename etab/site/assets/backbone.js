@@ -13,7 +13,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const candidates = board.rows.filter(one => !ETAB.isReference(one));
   const isAlone = !candidates.some(one => one !== row);
   const compared = isAlone ? board.rows : candidates;
-  const who = isAlone ? "all rows" : candidates.some(one => one.kind !== "pretrained") ? "the pretrained backbones and supplied vectors" : "the pretrained backbones";
+  const who = isAlone ? "all rows" : "the encoders";
   const median = code => d3.median(compared.filter(one => one.cells[code]), one => ETAB.anchored(board.tasks.find(task => task.code === code), one.cells[code][0]));
   const profile = tasks.map(task => {
     const middle = median(task.code);

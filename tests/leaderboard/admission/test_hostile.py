@@ -608,7 +608,7 @@ def test_the_board_stands_and_says_what_is_wrong(
     assert board.notes[1].startswith(f"FLAGGED: {STRANGER} (d0-A4-C): its predictions are the same")
     kinds = {row.backbone: row.kind for row in board.rows}
     assert kinds["image_stats"] == "control"
-    assert kinds[STRANGER] == "pretrained"
+    assert kinds[STRANGER] == "pretraining not stated"
 
 
 def test_there_are_enough_forgeries() -> None:

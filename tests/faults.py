@@ -313,25 +313,32 @@ def failed_tests(output: str) -> list[str]:
 
 
 def failing_without_faults(tests: list[str]) -> list[str]:
-    """Run tests in a copy without any fault.
+    """Run tests in a copy without any fault, and without a limit of time: a busy machine is no reason.
 
     Args:
         tests: node ids of pytest.
 
     Returns:
-        Those that do not pass there, or one line that says why pytest could not run them.
+        Those that do not pass there, and why; or one line that says why pytest could not run them.
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Copy.make(Path(folder), "clean")
         listing = Path(folder) / "tests.txt"
         listing.write_text("\n".join(tests) + "\n")
-        pid = fork_tests(copy, (("-m", "slow or not slow", f"@{listing}"),))
+        words = ("-o", "timeout=0", "--tb=line", "-m", "slow or not slow", f"@{listing}")
+        pid = fork_tests(copy, (words,))
         _, status = os.waitpid(pid, 0)
         output = copy.log.read_text(errors="replace")
     code = os.waitstatus_to_exitcode(status)
     if code == _PASSED:
         return []
-    return failed_tests(output) or [f"pytest ended with {code}: {output[-400:]}"]
+    named = failed_tests(output)
+    return [*named, *reasons(output)] if named else [f"pytest ended with {code}: {output[-400:]}"]
+
+
+def reasons(output: str) -> list[str]:
+    """List the different lines in which pytest, with ``--tb=line``, says why tests failed."""
+    return list(dict.fromkeys(re.findall(r"^\S+\.py:\d+: .+$", output, re.MULTILINE)))
 
 
 def _wanted_faults(words: list[str]) -> list[Fault]:

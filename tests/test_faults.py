@@ -175,7 +175,10 @@ def test_what_is_planted_decides_what_is_reported(tmp_path: Path) -> None:
         timeout=120,
         check=True,
     )
-    assert run.stdout.splitlines() == [
+    *lines, last = run.stdout.splitlines()
+    clean, _, reason = last.rpartition("|")
+    assert reason.endswith("test_small.py:14: assert 6 == 7")
+    assert [*lines, clean] == [
         "caught|red|tests/test_small.py::test_double",
         "green|NOT CAUGHT: the tests stayed green",
         "stale|stale: etab/small.py no longer holds the text to replace",

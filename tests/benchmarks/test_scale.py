@@ -45,6 +45,14 @@ def test_runs_that_wait_for_each_other_take_longer() -> None:
     assert hours[False] > 3 * hours[True]
 
 
+@pytest.mark.slow
+def test_the_table_of_the_simulation_follows_the_published_results() -> None:
+    """Its times of fits are theirs: the table is to be made again when they change."""
+    kept = json.loads((page.FOLDER / "simulation.json").read_text())["outcomes"]
+    way, changes = WAYS[3]
+    assert asdict(simulated(World(**changes), way, fit_times())) in kept
+
+
 def test_a_simulation_repeats_itself() -> None:
     for way, changes in WAYS:
         world = replace(SMALL, encoders=4, **changes)

@@ -4,11 +4,14 @@
 folder; ``python -m benchmarks.readouts_numpy RESULTS READOUTS.json`` computes values and intervals
 again from the stored predictions. With ``--root CAMUS`` on the first and ``CAMUS`` after the second,
 the subgroups of CAMUS are computed, too, by sex, age, image quality and frame rate as the data tell
-them. A number that differs by more than 1e-9 is printed; the exit status is then 1.
+them, and volumes of the left ventricle from the masks beside the records. A number that differs by more
+than 1e-9 is printed; the exit status is then 1.
 """
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +39,9 @@ from benchmarks.rescore_numpy import (
 CHUNK = 250
 CLASS_TASKS = ("b0", "b6", "b7", "b8")  # tasks whose values are ejection fractions
 SMALLEST_GROUP = 50
+FEWEST_PIXELS = 20  # of a ventricle with a long axis
+FEWEST_PEOPLE = 5  # with limits of agreement
+SAMPLED = 20  # rows whose masks are published
 LEAST_SPREAD = 1e-6  # log-odds with a smaller standard deviation are alike
 
 Function = Callable[[Table, Array], Array]
@@ -159,6 +165,52 @@ def of_found(sound: str, column: str) -> Function:
     return function
 
 
+def quantile_of_found(sound: str, share: float) -> Function:
+    """Quantile over people of their mean error: the smallest value with the share at or below it."""
+
+    def function(table: Table, weights: Array) -> Array:
+        names = table.patients.tolist()
+        errors: dict[str, list[float]] = {}
+        of_person: dict[str, Array] = {}
+        for row, name in enumerate(names):
+            if table[f"{sound}_found"][row] > 0:
+                errors.setdefault(name, []).append(float(table[f"{sound}_error_ms"][row]))
+                of_person[name] = weights[:, row]
+        ordered = sorted((float(np.mean(values)), name) for name, values in errors.items())
+        found = np.full(len(weights), np.nan)
+        total = np.sum([of_person[name] for _, name in ordered], axis=0)
+        below = np.zeros(len(weights))
+        for value, name in ordered:
+            before = below < share * total - 1e-9
+            below = below + of_person[name]
+            found = np.where(before & (below >= share * total - 1e-9), value, found)
+        return found
+
+    return function
+
+
+def left_by(column: str) -> Function:
+    """1 less the mean over people of a column."""
+    metric = by_patient(column)
+    return lambda table, weights: 1 - metric(table, weights)
+
+
+def of_timing(every: Array) -> dict[str, tuple[Function, Array]]:
+    """Timing of S1 and S2, and the sounds that were missed or are surplus."""
+    named: dict[str, tuple[Function, Array]] = {}
+    for sound in ("s1", "s2"):
+        words = f"of {sound.upper()}, ms"
+        named[f"timing error {words}"] = (of_found(sound, "error_ms"), every)
+        named[f"mean lateness {words}"] = (of_found(sound, "late_ms"), every)
+        named[f"median of the timing error {words}"] = (quantile_of_found(sound, 0.5), every)
+        high = quantile_of_found(sound, 0.95)
+        named[f"95th percentile of the timing error {words}"] = (high, every)
+    for tolerance in (60, 100):
+        named[f"S1 and S2 missed at {tolerance} ms"] = (left_by(f"se_{tolerance}"), every)
+        named[f"surplus S1 and S2 at {tolerance} ms"] = (left_by(f"ppv_{tolerance}"), every)
+    return named
+
+
 def functions(task: str, table: Table) -> dict[str, tuple[Function, Array]]:
     """The read-outs of a table by name, each with the rows that it is of."""
     every = np.ones(len(table), dtype=bool)
@@ -182,12 +234,7 @@ def functions(task: str, table: Table) -> dict[str, tuple[Function, Array]]:
             "mean surface distance, mm": (by_patient("msd"), every),
         }
     if table.kind == "states":
-        return {
-            f"{title} of {sound.upper()}, ms": (of_found(sound, column), every)
-            for sound in ("s1", "s2")
-            for column, title in (("error_ms", "timing error"), ("late_ms", "mean lateness"))
-            if f"{sound}_{column}" in table.columns
-        }
+        return of_timing(every) if "s1_error_ms" in table.columns else {}
     agreement: dict[str, tuple[Function, Array]] = {
         "lower limit of agreement": (lambda t, w: limit(t, w, -1), every),
         "upper limit of agreement": (lambda t, w: limit(t, w, 1), every),
@@ -253,6 +300,128 @@ def readouts(task: str, table: Table, seed: int) -> Iterator[tuple[str, Number]]
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
     for name, (function, among) in functions(task, table).items():
         yield name, readout(name, function, table.part(among), counts[:, index[among]])
+
+
+def volume(mask: Array, spacing: Array) -> float:
+    """Volume in ml by area and length, 8 A^2 / (3 pi L); the base is the lowest 3 % of the ventricle."""
+    pixels = np.argwhere(mask).astype(float)
+    if len(pixels) < FEWEST_PIXELS:
+        return 0.0
+    down = main_direction(pixels)
+    down = down if down[0] > 0 else -down
+    depth = pixels @ down
+    base = pixels[depth >= np.quantile(depth, 0.97)]
+    along = (base - base.mean(axis=0)) @ main_direction(base)
+    middle = (base[along.argmin()] + base[along.argmax()]) / 2
+    length = np.sqrt((((pixels - middle) * spacing) ** 2).sum(axis=1)).max()
+    area = len(pixels) * spacing.prod()
+    return float(8 * area**2 / (3 * np.pi * length) / 1000)
+
+
+def main_direction(points: Array) -> Array:
+    """The unit vector along which points spread most."""
+    centred = points - points.mean(axis=0)
+    return np.asarray(np.linalg.svd(centred, full_matrices=False)[2][0])
+
+
+def true_mask(path: Path) -> tuple[Array, Array]:
+    """The ventricle in a NIfTI file of CAMUS, and the size of a pixel: rows, then columns."""
+    content = gzip.decompress(path.read_bytes())
+    across, down = np.frombuffer(content[42:46], "<i2").astype(int)
+    sizes = np.frombuffer(content[80:88], "<f4").astype(float)
+    first = int(np.frombuffer(content[108:112], "<f4")[0])
+    kind = {2: "u1", 4: "<i2", 8: "<i4", 16: "<f4", 64: "<f8"}[content[70]]
+    labels = np.frombuffer(content[first:], kind)[: across * down]
+    return labels.reshape(down, across) == 1, sizes[::-1]
+
+
+def kept_masks(
+    path: Path, items: Sequence[str], table: Table
+) -> tuple[list[int], list[Array], bool]:
+    """The rows of a cell with masks beside its record, the masks, and whether they are all rows."""
+    whole = path.with_suffix(".masks.npz").is_file()
+    rows = list(range(len(items)))
+    if not whole:
+        keys = [f"{item} {repeat}" for item, repeat in zip(items, table.repeats, strict=True)]
+        rows.sort(key=lambda row: hashlib.sha256(keys[row].encode()).digest())
+        rows = sorted(rows[:SAMPLED])
+    file = path.with_suffix(".masks.npz" if whole else ".masks-sample.npz")
+    if not file.is_file():
+        return [], [], whole
+    stored = np.load(file)
+    masks = []
+    start = 0
+    for shape, (top, left, height, width) in zip(
+        stored["shape"].tolist(), stored["box"].tolist(), strict=True
+    ):
+        size = height * ((width + 7) // 8)
+        packed = stored["bits"][start : start + size].reshape(height, -1) if size else None
+        mask = np.zeros(shape, dtype=bool)
+        if packed is not None:
+            inside = np.unpackbits(packed, axis=1)[:, :width].astype(bool)
+            mask[top : top + height, left : left + width] = inside
+        masks.append(mask)
+        start += size
+    return rows, masks, whole
+
+
+def phase_of(root: Path, item: str) -> tuple[str, Path]:
+    """ED or ES of a row such as patient0001_4CH#0, and the file of the authors' mask.
+
+    Two stills are in the order of their numbers, which the copy of 224 pixels tells of the 2-chamber view
+    alone. In a sequence the numbers are those of its frames, from 1.
+    """
+    record, number = item.split("#")
+    patient, view = record.split("_")
+    folder = next(root.rglob(f"{patient}_{view}_ED_gt.nii.gz")).parent
+    order = ["ED", "ES"]
+    info = folder / f"Info_{view}.cfg"
+    if info.is_file():
+        told = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
+        order.sort(key=lambda phase: int(told[phase]))
+    if any(folder.glob(f"{record}*sequence.nii.gz")):
+        order = [phase for phase in order if int(told[phase]) == int(number) + 1]
+        number = "0"
+    phase = order[int(number)]
+    return phase, folder / f"{record}_{phase}_gt.nii.gz"
+
+
+def volumes(
+    path: Path, record: Mapping[str, Any], items: Sequence[str], table: Table, root: Path
+) -> Iterator[tuple[str, Number]]:
+    """Agreement of volumes at ED and ES, and of the EF, of a cell with masks beside its record."""
+    if record["task"][:3] != "a0-":
+        return
+    rows, masks, whole = kept_masks(path, items, table)
+    of_phase: dict[str, dict[tuple[str, int], tuple[int, float, float]]] = {"ED": {}, "ES": {}}
+    for row, mask in zip(rows, masks, strict=True):
+        phase, file = phase_of(root, items[row])
+        true, spacing = true_mask(file)
+        key = (items[row].split("#")[0], int(table.repeats[row]))
+        of_phase[phase][key] = (row, volume(true, spacing), volume(mask, spacing))
+    fractions: dict[tuple[str, int], tuple[int, float, float]] = {}
+    for key, (row, true_ed, ed) in of_phase["ED"].items():
+        if key in of_phase["ES"] and true_ed > 0 and ed > 0:
+            _, true_es, es = of_phase["ES"][key]
+            fractions[key] = (row, 100 * (1 - true_es / true_ed), 100 * (1 - es / ed))
+    named = {
+        "ED volume, ml": of_phase["ED"],
+        "ES volume, ml": of_phase["ES"],
+        "EF of masks": fractions,
+    }
+    for title, found in named.items():
+        chosen = sorted(found.values())
+        if len({table.patients[row] for row, _, _ in chosen}) < FEWEST_PEOPLE:
+            continue
+        index = np.array([row for row, _, _ in chosen])
+        columns = {
+            "truth": np.array([one for _, one, _ in chosen]),
+            "score": np.array([other for _, _, other in chosen]),
+        }
+        repeats = table.repeats[index] if whole else np.zeros(len(index), dtype=int)
+        part = Table("value", table.patients[index], table.folds[index], repeats, columns)
+        for name, number in readouts("volume", part, int(record["seed"])):
+            yield f"{title}: {name}", number
 
 
 def facts_of_camus(root: Path) -> dict[str, dict[str, str]]:
@@ -360,6 +529,8 @@ def compare_readouts(
         computed = dict(readouts(record["task"], table, record["seed"]))
         if factors:
             computed |= dict(subgroups(record, items, table, factors))
+        if camus:
+            computed |= dict(volumes(path, record, items, table, camus))
         shown = {row["name"]: row for row in stored[cell]}
         for name in sorted(shown.keys() ^ computed.keys()):
             tally.report(f"{cell}: {name} is on one side alone")

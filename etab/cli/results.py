@@ -25,15 +25,15 @@ def results_command(
         typer.Option(
             "--clinical",
             help="Show bias by range, agreement, reclassification, calibration, surface distances "
-            "and timing errors, each with an interval over patients.",
+            "and timing errors, each with an interval over patients; with --root also volumes.",
         ),
     ] = False,
     root: Annotated[
         Path | None,
         typer.Option(
-            help="With --clinical: folder of the data, or the description of your own table, "
-            "for subgroups by sex, age, pregnancy, image quality, frame rate, place and database, "
-            "and by `subgroups` of the table."
+            help="With --clinical: folder of the data, or the description of your own table: for "
+            "volumes of the left ventricle from kept masks, and for subgroups by sex, age, pregnancy, "
+            "image quality, frame rate, place and database, and by `subgroups` of the table."
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -78,6 +78,8 @@ def results_command(
         except EtabError as error:
             say(f"{cell.path(results)} is left out: {error}", error=True)
     if root is not None:
+        for cell, rows in _volumes(whole, results, root):
+            readouts_of[_name(cell)] += rows
         for cell, rows in _subgroups(whole, results, root):
             readouts_of[_name(cell)] += rows
     if as_json:
@@ -121,6 +123,22 @@ def _readouts(cell: Result, folder: Path, clinical: bool) -> Sequence[Readout]:
     if task.kind is Kind.STATES and not set(TIMING_COLUMNS) <= set(rows.columns):
         return []  # made before the timing of sounds was kept
     return readouts(rows, ejection=task.target == "EF", seed=cell.seed)
+
+
+def _volumes(
+    cells: Sequence[Result], folder: Path, root: Path
+) -> Iterator[tuple[Result, list[Readout]]]:
+    """Volumes of the left ventricle, of the cells whose masks lie beside their records."""
+    from etab.errors import EtabError
+    from etab.runs.volumes import volumes_of
+
+    told: set[str] = set()
+    for cell, rows in volumes_of(cells, folder, root):
+        if not isinstance(rows, EtabError):
+            yield cell, rows
+        elif cell.dataset not in told:
+            told.add(cell.dataset)
+            say(f"Volumes are left out: {rows}", error=True)
 
 
 def _subgroups(

@@ -216,12 +216,24 @@ def _of_values(
 
 
 def _of_timing(every_row: Array) -> dict[str, tuple[_Weighted, Array]]:
-    """Timing of S1 and S2: means over patients, of the sounds detected within 100 ms."""
+    """Timing of S1 and S2 that were detected within 100 ms, and the sounds that were not.
+
+    The error of a person is the mean over their recordings; its median and 95th percentile are over
+    people.
+    """
     functions: dict[str, tuple[_Weighted, Array]] = {}
     for sound in ("s1", "s2"):
         for column, title in (("error_ms", "timing error"), ("late_ms", "mean lateness")):
             function = _mean_of_found(f"{sound}_{column}", f"{sound}_found")
             functions[f"{title} of {sound.upper()}, ms"] = (function, every_row)
+        for share, title in ((0.5, "median"), (0.95, "95th percentile")):
+            function = _quantile_of_found(f"{sound}_error_ms", f"{sound}_found", share)
+            functions[f"{title} of the timing error of {sound.upper()}, ms"] = (function, every_row)
+    for tolerance in (60, 100):
+        missed = _one_less(f"se_{tolerance}")
+        surplus = _one_less(f"ppv_{tolerance}")
+        functions[f"S1 and S2 missed at {tolerance} ms"] = (missed, every_row)
+        functions[f"surplus S1 and S2 at {tolerance} ms"] = (surplus, every_row)
     return functions
 
 
@@ -234,6 +246,42 @@ def _mean_of_found(name: str, found: str) -> _Weighted:
         return form.draws(weights.T)
 
     return mean
+
+
+def _quantile_of_found(name: str, found: str, share: float) -> _Weighted:
+    """Quantile over people of their mean of a column, over recordings in which a sound was detected.
+
+    It is the smallest value that a share of the people, or more, does not exceed.
+    """
+
+    def quantile(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+        people, first, person = np.unique(rows.patients, return_index=True, return_inverse=True)
+        among = rows[found] > 0
+        counts = np.bincount(person, weights=among, minlength=len(people))
+        totals = np.bincount(person, weights=among * rows[name], minlength=len(people))
+        known = np.flatnonzero(counts)
+        values = totals[known] / counts[known]
+        order = np.argsort(values, kind="stable")
+        # All rows of a person have the same weight.
+        reached = np.cumsum(weights[:, first[known[order]]], axis=1)
+        if not len(known):
+            return np.full(len(weights), np.nan)
+        wanted = share * reached[:, -1:]
+        places = (reached < wanted - 1e-9).sum(axis=1)
+        return np.where(
+            reached[:, -1] > 0, values[order][np.minimum(places, len(known) - 1)], np.nan
+        )
+
+    return quantile
+
+
+def _one_less(name: str) -> _Weighted:
+    """1 less a metric: the share that it leaves."""
+
+    def rest(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+        return np.asarray(1 - METRICS[name].draws(rows, weights))
+
+    return rest
 
 
 def _called_below(limit: float) -> _Weighted:

@@ -82,11 +82,40 @@ def test_readouts_are_means_over_people_of_the_sounds_found() -> None:
     assert list(table) == [
         "timing error of S1, ms",
         "mean lateness of S1, ms",
+        "median of the timing error of S1, ms",
+        "95th percentile of the timing error of S1, ms",
         "timing error of S2, ms",
         "mean lateness of S2, ms",
+        "median of the timing error of S2, ms",
+        "95th percentile of the timing error of S2, ms",
+        "S1 and S2 missed at 60 ms",
+        "surplus S1 and S2 at 60 ms",
+        "S1 and S2 missed at 100 ms",
+        "surplus S1 and S2 at 100 ms",
     ]
     assert table["timing error of S1, ms"].value == pytest.approx((20 + 40) / 2)
     assert table["timing error of S1, ms"].low is not None
+
+
+def test_quantiles_of_the_timing_are_over_people() -> None:
+    """The smallest error that a half, or 95 %, of the people do not exceed; none was found in p20."""
+    names = [f"p{i}" for i in range(21)]
+    errors = [float(i) for i in range(20)] + [99.0]
+    rows = timed([*errors, 4.0], [1] * 20 + [0, 1], [*names, "p0"])
+    table = {row.name: row.value for row in readouts(rows, draws=50)}
+    # p0 has 0 and 4 ms in two recordings: 2 ms in the mean.
+    assert table["median of the timing error of S1, ms"] == 9.0
+    assert table["95th percentile of the timing error of S1, ms"] == 18.0
+
+
+def test_missed_and_surplus_sounds_are_what_the_shares_leave() -> None:
+    rows = timed([10.0, 30.0], [5, 9], ["a", "b"])
+    columns = {**rows.columns, "se_100": np.array([0.5, 1.0]), "ppv_60": np.array([0.9, 0.5])}
+    found = readouts(ScoredRows(Kind.STATES, columns, rows.patients), draws=50)
+    table = {row.name: row.value for row in found}
+    assert table["S1 and S2 missed at 100 ms"] == pytest.approx(0.25)
+    assert table["surplus S1 and S2 at 60 ms"] == pytest.approx(0.3)
+    assert table["surplus S1 and S2 at 100 ms"] == 0.0
 
 
 def test_results_made_before_the_timing_have_no_readouts() -> None:

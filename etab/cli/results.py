@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,9 +79,7 @@ def results_command(
         except EtabError as error:
             say(f"{cell.path(results)} is left out: {error}", error=True)
     if root is not None:
-        for cell, rows in _volumes(whole, results, root):
-            readouts_of[_name(cell)] += rows
-        for cell, rows in _subgroups(whole, results, root):
+        for cell, rows in chain(_volumes(whole, results, root), _subgroups(whole, results, root)):
             readouts_of[_name(cell)] += rows
     if as_json:
         plain = {

@@ -45,10 +45,11 @@ class _Measured:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """One frame of the data: its recording, its phase, its pixel size, and its volume in ml."""
+    """One frame of the data: its recording and phase, its size in pixels and of one, its volume in ml."""
 
     recording: str
     phase: str
+    shape: tuple[int, ...]
     spacing: tuple[float, float]
     volume: float
 
@@ -120,7 +121,7 @@ def _frames_of(code: str, data: Data) -> dict[str, _Frame]:
         if spacing is None or number not in phases[recording]:
             continue
         phase = _PHASES[phases[recording].index(number)]
-        frames[item] = _Frame(recording, phase, spacing, _volume(mask, spacing))
+        frames[item] = _Frame(recording, phase, mask.shape, spacing, _volume(mask, spacing))
     return frames
 
 
@@ -144,6 +145,11 @@ def _of_cell(cell: Result, folder: Path, frames: Mapping[str, _Frame]) -> list[R
     for row, mask in zip(rows, masks, strict=True):
         frame = frames.get(table.items[row])
         if frame is not None:
+            if mask.shape != frame.shape:
+                raise ResultError(
+                    f"{cell.task} with {cell.backbone}: the mask of {table.items[row]} is "
+                    f"{mask.shape}, that of the authors {frame.shape}."
+                )
             predicted = _volume(mask, frame.spacing)
             measured.append(_Measured(row, frame.recording, frame.phase, frame.volume, predicted))
     found: list[Readout] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import secrets
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from etab.errors import UnsupportedOptionError
 from etab.features.entries import SHARDS
-from etab.files import read_json_file
+from etab.files import finite_number, open_regular, parse_json, read_json_file
 from etab.storage.claims import read_claim
 
 _UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
@@ -102,9 +101,10 @@ def _is_shard(folder: Path) -> bool:
 def _seconds(path: Path) -> float | None:
     """Read how long it took to compute what a file describes; None if it does not say."""
     try:
-        return float(read_json_file(path)["seconds"])
+        seconds = finite_number(read_json_file(path)["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return seconds if seconds >= 0 else None
 
 
 def _entry(folder: Path) -> CachedEntry:
@@ -115,15 +115,15 @@ def _entry(folder: Path) -> CachedEntry:
 
 
 def _rows(pooled: Path) -> int | None:
-    """Read the number of rows from the header of a safetensors file."""
+    """Read the number of rows from the header of a safetensors file; None if it does not say."""
     try:
-        with pooled.open("rb") as file:
+        with open_regular(pooled) as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, 1 << 20)))
-    except (OSError, ValueError):
+            header = parse_json(file.read(min(length, 1 << 20)).decode())
+        counts = [facts["shape"][0] for name, facts in header.items() if name != "__metadata__"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
-    counts = [facts["shape"][0] for name, facts in header.items() if name != "__metadata__"]
-    return int(counts[0]) if counts else None
+    return counts[0] if counts and type(counts[0]) is int else None
 
 
 def parse_size(text: str) -> int:

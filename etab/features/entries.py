@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from safetensors import SafetensorError
 
 from etab.errors import (
     CorruptFileError,
@@ -33,7 +34,10 @@ from etab.types import Array, Features
 _MAPPED = 256 << 20
 
 # What reading an entry raises where its files are absent, cut, or hold something else.
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_DAMAGE = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError),
+    *(EOFError, OverflowError, SafetensorError),
+)
 
 
 SHARDS = ".shards"
@@ -155,7 +159,7 @@ def read_back(target: Path, entry: Mapping[str, Any], load: Load) -> Features:
     """
     try:
         return load(target, entry)
-    except (OSError, ValueError, KeyError) as error:
+    except _DAMAGE as error:
         raise CorruptFileError(
             f"The features just written to {target} do not read back; check the disk."
         ) from error
@@ -346,4 +350,4 @@ def load_batches(folder: Path, entry: Mapping[str, Any]) -> Features:
     sequences: dict[str, Any] = {}
     for i, name in enumerate(entry.get("sequences", ())):
         sequences[name] = StoredMap(folder / f"sequence{i}.npy")
-    return Features(pooled, maps, entry["pca"], sequences)
+    return Features(pooled, maps, dict(entry["pca"]), sequences)

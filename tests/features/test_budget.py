@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import shutil
 from dataclasses import asdict, replace
@@ -10,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from safetensors.numpy import save_file
 
 from etab.cli.cache import cache_command
-from etab.errors import UnsupportedOptionError
+from etab.errors import EtabWarning, UnsupportedOptionError
 from etab.features.budget import cached_entries, parse_size
+from etab.features.entries import read_entry, seal_entry
 from etab.storage.claims import Holder, claimed
 
 
@@ -57,6 +61,57 @@ def test_an_entry_without_a_time_is_as_cheap_as_usual(tmp_path: Path) -> None:
     _put(tmp_path, "unknown", 200, None)
     cache_command("gc", cache=tmp_path, budget="150kB")
     assert _names(tmp_path) == ["slow", "usual"]
+
+
+HEADERS = (
+    b"[]",
+    b'{"a": 5}',
+    b'{"a": {}}',
+    b'{"a": {"shape": []}}',
+    b'{"a": {"shape": ["x"]}}',
+    b"[" * 9999,
+)
+SECONDS = ("NaN", "1" + "0" * 400, "-5", "true", "[]")
+
+
+@pytest.mark.parametrize("action", ["ls", "gc", "verify"])
+def test_a_damaged_entry_is_listed_and_deleted_like_others(
+    action: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One damaged file ended the command with an error of Python."""
+    for number, header in enumerate(HEADERS):
+        folder = _put(tmp_path, f"header{number}", 1, 1.0)
+        whole = len(header).to_bytes(8, "little") + header
+        (folder / "pooled.safetensors").write_bytes(whole)
+    for number, seconds in enumerate(SECONDS):
+        folder = _put(tmp_path, f"time{number}", 1, 1.0)
+        (folder / "entry.json").write_text(f'{{"seconds": {seconds}}}')
+    pipe = _put(tmp_path, "pipe", 1, 1.0) / "pooled.safetensors"
+    pipe.unlink()
+    os.mkfifo(pipe)
+    entries = {entry.path.parent.name: entry for entry in cached_entries(tmp_path)}
+    assert len(entries) == len(HEADERS) + len(SECONDS) + 1
+    for name, entry in entries.items():
+        assert (entry.seconds is None) == name.startswith("time")
+        assert (entry.rows is None) == (not name.startswith("time"))
+    with contextlib.suppress(typer.Exit):
+        cache_command(action, cache=tmp_path, budget="0" if action == "gc" else None)
+    assert ("deleted" in capsys.readouterr().out) == (action == "gc")
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 50, b"\x02" + bytes(7) + b"{}"])
+@pytest.mark.parametrize("name", ["pooled.safetensors", "map0.npy"])
+def test_an_entry_whose_files_hold_something_else_is_damaged(
+    name: str, content: bytes, tmp_path: Path
+) -> None:
+    """Its checksums are right, as where another program has written it."""
+    folder = tmp_path / "key"
+    folder.mkdir()
+    save_file({"mean": np.zeros((2, 3), np.float32)}, str(folder / "pooled.safetensors"))
+    (folder / name).write_bytes(content)
+    seal_entry(folder, {"order": ["mean"], "pca": {}}, 1.0)
+    with pytest.warns(EtabWarning, match="are damaged"):
+        assert read_entry(folder) is None
 
 
 def test_an_entry_that_is_claimed_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

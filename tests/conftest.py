@@ -8,6 +8,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 if (
     "PYTEST_XDIST_WORKER" in os.environ
@@ -178,3 +179,21 @@ def _refuse(self: socket.socket, address: object) -> None:
 
 
 _connect = socket.socket.connect
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        program = None
+    if program is None:
+        reason = "needs playwright and a chromium on PATH (Debian: apt install chromium)"
+        if os.environ.get("ETAB_BROWSER_REQUIRED"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield opened
+        opened.close()

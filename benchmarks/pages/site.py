@@ -84,6 +84,16 @@ _LINK = re.compile(r"\]\((?!https?:|#)([^)]+)")
 # Below it the home page links to the boards, which exist on the built site alone.
 _HOME_PICTURE = "![The leaderboard of CAMUS as a site](pictures/leaderboard.png)"
 
+# What the theme leaves out for screen readers and keys: levels of headings, names of landmarks, and
+# tables that can be scrolled by the arrow keys.
+_ADDED_TO_TAGS = (
+    ('<p class="caption" role="heading"', ' aria-level="2"'),
+    ('<aside class="sidebar-drawer"', ' aria-label="All pages"'),
+    ('<aside class="toc-drawer"', ' aria-label="On this page"'),
+    ('<div class="content-icon-container"', ' role="navigation" aria-label="Tools of this page"'),
+    ('<div class="table-wrapper colwidths-auto docutils container"', ' tabindex="0"'),
+)
+
 _REDIRECT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>etab</title>
 <meta http-equiv="refresh" content="0; url=docs/index.html"></head>
@@ -111,12 +121,26 @@ def build(out: Path, boards: bool = True) -> None:
         _copy_pages(source)
         _write_reference(source / "docs" / "api")
         _sphinx(source, out, Path(folder) / "doctrees")
+    for page in out.rglob("*.html"):
+        page.write_text(accessible(page.read_text()))
     (out / "index.html").write_text(_REDIRECT)
     # GitHub Pages leaves out folders that begin with an underscore unless this file is there.
     (out / ".nojekyll").touch()
     if boards:
         for name, (_, arguments) in BOARDS.items():
             _board(arguments, out / "boards" / name)
+
+
+def accessible(page: str) -> str:
+    """Complete the tags of a page of the theme for screen readers and keys.
+
+    Example:
+        >>> accessible('<p class="caption" role="heading">First steps</p>')
+        '<p class="caption" role="heading" aria-level="2">First steps</p>'
+    """
+    for tag, added in _ADDED_TO_TAGS:
+        page = page.replace(f"{tag}>", f"{tag}{added}>")
+    return page
 
 
 def packages() -> list[str]:

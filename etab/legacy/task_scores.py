@@ -20,7 +20,8 @@ class TaskScore(NamedTuple):
 
     Attributes:
         value: The metric in [0, 1], as boards compute it.
-        low: The lower end of the 95 % interval, by Student's t over the folds.
+        low: The lower end of the 95 % interval, by Student's t over the folds. The interval is
+            symmetric: with few folds an end can be outside [0, 1].
         high: The upper end.
         metric: The name of the metric.
         folds: The metric of each fold; NaN where it is undefined.

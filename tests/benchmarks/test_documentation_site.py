@@ -8,6 +8,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -74,6 +75,26 @@ def test_the_site_loads_nothing_from_another_server(built: Path) -> None:
         loaded += Addresses(path.read_text()).loaded
     assert len(loaded) > 500
     assert [address for address in loaded if re.match(r"(https?:)?//", address)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_on_the_pages(built: Path, browser: Any, theme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = browser.new_context(bypass_csp=True, color_scheme=theme).new_page()
+    names = (
+        "index",
+        "quickstart",
+        "reference/tasks",
+        "notebooks/4_heart_sounds",
+        "api/etab.metrics",
+    )
+    for name in names:
+        page.goto((built / "docs" / f"{name}.html").as_uri())
+        report = axe.Axe().run(page).response["violations"]
+        assert [(v["id"], [n["html"][:160] for n in v["nodes"]][:3]) for v in report] == [], name
+    page.context.close()
 
 
 _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)

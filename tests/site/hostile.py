@@ -93,8 +93,36 @@ HOSTILE_FOUR = {
     "words": "word " * 2_000,
 }
 
-ALL = (HOSTILE, HOSTILE_TOO, HOSTILE_THREE, HOSTILE_FOUR)
-IDS = ("first", "second", "third", "fourth")
+# Names that are values, files or devices elsewhere, formulas behind spaces that nobody sees, elements
+# that fetch or lead elsewhere, and letters that join, annotate or have no meaning.
+HOSTILE_FIVE = {
+    "not a number": "NaN",
+    "infinity": "-Infinity",
+    "null": "null",
+    "zero": "-0",
+    "power": "1e5",
+    "device": "CON",
+    "end of a name": "aux.txt. .",
+    "page": "index.html?x#main",
+    "formula behind a mark": "\ufeff=1+1",
+    "formula behind a space": "\u00a0\u2003=1+1",
+    "formula behind nothing": "\u200b\u2060+1",
+    "formula in quotes": '\'=1+1;"\r=IMPORTXML("http://x";"//a")',
+    "wide markup": "\uff1cscript\uff1ewindow.pwned=1\uff1c/script\uff1e",
+    "style": "<style>@import 'http://x';*{display:none}</style>",
+    "base": "<base href=//x><meta http-equiv=refresh content='0;url=//x'>",
+    "object": "<object data='data:text/html,<script>window.pwned=1</script>'></object>",
+    "expression": "{{constructor.constructor('window.pwned=1')()}}",
+    "music": "vit\U0001d173\U0001d17a",
+    "annotation": "\ufff9a\ufffab\ufffb\u0600\u06dd",
+    "no letters": "a\ufffeb\ufdd0c\U0001ffffd\ue000",
+    "one letter, two forms": "\u00c5 A\u030a \u212b \u0130",
+    "separators": "a\x1cb\x1dc\x1ed\x1fe\x0bf\x0cg",
+    "half of a keycap": "\ufe0f\u20e3#\ufe0f",
+}
+
+ALL = (HOSTILE, HOSTILE_TOO, HOSTILE_THREE, HOSTILE_FOUR, HOSTILE_FIVE)
+IDS = ("first", "second", "third", "fourth", "fifth")
 
 # What a font draws as nothing.
 _UNSEEN = re.compile(

@@ -206,6 +206,19 @@ def test_a_column_is_chosen_by_its_words(page: Any, site: Path, site_board: Boar
     assert page.get_attribute("#table [data-key=backbone]", "aria-sort") == "ascending"
 
 
+@pytest.mark.parametrize("width", [420, 700, 1000, 1120, 1280])
+def test_no_field_stands_alone_in_a_row(page: Any, site: Path, width: int) -> None:
+    """The search may: it is as wide as its row."""
+    page.set_viewport_size({"width": width, "height": 900})
+    open_board(page, site)
+    tops = page.locator("[role=search] .field").evaluate_all(
+        "all => all.map(field => Math.round(field.getBoundingClientRect().bottom))"
+    )
+    counts = [tops.count(top) for top in sorted(set(tops[1:]))]
+    assert min(counts) > 1, counts
+    assert len(counts) == 1 or width < 1000, counts
+
+
 @pytest.mark.parametrize("width", [420, 1400])
 def test_a_head_states_the_unit_and_keeps_its_code_whole(page: Any, site: Path, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})

@@ -19,12 +19,17 @@ from etab.site.write import site_files
 from etab.storage.text import printable
 from tests.site.hostile import ALL, IDS, hostile_board, is_harmless
 
-_FIRST, _TOO, _THREE, _FOUR = ALL
+_FIRST, _TOO, _THREE, _FOUR, _FIVE = ALL
 
 
 @pytest.fixture(
     scope="module",
-    params=[_FIRST, _TOO, _THREE, pytest.param(_FOUR, marks=pytest.mark.slow)],
+    params=[
+        _FIRST,
+        _TOO,
+        _THREE,
+        *(pytest.param(o, marks=pytest.mark.slow) for o in (_FOUR, _FIVE)),
+    ],
     ids=IDS,
 )
 def board(site_board: Board, request: pytest.FixtureRequest) -> Board:

@@ -135,7 +135,7 @@ document.addEventListener("DOMContentLoaded", () => {
     return { row, worst: d3.least(large, part => task.better * part.value) };
   }).filter(line => line.worst);
   const worstTable = (task, lines) => {
-    const heads = ["Backbone", "Group", "Value", "95 %, all groups together", `${ETAB.capital(task.unit)}s`];
+    const heads = ["Backbone", "Group", ETAB.capital(task.metric_title), "95 %, all groups together", `${ETAB.capital(task.unit)}s`];
     const table = el("table", { class: "plain", id: "worst-groups" },
       el("caption", { class: "l" }, `The worst group of each backbone, among groups of ${FEWEST_PEOPLE} ${task.unit}s or more`),
       el("thead", {}, el("tr", {}, ...heads.map((head, k) => el("th", { scope: "col", class: k < 2 ? "l" : null }, head)))),

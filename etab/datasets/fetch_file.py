@@ -2,6 +2,12 @@
 
 A file lies beside its place as ``<name>.part`` until it has the checksum of the release. What turns
 out to be another file, such as a page to sign in, is removed.
+
+The clients of the two servers list the files, sign in and, for PhysioNet, hold the connection. Their
+own downloads are not used, as none of them gives all of this: ``huggingface_hub`` keeps a file of the
+right size with other bytes, begins a file again after its process ended, and has no limit;
+``physionet`` has no limit either, writes where the list of checksums says, even outside the folder,
+and leaves half a file under its final name.
 """
 
 from __future__ import annotations

@@ -118,6 +118,23 @@ def visible_files(folder: Path, suffix: str = "") -> list[Path]:
     return sorted(path for path in paths if path.is_file())
 
 
+def unread_links(folder: Path) -> list[Path]:
+    """List the links below a folder that ``visible_files`` leaves out.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Links to folders and links to nothing, sorted by path; hidden ones are not among them.
+    """
+    links: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not _is_hidden_part(name)]
+        paths = [Path(parent) / name for name in (*folders, *names) if not _is_hidden_part(name)]
+        links += [path for path in paths if path.is_symlink() and not path.is_file()]
+    return sorted(links)
+
+
 def visible_names(folder: Path) -> frozenset[str]:
     """List the names in a folder, without hidden files and folders.
 

@@ -333,3 +333,45 @@ def test_files_whose_names_no_table_can_hold_are_told(tmp_path: Path) -> None:
     assert draft.recordings == 3
     assert r"1 files are not in the table, as their names are not UTF-8" in draft.render()
     assert r"p3_\udce9.png" in draft.render()
+
+
+def test_links_that_are_not_read_are_told(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "clinic", ["real/p1.png", "real/p2.png"])
+    (folder / "copy.png").symlink_to("real/p1.png")
+    assert "not read" not in write_draft(folder).render()
+    (folder / "clinic.toml").unlink()
+    (folder / "clinic.csv").unlink()
+    (folder / "absent.png").symlink_to("nowhere.png")
+    (folder / "more").symlink_to("real")
+    told = write_draft(folder).render()
+    assert "2 links to folders, or to files that are not there, are not read: absent.png" in told
+
+
+def test_of_folders_in_folders_the_ones_taken_for_patients_are_told(tmp_path: Path) -> None:
+    names = [f"site{i % 2}/p{i}/frame.png" for i in range(6)]
+    draft = write_draft(tree(tmp_path / "clinic", names))
+    assert draft.patients == 2
+    assert (
+        "the folders site0, site1 were taken for patients; correct the column patient if folders "
+        "inside them are (p0, p1, p2 and 3 more)"
+    ) in draft.render()
+    assert "1 recording of 1 patient." in write_draft(tree(tmp_path / "one", ["p1.png"])).render()
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "kind"),
+    [
+        ("EF", "50.5 51.5 52.5", "value"),
+        ("EF (%)", "50 51 52", "value"),
+        ("sick", "0 1 0", "classes"),
+        ("sick", "0.0 1.0 1.0", "classes"),
+        ("grade", "1 2 3", "classes"),
+    ],
+)
+def test_few_rows_of_measured_numbers_are_values(
+    column: str, cells: str, kind: str, tmp_path: Path
+) -> None:
+    folder = tree(tmp_path / "clinic", [f"p{i}.png" for i in range(3)])
+    rows = [f"p{i}.png,{cell}" for i, cell in enumerate(cells.split())]
+    (folder / "labels.csv").write_text("\n".join([f"file,{column}", *rows]))
+    assert f'kind = "{kind}"' in write_draft(folder).description.read_text()

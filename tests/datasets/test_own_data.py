@@ -327,7 +327,7 @@ def test_rare_classes_and_mixed_views_are_told(tmp_path: Path) -> None:
     rows[0].update(sick="yes", view="A2C")
     write_table(tmp_path, rows)
     remarks = " ".join(check_own(read_description(describe(tmp_path, VALUE + SICK))).remarks)
-    assert "the class 'yes' has 1 patients" in remarks
+    assert "the class 'yes' has 1 patient;" in remarks
     assert f"recordings of several views are one task (A4C {PATIENTS - 1}, A2C 1)" in remarks
 
 
@@ -335,6 +335,9 @@ def test_rare_classes_and_mixed_views_are_told(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         ("x = ", "is not TOML"),
+        ('name = "a"\ntable = "t.csv"\nlabels = ["EF"]', "labels is .'EF'.; wanted a section"),
+        ('name = "a"\ntable = "t.csv"\n[labels.""]\nkind = "value"', "a label has no name"),
+        ('name = "a"\ntable = "t.csv"\n[labels.EF]\nunit = "%"', "kind is missing; possible:"),
         ('name = "A"\ntable = "t.csv"\n[labels.EF]\nkind = "value"', "small letters"),
         ('name = "a"\n[labels.EF]\nkind = "value"', "table is missing"),
         ('name = "a"\ntable = "t.csv"', "has no label"),
@@ -389,6 +392,14 @@ def test_a_wrong_description_names_the_key(text: str, problem: str, tmp_path: Pa
     path = tmp_path / "clinic.toml"
     path.write_text(text)
     with pytest.raises(EtabError, match=problem):
+        read_description(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_description_in_another_encoding_is_told(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "clinic.toml"
+    path.write_text('name = "a"\nnotes = ["Süd"]', encoding=encoding)
+    with pytest.raises(LayoutError, match=r"is not in UTF-8\. Save it again as UTF-8\."):
         read_description(path)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -201,3 +203,24 @@ def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     return str(value)
+
+
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table as CSV.
+
+    Args:
+        header: Names of the columns.
+        rows: The cells of each row.
+
+    Returns:
+        The text, with a comma between cells and ``\\n`` behind each line.
+
+    Example:
+        >>> csv_text(["file", "EF"], [["a;b.png", "55"]])
+        'file,EF\\na;b.png,55\\n'
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()

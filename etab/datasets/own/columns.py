@@ -130,7 +130,9 @@ def label_lines(
         kind_lines = [f"classes = {list_of(sorted(distinct))}"] if len(distinct) > 1 else []
         return ["", "[labels.view]", 'kind = "classes"', *kind_lines] if kind_lines else []
     # Some cells may be slips, which `etab data check` lists.
-    if len(set(numbers)) >= _LEAST_NUMBERS and len(numbers) > _MOSTLY * len(values):
+    is_measured = bool(unit) or any((parse_number(cell) or 0.0) % 1 for cell in numbers)
+    is_many = len(set(numbers)) >= _LEAST_NUMBERS
+    if (is_measured or is_many) and len(numbers) > _MOSTLY * len(values):
         return [*_section(column, "value"), *_unit_lines(column, unit)]
     if 2 <= len(distinct) <= FEW_CLASSES:
         return [*_section(column, "classes"), f"classes = {list_of(sorted(distinct))}"]

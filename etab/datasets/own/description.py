@@ -120,6 +120,8 @@ def read_description(path: Path) -> Description:
         )
     try:
         content = read_toml_file(path)
+    except UnicodeDecodeError as error:
+        raise LayoutError(f"{path} is not in UTF-8. Save it again as UTF-8.") from error
     except (OSError, ValueError) as error:
         raise LayoutError(
             f"{path} is not TOML: {error}. Texts are in quotes; paths have slashes and no "

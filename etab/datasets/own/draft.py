@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from etab.datasets.own.cells import csv_text
 from etab.datasets.own.columns import FEW_CLASSES, fold_remarks, label_lines, quoted, roles
 from etab.datasets.own.cuts import with_cuts
 from etab.datasets.own.files import (
     PICTURES,
     SOUNDS,
     form_of,
+    link_remarks,
     mask_values,
     name_without_suffix,
 )
@@ -31,6 +31,7 @@ from etab.errors import DataNotFoundError, EtabError, LayoutError, UnsupportedOp
 from etab.readers.table import read_rows
 from etab.storage.atomic import write_atomically
 from etab.storage.listing import visible_files
+from etab.storage.text import counted
 
 _TABLES = (".csv", ".tsv", ".txt")
 _TOLD = (".csv", ".xlsx", ".xls", ".parquet", ".pq")  # tables that people keep labels in
@@ -81,7 +82,8 @@ class Draft:
 
     def render(self) -> str:
         """Write it as text."""
-        head = f"{self.description}: {self.recordings} recordings of {self.patients} patients."
+        recordings = counted(self.recordings, "recording")
+        head = f"{self.description}: {recordings} of {counted(self.patients, 'patient')}."
         return "\n".join([head, "Next:", *[f"  {step}" for step in self.steps]])
 
 
@@ -126,7 +128,7 @@ def write_draft(folder: Path, out: Path | None = None, *, sound: bool | None = N
     if table.is_new:
         if table.path.exists():
             raise UnsupportedOptionError(f"{table.path} is there already. Move it away.")
-        write_atomically(table.path, _csv_text(table.header, table.rows))
+        write_atomically(table.path, csv_text(table.header, table.rows))
     labels = {kind: set(files.values()) for kind, files in beside.items()}
     lines, cut_remarks = _description(name, table, folder, target, is_sound, labels)
     write_atomically(target, "\n".join(lines) + "\n")
@@ -135,6 +137,7 @@ def write_draft(folder: Path, out: Path | None = None, *, sound: bool | None = N
     folds = fold_remarks(table.header, table.columns.values())
     remarks = [
         *unwritable,
+        *link_remarks(folder),
         *left_out,
         *table.remarks,
         *([] if "split" in table.columns else folds),
@@ -405,14 +408,6 @@ def _named(
     if "split" in columns:
         known["split"] = "split"
     return _Table(path, known, list(columns), rows, True, list(inferred.remarks))
-
-
-def _csv_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _description(

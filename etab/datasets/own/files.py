@@ -20,6 +20,8 @@ from etab.readers.pictures import read_mask_picture, read_picture
 from etab.readers.still import read_still
 from etab.readers.video import read_video, video_info
 from etab.readers.volume import METAIMAGES, grey, labels, read_volume, volume_info
+from etab.storage.listing import unread_links
+from etab.storage.text import counted
 from etab.types import Array, FloatArray, IntArray
 
 _STILLS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -322,3 +324,22 @@ def _unread(path: Path, suffixes: Sequence[str]) -> LayoutError:
     return LayoutError(
         f"{path} ends with {suffix_of(path) or 'no suffix'}; wanted one of {', '.join(suffixes)}."
     )
+
+
+def link_remarks(folder: Path) -> list[str]:
+    """Say which links below a folder are not read: those to folders, and those to nothing.
+
+    Args:
+        folder: The folder of recordings.
+
+    Returns:
+        At most one sentence.
+    """
+    links = unread_links(folder)
+    if not links:
+        return []
+    return [
+        f"{counted(len(links), 'link')} to folders, or to files that are not there, "
+        f"{'is' if len(links) == 1 else 'are'} not read: "
+        f"{links[0].relative_to(folder).as_posix()}"
+    ]

@@ -17,6 +17,7 @@ _MASK_FOLDERS = ("mask", "masks", "label", "labels", "seg", "segmentation", "seg
 _IMAGE_FOLDERS = ("image", "images", "img", "imgs", "frame", "frames", "picture", "pictures")
 _BETWEEN = re.compile(r"[_\-. ,;()\[\]]+")
 _MOST_CLASSES = 8
+_NAMED = 3
 _PHASES = {"ED", "ES"}
 
 
@@ -96,7 +97,14 @@ def infer_from_names(names: Sequence[str]) -> Inferred:
     remarks: list[str] = []
     splits = _first(levels, _are_parts)
     classes = _first([level for level in levels if level is not splits], _are_classes)
-    patients = _first([level for level in levels if level not in (splits, classes)], _are_patients)
+    others = [level for level in levels if level not in (splits, classes)]
+    possible = [level for level in others if _are_patients(level)]
+    patients = possible[0] if possible else ()
+    if len(possible) > 1:
+        remarks.append(
+            f"the folders {_first_names(patients)} were taken for patients; correct the column patient if "
+            f"folders inside them are ({_first_names(possible[1])})"
+        )
     if classes:
         remarks.append(
             f"the folders {_shown(classes)} were taken for classes; correct the columns label and "
@@ -190,6 +198,13 @@ def _view_in(name: str) -> str:
             if word in known:
                 return known[word]
     return ""
+
+
+def _first_names(words: Sequence[str]) -> str:
+    """The first names of many, and how many more there are."""
+    names = sorted(set(words))
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def _shown(words: Sequence[str]) -> str:

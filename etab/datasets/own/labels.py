@@ -198,13 +198,19 @@ def read_labels(path: Path, table: Any, *, of_files: bool) -> tuple[Label, ...]:
         LayoutError: There is no label, or a value is not what its key needs.
         UnknownNameError: A key or view does not exist.
     """
-    if not isinstance(table, dict) or not table:
+    if table is not None and not isinstance(table, dict):
+        raise LayoutError(
+            f"{path}: labels is {table!r}; wanted a section for each label, such as [labels.EF]."
+        )
+    if not table:
         raise LayoutError(
             f'{path} has no label. Add a section such as [labels.EF] with kind = "value".'
         )
     labels = []
     for name, section in table.items():
         where = f"{path}, [labels.{name}]"
+        if not name.strip():
+            raise LayoutError(f"{path}: a label has no name; wanted one, such as [labels.EF].")
         if "/" in name and of_files:  # it is a part of the names of the files of masks
             raise LayoutError(
                 f"{where}: the name of a label must not contain a slash; write "
@@ -225,6 +231,8 @@ def _label(where: str, name: str, section: Any) -> Label:
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise LayoutError(f"{where}: {key} is {value!r}; wanted a {_WORDS[wanted]}.")
     word = section.get("kind")
+    if word is None:
+        raise LayoutError(f"{where}: kind is missing; possible: {', '.join(_KINDS)}.")
     if word not in _KINDS:
         raise LayoutError(f"{where}: kind is {word!r}; possible: {', '.join(_KINDS)}.")
     if section.get("input", "answer") not in _INPUTS:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from etab.datasets.own.description import Description
 from etab.datasets.own.labels import Label
 from etab.datasets.own.rows import TableRow
+from etab.storage.text import counted
 from etab.types import Kind
 
 _PATIENTS_OF_CLASS = 2
@@ -97,7 +98,7 @@ def _rare_classes(label: Label, labelled: Sequence[TableRow]) -> list[str]:
         patients = {row.patient for row in labelled if row.values[label.name] == index}
         if len(patients) < _PATIENTS_OF_CLASS:
             remarks.append(
-                f"{label.name}: the class {name!r} has {len(patients)} patients; it takes two to "
+                f"{label.name}: the class {name!r} has {counted(len(patients), 'patient')}; it takes two to "
                 "train on one and test on another."
             )
     return remarks

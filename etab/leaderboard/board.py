@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from etab.leaderboard.admission.canonical import known_backbones
+from etab.leaderboard.admission.canonical import known_backbones, published_stem
 from etab.leaderboard.suites import Suite
 from etab.results import Predictions, Result
-from etab.results.names import is_of_published_weights, split_size
+from etab.results.names import is_of_published_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,7 +210,7 @@ def kind_of(backbone: str, cells: Sequence[Result]) -> str:
     """
     if backbone.startswith("random/"):
         return RANDOM_TWIN
-    known = known_backbones().get(split_size(backbone)[0])
+    known = known_backbones().get(published_stem(backbone))
     if known is not None:
         return known.kind
     if cells and cells[0].settings.get("family") == "vectors":

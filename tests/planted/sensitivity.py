@@ -74,7 +74,7 @@ FAULTS = [
     Fault(
         "a size in a name is another backbone",
         "etab/leaderboard/admission/canonical.py",
-        "    base = known.get(split_size(name)[0])\n",
+        "    base = known.get(published_stem(name))\n",
         "    base = known.get(name)\n",
         (
             "tests/leaderboard/admission/test_borrowed_names.py::"

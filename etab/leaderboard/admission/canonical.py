@@ -18,7 +18,6 @@ import numpy as np
 from etab.errors import DataNotFoundError, UnknownNameError
 from etab.leaderboard.admission.ranges import FACT_COLUMNS
 from etab.results import Predictions, Result, number_text
-from etab.results.names import split_size
 from etab.storage import resources
 from etab.tasks.protocols import parse
 
@@ -230,6 +229,19 @@ def known_backbones() -> Mapping[str, KnownBackbone]:
     return known
 
 
+def published_stem(name: str) -> str:
+    """Take what stands before "@" in a name: sizes and fits follow, and no published name has one.
+
+    Args:
+        name: The name of a backbone.
+
+    Example:
+        >>> published_stem("mobilenetv2@448+crop"), published_stem("mobilenetv2@448@448")
+        ('mobilenetv2', 'mobilenetv2')
+    """
+    return name.partition("@")[0]
+
+
 def known_weights(name: str) -> str:
     """Find the identity that results under a name state; empty where etab does not know it.
 
@@ -248,7 +260,7 @@ def known_weights(name: str) -> str:
     known = known_backbones()
     if name in known:
         return known[name].weights_sha256
-    base = known.get(split_size(name)[0])
+    base = known.get(published_stem(name))
     return "" if base is None or base.resampled else base.weights_sha256
 
 

@@ -20,6 +20,7 @@ from etab.leaderboard.admission.canonical import (
     known_weights,
     name_as_seen,
     owner_of_masks,
+    published_stem,
     unlike_its_publication,
 )
 from etab.leaderboard.admission.combined import best_of_all, mixtures
@@ -120,7 +121,7 @@ def _other_identity(result: Result) -> Iterator[str]:
     """Weights that belong to another name, and claims about the kind of a backbone."""
     if result.phantom:
         return
-    stem = split_size(result.backbone)[0]
+    stem = published_stem(result.backbone)
     wanted = known_weights(result.backbone)
     if wanted and wanted != result.weights_sha256:
         yield (

@@ -13,6 +13,8 @@ from etab.leaderboard.admission.admit import admit
 from etab.leaderboard.admission.canonical import (
     canonical_release,
     has_published_masks,
+    is_published_cell,
+    is_published_variant,
     known_backbones,
     known_weights,
     unlike_its_publication,
@@ -113,6 +115,11 @@ def check_submission(
             Finding(Verdict.REFUSED, path, result.task, result.backbone, reason)
             for reason in [*_reasons(result), *_lacking_masks(result, folder)]
         ]
+    refused += [
+        Finding(Verdict.REFUSED, result.path(folder), result.task, result.backbone, reason)
+        for result in admission.other_heads
+        for reason in _unpublished_heads(result)
+    ]
     entries = {
         (result.backbone, result.task): AdmittedEntry(
             result, admission.tables[result.path(folder)], TASKS[result.task]
@@ -189,6 +196,16 @@ def _reasons(result: Result) -> Iterator[str]:
         if _PATH.search(text):
             yield f"{name} holds a path of a machine: {text[:80]!a}; use a name"
             return
+
+
+def _unpublished_heads(result: Result) -> Iterator[str]:
+    """Why a result by a second head may not be handed in: a published backbone has its own."""
+    is_published = is_published_cell(result) or is_published_variant(result)
+    if result.backbone in known_backbones() and not is_published:
+        yield (
+            f"{result.backbone} is published, and this result of it by the head {result.head} is not. "
+            "Hand in backbones of your own alone"
+        )
 
 
 def _lacking_masks(result: Result, folder: Path) -> Iterator[str]:

@@ -54,6 +54,26 @@ def test_better_predictions_under_a_published_name_are_marked_and_not_accepted(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("head", ["knn", "stack"])
+def test_a_second_head_of_a_published_backbone_is_not_handed_in(head: str, tmp_path: Path) -> None:
+    folders.camus_folder(tmp_path)
+    assert check_submission(tmp_path, EF, protocol="cv5").accepted
+    result, table = load(tmp_path, CODE, BORROWED)
+    score = 0.5 * (table.columns["score"] + table.columns["truth"])
+    path = save(tmp_path, result, with_columns(table, {**table.columns, "score": score}), head=head)
+    (finding,) = check_submission(tmp_path, EF, protocol="cv5").refused
+    assert finding.path == path
+    assert f"this result of it by the head {head} is not" in finding.reason
+    # A backbone of one's own may have as many heads as one likes.
+    result, table = load(tmp_path, CODE)
+    path.unlink()
+    save(tmp_path, result, table, head=head)
+    shutil.rmtree(tmp_path / "camus" / CODE / BORROWED)
+    refused = check_submission(tmp_path, EF, protocol="cv5").refused
+    assert not any("is published" in finding.reason for finding in refused)
+
+
+@pytest.mark.slow
 def test_a_borrowed_name_protects_no_copy(tmp_path: Path) -> None:
     """Predictions of one published backbone under the name and the weights of another one."""
     folders.camus_folder(tmp_path)
@@ -152,7 +172,14 @@ def remarks_of(folder: Path, name: str, **changes: object) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["mobilenetv2@448", "mobilenetv2@224", "mobilenetv2@448+crop", "pixel_pca@112"]
+    "name",
+    [
+        "mobilenetv2@448",
+        "mobilenetv2@448+crop",
+        "mobilenetv2@448+",
+        "mobilenetv2@4@4",
+        "pixel_pca@112",
+    ],
 )
 def test_a_published_backbone_at_another_size_has_its_weights(name: str, tmp_path: Path) -> None:
     """The size of the input is a factor of a result, and changes no weights."""

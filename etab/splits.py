@@ -295,7 +295,7 @@ def without(train: IntArray, part: IntArray) -> IntArray:
     Returns:
         The other training rows, sorted.
     """
-    last = max(int(rows.max()) if len(rows) else -1 for rows in (train, part))
+    last = max(int(np.max(rows)) if len(rows) else -1 for rows in (train, part))
     kept = np.zeros(last + 1, dtype=bool)
     kept[train] = True
     kept[part] = False

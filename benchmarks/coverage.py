@@ -230,12 +230,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _against_themselves(asked: argparse.Namespace) -> None:
     from benchmarks import coverage_self
+    from etab.runs.data import Data
+    from etab.runs.run import Settings
 
-    source = coverage_self.real_source(asked.root)
+    data = Data(Settings(root=asked.root, cache=asked.cache))
     seeds = [int(seed) for seed in asked.seeds.split(",")]
     verdicts = []
     for name in asked.backbones.split(","):
-        found = coverage_self.against_itself(source, name, asked.cache, asked.protocol, seeds)
+        found = coverage_self.against_itself(data, name, asked.cache, asked.protocol, seeds)
         verdicts.append(found)
     command = (
         f"python -m benchmarks.coverage --self --protocol {asked.protocol} --seeds {asked.seeds} "

@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from etab import backbones, datasets, heads
-from etab.datasets.base import Source
 from etab.features.frames import annotated_frames, frame_features, row_features, task_rows
-from etab.heads.base import FoldFit
+from etab.heads.base import FoldFit, Memo
 from etab.leaderboard.noise import (
     Noise,
     difference_patient_variances,
@@ -28,6 +26,7 @@ from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows, score_columns
 from etab.metrics.design import FoldDesign
 from etab.metrics.inference import combined, precision_of, two_sided_p
+from etab.runs.data import Data
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
 from etab.tasks.protocol_rows import splits_of
@@ -78,7 +77,7 @@ def probed(
     rows: Rows,
     protocol: str,
     seed: int,
-    memo: dict[Any, Any],
+    memo: Memo,
 ) -> tuple[float, Noise]:
     """Value and noise of one task in anchored units, for one draw of the folds.
 
@@ -106,12 +105,12 @@ def probed(
 
 
 def against_itself(
-    source: Source, name: str, cache: Path | None, protocol: str, seeds: Sequence[int]
+    data: Data, name: str, cache: Path | None, protocol: str, seeds: Sequence[int]
 ) -> Verdicts:
     """Compare the runs of one backbone under several draws of the folds.
 
     Args:
-        source: CAMUS.
+        data: CAMUS. Classes that are cut from a value are fitted by it, as on the board.
         name: The backbone.
         cache: Folder of cached features.
         protocol: ``"cv5x5"``, or ``"cv5"`` for one draw a run.
@@ -120,6 +119,7 @@ def against_itself(
     Returns:
         The verdicts.
     """
+    source = data.source("camus")
     frames = annotated_frames(source)
     embedded = frame_features(source, frames, backbones.card(name), cache=cache)
     values = dict.fromkeys(seeds, 0.0)
@@ -128,7 +128,8 @@ def against_itself(
         task = TASKS[code]
         rows = task_rows(task, source, frames)
         features = row_features(embedded.features, rows, maps=False)
-        memo: dict[Any, Any] = {}
+        memo = Memo()
+        memo.cut_values = data.values_of_classes(task)
         for seed in seeds:
             value, noise = probed(task, features, rows, protocol, seed, memo)
             values[seed] += SHARES[code] * value
@@ -189,8 +190,3 @@ def self_page(verdicts: Sequence[Verdicts], protocol: str, command: str) -> str:
 
 def _share(p: FloatArray) -> str:
     return f"{100 * float((p < 0.05).mean()):.1f} % of {len(p)}"
-
-
-def real_source(root: Path | None) -> Source:
-    """CAMUS, from a folder or from the configured paths."""
-    return datasets.source("camus", root)

@@ -26,10 +26,10 @@ FITS = (SQUASH, "letterbox", "crop")
 """How a frame becomes a square input (see ``etab.backbones.sizes.sized``)."""
 
 UNKNOWN_DATA = ("unknown",)
+"""``pretraining_sets`` of learned weights whose data are not known."""
 
 NOT_STATED = "not stated"
-"""Pretraining on the card of a backbone whose user alone knows it."""
-"""``pretraining_sets`` of learned weights whose data are not known."""
+"""``pretraining`` on the card of a backbone whose pretraining only its user knows."""
 
 
 LONGEST_LAYER_NAME = 80

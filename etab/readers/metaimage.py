@@ -255,7 +255,7 @@ def _payload(header: _Header) -> bytes:
     n_bytes = _stored_bytes(header)
     refuse_surplus(header.pixels, n_bytes, promised or MAX_VOLUME_BYTES)
     with open_file(header.pixels) as file:
-        file.seek(header.start or 0)
+        file.seek(min(header.start or 0, header.pixels.stat().st_size))
         raw = bytes(file.read(n_bytes))
     if not header.is_compressed:
         return raw

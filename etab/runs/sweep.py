@@ -68,12 +68,17 @@ class Done:
     def said(self) -> str:
         """Summarise the sweep in one line, and each failure in one more."""
         head = (
-            f"{len(self.ran)} cells computed, {self.skipped} already finished, "
+            f"{counted(len(self.ran), 'cell')} computed, {self.skipped} already finished, "
             f"{self.failed} failed."
         )
         undefined = [undefined_note(result.task, _pairs(result)) for result in self.ran]
         notes = [f"  {note}" for note in dict.fromkeys(undefined) if note]
-        return "\n".join([head, *[f"  {name}: {why}" for name, why in self.failures], *notes])
+        # Cells of one task and protocol with other heads fail for the same reason.
+        failures = [
+            f"  {name}: {why}" if count == 1 else f"  {name}, {count} cells: {why}"
+            for (name, why), count in Counter(self.failures).items()
+        ]
+        return "\n".join([head, *failures, *notes])
 
 
 def _pairs(result: Result) -> list[tuple[str, str]]:

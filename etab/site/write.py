@@ -409,7 +409,7 @@ def _citation(board: Board, facts: Mapping[str, Any]) -> str:
     digests = ", ".join(facts["origins"].get("data digest", []))
     return (
         f"{board.title}. etab {versions}, suite {board.suite.name} version {board.suite.version}, "
-        f"protocol {board.protocol}, seed {board.seed}, {len(board.rows)} backbones. "
+        f"protocol {board.protocol}, seed {board.seed}, {counted(len(board.rows), 'backbone')}. "
         f"Data: {digests}. Results: {facts['digest']}."
     )
 

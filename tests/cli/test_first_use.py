@@ -464,7 +464,7 @@ def test_what_is_no_network_is_checked_too(tmp_path: Path) -> None:
     assert "It holds vectors of 2 keys; layers and widths: late (5)." in held.stdout
     np.savez(file, keys=np.array(["camus/a", "camus/a"]), late=np.zeros((2, 5)))
     damaged = call("check", "backbone", f"vectors:{file}")
-    assert "1 keys occur more than once" in str(damaged.exception)
+    assert "keys that occur more than once: " in str(damaged.exception)
 
 
 def test_a_new_folder_for_a_file_is_made_and_said(place: Place, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from etab.runs.run import Settings, plan
 from etab.runs.sweep import Done
 from etab.tasks.rows import EMPTY_MASK, undefined_note, undefined_row
 from etab.types import Kind
+from tests import made
 
 ATRIUM, TASK = 3, "a1-A4-C"
 
@@ -91,3 +92,16 @@ def test_many_rows_are_counted() -> None:
     assert "13 rows are left out" in note
     assert note.endswith("r9 and 3 more.")
     assert undefined_row(Kind.VALUE, 0.0) == ""
+
+
+def test_what_was_done_is_said_in_words(tmp_path: Path) -> None:
+    why = "f4-AL-B (cv3): too few patients of one class"
+    failures = (("mel_stats", why), ("mel_stats", why), ("vgg", "no weights"))
+    lines = Done(0, (), failures, 3).said().splitlines()
+    assert lines == [
+        "0 cells computed, 0 already finished, 3 failed.",
+        f"  mel_stats, 2 cells: {why}",
+        "  vgg: no weights",
+    ]
+    result = made.result(made.predictions("b0-A4-C"), "b0-A4-C")
+    assert Done(1, (result,), ()).said() == "1 cell computed, 1 already finished, 0 failed."

@@ -182,7 +182,7 @@ def test_bad_vectors_are_named(tmp_path: Path, ending: str, case: str) -> None:
         match = r"1 vectors of the layer 'vector' hold NaN or infinity: camus/p3#0"
     if case == "twice":
         names[4] = names[1]
-        match = r"1 keys occur more than once: camus/p1#0"
+        match = r"keys that occur more than once: camus/p1#0"
     if case == "rows":
         if ending == ".parquet":
             pytest.skip("a table has columns of one length")
@@ -213,7 +213,7 @@ def test_missing_and_extra_keys_are_named(trees: Path, tmp_path: Path) -> None:
     for extra in ("camus/nobody#0", f"{names[0].partition('#')[0]}#9999"):
         more = [*names, extra]
         file = npz(tmp_path / "more.npz", more, vectors(more))
-        with pytest.raises(EtabError, match=f"holds 1 keys that camus does not have: {extra}"):
+        with pytest.raises(EtabError, match=f"holds 1 key that camus does not have: {extra}"):
             value(file, trees)
     other = [*names, "echonet/0X1#3"]  # of another dataset
     assert np.isfinite(value(npz(tmp_path / "other.npz", other, vectors(other)), trees))
@@ -305,7 +305,7 @@ BAD_FILES: dict[str, tuple[str, Callable[[Any, Any, Path], Any], str]] = {
     "a key is missing": (
         ".parquet",
         lambda names, x, file: _lists(file, [*names[:3], None, " "], list(map(list, x))),
-        "2 rows have no key, first row 4",
+        "rows without a key: 2, first row 4",
     ),
     "a text": (
         ".npz",
@@ -409,7 +409,7 @@ def test_names_that_lead_to_no_file_are_told_as_what_they_are(form: str, tmp_pat
 @pytest.mark.parametrize("extra", ["Camus/patient0001_2CH#0", "patient0001_2CH"])
 def test_keys_of_nobody_are_named(extra: str, trees: Path, tmp_path: Path) -> None:
     names = [*keys(trees), extra]
-    with pytest.raises(EtabError, match=f"holds 1 keys that camus does not have: {extra}"):
+    with pytest.raises(EtabError, match=f"holds 1 key that camus does not have: {extra}"):
         value(npz(tmp_path / "v.npz", names, vectors(names)), trees)
 
 

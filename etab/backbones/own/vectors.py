@@ -197,13 +197,12 @@ def _require_single_keys(file: Path, keys: Sequence[str]) -> None:
     blank = [row for row, key in enumerate(keys, start=1) if not key]
     if blank:
         raise CorruptFileError(
-            f"{file}: {len(blank)} rows have no key, first row {blank[0]}. Give each row its key."
+            f"{file}: rows without a key: {len(blank)}, first row {blank[0]}. Give each row its key."
         )
     twice = [key for key, count in Counter(keys).items() if count > 1]
     if twice:
         raise CorruptFileError(
-            f"{file}: {len(twice)} keys occur more than once: {named(twice)}. "
-            "Give each key one row."
+            f"{file}: keys that occur more than once: {named(twice)}. Give each key one row."
         )
 
 

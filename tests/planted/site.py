@@ -323,7 +323,7 @@ FAULTS = [
         "etab/site/assets/pictures.js",
         ", tabindex: key === current ? 0 : -1,",
         ",",
-        READER,
+        ("tests/site/test_browser_reader.py::test_a_board_is_read_with_keys_alone",),
     ),
     Fault(
         "text of templates as it is",

@@ -113,6 +113,11 @@ def test_tab_reaches_everything_and_shows_where_it_is(page: Any, site: Path, nam
 
 def test_a_board_is_read_with_keys_alone(page: Any, site: Path) -> None:
     open_board(page, site)
+    # Of the tabs, Tab reaches one and arrows the others, also before their picture is drawn.
+    reached = page.locator("#picture-tabs button").evaluate_all(
+        "all => all.filter(tab => tab.tabIndex === 0).length"
+    )
+    assert reached == 1
     page.focus("#table [data-key=backbone] button")
     page.keyboard.press("Enter")
     assert page.get_attribute("#table [data-key=backbone]", "aria-sort") == "ascending"

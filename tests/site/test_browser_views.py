@@ -187,7 +187,7 @@ def test_a_column_is_chosen_by_its_words(page: Any, site: Path, site_board: Boar
     ranked = {row.backbone: row.cells[code].value for row in site_board.rows if row.ranked}
     best = min(ranked, key=lambda name: ranked[name])
     text = leader.inner_text()
-    assert f"{best} has the best value, {ranked[best]:.2f}" in text
+    assert f"{best} has the best value, {ranked[best]:.2f} % points (" in text
     pairs = page.evaluate(
         """code => { const noise = ETAB.data.noise, board = ETAB.data.board;
         const ranking = new ETAB.Ranker(board, noise).rank(Object.fromEntries(board.tasks.map(t => [t.code, Number(t.code === code)])));

@@ -48,6 +48,9 @@
   // A metric with the unit that its values have on a task.
   ETAB.withUnit = (words, task, metric) => [words, ETAB.own(task.metric_units, metric)].filter(Boolean).join(", ");
 
+  // A value of the metric of a task, with its unit.
+  ETAB.measured = (value, task) => [ETAB.number(value), ETAB.own(task.metric_units, task.metric)].filter(Boolean).join(" ");
+
   ETAB.anchored = (task, value) => value == null ? null : (value - task.low) / (task.high - task.low);
 
   // Controls, directions and escape codes are replaced, as etab.storage.text does it; long names are

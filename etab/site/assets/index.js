@@ -120,7 +120,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const alike = others.filter(k => !ETAB.pair(ranking, first, k).apart).map(k => ranking.order[k]);
     const verdict = alike.length ? [" Not told apart from it on this task: ", ...listed(alike), "."] : others.length ? [" It is told apart from all others shown."] : [];
     const left = rows.filter(row => row.marks.seen.length && row.cells[task.code] && !ranking.order.includes(row.backbone)).length;
-    text.replaceChildren(`${ETAB.capital(ETAB.clean(task.title))}: `, ETAB.name(name, 60), ` has the best value, ${ETAB.number(value)} (${facts.join("; ")}).`, ...verdict, left ? " Rows with an overlap are left out." : "");
+    text.replaceChildren(`${ETAB.capital(ETAB.clean(task.title))}: `, ETAB.name(name, 60), ` has the best value, ${ETAB.measured(value, task)} (${facts.join("; ")}).`, ...verdict, left ? " Rows with an overlap are left out." : "");
   };
 
   const table = new ETAB.Table(board, state, (what, row, on) => {

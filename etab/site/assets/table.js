@@ -311,7 +311,7 @@
       const facts = column.cell?.(row);
       if (facts) {
         const [raw, low, high, encoderLow, encoderHigh, patients, leftOut] = facts;
-        cell.title = `${column.label} ${ETAB.number(raw)}; 95 % these probes ${ETAB.interval(low, high)}; this encoder ${ETAB.interval(encoderLow, encoderHigh)}; ${ETAB.counted(patients, column.task.unit)}${leftOut ? `, ${ETAB.whole(leftOut)} left out` : ""}`;
+        cell.title = `${column.label} ${ETAB.measured(raw, column.task)}; 95 % these probes ${ETAB.interval(low, high)}; this encoder ${ETAB.interval(encoderLow, encoderHigh)}; ${ETAB.counted(patients, column.task.unit)}${leftOut ? `, ${ETAB.whole(leftOut)} left out` : ""}`;
         if (row.marks.seen.includes(column.key)) cell.append(el("span", { class: "mark loud", title: "Pretrained on this test data" }, "overlap"));
       }
     }

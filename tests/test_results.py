@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etab.errors import ResultError, StorageError
+from etab.errors import ResultError, StorageError, UnreadableResultError
 from etab.heads.probabilities import class_probabilities, probability
 from etab.leaderboard.admission.files import record_files
 from etab.metrics import METRICS
@@ -586,3 +586,8 @@ def test_a_hundred_thousand_names_are_compared_in_a_moment(tmp_path: Path) -> No
     with pytest.raises(ResultError, match="'c99999' appears twice"):
         Result.load(path)
     assert time.process_time() - started < 5
+
+
+def test_a_result_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableResultError, match=r"There is no file .*absent\.json\. Name the"):
+        Result.load(tmp_path / "absent.json")

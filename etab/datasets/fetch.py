@@ -137,16 +137,16 @@ def _release(name: str) -> Release:
     """Find a release; an error says where data are that are not fetched."""
     if name in RELEASES:
         return RELEASES[name]
-    fetched = f"These are fetched: {', '.join(RELEASES)}."
+    fetched = f"`etab data fetch` downloads {', '.join(RELEASES)}."
     if name in ELSEWHERE:
         raise UnsupportedOptionError(
-            f"{name} cannot be fetched here. It is available so: {ELSEWHERE[name]}, then write its "
+            f"{name} cannot be fetched here. How to get it: {ELSEWHERE[name]}, then write its "
             f"table: etab data init FOLDER --as {name}. {fetched}"
         )
     if name not in SOURCES:
         raise unknown("dataset", name, (*SOURCES, *RELEASES, *ELSEWHERE))
     raise UnsupportedOptionError(
-        f"{name} cannot be fetched here. It is available so: {SOURCES[name].card.access}. Then "
+        f"{name} cannot be fetched here. How to get it: {SOURCES[name].card.access}. Then "
         f"name its folder: --root FOLDER, or export ETAB_{name.upper()}_DIR=FOLDER. {fetched}"
     )
 

@@ -293,6 +293,10 @@ class Result:
             text = read_file(path, LARGEST_RECORD).decode("utf-8")
             found, is_finite = _read_json(text)
             _refuse_deep(found)
+        except FileNotFoundError as error:
+            raise UnreadableResultError(
+                f"There is no file {path}. Name the JSON file of a result."
+            ) from error
         except (OSError, ValueError, RecursionError, MemoryError) as error:
             raise UnreadableResultError(
                 f"{path} cannot be read as a result: {_in_words(error)}. Move it away and run the "

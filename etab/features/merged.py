@@ -146,12 +146,15 @@ class MergedFiles:
         self._require_space(sum(layout.sizes.values()))
         part = self.folder / f"whole.{secrets.token_hex(8)}.part"
         part.mkdir()
-        for name, header in layout.headers.items():
-            with (part / name).open("wb") as file:
-                file.write(header)
-                file.truncate(layout.sizes[name])
-        write_atomically(self.folder / "layout.json", _layout_text(layout))
-        part.rename(self.whole)
+        try:
+            for name, header in layout.headers.items():
+                with (part / name).open("wb") as file:
+                    file.write(header)
+                    file.truncate(layout.sizes[name])
+            write_atomically(self.folder / "layout.json", _layout_text(layout))
+            part.rename(self.whole)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)  # a full disk, or Ctrl-C
         return layout
 
     def _require_space(self, size: int) -> None:

@@ -6,9 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from etab.errors import StorageError
+from etab.features import merged
+from etab.features.layout import layout_of
 from etab.features.merged import MergedFiles, _layout_from
+from etab.types import Features
 from tests.damage import unfinished_entry
 
 ARRAY = "pooled last/mean"
@@ -21,6 +26,20 @@ def files(tmp_path: Path) -> MergedFiles:
     made = unfinished_entry(tmp_path)
     assert made.seconds(made.note(0, 4)) is not None
     return made
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), StorageError("No space left on device")])
+def test_files_that_were_not_finished_are_removed(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(merged, "write_atomically", refuse)
+    layout = layout_of(Features({"last/mean": np.zeros((4, 3), np.float32)}), 8)
+    with pytest.raises(type(error)):
+        MergedFiles(tmp_path)._prepared(layout)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -385,7 +385,7 @@ FAULTS = [
         "a message that names an option that is not there",
         "etab/cli/doctor.py",
         "etab cache --clear",
-        "etab cache --clean",
+        "etab cache --forget-all",
         ("tests/test_page_code.py::test_commands_in_messages_exist_with_their_options",),
     ),
     Fault(

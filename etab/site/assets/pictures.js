@@ -203,7 +203,7 @@ document.addEventListener("DOMContentLoaded", () => {
     if (focus) document.getElementById(`tab-${key}`).focus();
   };
   const keys = Object.keys(PICTURES);
-  tabs.replaceChildren(...keys.map(key => el("button", { type: "button", role: "tab", id: `tab-${key}`, "data-picture": key, "aria-controls": "picture", "aria-selected": String(key === current), tabindex: key === current ? 0 : -1, onclick: () => show(key) }, PICTURES[key][0])));
+  tabs.replaceChildren(...keys.map(key => el("button", { type: "button", role: "tab", id: `tab-${key}`, "data-picture": key, "aria-controls": "picture", onclick: () => show(key) }, PICTURES[key][0])));
   tabs.onkeydown = event => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (step) show(keys[(keys.indexOf(current) + step + keys.length) % keys.length], true);

@@ -407,6 +407,19 @@ def test_a_table_that_goes_on_says_so_at_its_edge(page: Any, site: Path) -> None
     )
 
 
+def test_the_heads_of_a_long_board_stay_while_its_rows_scroll(page: Any, site: Path) -> None:
+    page.set_viewport_size({"width": 1000, "height": 600})
+    open_board(page, site)
+    wrap = page.locator(".wrap", has=page.locator("#table"))
+    assert wrap.evaluate("wrap => wrap.scrollHeight > wrap.clientHeight + 40")
+    head = page.locator("#table thead")
+    before = head.bounding_box()["y"] - wrap.bounding_box()["y"]
+    wrap.evaluate("wrap => { wrap.scrollTop = wrap.scrollHeight }")
+    assert wrap.evaluate("wrap => wrap.scrollTop") > 40
+    after = head.bounding_box()["y"] - wrap.bounding_box()["y"]
+    assert after == pytest.approx(before, abs=1)
+
+
 def test_clips_that_nobody_came_to_are_printed(
     page: Any, site_board: Board, tmp_path: Path
 ) -> None:

@@ -77,8 +77,7 @@ class Packing:
         names = [_name(step) for step in shard.index_codecs]
         if names not in (["BytesCodec"], ["BytesCodec", "Crc32cCodec"]):
             raise ValueError(f"the index of a shard is packed by {', '.join(names)[:80]}")
-        order = shard.index_codecs[0].endian
-        if order is None or order.value != "little":
+        if _word(shard.index_codecs[0].endian) != "little":
             raise ValueError("the index of a shard is not in little-endian order")
         per_shard = math.prod(map(int, array.shards)) // max(1, math.prod(map(int, array.chunks)))
         return Packing(
@@ -86,7 +85,7 @@ class Packing:
             chunk_bytes,
             per_shard,
             per_shard * _ROW_BYTES + _SUM_BYTES * (len(names) - 1),
-            shard.index_location.value == "start",
+            _word(shard.index_location) == "start",
         )
 
     def chunks(self, content: bytes) -> Iterator[bytes]:
@@ -111,6 +110,11 @@ class Packing:
         for start, size in np.frombuffer(rows, dtype="<u8").reshape(-1, 2).tolist():
             if start != _NO_CHUNK:
                 yield content[start : start + size]
+
+
+def _word(choice: Any) -> Any:
+    """The word of a choice: newer versions of zarr give the text, older ones a member of an enum."""
+    return getattr(choice, "value", choice)
 
 
 def _steps(metadata: Any) -> list[Any]:

@@ -110,7 +110,7 @@ def test_a_test_part_of_one_class_is_refused_before_training(tmp_path: Path) -> 
     path = describe(tmp_path, LABELS)
     words = ("--data", path, "--backbones", "random/efficientnet_lite0", "--side", 32)
     ran = call("finetune", *words, "--tasks", "d0-AL-Z", "--results", tmp_path / "r")
-    assert "needs rows of every class in one fold; official-finetune tests one" in ran.output
+    assert "needs rows of every class in one fold; official-finetune tests only one" in ran.output
     assert not (tmp_path / "r.training").exists()
 
 

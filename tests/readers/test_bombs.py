@@ -249,7 +249,8 @@ def test_a_chunk_of_a_shard_that_unpacks_to_far_more(
         ({"compressors": [("numcodecs.lzma", {})]}, "packed by LZMA; wanted one of zstd, blosc"),
         ({"compressors": [("zstd", {}), ("numcodecs.shuffle", {})]}, "ZstdCodec and Shuffle"),
         ({"index": "big"}, "the index of a shard is not in little-endian order"),
-        ({"index": "gzip"}, "the index of a shard is packed by BytesCodec, GzipCodec"),
+        # Newer versions of zarr refuse such an index themselves.
+        ({"index": "gzip"}, r"index of a shard is packed by BytesCodec, GzipCodec|index_codecs"),
     ],
 )
 def test_chunks_that_are_packed_in_ways_whose_size_nobody_tells(

@@ -62,6 +62,7 @@ def test_without_affinity_the_machine_counts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.delattr(os, "process_cpu_count", raising=False)  # it asks for the affinity, too
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert allowed_cores(tmp_path) == 6
 

@@ -101,10 +101,12 @@ def curve_points(folder: Path, *, seed: int = 0) -> list[CurvePoint]:
         The points, sorted by task, backbone and number of labels.
 
     Raises:
-        DataNotFoundError: If the folder holds no result with few labelled patients.
+        DataNotFoundError: There is no such folder, or it holds no result with few labelled patients.
         ResultError: If phantom and real results, or results of different versions of the data,
             would lie on one curve.
     """
+    if not folder.is_dir():
+        raise DataNotFoundError(f"There is no folder {folder}; name the --results of a run.")
     files = read_results(folder)
     problems = list(files.problems)
     results: list[Result] = []

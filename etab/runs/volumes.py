@@ -72,8 +72,9 @@ def volumes_of(
     """Compute bias, limits of agreement and slope of volumes at ED and ES, and of the EF from masks.
 
     Volumes are in ml, the EF in percentage points. A predicted mask of fewer pixels than a long axis
-    needs has 0 ml. An EF needs both frames of a recording in one division into folds. Fewer than
-    five people have no read-outs.
+    needs has 0 ml. An EF needs both frames of a recording in one division into folds, and more than
+    0 ml at ED in both masks; other recordings have only volumes. Fewer than five people have no
+    read-outs.
 
     Args:
         cells: Results; those without masks of the left ventricle are passed over. The masks of all

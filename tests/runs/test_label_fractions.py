@@ -212,6 +212,8 @@ def test_the_pictures_axes_are_shares_and_values(folder: Path, tmp_path: Path) -
 def test_a_folder_without_draws_says_how_to_make_some(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match="--fractions 2,5,10,25,50,100"):
         curves.curve_points(tmp_path)
+    with pytest.raises(DataNotFoundError, match="There is no folder"):
+        curves.curve_points(tmp_path / "absent")
 
 
 @pytest.mark.parametrize(

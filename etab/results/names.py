@@ -7,7 +7,7 @@ import re
 NAME = re.compile(r"[A-Za-z0-9._/:@+-]{1,80}")
 NAME_IN_WORDS = "1 to 80 of the characters A-Z a-z 0-9 . _ / : @ + -"
 SQUASH = "squash"
-"""The fit that resizes a frame to a square and ignores its aspect ratio; names do not tell it."""
+"""The fit that resizes a frame to a square and ignores its aspect ratio; names do not mention it."""
 
 _SIZE = re.compile(r"(?P<stem>.+)@(?P<size>\d+)(?:\+(?P<fit>[a-z]+))?")
 

@@ -37,7 +37,7 @@ _FEWEST_FOLDS = 2
 _MOST_FOLDS = 50
 _LONGEST_NAME = 80
 _LONGEST_FACT = 40
-_NOT_TOLD = "not told"
+_NOT_STATED = "not stated"
 
 # Facts of a machine that may change the last digits of a sum.
 _MACHINE = ("processor", "instructions", "python", "torch", "numpy", "scipy", "device")
@@ -51,7 +51,7 @@ class Reproduction:
         stored: The result that was handed in.
         computed: The result of this machine.
         other_machine: What differs between the processor and the libraries of the stored result and
-            those of this machine, in words; what a record does not tell counts as other. Where
+            those of this machine, in words; what a record does not state counts as other. Where
             nothing differs, every prediction must be equal.
         rows_differ: Number of rows whose predictions differ; None where the stored predictions are
             not at hand.
@@ -310,8 +310,8 @@ def _refuse_other_inputs(stored: Result, computed: Result) -> None:
 def _other_machine(stored: Result, machine: Mapping[str, Any]) -> Iterator[str]:
     """What of a machine may change the last digits of a sum, and is not the same there and here."""
     for name in _MACHINE:
-        before = stored.provenance.get(name, _NOT_TOLD)
-        now = machine.get(name, _NOT_TOLD)
+        before = stored.provenance.get(name, _NOT_STATED)
+        now = machine.get(name, _NOT_STATED)
         if before != now:
             yield f"{name} {_short(before)}, here {_short(now)}"
     precision = str(stored.settings.get("precision"))

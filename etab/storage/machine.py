@@ -74,7 +74,7 @@ def stop_signals() -> list[int]:
 def leave_terminal_to_parent() -> None:
     """Ignore Ctrl-C and the end of the terminal in this process.
 
-    A terminal tells every process of a command. The parent stops the work, and this process with it.
+    A terminal signals every process of a command. The parent stops the work, and this process with it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGHUP"):
@@ -226,14 +226,14 @@ def instructions(cpuinfo: Path = _CPUINFO) -> str:
     """Name the instructions by which numerical libraries choose their code.
 
     A virtual machine may hide some of them from its guests under one and the same model name. The last
-    digits of a sum depend on the code, so that the model alone does not tell two machines apart.
+    digits of a sum depend on the code, so the model alone does not identify a machine.
 
     Args:
         cpuinfo: File in which Linux describes the processor.
 
     Returns:
         Family and model by number, and the names of the vector instructions in their order; the
-        architecture where the system does not tell them.
+        architecture where the system does not name them.
 
     Example:
         >>> instructions() != ""

@@ -91,7 +91,7 @@ def target_words(task: Task, target: Target | None) -> str:
 
 
 def metric_unit(metric: str, target: Target | None) -> str:
-    """Tell the unit of the values of a metric.
+    """Return the unit of the values of a metric.
 
     Args:
         metric: Name of the metric.
@@ -99,7 +99,7 @@ def metric_unit(metric: str, target: Target | None) -> str:
 
     Returns:
         The unit, or "" where the values have none. Errors of a share are differences of two shares,
-        and no per cent of the truth: "% points".
+        not percentages of the truth: "% points".
 
     Example:
         >>> ejection = Target("EF", Kind.VALUE, "%")

@@ -108,7 +108,7 @@ def test_another_machine_may_differ_by_a_quarter_of_the_half_width(
     ("told", "words"),
     [
         ({"instructions": "25 17 avx avx2 avx512_bf16 avx512f fma"}, "instructions 25 17 avx"),
-        ({"instructions": None}, "instructions not told, here "),
+        ({"instructions": None}, "instructions not stated, here "),
     ],
 )
 def test_one_processor_with_other_instructions_is_another_machine(

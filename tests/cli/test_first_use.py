@@ -161,6 +161,7 @@ def test_published_folders_show_their_suite_and_protocol() -> None:
         assert protocol_held(held, chosen, 0).startswith("cv5")
 
 
+@pytest.mark.slow
 def test_a_named_encoder_is_paired_with_its_random_twin(place: Place, tmp_path: Path) -> None:
     import timm
 

@@ -23,7 +23,8 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize(
-    "layout", [pytest.param(n, marks=pytest.mark.slow) if n == "sequences" else n for n in LAYOUTS]
+    "layout",
+    [pytest.param(n, marks=pytest.mark.slow) if n in ("sequences", "old") else n for n in LAYOUTS],
 )
 def test_contract(echo_trees: dict[str, Path], layout: str, tmp_path: Path) -> None:
     check_dataset(LAYOUTS[layout], echo_trees[layout], scratch=tmp_path)

@@ -106,8 +106,10 @@ def test_a_run_does_without_what_its_tasks_do_not_need(
         (MASKS, _write("*4CH_ED.nii.gz", b"no picture")),
         (EF, _remove("*4CH_ES.nii.gz", 1)),
         (EF, _write("Info_4CH.cfg", b"ED: 1\nES: 9\nEF: n/a\n")),
-        (MASKS, _write("Info_4CH.cfg", b"ED 1\nES: 9\nEF: 40\n")),
-        (MASKS, _write("Info_4CH.cfg", b"\xff\xfe\x00\x01")),
+        *(
+            pytest.param(MASKS, _write("Info_4CH.cfg", content), marks=pytest.mark.slow)
+            for content in (b"ED 1\nES: 9\nEF: 40\n", b"\xff\xfe\x00\x01")
+        ),
     ],
 )
 def test_what_a_task_needs_is_missed(camus: Path, code: str, harm: Harm) -> None:

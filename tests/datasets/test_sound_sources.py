@@ -27,7 +27,9 @@ PATIENTS, SEED = 12, 3
 # --- contract ---
 
 
-@pytest.mark.parametrize("source", [CircorSource, Cinc2016Source])
+@pytest.mark.parametrize(
+    "source", [pytest.param(CircorSource, marks=pytest.mark.slow), Cinc2016Source]
+)
 def test_contract(sound_trees: Path, source: type) -> None:
     check_dataset(source, sound_trees / source.card.name)
 

@@ -276,6 +276,7 @@ def _one(code: str, settings: Settings) -> Result:
     )
 
 
+@pytest.mark.slow
 def test_recordings_are_scored(done: Settings) -> None:
     ids = {r.id for r in source("echonet", done.root).records()}
     for code in ("b6-A4-E", "b7-A4-E", "b8-A4-E"):
@@ -289,6 +290,7 @@ def test_recordings_are_scored(done: Settings) -> None:
     assert len(list((done.cache / "features" / "image_stats").glob("*/entry.json"))) == 4
 
 
+@pytest.mark.slow
 def test_another_sampling_is_another_result(
     done: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def test_other_names_are_refused(name: str) -> None:
         parse(name)
 
 
+@pytest.mark.slow
 def test_a_cell_says_its_source_and_stands_apart(adapted: Any) -> None:
     result, settings, seen = adapted
     assert result.protocol == "official-finetune-from:a0-A4-C"

@@ -242,6 +242,7 @@ def test_clips_and_values_are_augmented_too(cohort: Path) -> None:
     assert any(not torch.equal(found[0][k], found[1][k]) for k in found[0])
 
 
+@pytest.mark.slow
 def test_own_modules_and_own_weights(cohort: Path) -> None:
     import timm
     from torchvision.models import resnet18

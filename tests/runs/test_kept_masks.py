@@ -108,7 +108,10 @@ CELLS = {
 }
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n == "repeated folds" else n for n in CELLS],
+)
 def test_scores_follow_from_the_masks(name: str, trees: Path, tmp_path: Path) -> None:
     result = run(trees / "camus", tmp_path, **CELLS[name])  # type: ignore[arg-type]
     masks = masks_of(tmp_path)

@@ -35,7 +35,9 @@ from tests.trees.measured import (
 NAMES = ("lvh", "pediatric", "unity")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "pediatric" else n for n in NAMES]
+)
 def test_contract(trees: dict[str, Path], name: str) -> None:
     check_dataset(SOURCES[name], trees[name])
 

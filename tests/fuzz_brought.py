@@ -57,6 +57,8 @@ def _clip(ending: str, codec: str) -> Build:
     def build(folder: Path) -> Path:
         import av
 
+        # Of this file alone: one that a forked process finds in its parent has lost its threads.
+        converter = av.video.reformatter.VideoReformatter()
         path = folder / f"v{ending}"
         with av.open(str(path), "w") as file:
             stream = file.add_stream(codec, rate=25)
@@ -64,7 +66,7 @@ def _clip(ending: str, codec: str) -> Build:
             stream.pix_fmt = "yuv420p"
             for k in range(8):
                 frame = av.VideoFrame.from_ndarray(np.full((48, 48), 20 * k, np.uint8), "gray")
-                file.mux(stream.encode(frame.reformat(format="yuv420p")))
+                file.mux(stream.encode(converter.reformat(frame, format="yuv420p")))
             file.mux(stream.encode(None))
         return path
 

@@ -217,6 +217,7 @@ def _seek_and_decode(
     """Decode from the key frame before each frame asked for; a key frame on the way is jumped to.
     What is found.
     """
+    grey = _Grey(path)
     decoded: dict[int, Array] = {}
     number_of = {time: i for i, time in enumerate(times.time)}
     frames: Iterator[Any] = iter(())
@@ -237,7 +238,7 @@ def _seek_and_decode(
             is_first = False
             last = number
             if last == i:
-                decoded[i] = _grey(path, frame)
+                decoded[i] = grey(frame)
             if last >= i:
                 break
         else:
@@ -247,28 +248,44 @@ def _seek_and_decode(
 
 def _count_and_decode(path: Path, numbers: set[int]) -> dict[int, Array]:
     """Decode from the start and count: for streams without times, or whose seeking misses."""
+    grey = _Grey(path)
     decoded: dict[int, Array] = {}
     with _opened(path) as (file, stream):
         for i, frame in enumerate(file.decode(stream)):
             if frame.is_corrupt:
                 raise corrupt_video(path, f"the decoder found damage in frame {i}")
             if i in numbers:
-                decoded[i] = _grey(path, frame)
+                decoded[i] = grey(frame)
             if i >= max(numbers):
                 break
     return decoded
 
 
-def _grey(path: Path, frame: Any) -> Array:
-    """The luma of a frame as full-range uint8 (h, w).
+class _Grey:
+    """Converts the frames of one file to luma.
 
-    Raises CorruptFileError where players turn the frame: a film and its masks would lie differently.
+    Every file has a converter of its own. PyAV 19 would keep one for each thread, and a converter has
+    threads that a forked process, such as a worker of a DataLoader, lacks and waits for without end.
     """
-    degrees = getattr(frame, "rotation", 0)
-    if degrees:
-        raise corrupt_video(
-            path,
-            f"its frames are stored turned by {abs(degrees)} degrees",
-            "Write it upright: ffmpeg -i IN OUT.",
-        )
-    return np.ascontiguousarray(frame.reformat(format="gray").to_ndarray())
+
+    def __init__(self, path: Path) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._path = path
+        self._converter = VideoReformatter()
+
+    def __call__(self, frame: Any) -> Array:
+        """Return the luma of a frame as full-range uint8 (h, w).
+
+        Raises CorruptFileError where players turn the frame: a film and its masks would lie
+        differently.
+        """
+        degrees = getattr(frame, "rotation", 0)
+        if degrees:
+            raise corrupt_video(
+                self._path,
+                f"its frames are stored turned by {abs(degrees)} degrees",
+                "Write it upright: ffmpeg -i IN OUT.",
+            )
+        luma = self._converter.reformat(frame, format="gray")
+        return np.ascontiguousarray(luma.to_ndarray())

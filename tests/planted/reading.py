@@ -329,8 +329,8 @@ FAULTS = [
     Fault(
         "frames of a codec off by one",
         PYAV,
-        "            if last == i:\n                decoded[i] = _grey(path, frame)",
-        "            if last == max(i - 1, 0):\n                decoded[i] = _grey(path, frame)",
+        "            if last == i:\n                decoded[i] = grey(frame)",
+        "            if last == max(i - 1, 0):\n                decoded[i] = grey(frame)",
         READING,
     ),
     Fault(

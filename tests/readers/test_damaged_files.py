@@ -117,13 +117,15 @@ def _avi(folder: Path) -> Path:
 
 
 def _mp4(folder: Path) -> Path:
+    # Of this file alone: one that a forked process finds in its parent has lost its threads.
+    converter = av.video.reformatter.VideoReformatter()
     with av.open(str(folder / "v.mp4"), "w") as file:
         stream = file.add_stream("libx264", rate=25)
         stream.width = stream.height = 48
         stream.pix_fmt = "yuv420p"
         for k in range(12):
             picture = av.VideoFrame.from_ndarray(echonet.frame(0, k), format="gray")
-            file.mux(stream.encode(picture.reformat(format="yuv420p")))
+            file.mux(stream.encode(converter.reformat(picture, format="yuv420p")))
         file.mux(stream.encode(None))
     return folder / "v.mp4"
 

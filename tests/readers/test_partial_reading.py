@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import struct
 import subprocess
 import sys
@@ -197,15 +198,20 @@ CODECS = {
 
 
 def encode(path: Path, codec: str, pixels: str, options: dict[str, str]) -> Path:
+    return write(path, frames(), codec, pixels, options)
+
+
+def write(
+    path: Path, pictures: list[np.ndarray], codec: str, pixels: str, options: dict[str, str]
+) -> Path:
+    converter = av.video.reformatter.VideoReformatter()
     with av.open(str(path), "w") as file:
         stream = file.add_stream(codec, rate=25, options=options)
-        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 96, 64, pixels, 10
-        for picture in frames():
-            file.mux(
-                stream.encode(
-                    av.VideoFrame.from_ndarray(picture, format="gray").reformat(format=pixels)
-                )
-            )
+        stream.height, stream.width = pictures[0].shape
+        stream.pix_fmt, stream.gop_size = pixels, 10
+        for picture in pictures:
+            frame = av.VideoFrame.from_ndarray(picture, format="gray")
+            file.mux(stream.encode(converter.reformat(frame, format=pixels)))
         file.mux(stream.encode(None))
     return path
 
@@ -228,8 +234,10 @@ def test_a_late_frame_is_had_from_its_key_frame(
 ) -> None:
     path = encode(tmp_path / "h264.mp4", *CODECS["h264.mp4"])
     seen = []
-    grey = container._grey
-    monkeypatch.setattr(container, "_grey", lambda *frame: seen.append(1) or grey(*frame))
+    convert = container._Grey.__call__
+    monkeypatch.setattr(
+        container._Grey, "__call__", lambda *frame: seen.append(1) or convert(*frame)
+    )
     monkeypatch.setattr(
         container, "_count_and_decode", lambda *a: pytest.fail("decoded from the start")
     )
@@ -260,6 +268,22 @@ def test_a_frame_is_the_same_alone_where_times_are_damaged(tmp_path: Path) -> No
     all_ = read_video(path)
     for number in range(N - 4, N):
         assert np.array_equal(read_video(path, [number])[0], all_[number])
+
+
+def test_a_forked_process_reads_films_of_another_size(tmp_path: Path) -> None:
+    """As a worker of a DataLoader does: it waited for threads that only its parent has."""
+    first = encode(tmp_path / "first.mp4", *CODECS["h264.mp4"])
+    small = [cv2.resize(picture, (48, 32)) for picture in frames(4)]
+    second = write(tmp_path / "second.mp4", small, *CODECS["full.mp4"])
+    read_video(first)
+    child = multiprocessing.get_context("fork").Process(target=read_video, args=(second,))
+    child.start()
+    child.join(60)
+    is_waiting = child.is_alive()
+    child.kill()
+    child.join()
+    assert not is_waiting
+    assert child.exitcode == 0
 
 
 def test_damage_that_the_decoder_hides_is_named(tmp_path: Path) -> None:

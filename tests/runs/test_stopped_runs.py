@@ -30,20 +30,32 @@ _SLOW = "pixel_pca,random/efficientnet_lite0"
 
 
 def _begun(
-    camus: Path, folder: Path, workers: int, backbones: str = _SLOW, **streams: Any
+    camus: Path,
+    folder: Path,
+    workers: int,
+    backbones: str = _SLOW,
+    hangup: signal.Handlers = signal.SIG_DFL,
+    **streams: Any,
 ) -> subprocess.Popen[str]:
-    """A run, in a group of processes of its own, that has begun to compute features."""
+    """A run, in a group of processes of its own, that has begun to compute features.
+
+    It inherits ``hangup`` for SIGHUP, whatever these tests inherited.
+    """
     words = ["run", "--tasks", "b0-A4-C", "--backbones", backbones, "--head", "knn"]
     words += ["--protocol", "cv3"]
     words += ["--root", str(camus), "--results", str(folder / "results")]
     words += ["--cache", str(folder / "cache"), "--workers", str(workers)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "etab", *words],
-        text=True,
-        env={**os.environ, **SETTINGS},
-        start_new_session=True,
-        **streams,
-    )
+    before = signal.signal(signal.SIGHUP, hangup)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "etab", *words],
+            text=True,
+            env={**os.environ, **SETTINGS},
+            start_new_session=True,
+            **streams,
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
     ends = time.monotonic() + 120
     while (
         not list(folder.glob("cache/features/*/*.*.part"))
@@ -102,12 +114,9 @@ def test_a_terminal_that_closes_stops_a_run(workers: int, camus: Path, tmp_path:
 
 @pytest.mark.slow
 def test_a_run_under_nohup_outlives_its_terminal(camus: Path, tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does; processes inherit it
-    try:
-        streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        process = _begun(camus, tmp_path, 2, "image_stats,pixel_pca", **streams)
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    backbones = "image_stats,pixel_pca"
+    process = _begun(camus, tmp_path, 2, backbones, hangup=signal.SIG_IGN, **streams)
     os.killpg(process.pid, signal.SIGHUP)
     _, shown = process.communicate(timeout=280)
     assert process.returncode == 0, shown

@@ -131,12 +131,12 @@ def _volumes(
     from etab.errors import EtabError
     from etab.runs.volumes import volumes_of
 
-    told: set[str] = set()
+    noted: set[str] = set()
     for cell, rows in volumes_of(cells, folder, root):
         if not isinstance(rows, EtabError):
             yield cell, rows
-        elif cell.dataset not in told:
-            told.add(cell.dataset)
+        elif cell.dataset not in noted:
+            noted.add(cell.dataset)
             say(f"Volumes are left out: {rows}", error=True)
 
 

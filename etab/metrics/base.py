@@ -35,6 +35,7 @@ from etab.metrics.forms import (
     mean_of_tables,
 )
 from etab.metrics.forms import ratio as ratio
+from etab.metrics.forms import weighted_mean as weighted_mean
 from etab.registry import Registry
 from etab.types import Array, FloatArray, IntArray, Kind
 
@@ -486,17 +487,3 @@ def metric_of_tables(
         return item
 
     return add
-
-
-def weighted_mean(values: Array, weights: FloatArray) -> FloatArray:
-    """Mean of values (n,) under weights (draws, n): (draws,), NaN where all weights are 0."""
-    return ratio(weights @ np.asarray(values, dtype=np.float64), weights.sum(axis=1))
-
-
-def weighted_share(
-    hits: Array,
-    among: Array,
-    weights: FloatArray,
-) -> FloatArray:
-    """Mean of ``hits`` (n,) over the rows ``among`` (n,) bool, under weights: (draws,)."""
-    return ratio(weights @ (hits * among), weights @ among.astype(np.float64))

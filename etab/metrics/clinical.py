@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from etab.errors import UndefinedError, UnsupportedOptionError
-from etab.metrics.base import METRICS, ratio, weighted_share
+from etab.metrics.base import METRICS
 from etab.metrics.calibration import (
     brier,
     brier_of_classes,
@@ -25,7 +25,7 @@ from etab.metrics.calibration import (
     calibration_slope,
 )
 from etab.metrics.columns import ScoredRows
-from etab.metrics.forms import Units
+from etab.metrics.forms import Units, ratio, weighted_share
 from etab.metrics.heart_sounds import TIMING_COLUMNS, mean_over_people
 from etab.metrics.masks import MASK_COLUMNS
 from etab.metrics.uncertainty import percentile_interval, resample_weights

@@ -43,6 +43,20 @@ def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
         return np.where(denominator > 0, numerator / denominator, np.nan)
 
 
+def weighted_mean(values: Array, weights: FloatArray) -> FloatArray:
+    """Mean of values (n,) under weights (draws, n): (draws,), NaN where all weights are 0."""
+    return ratio(weights @ np.asarray(values, dtype=np.float64), weights.sum(axis=1))
+
+
+def weighted_share(
+    hits: Array,
+    among: Array,
+    weights: FloatArray,
+) -> FloatArray:
+    """Mean of ``hits`` (n,) over the rows ``among`` (n,) bool, under weights: (draws,)."""
+    return ratio(weights @ (hits * among), weights @ among.astype(np.float64))
+
+
 @dataclass(frozen=True, slots=True)
 class Units:
     """The patient of each row; or each row by itself, where rows have weights of their own.

@@ -112,8 +112,33 @@ Jobs of SLURM are those of submitit's local executor. One campaign on Ray ended 
 a stopped process had not written yet, and went on; the benchmark now waits for such a claim.
 {total} kills at work:
 
+{_kills_by_executor(campaigns)}
+
+By campaign:
+
 {table(header, rows)}
 """
+
+
+def _kills_by_executor(campaigns: Sequence[dict[str, Any]]) -> str:
+    """Write the table of the kills at work of each executor, over all campaigns."""
+    kinds = list(dict.fromkeys(_executor(one) for one in campaigns))
+    at_work = [name for name in PHASES if name != "outside"]
+    rows = []
+    for kind in kinds:
+        of_kind = [one for one in campaigns if _executor(one) == kind]
+        phases = [sum(one["phases"].get(name, 0) for one in of_kind) for name in at_work]
+        faults = sum(len(one["faults"]) for one in of_kind)
+        rows.append([kind, sum(phases), *phases, faults])
+    return table(["executor", "kills at work", *at_work, "faults"], rows)
+
+
+def _executor(campaign: dict[str, Any]) -> str:
+    """Name the executor of a campaign, and for this machine whether it has several workers."""
+    executor = str(campaign["executor"])
+    if executor != "local":
+        return executor
+    return "local, 1 process" if campaign["workers"] == 1 else "local, workers"
 
 
 def _where(campaign: dict[str, Any]) -> str:

@@ -176,6 +176,19 @@ def test_a_campaign_has_one_row_whenever_it_is_stopped(tmp_path: Path) -> None:
     assert [(row["seed"], row["kills"]) for row in rows] == [(2, 5), (1, 7)]
 
 
+def test_kills_are_summed_for_each_executor() -> None:
+    campaigns = [
+        {
+            **asdict(Campaign(executor, 2, "both", "worker", 200, seed)),
+            **Counts(phases=Counter(fitting=fitting, merging=1, outside=9)).facts(),
+        }
+        for executor, seed, fitting in (("ray", 1, 2), ("local", 2, 5), ("ray", 3, 7))
+    ]
+    text = page.kills(campaigns)
+    assert "| ray | 11 | 0 | 2 | 9 | 0 | 0 |" in text
+    assert "| local, workers | 6 | 0 | 1 | 5 | 0 | 0 |" in text
+
+
 def test_what_differs_or_came_twice_is_a_fault(tmp_path: Path) -> None:
     for name in ("killed", "reference"):
         (tmp_path / name / "results").mkdir(parents=True)

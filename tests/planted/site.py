@@ -7,6 +7,7 @@ GROUPS = ("tests/site/test_robustness_and_subgroups.py",)
 READER = ("tests/site/test_browser_reader.py",)
 EXAMPLES = ("tests/site/test_examples.py",)
 BROWSER = ("tests/site/test_browser.py",)
+LINKS = ("tests/site/test_browser_links.py",)
 WALKS = ("tests/site/test_browser_walks.py",)
 
 FAULTS = [
@@ -401,5 +402,19 @@ FAULTS = [
         '_link_to_board(source / "docs" / "reference" / tables, name)',
         "pass",
         ("tests/benchmarks/test_documentation_site.py::test_a_page_of_tables_leads_to_its_board",),
+    ),
+    Fault(
+        "a weight of a link that is no number, left out without a word",
+        "etab/site/assets/weights.js",
+        'unfit.push(["weight", item, `a weight is a number',
+        '[].push(["weight", item, `a weight is a number',
+        LINKS,
+    ),
+    Fault(
+        "a board sorted by rank because the chosen column is hidden",
+        "etab/site/assets/table.js",
+        "ETAB.columns(this.board, this.state).find(one => one.key === sort)",
+        "this.columns.find(one => one.key === sort)",
+        LINKS,
     ),
 ]

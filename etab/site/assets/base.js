@@ -157,6 +157,7 @@
   const store = (name, value) => { try { window[name].setItem(KEY, value); } catch { /* the choice lasts for this page */ } };
   const wanted = new URLSearchParams(location.search).get("theme");
   if (THEMES.includes(wanted)) store("sessionStorage", wanted);
+  const unfitTheme = wanted == null || THEMES.includes(wanted) ? [] : [["theme", wanted, "no theme"]];
   let theme = [wanted, stored("sessionStorage"), stored("localStorage")].find(one => THEMES.includes(one)) ?? "system";
   const withTheme = value => {
     const address = new URL(location.href);
@@ -196,6 +197,30 @@
     text.hidden = !named || named === digest;
     text.textContent = text.hidden ? "" : `The link was made for other results (${ETAB.short(named, 12)}) than those of this page (${digest}): ranks and numbers can differ from those that its sender saw.`;
   };
+  // Of a link, a part that the page cannot use is named on it: a reader would otherwise take another
+  // view for the one that was sent. Every reader of the address gives the keys that it reads, and
+  // the parts that do not fit as [key, value, why].
+  const MOST_TOLD = 6;
+  const quoted = text => `“${ETAB.short(text, 40)}”`;
+  const readers = new Map([["results", { keys: ["board"], unfit: [] }]]);
+  let link = ETAB.view(); // of the link that was opened last; the address changes with the view
+  ETAB.openLink = () => { link = ETAB.view(); return link; };
+  ETAB.tellUnfit = (reader, keys, unfit) => {
+    readers.set(reader, { keys, unfit });
+    const all = [...readers.values()];
+    const given = [...new Set(link.keys())];
+    const unknown = given.filter(key => !all.some(one => one.keys.includes(key)));
+    const twice = given.filter(key => key !== "pick" && !unknown.includes(key) && link.getAll(key).length > 1);
+    const parts = [
+      ...all.flatMap(one => one.unfit).map(([key, value, why]) => `${key} ${quoted(value)}: ${why}`),
+      ...twice.map(key => `${key}: given more than once, the first one counts`),
+      ...unknown.map(key => `${quoted(key)}: no part of a view`),
+    ];
+    const more = parts.length - MOST_TOLD;
+    const text = document.getElementById("unfit");
+    text.hidden = !parts.length;
+    text.textContent = text.hidden ? "" : `Parts of the link do not fit this page, so that its view is not the one that was sent. ${parts.slice(0, MOST_TOLD).join("; ")}${more > 0 ? `; and ${ETAB.whole(more)} more` : ""}.`;
+  };
   // Copies a text; where the browser lets no page do so, the button says what to do.
   ETAB.copy = async (button, text, otherwise) => {
     const label = button.textContent;
@@ -203,6 +228,7 @@
     setTimeout(() => { button.textContent = label; }, 1800);
   };
 
+  addEventListener("load", () => ETAB.tellUnfit("theme", [], unfitTheme));
   document.addEventListener("DOMContentLoaded", () => {
     applyTheme();
     document.getElementById("theme").onclick = () => {

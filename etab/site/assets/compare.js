@@ -8,14 +8,19 @@ addEventListener("load", () => {
   const selects = ["a", "b"].map(id => document.getElementById(id));
   for (const select of selects) select.replaceChildren(...board.rows.map(row => el("option", { value: row.backbone }, ETAB.short(row.backbone, 60))));
   const read = () => {
-    const kept = ETAB.view();
+    const kept = ETAB.openLink();
     ETAB.tellOtherBoard();
+    const unfit = [];
     selects.forEach((select, i) => {
       const name = kept.get(select.id);
-      select.selectedIndex = Math.max(0, board.rows.findIndex(row => row.backbone === name));
-      if (!board.rows.some(row => row.backbone === name)) select.selectedIndex = Math.min(i, board.rows.length - 1);
+      const place = board.rows.findIndex(row => row.backbone === name);
+      select.selectedIndex = place < 0 ? Math.min(i, board.rows.length - 1) : place;
+      if (place < 0 && name != null) unfit.push([select.id, name, "no backbone of this board has this name, and another one is shown"]);
     });
-    draw(kept.get("task"));
+    const task = kept.get("task");
+    draw(task);
+    if (task != null && agreement.value !== task) unfit.push(["task", task, "no task of which both have predictions"]);
+    ETAB.tellUnfit("compare", ["a", "b", "task"], unfit);
   };
 
   // Two-sided p from the table of Student's t.
@@ -118,6 +123,8 @@ addEventListener("load", () => {
   for (const select of selects) select.onchange = () => {
     draw();
     write();
+    ETAB.openLink();
+    ETAB.tellUnfit("compare", ["a", "b", "task"], []); // the names of the link are left
   };
   ETAB.writeAddress = write;
   addEventListener("hashchange", read);

@@ -218,44 +218,68 @@ document.addEventListener("DOMContentLoaded", () => {
     history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
   };
 
+  // Keys of a view that this file reads. Those of the pictures are read in pictures.js.
+  const KEYS = ["q", ...FILTERS, "values", "sort", "columns", "weights", "pick", "only", "rows", "picture"];
   const read = () => {
-    const kept = ETAB.view();
-    for (const key of ["q", ...FILTERS]) state[key] = kept.get(key) ?? "";
-    state.values = kept.get("values") === "anchored" ? "anchored" : "raw";
-    const [sort, direction] = splitLast(kept.get("sort") ?? "etab.down");
-    state.sort = sort;
-    state.direction = direction === "up" ? "up" : "down";
-    state.columns = defaultColumns();
-    for (const change of (kept.get("columns") ?? "").split(",")) {
-      if (change.startsWith("-")) state.columns.delete(change.slice(1));
-      else if (/^[+ ]/.test(change)) state.columns.add(change.slice(1));
+    const kept = ETAB.openLink();
+    const unfit = [];
+    // The value of a key, if it is one of those that the page knows; otherwise the first of these.
+    const oneOf = (key, known) => {
+      const value = kept.get(key) ?? known[0];
+      if (known.includes(value)) return value;
+      unfit.push([key, value, "no such choice"]);
+      return known[0];
+    };
+    state.q = kept.get("q") ?? "";
+    for (const key of FILTERS) state[key] = kept.get(key) ?? "";
+    state.size = oneOf("size", ["", ...SIZES.map(([value]) => value)]);
+    for (const [key, values] of Object.entries(filterOptions())) {
+      if (state[key] && !values.includes(state[key])) unfit.push([key, state[key], "no backbone of this board has it"]);
     }
-    state.weights = ETAB.weightsFrom(kept.get("weights") ?? "", defaults);
-    state.picked = kept.getAll("pick").filter((name, k, all) => all.indexOf(name) === k && board.rows.some(row => row.backbone === name));
-    state.only = kept.get("only") === "ticked" && state.picked.length > 0;
-    state.all = kept.get("rows") === "all";
-    state.picture = kept.get("picture") ?? "";
+    state.values = oneOf("values", ["raw", "anchored"]);
+    [state.sort, state.direction] = splitLast(oneOf("sort", ["etab.down", ...sortings().flatMap(({ key }) => [`${key}.down`, `${key}.up`])]));
+    readColumns(kept.get("columns") ?? "", unfit);
+    const { weights, unfit: unfitWeights } = ETAB.weightsFrom(kept.get("weights") ?? "", defaults);
+    state.weights = weights;
+    const picked = [...new Set(kept.getAll("pick"))];
+    const isOfBoard = name => board.rows.some(row => row.backbone === name);
+    state.picked = picked.filter(isOfBoard);
+    unfit.push(...unfitWeights, ...picked.filter(name => !isOfBoard(name)).map(name => ["pick", name, "no backbone of this board has this name"]));
+    state.only = oneOf("only", ["", "ticked"]) === "ticked" && state.picked.length > 0;
+    state.all = oneOf("rows", ["", "all"]) === "all";
+    state.picture = kept.get("picture") ?? ""; // pictures.js knows which there are
+    ETAB.tellUnfit("board", KEYS, unfit);
+  };
+  const readColumns = (text, unfit) => {
+    state.columns = defaultColumns();
+    const known = new Set(ETAB.columns(board, state).map(column => column.key));
+    for (const change of text ? text.split(",") : []) {
+      const key = change.slice(1);
+      if (!known.has(key) || !/^[-+ ]/.test(change)) unfit.push(["column", change.replace(/^ /, "+"), "no column of this board, shown by + and left out by −"]);
+      else if (change.startsWith("-")) state.columns.delete(key);
+      else state.columns.add(key);
+    }
   };
   const splitLast = text => [text.slice(0, text.lastIndexOf(".")), text.slice(text.lastIndexOf(".") + 1)];
+
+  // What rows can be filtered by, apart from their size.
+  const filterOptions = () => ({
+    kind: [...new Set(board.rows.map(row => row.kind))],
+    family: [...new Set(board.rows.map(row => row.card.family))].filter(Boolean).sort(),
+    pretraining: [...new Set(board.rows.flatMap(pretrainingOf))].sort(),
+    licence: [...new Set(board.rows.map(row => row.card.licence || "not stated"))].sort(),
+  });
 
   const fillControls = () => {
     byId("q").value = state.q;
     byId("values").value = state.values;
-    const options = {
-      kind: [...new Set(board.rows.map(row => row.kind))],
-      family: [...new Set(board.rows.map(row => row.card.family))].filter(Boolean).sort(),
-      pretraining: [...new Set(board.rows.flatMap(pretrainingOf))].sort(),
-      licence: [...new Set(board.rows.map(row => row.card.licence || "not stated"))].sort(),
-    };
-    for (const [key, values] of Object.entries(options)) {
+    for (const [key, values] of Object.entries(filterOptions())) {
       if (state[key] && !values.includes(state[key])) values.push(state[key]); // of a link to another board
       byId(`f-${key}`).replaceChildren(el("option", { value: "" }, "all"), ...values.map(value => el("option", { value }, ETAB.short(value, 40))));
     }
     byId("f-size").replaceChildren(el("option", { value: "" }, "any"), ...SIZES.map(([value, label]) => el("option", { value }, label)));
     for (const key of FILTERS) byId(`f-${key}`).value = state[key];
-    if (byId("f-size").value !== state.size) { state.size = ""; byId("f-size").value = ""; }
     byId("sort").replaceChildren(...sortings().map(({ key, label }) => el("option", { value: key }, ETAB.short(label, 60))));
-    if (!sortings().some(one => one.key === state.sort)) { state.sort = "etab"; state.direction = "down"; }
     columnChooser();
     ETAB.buildSliders(byId("weight-list"), board, state.weights, reweigh);
   };

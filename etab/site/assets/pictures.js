@@ -20,7 +20,9 @@ document.addEventListener("DOMContentLoaded", () => {
   const groupTasks = board.tasks.filter(task => task.subgroups);
   const first = { cost: "params", curve: curveTasks[0] ?? "", choice: board.robustness[0] ?? "", group: groupTasks[0]?.code ?? "", factor: "" };
   const chosen = { ...first };
-  const choose = (name, value) => { chosen[name] = value; ETAB.writeAddress(); };
+  let unfit = null; // parts of the link that do not fit; null once a reader has chosen
+  const tellUnfit = () => ETAB.tellUnfit("pictures", Object.keys(first), unfit);
+  const choose = (name, value) => { chosen[name] = value; unfit = null; ETAB.writeAddress(); };
   ETAB.keepPicture = kept => { for (const name in chosen) if (chosen[name] !== first[name]) kept.set(name, chosen[name]); };
 
   const PICTURES = {
@@ -150,7 +152,14 @@ document.addEventListener("DOMContentLoaded", () => {
     if (current !== "subgroups" || task.code !== chosen.group) return;
     const factorOf = name => name.slice(0, name.indexOf(": "));
     const factors = [...new Set(data.groups.map(factorOf))];
-    const factor = factors.includes(chosen.factor) ? chosen.factor : factors[0];
+    const isKnown = factors.includes(chosen.factor);
+    const factor = isKnown ? chosen.factor : factors[0];
+    // The facts of a task are known now that its file is read.
+    if (unfit && chosen.factor && !isKnown) {
+      unfit.push(["factor", chosen.factor, "no groups of this task are made by it"]);
+      chosen.factor = "";
+      tellUnfit();
+    }
     const places = d3.range(data.groups.length).filter(k => factorOf(data.groups[k]) === factor);
     const names = places.map(k => data.groups[k].slice(factor.length + 2));
     const known = byPlace(rows).filter(row => ETAB.own(data.rows, row.backbone));
@@ -217,11 +226,17 @@ document.addEventListener("DOMContentLoaded", () => {
   ETAB.readPicture = () => {
     const kept = ETAB.view();
     const known = { cost: Object.keys(COSTS), curve: curveTasks, choice: board.robustness, group: groupTasks.map(task => task.code) };
+    unfit = [];
     for (const name in first) {
-      const value = kept.get(name);
-      chosen[name] = value != null && (known[name]?.includes(value) ?? true) ? value : first[name];
+      const value = kept.get(name) ?? first[name];
+      const isKnown = value === first[name] || (known[name]?.includes(value) ?? true);
+      chosen[name] = isKnown ? value : first[name];
+      if (!isKnown) unfit.push([name, value, "no choice of these pictures"]);
     }
-    current = Object.hasOwn(PICTURES, ETAB.state.picture) ? ETAB.state.picture : "scores";
+    const { picture } = ETAB.state;
+    current = Object.hasOwn(PICTURES, picture) ? picture : "scores";
+    if (picture && picture !== current) unfit.push(["picture", picture, "not among those of this board"]);
+    tellUnfit();
     markTab();
     later();
   };

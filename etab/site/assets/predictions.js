@@ -91,8 +91,10 @@
       cases(document.getElementById("cases"), task, data, rows);
     });
     choices(select, tasks, draw);
-    const wanted = new URLSearchParams(location.hash.slice(1)).get("task");
-    if (tasks.some(task => task.code === wanted)) select.value = wanted;
+    const wanted = ETAB.openLink().get("task");
+    const isKnown = tasks.some(task => task.code === wanted);
+    if (isKnown) select.value = wanted;
+    ETAB.tellUnfit("predictions", ["task"], wanted == null || isKnown ? [] : [["task", wanted, "no task of which this backbone has predictions"]]);
     select.addEventListener("change", () => history.replaceState(null, "", `#task=${encodeURIComponent(select.value)}`));
     addEventListener("resize", draw);
     draw();

@@ -190,7 +190,7 @@
 
     sorted(rows) {
       const { sort, direction } = this.state;
-      const column = this.columns.find(one => one.key === sort);
+      const column = ETAB.columns(this.board, this.state).find(one => one.key === sort); // also a hidden one
       let of = row => row.now.place;
       let sign = direction === "down" ? -1 : 1;
       if (sort === "backbone") of = row => row.backbone.toLowerCase();

@@ -3,7 +3,8 @@
 (() => {
   const ETAB = window.ETAB;
   const el = ETAB.el;
-  const MOST = 3;
+  const MOST = 3; // of a slider
+  const LARGEST = 1000; // of an address
 
   ETAB.defaultWeights = board => ({
     categories: { ...board.weights.categories },
@@ -18,16 +19,21 @@
     Object.keys(weights[kind]).filter(name => weights[kind][name] !== defaults[kind][name])
       .map(name => `${name}:${weights[kind][name]}`)).join(",");
 
+  // The weights of such a text, and the items that do not fit, as ETAB.tellUnfit takes them.
   ETAB.weightsFrom = (text, defaults) => {
     const weights = { categories: { ...defaults.categories }, tasks: { ...defaults.tasks } };
-    for (const item of text.split(",")) {
+    const unfit = [];
+    for (const item of text ? text.split(",") : []) {
       const cut = item.lastIndexOf(":");
       const name = item.slice(0, cut);
-      const value = Number(item.slice(cut + 1));
+      const digits = item.slice(cut + 1);
+      const value = digits.trim() ? Number(digits) : NaN;
       const kind = ["categories", "tasks"].find(one => Object.hasOwn(weights[one], name));
-      if (kind && Number.isFinite(value) && value >= 0 && value <= 1000) weights[kind][name] = value;
+      if (!kind) unfit.push(["weight", item, "no category or task of this board has this name"]);
+      else if (!(value >= 0 && value <= LARGEST)) unfit.push(["weight", item, `a weight is a number from 0 to ${LARGEST}`]);
+      else weights[kind][name] = value;
     }
-    return weights;
+    return { weights, unfit };
   };
 
   const slider = (label, value, change, extra) => {

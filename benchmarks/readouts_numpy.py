@@ -10,8 +10,6 @@ than 1e-9 is printed; the exit status is then 1.
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,13 +33,12 @@ from benchmarks.rescore_numpy import (
     mean,
     read_table,
 )
+from benchmarks.volumes_numpy import volumes
 
 CHUNK = 250
 CLASS_TASKS = ("b0", "b6", "b7", "b8")  # tasks whose values are ejection fractions
 SMALLEST_GROUP = 50
-FEWEST_PIXELS = 20  # of a ventricle with a long axis
 FEWEST_PEOPLE = 5  # with limits of agreement
-SAMPLED = 20  # rows whose masks are published
 LEAST_SPREAD = 1e-6  # log-odds with a smaller standard deviation are alike
 
 Function = Callable[[Table, Array], Array]
@@ -302,114 +299,11 @@ def readouts(task: str, table: Table, seed: int) -> Iterator[tuple[str, Number]]
         yield name, readout(name, function, table.part(among), counts[:, index[among]])
 
 
-def volume(mask: Array, spacing: Array) -> float:
-    """Volume in ml by area and length, 8 A^2 / (3 pi L); the base is the lowest 3 % of the ventricle."""
-    pixels = np.argwhere(mask).astype(float)
-    if len(pixels) < FEWEST_PIXELS:
-        return 0.0
-    down = main_direction(pixels)
-    down = down if down[0] > 0 else -down
-    depth = pixels @ down
-    base = pixels[depth >= np.quantile(depth, 0.97)]
-    along = (base - base.mean(axis=0)) @ main_direction(base)
-    middle = (base[along.argmin()] + base[along.argmax()]) / 2
-    length = np.sqrt((((pixels - middle) * spacing) ** 2).sum(axis=1)).max()
-    area = len(pixels) * spacing.prod()
-    return float(8 * area**2 / (3 * np.pi * length) / 1000)
-
-
-def main_direction(points: Array) -> Array:
-    """The unit vector along which points spread most."""
-    centred = points - points.mean(axis=0)
-    return np.asarray(np.linalg.svd(centred, full_matrices=False)[2][0])
-
-
-def true_mask(path: Path) -> tuple[Array, Array]:
-    """The ventricle in a NIfTI file of CAMUS, and the size of a pixel: rows, then columns."""
-    content = gzip.decompress(path.read_bytes())
-    across, down = np.frombuffer(content[42:46], "<i2").astype(int)
-    sizes = np.frombuffer(content[80:88], "<f4").astype(float)
-    first = int(np.frombuffer(content[108:112], "<f4")[0])
-    kind = {2: "u1", 4: "<i2", 8: "<i4", 16: "<f4", 64: "<f8"}[content[70]]
-    labels = np.frombuffer(content[first:], kind)[: across * down]
-    return labels.reshape(down, across) == 1, sizes[::-1]
-
-
-def kept_masks(
-    path: Path, items: Sequence[str], table: Table
-) -> tuple[list[int], list[Array], bool]:
-    """The rows of a cell with masks beside its record, the masks, and whether they are all rows."""
-    whole = path.with_suffix(".masks.npz").is_file()
-    rows = list(range(len(items)))
-    if not whole:
-        keys = [f"{item} {repeat}" for item, repeat in zip(items, table.repeats, strict=True)]
-        rows.sort(key=lambda row: hashlib.sha256(keys[row].encode()).digest())
-        rows = sorted(rows[:SAMPLED])
-    file = path.with_suffix(".masks.npz" if whole else ".masks-sample.npz")
-    if not file.is_file():
-        return [], [], whole
-    stored = np.load(file)
-    masks = []
-    start = 0
-    for shape, (top, left, height, width) in zip(
-        stored["shape"].tolist(), stored["box"].tolist(), strict=True
-    ):
-        size = height * ((width + 7) // 8)
-        packed = stored["bits"][start : start + size].reshape(height, -1) if size else None
-        mask = np.zeros(shape, dtype=bool)
-        if packed is not None:
-            inside = np.unpackbits(packed, axis=1)[:, :width].astype(bool)
-            mask[top : top + height, left : left + width] = inside
-        masks.append(mask)
-        start += size
-    return rows, masks, whole
-
-
-def phase_of(root: Path, item: str) -> tuple[str, Path]:
-    """ED or ES of a row such as patient0001_4CH#0, and the file of the authors' mask.
-
-    Two stills are in the order of their numbers, which the copy of 224 pixels tells of the 2-chamber view
-    alone. In a sequence the numbers are those of its frames, from 1.
-    """
-    record, number = item.split("#")
-    patient, view = record.split("_")
-    folder = next(root.rglob(f"{patient}_{view}_ED_gt.nii.gz")).parent
-    order = ["ED", "ES"]
-    info = folder / f"Info_{view}.cfg"
-    if info.is_file():
-        told = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
-        order.sort(key=lambda phase: int(told[phase]))
-    if any(folder.glob(f"{record}*sequence.nii.gz")):
-        order = [phase for phase in order if int(told[phase]) == int(number) + 1]
-        number = "0"
-    phase = order[int(number)]
-    return phase, folder / f"{record}_{phase}_gt.nii.gz"
-
-
-def volumes(
+def of_volumes(
     path: Path, record: Mapping[str, Any], items: Sequence[str], table: Table, root: Path
 ) -> Iterator[tuple[str, Number]]:
     """Agreement of volumes at ED and ES, and of the EF, of a cell with masks beside its record."""
-    if record["task"][:3] != "a0-":
-        return
-    rows, masks, whole = kept_masks(path, items, table)
-    of_phase: dict[str, dict[tuple[str, int], tuple[int, float, float]]] = {"ED": {}, "ES": {}}
-    for row, mask in zip(rows, masks, strict=True):
-        phase, file = phase_of(root, items[row])
-        true, spacing = true_mask(file)
-        key = (items[row].split("#")[0], int(table.repeats[row]))
-        of_phase[phase][key] = (row, volume(true, spacing), volume(mask, spacing))
-    fractions: dict[tuple[str, int], tuple[int, float, float]] = {}
-    for key, (row, true_ed, ed) in of_phase["ED"].items():
-        if key in of_phase["ES"] and true_ed > 0 and ed > 0:
-            _, true_es, es = of_phase["ES"][key]
-            fractions[key] = (row, 100 * (1 - true_es / true_ed), 100 * (1 - es / ed))
-    named = {
-        "ED volume, ml": of_phase["ED"],
-        "ES volume, ml": of_phase["ES"],
-        "EF of masks": fractions,
-    }
-    for title, found in named.items():
+    for title, found, whole in volumes(path, record, items, table, root):
         chosen = sorted(found.values())
         if len({table.patients[row] for row, _, _ in chosen}) < FEWEST_PEOPLE:
             continue
@@ -530,7 +424,7 @@ def compare_readouts(
         if factors:
             computed |= dict(subgroups(record, items, table, factors))
         if camus:
-            computed |= dict(volumes(path, record, items, table, camus))
+            computed |= dict(of_volumes(path, record, items, table, camus))
         shown = {row["name"]: row for row in stored[cell]}
         for name in sorted(shown.keys() ^ computed.keys()):
             tally.report(f"{cell}: {name} is on one side alone")

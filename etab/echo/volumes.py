@@ -146,16 +146,31 @@ def biplane_ef(
     longest = max(axis.length for axis in (*ed, *es))
     volumes = []
     for views in (ed, es):
-        longer_view = max(view.length for view in views)
-        length = longer_view if convention == "standard" else longest
-        volumes.append(_volume_of_discs(views, length))
+        length = None if convention == "standard" else longest
+        volumes.append(biplane_volume(views, length))
     edv, esv = volumes
     return edv, esv, ejection_fraction(edv, esv)
 
 
-def _volume_of_discs(views: tuple[LongAxis, LongAxis], length: float) -> float:
-    """Compute the volume in ml of elliptic discs with the diameters of two views."""
+def biplane_volume(views: tuple[LongAxis, LongAxis], length: float | None = None) -> float:
+    """Compute the volume of elliptic discs with the diameters of two views.
+
+    Args:
+        views: The ventricle of one phase in two-chamber and four-chamber view.
+        length: Height of all discs together in mm; None for the longer of the two long axes, the
+            clinical rule.
+
+    Returns:
+        The volume in ml.
+
+    Example:
+        >>> axis = LongAxis(np.full(DISCS, 50.0), length=90.0, area=4500.0)
+        >>> round(biplane_volume((axis, axis)))
+        177
+    """
     first, second = views
+    if length is None:
+        length = max(first.length, second.length)
     products = first.diameters * second.diameters
     cubic_mm = np.pi / 4 * products.sum() * length / DISCS
     return float(cubic_mm / 1000)

@@ -6,11 +6,12 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from benchmarks import readouts_numpy
+from benchmarks import readouts_numpy, volumes_numpy
 from tests.commands import ROOT, etab
 
 PUBLISHED = ROOT / "benchmarks"
@@ -51,27 +52,28 @@ def test_read_outs_are_what_numpy_alone_computes(
 def test_volumes_of_kept_masks_are_what_numpy_alone_computes(
     tmp_path: Path, phantom_tree: Callable[..., Path]
 ) -> None:
-    """Bias and limits of agreement at ED and ES in ml, from the masks of every row."""
+    """Bias and limits of agreement at ED and ES in ml, in one view and in two, from every mask."""
     root = phantom_tree(["camus"]) / "camus"
     results = tmp_path / "results"
-    run = ("run", "--backbones", "image_stats", "--tasks", "a0-A4-C", "--protocol", "cv5")
+    run = ("run", "--backbones", "image_stats", "--tasks", "a0-A2-C,a0-A4-C", "--protocol", "cv5")
     places = ("--root", root, "--results", results, "--cache", tmp_path / "cache")
     etab(*run, *places, "--keep-masks", "all")
     shown = json.loads(etab("results", results, "--clinical", "--root", root, "--json").stdout)
-    (rows,) = shown.values()
-    found = {row["name"]: row for row in rows}
-    for title in ("ED volume, ml", "ES volume, ml", "EF of masks"):
-        assert found[f"{title}: bias"]["n"] > 10
-        low = found[f"{title}: lower limit of agreement"]["value"]
-        assert low < found[f"{title}: bias"]["value"]
-    (path,) = results.rglob("*.json")
-    record = json.loads(path.read_text())
-    items, table = readouts_numpy.read_table(path.with_suffix(".csv"))
-    computed = dict(readouts_numpy.volumes(path, record, items, table, root))
-    assert computed.keys() == {name for name in found if ": " in name and name[0] == "E"}
-    for name, numbers in computed.items():
-        stored = [found[name][key] for key in ("value", "low", "high", "n")]
-        assert stored == pytest.approx(list(numbers), abs=1e-9)
+    for cell, rows in shown.items():
+        views = ("", "biplane ") if cell.startswith("a0-A4-C") else ("",)
+        found = {row["name"]: row for row in rows if "volume" in row["name"] or "EF" in row["name"]}
+        for view, title in product(views, ("ED volume, ml", "ES volume, ml", "EF of masks")):
+            bias = found[f"{view}{title}: bias"]
+            assert bias["n"] > 10
+            assert found[f"{view}{title}: lower limit of agreement"]["value"] < bias["value"]
+        (path,) = results.rglob(f"{cell.split()[0]}/**/*.json")
+        record = json.loads(path.read_text())
+        items, table = readouts_numpy.read_table(path.with_suffix(".csv"))
+        computed = dict(readouts_numpy.of_volumes(path, record, items, table, root))
+        assert computed.keys() == found.keys()
+        for name, numbers in computed.items():
+            stored = [found[name][key] for key in ("value", "low", "high", "n")]
+            assert stored == pytest.approx(list(numbers), abs=1e-9)
 
 
 def test_other_numbers_of_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,5 +82,6 @@ def test_other_numbers_of_arguments_are_refused(capsys: pytest.CaptureFixture[st
 
 
 def test_the_script_shares_no_code_with_etab() -> None:
-    text = Path(readouts_numpy.__file__).read_text()
-    assert not re.search(r"^\s*(import|from) (etab|scipy|pandas)", text, re.MULTILINE)
+    for script in (readouts_numpy, volumes_numpy):
+        text = Path(script.__file__).read_text()
+        assert not re.search(r"^\s*(import|from) (etab|scipy|pandas)", text, re.MULTILINE)

@@ -6,6 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,10 +187,11 @@ def _curves(folder: Path, seed: int) -> list[CurvePoint]:
     """Points of label efficiency of a folder; none where it has no cell with few labels."""
     from etab.errors import DataNotFoundError
     from etab.leaderboard.curves import curve_points
+    from etab.storage.listing import walked
 
     # The name of a record holds its protocol: a folder without such cells is not read again.
-    names = (path.name for path in folder.rglob("*.json"))
-    if not any("pct-" in name or "shot-" in name for name in names):
+    names = chain.from_iterable(files for _, _, files in walked(folder))
+    if not any("pct-" in name or "shot-" in name for name in names if name.endswith(".json")):
         return []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the board names the files that are set aside

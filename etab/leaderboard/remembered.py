@@ -29,6 +29,7 @@ from etab.files import read_file
 from etab.leaderboard.board import Board
 from etab.storage import resources
 from etab.storage.atomic import write_atomically
+from etab.storage.listing import walked
 
 _MOST_BOARDS = 32
 _MOST_BYTES = 2 << 30  # a larger folder takes longer to digest than a reader waits
@@ -191,7 +192,7 @@ def _digest_of_folder(folder: Path, suffixes: tuple[str, ...] = ()) -> str:
 
 def _below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     """Every path below a folder in a fixed order, and folders themselves where all files count."""
-    for parent, folders, files in os.walk(folder, followlinks=False):
+    for parent, folders, files in walked(folder):
         folders.sort()
         names = [name for name in files if name.endswith(suffixes)] if suffixes else files
         entries = names if suffixes else [*names, *folders]

@@ -64,23 +64,49 @@ def unlisted_reason(error: OSError) -> str:
     return f"it cannot be listed ({error.strerror or error}), so nothing in it was read"
 
 
-def walked(folder: Path, unlisted: list[str]) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Walk through a folder as ``os.walk`` does, and note the folders that cannot be listed.
+def walked(
+    folder: Path, unlisted: list[str] | None = None
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk through a folder from above, however deep it is.
+
+    ``os.walk`` of Python 3.11 calls itself for each level, and ends in an error where there are many.
 
     Args:
         folder: The folder; an absent one holds nothing.
-        unlisted: A sentence for each folder that cannot be listed is added to it.
+        unlisted: A sentence for each folder that cannot be listed is added to it; None for no note.
 
     Yields:
-        A folder, and the names of the folders and files in it. Links to folders are not followed.
+        A folder, and the names of the folders and files in it. Folders that are removed from the list
+        are not entered. Links to folders are listed as folders, and never followed.
     """
+    waiting = [str(folder)]
+    while waiting:
+        place = waiting.pop()
+        folders: list[str] = []
+        files: list[str] = []
+        links: set[str] = set()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    (folders if _is_folder(entry) else files).append(entry.name)
+                    if entry.is_symlink():
+                        links.add(entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # it was removed just now, or was never there
+        except OSError as error:
+            if unlisted is not None:
+                unlisted.append(f"{place}: {unlisted_reason(error)}.")
+            continue
+        yield place, folders, files
+        # The last one is entered next.
+        waiting += [str(Path(place, name)) for name in reversed(folders) if name not in links]
 
-    def note(error: OSError) -> None:
-        # A folder that is absent was removed just now, or was never there.
-        if not isinstance(error, FileNotFoundError | NotADirectoryError):
-            unlisted.append(f"{error.filename}: {unlisted_reason(error)}.")
 
-    return os.walk(folder, onerror=note)
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link that leads to itself
 
 
 def visible(folder: Path, pattern: str = "*") -> list[Path]:
@@ -109,8 +135,7 @@ def visible_files(folder: Path, suffix: str = "") -> list[Path]:
         The paths of regular files. Links to folders are not followed.
     """
     paths: list[Path] = []
-    for parent, folders, names in os.walk(folder):
-        # os.walk does not enter folders that are removed from its list.
+    for parent, folders, names in walked(folder):
         folders[:] = [name for name in folders if not _is_hidden_part(name)]
         for name in names:
             if name.endswith(suffix) and not _is_hidden_part(name):
@@ -128,7 +153,7 @@ def unread_links(folder: Path) -> list[Path]:
         Links to folders and links to nothing, sorted by path; hidden ones are not among them.
     """
     links: list[Path] = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in walked(folder):
         folders[:] = [name for name in folders if not _is_hidden_part(name)]
         paths = [Path(parent) / name for name in (*folders, *names) if not _is_hidden_part(name)]
         links += [path for path in paths if path.is_symlink() and not path.is_file()]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from pathlib import Path
 
 from etab.storage.claims import file_system_time
+from etab.storage.listing import walked
 
 # The names that write_atomically, require_writable, claims, the progress of units and notes of
 # processes that hung give to their temporary files.
@@ -35,7 +35,7 @@ def remove_temporary_files(folder: Path, *, older_than: float = 86400.0) -> list
         []
     """
     removed: list[Path] = []
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in walked(folder):
         temporary = [Path(parent) / name for name in names if _NAMES.fullmatch(name)]
         if not temporary:
             continue

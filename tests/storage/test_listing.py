@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from pathlib import Path
 
 import pytest
 
-from etab.storage.listing import is_hidden, visible, visible_files, visible_names
+from etab.results import read_results
+from etab.storage.listing import is_hidden, unread_links, visible, visible_files, visible_names
+from etab.storage.litter import remove_temporary_files
 
 HIDDEN = (
     "._a.wav",
@@ -56,3 +60,21 @@ def test_an_absent_folder_holds_nothing(tmp_path: Path) -> None:
     assert visible(tmp_path / "none") == []
     assert visible_files(tmp_path / "none") == []
     assert visible_names(tmp_path / "none") == frozenset()
+
+
+def test_folders_may_be_deeper_than_python_nests_calls(tmp_path: Path) -> None:
+    depth = 100
+    deepest = tmp_path.joinpath(*"d" * depth)
+    deepest.mkdir(parents=True)
+    (deepest / "a.json").write_text("{}")
+    (deepest / "link").symlink_to(tmp_path)
+    (deepest / "tmpabcdefgh.part").write_text("")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + depth // 2)
+    try:
+        assert visible_files(tmp_path, ".json") == [deepest / "a.json"]
+        assert unread_links(tmp_path) == [deepest / "link"]
+        assert len(read_results(tmp_path).problems) == 1
+        assert remove_temporary_files(tmp_path, older_than=-60) == [deepest / "tmpabcdefgh.part"]
+    finally:
+        sys.setrecursionlimit(limit)

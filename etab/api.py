@@ -18,13 +18,16 @@ from etab.datasets.own.description import Description
 from etab.errors import EtabError, EtabWarning, UnsupportedOptionError
 from etab.leaderboard import notes, suites
 from etab.leaderboard import ranking as leaderboard
+from etab.options import path_option, require_flag
 from etab.results import Result
 from etab.results.names import wrong_own_name
 from etab.runs.data import Data, tasks_at
 from etab.runs.events import Event
-from etab.runs.execute import require_ready
+from etab.runs.execute import finished, require_ready
 from etab.runs.executors import serial
 from etab.runs.run import Settings, plan
+from etab.runs.sweep import tell_read_only_cache
+from etab.storage.atomic import require_writable
 from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS, find
 from etab.tasks.own import use_own_data
@@ -187,18 +190,19 @@ def evaluate(
         tasks = own.name if tasks is None else tasks
         root = own.folder
     card = _card(backbone, size, fit, name, version)
-    problem = "" if results is None else wrong_own_name(card.name)
+    folder = None if results is None else path_option("results", results)
+    problem = "" if folder is None else wrong_own_name(card.name)
     if problem:
         warnings.warn(
             f"No board will show these results: {problem}. Give it a name of your own: name=...",
             EtabWarning,
             stacklevel=2,
         )
-    folder = Path(results) if results is not None else Path(tempfile.mkdtemp(prefix="etab-"))
+    require_flag("skip_bad", skip_bad)
     settings = Settings(
-        root=None if root is None else Path(root),
-        results=folder,
-        cache=None if cache is None else Path(cache),
+        root=None if root is None else path_option("root", root),
+        results=Path(tempfile.mkdtemp(prefix="etab-")) if folder is None else folder,
+        cache=None if cache is None else path_option("cache", cache),
         device=str(device),
         precision=precision,
         skip_bad=skip_bad,
@@ -215,6 +219,9 @@ def evaluate(
     settings = settings.needing(code for run in runs for code in run.row.parts).absolute()
     opened = Data(settings)
     require_ready(runs, settings, opened)
+    if any(finished(run, settings, opened) is None for run in runs):
+        require_writable(settings.results)
+        tell_read_only_cache(settings.cache)
     failures: list[str] = []
     cells = serial(runs, settings, lambda event: _collect(event, failures), opened)
     if failures:
@@ -224,7 +231,7 @@ def evaluate(
 
 def _own_data(data: Path | str | type[Source], root: Path | str | None) -> Description:
     """Register a user's own data; a table names the folder of its files itself."""
-    if isinstance(data, type) or is_class_file(Path(data)):
+    if isinstance(data, type) or is_class_file(path_option("data", data)):
         return use_own_data(data, root)
     if root is not None:
         raise UnsupportedOptionError(

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "etab"
 # One row a package: imports go from a floor to a lower one, and packages of one floor never meet.
 FLOORS: dict[int, tuple[str, ...]] = {
     0: ("errors",),
-    1: ("types", "registry", "precisions", "files"),
+    1: ("types", "registry", "precisions", "files", "options"),
     2: ("readers", "sounds", "storage", "training", "splits"),
     3: ("echo", "plots", "results"),
     4: ("datasets", "backbones", "heads", "metrics", "phantom"),

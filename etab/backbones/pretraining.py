@@ -6,7 +6,7 @@ says it, on the card: no feature depends on it, and boards do not rank a backbon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from etab.backbones.base import NOT_STATED, UNKNOWN_DATA, BackboneCard
@@ -48,11 +48,15 @@ def checked_sets(label: str, sets: Sequence[str]) -> tuple[str, ...]:
         The names.
 
     Raises:
-        UnsupportedOptionError: It is one text, or holds something else than names.
+        UnsupportedOptionError: It is not a list, or holds something else than names.
     """
     if isinstance(sets, str):
         raise UnsupportedOptionError(
             f"{label}: pretrained_on is {sets!r}; wanted a list: [{sets!r}]."
+        )
+    if not isinstance(sets, Iterable):
+        raise UnsupportedOptionError(
+            f"{label}: pretrained_on is {sets!r}; wanted a list of names, such as ['camus']."
         )
     for data in sets:
         if not isinstance(data, str) or not data.strip():

@@ -11,6 +11,7 @@ from functools import partial
 
 from etab.backbones.base import FITS, BackboneCard
 from etab.errors import UnknownNameError, UnsupportedOptionError
+from etab.options import whole_number
 from etab.results.names import SQUASH, split_size
 
 SIZES = (32, 2048)
@@ -45,8 +46,7 @@ def sized(card: BackboneCard, size: int | None = None, fit: str = SQUASH) -> Bac
         raise UnknownNameError(f"No fit is called {fit!r}: {', '.join(FITS)}.")
     if size is None and fit == SQUASH:
         return card  # nothing is asked for; its name may have a size and a fit
-    if size is None:
-        size = card.size
+    size = card.size if size is None else whole_number(f"{card.name}: size", size, *SIZES, "px")
     if size == card.size and fit == card.fit:
         return card
     _check(card, size)
@@ -79,10 +79,6 @@ def _check(card: BackboneCard, size: int) -> None:
     if card.modality != "image":
         raise UnsupportedOptionError(
             f"{what}: they are for backbones of frames, and its input is {card.modality}."
-        )
-    if not SIZES[0] <= size <= SIZES[1]:
-        raise UnsupportedOptionError(
-            f"{card.name}: a size is {SIZES[0]} to {SIZES[1]} px; got {size}."
         )
     if size != card.size and card.load_at is None:
         raise UnsupportedOptionError(

@@ -25,6 +25,7 @@ from etab.datasets.pictures import (
 from etab.datasets.windows import SoundOptions, SoundReader, sound_rows
 from etab.echo.clips import frame_grid, place_clip
 from etab.errors import SplitError, UnsupportedOptionError
+from etab.options import path_option, require_flag, whole_number
 from etab.registry import unknown
 from etab.splits import SPLIT_PARTS
 from etab.storage.clipcache import ClipCache
@@ -218,18 +219,17 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
             This dataset.
 
         Raises:
-            UnsupportedOptionError: There are fewer recordings, or ``seed`` comes without
-                ``random``.
+            UnsupportedOptionError: There are fewer recordings, an option has another type, or
+                ``seed`` comes without ``random``.
         """
+        require_flag("random", random)
+        seed = whole_number("seed", seed, 0)
         if seed and not random:
             raise UnsupportedOptionError(f"seed={seed} works only with random=True.")
         ids = list(dict.fromkeys(record.id for record, _ in self._all.rows))
-        n = len(ids) if n_clips is None else n_clips
-        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= len(ids):
-            raise UnsupportedOptionError(
-                f"n_clips is {n_clips!r}; {self!r} has {len(ids)} recordings: choose from 1 to "
-                f"{len(ids)}, or None."
-            )
+        n = len(ids)
+        if n_clips is not None:
+            n = whole_number("n_clips", n_clips, 1, n, f"recordings of {self!r}, or None")
         order = np.arange(len(ids))
         if random:
             order = np.random.default_rng(seed).permutation(len(ids))
@@ -317,10 +317,7 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
             grid = frame_grid(self.source.n_frames(record), native=record.fps, fps=self.options.fps)
             _, position_of = place_clip(grid, len(grid), marked)
             if len(position_of) < 2:
-                raise UnsupportedOptionError(
-                    f"At fps={self.options.fps:g} ED and ES of {record.id} fall on one frame. Use "
-                    "a higher fps."
-                )
+                raise UnsupportedOptionError(self._one_frame(record))
             length = max(position_of.values()) - min(position_of.values()) + 1
             needed = max(needed, length)
             if length > self.options.clip_l:
@@ -331,6 +328,16 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
                 f"{len(records)} recordings, first {short[0]}. Use clip_l={needed} or more, or a "
                 "lower fps."
             )
+
+    def _one_frame(self, record: Record) -> str:
+        """Say that the ED and the ES frame of a recording are one frame of its clip."""
+        fps = self.options.fps
+        if fps is None:
+            return (
+                f"ED and ES of {record.id} are the same frame, so no clip shows both. Correct its "
+                "frame numbers, or leave it out."
+            )
+        return f"At fps={fps:g} ED and ES of {record.id} fall on one frame. Use a higher fps."
 
 
 def _reader(
@@ -351,7 +358,7 @@ def _cache(folder: Path | str | None) -> ClipCache | None:
         folder = os.environ.get("ETAB_CLIP_CACHE") or None
     if folder is None:
         return None
-    path = Path(folder).expanduser()
+    path = path_option("cache", folder).expanduser()
     if path.is_file():
         raise UnsupportedOptionError(f"cache is {folder}, which is a file; name a folder, or None.")
     return ClipCache(path)

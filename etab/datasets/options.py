@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 
 from etab.datasets.base import Card
-from etab.datasets.windows import SoundOptions, sound_options
+from etab.datasets.windows import MAX_CLIP, SoundOptions, sound_options
 from etab.echo.views import among
 from etab.errors import EtabWarning, UnsupportedOptionError
+from etab.options import require_flag, whole_number
 
 CLIP_L = 16
 _MAX_SIDE = 4096
+# Largest size of one clip, in bytes: more does not fit beside anything else on most machines.
+_MAX_CLIP_BYTES = 8 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +89,23 @@ def checked_options(
     Raises:
         UnsupportedOptionError: An option has another type or is out of range.
     """
-    for key, flag in (
-        ("video", video),
-        ("normalize", normalize),
-        ("padding", bool(padding) if padding is None else padding),
-    ):
-        if not isinstance(flag, bool):
-            raise UnsupportedOptionError(f"{key} is {flag!r}; possible: True, False.")
-    for key, side in zip(("frame_l", "frame_w"), size, strict=True):
-        if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= _MAX_SIDE:
-            raise UnsupportedOptionError(f"{key} is {side!r}; possible: 1 to {_MAX_SIDE} pixels.")
-    if clip_l is not None and (
-        isinstance(clip_l, bool) or not isinstance(clip_l, int) or clip_l < 1
-    ):
-        raise UnsupportedOptionError(f"clip_l is {clip_l!r}; possible: 1 frame or more.")
+    require_flag("video", video)
+    require_flag("normalize", normalize)
+    if padding is not None:
+        require_flag("padding", padding)
+    rows, columns = (
+        whole_number(key, side, 1, _MAX_SIDE, "pixels")
+        for key, side in zip(("frame_l", "frame_w"), size, strict=True)
+    )
+    size = (rows, columns)
+    if clip_l is not None:
+        unit = "samples" if sound else "frames"
+        clip_l = whole_number("clip_l", clip_l, 1, MAX_CLIP if sound else _longest(size), unit)
     if fps is not None and (
-        isinstance(fps, bool) or not isinstance(fps, int | float) or not fps > 0
+        isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf
     ):
         raise UnsupportedOptionError(
-            f"fps is {fps!r}; possible: above 0, or None for the recording's own rate."
+            f"fps is {fps!r}; possible: a number above 0, or None for the recording's own rate."
         )
     if sound:
         return sound_options(video, normalize, size, clip_l, fps, bool(padding))
@@ -118,6 +120,12 @@ def checked_options(
         fps,
         bool(padding),
     )
+
+
+def _longest(size: tuple[int, int]) -> int:
+    """The most frames of a clip with pictures of this size, float32 in three channels."""
+    rows, columns = size
+    return _MAX_CLIP_BYTES // (3 * 4 * rows * columns)
 
 
 def _warn_idle(

@@ -21,6 +21,7 @@ from pathlib import Path
 from etab.datasets.base import SOURCES
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
 from etab.files import read_toml_file
+from etab.options import path_option
 from etab.registry import unknown
 from etab.storage.listing import visible
 
@@ -94,7 +95,7 @@ def candidate_folders(
     """
     env = os.environ if env is None else env
     if root is not None:
-        yield "root=", Path(root).expanduser(), True
+        yield "root=", path_option("root", root).expanduser(), True
     variable = f"ETAB_{name.upper()}_DIR"
     if env.get(variable):
         yield variable, Path(env[variable]).expanduser(), True

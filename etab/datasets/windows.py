@@ -165,11 +165,9 @@ def sound_options(
         The checked options.
 
     Raises:
-        UnsupportedOptionError: The rate or ``clip_l`` is out of range, or the size of a picture is
-            given for waveforms.
+        UnsupportedOptionError: The rate is out of range, or the size of a picture is given for
+            waveforms.
     """
-    if clip_l is not None and not 1 <= clip_l <= MAX_CLIP:
-        raise UnsupportedOptionError(f"clip_l is {clip_l!r}; possible: 1 to {MAX_CLIP} samples.")
     if video and size != PLAIN:
         raise UnsupportedOptionError(
             f"frame_l={size[0]}, frame_w={size[1]} have nothing to size: video=True gives a "

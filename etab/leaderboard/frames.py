@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etab.errors import DataNotFoundError
+from etab.options import path_option
 from etab.results import Result, load_results
 
 if TYPE_CHECKING:
@@ -45,14 +47,20 @@ def results_frame(folder: str | Path) -> pd.DataFrame:
         ``metrics.<name>``. Empty where the folder holds no result.
 
     Raises:
+        DataNotFoundError: There is no such folder.
         ResultError: A file of the folder is not a valid result.
 
     Example:
-        >>> frame = results_frame("no such folder")
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     frame = results_frame(folder)
         >>> len(frame), list(frame.columns[:3])
         (0, ['task', 'backbone', 'head'])
     """
-    return cells_frame(load_results(Path(folder)))
+    place = path_option("folder", folder)
+    if not place.exists():
+        raise DataNotFoundError(f"There is no folder {place}. Name a folder of results.")
+    return cells_frame(load_results(place))
 
 
 def cells_frame(cells: Sequence[Result]) -> pd.DataFrame:

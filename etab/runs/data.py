@@ -23,6 +23,7 @@ from etab.runs.skip_bad import leave_copies_out, leave_unneeded, lists_leniently
 from etab.storage.digests import kept_digests
 from etab.storage.text import counted
 from etab.tasks.base import Task
+from etab.tasks.codes import task_words
 from etab.tasks.menu import TASKS, find
 from etab.tasks.own import use_installed, use_own_data
 from etab.tasks.protocols import parse
@@ -48,10 +49,10 @@ def tasks_at(tasks: str | Iterable[str] | None, root: Path | None) -> list[str]:
     Raises:
         UnknownNameError: If a word names no task.
     """
-    words = tasks if tasks is None or isinstance(tasks, str) else list(tasks)
-    use_installed(_split_words(words))
+    words = None if tasks is None else task_words(tasks)
+    whole_codes = words or []
+    use_installed(whole_codes)
     selected = find(words)
-    whole_codes = _split_words(words)
     names = list(dict.fromkeys(task.dataset for task in selected))
     fitting = names
     if root is not None and len(names) > 1:
@@ -68,12 +69,6 @@ def use_data_of(settings: Settings) -> None:
         root = settings.root if is_class_file(settings.data) else None
         use_own_data(settings.data, root)
     use_installed(settings.tasks)
-
-
-def _split_words(words: str | list[str] | None) -> list[str]:
-    """The single words of what a user wrote, at commas."""
-    parts = [words] if isinstance(words, str) else words or []
-    return ",".join(parts).replace(" ", "").split(",")
 
 
 def _beside_suites(words: Sequence[str], root: Path) -> list[Task]:

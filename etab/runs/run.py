@@ -10,9 +10,10 @@ from etab import backbones, datasets, heads
 from etab.backbones.base import BackboneCard
 from etab.backbones.identity import is_of_package, refuse_homonyms
 from etab.backbones.own.installed import is_installed
-from etab.errors import EtabError, IncompatibleError, UnknownNameError, UnsupportedOptionError
+from etab.errors import EtabError, IncompatibleError, UnknownNameError
 from etab.features.base import input_of
 from etab.heads.base import Head
+from etab.options import path_option, require_flag, whole_number
 from etab.results.masks import Keep
 from etab.runs import cross
 from etab.tasks import thresholds
@@ -119,12 +120,9 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("root", "results", "cache", "data", "log"):
             place = getattr(self, name)
-            if isinstance(place, str):  # as in a notebook: Settings(root="data/camus")
-                object.__setattr__(self, name, Path(place))
-            elif not isinstance(place, Path) and (place is not None or name == "results"):
-                raise UnsupportedOptionError(
-                    f"Settings({name}=) is {place!r}, {type(place).__name__}; wanted a path."
-                )
+            if place is not None or name == "results":
+                object.__setattr__(self, name, path_option(f"Settings({name}=)", place))
+        require_flag("Settings(skip_bad=)", self.skip_bad)
 
     def needing(self, tasks: Iterable[str]) -> Settings:
         """Set the tasks of these settings, unless they are set already.
@@ -357,6 +355,7 @@ def plan(
         >>> len(cells), sorted({cell.backbone for cell in cells})
         (4, ['image_stats', 'pixel_pca'])
     """
+    seed = whole_number("seed", seed, 0)
     runs: list[Run] = []
     timeless = ""
     head_names = [head] if head is None or isinstance(head, str) else list(dict.fromkeys(head))

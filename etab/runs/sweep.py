@@ -158,7 +158,7 @@ def sweep(
         return Done(len(before), (), tuple(failures), given_up, tuple(before))
     require_writable(settings.results)
     require_log(settings)
-    _tell_read_only_cache(settings.cache)
+    tell_read_only_cache(settings.cache)
     remove_temporary_files(settings.results)
     facts = {"executor": executor.name, "cells": len(waiting), "etab": __version__}
     with watch(len(waiting)) as listen, logged(settings, "run", **facts) as end:
@@ -204,8 +204,12 @@ def _divided(
     return waiting, before, failures
 
 
-def _tell_read_only_cache(cache: Path | None) -> None:
-    """Warn of a cache that cannot be written; features that it holds already can be read."""
+def tell_read_only_cache(cache: Path | None) -> None:
+    """Warn of a cache that cannot be written; features that it holds already can be read.
+
+    Args:
+        cache: Folder of stored features; None for none.
+    """
     if cache is None:
         return
     try:

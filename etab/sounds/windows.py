@@ -33,7 +33,7 @@ def check_rate(fps: float | None) -> int | None:
     if fps is None:
         return None
     is_number = isinstance(fps, int | float) and not isinstance(fps, bool)
-    if not is_number or fps != int(fps) or not low <= fps <= high:
+    if not is_number or not low <= fps <= high or fps != int(fps):
         raise UnsupportedOptionError(
             f"fps is {fps!r}; for sound: {low} to {high} Hz, whole, or None for the rate of each "
             "recording."

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import ItemsView, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
 from etab.echo.views import VIEW_CODES
-from etab.errors import UnknownNameError
+from etab.errors import UnknownNameError, UnsupportedOptionError
 from etab.registry import unknown
 
 CATEGORIES: Mapping[str, str] = MappingProxyType(
@@ -145,3 +145,27 @@ def _parsed(text: str, _datasets: tuple[str, ...]) -> Code:
         if letter not in names:
             raise unknown("dataset code", letter, names)
     return Code(category, int(index), view, names[dataset], names[test or dataset])
+
+
+def task_words(codes: str | Iterable[str]) -> list[str]:
+    """Split what names tasks into its words.
+
+    Args:
+        codes: Words in a list, or separated by commas.
+
+    Raises:
+        UnsupportedOptionError: It is neither a text nor a list of texts.
+
+    Example:
+        >>> task_words("b0, d0"), task_words(["b0", "d0,e0"])
+        (['b0', 'd0'], ['b0', 'd0', 'e0'])
+    """
+    texts = [codes] if isinstance(codes, str) else codes
+    if not isinstance(texts, Iterable):
+        raise UnsupportedOptionError(f"tasks is {codes!r}; wanted codes, such as 'b0-A4-C,d0'.")
+    words: list[str] = []
+    for text in texts:
+        if not isinstance(text, str):
+            raise UnsupportedOptionError(f"tasks lists {text!r}; wanted codes, such as 'b0-A4-C'.")
+        words += [word.strip() for word in text.split(",")]
+    return words

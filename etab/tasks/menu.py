@@ -24,7 +24,7 @@ from etab.tasks.base import (
     Menu,
     Task,
 )
-from etab.tasks.codes import DEFAULT_DATASET
+from etab.tasks.codes import DEFAULT_DATASET, task_words
 from etab.tasks.exam_tasks import exam_tasks
 from etab.tasks.sound_tasks import sound_tasks
 from etab.types import Kind
@@ -470,9 +470,8 @@ def find(codes: str | Iterable[str] | None = None) -> list[Task]:
     ready = [t for t in current if t.version > 0]
     if codes is None:
         return [t for t in ready if t.dataset == DEFAULT_DATASET]
-    words = [codes] if isinstance(codes, str) else list(codes)
     chosen: dict[str, Task] = {}
-    for word in (w.strip() for text in words for w in text.split(",")):
+    for word in task_words(codes):
         hits = [TASKS[word]] if ">" in word else [t for t in TASKS.values() if t.code == word]
         hits = (
             hits

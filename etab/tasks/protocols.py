@@ -47,7 +47,7 @@ _ENDING = (
     r"(?:-(finetune|partial[1-9]\d*|head(?=-from:))(?:-from:([a-f]\d-[A-Z][A-Z0-9]-[A-Z]))?)?"
 )
 _NAME = re.compile(
-    rf"(official|lodo|cv\d{{0,5}}(?:x[1-9]\d{{0,2}})?|{PREFIX}.+?){_ENDING}",
+    rf"(official|lodo|cv(?:[1-9]\d{{0,4}})?(?:x[1-9]\d{{0,2}})?|{PREFIX}.+?){_ENDING}",
     re.ASCII,  # digits of other scripts are none
 )
 _CROSS = re.compile(r"cv(\d*)(?:x(\d+))?", re.ASCII)
@@ -276,6 +276,8 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
         DataNotFoundError: For "lists:FILE" without such a file. A file that holds no folds raises
             what ``etab.tasks.lists.list_key`` raises.
     """
+    if not isinstance(text, str):
+        raise _unknown_protocol(text)
     if text.startswith(PREFIX) and Path(text.removeprefix(PREFIX)).expanduser().exists():
         return Protocol("lists", listed=list_key(text.removeprefix(PREFIX)))
     match = _NAME.fullmatch(text)
@@ -304,7 +306,12 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
                 repeats or 1,
                 list_key(base.removeprefix(PREFIX)) if sort == "lists" else "",
             )
-    raise IncompatibleError(
+    raise _unknown_protocol(text)
+
+
+def _unknown_protocol(text: object) -> IncompatibleError:
+    """Say that a name is not a protocol, with the forms of names."""
+    return IncompatibleError(
         f"No protocol is called {text!r}. Known: official, cv (or cv5, cv10, ...), cv5x5 (five "
         "folds five times; 2 to 999 times), lodo (leave one database out), lists:FILE (folds that "
         "a file names), and with few labelled "

@@ -62,7 +62,7 @@ def test_a_network_that_cannot_take_a_size_says_why(name: str, reason: str) -> N
     [
         ("mel_stats@448", "its input is sound"),
         ("mobilenetv2@448@64", "has a size already"),
-        ("mobilenetv2@16", "32 to 2048 px; got 16"),
+        ("mobilenetv2@16", "size is 16; wanted a whole number, 32 to 2048 px"),
     ],
 )
 def test_a_size_is_refused_before_anything_is_loaded(name: str, reason: str) -> None:

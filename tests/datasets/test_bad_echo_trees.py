@@ -322,7 +322,7 @@ def test_unknown_names(
             "camus has no view 'PLAX' (PLAX). Possible: A2C, A4C, or view=None.",
         ),
         ("view", {"view": "A4"}, "use view=None, not 'A4'"),
-        ("EF", {"frame_l": 0}, "frame_l is 0; possible: 1 to 4096"),
+        ("EF", {"frame_l": 0}, "frame_l is 0; wanted a whole number, 1 to 4096"),
         ("EF", {"frame_w": 1.5}, "frame_w is 1.5"),
         ("EF", {"video": "False"}, "video is 'False'; possible: True, False."),
         ("EF", {"normalize": 1}, "normalize is 1"),
@@ -368,7 +368,9 @@ def test_clips_that_cannot_hold_both_phases(made: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("n", [0, -1, 9, 2.0, True])
 def test_more_recordings_than_there_are(made: dict[str, Path], n: Any) -> None:
-    with pytest.raises(UnsupportedOptionError, match=r"has 8 recordings: choose from 1 to 8"):
+    with pytest.raises(
+        UnsupportedOptionError, match=r"n_clips is .*; wanted a whole number, 1 to 8 recordings of"
+    ):
         Dataset("camus", "EF", root=made["camus"]).load_data(n)
 
 

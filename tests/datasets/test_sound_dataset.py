@@ -173,7 +173,7 @@ def test_loaders_and_workers(sound_trees: Path) -> None:
         ({"fps": 1000.5}, "whole"),
         ({"fps": True}, "fps is True"),
         ({"clip_l": 0}, "clip_l is 0"),
-        ({"clip_l": 1 << 25}, "possible: 1 to 16777216 samples"),
+        ({"clip_l": 1 << 25}, "wanted a whole number, 1 to 16777216 samples"),
         ({"video": True, "frame_l": 64}, "have nothing to size"),
         ({"view": "A4C"}, "circor has no view 'A4C'"),
         ({"normalize": 1}, "normalize is 1"),

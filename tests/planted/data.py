@@ -76,9 +76,9 @@ FAULTS = [
     ),
     Fault(
         "options of another kind pass",
-        "etab/datasets/options.py",
-        "if not isinstance(flag, bool):",
-        "if False:",
+        "etab/options.py",
+        "    if not isinstance(value, bool):\n        raise",
+        "    if False:\n        raise",
         BAD,
     ),
     Fault(

@@ -8,6 +8,34 @@ TABLE = "etab/datasets/own/table.py"
 
 FAULTS = [
     Fault(
+        "a seed is checked when the features are computed",
+        "etab/runs/run.py",
+        '    seed = whole_number("seed", seed, 0)\n',
+        "",
+        ("tests/test_options.py", "-k", "of_evaluate"),
+    ),
+    Fault(
+        "True counts as a whole number",
+        "etab/options.py",
+        "    if not isinstance(value, bool):\n        with",
+        "    if True:\n        with",
+        ("tests/datasets/test_bad_echo_trees.py", "-k", "more_recordings"),
+    ),
+    Fault(
+        "a clip has any number of frames",
+        "etab/datasets/options.py",
+        "    return _MAX_CLIP_BYTES // (3 * 4 * rows * columns)\n",
+        "    return 10**12\n",
+        ("tests/test_options.py", "-k", "of_a_dataset"),
+    ),
+    Fault(
+        "a file in place of the results is told late",
+        "etab/api.py",
+        "        require_writable(settings.results)\n",
+        "",
+        ("tests/test_options.py", "-k", "in_place_of_the_results"),
+    ),
+    Fault(
         "a run shows only what it computed anew",
         "etab/cli/run.py",
         "sorted([*done.before, *done.ran], key=cell_order)",

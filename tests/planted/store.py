@@ -164,7 +164,7 @@ FAULTS = [
     Fault(
         "a cache that cannot be written is told late",
         "etab/runs/sweep.py",
-        "    _tell_read_only_cache(settings.cache)\n",
+        "    tell_read_only_cache(settings.cache)\n",
         "",
         ("tests/runs/test_shared_runs.py", "-k", "told_before_any_work"),
     ),

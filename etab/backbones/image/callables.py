@@ -156,12 +156,12 @@ def callable_card(
         >>> callable_card("brightness", lambda x: x.mean((2, 3)), size=64).size
         64
     """
-    if hasattr(function, "eval"):
-        function.eval()
     if not callable(function):
         raise UnsupportedOptionError(
-            f"{name} is {type(function).__name__}, which cannot be called with frames."
+            f"The backbone is {function!r}; wanted the name of one, a card, or a function of frames."
         )
+    if hasattr(function, "eval"):
+        function.eval()
     return BackboneCard(
         name,
         name,

@@ -13,6 +13,7 @@ from typing import Literal
 
 from etab.backbones.video.contract import ClipContract
 from etab.errors import UnsupportedOptionError
+from etab.options import whole_number
 
 ArrayKind = Literal["torch", "numpy"]
 Layout = Literal["TCHW", "CTHW"]
@@ -34,9 +35,12 @@ def _require(condition: bool, what: str, wanted: str, got: object) -> None:
         raise UnsupportedOptionError(f"{what} is {got!r}; wanted {wanted}.")
 
 
-def _require_count(what: str, value: object) -> None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    _require(is_count, what, "a whole number, 1 or more", value)
+def _set_counts(kind: Frames | Clip | Sound, *names: str) -> None:
+    """Check the fields of an input that are whole numbers, and hold them as Python's own."""
+    for name in names:
+        what = f"{type(kind).__name__}({name}=)"
+        # The inputs are frozen: they can be part of a key.
+        object.__setattr__(kind, name, whole_number(what, getattr(kind, name), 1))
 
 
 def _require_room(owner: str, n_values: float) -> None:
@@ -103,7 +107,7 @@ class Frames:
     array: ArrayKind = "torch"
 
     def __post_init__(self) -> None:
-        _require_count("Frames(size=)", self.size)
+        _set_counts(self, "size")
         _require_room("Frames", 3 * self.size**2)
         _require_channels("Frames", self.mean, self.std)
         _require(self.array in _ARRAYS, "Frames(array=)", "'torch' or 'numpy'", self.array)
@@ -145,8 +149,7 @@ class Clip:
     array: ArrayKind = "torch"
 
     def __post_init__(self) -> None:
-        for what in ("frames", "size", "period"):
-            _require_count(f"Clip({what}=)", getattr(self, what))
+        _set_counts(self, "frames", "size", "period")
         _require_room("Clip", 3 * self.frames * self.size**2)
         if self.fps is not None:
             _require_positive("Clip(fps=)", self.fps)
@@ -198,11 +201,13 @@ class Sound:
     array: ArrayKind = "torch"
 
     def __post_init__(self) -> None:
-        _require_count("Sound(rate=)", self.rate)
+        _set_counts(self, "rate")
         _require_positive("Sound(seconds=)", self.seconds)
         _require_room("Sound", self.rate * self.seconds)
         if self.hop is not None:
             _require_positive("Sound(hop=)", self.hop)
+        if self.first is not None:
+            _require(_is_number(self.first), "Sound(first=)", "a finite number", self.first)
         _require(self.array in _ARRAYS, "Sound(array=)", "'torch' or 'numpy'", self.array)
 
     @property

@@ -1,0 +1,146 @@
+"""Options that are given from Python: each acts or is refused by its name, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import etab
+from etab import phantom
+from etab.errors import EtabError, IncompatibleError, StorageError, UnsupportedOptionError
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    phantom.write(folder, patients=10, size=32, names=("camus", "circor", "echonet"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"seed": -1}, "seed is -1; wanted a whole number, 0 or more"),
+        ({"seed": "0"}, "seed is '0'"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"seed": None}, "seed is None"),
+        ({"skip_bad": "yes"}, "skip_bad is 'yes'; possible: True, False"),
+        ({"size": "224"}, "size is '224'; wanted a whole number, 32 to 2048 px"),
+        ({"size": [64]}, r"size is \[64\]"),
+        ({"root": 5}, "root is 5, int; wanted a path"),
+        ({"root": b"data"}, "root is b'data', bytes; wanted a path"),
+        ({"results": ["a"]}, r"results is \['a'\], list; wanted a path"),
+        ({"results": "a\0b"}, "results is .*no file's name has a zero byte"),
+        ({"cache": 5}, "cache is 5, int; wanted a path"),
+        ({"data": object()}, "data is <object.*wanted a path"),
+        ({"tasks": 5}, "tasks is 5; wanted codes"),
+        ({"tasks": ["b0-A4-C", 5]}, "tasks lists 5; wanted codes"),
+        ({"protocol": 5}, "No protocol is called 5"),
+        ({"protocol": "cv05"}, "No protocol is called 'cv05'"),
+    ],
+)
+def test_an_option_of_evaluate_is_refused_by_its_name(
+    made: Path, options: dict[str, Any], said: str
+) -> None:
+    options = {"tasks": "c0", "root": made / "camus", **options}
+    with pytest.raises((UnsupportedOptionError, IncompatibleError), match=said):
+        etab.evaluate("image_stats", **options)
+
+
+@pytest.mark.parametrize("backbone", [5, None, ["pixel_pca"]])
+def test_what_is_no_backbone_is_told(made: Path, backbone: Any) -> None:
+    with pytest.raises(UnsupportedOptionError, match=r"The backbone is .*wanted the name of one"):
+        etab.evaluate(backbone, tasks="c0", root=made / "camus")
+
+
+def test_a_file_in_place_of_the_results_is_told_before_anything_is_computed(
+    made: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "results"
+    file.write_text("a note")
+
+    def function(frames: Any) -> Any:
+        raise AssertionError("it was computed")
+
+    with pytest.raises(StorageError, match=r"Nothing can be written to .*Nothing was computed"):
+        etab.evaluate(function, name="mine", tasks="c0", root=made / "camus", results=file)
+    assert file.read_text() == "a note"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"frame_l": 0}, "frame_l is 0; wanted a whole number, 1 to 4096 pixels"),
+        ({"frame_w": 64.0}, "frame_w is 64.0"),
+        ({"video": "yes"}, "video is 'yes'; possible: True, False"),
+        ({"video": True, "clip_l": 10**9}, "clip_l is 1000000000; wanted a whole number, 1 to"),
+        ({"video": True, "clip_l": 16.5}, "clip_l is 16.5"),
+        ({"video": True, "fps": float("inf")}, "fps is inf; possible: a number above 0"),
+        ({"cache": 5}, "cache is 5, int; wanted a path"),
+        ({"root": 5}, "root is 5, int; wanted a path"),
+    ],
+)
+def test_an_option_of_a_dataset_is_refused_by_its_name(
+    made: Path, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UnsupportedOptionError, match=said):
+        etab.Dataset("echonet", "EF", **{"root": made / "echonet", **options})
+
+
+@pytest.mark.parametrize("fps", [float("inf"), float("nan"), -1, 2000.5])
+def test_a_rate_that_sound_cannot_have(made: Path, fps: float) -> None:
+    with pytest.raises(UnsupportedOptionError, match="fps is"):
+        etab.Dataset("circor", "murmur", fps=fps, root=made / "circor")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"random": "yes"}, "random is 'yes'"),
+        ({"random": True, "seed": -1}, "seed is -1"),
+        ({"random": True, "seed": "a"}, "seed is 'a'"),
+        ({"random": True, "seed": 1.5}, "seed is 1.5"),
+    ],
+)
+def test_an_option_of_a_draw_is_refused_by_its_name(
+    made: Path, options: dict[str, Any], said: str
+) -> None:
+    data = etab.Dataset("camus", "EF", root=made / "camus")
+    with pytest.raises(UnsupportedOptionError, match=said):
+        data.load_data(2, **options)
+
+
+def test_whole_numbers_of_numpy_count(made: Path) -> None:
+    data = etab.Dataset(
+        "echonet",
+        "EF",
+        video=True,
+        clip_l=np.int64(4),  # type: ignore[arg-type]
+        frame_l=np.int32(32),  # type: ignore[arg-type]
+        root=made / "echonet",
+    )
+    assert data.load_data(np.int64(2))[0][0].shape == (4, 3, 32, 224)  # type: ignore[arg-type]
+    assert etab.Frames(size=np.int64(64)) == etab.Frames(size=64)  # type: ignore[arg-type]
+    assert type(etab.Frames(size=np.int64(64)).size) is int  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: etab.Sound(first="x"), r"Sound\(first=\) is 'x'"),  # type: ignore[arg-type]
+        (lambda: etab.Sound(first=float("nan")), r"Sound\(first=\) is nan"),
+        (
+            lambda: etab.backbone(abs, name="f", pretrained_on=5),  # type: ignore[arg-type]
+            "pretrained_on is 5; wanted a list",
+        ),
+        (lambda: etab.results_frame(5), "folder is 5, int; wanted a path"),  # type: ignore[arg-type]
+        (lambda: etab.results_frame("no such folder"), "There is no folder no such folder"),
+    ],
+)
+def test_other_options(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(EtabError, match=said):
+        make()

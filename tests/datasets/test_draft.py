@@ -124,6 +124,65 @@ def test_a_table_in_a_folder_below_is_found(tmp_path: Path) -> None:
     assert fits(draft)
 
 
+@pytest.mark.parametrize("begin", ["img\\", "C:\\scans\\img\\", "{}/img/", "/elsewhere/img/"])
+def test_a_table_may_have_paths_of_another_computer(begin: str, tmp_path: Path) -> None:
+    folder = tree(tmp_path / "clinic", [f"img/c{i}.png" for i in range(12)])
+    path = begin.format(folder)
+    rows = "".join(f"{path}c{i}.png,p{i // 2},{40 + i}.5\n" for i in range(12))
+    (folder / "labels.csv").write_text(f"ImagePath,patient,EF\n{rows}")
+    draft = write_draft(folder)
+    description = read_description(draft.description)
+    assert (draft.recordings, draft.patients) == (12, 6)
+    assert [label.name for label in description.labels] == ["EF"]
+    assert fits(draft)
+
+
+def test_a_parquet_table_is_used_as_one_of_text_is(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    folder = tree(tmp_path / "clinic", [f"c{i}.png" for i in range(12)])
+    columns = {
+        "file": [f"c{i}.png" for i in range(12)],
+        "patient": list(range(12)),
+        "EF": [40.5 + i for i in range(12)],
+        "frames": [[0, 1]] * 12,  # nested: no column of a table of text
+    }
+    parquet.write_table(pyarrow.table(columns), folder / "labels.parquet")
+    draft = write_draft(folder)
+    assert draft.table.name == "labels.parquet"
+    assert [label.name for label in read_description(draft.description).labels] == ["EF"]
+    assert fits(draft)
+
+
+def test_what_a_table_does_not_list_is_told(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "clinic", [f"c{i}.png" for i in range(12)])
+    for name, part in {"a": range(6), "b": range(6, 12)}.items():
+        rows = "".join(f"c{i}.png,p{i},{40 + i}.5\n" for i in part)
+        (folder / f"{name}.csv").write_text(f"file,patient,EF\n{rows}")
+    said = write_draft(folder).render()
+    assert "6 of 12 recordings are not in a.csv" in said
+    assert "b.csv lists recordings, too, and is not used" in said
+
+
+def test_columns_that_are_no_labels_are_told(tmp_path: Path) -> None:
+    """Dates, free text, grouped thousands; numbers with leading zeros are ids."""
+    folder = tree(tmp_path / "clinic", [f"c{i}.png" for i in range(12)])
+    rows = "".join(
+        f"c{i}.png;p{i};{i:05};{i + 1}.{100 + i},5;{i + 1}.03.2021;ward;{('A4C', 'long axis')[i % 2]}\n"
+        for i in range(12)
+    )
+    (folder / "labels.csv").write_text(f"file;patient;visit;BNP;day;place;View\n{rows}")
+    draft = write_draft(folder)
+    said = draft.render()
+    assert (
+        "no label was made of visit (such as '00000'), BNP (such as '1.100,5'), day (such as "
+        "'1.03.2021'): neither numbers nor 8 classes at most" in said
+    )
+    assert "the column View is not used for views, as it holds names that are not known" in said
+    assert [label.name for label in read_description(draft.description).labels] == ["View"]
+
+
 def test_sounds_beside_pictures_are_told_and_can_be_described(tmp_path: Path) -> None:
     folder = tree(tmp_path / "clinic", [f"p{i}/echo.png" for i in range(4)])
     for i in range(3):

@@ -18,10 +18,12 @@ _LEAST_NUMBERS = 10
 _MOSTLY = 0.8  # part of the cells above which a column counts as one of numbers
 _UNIT_OF_NAME = re.compile(r"[(\[]([^()\[\]]{1,12})[)\]]\s*$")
 _UNIT_OF_CELL = re.compile(r"[-+]?[\d.]+\s*(%|[^\W\d]\S*)")
+_CODE = re.compile(r"0\d+")  # a number as people write ids, and not what they measure
+_MOST_NAMED = 5
 _EJECTION = ("ef", "lvef", "ejectionfraction", "lvejectionfraction")
 _PATIENT = re.compile(
     r"(patient(en)?|pat|subject|participant|person|proband(en)?|case)"
-    r"(id|nr|no|num|number|nummer|code|key|name)?|mrn|pid"
+    r"(id|nr|no|num|number|nummer|code|key|name)?|mrn|pid|fall(id|nr|nummer)"
 )
 # Names of columns in other tables, by what they hold: small letters and digits alone.
 _ROLES = {
@@ -99,6 +101,52 @@ def fold_remarks(header: Sequence[str], taken: Collection[str]) -> list[str]:
     ]
 
 
+def view_remarks(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Describe a column of views that cannot be used, because some of its names are not known.
+
+    Args:
+        header: Names of the columns.
+        rows: The cells of each row.
+
+    Returns:
+        A sentence for each.
+    """
+    remarks = []
+    for index, name in enumerate(header):
+        words = {row[index] for row in rows if not is_blank(row[index])}
+        strange = sorted(word for word in words if not _fits("view", [word]))
+        if _plain(name) == "view" and 0 < len(strange) < len(words):
+            shown = ", ".join(map(repr, strange[:_MOST_NAMED]))
+            remarks.append(
+                f"the column {name} is not used for views, as it holds names that are not known "
+                f"({shown}); `etab list views` lists those that are"
+            )
+    return remarks
+
+
+def unlabelled_remarks(cells_of: Mapping[str, Sequence[str]]) -> list[str]:
+    """Name the columns that no label was made of.
+
+    Args:
+        cells_of: Cells of these columns, by name.
+
+    Returns:
+        One sentence; none where every column is blank, has one text alone, or numbers the rows.
+    """
+    examples: list[str] = []
+    for column, cells in cells_of.items():
+        distinct = {cell for cell in cells if not is_blank(cell)}
+        if len(distinct) > 1 and _plain(column) not in (*_NUMBERS, *_ROLES["split"]):
+            examples.append(f"{column} (such as {min(distinct)!r})")
+    if not examples:
+        return []
+    more = f" and {len(examples) - _MOST_NAMED} more" if len(examples) > _MOST_NAMED else ""
+    return [
+        f"no label was made of {', '.join(examples[:_MOST_NAMED])}{more}: neither numbers nor "
+        f"{FEW_CLASSES} classes at most; describe those that are labels"
+    ]
+
+
 def label_lines(
     column: str, cells: Sequence[str], files: Mapping[str, Collection[str]]
 ) -> list[str]:
@@ -132,7 +180,8 @@ def label_lines(
     # Some cells may be slips, which `etab data check` lists.
     is_measured = bool(unit) or any((parse_number(cell) or 0.0) % 1 for cell in numbers)
     is_many = len(set(numbers)) >= _LEAST_NUMBERS
-    if (is_measured or is_many) and len(numbers) > _MOSTLY * len(values):
+    is_code = any(_CODE.fullmatch(cell) for cell in values)
+    if (is_measured or is_many) and not is_code and len(numbers) > _MOSTLY * len(values):
         return [*_section(column, "value"), *_unit_lines(column, unit)]
     if 2 <= len(distinct) <= FEW_CLASSES:
         return [*_section(column, "classes"), f"classes = {list_of(sorted(distinct))}"]

@@ -119,6 +119,41 @@ def test_tensors_that_a_network_keeps_follow_its_precision(models: Any) -> None:
         assert torch.cosine_similarity(half[layer], values) > 0.98, layer
 
 
+@pytest.mark.parametrize("kind", some_slow(("swinv2", "speech_to_text"), ()))
+def test_constants_are_in_float32_where_weights_are_stored_in_half(
+    models: Any, tmp_path: Path, kind: str
+) -> None:
+    import transformers
+
+    folder = shutil.copytree(models(kind), tmp_path / "model")
+    model = transformers.AutoModel.from_pretrained(folder).to(torch.bfloat16)
+    model.save_pretrained(folder)
+    card = card_of(folder)
+    if kind in tiny.SOUNDS:
+        x = torch.randn(2, card.rate, generator=torch.Generator().manual_seed(0)) * 0.1
+    else:
+        x = torch.randint(0, 256, (2, card.size, card.size), dtype=torch.uint8)
+    stored = card.load()(x).pooled
+    model.float().save_pretrained(folder)  # the same weights, in single precision
+    for layer, values in card_of(folder).load()(x).pooled.items():
+        torch.testing.assert_close(stored[layer], values, rtol=1e-5, atol=1e-6)
+    twin = backbones.card(f"random/transformers/{folder}").load()
+    model.to(torch.bfloat16).save_pretrained(folder)
+    assert backbones.card(f"random/transformers/{folder}").load().digest() == twin.digest()
+
+
+@pytest.mark.slow
+def test_a_network_that_can_have_a_class_token_has_none(models: Any, tmp_path: Path) -> None:
+    import transformers
+
+    folder = shutil.copytree(models("cvt"), tmp_path / "model")
+    config = transformers.CvtConfig(**{**tiny.PICTURES["cvt"][1], "cls_token": [False] * 3})
+    transformers.CvtModel(config).save_pretrained(folder)
+    card = card_of(folder)
+    features = card.load()(torch.zeros(1, card.size, card.size, dtype=torch.uint8))
+    assert not any(layer.endswith("/cls") for layer in features.pooled)
+
+
 @pytest.mark.parametrize("kind", some_slow(TOKENS, ("vit", "vit_mae", "dinov2_with_registers")))
 def test_tokens_lie_where_their_patches_are(models: Any, kind: str) -> None:
     """Before any attention, a change of one patch changes one place of the map."""

@@ -36,8 +36,11 @@ _NO_FACTS = frozenset({"transformers_version", "_name_or_path", "name_or_path", 
 # is the output of the model, after its last normalisation, as that of every other family.
 _READING = 2
 # 3: the steps of EnCodec lie at the centre of what they read; frames of EfficientNet are normalised as
-# its processor does, which divides twice, and those of ALIGN too, whose processor subtracts 1.
-_READING_OF: Mapping[str, int] = {"encodec": 3, "efficientnet": 3, "align": 3}
+# its processor does, which divides twice, and those of ALIGN too, whose processor subtracts 1. Constants
+# of Swin V2 and Speech2Text are in float32, also where the weights are stored in half precision.
+_READING_OF: Mapping[str, int] = {
+    **dict.fromkeys(("encodec", "efficientnet", "align", "swinv2", "speech_to_text"), 3),
+}
 # About how many native frames a clip spans where its name gives no period.
 _SPAN = 32
 # Digits of the shortest name of a commit; a number of fewer digits is a rate or a period.
@@ -326,6 +329,7 @@ def _network(described: Described, seed: int | None) -> Any:
             maker,
             use_safetensors=True,
             output_loading_info=True,
+            **_in_float32(),
         )
     tower = described.family.tower.replace("get_encoder", "encoder")
     missing = []
@@ -346,8 +350,20 @@ def _network(described: Described, seed: int | None) -> Any:
 def _random(maker: Any, config: Any) -> Any:
     """Build a network of random weights by an auto class, or by a class of its own."""
     if hasattr(maker, "from_config"):
-        return maker.from_config(config, trust_remote_code=False)
+        return maker.from_config(config, trust_remote_code=False, **_in_float32())
     return maker(config)
+
+
+def _in_float32() -> dict[str, Any]:
+    """Options that build a network in float32, also where its weights are stored in half precision.
+
+    Version 5 of transformers otherwise computes constants, such as the relative places of Swin V2,
+    in the precision of the file. Earlier versions build in float32 unless told.
+    """
+    import torch
+
+    major = int(transformers_library().__version__.partition(".")[0])
+    return {"dtype": torch.float32} if major >= 5 else {}
 
 
 def _tower(described: Described, network: Any) -> Any:

@@ -103,7 +103,7 @@ class PictureStates(nn.Module):
     def _token_beside(self, output: Any) -> Tensor | None:
         """The class token (n, c) that some models give beside the map of their last stage."""
         token: Tensor | None = None
-        if self.kind == "cvt":
+        if self.kind == "cvt" and output.cls_token_value is not None:
             token = output.cls_token_value[:, 0]
         if self.kind == "dinov3_convnext":
             token = output.last_hidden_state[:, 0]
@@ -194,7 +194,8 @@ def picture_backbone(
     except (RuntimeError, ValueError, TypeError) as error:
         raise UnsupportedOptionError(
             f"{card.name} does not read the pictures of {card.size} px that its processor makes: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {error}. Wrap the model in a function: etab.backbone(function, "
+            "input=...)."
         ) from error
     chosen = _chosen(states, card.size)
     if not chosen:

@@ -12,7 +12,7 @@ import multiprocessing as mp
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -371,7 +371,7 @@ def run_task(unit: Unit) -> Outcome:
     """Run a unit in a worker of Ray. SIGTERM stops the cell at work, which is not a failure of it.
 
     Ray's own handler raises ``SystemExit``, which would be recorded as a failure of the cell, and
-    the worker would go on to the next cell.
+    the worker would go on to the next cell. Ray stops the cell, too, when the run has ended.
 
     Args:
         unit: The cells.
@@ -380,12 +380,26 @@ def run_task(unit: Unit) -> Outcome:
         What failed.
     """
     try:
-        with stopped_by(signal.SIGTERM):
+        with stopped_by(signal.SIGTERM), _heeding_ray():
             return run_unit(unit)
     except TerminatedError:
         # The handler of Ray is in its place again. It ends this worker, and Ray repeats the task.
         signal.raise_signal(signal.SIGTERM)
         raise
+
+
+@contextlib.contextmanager
+def _heeding_ray() -> Iterator[None]:
+    """Let Ray stop a block: it cancels a task by Ctrl-C, which some workers ignore.
+
+    Workers ignore it where the process did that started their cluster. That of ``etab run`` leaves
+    Ctrl-C to its parent, and a shell script starts a process in the background so.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _is_member(ray: Any, node: str) -> bool:

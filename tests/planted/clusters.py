@@ -109,9 +109,16 @@ FAULTS = [
     Fault(
         "SIGTERM in a task of Ray is a failure of the cell",
         "etab/runs/ray_cluster.py",
-        "        with stopped_by(signal.SIGTERM):\n            return run_unit(unit)\n",
-        "        return run_unit(unit)\n",
+        "        with stopped_by(signal.SIGTERM), _heeding_ray():\n",
+        "        with _heeding_ray():\n",
         (f"{_FILE}::test_sigterm_in_a_task_of_ray_is_no_failure_of_its_cell",),
+    ),
+    Fault(
+        "a task of Ray that is cancelled goes on",
+        "etab/runs/ray_cluster.py",
+        "        with stopped_by(signal.SIGTERM), _heeding_ray():\n",
+        "        with stopped_by(signal.SIGTERM):\n",
+        (f"{_FILE}::test_ray_stops_a_task_where_ctrl_c_is_ignored",),
     ),
     Fault(
         "a kill of one process of Ray may cost the work of all",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import importlib.util
 import multiprocessing
@@ -383,6 +384,24 @@ def test_sigterm_in_a_task_of_ray_is_no_failure_of_its_cell(
     finally:
         signal.signal(signal.SIGTERM, before)
     assert seen == ["stopped"]
+
+
+def test_ray_stops_a_task_where_ctrl_c_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of a cluster that a run has started ignore Ctrl-C, and Ray cancels tasks by it."""
+
+    def run_unit(_: Unit) -> Outcome:
+        _thread.interrupt_main()  # as a worker of Ray does when its task is cancelled
+        time.sleep(0.01)
+        return Outcome()
+
+    monkeypatch.setattr(ray_cluster, "run_unit", run_unit)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ray_cluster.run_task(Unit(0, (), Settings()))
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @needs_submitit

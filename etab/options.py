@@ -5,9 +5,11 @@ Each one raises ``UnsupportedOptionError`` with the option, what was wanted and 
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from contextlib import suppress
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,29 @@ def whole_number(what: str, value: Any, low: int, high: int | None = None, unit:
             f"{what} is {_short(value)}; wanted a whole number, {possible}{of_unit}."
         )
     return number
+
+
+def finite_number(what: str, value: object) -> float:
+    """Check an option that is a number.
+
+    Args:
+        what: The option, as it is written.
+        value: What it was given.
+
+    Returns:
+        The number.
+
+    Raises:
+        UnsupportedOptionError: It is not a number, is NaN or infinite.
+
+    Example:
+        >>> finite_number("train_frac", 0.5)
+        0.5
+    """
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):  # type: ignore[arg-type]
+        raise UnsupportedOptionError(f"{what} is {_short(value)}; wanted a finite number.")
+    return float(value)  # type: ignore[arg-type]
 
 
 def require_flag(what: str, value: object) -> None:

@@ -12,6 +12,11 @@ import pytest
 import etab
 from etab import phantom
 from etab.errors import EtabError, IncompatibleError, StorageError, UnsupportedOptionError
+from etab.legacy.names import plain_name, tasks_of
+from etab.training.recipe import Recipe
+from etab.utils.data_tools import training_data_split
+from etab.utils.video_tools import create_echo_clip
+from etab.utils.visualization import plot_segment
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +149,58 @@ def test_whole_numbers_of_numpy_count(made: Path) -> None:
 def test_other_options(make: Callable[[], object], said: str) -> None:
     with pytest.raises(EtabError, match=said):
         make()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"train_frac": "x"}, "train_frac is 'x'; wanted a finite number"),
+        ({"val_frac": float("nan")}, "val_frac is nan"),
+        ({"seed": -1}, "seed is -1"),
+        ({"random": 5}, "random is 5; possible: True, False"),
+        ({"return_loaders": True, "batch_size": 0}, "batch_size is 0"),
+    ],
+)
+def test_an_option_of_a_division_is_refused_by_its_name(
+    made: Path, options: dict[str, Any], said: str
+) -> None:
+    data = etab.Dataset("camus", "EF", root=made / "camus")
+    with pytest.raises(UnsupportedOptionError, match=said):
+        training_data_split(data, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"epochs": "x"}, "epochs is 'x'; wanted a whole number, 1 or more"),
+        ({"batch": 1.5}, "batch is 1.5"),
+        ({"accumulate": True}, "accumulate is True"),
+        ({"learning_rate": "x"}, "learning_rate is 'x'; wanted a finite number"),
+        ({"clip": float("inf")}, "clip is inf"),
+    ],
+)
+def test_an_option_of_a_training_is_refused_by_its_name(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UnsupportedOptionError, match=said):
+        Recipe(**options)
+
+
+def test_pictures_of_samples_take_arrays_and_refuse_the_rest(made: Path, tmp_path: Path) -> None:
+    data = etab.Dataset("camus", "LV_seg", root=made / "camus", frame_l=32, frame_w=32)
+    image, mask = data[0]
+    of_tensors = plot_segment(image, mask)
+    of_arrays = plot_segment(image.numpy()[:, ::-1], mask.numpy()[:, ::-1])
+    assert (of_arrays.images[0].get_array() == of_tensors.images[0].get_array()[::-1]).all()
+    assert create_echo_clip(image.numpy(), "clip", folder=tmp_path).exists()
+    for wrong in (5, None, "x", np.array(["x"])):
+        with pytest.raises(UnsupportedOptionError, match="wanted a tensor, or an array"):
+            plot_segment(image, wrong)  # type: ignore[arg-type]
+        with pytest.raises(UnsupportedOptionError, match="wanted a tensor, or an array"):
+            create_echo_clip(wrong, "clip", folder=tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("head", [5, None, ["U-Net"]])
+def test_a_name_of_2022_is_a_text(head: Any) -> None:
+    with pytest.raises(EtabError, match="wanted a name"):
+        plain_name(head)
+    with pytest.raises(EtabError, match="No task is called"):
+        tasks_of(head)

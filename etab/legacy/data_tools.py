@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from etab.datasets.dataset import Dataset, Items
 from etab.errors import SplitError, UnsupportedOptionError
+from etab.options import finite_number, require_flag, whole_number
 
 _BATCH = 32
 
@@ -50,6 +51,12 @@ def training_data_split(
             f"Wanted an etab Dataset or its .data, got {type(data).__name__}: "
             "no patients to split by."
         )
+    train_frac = finite_number("train_frac", train_frac)
+    val_frac = finite_number("val_frac", val_frac)
+    seed = whole_number("seed", seed, 0)
+    batch_size = whole_number("batch_size", batch_size, 1)
+    require_flag("random", random)
+    require_flag("return_loaders", return_loaders)
     in_range = 0 < train_frac <= 1 and 0 <= val_frac <= 1
     if not in_range or train_frac + val_frac > 1 + 1e-9:
         raise UnsupportedOptionError(

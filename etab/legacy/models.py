@@ -20,6 +20,8 @@ from etab.legacy import names
 from etab.legacy.epochs import EpochPrinter
 from etab.legacy.examples import ItemExamples, unit_scale
 from etab.legacy.user_backbones import card_of
+from etab.legacy.visualization import as_tensor
+from etab.options import path_option
 from etab.storage.machine import require_device
 from etab.training.loop import Progress, Recipe
 from etab.types import Kind
@@ -295,7 +297,7 @@ class ETABmodel:
         )
         folder = None
         if ckpt_dir is not None:
-            folder = Path(ckpt_dir) / self._training_name(sets)
+            folder = path_option("ckpt_dir", ckpt_dir) / self._training_name(sets)
         printer = EpochPrinter(n_epoch) if verbose else None
         done = fit(
             self.network,
@@ -340,7 +342,7 @@ class ETABmodel:
             On the CPU: the probability of the structure at each pixel (n, h, w), of each class
             (n, classes; float64), or values (n,).
         """
-        unit = unit_scale(inputs.to(self.device), normalized=self._normalized)
+        unit = unit_scale(as_tensor("inputs", inputs).to(self.device), normalized=self._normalized)
         with torch.no_grad():
             output = self.network.eval()(unit)
             if self.network.kind is not Kind.MASK:

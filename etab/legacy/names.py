@@ -106,10 +106,15 @@ def plain_name(name: str) -> str:
     Args:
         name: A name.
 
+    Raises:
+        UnsupportedOptionError: It is not a text.
+
     Example:
         >>> plain_name("ResNet-50")
         'resnet50'
     """
+    if not isinstance(name, str):
+        raise UnsupportedOptionError(f"{name!r} is {type(name).__name__}; wanted a name.")
     return re.sub(r"[^a-z0-9+]", "", name.lower())
 
 
@@ -287,6 +292,8 @@ def tasks_of(code: str) -> list[Task]:
     Raises:
         UnknownNameError: No task has the code.
     """
+    if not isinstance(code, str):
+        raise unknown("task", code, TASKS)
     if code in TASKS or _OLD.match(code):
         return [task(code)]
     tasks = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from etab.errors import UnsupportedOptionError
-from etab.legacy.visualization import to_display
+from etab.legacy.visualization import as_tensor, to_display
 from etab.plots.echo import write_gif
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def create_echo_clip(
     Raises:
         UnsupportedOptionError: The frames have another shape, or the name contains a folder.
     """
+    frames = as_tensor("frames", frames)
     clip = frames[None] if frames.ndim == 3 else frames
     if clip.ndim != 4 or clip.shape[1] != 3 or not len(clip):
         raise UnsupportedOptionError(

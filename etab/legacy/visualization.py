@@ -29,6 +29,32 @@ def warn_unnormalised() -> None:
     )
 
 
+def as_tensor(what: str, value: Any) -> Tensor:
+    """Take a sample as a tensor; NumPy arrays count.
+
+    Args:
+        what: The option, as it is written.
+        value: What it was given.
+
+    Raises:
+        UnsupportedOptionError: It is neither a tensor nor an array of numbers.
+
+    Example:
+        >>> as_tensor("image", np.zeros((3, 4, 4))).shape
+        torch.Size([3, 4, 4])
+    """
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
+        raise UnsupportedOptionError(
+            f"{what} is {type(value).__name__}; wanted a tensor, or an array of numbers."
+        )
+    # torch refuses reversed axes and another order of bytes.
+    return torch.from_numpy(np.ascontiguousarray(value, value.dtype.newbyteorder("=")))
+
+
 def to_display(image: Tensor, *, normalized: bool) -> FloatArray:
     """Convert a frame of a sample for display, undoing ImageNet's normalisation.
 
@@ -86,7 +112,8 @@ def plot_segment(
             f"Matplotlib has no colour {color!r}. Take one such as 'red', 'C0' or '#ff0000'."
         )
 
-    mask = np.squeeze(segment.detach().cpu().numpy())
+    image = as_tensor("image", image)
+    mask = np.squeeze(as_tensor("segment", segment).detach().cpu().numpy())
     if mask.shape != tuple(image.shape[-2:]):
         raise UnsupportedOptionError(
             f"The mask is {mask.shape}, the frame is {tuple(image.shape[-2:])}."

@@ -8,7 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from etab.errors import UnsupportedOptionError
+from etab.options import finite_number, whole_number
 from etab.types import IntArray
+
+# The least value of each option that is a whole number.
+_LEAST = {
+    "epochs": 1,
+    "batch": 1,
+    "accumulate": 1,
+    "patience": 0,
+    "seed": 0,
+    "every": 0,
+    "stop": 0,
+}
+_NUMBERS = ("learning_rate", "weight_decay", "warmup", "clip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +53,7 @@ class Recipe:
         >>> Recipe(batch=0)
         Traceback (most recent call last):
         ...
-        etab.errors.UnsupportedOptionError: Invalid training recipe: batch is 0, wanted 1 or more.
+        etab.errors.UnsupportedOptionError: batch is 0; wanted a whole number, 1 or more.
     """
 
     epochs: int = 20
@@ -58,17 +71,18 @@ class Recipe:
     stop: int = 0
 
     def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            whole = whole_number(name, getattr(self, name), least)
+            object.__setattr__(self, name, whole)
+        for name in _NUMBERS:
+            finite_number(name, getattr(self, name))
         rules = (
-            ("epochs", "1 or more", self.epochs >= 1),
-            ("batch", "1 or more", self.batch >= 1),
-            ("accumulate", "1 or more", self.accumulate >= 1),
-            ("learning_rate", "above 0", 0 < self.learning_rate < float("inf")),
+            ("learning_rate", "above 0", self.learning_rate > 0),
             ("warmup", "a share in [0, 1)", 0 <= self.warmup < 1),
-            ("patience", "0 or more", self.patience >= 0),
             ("clip", "0 or more", self.clip >= 0),
             ("optimizer", "adamw or sgd", self.optimizer in ("adamw", "sgd")),
             ("precision", "fp32 or bf16", self.precision in ("fp32", "bf16")),
-            ("stop", "0 to epochs", 0 <= self.stop <= self.epochs),
+            ("stop", "0 to epochs", self.stop <= self.epochs),
         )
         faults = []
         for name, valid_values, is_valid in rules:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from etab.backbones.weights.fit import find_weights, head_keys, load_file
 from etab.backbones.weights.index import digest, load_state
 from etab.cli.convert import to_safetensors
 from etab.cli.main import app
-from etab.errors import EtabError, EtabWarning, WeightsError
+from etab.errors import CorruptFileError, EtabError, EtabWarning, WeightsError
 
 SMALL = "timm/resnet10t"
 HEADED = "torchvision/resnet18"
@@ -337,3 +338,25 @@ def test_convert_takes_one_of_two_networks(states: Any, tmp_path: Path) -> None:
         CliRunner().invoke(
             app, ["convert", str(source), str(target), "--take", "right"], catch_exceptions=False
         )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "local:{}.pth@timm/resnet10t",
+        "vectors:{}.npz",
+        "vectors:{}.safetensors",
+        "vectors:{}.parquet",
+    ],
+)
+def test_a_file_of_zeros_is_refused_before_it_is_digested(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download that reserves its space and is stopped leaves one; its digest may take hours."""
+    begin = str(tmp_path / "weights")
+    file = Path(begin + Path(name.partition("@")[0]).suffix)
+    with file.open("wb") as empty:
+        empty.truncate(1 << 40)
+    monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("it was digested"))
+    with pytest.raises(CorruptFileError, match=r"begins with zeros.*Download or write it again"):
+        backbones.card(name.format(begin))

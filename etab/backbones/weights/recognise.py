@@ -6,8 +6,8 @@ import pickletools
 import zipfile
 from pathlib import Path
 
-from etab.errors import LayoutError, WeightsError
-from etab.files import is_bomb
+from etab.errors import CorruptFileError, LayoutError, WeightsError
+from etab.files import is_bomb, open_regular
 from etab.readers.regular import require_regular
 from etab.readers.signatures import HEAD_BYTES, LFS, kind_of_content
 
@@ -26,8 +26,8 @@ def require_file(path: Path, absent: str) -> None:
 
     Raises:
         WeightsError: There is no such file.
-        CorruptFileError: The path leads to a folder, a pipe or a device, or no file could have such
-            a name.
+        CorruptFileError: The path leads to a folder, a pipe or a device, no file could have such a
+            name, or the file begins with zeros. Such a file may be large, and is not read further.
 
     Example:
         >>> require_file(Path("absent.pth"), "There is no weights file absent.pth.")
@@ -36,9 +36,16 @@ def require_file(path: Path, absent: str) -> None:
         etab.errors.WeightsError: There is no weights file absent.pth.
     """
     try:
-        require_regular(path, "Name the file itself.")
+        size = require_regular(path, "Name the file itself.")
     except LayoutError as error:
         raise WeightsError(absent) from error
+    with open_regular(path) as file:
+        begins_with_zeros = size and not any(file.read(HEAD_BYTES))
+    if begins_with_zeros:
+        raise CorruptFileError(
+            f"{path} begins with zeros, as a download that was stopped leaves it ({size:,} bytes). "
+            "Download or write it again."
+        )
 
 
 def not_weights(path: Path) -> str:

@@ -64,7 +64,7 @@ def _in_words(reproduction: Reproduction) -> str:
     if reproduction.identical:
         return "\n".join([*lines, "  reproduced: every prediction is equal"])
     if reproduction.rows_differ is not None:
-        lines.append(f"  {reproduction.rows_differ} of {computed.n_test} rows differ")
+        lines.append(f"  {reproduction.rows_differ} of {reproduction.n_rows} rows differ")
     outcome = "reproduced" if reproduction.reproduced else "NOT reproduced"
     if reproduction.same_machine:
         reason = (

@@ -56,6 +56,7 @@ class Reproduction:
         rows_differ: Number of rows whose predictions differ; None where the stored predictions are
             not at hand.
         others: Names of what the record states and the computed one does not.
+        n_rows: Number of rows of the computed predictions, all divisions into folds together.
     """
 
     stored: Result
@@ -63,6 +64,7 @@ class Reproduction:
     other_machine: tuple[str, ...]
     rows_differ: int | None
     others: tuple[str, ...] = ()
+    n_rows: int = 0
 
     @property
     def same_machine(self) -> bool:
@@ -157,7 +159,7 @@ def reproduce(
     other_machine = tuple(_other_machine(stored, machine))
     differ = None if beside is None else _differ(beside, table)
     others = tuple(_other_statements(stored, computed, not other_machine))
-    return Reproduction(stored, computed, other_machine, differ, others)
+    return Reproduction(stored, computed, other_machine, differ, others, len(table.items))
 
 
 def _find_list(stored: Result, lists: Path | None) -> None:
@@ -327,12 +329,18 @@ def _short(fact: Any) -> str:
 def _other_statements(stored: Result, computed: Result, same_machine: bool) -> Iterator[str]:
     """Names of what a record states and the computed one does not.
 
-    On another machine the ends of the interval may differ as the value may, and values of folds
-    and further metrics are not compared.
+    On another machine the ends of the interval may differ as the value may, and values of folds,
+    further metrics and masks are not compared. A setting that only one of them has is of another
+    version of etab, as are notes.
     """
     for name in _FACTS:
         if getattr(stored, name) != getattr(computed, name):
             yield name
+    for name in sorted(stored.settings.keys() & computed.settings.keys() - {"notes"}):
+        if stored.settings[name] != computed.settings[name]:
+            yield f"the setting {name}"
+    if stored.masks and (same_machine or not computed.masks) and stored.masks != computed.masks:
+        yield "masks"
     if not same_machine:
         allowed = OTHER_MACHINE * (computed.high - computed.low) / 2
         for name in ("low", "high"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -190,6 +191,39 @@ def test_nothing_is_computed_for_a_record_that_cannot_be_true(
     changes, words = CONTRADICTED[kind]
     with pytest.raises(EtabError, match=words):
         reproduce(edited(stored, tmp_path, **changes), root=tmp_path / "no data are needed")
+
+
+FALSE_STATEMENTS = {
+    "the setting size": {"size": 9999},
+    "the setting family": {"family": "vit"},
+    "the setting interpolation": {"interpolation": "bicubic"},
+}
+
+
+@pytest.mark.parametrize("what", [*FALSE_STATEMENTS, "masks"])
+def test_equal_predictions_do_not_make_other_statements_true(
+    what: str, stored: Path, tmp_path: Path, root: Path, cache: Path
+) -> None:
+    """A board shows the size and the family of a backbone, and lists digests of masks."""
+    if what == "masks":
+        changes: dict[str, Any] = {"masks": {"sha256": "0" * 64, "sample": []}}
+    else:
+        changes = _settings(stored, **FALSE_STATEMENTS[what])
+    reproduction = reproduce(alone(stored, tmp_path, **changes), root=root, cache=cache)
+    assert reproduction.identical
+    assert reproduction.others == (what,)
+    assert not reproduction.reproduced
+
+
+def test_rows_that_differ_are_counted_among_all_rows(
+    stored: Path, tmp_path: Path, root: Path, cache: Path
+) -> None:
+    header, *lines = stored.with_suffix(".csv").read_text().splitlines()
+    table = "\n".join([header, *reversed(lines), ""])
+    digest = hashlib.sha256(table.encode()).hexdigest()
+    path = edited(stored, tmp_path, table=table, predictions_sha256=digest)
+    reproduction = reproduce(path, root=root, cache=cache)
+    assert reproduction.rows_differ == reproduction.n_rows == len(lines)
 
 
 @pytest.mark.parametrize("name", ["head_version", "runs_version"])

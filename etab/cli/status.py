@@ -31,6 +31,7 @@ def status_command(
     listed with the command that tries it again.
     """
     from etab.errors import DataNotFoundError
+    from etab.files import is_file
     from etab.runs.execute import CLAIMS
     from etab.runs.failed_cells import failed_cells
     from etab.runs.fit_claims import PREFIX
@@ -38,6 +39,10 @@ def status_command(
 
     if not results.exists():
         raise DataNotFoundError(f"There is no folder {results}; name the --results of a run.")
+    if log is not None and not is_file(log):
+        raise DataNotFoundError(
+            f"There is no log {log}. Name the file that runs were given with --log, or leave it out."
+        )
     n_finished, problems = _finished(results, cache)
     failed = failed_cells(results)
     at_work = []

@@ -67,6 +67,7 @@ def check_depth(name: str) -> None:
     assert 0.08 < share < 0.9, f"the first tap of {name} lies at {share:.0%} of the depth"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_torchvision_is_tapped_across_its_depth(name: str) -> None:
     check_depth(name)

@@ -30,6 +30,7 @@ def found(name: str, root: Path) -> tuple[Source, list[str]]:
     return source, [record.id for record in source.records()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_hidden_files_change_nothing(trees: Path, tmp_path: Path, name: str) -> None:
     root = shutil.copytree(trees / name, tmp_path / name)

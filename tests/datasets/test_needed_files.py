@@ -77,6 +77,7 @@ NOT_NEEDED: dict[str, tuple[str, Harm]] = {
 STRICT = ("no picture of the other view", "no Info file", "no mask", "an odd line")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "skip_bad"),
     [

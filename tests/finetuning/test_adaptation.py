@@ -132,6 +132,7 @@ def test_the_source_is_trained_once_for_all_targets_and_the_backbone_is_taken_al
     assert choice["adapted"] == work.trained["adapted"]
 
 
+@pytest.mark.slow
 def test_finetuning_begins_where_the_source_ended(adapted: Any, tmp_path: Path) -> None:
     """With a rate too small to move it, the backbone that is fine-tuned further is the source's."""
     _, settings, _ = adapted

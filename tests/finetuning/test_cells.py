@@ -88,6 +88,7 @@ def test_a_frozen_run_refuses_a_tuned_protocol() -> None:
         runs_run.plan("a0-A4-C", [BACKBONE], protocols=["official-finetune"])
 
 
+@pytest.mark.slow
 def test_cells_say_how_they_were_trained_and_stand_apart(trained: Any) -> None:
     results, settings, _ = trained
     assert [r.task for r in results] == ["a0-A2-C", "a0-A4-C", "a1-A2-C", "a1-A4-C"]

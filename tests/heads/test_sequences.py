@@ -115,6 +115,7 @@ def in_time(n: int = 150) -> tuple[Features, Array]:
     return Features({}, sequences={"frames": x.astype(np.float32)}), y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=pytest.mark.slow) if n in ("gru", "transformer") else n for n in NAMES],

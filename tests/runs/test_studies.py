@@ -117,6 +117,7 @@ def _rows(tree: Path) -> tuple[Rows, Any]:
     return rows, studies.view_answers(opened, rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["cv", "official"])
 def test_no_probe_sees_what_its_thresholds_or_scores_are_of(protocol: str, tree: Path) -> None:
     rows, views = _rows(tree)

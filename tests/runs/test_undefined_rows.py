@@ -47,6 +47,7 @@ def cells(root: Path, results: Path, skip_bad: bool = False) -> list[Result]:
     return list(execute(runs, settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skip_bad", [False, True])
 @pytest.mark.parametrize(
     ("pattern", "rows"),

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from etab.cli.status import status_command
-from etab.errors import EtabWarning, UnreadableResultError
+from etab.errors import DataNotFoundError, EtabWarning, UnreadableResultError
 from etab.results.table_files import compress_tables
 from etab.runs import whole_tables
 from etab.runs.data import Data
@@ -143,6 +143,13 @@ def test_status_counts_what_a_run_would_not_compute_again(
     assert TOLD in told
     assert "csv is missing: predictions belong beside their record. The cell counts as" in told
     assert "is not a file, but the predictions of" in told
+
+
+@pytest.mark.parametrize("log", ["", "no such log", "folder"])
+def test_status_names_a_log_that_is_not_there(tmp_path: Path, log: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataNotFoundError, match="There is no log"):
+        status_command(tmp_path, log=tmp_path / log)
 
 
 @pytest.mark.slow

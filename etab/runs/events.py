@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class Event:
         result: The finished cell ("cell"), as ``etab.runs.record.brief`` makes it.
         error: Why the backbone or cell failed ("failed"), or the text of a warning.
         runs: Number of cells that failed ("failed").
+        cells: Those cells, where they are known, by the paths that their records would have.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Event:
     result: Result | None = None
     error: str = ""
     runs: int = 0
+    cells: tuple[Path, ...] = ()
 
 
 Listener = Callable[[Event], None]
@@ -57,15 +59,17 @@ def send_warnings(queue: Any) -> None:
 
 
 def pass_on(queue: Any, listen: Listener) -> None:
-    """Pass events of the workers on until the end mark, each finished cell and warning once.
+    """Pass events of the workers on until the end mark, each cell and each warning once.
 
-    A group whose worker was ended is run again, and reads the cells that it had finished.
+    A group whose worker was ended is run again: it reads the cells that it had finished, and tries
+    those again that had failed.
 
     Args:
         queue: Where the workers send events; None ends them.
         listen: Called with every event that is not a warning.
     """
     named: set[Path | str] = set()
+    failed: set[Path] = set()
     while (event := _next_event(queue)) is not None:
         is_warning = event.kind == "warning"
         if is_warning or event.result is not None:
@@ -73,6 +77,12 @@ def pass_on(queue: Any, listen: Listener) -> None:
             if name in named:
                 continue
             named.add(name)
+        if event.cells:
+            new = tuple(path for path in event.cells if path not in failed)
+            if not new:
+                continue
+            failed.update(new)
+            event = replace(event, cells=new, runs=len(new))
         if is_warning:
             warnings.showwarning(EtabWarning(event.error), EtabWarning, "etab", 0)
         else:

@@ -19,6 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from multiprocessing.managers import SyncManager
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from etab.backbones.computing import estimated_seconds
@@ -29,7 +30,7 @@ from etab.runs.events import Event, Listener, pass_on, send_warnings
 from etab.runs.execute import execute
 from etab.runs.failures import describe_failure, is_interruption, stopped_by
 from etab.runs.lost_processes import how_it_ended, hung, left_at_work, record_killed
-from etab.runs.record import brief
+from etab.runs.record import brief, path_of_run
 from etab.runs.run import Run, Settings, is_named
 from etab.runs.run_log import logged_warnings
 from etab.storage.atomic import require_temporary_folder
@@ -244,27 +245,29 @@ def _watched(group: list[Run], settings: Settings, data: Data, tell: Listener) -
         progressed()
         tell(Event("frames", name, done, total))
 
-    ended = 0  # cells that are finished, or were reported as failed
+    # The cells that are neither finished nor reported as failed.
+    left = {path_of_run(run, Path()): run for run in group}
 
     def failed(run: Run, error: BaseException) -> None:
-        nonlocal ended
         progressed()
-        ended += 1
+        path = path_of_run(run, Path())
+        left.pop(path, None)
         words = f"{run.task} ({run.protocol_name}): {describe_failure(error)}"
-        tell(Event("failed", name, error=words, runs=1))
+        tell(Event("failed", name, error=words, runs=1, cells=(path,)))
 
     try:
         watched = ended_without_progress(settings.results, settings.timeout)
         with logged_warnings(settings), watched:
             for result in execute(group, settings, data=data, progress=frames, failed=failed):
                 progressed()
-                ended += 1
+                left.pop(result.path(Path()), None)
                 tell(Event("cell", name, result=brief(result)))
                 yield result
     except BaseException as error:
         if is_interruption(error):
             raise
-        tell(Event("failed", name, error=describe_failure(error), runs=len(group) - ended))
+        words = describe_failure(error)
+        tell(Event("failed", name, error=words, runs=len(left), cells=tuple(left)))
 
 
 def _summaries(

@@ -54,7 +54,7 @@ class Done:
     Attributes:
         skipped: Number of cells that were finished already.
         ran: The cells that were run, as ``etab.runs.record.brief`` makes them.
-        failures: Name and reason of each backbone or cell that failed.
+        failures: Backbone and reason of each cell that failed.
         failed: Number of cells that have no result now.
         before: The cells that were finished already, likewise.
     """
@@ -165,7 +165,7 @@ def sweep(
 
         def collect(event: Event) -> None:
             if event.kind == "failed":
-                failures.append((event.backbone, event.error))
+                failures.extend([(event.backbone, event.error)] * max(1, event.runs))
             listen(event)
 
         with _without_dead_claims(settings.results):

@@ -312,4 +312,18 @@ FAULTS = [
         "        done, total",
         ("tests/runs/test_clusters.py::test_the_features_of_a_unit_elsewhere_are_followed",),
     ),
+    Fault(
+        "a cell that fails twice in a run counts twice",
+        "etab/runs/events.py",
+        "            if not new:\n                continue\n",
+        "            new = event.cells\n",
+        (f"{_ENDED}::test_a_cell_that_fails_again_in_the_next_worker_counts_once",),
+    ),
+    Fault(
+        "a backbone that fails counts as one cell",
+        "etab/runs/sweep.py",
+        "[(event.backbone, event.error)] * max(1, event.runs)",
+        "[(event.backbone, event.error)]",
+        ("tests/runs/test_foreign_errors.py::test_a_backbone_that_fails_counts_its_cells",),
+    ),
 ]

@@ -108,6 +108,15 @@ def test_the_others_go_on(error: BaseException, camus: Path, tmp_path: Path) -> 
     assert [cell.backbone for cell in load_results(tmp_path)] == ["image_stats"]
 
 
+def test_a_backbone_that_fails_counts_its_cells(camus: Path, tmp_path: Path) -> None:
+    runs = plan("b0-A4-C", [_failing(RuntimeError("boom"))], protocols=("cv2", "cv3"))
+    settings = Settings(root=camus, results=tmp_path)
+    done = sweep(runs, settings, workers=1, watch=lambda _: nullcontext(lambda _: None))
+    head, failure = done.said().splitlines()
+    assert head.endswith("2 failed.")
+    assert failure.startswith("  callable/failing, 2 cells: RuntimeError: boom")
+
+
 def test_an_error_of_loading(monkeypatch: pytest.MonkeyPatch, camus: Path, tmp_path: Path) -> None:
     def load(self: Any) -> Any:
         raise AttributeError("module has no attribute 'vit_giant'")

@@ -209,6 +209,25 @@ def test_a_worker_sends_its_warnings_and_the_parent_shows_each_once() -> None:
     assert [event.kind for event in heard] == ["failed"]
 
 
+def test_a_cell_that_fails_again_in_the_next_worker_counts_once() -> None:
+    """A group whose worker was ended is run again, with the cells of it that had failed."""
+    one, two = Path("a/one.json"), Path("a/two.json")
+    sent: queue.Queue[Event | None] = queue.Queue()
+    for event in (
+        Event("failed", "a", error="boom", runs=1, cells=(one,)),
+        Event("failed", "a", error="boom", runs=1, cells=(one,)),
+        Event("failed", "a", error="gone", runs=2, cells=(one, two)),
+        None,
+    ):
+        sent.put(event)
+    heard: list[Event] = []
+    pass_on(sent, heard.append)
+    assert [(event.error, event.runs, event.cells) for event in heard] == [
+        ("boom", 1, (one,)),
+        ("gone", 1, (two,)),
+    ]
+
+
 def test_a_signal_that_comes_twice_at_once_is_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster tells every process of a job, and the parent of etab run passes it on."""
     times = iter([10.0, 10.5, 20.0, 20.5, 22.0])

@@ -287,6 +287,16 @@ BAD_FILES: dict[str, tuple[str, Callable[[Any, Any, Path], Any], str]] = {
         lambda names, x, file: _wide(file, names, x, EF=list(range(len(names)))),
         r"columns of whole numbers \(EF\) beside columns of fractions",
     ),
+    "a label of fractions among fractions": (
+        ".parquet",
+        lambda names, x, file: _wide(file, names, x, EF=[50.5] * len(names)),
+        r"columns with other names \(EF\) beside numbered ones such as 'c0'",
+    ),
+    "a label beside a matrix": (
+        ".npz",
+        lambda names, x, file: np.savez(file, keys=names, v=x, EF=x[:, :1]),
+        r"layers of a single number \(EF\) beside wider ones",
+    ),
     "a vector is missing": (
         ".parquet",
         lambda names, x, file: _lists(file, names, [None, *map(list, x[1:])]),

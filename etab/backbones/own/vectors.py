@@ -190,6 +190,7 @@ def read_vectors(file: Path) -> SuppliedVectors:
         raise CorruptFileError(f"{file} holds keys and no vectors.")
     _require_single_keys(file, keys)
     checked = {name: _checked(file, name, values, keys) for name, values in layers.items()}
+    _require_no_labels(file, checked)
     return SuppliedVectors(file, {key: i for i, key in enumerate(keys)}, checked)
 
 
@@ -203,6 +204,16 @@ def _require_single_keys(file: Path, keys: Sequence[str]) -> None:
     if twice:
         raise CorruptFileError(
             f"{file}: keys that occur more than once: {named(twice)}. Give each key one row."
+        )
+
+
+def _require_no_labels(file: Path, layers: Mapping[str, Array]) -> None:
+    """Refuse layers of a single number beside wider ones: a label would predict itself."""
+    single = [name for name, values in layers.items() if values.shape[1] == 1]
+    if single and len(single) < len(layers):
+        raise CorruptFileError(
+            f"{file}: layers of a single number ({named(single)}) beside wider ones, as labels are. "
+            "Keep the layers of vectors."
         )
 
 
@@ -360,6 +371,16 @@ def _require_one_kind(file: Path, columns: Mapping[str, Any]) -> None:
             f"{file}: there are columns of whole numbers ({named(whole)}) beside columns of "
             "fractions, as labels and row numbers are. Keep the columns of the vectors, all of one "
             "type."
+        )
+    stems = {name: name.strip("0123456789") for name in columns}
+    counts = Counter(stem for name, stem in stems.items() if name != stem)
+    odd = [name for name, stem in stems.items() if counts[stem] < 2]
+    if odd and len(odd) < len(columns):
+        numbered = next(name for name in columns if name not in odd)
+        raise CorruptFileError(
+            f"{file}: there are columns with other names ({named(odd)}) beside numbered ones such as "
+            f"{numbered!r}, as labels are. Keep the columns of the vectors, or write each vector as a "
+            "list in one column."
         )
 
 

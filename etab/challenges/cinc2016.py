@@ -126,7 +126,7 @@ class Run2016:
             lines.append("  the entry holds DRYRUN: it is checked, and not scored")
         if self.scores:
             lines.append(sandbox_note(self.sandbox))
-        lines.append("ok" if self.ok else "not ok")
+        lines.append("no problems found" if self.ok else "problems found: see above")
         return "\n".join(lines)
 
 
@@ -155,7 +155,7 @@ def run_cinc2016(
             folders, of which they are copies.
         out: Folder for answers.txt and records.csv. They grow with every record: a run that was
             stopped goes on there, and records that failed are tried again.
-        trust: Must be True: the entry is a program of somebody else and runs with your rights.
+        trust: Must be True: the entry is someone else's program and runs with your rights.
         part: Folder of the release whose records are answered.
         setup: Limits of setup.sh.
         record: Limits of next.sh for one record.

@@ -141,7 +141,7 @@ def run_circor2022(
         data: CirCor as published.
         out: Folder for ``outputs/ID.csv``. It grows with every fold; a run that was stopped goes
             on there.
-        trust: Must be True: the entry is a program of somebody else and runs with your rights.
+        trust: Must be True: the entry is someone else's program and runs with your rights.
         hold_out: Another folder of CirCor. The entry is then trained on all of ``data`` and run on
             this folder, without folds.
         n_fold: Number of folds of people, 2 or more, where there is no ``hold_out``.

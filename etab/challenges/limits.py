@@ -1,4 +1,4 @@
-"""Run a program of somebody else under limits of time, memory, files and disk.
+"""Run someone else's program under limits of time, memory, files and disk.
 
 The limits are not a sandbox: they stop accidents (a loop, a leak, a runaway log), not malice.
 Unless ``etab.challenges.sandbox`` is used, the program has the rights of whoever runs it: it may
@@ -409,7 +409,7 @@ def _size(folder: Path) -> float:
 
 
 def remove_all(folder: Path) -> None:
-    """Remove a folder that a program of somebody else has filled, however deep and protected it is.
+    """Remove a folder that someone else's program has filled, however deep and protected it is.
 
     Args:
         folder: The folder; it may be absent.

@@ -13,8 +13,8 @@ from etab.files import read_json_file
 from etab.storage.atomic import write_atomically
 
 WARNING = (
-    "An entry is a program of somebody else. Without bubblewrap (bwrap) on this machine, it runs "
-    "with your rights: it can read, change and delete your files and use the network. The limits "
+    "An entry is someone else's program. Without bubblewrap (bwrap) on this machine, it runs with "
+    "your rights: it can read, change and delete your files and use the network. The limits "
     "of time and memory are not a sandbox."
 )
 
@@ -30,7 +30,7 @@ _NOTES = {
 
 
 def sandbox_note(sandbox: str) -> str:
-    """Say how far the score of a program of somebody else can be trusted.
+    """Say how far the score of someone else's program can be trusted.
 
     Args:
         sandbox: Name of the sandbox that the program ran in, "bubblewrap" or "none".

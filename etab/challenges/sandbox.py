@@ -1,4 +1,4 @@
-"""Bubblewrap around the program of somebody else, on machines that have it.
+"""Bubblewrap around someone else's program, on machines that have it.
 
 Inside, the program sees the system, its own folder and nothing else: no data, no labels, no home of
 the user, no other process and no network. Where there is no bubblewrap, programs run without a

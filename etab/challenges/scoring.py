@@ -185,7 +185,7 @@ def read_answers(path: Path) -> dict[str, int]:
     _refuse(
         path,
         {
-            "no answer of 'record,1', '-1' or '0'": no_answers,
+            "not 'record,1', 'record,-1' or 'record,0'": no_answers,
             "answered twice": twice,
         },
     )

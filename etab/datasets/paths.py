@@ -59,7 +59,7 @@ def dataset_folder(
                 "published there, or unset it."
             )
     raise DataNotFoundError(
-        f"No folder of {name}. Looked at "
+        f"No folder of {name} was found. Looked at "
         + "; ".join(looked)
         + f". Pass --root FOLDER (in Python: root=), or set ETAB_{name.upper()}_DIR{_more_help(name)}."
     )

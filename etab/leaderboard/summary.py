@@ -323,7 +323,7 @@ def data_notices(board: Board, cards: Cards) -> list[dict[str, str]]:
         citation = cards[name].citation if name in cards else ""
         if board.phantom:
             title = f"phantom of {title}"
-            licence = "made data in the published layout; no patient is in it"
+            licence = "synthetic data in the published layout; no patient is in it"
             citation = ""
         notices.append({"title": title, "licence": licence, "citation": citation})
     return notices

@@ -19,7 +19,7 @@ from etab.types import Array
 
 MARK = "phantom"
 NOTICE = (
-    "This tree is PHANTOM data: made echocardiograms, not patients. "
+    "This tree is PHANTOM data: synthetic echocardiograms, not patients. "
     "It must never enter a real leaderboard.\n"
 )
 _CAMUS_FRAMES = 8

@@ -105,7 +105,7 @@ def test_without_quality_all_is_clean_and_that_is_said(made: Path, tmp_path: Pat
         (lambda rows: [*rows, rows[0]], "1 answered twice: "),
         (
             lambda rows: [*rows[:-1], rows[-1].split(",")[0] + ",2"],
-            "1 no answer of 'record,1', '-1' or '0': line 12",
+            "1 not 'record,1', 'record,-1' or 'record,0': line 12",
         ),
         (lambda rows: [*rows[:-1], rows[-1].split(",")[0]], "line 12"),
         (lambda rows: [*rows[:-1], rows[-1] + ",1"], "line 12"),

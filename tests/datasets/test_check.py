@@ -229,7 +229,7 @@ def test_command_status_and_json(tree: Path, capsys: pytest.CaptureFixture[str])
     assert _status(words) == 1
     out, _ = capsys.readouterr()
     assert "duplicates: 1 - " in out
-    assert out.rstrip().splitlines()[-1].startswith("  not ok (")
+    assert out.rstrip().splitlines()[-1].startswith("  problems found: ")
     assert _status([*words, "--quick"]) == 0
 
 

@@ -97,6 +97,6 @@ def test_check_lists_and_does_not_crash(echo_trees: dict[str, Path], tmp_path: P
     assert not report.ok
     assert [m for m in report.missing if "patient0001_2CH_ED.nii.gz" in m]
     assert [m for m in report.corrupt if "patient0003_4CH_ES_gt.nii.gz" in m]
-    assert "not ok" in report.render()
+    assert "problems found: " in report.render()
     (root / "database_split" / "subgroup_testing.txt").write_text("patient0001\n")
     assert "patient0001" in check("camus", root).leaks[0]

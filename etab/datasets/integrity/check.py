@@ -112,13 +112,9 @@ class FolderReport:
                 if len(rows) > _SHOWN
                 else []
             )
-        return "\n".join(
-            [
-                *lines,
-                "",
-                f"  {'ok' if self.ok else 'not ok'} ({self.seconds:.1f} s)",
-            ]
-        )
+        n_problems = bool(self.stopped) + sum(len(getattr(self, name)) for name in FAULTS)
+        found = f"problems found: {n_problems}" if n_problems else "no problems found"
+        return "\n".join([*lines, "", f"  {found} ({self.seconds:.1f} s)"])
 
 
 FAULTS: Mapping[str, str] = {

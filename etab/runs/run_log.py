@@ -42,6 +42,7 @@ BUDGET = 100 << 20
 """Size in bytes of all logs of a folder of results, above which the oldest are removed."""
 
 _LEAST = 4096  # free bytes of the disk below which a log is refused, which would be left out
+_CELL = ("task", "backbone", "head", "protocol", "seed")  # fields of a line that name its cell
 _LARGEST_NUMBER = 1e18  # a second or a byte of a log beyond it is damage
 _YOUNG = 86400.0  # age in s up to which no log is removed
 _NAMES: dict[int, str] = {}  # the name of the log of this process, by the number of the process
@@ -261,7 +262,7 @@ class Activity:
 
     Attributes:
         finished: Number of cells that were finished.
-        failed: Number of cells that failed.
+        failed: Number of cells that failed, each counted once.
         processes: Number of processes that these cells were computed in.
         seconds: Median time of a finished cell in s; 0 without any.
         peak_memory: Largest resident memory of these processes in bytes.
@@ -291,10 +292,12 @@ def last_hour(lines: Sequence[Mapping[str, Any]]) -> Activity:
         if line.get("event") == "cell_ended" and str(line.get("time", "")) >= since
     ]
     finished = [line for line in cells if line.get("outcome") == "finished"]
+    # A cell may be tried several times, and fails where its last try did.
+    outcomes = {str([line.get(name) for name in _CELL]): line.get("outcome") for line in cells}
     seconds = [_number(line.get("seconds")) for line in finished]
     return Activity(
         finished=len(finished),
-        failed=sum(line.get("outcome") == "failed" for line in cells),
+        failed=sum(outcome == "failed" for outcome in outcomes.values()),
         processes=len({f"{line.get('host')} {line.get('pid')}" for line in cells}),
         seconds=statistics.median(seconds) if seconds else 0.0,
         peak_memory=max((int(_number(line.get("peak_memory"))) for line in cells), default=0),

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -174,6 +175,17 @@ def test_peak_memory_is_read_without_proc(tmp_path: Path) -> None:
 def test_only_the_last_hour_is_summed_up() -> None:
     old = {"event": "cell_ended", "outcome": "finished", "time": "2020-01-01T00:00:00+00:00"}
     assert last_hour([old]).finished == 0
+
+
+def test_a_cell_that_is_tried_again_counts_once_in_the_last_hour() -> None:
+    now = datetime.now(UTC).isoformat()
+    tries = [("a", "failed"), ("a", "failed"), ("b", "failed"), ("b", "finished"), ("c", "failed")]
+    lines = [
+        {"event": "cell_ended", "task": task, "outcome": outcome, "time": now}
+        for task, outcome in tries
+    ]
+    activity = last_hour(lines)
+    assert [activity.finished, activity.failed] == [1, 2]
 
 
 def test_a_warning_is_logged_once_and_shown(

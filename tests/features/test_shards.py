@@ -25,9 +25,9 @@ from etab.features import budget, merged, shards
 from etab.features.batches import Batches, embed_batches
 from etab.features.entries import SHARDS, remove_litter
 from etab.features.layout import write_pooled
-from etab.features.shards import Shards
+from etab.features.shards import Shards, UnfinishedEntry
 from etab.features.store import EntryKeys, FeatureStore, FrameFeatures
-from etab.storage.claims import take_claim
+from etab.storage.claims import claimed, take_claim
 
 BATCH = 4
 N = 46
@@ -298,6 +298,17 @@ def test_a_killed_process_loses_one_shard_at_most(tmp_path: Path) -> None:
     rows = lost + work.rows
     assert set(rows) == set(range(N))
     assert len(rows) - N <= 2 * 16  # one shard for each of the two kills
+
+
+def test_a_shard_that_another_process_computes_is_left_to_it(tmp_path: Path) -> None:
+    work = Work()
+    entry = UnfinishedEntry(tmp_path / "entry", work.shards())
+    entry.folder.mkdir()
+    embed = work.prepare(backbones.card("image_stats").load())
+    with claimed(entry.folder / "0-16.claim") as is_mine:
+        assert is_mine
+        assert entry.compute_next(embed, "features", lambda: False)
+    assert work.rows == list(range(16, 32))
 
 
 @pytest.mark.slow

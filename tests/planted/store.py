@@ -331,7 +331,10 @@ FAULTS = [
         "etab/runs/execute.py",
         "if fits.take(run) and held.enter_context(claim):",
         "if held.enter_context(claim) or True:",
-        _SHARED,
+        (
+            "tests/runs/test_shared_runs.py::"
+            "test_a_cell_that_another_run_computes_comes_last_and_is_computed_once",
+        ),
     ),
     Fault(
         "a cell that fails ends the others",
@@ -467,7 +470,10 @@ FAULTS = [
         "etab/features/shards.py",
         "if not is_claimed or self._is_done(first, last) or is_entry_done():",
         "if self._is_done(first, last) or is_entry_done():",
-        ("tests/features/test_shards.py", "-m", "slow or not slow", "-k", "share"),
+        (
+            "tests/features/test_shards.py::"
+            "test_a_shard_that_another_process_computes_is_left_to_it",
+        ),
     ),
     Fault(
         "rows that were copied are not looked at again",

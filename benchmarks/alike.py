@@ -1,8 +1,8 @@
 """Thresholds of fingerprints, measured: ``python -m benchmarks.alike camus=DIR cinc2016=DIR``.
 
 For each data set a row of ``benchmarks/alike.md``: how alike strangers are, how alike copies stay
-after each change, how alike the frames of one person under two ids are, and the seconds for all
-recordings. Rows of data sets that are not named stay as they are. Copies by MP3 need the package ``av``.
+after each change, how alike the frames of one person under two ids are, and the seconds of one core for
+all recordings. Rows of data sets that are not named stay as they are. Copies by MP3 need the package ``av``.
 """
 
 from __future__ import annotations
@@ -358,7 +358,7 @@ Found = dict[str, list[float]]
 
 def measured(source: Source) -> tuple[str, ...]:
     """One row of the table."""
-    started = time.perf_counter()
+    started = time.process_time()
     prints = Fingerprints(isinstance(source, SoundSource))
     signals: list[tuple[Array, int]] = []
     for record in source.records():
@@ -369,7 +369,7 @@ def measured(source: Source) -> tuple[str, ...]:
         prints.add(record, signal, rate)
         signals.append((signal, rate))
     pairs = prints.pairs()
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     person_of = same_people(source)
     patient_of = {record.id: record.patient for record in source.records()}
     same: list[float] = []
@@ -465,7 +465,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     header = (
         "data set",
         "recordings",
-        "seconds",
+        "CPU seconds",
         "three closest pairs of strangers",
         "threshold",
         "changed copies found (smallest correlation)",

@@ -36,7 +36,13 @@ from etab.tasks.protocols import parse
 
 # Facts that the results of one task must share, in the record itself and in its settings.
 SHARED_FIELDS = ("phantom", "data_digest", "head", "n_train", "n_train_patients", "missing")
-SHARED_SETTINGS = ("head_version", "runs_version", "fit_data_digest", *SAME_SETTINGS)
+SHARED_SETTINGS = (
+    "head_version",
+    "runs_version",
+    "split_version",
+    "fit_data_digest",
+    *SAME_SETTINGS,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,14 @@ from etab.results.notes import LONGEST_NOTE, MOST_NOTES
 _MOST_METRICS = 100
 _LARGEST_NUMBER = 100_000
 _LARGEST_VERSION = (1 << 48) - 1  # of a model of transformers: a digest of its settings
-_NUMBERS = ("head_version", "runs_version", "backbone_version", "size", "n_fold")
+_NUMBERS = (
+    "head_version",
+    "runs_version",
+    "split_version",
+    "backbone_version",
+    "size",
+    "n_fold",
+)
 _WORDS = ("family", "interpolation")
 _WORD = re.compile(r"[A-Za-z0-9 ._-]{0,40}")
 _KEY = re.compile(r"[A-Za-z0-9._:/@+-]{0,200}")

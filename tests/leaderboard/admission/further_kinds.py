@@ -146,6 +146,8 @@ FURTHER: dict[str, tuple[Change, str]] = {
     "rows of another sort": (_settings(rows={"a": 1}), "its rows is"),
     "data that it was fitted on": (_settings(fit_data_digest="d" * 64), "its fit_data_digest is"),
     "a head version of another time": (_settings(head_version=2), "its head_version is"),
+    "folds of another version": (_settings(split_version=99), "its split_version is 99"),
+    "a version of folds with markup": (_settings(split_version="<b>"), "its split_version is"),
     "no version of the runs": (_settings(runs_version=None), "its runs_version is"),
     "a version of the backbone with a sign": (
         _settings(backbone_version=-1),

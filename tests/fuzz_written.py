@@ -28,8 +28,7 @@ from etab.datasets.camus import CamusSource
 from etab.datasets.cinc2016 import Cinc2016Source
 from etab.datasets.circor import CircorSource
 from etab.datasets.circor_parquet import CircorParquetSource
-from etab.datasets.integrity.alike import Alike, alike_note, known_alike, unlisted
-from etab.datasets.integrity.fingerprints import FINGERPRINT_VERSION
+from etab.datasets.integrity.alike import Alike, alike_note, kept_pairs_path, known_alike
 from etab.datasets.own.files import read_mask
 from etab.datasets.pediatric import PediatricSource
 from etab.datasets.unitylv import UnityLvSource
@@ -77,13 +76,13 @@ _PAIRS = json.dumps([dataclasses.asdict(Alike("patient0001_2CH", "patient0002_2C
 
 def _pairs(folder: Path) -> Path:
     camus.write(folder / "camus", n=3)
-    name = f"camus-{'0' * 8}-v{FINGERPRINT_VERSION}.pairs"
-    return text_file(f"alike/{name}", _PAIRS)(folder)
+    path = kept_pairs_path(CamusSource(folder / "camus"), "0" * 8, folder)
+    return text_file(str(path.relative_to(folder)), _PAIRS)(folder)
 
 
 def _read_pairs(path: Path) -> object:
     source = CamusSource(path.parents[1] / "camus")
-    return alike_note(unlisted(source, known_alike(source, "0" * 8, path.parents[1])))
+    return alike_note(known_alike(source, "0" * 8, path.parents[1]))
 
 
 def _kept_board(folder: Path) -> Path:

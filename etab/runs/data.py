@@ -11,7 +11,7 @@ import numpy as np
 
 from etab import datasets
 from etab.datasets.base import Source
-from etab.datasets.integrity.alike import Alike, known_alike, unlisted
+from etab.datasets.integrity.alike import Alike, known_alike
 from etab.datasets.integrity.canonical import same_people, split_version
 from etab.datasets.own.classes import is_class_file
 from etab.echo.surface import Outline, outline
@@ -164,7 +164,7 @@ class Data:
         """Leave out recordings that equal a recording of another patient."""
         digest = self._digest_of(source)
         with skippable():
-            pairs = unlisted(source, known_alike(source, digest, self._cache))
+            pairs = known_alike(source, digest, self._cache)
         leave_copies_out(source, pairs)
         remaining = leaks.within([record.id for record in source.records()], pairs)
         self._alike[source.card.name] = tuple(remaining)
@@ -317,7 +317,7 @@ class Data:
             source = self.source(dataset)
             with skippable():
                 pairs = known_alike(source, self.digest(dataset), self._cache)
-            self._alike[dataset] = tuple(unlisted(source, pairs))
+            self._alike[dataset] = pairs
         return self._alike[dataset]
 
 

@@ -166,7 +166,14 @@ def visible_names(folder: Path) -> frozenset[str]:
     Args:
         folder: The folder; an absent one has no names.
     """
-    return frozenset(path.name for path in visible(folder))
+    if not (exists(folder) and folder.is_dir()):
+        return frozenset()
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+    except PermissionError:  # as ``visible``, which finds nothing there
+        return frozenset()
+    return frozenset(name for name in names if not _is_hidden_part(name))
 
 
 def _without_hidden(folder: Path, paths: Iterable[Path]) -> list[Path]:

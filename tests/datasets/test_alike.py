@@ -12,6 +12,7 @@ from scipy.signal import resample_poly
 
 from benchmarks.alike import FRAME_CHANGES, FRAME_OUTLINES, SOUND_CHANGES, SOUND_CUTS
 from etab import datasets
+from etab.datasets.camus import CamusSource
 from etab.datasets.integrity import alike
 from etab.datasets.integrity.alike import Alike, Fingerprints
 from etab.datasets.integrity.check import check
@@ -359,6 +360,23 @@ def test_what_was_found_is_stored_by_the_digest(
     path.write_text(json.dumps([{"unknown": 1}]))
     assert alike.known_alike(source, "digest", tmp_path / "cache") == ()
     assert alike.known_alike(source, "digest", None) == ()
+
+
+def test_what_is_stored_is_of_one_list_of_people_and_read_without_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copied(tmp_path / "data", "patient0010", "patient0011")
+    first = alike.known_alike(datasets.source("camus", folder), "digest", tmp_path / "cache")
+
+    def refuse(source: CamusSource) -> bool:
+        raise AssertionError("headers were read")
+
+    monkeypatch.setattr(CamusSource, "phantom", property(refuse))
+    again = datasets.source("camus", folder)
+    assert alike.known_alike(again, "digest", tmp_path / "cache") == first != ()
+    monkeypatch.setattr(alike, "split_digest", lambda name: "another list of people")
+    with pytest.raises(AssertionError, match="headers were read"):
+        alike.known_alike(again, "digest", tmp_path / "cache")
 
 
 def test_data_check_lists_near_copies(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from xxhash import xxh3_128
 
 from etab.datasets.base import SoundSource, Source
-from etab.datasets.integrity.canonical import same_people
+from etab.datasets.integrity.canonical import same_people, split_digest
 from etab.datasets.integrity.cuts import cut_copies, kept_samples
 from etab.datasets.integrity.fingerprints import (
     ALIKE_FRAMES,
@@ -284,7 +284,9 @@ def alike_recordings(source: Source) -> tuple[Alike, ...]:
 
 
 def known_alike(source: Source, digest: str, cache: Path | None) -> tuple[Alike, ...]:
-    """``alike_recordings``, stored by the digest of the data.
+    """Near-duplicates that ``same_person`` of the canonical split does not explain.
+
+    They are stored, so that a later run reads no recording for them.
 
     Args:
         source: The dataset.
@@ -292,18 +294,31 @@ def known_alike(source: Source, digest: str, cache: Path | None) -> tuple[Alike,
         cache: Folder of the cache; None stores nothing.
     """
     if cache is None:
-        return alike_recordings(source)
-    # Not .json: a cache may lie inside a folder of results, whose records end in .json.
-    path = cache / "alike" / f"{slug(source.card.name)}-{digest}-v{FINGERPRINT_VERSION}.pairs"
+        return tuple(unlisted(source, alike_recordings(source)))
+    path = kept_pairs_path(source, digest, cache)
     try:
         stored = read_json_file(path)
         return tuple(record_of(Alike, pair) for pair in stored)
     except (OSError, ValueError, TypeError):
-        pairs = alike_recordings(source)
+        pairs = tuple(unlisted(source, alike_recordings(source)))
     text = json.dumps([asdict(pair) for pair in pairs], indent=1)
     with suppress(StorageError):  # a cache that cannot be written only costs time
         write_atomically(path, text + "\n")
     return pairs
+
+
+def kept_pairs_path(source: Source, digest: str, cache: Path) -> Path:
+    """The file that stores what ``known_alike`` found, named by all that it follows from.
+
+    Args:
+        source: The dataset.
+        digest: The digest of its data.
+        cache: Folder of the cache.
+    """
+    split = split_digest(source.canonical())[:16]
+    # Not .json: a cache may lie inside a folder of results, whose records end in .json.
+    name = f"{slug(source.card.name)}-{digest}-{split}-v{FINGERPRINT_VERSION}.pairs"
+    return cache / "alike" / name
 
 
 def unlisted(source: Source, pairs: Sequence[Alike]) -> list[Alike]:

@@ -309,6 +309,11 @@ def split_version(name: str) -> int:
     return load(name).version if name in SPLIT_NAMES else 1
 
 
+def split_digest(name: str) -> str:
+    """The digest of the canonical split of a dataset; "none" where it has none."""
+    return load(name).sha256() if name in SPLIT_NAMES else "none"
+
+
 def same_person_notes(source: Source, apart: str = "official and cv5") -> tuple[str, ...]:
     """Write a sentence for each person who has several ids in these data.
 

@@ -141,6 +141,23 @@ def exists(path: Path) -> bool:
         return False
 
 
+def resolved(path: Path) -> Path:
+    """Where a path leads when all links are followed.
+
+    Args:
+        path: The path. Links may lead in a circle: what follows them stays as it is then, where
+            ``Path.resolve`` of some versions of Python raises RuntimeError.
+
+    Returns:
+        The absolute path.
+
+    Example:
+        >>> resolved(Path("/dev/../dev/null"))
+        PosixPath('/dev/null')
+    """
+    return Path(os.path.realpath(path))
+
+
 def read_text_file(path: Path, largest: int = LARGEST) -> str:
     """Read text in UTF-8, with or without a byte order mark; line ends become ``\\n``.
 

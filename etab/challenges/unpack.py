@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from etab.errors import DataNotFoundError, EntryError, StorageError
+from etab.files import resolved
 from etab.storage.atomic import REFUSED_BY_DISK
 
 MOST_BYTES = 1 << 30
@@ -185,9 +186,9 @@ class _Budget:
 
 def _copy(entry: Path, folder: Path, budget: _Budget) -> None:
     """Copy a folder; links are followed inside the entry and refused where they lead out of it."""
-    inside = entry.resolve()
+    inside = resolved(entry)
     for path in _files(entry, budget):
-        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+        if path.is_symlink() and not resolved(path).is_relative_to(inside):
             raise EntryError(
                 f"{path} is a link that leads out of the entry. Copy the file in its place."
             )

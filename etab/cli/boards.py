@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etab.cli.words import say, say_left_out, weights, wrote
+from etab.files import is_file, read_file, resolved
 
 if TYPE_CHECKING:
     from etab.cli.board_site import Holders
@@ -226,8 +227,9 @@ def _memory(folder: Path, choice: _Choice) -> BoardMemory:
     from etab.leaderboard.remembered import BoardMemory
 
     choices = asdict(choice)
-    if choice.suite is not None and Path(choice.suite).is_file():
-        choices["text of the suite"] = Path(choice.suite).read_bytes().hex()
+    if choice.suite is not None and is_file(Path(choice.suite)):
+        with suppress(OSError):  # who reads the suite says why it cannot be read
+            choices["text of the suite"] = read_file(Path(choice.suite)).hex()
     return BoardMemory(default_cache(), folder, choices)
 
 
@@ -401,7 +403,7 @@ def _joined(folders: Sequence[Path], with_published: bool) -> Iterator[tuple[Pat
     if len(folders) == 1 and published is None:
         yield folders[0], Merged({})
         return
-    if len({folder.resolve() for folder in folders}) < len(folders):
+    if len({resolved(folder) for folder in folders}) < len(folders):
         raise UnsupportedOptionError("A folder of results is named twice; name each once.")
     with tempfile.TemporaryDirectory(prefix="etab-board-") as temporary:
         joined = Path(temporary)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from etab.errors import StorageError
-from etab.files import read_file
+from etab.files import read_file, resolved
 from etab.leaderboard.board import Board
 from etab.storage import resources
 from etab.storage.atomic import write_atomically
@@ -107,15 +107,15 @@ class BoardMemory:
 
     def _of_now(self) -> str:
         """Digest of all that the board is made from; empty where a board is never kept."""
-        results = self._results.resolve()
-        if self._folder.resolve().is_relative_to(results):
+        results = resolved(self._results)
+        if resolved(self._folder).is_relative_to(results):
             return ""
         of_results = _digest_of_folder(results)
         if not of_results:
             return ""
         versions = [sys.version, version("numpy"), version("scipy")]
         parts = [of_results, str(self._results), self._choices, _code_digest(), *versions]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        return hashlib.sha256("\n".join(parts).encode(errors="backslashreplace")).hexdigest()
 
 
 def board_in(body: bytes) -> Board | None:

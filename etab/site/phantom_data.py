@@ -13,6 +13,7 @@ from pathlib import Path
 from etab import datasets, phantom
 from etab.datasets.base import Source
 from etab.errors import EtabError
+from etab.files import resolved
 from etab.results import Result
 
 # Numbers of patients of `etab demo` and of small trials; those of the results are tried first.
@@ -68,7 +69,7 @@ def phantom_source(
 
 def _at_hand(name: str, results: Path) -> Iterator[Source]:
     """The trees of a dataset beside a folder of results and in the documented places."""
-    beside = results.resolve().parent
+    beside = resolved(results).parent
     for root in (beside / "data" / name, beside / name, None):
         if root is not None and not root.is_dir():
             continue

@@ -86,6 +86,10 @@ def test_more_archives_that_are_refused(tmp_path: Path) -> None:
     (tmp_path / "f" / "out.txt").symlink_to(tmp_path / "e.rar")
     with pytest.raises(EntryError, match=r"out\.txt is a link that leads out"):
         unpack_entry(tmp_path / "f", tmp_path / "h")
+    (tmp_path / "f" / "out.txt").unlink()
+    (tmp_path / "f" / "circle").symlink_to("circle")
+    with pytest.raises(EntryError, match=r"circle is not a plain file"):
+        unpack_entry(tmp_path / "f", tmp_path / "i")
 
 
 def test_a_bomb_of_headers_is_stopped_while_it_is_unpacked(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from etab.leaderboard.board import Board
 from etab.leaderboard.ranking import rank
 from etab.leaderboard.remembered import BoardMemory
 from tests import made
+from tests.commands import etab
 
 Change = Callable[[Path], object]
 CHOICES = {"suite": "made", "seed": 0}
@@ -182,3 +183,20 @@ def test_a_board_of_a_folder_with_a_link_is_not_kept(
     BoardMemory(Path("cache2"), Path("results"), CHOICES).keep(known[1])
     assert not Path("cache2/boards").exists()
     assert BoardMemory(Path("cache2"), Path("results"), CHOICES).read() is None
+
+
+def test_folders_and_suites_that_cannot_be_read_are_told_by_the_command(tmp_path: Path) -> None:
+    """They were errors of Python, raised where a board of before was looked for."""
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "b\udcfcro").mkdir()  # a name in Latin-1, from an older system
+    suite = tmp_path / "large.toml"
+    with suite.open("wb") as file:
+        file.truncate(1 << 40)
+    for words, said in (
+        ((tmp_path / "circle",), "cannot be listed"),
+        ((tmp_path / "circle", tmp_path), "circle"),
+        ((tmp_path / "b\udcfcro",), "No result files in"),
+        ((tmp_path, "--suite", suite), "larger than 256 MiB"),
+    ):
+        ended = etab("leaderboard", *words)
+        assert [ended.returncode, said in ended.stderr] == [2, True], ended.stderr

@@ -9,7 +9,7 @@ FAULTS = [
     Fault(
         "remembered: a board from inside the results",
         FILE,
-        "if self._folder.resolve().is_relative_to(results):",
+        "if resolved(self._folder).is_relative_to(results):",
         "if False:",
         TESTS,
     ),
@@ -54,5 +54,25 @@ FAULTS = [
         "elif not stat.S_ISDIR(status.st_mode):",
         "elif False:",
         TESTS,
+    ),
+    Fault(
+        "links in a circle end a board in an error of Python",
+        "etab/files.py",
+        "    return Path(os.path.realpath(path))\n",
+        "    return path.resolve()\n",
+        (
+            "tests/leaderboard/test_remembered.py::"
+            "test_folders_and_suites_that_cannot_be_read_are_told_by_the_command",
+        ),
+    ),
+    Fault(
+        "a folder whose name is not UTF-8 has no board",
+        "etab/leaderboard/remembered.py",
+        '.encode(errors="backslashreplace")',
+        ".encode()",
+        (
+            "tests/leaderboard/test_remembered.py::"
+            "test_folders_and_suites_that_cannot_be_read_are_told_by_the_command",
+        ),
     ),
 ]

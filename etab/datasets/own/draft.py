@@ -34,6 +34,7 @@ from etab.datasets.own.paths import (
     relative_to_file,
 )
 from etab.errors import DataNotFoundError, EtabError, LayoutError, UnsupportedOptionError
+from etab.files import resolved
 from etab.storage.atomic import write_atomically
 from etab.storage.listing import visible_files
 from etab.storage.text import counted
@@ -220,7 +221,7 @@ def _description(
     header, columns = table.header, table.columns
     relative = relative_to_file(table.path, target)
     lines = [f"name = {quoted(name)}", f"table = {quoted(relative)}"]
-    if folder.resolve() != target.parent.resolve():
+    if resolved(folder) != resolved(target.parent):
         lines.append(f"folder = {quoted(relative_to_file(folder, target))}")
     if sound:
         lines.append("sound = true")

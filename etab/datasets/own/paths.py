@@ -6,7 +6,7 @@ import re
 import unicodedata
 from pathlib import Path, PurePosixPath
 
-from etab.files import exists
+from etab.files import exists, resolved
 
 
 def several(text: str) -> list[str]:
@@ -58,7 +58,7 @@ def plain_path(folder: Path, name: str) -> str:
     if "\\" in name and not exists(folder / path):
         path = _as_stored(folder, PurePosixPath(name.replace("\\", "/")))
     if path.is_absolute():
-        for parent in (folder.absolute(), folder.resolve()):
+        for parent in (folder.absolute(), resolved(folder)):
             if path.is_relative_to(parent.as_posix()):
                 return path.relative_to(parent.as_posix()).as_posix()
     return path.as_posix()
@@ -96,7 +96,7 @@ def name_of_folder(folder: Path) -> str:
         >>> name_of_folder(Path("/data/Ward 3 (Übung)"))
         'ward_3_ubung'
     """
-    plain = unicodedata.normalize("NFKD", folder.resolve().name)
+    plain = unicodedata.normalize("NFKD", resolved(folder).name)
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     name = re.sub(r"[^a-z0-9_]+", "_", plain.lower()).strip("_") or "mine"
     return (name if name[0].isalpha() else f"d_{name}")[:31]
@@ -105,9 +105,9 @@ def name_of_folder(folder: Path) -> str:
 def relative_to_file(path: Path, file: Path) -> str:
     """A path relative to the folder of a file where it lies below it; else an absolute one."""
     try:
-        return path.resolve().relative_to(file.parent.resolve()).as_posix()
+        return resolved(path).relative_to(resolved(file.parent)).as_posix()
     except ValueError:
-        return str(path.resolve())
+        return str(resolved(path))
 
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")

@@ -465,7 +465,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     header = (
         "data set",
         "recordings",
-        "CPU seconds",
+        "seconds",
         "three closest pairs of strangers",
         "threshold",
         "changed copies found (smallest correlation)",

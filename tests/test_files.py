@@ -32,7 +32,6 @@ OWN = {
     "challenges/cinc2016.py": "sounds whose headers were read",
     "challenges/limits.py": "/proc",
     "challenges/unpack.py": "files that were just unpacked, within their limits",
-    "cli/boards.py": "a suite, for a digest",
     "datasets/bmdhs.py": "sounds that were read",
     "datasets/integrity/canonical.py": "a file of the package",
     "datasets/integrity/listed.py": "small files, by their size",

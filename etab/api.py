@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from etab import backbones
+from etab import backbones, datasets
 from etab.backbones.base import BackboneCard
 from etab.datasets.base import Source
 from etab.datasets.own.classes import is_class_file
@@ -18,6 +18,7 @@ from etab.datasets.own.description import Description
 from etab.errors import EtabError, EtabWarning, UnsupportedOptionError
 from etab.leaderboard import notes, suites
 from etab.leaderboard import ranking as leaderboard
+from etab.leaderboard.plain import cell_unit
 from etab.options import path_option, require_flag
 from etab.results import Result
 from etab.results.names import wrong_own_name
@@ -31,6 +32,7 @@ from etab.storage.atomic import require_writable
 from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS, find
 from etab.tasks.own import use_own_data
+from etab.tasks.words import with_unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class Score:
         high: Upper end of the interval.
         etab2022: The mean of raw metrics, as the score was defined in 2022.
         phantom: Whether the data are made up, and not of patients.
-        tasks: A row for each task, with the keys task, title, metric, value, low, high, patients.
+        tasks: A row for each task, with the keys task, title, metric, unit, value, low,
+            high, patients.
         results: The full record of each task.
         incomplete: What ``skip_bad`` left out, in one sentence; "" for a score on all data.
     """
@@ -69,7 +72,7 @@ class Score:
         lines = [self._title(), f"  etab2022 {self.etab2022:.3f}"]
         for row in self.tasks:
             lines.append(
-                f"  {row['task']:<10}{row['metric']:<8}{row['value']:9.3f}  "
+                f"  {row['task']:<10}{_metric(row):<14}{row['value']:9.3f}  "
                 f"[{row['low']:.3f}, {row['high']:.3f}]  {row['patients']} patients  {row['title']}"
             )
         lines += [f"  {self.incomplete}"] if self.incomplete else []
@@ -79,7 +82,7 @@ class Score:
         """Show the score and its table, as a notebook can."""
         cells = "".join(
             f"<tr><td>{html.escape(row['task'])}</td><td>{html.escape(row['title'])}</td>"
-            f"<td>{html.escape(row['metric'])}</td><td>{row['value']:.3f}</td>"
+            f"<td>{html.escape(_metric(row))}</td><td>{row['value']:.3f}</td>"
             f"<td>[{row['low']:.3f}, {row['high']:.3f}]</td><td>{row['patients']}</td></tr>"
             for row in self.tasks
         )
@@ -287,12 +290,18 @@ def score_of(
     )
 
 
+def _metric(row: Mapping[str, Any]) -> str:
+    """The metric of a row of the table of a score, with its unit."""
+    return with_unit(row["metric"], row["unit"])
+
+
 def _row(cell: Result) -> dict[str, Any]:
     """A row of the table of a score."""
     return {
         "task": cell.task,
         "title": TASKS[cell.task].title,
         "metric": cell.metric,
+        "unit": cell_unit(cell, datasets.cards()),
         "value": cell.value,
         "low": cell.low,
         "high": cell.high,

@@ -339,7 +339,7 @@ def write_board(board: Board, files: BoardFiles, holders: Holders, extras: SiteE
         write_atomically(files.csv, board_csv(board, cards))
     if files.numbers is not None:
         written.append(wrote(files.numbers))
-        write_atomically(files.numbers, board_json(board))
+        write_atomically(files.numbers, board_json(board, cards))
     html = files.html
     if html is not None and not is_site(html):
         written.append(wrote(html))

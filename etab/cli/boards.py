@@ -333,7 +333,13 @@ def _plain_table(
     from etab.cli import show
     from etab.errors import DataNotFoundError
     from etab.leaderboard.frames import cells_frame
-    from etab.leaderboard.plain import CELL_HEADER, cell_rows, folder_cells, refuse_unusable
+    from etab.leaderboard.plain import (
+        CELL_HEADER,
+        cell_rows,
+        cell_unit,
+        folder_cells,
+        refuse_unusable,
+    )
     from etab.leaderboard.render import markdown_line
     from etab.storage.atomic import write_atomically
 
@@ -355,7 +361,8 @@ def _plain_table(
         written.append(wrote(markdown))
         write_atomically(markdown, "".join(f"{markdown_line(line)}\n" for line in lines))
     if csv is not None:
-        frame = cells_frame(shown).map(_spreadsheet_cell)
+        units = [cell_unit(cell, datasets.cards()) for cell in shown]
+        frame = cells_frame(shown, units).map(_spreadsheet_cell)
         written.append(wrote(csv))
         write_atomically(csv, frame.to_csv(index=False))
     if written:

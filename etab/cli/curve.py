@@ -37,6 +37,7 @@ def curve_command(
     if data is not None and not is_class_file(data):  # of a class, the results hold what is needed
         use_own_data(data)
     points = curves.curve_points(results, seed=seed)
+    cards = datasets.cards()
     show.table(
         "label efficiency",
         ("task", "backbone", "labels", "draws", "value", "95 %"),
@@ -46,7 +47,7 @@ def curve_command(
                 point.backbone,
                 point.labels,
                 str(point.draws),
-                f"{point.metric} {point.value:.3f}",
+                f"{point.metric} {point.value:.3f} {curves.unit_of_point(point, cards)}".rstrip(),
                 f"{point.low:.3f} to {point.high:.3f}",
             )
             for point in points
@@ -54,14 +55,14 @@ def curve_command(
     )
     if picture is not None:
         said = wrote(picture)
-        draw_curves(points, picture, datasets.cards())
+        draw_curves(points, picture, cards)
         say(said)
     if markdown is not None:
         link = ""
         if picture is not None:
             link = Path(os.path.relpath(picture, markdown.parent)).as_posix()
         said = wrote(markdown)
-        write_atomically(markdown, curves.curves_markdown(points, datasets.cards(), picture=link))
+        write_atomically(markdown, curves.curves_markdown(points, cards, picture=link))
         say(said)
     if csv is not None:
         said = wrote(csv)

@@ -46,14 +46,18 @@ def reproduce(
 
 
 def _in_words(reproduction: Reproduction) -> str:
+    from etab.datasets import cards
+    from etab.leaderboard.plain import cell_unit
+
     stored = reproduction.stored
     computed = reproduction.computed
+    unit = f" {cell_unit(stored, cards())}".rstrip()
     lines = [
         f"{stored.task} with {stored.backbone} ({stored.protocol}, {stored.head}, seed "
         f"{stored.seed})",
-        f"  stored    {stored.metric} {stored.value:.10g}, predictions "
+        f"  stored    {stored.metric} {stored.value:.10g}{unit}, predictions "
         f"{stored.predictions_sha256[:12]}",
-        f"  computed  {computed.metric} {computed.value:.10g}, predictions "
+        f"  computed  {computed.metric} {computed.value:.10g}{unit}, predictions "
         f"{computed.predictions_sha256[:12]}",
     ]
     if reproduction.other_machine:

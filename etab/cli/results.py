@@ -95,6 +95,7 @@ def results_command(
         "seed",
         "number",
         "value",
+        "unit",
         "95 % interval",
         "rows",
     )
@@ -108,20 +109,26 @@ def _name(cell: Result) -> tuple[str, str, str, str, str]:
 
 def _readouts(cell: Result, folder: Path, clinical: bool) -> Sequence[Readout]:
     """The score of a cell, or its clinical read-outs."""
+    from etab.datasets import cards
     from etab.leaderboard.admission.ranges import scorable_predictions
+    from etab.leaderboard.plain import cell_unit
+    from etab.leaderboard.summary import target_of
     from etab.metrics.clinical import Readout, readouts
     from etab.metrics.columns import ScoredRows
     from etab.metrics.heart_sounds import TIMING_COLUMNS
     from etab.tasks.menu import TASKS
+    from etab.tasks.words import metric_unit
     from etab.types import Kind
 
+    unit = cell_unit(cell, cards())
     if not clinical:
-        return [Readout(cell.metric, cell.value, cell.low, cell.high, cell.n_test)]
+        return [Readout(cell.metric, cell.value, cell.low, cell.high, cell.n_test, unit)]
     task = TASKS[cell.task]
     rows = ScoredRows.of(scorable_predictions(cell, folder))
     if task.kind is Kind.STATES and not set(TIMING_COLUMNS) <= set(rows.columns):
         return []  # made before the timing of sounds was kept
-    return readouts(rows, ejection=task.target == "EF", seed=cell.seed)
+    of_errors = metric_unit("bias", target_of(cell.task, cards()))
+    return readouts(rows, ejection=task.target == "EF", unit=of_errors, seed=cell.seed)
 
 
 def _volumes(
@@ -144,6 +151,8 @@ def _subgroups(
     cells: Sequence[Result], folder: Path, root: Path
 ) -> Iterator[tuple[Result, list[Readout]]]:
     """The metric of each cell in subgroups of its patients, and the worst of the large ones."""
+    from etab.datasets import cards
+    from etab.leaderboard.plain import cell_unit
     from etab.runs.subgroups import patient_groups, subgroups_of
     from etab.tasks.own import folder_of_data
 
@@ -158,16 +167,19 @@ def _subgroups(
             if table.note and cell.dataset not in noted:
                 noted.add(cell.dataset)
                 say(table.note, error=True)
-            rows = [replace(row, name=f"{cell.metric}, {row.name}") for row in table.rows]
+            unit = cell_unit(cell, cards())
+            rows = [
+                replace(row, name=f"{cell.metric}, {row.name}", unit=unit) for row in table.rows
+            ]
             if table.worst is not None:
                 title = f"{cell.metric}, worst group ({table.worst.name})"
-                rows.append(replace(table.worst, name=title))
+                rows.append(replace(table.worst, name=title, unit=unit))
             yield cell, rows
 
 
-def _line(row: Readout) -> tuple[str, str, str, str]:
+def _line(row: Readout) -> tuple[str, str, str, str, str]:
     value = "" if row.value is None else f"{row.value:.3f}"
     interval = ""
     if row.low is not None and row.high is not None:
         interval = f"{row.low:.3f} to {row.high:.3f}"
-    return row.name, value, interval, str(row.n)
+    return row.name, value, row.unit, interval, str(row.n)

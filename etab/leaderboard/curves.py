@@ -248,6 +248,20 @@ def curves_csv(points: Sequence[CurvePoint]) -> str:
     return text.getvalue()
 
 
+def unit_of_point(point: CurvePoint, cards: Cards) -> str:
+    """Return the unit of the value of a point.
+
+    Args:
+        point: A point.
+        cards: Cards by the name of the dataset.
+
+    Returns:
+        The unit, or "" where it has none or this installation does not know the task.
+    """
+    target = target_of(point.task, cards) if point.task in TASKS else None
+    return metric_unit(point.metric, target)
+
+
 def read_curves(path: Path) -> list[CurvePoint]:
     """Read a file of ``curves_csv``.
 
@@ -343,7 +357,7 @@ def curves_markdown(points: Sequence[CurvePoint], cards: Cards, *, picture: str 
 def _curve_table(task: str, base: str, points: Sequence[CurvePoint], cards: Cards) -> list[str]:
     metric = METRICS[points[0].metric]
     title = TASKS[task].title if task in TASKS else task
-    unit = metric_unit(metric.name, target_of(task, cards)) if task in TASKS else ""
+    unit = unit_of_point(points[0], cards)
     words = with_unit(metric.title, unit)
     better = "higher" if metric.better > 0 else "lower"
     digits = 3 if max(abs(point.value) for point in points) <= 1 else 2

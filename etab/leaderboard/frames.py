@@ -63,11 +63,13 @@ def results_frame(folder: str | Path) -> pd.DataFrame:
     return cells_frame(load_results(place))
 
 
-def cells_frame(cells: Sequence[Result]) -> pd.DataFrame:
+def cells_frame(cells: Sequence[Result], units: Sequence[str] | None = None) -> pd.DataFrame:
     """Lay out results that are already read as ``results_frame`` does.
 
     Args:
         cells: Results of cells.
+        units: The unit of the metric of each cell, for a column ``unit`` behind the metric; None for
+            no such column.
 
     Returns:
         One row for each cell, see ``results_frame``.
@@ -75,8 +77,12 @@ def cells_frame(cells: Sequence[Result]) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for cell in cells:
-        row = {name: getattr(cell, name) for name in RESULT_COLUMNS}
+    for place, cell in enumerate(cells):
+        row = {}
+        for name in RESULT_COLUMNS:
+            row[name] = getattr(cell, name)
+            if name == "metric" and units is not None:
+                row["unit"] = units[place]
         for metric, value in cell.metrics.items():
             row[f"metrics.{metric}"] = value
         rows.append(row)

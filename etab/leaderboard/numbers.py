@@ -9,15 +9,25 @@ from dataclasses import asdict
 from typing import Any
 
 from etab.leaderboard.board import Board, BoardRow
-from etab.leaderboard.summary import category_letters, category_mean, part_mean, score_parts
+from etab.leaderboard.summary import (
+    Cards,
+    category_letters,
+    category_mean,
+    part_mean,
+    score_parts,
+    target_of,
+)
 from etab.tasks.menu import TASKS
+from etab.tasks.words import metric_unit
 
 
-def board_numbers(board: Board) -> dict[str, Any]:
+def board_numbers(board: Board, cards: Cards) -> dict[str, Any]:
     """Collect every number of a board.
 
     Args:
         board: The board.
+        cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them; they hold
+            the units of what is predicted.
 
     Returns:
         Plain values for JSON, unrounded. What does not exist is None. Matrices have the order of
@@ -29,7 +39,7 @@ def board_numbers(board: Board) -> dict[str, Any]:
         >>> from etab.leaderboard import rank_folder
         >>> from etab.leaderboard.suites import Suite
         >>> suite = Suite(name="ef", version=1, tasks=("b0-A4-C",))
-        >>> numbers = board_numbers(rank_folder(Path("benchmarks/results"), suite))
+        >>> numbers = board_numbers(rank_folder(Path("benchmarks/results"), suite), {})
         >>> numbers["ranked"][0], numbers["p_better"][0][0]
         ('vits14_saliency', 0.5)
     """
@@ -41,7 +51,7 @@ def board_numbers(board: Board) -> dict[str, Any]:
         "phantom": board.phantom,
         "shares": dict(board.shares),
         "ranked": [row.backbone for row in board.rows if row.ranked],
-        "rows": [_of_row(row, board) for row in board.rows],
+        "rows": [_of_row(row, board, cards) for row in board.rows],
         "p_better": board.p_better,
         "told_apart": board.beats,
         "encoder_half": board.encoder_half,
@@ -52,19 +62,20 @@ def board_numbers(board: Board) -> dict[str, Any]:
     return {name: _existing(fact) for name, fact in facts.items()}
 
 
-def board_json(board: Board) -> str:
+def board_json(board: Board, cards: Cards) -> str:
     """Write ``board_numbers`` as JSON text.
 
     Args:
         board: The board.
+        cards: Cards by the name of the dataset.
 
     Returns:
         The text.
     """
-    return json.dumps(board_numbers(board), indent=1, allow_nan=False) + "\n"
+    return json.dumps(board_numbers(board, cards), indent=1, allow_nan=False) + "\n"
 
 
-def _of_row(row: BoardRow, board: Board) -> dict[str, Any]:
+def _of_row(row: BoardRow, board: Board, cards: Cards) -> dict[str, Any]:
     return {
         "backbone": row.backbone,
         "kind": row.kind,
@@ -81,15 +92,16 @@ def _of_row(row: BoardRow, board: Board) -> dict[str, Any]:
             letter: category_mean(row, letter, board) for letter in category_letters(board)
         },
         "parts": {part: part_mean(row, part, board) for part in score_parts(board)},
-        "cells": {code: _of_cell(code, row) for code in row.cells},
+        "cells": {code: _of_cell(code, row, cards) for code in row.cells},
     }
 
 
-def _of_cell(code: str, row: BoardRow) -> dict[str, Any]:
+def _of_cell(code: str, row: BoardRow, cards: Cards) -> dict[str, Any]:
     cell = row.cells[code]
     ends: Sequence[float | None] = row.encoder_intervals.get(code, (None, None))
     return {
         "metric": cell.metric,
+        "unit": metric_unit(cell.metric, target_of(code, cards)),
         "head": cell.head,
         "protocol": cell.protocol,
         "value": cell.value,

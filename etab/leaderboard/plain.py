@@ -13,13 +13,14 @@ from etab.leaderboard.admission.ranges import scorable_predictions
 from etab.leaderboard.admission.record import wrong_counts, wrong_intervals
 from etab.leaderboard.comparable import checked_predictions
 from etab.leaderboard.suites import Suite, suite_named
-from etab.leaderboard.summary import Cards, metric_words, number_words
+from etab.leaderboard.summary import Cards, number_words, target_of
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.results import Predictions, Result, read_results
 from etab.tasks.base import Task
 from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS
+from etab.tasks.words import metric_unit, with_unit
 
 CELL_HEADER = (
     "task",
@@ -182,7 +183,7 @@ def cell_rows(results: Sequence[Result], cards: Cards) -> list[tuple[str, ...]]:
             (
                 result.task,
                 result.backbone,
-                result.metric if task is None else metric_words(result.metric, task.code, cards),
+                with_unit(result.metric, cell_unit(result, cards)),
                 number_words(result.value),
                 f"{number_words(result.low)} to {number_words(result.high)}",
                 str(result.n_patients),
@@ -193,6 +194,20 @@ def cell_rows(results: Sequence[Result], cards: Cards) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def cell_unit(result: Result, cards: Cards) -> str:
+    """Return the unit of the value of a result.
+
+    Args:
+        result: Any result.
+        cards: Cards by the name of the dataset.
+
+    Returns:
+        The unit, or "" where it has none or this installation does not know the task.
+    """
+    task = task_of(result)
+    return metric_unit(result.metric, None if task is None else target_of(task.code, cards))
 
 
 def refuse_unusable(folder: Path, usable: Sequence[Result], problems: Sequence[str]) -> None:

@@ -10,7 +10,8 @@ Sources:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -61,6 +62,7 @@ class Readout:
         low: Lower end of its interval; None where there is no interval.
         high: Upper end of its interval.
         n: Number of rows that it is computed from, in one division into folds.
+        unit: Unit of the number and of its interval; "" where it has none.
     """
 
     name: str
@@ -68,6 +70,15 @@ class Readout:
     low: float | None
     high: float | None
     n: int
+    unit: str = ""
+
+
+class _Number(NamedTuple):
+    """How a read-out is computed: its function, the rows (n,) bool that it is of, and its unit."""
+
+    function: _Weighted
+    among: Array
+    unit: str = ""
 
 
 def error_slope(rows: ScoredRows, weights: FloatArray) -> FloatArray:
@@ -122,6 +133,7 @@ def readouts(
     rows: ScoredRows,
     *,
     ejection: bool = True,
+    unit: str = "",
     seed: int = 0,
     draws: int = _DRAWS,
 ) -> list[Readout]:
@@ -131,6 +143,7 @@ def readouts(
         rows: The table.
         ejection: Whether truth and score of a table of values are ejection fractions in percent;
             other values have no ranges and no limits of 40 and 50.
+        unit: Unit of the errors of a table of values, as ``etab.tasks.words.metric_unit`` gives it.
         seed: Seed of the resamples.
         draws: Number of resamples of patients.
 
@@ -147,35 +160,39 @@ def readouts(
         >>> [(r.name, r.value) for r in readouts(table)][:2]
         [('bias, EF < 40', 7.0), ('bias, EF 40 to 50', 1.0)]
     """
-    functions = _functions(rows, ejection)
+    numbers = _numbers(rows, ejection, unit)
     names, of_row = np.unique(rows.patients, return_inverse=True)
     counts = resample_weights(len(names), draws, np.random.default_rng(seed))
     table = []
-    for name, (function, among) in functions.items():
-        weights = counts[:, of_row[among]]
-        table.append(_readout(name, function, rows.select(among), weights))
+    for name, number in numbers.items():
+        weights = counts[:, of_row[number.among]]
+        readout = _readout(name, number.function, rows.select(number.among), weights)
+        table.append(replace(readout, unit=number.unit))
     return table
 
 
-def _functions(rows: ScoredRows, ejection: bool = True) -> dict[str, tuple[_Weighted, Array]]:
-    """The read-outs of a kind by name, each with the rows (n,) bool that it is computed from."""
+def _numbers(rows: ScoredRows, ejection: bool, unit: str) -> dict[str, _Number]:
+    """The read-outs of a kind by name."""
     every_row = np.ones(len(rows), dtype=bool)
     if rows.kind is Kind.BINARY:
         return {
-            "sensitivity at 90 % specificity": (sensitivity_at_specificity, every_row),
-            "ECE": (calibration_error, every_row),
-            "Brier": (brier, every_row),
-            "calibration slope": (calibration_slope, every_row),
-            "calibration intercept": (calibration_intercept, every_row),
+            "sensitivity at 90 % specificity": _Number(sensitivity_at_specificity, every_row),
+            "ECE": _Number(calibration_error, every_row),
+            "Brier": _Number(brier, every_row),
+            "calibration slope": _Number(calibration_slope, every_row),
+            "calibration intercept": _Number(calibration_intercept, every_row),
         }
     if rows.kind is Kind.STATES and set(TIMING_COLUMNS) <= set(rows.columns):
         return _of_timing(every_row)
     if rows.kind is Kind.MASK and set(MASK_COLUMNS) <= set(rows.columns):
-        return {title: (METRICS[name].draws, every_row) for name, title in _OF_MASKS.items()}
+        return {
+            title: _Number(METRICS[name].draws, every_row, METRICS[name].unit)
+            for name, title in _OF_MASKS.items()
+        }
     if rows.kind is Kind.CLASSES:
         return {
-            "Brier over all classes": (brier_of_classes, every_row),
-            "ECE of the likeliest class": (calibration_error_of_classes, every_row),
+            "Brier over all classes": _Number(brier_of_classes, every_row),
+            "ECE of the likeliest class": _Number(calibration_error_of_classes, every_row),
         }
     if rows.kind is not Kind.VALUE:
         raise UnsupportedOptionError(
@@ -183,58 +200,61 @@ def _functions(rows: ScoredRows, ejection: bool = True) -> dict[str, tuple[_Weig
             f"heart states with their timing; got a table of {rows.kind} with the columns "
             f"{', '.join(sorted(rows.columns))}."
         )
-    return _of_values(rows, every_row, ejection)
+    return _of_values(rows, every_row, ejection, unit)
 
 
 def _of_values(
     rows: ScoredRows,
     every_row: Array,
     ejection: bool,
-) -> dict[str, tuple[_Weighted, Array]]:
+    unit: str,
+) -> dict[str, _Number]:
     """Agreement of values; for ejection fractions also the bias by range, and reclassification."""
     bias = METRICS["bias"].draws
-    agreement: dict[str, tuple[_Weighted, Array]] = {
-        "lower limit of agreement": (METRICS["loa_low"].draws, every_row),
-        "upper limit of agreement": (METRICS["loa_high"].draws, every_row),
-        "slope of error on truth": (error_slope, every_row),
+    agreement: dict[str, _Number] = {
+        "lower limit of agreement": _Number(METRICS["loa_low"].draws, every_row, unit),
+        "upper limit of agreement": _Number(METRICS["loa_high"].draws, every_row, unit),
+        "slope of error on truth": _Number(error_slope, every_row),
     }
     if not ejection:
-        return {"bias": (bias, every_row), **agreement}
+        return {"bias": _Number(bias, every_row, unit), **agreement}
     low, high = EF_LIMITS
     truth = rows["truth"]
-    functions: dict[str, tuple[_Weighted, Array]] = {
-        "bias, EF < 40": (bias, truth < low),
-        "bias, EF 40 to 50": (bias, (truth >= low) & (truth <= high)),
-        "bias, EF > 50": (bias, truth > high),
+    numbers: dict[str, _Number] = {
+        "bias, EF < 40": _Number(bias, truth < low, unit),
+        "bias, EF 40 to 50": _Number(bias, (truth >= low) & (truth <= high), unit),
+        "bias, EF > 50": _Number(bias, truth > high, unit),
         **agreement,
     }
     for limit in EF_LIMITS:
         below = truth < limit
-        functions[f"EF < {limit:g} called so"] = (_called_below(limit), below)
-        functions[f"EF >= {limit:g} called lower"] = (_called_below(limit), ~below)
-    return functions
+        numbers[f"EF < {limit:g} called so"] = _Number(_called_below(limit), below)
+        numbers[f"EF >= {limit:g} called lower"] = _Number(_called_below(limit), ~below)
+    return numbers
 
 
-def _of_timing(every_row: Array) -> dict[str, tuple[_Weighted, Array]]:
+def _of_timing(every_row: Array) -> dict[str, _Number]:
     """Timing of S1 and S2 that were detected within 100 ms, and the sounds that were not.
 
     The error of a person is the mean over their recordings; its median and 95th percentile are over
     people.
     """
-    functions: dict[str, tuple[_Weighted, Array]] = {}
+    numbers: dict[str, _Number] = {}
     for sound in ("s1", "s2"):
         for column, title in (("error_ms", "timing error"), ("late_ms", "mean lateness")):
             function = _mean_of_found(f"{sound}_{column}", f"{sound}_found")
-            functions[f"{title} of {sound.upper()}, ms"] = (function, every_row)
+            numbers[f"{title} of {sound.upper()}, ms"] = _Number(function, every_row, "ms")
         for share, title in ((0.5, "median"), (0.95, "95th percentile")):
             function = _quantile_of_found(f"{sound}_error_ms", f"{sound}_found", share)
-            functions[f"{title} of the timing error of {sound.upper()}, ms"] = (function, every_row)
+            numbers[f"{title} of the timing error of {sound.upper()}, ms"] = _Number(
+                function, every_row, "ms"
+            )
     for tolerance in (60, 100):
         missed = _one_less(f"se_{tolerance}")
         surplus = _one_less(f"ppv_{tolerance}")
-        functions[f"S1 and S2 missed at {tolerance} ms"] = (missed, every_row)
-        functions[f"surplus S1 and S2 at {tolerance} ms"] = (surplus, every_row)
-    return functions
+        numbers[f"S1 and S2 missed at {tolerance} ms"] = _Number(missed, every_row)
+        numbers[f"surplus S1 and S2 at {tolerance} ms"] = _Number(surplus, every_row)
+    return numbers
 
 
 def _mean_of_found(name: str, found: str) -> _Weighted:

@@ -33,10 +33,12 @@ from etab.results.masks import masks_path, read_masks
 from etab.runs.data import Data
 from etab.runs.run import Settings
 from etab.tasks.menu import TASKS
-from etab.types import Array, Kind
+from etab.tasks.words import metric_unit
+from etab.types import Array, Kind, Target
 
 _VENTRICLE = "LV_seg"
 _PHASES = ("ED", "ES")
+_EF_ERRORS = metric_unit("bias", Target("EF", Kind.VALUE, "%"))
 FEWEST_PEOPLE = 5
 """Smallest number of people whose volumes have limits of agreement."""
 
@@ -272,8 +274,9 @@ def _readouts(volumes: Sequence[_Volumes], measured: _MeasuredCell, words: str) 
     found: list[Readout] = []
     for phase in _PHASES:
         numbers = [(one.row, one.true, one.predicted) for one in volumes if one.phase == phase]
-        found += _agreement(f"{words}{phase} volume, ml", numbers, measured)
-    found += _agreement(f"{words}EF of masks", _fractions(volumes, measured.table), measured)
+        found += _agreement(f"{words}{phase} volume, ml", "ml", numbers, measured)
+    fractions = _fractions(volumes, measured.table)
+    found += _agreement(f"{words}EF of masks", _EF_ERRORS, fractions, measured)
     return found
 
 
@@ -293,7 +296,7 @@ def _fractions(volumes: Sequence[_Volumes], table: Predictions) -> list[tuple[in
 
 
 def _agreement(
-    title: str, numbers: Sequence[tuple[int, float, float]], measured: _MeasuredCell
+    title: str, unit: str, numbers: Sequence[tuple[int, float, float]], measured: _MeasuredCell
 ) -> list[Readout]:
     """The read-outs of (row, true, predicted); over all divisions together unless the table is whole."""
     table = measured.table
@@ -307,5 +310,5 @@ def _agreement(
     }
     repeats = np.array([table.repeats[row] for row in rows]) if measured.whole else None
     scored = ScoredRows(Kind.VALUE, columns, patients, repeats=repeats)
-    named = readouts(scored, ejection=False, seed=measured.cell.seed)
+    named = readouts(scored, ejection=False, unit=unit, seed=measured.cell.seed)
     return [replace(one, name=f"{title}: {one.name}") for one in named]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +89,7 @@ def test_a_weight_of_two_is_a_row_twice() -> None:
         rows = made(kind, 60)
         counts = np.random.default_rng(1).integers(0, 3, 60)
         repeated = rows.select(np.repeat(np.arange(60), counts))
-        for name, (function, _) in clinical._functions(rows).items():
+        for name, (function, *_) in clinical._numbers(rows, True, "").items():
             one = function(rows, counts[None].astype(float))
             other = function(repeated, np.ones((1, len(repeated))))
             np.testing.assert_allclose(one, other, rtol=1e-8, err_msg=name)
@@ -236,3 +239,35 @@ def test_the_command(tmp_path: Path) -> None:
     assert "bias, EF < 40" in shown.output
     assert CliRunner().invoke(app, ["results", str(tmp_path)]).exit_code == 0
     assert CliRunner().invoke(app, ["results", str(tmp_path / "none")]).exit_code != 0
+
+
+@pytest.mark.slow
+def test_outputs_state_the_unit_of_every_number(tmp_path: Path) -> None:
+    folder = RESULTS / "camus" / "b0-A4-C" / "image_stats"
+    target = tmp_path / "results" / "camus" / "b0-A4-C" / "image_stats"
+    target.mkdir(parents=True)
+    for path in folder.glob("cv5-*"):
+        (target / path.name).write_bytes(path.read_bytes())
+    results = str(tmp_path / "results")
+
+    def output(*arguments: str) -> str:
+        ended = CliRunner().invoke(app, [*arguments])
+        assert ended.exit_code == 0, ended.output
+        return str(ended.stdout)
+
+    ((score,),) = json.loads(output("results", results, "--json")).values()
+    assert (score["name"], score["unit"]) == ("mae", "% points")
+    (numbers,) = json.loads(output("results", results, "--clinical", "--json")).values()
+    units = {number["name"]: number["unit"] for number in numbers}
+    assert units.pop("slope of error on truth") == ""
+    shares = {name for name in units if "called" in name}
+    assert {units.pop(name) for name in shares} == {""}
+    assert set(units.values()) == {"% points"}  # biases and limits of agreement
+    assert "% points" in output("results", results, "--clinical")
+    single, board = tmp_path / "cells.csv", tmp_path / "board.json"
+    assert "single cells" in output("leaderboard", results, "--csv", str(single))
+    (line,) = csv.DictReader(io.StringIO(single.read_text()))
+    assert (line["metric"], line["unit"]) == ("mae", "% points")
+    output("leaderboard", results, "--tasks", "b0-A4-C", "--numbers", str(board))
+    (row,) = json.loads(board.read_text())["rows"]
+    assert row["cells"]["b0-A4-C"]["unit"] == "% points"

@@ -145,7 +145,7 @@ FAULTS = [
     Fault(
         "clinical: EF of 40 counts as below 40",
         "etab/metrics/clinical.py",
-        '"bias, EF < 40": (bias, truth < low),',
+        '"bias, EF < 40": _Number(bias, truth < low, unit),',
         '"bias, EF < 40": (bias, truth < high),',
         CLINICAL,
     ),

@@ -146,7 +146,7 @@ FAULTS = [
         "clinical: EF of 40 counts as below 40",
         "etab/metrics/clinical.py",
         '"bias, EF < 40": _Number(bias, truth < low, unit),',
-        '"bias, EF < 40": (bias, truth < high),',
+        '"bias, EF < 40": _Number(bias, truth < high, unit),',
         CLINICAL,
     ),
     Fault(

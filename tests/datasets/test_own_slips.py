@@ -257,7 +257,7 @@ def test_another_study_or_group_is_other_data(tmp_path: Path) -> None:
         ("a.csv", "file,patient\nMüller.png,p1\n".encode("latin-1"), "is not a table in UTF-8"),
         ("a.csv", b"file,patient\nx000,p1\n", "no column holds names of the recordings"),
         ("a.xlsx", b"PK\x03\x04", "workbook of a spreadsheet"),
-        ("a.parquet", b"PAR1", 'table = "a.parquet"'),
+        ("a.parquet", b"PAR1", "cannot be read as Parquet"),
     ],
 )
 def test_a_table_that_init_does_not_use_is_told(

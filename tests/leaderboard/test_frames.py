@@ -30,8 +30,8 @@ def test_a_row_for_each_cell() -> None:
     assert frame[frame.task == "b0-A4-C"]["metrics.dice"].isna().all()
 
 
-def test_an_absent_folder_is_an_empty_frame(tmp_path: Path) -> None:
-    frame = etab.results_frame(str(tmp_path / "none"))
+def test_an_empty_folder_is_an_empty_frame(tmp_path: Path) -> None:
+    frame = etab.results_frame(str(tmp_path))
     assert len(frame) == 0
     assert "value" in frame.columns
 

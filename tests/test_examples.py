@@ -30,6 +30,7 @@ def _drawn_once(monkeypatch: pytest.MonkeyPatch, written_once: Callable[..., Pat
     monkeypatch.setattr(phantom, "write", copied)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_examples_give_what_they_show(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # examples may read the results of the repository

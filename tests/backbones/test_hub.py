@@ -88,6 +88,7 @@ def test_a_model_meets_the_contract(models: Any, kind: str) -> None:
     check_backbone(card_of(models(kind)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", some_slow(ALL, ("vit", "videomae")))
 def test_a_model_runs_on_the_phantom(models: Any, trees: Path, kind: str) -> None:
     card = card_of(models(kind))

@@ -163,6 +163,7 @@ OF_AUTHORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_input_is_that_of_the_published_code(name: str, shape: tuple[int, int, int]) -> None:

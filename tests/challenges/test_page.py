@@ -56,6 +56,7 @@ def test_the_page_has_commands() -> None:
     assert len(_commands()) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", _commands())
 def test_commands_run_as_written(place: Path, line: str) -> None:
     done = _run(place, shlex.split(line, comments=True))

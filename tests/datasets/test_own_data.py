@@ -84,6 +84,7 @@ def test_pictures_with_a_value_and_classes(tmp_path: Path) -> None:
     assert cells["EF"].n_patients == PATIENTS
 
 
+@pytest.mark.slow
 def test_clips_with_masks_frames_and_phases(tmp_path: Path) -> None:
     rows = clips(tmp_path)
     write_table(tmp_path, rows)

@@ -39,6 +39,7 @@ def test_contract(tmed_trees: dict[str, Path], layout: str, tmp_path: Path) -> N
     check_dataset(LAYOUTS[layout], tmed_trees[layout], scratch=tmp_path)
 
 
+@pytest.mark.slow
 def test_contract_on_the_phantom(tmed_phantom: Path) -> None:
     check_dataset(TmedSource, tmed_phantom)
 

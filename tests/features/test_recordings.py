@@ -611,6 +611,7 @@ def tree(phantom_tree: Callable[..., Path]) -> Path:
     return phantom_tree(["circor"]) / "circor"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

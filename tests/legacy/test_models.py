@@ -186,6 +186,7 @@ def test_checkpoints_go_on_and_never_mix(cohort: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "a0").iterdir())) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"optimizer": "sgd"}, {"accumulate": 2}, {"augment": "clinical"}]
 )

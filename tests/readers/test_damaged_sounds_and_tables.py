@@ -484,6 +484,7 @@ def test_every_error_of_arrow_is_told_with_its_file(
     assert words in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("subject", "damage"), CASES)
 def test_damage_is_named_or_read_right(
     subject: Subject,

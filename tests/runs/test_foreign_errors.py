@@ -92,6 +92,7 @@ SPECIAL = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [e if isinstance(e, SPECIAL) else pytest.param(e, marks=pytest.mark.slow) for e in ERRORS],

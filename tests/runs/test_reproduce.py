@@ -274,6 +274,7 @@ STATED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STATED)
 def test_what_a_record_states_must_come_out_too(
     name: str, stored: Path, tmp_path: Path, root: Path, cache: Path

@@ -146,6 +146,7 @@ def test_one_view_lost(name: str, camus: Path) -> None:
         assert Result.load(found.path(camus.parent / "results")) == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [_bad_number, Path.unlink, None])
 def test_a_whole_patient_lost(harm: Harm | None, camus: Path) -> None:
     path = _file(camus, "2CH", "cfg")
@@ -349,6 +350,7 @@ def test_videos(fault: str, trees: Path, tmp_path: Path) -> None:
     assert found.bad["lost"] == [name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [_cut, Path.unlink, pytest.param(_folder, marks=pytest.mark.slow)])
 def test_stills(harm: Harm, trees: Path, tmp_path: Path) -> None:
     shutil.copytree(trees / "tmed", tmp_path / "tmed")

@@ -300,6 +300,7 @@ def test_databases_count_alike() -> None:
 # --- runs ---
 
 
+@pytest.mark.slow
 def test_every_task_runs(board: Path) -> None:
     found = {(r.task, r.protocol, r.backbone): r for r in load_results(board)}
     assert {task for task, _, _ in found} == set(SOUNDS)

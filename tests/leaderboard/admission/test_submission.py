@@ -46,6 +46,7 @@ def test_a_missing_task_is_named(folder: Path) -> None:
     assert submission.missing == {STRANGER: ("c0-AX-C",)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "change", "words"),
     [

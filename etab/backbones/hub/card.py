@@ -38,9 +38,9 @@ _READING = 2
 # 3: the steps of EnCodec lie at the centre of what they read; frames of EfficientNet are normalised as
 # its processor does, which divides twice, and those of ALIGN too, whose processor subtracts 1. Constants
 # of Swin V2 and Speech2Text are in float32, also where the weights are stored in half precision.
-_READING_OF: Mapping[str, int] = {
-    **dict.fromkeys(("encodec", "efficientnet", "align", "swinv2", "speech_to_text"), 3),
-}
+_READING_OF: Mapping[str, int] = dict.fromkeys(
+    ("encodec", "efficientnet", "align", "swinv2", "speech_to_text"), 3
+)
 # About how many native frames a clip spans where its name gives no period.
 _SPAN = 32
 # Digits of the shortest name of a commit; a number of fewer digits is a rate or a period.

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import etab
-from etab import phantom
+from etab import backbones, phantom
 from etab.errors import EtabError, IncompatibleError, StorageError, UnsupportedOptionError
+from etab.leaderboard import rank_folder
 from etab.legacy.names import plain_name, tasks_of
 from etab.training.recipe import Recipe
 from etab.utils.data_tools import training_data_split
@@ -142,6 +143,21 @@ def test_whole_numbers_of_numpy_count(made: Path) -> None:
             lambda: etab.backbone(abs, name="f", pretrained_on=5),  # type: ignore[arg-type]
             "pretrained_on is 5; wanted a list",
         ),
+        (lambda: phantom.write(5, names=("camus",)), "folder is 5, int"),  # type: ignore[arg-type]
+        (
+            lambda: phantom.write("x", patients=9),
+            "patients is 9; wanted a whole number, 10 or more",
+        ),
+        (lambda: phantom.write("x", size=0), "size is 0; wanted a whole number, 16 to 2048 px"),
+        (lambda: phantom.write("x", names="camus"), "names is 'camus'; wanted a list"),
+        (lambda: backbones.card(5), "named by a text; got 5"),  # type: ignore[arg-type]
+        (lambda: etab.Suite("x", 1, "b0"), r"Suite\(tasks=\) is 'b0'"),  # type: ignore[arg-type]
+        (
+            lambda: etab.Suite("x", 1, ("b0-A4-C",), task_weights=5),  # type: ignore[arg-type]
+            r"Suite\(task_weights=\) is 5; wanted a mapping",
+        ),
+        (lambda: rank_folder(5, "camus"), "folder is 5, int"),  # type: ignore[arg-type]
+        (lambda: rank_folder("x", 5), "suite is 5, int"),  # type: ignore[arg-type]
         (lambda: etab.results_frame(5), "folder is 5, int; wanted a path"),  # type: ignore[arg-type]
         (lambda: etab.results_frame("no such folder"), "There is no folder no such folder"),
     ],

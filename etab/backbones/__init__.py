@@ -25,7 +25,7 @@ from etab.backbones.sound import named as _sound  # noqa: F401  (registers)
 from etab.backbones.sound import records as _records  # noqa: F401  (registers)
 from etab.backbones.suggest import unknown_backbone
 from etab.backbones.video import named as video
-from etab.errors import EtabError, UnsupportedOptionError
+from etab.errors import EtabError, UnknownNameError, UnsupportedOptionError
 from etab.results.names import split_size
 
 __all__ = [
@@ -158,6 +158,8 @@ def card(name: str) -> BackboneCard:
         >>> backbones.card("random/mobilenetv2").twin
         'mobilenetv2'
     """
+    if not isinstance(name, str):
+        raise UnknownNameError(f"A backbone is named by a text; got {name!r}.")
     if name in BACKBONES:
         return BACKBONES[name].make(name, None)
     stem, size, fit = split_size(name)

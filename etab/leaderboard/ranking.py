@@ -47,6 +47,7 @@ from etab.metrics.uncertainty import (
     percentile_interval,
     rank_intervals,
 )
+from etab.options import path_option
 from etab.precisions import FORMATS, parts
 from etab.results import Predictions, Result
 from etab.storage.memory import without_collection
@@ -189,7 +190,7 @@ def rank_folder(
         >>> board.title
         'ef (cv5x5)'
     """
-    folder = Path(folder)
+    folder = path_option("folder", folder)
     for precision in precisions:
         parts(precision)
     chosen = suite if isinstance(suite, Suite) else suite_named(suite)

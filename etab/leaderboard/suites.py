@@ -5,29 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from etab.errors import DataNotFoundError, UnknownNameError, UnsupportedOptionError
 from etab.files import parse_toml, read_text_file
+from etab.options import path_option
 from etab.registry import unknown
 from etab.storage import resources
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
 from etab.types import FloatArray
 
-_SUITE_KEYS = {
-    "name",
-    "version",
-    "title",
-    "tasks",
-    "task_weights",
-    "category_weights",
-    "precision_weights",
-    "protocols",
-}
+_TABLES = ("task_weights", "category_weights", "precision_weights", "protocols")
+_SUITE_KEYS = {"name", "version", "title", "tasks", *_TABLES}
 
 
 class Tasks(Protocol):
@@ -70,6 +62,16 @@ class Suite:
     category_weights: Mapping[str, float] = field(default_factory=dict)
     protocols: Mapping[str, str] = field(default_factory=dict)
     precision_weights: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.tasks, str) or not isinstance(self.tasks, Sequence):
+            raise UnsupportedOptionError(
+                f"Suite(tasks=) is {self.tasks!r}; wanted a tuple of codes."
+            )
+        for name in _TABLES:
+            table = getattr(self, name)
+            if not isinstance(table, Mapping):
+                raise UnsupportedOptionError(f"Suite({name}=) is {table!r}; wanted a mapping.")
 
     @classmethod
     def from_toml(cls, text: str, name: str = "this suite") -> Suite:
@@ -158,7 +160,7 @@ def _check_suite(content: Mapping[str, Any], name: str) -> None:
         raise UnsupportedOptionError(
             f"{name}: title is {content['title']!r}; wanted a string in quotes."
         )
-    for key in ("task_weights", "category_weights", "precision_weights", "protocols"):
+    for key in _TABLES:
         if not isinstance(content.get(key, {}), dict):
             raise UnsupportedOptionError(f"{name}: {key} is {content[key]!r}; wanted a table.")
     for code, protocol in content.get("protocols", {}).items():
@@ -224,7 +226,7 @@ def suite_named(name: str) -> Suite:
         >>> suite_named("camus").name
         'camus'
     """
-    path = Path(name)
+    path = path_option("suite", name)
     if path.suffix == ".toml":
         if not path.exists():
             raise DataNotFoundError(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from etab.errors import StorageError, UnsupportedOptionError
+from etab.options import path_option, whole_number
 from etab.registry import unknown
 from etab.storage.listing import visible
 
@@ -34,6 +35,7 @@ BY_NAME = ("circor_hf", "echorisk", "mimic_echo", "echoxflow")
 
 _DEFAULT = ("camus", "echonet")
 _FEWEST = 10
+_SIDES = (16, 2048)
 _FEWEST_SOUNDS = 12  # two patients in each of the six databases of cinc2016
 _Writer = Callable[[Path], Iterator[int]]  # yields the number of patients written
 
@@ -53,7 +55,7 @@ def write(
         folder: Where to write; the tree of a dataset is ``folder/NAME``.
         patients: Patients in each tree, 10 or more.
         seed: The seed of all patients.
-        size: The side of the CAMUS images in pixels; they cover 160 mm.
+        size: The side of the CAMUS images in pixels, 16 to 2048; they cover 160 mm.
         progress: Called with (patients written, patients in all) after each patient.
         names: Datasets of ``NAMES``, or of ``BY_NAME``, which need an extra: "circor_hf" (CirCor
             as Parquet) ``parquet``, "echoxflow" ``zarr``, the others ``dicom``. "ted" is CAMUS as
@@ -61,7 +63,8 @@ def write(
 
     Raises:
         UnknownNameError: There is no phantom of this name.
-        UnsupportedOptionError: There are too few patients, or a folder holds real data.
+        UnsupportedOptionError: There are too few patients, another option is out of range, or a
+            folder holds real data.
         StorageError: The folder cannot be written.
         MissingPackageError: A tree of ``BY_NAME`` without its packages.
 
@@ -72,13 +75,12 @@ def write(
         ...     sorted(path.name for path in (Path(folder) / "camus").iterdir())
         ['PHANTOM', 'database_nifti', 'database_split']
     """
-    folder = Path(folder)
-    writers = _writers(patients, seed, size)
+    folder = path_option("folder", folder)
     require_names(names)
-    if patients < _FEWEST:
-        raise UnsupportedOptionError(
-            f"A phantom cohort needs at least {_FEWEST} patients for its splits; got {patients}."
-        )
+    patients = whole_number("patients", patients, _FEWEST, unit="for the splits of a cohort")
+    seed = whole_number("seed", seed, 0)
+    size = whole_number("size", size, *_SIDES, "px")
+    writers = _writers(patients, seed, size)
     for tree in (folder / name for name in names):
         if visible(tree) and not (tree / "PHANTOM").is_file():
             raise UnsupportedOptionError(
@@ -107,7 +109,10 @@ def require_names(names: Iterable[str]) -> None:
 
     Raises:
         UnknownNameError: There is no such tree; the error suggests a similar one.
+        UnsupportedOptionError: It is not a list of names.
     """
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise UnsupportedOptionError(f"names is {names!r}; wanted a list, such as ['camus'].")
     known = (*NAMES, *BY_NAME)
     for name in names:
         if name not in known:

@@ -141,7 +141,7 @@ def test_echonet_traces_and_csv_agree(tree: Path) -> None:
 
 
 def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedOptionError, match="at least 10"):
+    with pytest.raises(UnsupportedOptionError, match="10 or more for the splits"):
         phantom.write(tmp_path, patients=3)
     (tmp_path / "camus").mkdir()
     (tmp_path / "camus" / "real.txt").write_text("x")

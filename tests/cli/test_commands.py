@@ -137,7 +137,7 @@ def test_one_backbone_that_fails_leaves_the_others(cohort: Path, tmp_path: Path)
     )
     assert run.returncode == 1
     assert "2 cells computed" in run.stdout
-    assert "mobilenetv2: The weights of mobilenetv2 are in the package" in run.stdout
+    assert "mobilenetv2, 2 cells: The weights of mobilenetv2 are in the package" in run.stdout
     assert len(list((tmp_path / "r").rglob("*.json"))) == 2
 
 

@@ -193,7 +193,7 @@ MORE: dict[str, tuple[Change, str]] = {
     "an anchor a billionth better": (_field(anchor_low=9.446 + 1e-9), "it is of version"),
     "training rows with a point": (_field(n_train=400.0), "n_train is 400.0"),
     "a protocol in capitals": (_field(protocol="CV5"), "its protocol is none"),
-    "a protocol in other digits": (_field(protocol="cv05x5"), "which belongs at"),
+    "a protocol in other digits": (_field(protocol="cv05x5"), "its protocol is none"),
     "a protocol in digits of another script": (_moved("cv\u0665"), "its protocol is none"),
     "divisions that are not there": (_moved("cv5x5"), "its protocol is cv5x5"),
     "more folds than the protocol has": (_moved("cv4"), "its protocol is cv4"),

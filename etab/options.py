@@ -50,6 +50,24 @@ def whole_number(what: str, value: Any, low: int, high: int | None = None, unit:
     return number
 
 
+def is_finite_number(value: object) -> bool:
+    """Whether a value is a finite number, and neither True nor False.
+
+    Args:
+        value: Anything.
+
+    Example:
+        >>> is_finite_number(2), is_finite_number(10**400), is_finite_number("2")
+        (True, False, False)
+    """
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number with more than 308 digits
+        return False
+
+
 def finite_number(what: str, value: object) -> float:
     """Check an option that is a number.
 
@@ -67,8 +85,7 @@ def finite_number(what: str, value: object) -> float:
         >>> finite_number("train_frac", 0.5)
         0.5
     """
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):  # type: ignore[arg-type]
+    if not is_finite_number(value):
         raise UnsupportedOptionError(f"{what} is {_short(value)}; wanted a finite number.")
     return float(value)  # type: ignore[arg-type]
 

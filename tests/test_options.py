@@ -86,6 +86,7 @@ def test_a_file_in_place_of_the_results_is_told_before_anything_is_computed(
         ({"video": True, "clip_l": 10**9}, "clip_l is 1000000000; wanted a whole number, 1 to"),
         ({"video": True, "clip_l": 16.5}, "clip_l is 16.5"),
         ({"video": True, "fps": float("inf")}, "fps is inf; possible: a number above 0"),
+        ({"video": True, "fps": 10**400}, "fps is 1000"),
         ({"cache": 5}, "cache is 5, int; wanted a path"),
         ({"root": 5}, "root is 5, int; wanted a path"),
     ],
@@ -172,6 +173,7 @@ def test_other_options(make: Callable[[], object], said: str) -> None:
     [
         ({"train_frac": "x"}, "train_frac is 'x'; wanted a finite number"),
         ({"val_frac": float("nan")}, "val_frac is nan"),
+        ({"train_frac": 10**400}, "train_frac is 1000"),
         ({"seed": -1}, "seed is -1"),
         ({"random": 5}, "random is 5; possible: True, False"),
         ({"return_loaders": True, "batch_size": 0}, "batch_size is 0"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from etab.datasets.base import Card
 from etab.datasets.windows import MAX_CLIP, SoundOptions, sound_options
 from etab.echo.views import among
 from etab.errors import EtabWarning, UnsupportedOptionError
-from etab.options import require_flag, whole_number
+from etab.options import is_finite_number, require_flag, whole_number
 
 CLIP_L = 16
 _MAX_SIDE = 4096
@@ -101,9 +100,7 @@ def checked_options(
     if clip_l is not None:
         unit = "samples" if sound else "frames"
         clip_l = whole_number("clip_l", clip_l, 1, MAX_CLIP if sound else _longest(size), unit)
-    if fps is not None and (
-        isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf
-    ):
+    if fps is not None and not (is_finite_number(fps) and fps > 0):
         raise UnsupportedOptionError(
             f"fps is {fps!r}; possible: a number above 0, or None for the recording's own rate."
         )

@@ -6,14 +6,12 @@ imports neither torch nor data.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from numbers import Real
 from typing import Literal
 
 from etab.backbones.video.contract import ClipContract
 from etab.errors import UnsupportedOptionError
-from etab.options import whole_number
+from etab.options import is_finite_number, whole_number
 
 ArrayKind = Literal["torch", "numpy"]
 Layout = Literal["TCHW", "CTHW"]
@@ -54,14 +52,8 @@ def _require_room(owner: str, n_values: float) -> None:
 
 
 def _require_positive(what: str, value: object) -> None:
-    is_positive = _is_number(value) and value > 0  # type: ignore[operator]
+    is_positive = is_finite_number(value) and value > 0  # type: ignore[operator]
     _require(is_positive, what, "a number above 0", value)
-
-
-def _is_number(value: object) -> bool:
-    """Whether a value is a finite number, and no bool."""
-    is_real = isinstance(value, Real) and not isinstance(value, bool)
-    return is_real and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def _require_channels(owner: str, mean: object, std: object) -> None:
@@ -70,7 +62,9 @@ def _require_channels(owner: str, mean: object, std: object) -> None:
         is_triple = isinstance(values, tuple | list) and len(values) == 3
         _require(is_triple, f"{owner}({what}=)", "three numbers, one a channel", values)
         for value in values:  # type: ignore[attr-defined]
-            _require(_is_number(value), f"A number of {owner}({what}=)", "a finite number", value)
+            _require(
+                is_finite_number(value), f"A number of {owner}({what}=)", "a finite number", value
+            )
             _require(
                 abs(value) <= LARGEST_LEVEL,
                 f"A number of {owner}({what}=)",
@@ -207,7 +201,7 @@ class Sound:
         if self.hop is not None:
             _require_positive("Sound(hop=)", self.hop)
         if self.first is not None:
-            _require(_is_number(self.first), "Sound(first=)", "a finite number", self.first)
+            _require(is_finite_number(self.first), "Sound(first=)", "a finite number", self.first)
         _require(self.array in _ARRAYS, "Sound(array=)", "'torch' or 'numpy'", self.array)
 
     @property

@@ -116,6 +116,46 @@ def test_a_folder_of_open_clip(tiny_clip: str, tmp_path: Path) -> None:
         backbones.card("open_clip/hf-hub:me/clip")
 
 
+@pytest.mark.parametrize("bias", [None, -10.0])
+def test_a_text_half_of_the_hub_is_not_fetched(
+    tiny_clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bias: float | None
+) -> None:
+    """BiomedCLIP and others take their text half from the hub; only the vision half is used."""
+    import open_clip
+    from open_clip import factory, model
+
+    def fetch(*args: Any, **options: Any) -> None:
+        raise AssertionError("a text half was fetched")
+
+    settings = open_clip.get_model_config(tiny_clip)
+    text = {"hf_model_name": "someone/reads-text", "context_length": 4}
+    of_hub = {**settings, "text_cfg": text, "init_logit_bias": bias}
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "of-hub", of_hub)
+    monkeypatch.setattr(model, "HFTextEncoder", fetch)
+    whole = open_clip.create_model(tiny_clip, force_custom_text=True, init_logit_bias=bias)
+    state = {f"text.transformer.encoder.{i}": torch.ones(2) for i in range(3)}
+    state |= {key: x for key, x in whole.state_dict().items() if not key.startswith("text.")}
+    file = tmp_path / "weights.pt"
+    torch.save(state, file)
+    made: Any = backbones.card(f"open_clip/of-hub@{file}").load()
+    torch.testing.assert_close(made.network.state_dict(), whole.visual.state_dict())
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": of_hub}))
+    with pytest.raises(WeightsError, match="saved holds no file of weights"):
+        backbones.card(f"open_clip/{folder}").load()
+    torch.save(state, folder / "open_clip_pytorch_model.bin")
+    assert backbones.card(f"open_clip/{folder}").load().digest() == made.digest()
+    assert backbones.card("random/open_clip/of-hub").load().digest() != made.digest()
+    absent = next(key for key in state if key.startswith("visual."))
+    torch.save({key: x for key, x in state.items() if key != absent}, file)
+    with pytest.raises(WeightsError, match=rf"vision tower do not fit \(1 missing: {absent}\)"):
+        backbones.card(f"open_clip/of-hub@{file}").load()
+    torch.save({**state, "visual.more": torch.ones(2)}, file)
+    with pytest.raises(WeightsError, match=r"do not fit \(1 surplus: visual\.more\)"):
+        backbones.card(f"open_clip/of-hub@{file}").load()
+
+
 @pytest.mark.parametrize("content", [b"<!doctype html>", b"", b"PK\x03\x04 cut", b"c\x80junk."])
 def test_what_is_no_file_of_weights_of_open_clip(
     tiny_clip: str, tmp_path: Path, content: bytes

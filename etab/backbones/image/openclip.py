@@ -36,6 +36,16 @@ _LAYERS = 3
 _HUB = "hf-hub:"
 _FOLDER = "local-dir:"
 _CONFIG = "open_clip_config.json"
+# How the names of the tensors of the vision half begin.
+_TOWER = "visual."
+# A text half that needs no model of the hub. It stands in for one that does, and is never used.
+_SMALL_TEXT: Mapping[str, int] = {
+    "context_length": 4,
+    "vocab_size": 8,
+    "width": 16,
+    "heads": 2,
+    "layers": 1,
+}
 
 
 def _library() -> Any:
@@ -184,14 +194,20 @@ def _load(
         torch.manual_seed(seed or 0)
         try:
             with hub_or_cache() if is_fetched else nullcontext():
-                whole = library.create_model(
-                    model,
-                    pretrained=weights if seed is None and weights else None,
-                    precision="fp32",
-                    load_weights=seed is None,
-                    require_pretrained=seed is None,
-                    **options,
-                )
+                settings = library.get_model_config(model)
+                if settings["text_cfg"].get("hf_model_name"):
+                    whole = _without_text(library, settings, quick=quick)
+                    if seed is None:
+                        _read_tower(library, whole, _weights_file(library, model, weights))
+                else:
+                    whole = library.create_model(
+                        model,
+                        pretrained=weights if seed is None and weights else None,
+                        precision="fp32",
+                        load_weights=seed is None,
+                        require_pretrained=seed is None,
+                        **options,
+                    )
         except Exception as error:  # a hostile file of weights makes the library raise anything
             raise WeightsError(
                 f"The weights of {card.name} could not be fetched or read: "
@@ -199,6 +215,44 @@ def _load(
                 "local file is open_clip/<model>@<file>, and a local folder open_clip/<folder>."
             ) from error
     return _wrap(card, whole.visual)
+
+
+def _without_text(library: Any, settings: Mapping[str, Any], *, quick: bool) -> Any:
+    """Build a model whose text half is a model of the hub, without fetching that half."""
+    return library.CustomTextCLIP(
+        embed_dim=settings["embed_dim"],
+        vision_cfg={**settings["vision_cfg"], "timm_model_pretrained": False},
+        text_cfg=_SMALL_TEXT,
+        quick_gelu=quick or bool(settings.get("quick_gelu")),
+        init_logit_bias=settings.get("init_logit_bias"),
+    )
+
+
+def _weights_file(library: Any, model: str, weights: str) -> Path:
+    """The file of weights of a model: in its folder, named, or fetched once."""
+    if model.startswith(_FOLDER):
+        folder = model.removeprefix(_FOLDER)
+        found = library.factory._find_checkpoint_in_dir(Path(folder))
+        if found is None:
+            raise WeightsError(f"{folder} holds no file of weights")
+        return Path(found)
+    if is_file(Path(weights)):
+        return Path(weights)
+    return Path(library.download_pretrained(library.get_pretrained_cfg(model, weights)))
+
+
+def _read_tower(library: Any, whole: Any, file: Path) -> None:
+    """Read the vision half of a file of weights; every tensor of that half has to fit."""
+    unlike = library.load_checkpoint(whole, str(file), strict=False)
+    of_tower = {
+        "missing": [key for key in unlike.missing_keys if key.startswith(_TOWER)],
+        "surplus": [key for key in unlike.unexpected_keys if key.startswith(_TOWER)],
+    }
+    told = [
+        f"{len(keys)} {which}: {', '.join(keys[:3])}" for which, keys in of_tower.items() if keys
+    ]
+    if told:
+        raise WeightsError(f"the tensors of the vision tower do not fit ({'; '.join(told)})")
 
 
 def _reason(error: Exception, weights: str) -> str:

@@ -172,32 +172,39 @@ def _digest_of_folder(folder: Path, suffixes: tuple[str, ...] = ()) -> str:
     """
     h = hashlib.sha256()
     total = 0
-    for path in _below(folder, suffixes):
+    for name in _names_below(folder, suffixes):
+        path = os.path.join(folder, name)
         try:
-            status = path.lstat()
+            status = os.lstat(path)
             content = ""
             if stat.S_ISREG(status.st_mode):
                 total += status.st_size
                 if total > _MOST_BYTES:
                     return ""
-                content = hashlib.sha256(path.read_bytes()).hexdigest()
+                with open(path, "rb") as file:
+                    content = hashlib.sha256(file.read()).hexdigest()
             elif not stat.S_ISDIR(status.st_mode):
                 return ""
         except OSError:
             return ""
-        name = os.fsencode(path.relative_to(folder))
-        h.update(b"%d %b %o %b\n" % (len(name), name, status.st_mode, content.encode()))
+        encoded = os.fsencode(name)
+        h.update(b"%d %b %o %b\n" % (len(encoded), encoded, status.st_mode, content.encode()))
     return h.hexdigest()
 
 
-def _below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """Every path below a folder in a fixed order, and folders themselves where all files count."""
+def _names_below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Every path below a folder in a fixed order, and folders themselves where all files count.
+
+    The paths are relative to the folder. They are text, since making a ``Path`` takes longer than
+    reading a small file.
+    """
+    length_of_folder = len(os.path.join(folder, ""))
     for parent, folders, files in walked(folder):
         folders.sort()
         names = [name for name in files if name.endswith(suffixes)] if suffixes else files
         entries = names if suffixes else [*names, *folders]
         for name in sorted(entries):
-            yield Path(parent, name)
+            yield os.path.join(parent, name)[length_of_folder:]
 
 
 def _code_digest() -> str:

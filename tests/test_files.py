@@ -36,7 +36,6 @@ OWN = {
     "datasets/integrity/canonical.py": "a file of the package",
     "datasets/integrity/listed.py": "small files, by their size",
     "leaderboard/page.py": "a file of the package",
-    "leaderboard/remembered.py": "regular files, up to a size",
     "results/merge.py": "records and tables that were read",
     "runs/meters.py": "/proc and /sys",
     "site/published.py": "a file of the package",

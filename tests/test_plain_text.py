@@ -64,6 +64,26 @@ def test_a_text_that_etab_does_not_write_is_left_to_the_general_reader(text: str
     assert plain_table(text, 4) is None
 
 
+def test_decimals_are_read_to_the_last_bit() -> None:
+    rng = np.random.default_rng(0)
+    digits = ["".join(rng.choice(list("0123456789"), n)) for n in rng.integers(1, 20, 2000)]
+    numbers = [
+        f"{text[:place]}.{text[place:]}"
+        for text, place in zip(digits, rng.integers(0, 20, 2000), strict=True)
+    ]
+    numbers += [*digits, "00.10", "5.", ".5", "9007199254740993", "0.000000000000001"]
+    # Also in short tables, since one long number in a table is enough for the reader of any number.
+    for part in ([*numbers], *[[number] for number in numbers]):
+        found = plain_table(HEADER + "".join(map(row, part)), 4)
+        assert found is not None
+        assert found.numbers["score"].tobytes() == np.array(list(map(float, part))).tobytes()
+
+
+@pytest.mark.parametrize("numbers", [("1.2.3", "5"), ("1..2", "7"), ("1", "."), ("1", ""), ("", "1")])
+def test_what_is_no_decimal_is_not_read_as_its_neighbour(numbers: tuple[str, ...]) -> None:
+    assert plain_table(HEADER + "".join(map(row, numbers)), 4) is None
+
+
 def table_of(*rows: str, header: str = "kind,item,patient,fold,truth,dice,hd95\n") -> str:
     return header + "".join(f"{line}\n" for line in rows)
 

@@ -181,8 +181,7 @@ def _digest_of_folder(folder: Path, suffixes: tuple[str, ...] = ()) -> str:
                 total += status.st_size
                 if total > _MOST_BYTES:
                     return ""
-                with open(path, "rb") as file:
-                    content = hashlib.sha256(file.read()).hexdigest()
+                content = hashlib.sha256(read_file(Path(path), _MOST_BYTES)).hexdigest()
             elif not stat.S_ISDIR(status.st_mode):
                 return ""
         except OSError:

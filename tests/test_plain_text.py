@@ -79,7 +79,9 @@ def test_decimals_are_read_to_the_last_bit() -> None:
         assert found.numbers["score"].tobytes() == np.array(list(map(float, part))).tobytes()
 
 
-@pytest.mark.parametrize("numbers", [("1.2.3", "5"), ("1..2", "7"), ("1", "."), ("1", ""), ("", "1")])
+@pytest.mark.parametrize(
+    "numbers", [("1.2.3", "5"), ("1..2", "7"), ("1", "."), ("1", ""), ("", "1")]
+)
 def test_what_is_no_decimal_is_not_read_as_its_neighbour(numbers: tuple[str, ...]) -> None:
     assert plain_table(HEADER + "".join(map(row, numbers)), 4) is None
 

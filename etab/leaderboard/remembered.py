@@ -173,15 +173,15 @@ def _digest_of_folder(folder: Path, suffixes: tuple[str, ...] = ()) -> str:
     h = hashlib.sha256()
     total = 0
     for name in _names_below(folder, suffixes):
-        path = os.path.join(folder, name)
+        path = Path(f"{folder}{os.sep}{name}")
         try:
-            status = os.lstat(path)
+            status = path.lstat()
             content = ""
             if stat.S_ISREG(status.st_mode):
                 total += status.st_size
                 if total > _MOST_BYTES:
                     return ""
-                content = hashlib.sha256(read_file(Path(path), _MOST_BYTES)).hexdigest()
+                content = hashlib.sha256(read_file(path, _MOST_BYTES)).hexdigest()
             elif not stat.S_ISDIR(status.st_mode):
                 return ""
         except OSError:
@@ -194,16 +194,16 @@ def _digest_of_folder(folder: Path, suffixes: tuple[str, ...] = ()) -> str:
 def _names_below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
     """Every path below a folder in a fixed order, and folders themselves where all files count.
 
-    The paths are relative to the folder. They are text, since making a ``Path`` takes longer than
+    The paths are relative to the folder, and text, since computing with ``Path`` takes longer than
     reading a small file.
     """
-    length_of_folder = len(os.path.join(folder, ""))
+    length_of_folder = len(f"{folder}{os.sep}")
     for parent, folders, files in walked(folder):
         folders.sort()
         names = [name for name in files if name.endswith(suffixes)] if suffixes else files
         entries = names if suffixes else [*names, *folders]
         for name in sorted(entries):
-            yield os.path.join(parent, name)[length_of_folder:]
+            yield f"{parent}{os.sep}{name}"[length_of_folder:]
 
 
 def _code_digest() -> str:

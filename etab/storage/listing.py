@@ -99,7 +99,7 @@ def walked(
             continue
         yield place, folders, files
         # The last one is entered next.
-        waiting += [os.path.join(place, name) for name in reversed(folders) if name not in links]
+        waiting += [f"{place}{os.sep}{name}" for name in reversed(folders) if name not in links]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

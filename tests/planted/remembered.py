@@ -23,7 +23,7 @@ FAULTS = [
     Fault(
         "remembered: names of files alone count",
         FILE,
-        "content = hashlib.sha256(read_file(Path(path), _MOST_BYTES)).hexdigest()",
+        "content = hashlib.sha256(read_file(path, _MOST_BYTES)).hexdigest()",
         'content = ""',
         TESTS,
     ),

@@ -210,7 +210,7 @@ def _decimals(text: bytes) -> FloatArray | None:
     n_decimals = np.zeros(len(ends), dtype=np.intp)
     n_decimals[with_point] = ends[with_point] - points - 1
     whole = np.fromstring(text.replace(b".", b"").decode("ascii"), dtype=np.int64, sep=",")
-    return whole / _POWERS_OF_TEN[n_decimals]
+    return np.asarray(whole / _POWERS_OF_TEN[n_decimals])
 
 
 @lru_cache(maxsize=256)

@@ -138,6 +138,37 @@ def test_weights_rank_again_and_stay_in_the_address(page: Any, site: Path) -> No
     assert page.is_visible("#reweighted")
 
 
+def test_a_slider_shows_the_weight_of_a_link(page: Any, site: Path) -> None:
+    """Also one beyond the usual end of a slider, between its steps, or near 0."""
+    open_board(page, site, "#weights=a:40,b:1000,a0-A4-C:7.77,b0-A4-C:0.004")
+    assert page.locator("#unfit").is_hidden()
+    page.click("#weights summary")
+
+    def slider(name: str) -> Any:
+        return page.locator(f"#weight-list input[aria-label*='{name}']").first
+
+    def label(name: str) -> str:
+        return str(slider(name).locator("xpath=../output").inner_text())
+
+    categories = page.evaluate("ETAB.data.board.categories")
+    for name, value, words in (
+        (categories["a"], 40, "40.00"),
+        (categories["b"], 1000, "1000.00"),
+        ("a0-A4-C", 7.75, "7.77"),
+        ("b0-A4-C", 0, "0.004"),
+    ):
+        assert float(slider(name).input_value()) == pytest.approx(value), name
+        assert label(name) == words
+        assert slider(name).get_attribute("aria-valuetext") == words
+    slider("a0-A4-C").focus()
+    slider("a0-A4-C").press("ArrowLeft")
+    assert label("a0-A4-C") == "7.70"  # on from where it was
+    page.wait_for_url("**a0-A4-C*7.7%2C**")
+    slider("b0-A4-C").focus()
+    slider("b0-A4-C").press("End")
+    assert label("b0-A4-C") == "3.00"
+
+
 def exported(page: Any, ending: str) -> str:
     with page.expect_download() as download:
         page.click(f"[data-export={ending}]")

@@ -3,7 +3,7 @@
 (() => {
   const ETAB = window.ETAB;
   const el = ETAB.el;
-  const MOST = 3; // of a slider
+  const MOST = 3; // of a slider, unless the board or an address has a larger weight
   const LARGEST = 1000; // of an address
 
   ETAB.defaultWeights = board => ({
@@ -36,12 +36,19 @@
     return { weights, unfit };
   };
 
+  // Two decimals, but never 0.00 for a weight that counts.
+  const shown = value => value === 0 || value >= 0.005 ? value.toFixed(2) : value.toPrecision(1);
+
+  // A slider ends where its weight is shown in its place: a link may hold a larger one than MOST.
   const slider = (label, value, change, extra) => {
-    const output = el("output", {}, value.toFixed(2));
-    const input = el("input", { type: "range", min: 0, max: MOST, step: 0.05, value, "aria-label": `Weight of ${label}` });
+    const output = el("output", {}, shown(value));
+    const most = Math.max(MOST, Math.ceil(value));
+    const input = el("input", { type: "range", min: 0, max: most, step: 0.05, value, "aria-label": `Weight of ${label}`, "aria-valuetext": shown(value) });
     input.oninput = () => {
-      output.textContent = Number(input.value).toFixed(2);
-      change(Number(input.value));
+      const weight = Number(input.value);
+      output.textContent = shown(weight);
+      input.setAttribute("aria-valuetext", shown(weight));
+      change(weight);
     };
     return el("label", { class: `slider ${extra ?? ""}` }, el("span", {}, label), input, output);
   };

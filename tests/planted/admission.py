@@ -189,6 +189,20 @@ FAULTS = [
         REPEATED,
     ),
     Fault(
+        "a copy with another scale in each fold stands unmarked",
+        PLAUSIBLE,
+        "    correlation = np.maximum(correlation, correlations(ranks))\n",
+        "    correlation = np.maximum(correlation, correlations(_Ordered.of(errors).ranks))\n",
+        REPEATED,
+    ),
+    Fault(
+        "a few wild rows hide a copy",
+        PLAUSIBLE,
+        "_WILD_SHARE = 0.01",
+        "_WILD_SHARE = 0.0",
+        REPEATED,
+    ),
+    Fault(
         "predictions for other rows stand unmarked",
         PLAUSIBLE,
         "for i, j in _in_another_order(ordered.values):",

@@ -49,6 +49,9 @@ from etab.types import FloatArray, IntArray, Kind
 # Correlation above which predictions count as copied. The networks and controls of the published
 # boards reach .990 with each other, and a copy with noise of 4 % of its errors .999.
 COPY_CORRELATION = 0.999
+# Correlation from which a pair is compared again without the rows that differ most, and their share.
+_NEARLY_COPIED = 0.98
+_WILD_SHARE = 0.01
 # Share of rows with exactly the same prediction above which predictions count as copied.
 COPIED_SHARE = 0.5
 # Correlation of the predictions of two divisions into folds above which they are of one division:
@@ -155,7 +158,7 @@ def _copies(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[C
         [vector_of(entry, order_of(entry)) for _, entry in sorted(comparable.items())]
     )
     ordered = _Ordered.of(vectors)
-    correlation = _agreement([comparable[name] for name in names], vectors, ordered.ranks)
+    correlation = _agreement([comparable[name] for name in names], vectors)
     shares = _equal_shares(_without_repeated(vectors, ordered))
     originals: dict[str, list[str]] = {}
     for i, j in np.argwhere(np.tril(correlation > COPY_CORRELATION, -1)).tolist():
@@ -244,13 +247,12 @@ def _suspects(
         yield other, one
 
 
-def _agreement(entries: list[AdmittedEntry], vectors: FloatArray, ranks: FloatArray) -> FloatArray:
+def _agreement(entries: list[AdmittedEntry], vectors: FloatArray) -> FloatArray:
     """The largest correlation (n, n) of two backbones' predictions, in any of the forms of a copy.
 
     Args:
         entries: Results of one task.
         vectors: Their predictions (n, length), by item and repeat.
-        ranks: The rank of each number in its vector; equal numbers share the first rank.
     """
     first = entries[0].table
     errors = np.stack(
@@ -263,11 +265,41 @@ def _agreement(entries: list[AdmittedEntry], vectors: FloatArray, ranks: FloatAr
         correlation = np.maximum(correlation, correlations(means))
     if first.kind is Kind.VALUE:
         # The same predictions on another scale differ from the truth in another way.
-        return np.maximum(correlation, correlations(vectors))
-    if first.kind in (Kind.BINARY, Kind.CLASSES):
-        # Metrics read the order of scores alone.
-        return np.maximum(correlation, correlations(ranks))
+        correlation = np.maximum(correlation, correlations(vectors))
+    # An AUROC reads nothing but the order of the scores in each fold.
+    ranks = _ranks_in_folds(entries[0], errors)
+    correlation = np.maximum(correlation, correlations(ranks))
+    is_near = (correlation > _NEARLY_COPIED) & (correlation <= COPY_CORRELATION)
+    for i, j in np.argwhere(np.tril(is_near, -1)).tolist():
+        correlation[i, j] = max(correlation[i, j], _without_wild_rows(ranks[i], ranks[j]))
     return correlation
+
+
+def _without_wild_rows(one: FloatArray, other: FloatArray) -> float:
+    """The correlation of two vectors without the few numbers that differ most."""
+    apart = np.abs(one - other)
+    alike = apart <= np.quantile(apart, 1 - _WILD_SHARE)
+    return float(correlations(np.stack([one[alike], other[alike]]))[0, 1])
+
+
+def _ranks_in_folds(entry: AdmittedEntry, vectors: FloatArray) -> FloatArray:
+    """The rank of each number among those of its fold, less the mean rank of the fold.
+
+    Args:
+        entry: A result with the rows of the vectors.
+        vectors: Numbers (n, length) by item and repeat, for each class if there are several.
+    """
+    order = order_of(entry).tolist()
+    folds = [(entry.table.repeats[row], entry.table.folds[row]) for row in order]
+    rows_of: dict[tuple[int, int, str], list[int]] = {}
+    for place in range(vectors.shape[1]):
+        of_class, row = divmod(place, len(folds))
+        rows_of.setdefault((of_class, *folds[row]), []).append(place)
+    ranks = np.empty(vectors.shape)
+    for rows in rows_of.values():
+        in_fold = _Ordered.of(vectors[:, rows]).ranks
+        ranks[:, rows] = in_fold - in_fold.mean(axis=1, keepdims=True)
+    return ranks
 
 
 def _errors(entry: AdmittedEntry, vector: FloatArray) -> FloatArray:

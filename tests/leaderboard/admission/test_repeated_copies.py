@@ -59,6 +59,25 @@ def _noise(size: float) -> Callable[[Any], Any]:
     return lambda scores: scores + size * np.random.default_rng(0).standard_normal(len(scores))
 
 
+def _with_wild_rows(table: Table) -> Table:
+    """A copy with noise in which every 400th prediction is far off."""
+    scores = _noise(1e-3)(table.columns["score"])
+    scores[::400] += 60
+    return _with_scores(table, scores)
+
+
+def _another_scale_in_each_fold(table: Table) -> Table:
+    """A copy in which the order of the scores of a fold is kept, and that of all scores is not."""
+    scores = np.array(table.columns["score"])
+    folds = np.array(
+        [f"{repeat} {fold}" for repeat, fold in zip(table.repeats, table.folds, strict=True)]
+    )
+    for number, fold in enumerate(np.unique(folds)):
+        of_fold = folds == fold
+        scores[of_fold] = scores[of_fold] ** (1 + number % 3) / (1 + number % 4)
+    return _with_scores(table, scores)
+
+
 def _rows_backwards(table: Table) -> Table:
     facts = {n: getattr(table, n)[::-1] for n in ("items", "patients", "folds", "repeats")}
     columns = {name: column[::-1] for name, column in table.columns.items()}
@@ -102,6 +121,7 @@ MARKED: dict[str, tuple[str, Change, str]] = {
     "a copy with noise": ("mobilenetv2", _scores(_noise(0.1)), COPY),
     "a copy rounded": ("mobilenetv2", _scores(np.round), COPY),
     "a copy of other divisions": ("mobilenetv2", _of_repeat(lambda r: (r + 1) % 5), COPY),
+    "a copy with a few wild rows": ("mobilenetv2", _with_wild_rows, COPY),
     "one division five times": ("vits14_saliency", _of_repeat(lambda r: 0), SAME),
     "one division twice": ("vits14_saliency", _of_repeat(lambda r: max(r, 1)), SAME),
     "rounded": ("vits14_saliency", _scores(lambda s: np.round(_noise(2)(s))), "more than 4 digits"),
@@ -145,7 +165,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("contradictions", "wrong_intervals"):
         nothing = (lambda cells: [[] for _ in cells]) if name[0] == "w" else (lambda *a, **k: [])
         monkeypatch.setattr(f"etab.leaderboard.admission.admit.{name}", nothing)
-    for code in ("b0-A2-C", "b0-A4-C"):
+    for code in ("b0-A2-C", "b0-A4-C", "d0-A4-C"):
         for name in PUBLISHED_NAMES:
             record = _file(code, name)
             to = tmp_path / "results" / "camus" / code / slug(name)
@@ -176,6 +196,13 @@ def test_the_copy_is_marked_and_not_the_published_backbone(kind: str, folder: Pa
     found = marks(folder)
     assert found.keys() == {"a-stranger"}
     assert any(words in reason for reason in found["a-stranger"]), found
+
+
+def test_a_copy_with_another_scale_in_each_fold_is_marked(folder: Path) -> None:
+    _hand_in(folder, "a-stranger", "mobilenetv2", _another_scale_in_each_fold, "d0-A4-C")
+    found = marks(folder)
+    assert found.keys() == {"a-stranger"}
+    assert found["a-stranger"][0].startswith(COPY)
 
 
 def test_of_two_strangers_with_the_same_predictions_both_are_marked(folder: Path) -> None:

@@ -331,8 +331,8 @@ FAULTS = [
     Fault(
         "a copy on another scale",
         PLAUSIBLE,
-        "return np.maximum(correlation, correlations(vectors))",
-        "return correlation",
+        "        correlation = np.maximum(correlation, correlations(vectors))\n",
+        "        pass\n",
         _marked("a copy on another scale"),
     ),
     Fault("dice above 1", RANGES, '_outside("dice", dice, 0, 1) or ', "", _refused("dice is 5")),

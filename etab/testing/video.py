@@ -71,18 +71,17 @@ def check_video_backbone(card: BackboneCard) -> None:
     exists = torch.from_numpy(np.stack(flags_of_clips))
     features = backbone(x, exists)
     _check_features(card, features)
-    for i in range(2):
-        row = slice(i, i + 1)
-        alone = backbone(x[row], exists[row])
-        assert close(features, alone, row), (
+    of_clips = [backbone(x[i : i + 1], exists[i : i + 1]) for i in range(2)]
+    for i, alone in enumerate(of_clips):
+        assert close(features, alone, slice(i, i + 1)), (
             f"{card.name} computes features of a clip from other clips of the batch, "
             "or is not deterministic"
         )
     x[0, -1] = 255 - x[0, -1]
-    changed = backbone(x, exists)
+    # Alone again, since a batch of another size may be rounded in another way.
+    changed = backbone(x[:1], exists[:1])
     for key, values in changed.pooled.items():
-        before = features.pooled[key]
-        assert not torch.equal(values[0], before[0]), (
+        assert not torch.equal(values, of_clips[0].pooled[key]), (
             f"{card.name}: {key} does not depend on the last frame"
         )
     check_network(card, backbone)

@@ -96,7 +96,8 @@ def test_a_model_runs_on_the_phantom(models: Any, trees: Path, kind: str) -> Non
     if kind in tiny.CLIPS:
         tasks, data = ["b6-A4-E"], "echonet"
     if kind in tiny.SOUNDS:
-        tasks, data = (["e0", "e1"] if card.timed else ["e1"]), "circor"
+        # Most of the time goes into the network, so that each is asked for one kind of features.
+        tasks, data = (["e0"] if card.timed else ["e1"]), "circor"
     score = etab.evaluate(card, tasks=tasks, root=trees / data, protocol="cv3")
     assert {row["task"][:2] for row in score.tasks} == {task[:2] for task in tasks}
 

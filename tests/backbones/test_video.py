@@ -459,6 +459,9 @@ def small(name: str, frames: int, size: int) -> Any:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network, embed = video._row(name).build()
+        if name == "echofm":
+            for block in network.blocks[4:]:  # of 24 blocks that are alike
+                block.forward = nn.Identity().forward
         return clipnets.VideoBackbone(blank, network, embed, clip)
 
     blank = replace(card, size=size, clip=clip)
@@ -470,10 +473,24 @@ def test_contract() -> None:
     check_video_backbone(small("torchvision/swin3d_t", 4, 64))
 
 
+# Frames and size that these networks are fed: a small input takes less time.
+FED_LESS = {
+    "echoclip": (8, 64),
+    "panecho": (16, 64),
+    "echonet_ef": (16, 56),
+    "torchvision/swin3d_t": (8, 64),
+    "torchvision/r2plus1d_18": (16, 56),
+    "torchvision/mc3_18": (16, 56),
+    "torchvision/r3d_18": (16, 56),
+    "echofm": (32, 224),
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", video.clip_names())
 def test_contract_of_all(name: str) -> None:
-    check_video_backbone(backbones.card(f"random/{name}"))
+    fed = FED_LESS.get(name)
+    check_video_backbone(small(name, *fed) if fed else backbones.card(f"random/{name}"))
 
 
 def test_frames_behind_the_end_are_zeros_to_the_network() -> None:

@@ -85,14 +85,22 @@ _LINK = re.compile(r"\]\((?!https?:|#)([^)]+)")
 _HOME_PICTURE = "![The leaderboard of CAMUS as a site](pictures/leaderboard.png)"
 
 # What the theme leaves out for screen readers and keys: levels of headings, names of landmarks, and
-# tables that can be scrolled by the arrow keys.
+# tables and outputs of notebooks that can be scrolled by the arrow keys.
 _ADDED_TO_TAGS = (
     ('<p class="caption" role="heading"', ' aria-level="2"'),
     ('<aside class="sidebar-drawer"', ' aria-label="All pages"'),
     ('<aside class="toc-drawer"', ' aria-label="On this page"'),
     ('<div class="content-icon-container"', ' role="navigation" aria-label="Tools of this page"'),
     ('<div class="table-wrapper colwidths-auto docutils container"', ' tabindex="0"'),
+    ('<div class="output text_html"', ' tabindex="0"'),
 )
+
+# The page of the search has no heading of its own.
+_FOUND = '<div id="search-results">'
+_FOUND_BELOW_A_HEADING = f"<h1>Search</h1>\n{_FOUND}"
+
+# The corner of a table, and the second line of heads of a data frame: they head nothing.
+_EMPTY_HEAD = re.compile(r'<th(?: class="[\w -]*")?>(?:<p></p>)?</th>')
 
 _REDIRECT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>etab</title>
@@ -140,7 +148,8 @@ def accessible(page: str) -> str:
     """
     for tag, added in _ADDED_TO_TAGS:
         page = page.replace(f"{tag}>", f"{tag}{added}>")
-    return page
+    page = page.replace(_FOUND, _FOUND_BELOW_A_HEADING)
+    return _EMPTY_HEAD.sub("<td></td>", page)
 
 
 def packages() -> list[str]:

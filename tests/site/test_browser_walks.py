@@ -170,3 +170,9 @@ def test_every_picture_of_a_published_board_shows_its_rows(
     page.click("#tab-robustness")
     page.wait_for_selector("#picture .ring")
     assert page.locator("#picture .ring").count() == 5 * ranked
+    # Lines and kinds of rows are explained where the board has them: the sounds have no random twins.
+    page.click("#tab-scores")
+    page.wait_for_selector("#picture[aria-labelledby=tab-scores] svg")
+    for words in (page.inner_text("#picture"), page.inner_text("#legend")):
+        assert "best control" in words
+        assert ("random twin" in words) == (board == "camus")

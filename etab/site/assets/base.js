@@ -81,6 +81,10 @@
   // Rows that set a reference and are no candidates: controls and random twins.
   ETAB.isReference = row => row.kind === "control" || row.kind === "random twin";
 
+  const REFERENCE_LINES = [["control", "Dotted line: best control."], ["random twin", "Dashed line: best random twin."]];
+  // What the lines of a board are: only of kinds that it has.
+  ETAB.lineWords = board => REFERENCE_LINES.filter(([kind]) => board.rows.some(row => row.kind === kind)).map(([, words]) => words).join(" ");
+
   // On a narrow screen each row of a plain table is a list: its cells state their columns, and
   // roles keep it a table for a screen reader.
   const ROLES = { TABLE: "table", THEAD: "rowgroup", TBODY: "rowgroup", TR: "row", TD: "cell" };

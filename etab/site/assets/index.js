@@ -322,11 +322,14 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 
   const legend = () => {
+    const has = kind => board.rows.some(row => row.kind === kind);
+    const lines = ETAB.lineWords(board);
     const items = [
       ["rank", "An interval: backbones that the differences do not tell apart share it."],
       ["ETAB", `0 is the trivial predictor, 1 the named reference. In the bar, the dot is the score, the thick line the 95 % interval of these probes on new ${board.people}, the thin line that of this encoder, with new training ${board.people} too.`],
-      ["lines", "Dotted: the best control. Dashed: the best random twin. A backbone left of them has learned nothing that pixels or random weights do not give."],
-      ["control", "What simple measurements of the recording, or none of it, achieve. A random twin is the same network without its pretraining. The page of each says what it is."],
+      ...(lines ? [["lines", `${lines} A backbone left of them has learned nothing that pixels or random weights do not give.`]] : []),
+      ...(has("control") ? [["control", "What simple measurements of the recording, or none of it, achieve. The page of each says what it is."]] : []),
+      ...(has("random twin") ? [["random twin", "The same network without its pretraining."]] : []),
       ["colour", "Blue: above the trivial predictor. Orange: below it."],
     ];
     if (board.rows.some(row => row.marks.seen.length)) items.push(["overlap", "The backbone was pretrained on data of the test; such rows take no rank."]);

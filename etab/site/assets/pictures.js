@@ -26,7 +26,7 @@ document.addEventListener("DOMContentLoaded", () => {
   ETAB.keepPicture = kept => { for (const name in chosen) if (chosen[name] !== first[name]) kept.set(name, chosen[name]); };
 
   const PICTURES = {
-    scores: ["Scores", rows => ETAB.charts.intervals(holder, byPlace(rows).map(row => ({ name: row.backbone, value: row.now.etab, low: row.now.low, high: row.now.high, outerLow: row.now.encoder_low, outerHigh: row.now.encoder_high, quiet: isQuiet(row) })), { label: "ETAB with intervals", axis: "ETAB", lines: lines(), caption: `Thick: 95 % interval of these probes on new ${board.people}. Thin: of this encoder, with new training ${board.people} too. Dotted line: best control; dashed line: best random twin.` })],
+    scores: ["Scores", rows => ETAB.charts.intervals(holder, byPlace(rows).map(row => ({ name: row.backbone, value: row.now.etab, low: row.now.low, high: row.now.high, outerLow: row.now.encoder_low, outerHigh: row.now.encoder_high, quiet: isQuiet(row) })), { label: "ETAB with intervals", axis: "ETAB", lines: lines(), caption: `Thick: 95 % interval of these probes on new ${board.people}. Thin: of this encoder, with new training ${board.people} too. ${ETAB.lineWords(board)}` })],
     ranks: ["Rank intervals", rows => { const shown = byPlace(rows); ETAB.charts.ranks(holder, shown.map(row => ({ name: row.backbone, low: row.now.rank_low, high: row.now.rank_high, quiet: isQuiet(row) })), board.rows.filter(row => row.now.place != null).length); }],
     wins: ["Win matrix", withPairs((ranking, names) => ETAB.charts.wins(holder, ranking, names))],
     difference: ["Critical difference", withPairs((ranking, names) => ETAB.charts.difference(holder, ranking, names))],

@@ -77,7 +77,7 @@
     const middle = Math.max(0, Math.floor(sorted.length / 2) - 1);
     const groups = [["best", 0], ["median", middle], ["worst", Math.max(0, sorted.length - CASES)]];
     const lines = groups.flatMap(([name, from]) => sorted.slice(from, from + CASES).map(({ row, error: far }) => [row.name, name, ...truthOf(row, task), row.values[0], far]));
-    table(holder, ["Row", "Case", ...truthHead(data), UNITS[data.kind], ERRORS[data.kind]], lines);
+    table(holder, ["Row", "Case", ...truthHead(data), ETAB.capital(UNITS[data.kind]), ETAB.capital(ERRORS[data.kind])], lines);
   };
 
   ETAB.showPredictions = backbone => {

@@ -183,6 +183,45 @@ def test_columns_that_are_no_labels_are_told(tmp_path: Path) -> None:
     assert [label.name for label in read_description(draft.description).labels] == ["View"]
 
 
+@pytest.mark.parametrize(
+    ("header", "rows", "told"),
+    [
+        ("file,patient,view,EF", "{name},p{i},A4C,4{i}.5", ""),
+        ("file,EF", "{name},4{i}.5", "correct the patients that were inferred wrongly"),
+        ("", "", "correct the patients and views that were inferred wrongly"),
+    ],
+)
+def test_only_what_was_inferred_has_to_be_corrected(
+    header: str, rows: str, told: str, tmp_path: Path
+) -> None:
+    names = [f"{i}.png" if header else f"p{i}_4CH.png" for i in range(4)]
+    folder = tree(tmp_path / "echo", names)
+    if header:
+        lines = [rows.format(name=name, i=i) for i, name in enumerate(names)]
+        (folder / "table.csv").write_text("\n".join([header, *lines]))
+    steps = write_draft(folder).steps
+    assert [step for step in steps if "inferred wrongly" in step] == ([told] if told else [])
+
+
+def test_many_tables_that_are_not_used_hide_no_other_remark(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "echo", ["p1.png", "p2.png"])
+    for i in range(12):
+        (folder / f"t{i:02d}.csv").write_text("a,b\n1,2\n")
+    steps = write_draft(folder).steps
+    assert sum("is not used: " in step for step in steps) == 8
+    assert "4 more tables are not used" in steps
+
+
+def test_long_whole_numbers_are_no_label(tmp_path: Path) -> None:
+    names = [f"p{i}.png" for i in range(12)]
+    folder = tree(tmp_path / "echo", names)
+    lines = [f"{name},p{i},{7_000_000 + i},202401{10 + i},1{i}" for i, name in enumerate(names)]
+    (folder / "table.csv").write_text("\n".join(["file,patient,accession,date,volume", *lines]))
+    draft = write_draft(folder)
+    assert [label.name for label in read_description(draft.description).labels] == ["volume"]
+    assert any("accession (such as '7000000'), date (such as" in step for step in draft.steps)
+
+
 def test_sounds_beside_pictures_are_told_and_can_be_described(tmp_path: Path) -> None:
     folder = tree(tmp_path / "clinic", [f"p{i}/echo.png" for i in range(4)])
     for i in range(3):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from etab.backbones.base import NOT_STATED, UNKNOWN_DATA, Backbone, BackboneCard
+from etab.backbones.hub.absent import absent_error, absent_tensors, part_that_holds, saved_class
 from etab.backbones.hub.described import Described, describe, fetched, transformers_library
 from etab.backbones.hub.families import CODEC_LAYERS
 from etab.backbones.hub.normalisation import normalisation
@@ -45,15 +46,6 @@ _READING_OF: Mapping[str, int] = dict.fromkeys(
 _SPAN = 32
 # Digits of the shortest name of a commit; a number of fewer digits is a rate or a period.
 _SHORTEST_COMMIT = 7
-# Tensors that may be absent from a checkpoint: their output is not used.
-_UNUSED = (
-    "pooler",
-    "mask_token",
-    "masked_spec_embed",
-    "lm_head",
-    "classifier",
-    "num_batches_tracked",
-)
 
 
 def transformers_card(name: str, seed: int | None = None) -> BackboneCard:
@@ -316,7 +308,7 @@ def load(model: str, seed: int | None, card: BackboneCard) -> Backbone:
 
 
 def _network(described: Described, seed: int | None) -> Any:
-    """Build the whole model in float32, and check that every weight was in the file."""
+    """Build the network in float32, and check that every weight was in the file."""
     import torch
 
     maker = getattr(transformers_library(), described.family.model)
@@ -324,27 +316,32 @@ def _network(described: Described, seed: int | None) -> Any:
         torch.manual_seed(seed or 0)
         if seed is not None:
             return _random(maker, described.config).float()
-        network, info = fetched(
-            described.model,
-            maker,
-            use_safetensors=True,
-            output_loading_info=True,
-            **_in_float32(),
-        )
+        network, info = _fetched_weights(described, maker)
     tower = described.family.tower.replace("get_encoder", "encoder")
-    missing = []
-    for key in sorted(info["missing_keys"]):
-        # A classifier may hold one tower of two; the other one is not used.
-        is_used = not tower or key.startswith(f"{tower}.")
-        if is_used and not any(part in key for part in _UNUSED):
-            missing.append(key)
-    if missing:
-        shown = ", ".join(missing[:3])
-        raise WeightsError(
-            f"transformers/{described.model}: {len(missing)} tensors of the network are not in "
-            f"the file ({shown}, ...), so they would be random. Save the whole model."
-        )
+    absent = absent_tensors(info, tower)
+    larger = saved_class(described, network) if absent else None
+    part = part_that_holds(absent, list(info["unexpected_keys"])) if absent else ""
+    if larger is not None and part:  # such as ClapAudioModelWithProjection, around a ClapAudioModel
+        outer, info = _fetched_weights(described, larger)
+        inner = dict(outer.named_modules()).get(part)
+        if type(inner) is type(network):
+            network = inner
+            absent = [name.removeprefix(f"{part}.") for name in absent_tensors(info, part)]
+    if absent:
+        raise absent_error(described, network, absent)
     return network.float()
+
+
+def _fetched_weights(described: Described, maker: Any) -> tuple[Any, Mapping[str, Any]]:
+    """Build a network of the weights of a file, and say which tensors were absent or surplus."""
+    network, info = fetched(
+        described.model,
+        maker,
+        use_safetensors=True,
+        output_loading_info=True,
+        **_in_float32(),
+    )
+    return network, info
 
 
 def _random(maker: Any, config: Any) -> Any:

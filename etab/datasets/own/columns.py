@@ -19,6 +19,7 @@ _MOSTLY = 0.8  # part of the cells above which a column counts as one of numbers
 _UNIT_OF_NAME = re.compile(r"[(\[]([^()\[\]]{1,12})[)\]]\s*$")
 _UNIT_OF_CELL = re.compile(r"[-+]?[\d.]+\s*(%|[^\W\d]\S*)")
 _CODE = re.compile(r"0\d+")  # a number as people write ids, and not what they measure
+_LONG = re.compile(r"\d{6,}")  # as accession numbers and dates such as 20240131
 _MOST_NAMED = 5
 _EJECTION = ("ef", "lvef", "ejectionfraction", "lvejectionfraction")
 _PATIENT = re.compile(
@@ -180,7 +181,7 @@ def label_lines(
     # Some cells may be slips, which `etab data check` lists.
     is_measured = bool(unit) or any((parse_number(cell) or 0.0) % 1 for cell in numbers)
     is_many = len(set(numbers)) >= _LEAST_NUMBERS
-    is_code = any(_CODE.fullmatch(cell) for cell in values)
+    is_code = any(map(_CODE.fullmatch, values)) or all(map(_LONG.fullmatch, values))
     if (is_measured or is_many) and not is_code and len(numbers) > _MOSTLY * len(values):
         return [*_section(column, "value"), *_unit_lines(column, unit)]
     if 2 <= len(distinct) <= FEW_CLASSES:

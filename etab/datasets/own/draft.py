@@ -51,7 +51,7 @@ class Draft:
         description: The description.
         table: The table, written or found.
         recordings: Number of recordings.
-        patients: Number of patients that were inferred from names.
+        patients: Number of patients.
         steps: What to do next.
     """
 
@@ -124,9 +124,12 @@ def write_draft(folder: Path, out: Path | None = None, *, sound: bool | None = N
         *([] if "split" in table.columns else folds),
         *([] if "view" in table.columns else view_remarks(table.header, table.rows)),
         *cut_remarks,
-        *unused,
+        *unused[:_MOST_TOLD],
     ]
-    return Draft(target, table.path, len(table.rows), len(patients), _steps(target, lines, remarks))
+    if len(unused) > _MOST_TOLD:
+        remarks.append(f"{len(unused) - _MOST_TOLD} more tables are not used")
+    steps = _steps(target, lines, remarks, table.inferred)
+    return Draft(target, table.path, len(table.rows), len(patients), steps)
 
 
 def _names(folder: Path) -> tuple[list[str], list[str]]:
@@ -203,7 +206,21 @@ def _named(
     known: dict[str, str] = {"file": "file"}
     if "split" in columns:
         known["split"] = "split"
-    return FoundTable(path, known, list(columns), rows, True, list(inferred.remarks))
+    guesses = {
+        "patients": inferred.patients,
+        "views": inferred.views,
+        "parts of the split": inferred.splits,
+        "classes": inferred.classes,
+    }
+    return FoundTable(
+        path,
+        known,
+        list(columns),
+        rows,
+        True,
+        list(inferred.remarks),
+        inferred=tuple(what for what, cells in guesses.items() if any(cells)),
+    )
 
 
 def _description(
@@ -271,19 +288,23 @@ def _mask_lines(column: str, masks: Sequence[Path]) -> list[str]:
     return lines
 
 
-def _steps(target: Path, lines: Sequence[str], remarks: Sequence[str]) -> tuple[str, ...]:
-    steps = list(remarks[:_MOST_TOLD])
-    if len(remarks) > _MOST_TOLD:
-        steps.append(f"{len(remarks) - _MOST_TOLD} more tables are not used")
+def _steps(
+    target: Path, lines: Sequence[str], remarks: Sequence[str], inferred: Sequence[str]
+) -> tuple[str, ...]:
+    """What was left out or guessed, and the next commands."""
+    steps = list(remarks)
     if not any(line.startswith("[labels") for line in lines):
         steps.append(
             "fill the column label of the table, and describe it: [labels.label] with "
             'kind = "value", or kind = "classes" and classes = ["no", "yes"]'
         )
+    if inferred:
+        *others, last = inferred
+        what = f"{', '.join(others)} and {last}" if others else last
+        steps.append(f"correct the {what} that were inferred wrongly")
     quoted = shlex.quote(str(target))
     return (
         *steps,
-        "correct patients and views that were inferred wrongly",
         f"etab data check {quoted}",
         f"etab run --data {quoted}",
     )

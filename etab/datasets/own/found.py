@@ -33,6 +33,7 @@ class FoundTable:
         rows: Cells of each row.
         is_new: Whether the file has to be written.
         remarks: Sentences on what has to be checked.
+        inferred: What was inferred from names of folders and files, such as "patients".
     """
 
     path: Path
@@ -41,6 +42,7 @@ class FoundTable:
     rows: Sequence[Sequence[str]]
     is_new: bool = False
     remarks: Sequence[str] = field(default_factory=list)
+    inferred: Sequence[str] = ()
 
 
 def find_table(
@@ -224,7 +226,13 @@ def _copied(
     remarks += _absent(recordings, {row[0] for row in listed}, path)
     columns = [*added, *(header[i] for i in kept)]
     return FoundTable(
-        new, {"file": "file", **roles(columns, listed)}, columns, listed, True, remarks
+        new,
+        {"file": "file", **roles(columns, listed)},
+        columns,
+        listed,
+        True,
+        remarks,
+        inferred=() if has_patients else ("patients",),
     )
 
 
@@ -269,8 +277,15 @@ def _joined(
     absent = len(set(row_of) - set(inferred.patients))
     if absent:
         remarks.append(f"{absent} patients of {path.name} have no recording")
+    # Which patient a recording is of was inferred from its name.
     return FoundTable(
-        new, {"file": "file", **roles(columns, listed)}, columns, listed, True, remarks
+        new,
+        {"file": "file", **roles(columns, listed)},
+        columns,
+        listed,
+        True,
+        remarks,
+        inferred=("patients", "views") if "view" in added else ("patients",),
     )
 
 

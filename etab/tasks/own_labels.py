@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from etab.datasets.own.description import Description
-from etab.datasets.own.labels import Label
+from etab.datasets.own.labels import MOST_LABELS, Label, category_of
 from etab.datasets.own.source import has_outcomes
 from etab.echo.clips import Sampling
 from etab.echo.views import SIDE_BY_SIDE, VIEW_CODES
@@ -17,7 +17,6 @@ from etab.tasks.inputs import ROW_INPUTS, RowInput
 from etab.tasks.menu import TASKS
 from etab.types import Kind
 
-_MOST = 10
 _CLIP = Sampling(16, 2)
 # A task of etab whose head is the default for a kind of label.
 _LIKE = {
@@ -42,34 +41,25 @@ def own_tasks(description: Description) -> list[Task]:
         One task for each label. Codes count the labels of a category from 0.
 
     Raises:
-        LayoutError: A category has more than ten labels, or a label's input does not fit.
+        LayoutError: A category has too many labels, or a label's input does not fit.
     """
     tasks: list[Task] = []
-    counts: dict[str, int] = {}
+    names: dict[str, list[str]] = {}
     for label in description.labels:
-        letter = _category(description, label)
-        index = counts.get(letter, 0)
-        counts[letter] = index + 1
-        if index >= _MOST:
-            raise LayoutError(
-                f"{description.path}: more than {_MOST} labels of one category ({letter}); "
-                "describe the others in a second file."
-            )
+        letter = category_of(label.kind, label.name, sound=description.sound)
+        index = len(names.setdefault(letter, []))
+        names[letter].append(label.name)
         code = f"{letter}{index}-{_view_code(label)}-{description.code}"
-        tasks.append(_task(description, label, code))
+        if index < MOST_LABELS:
+            tasks.append(_task(description, label, code))
+    for letter, labels in names.items():
+        if len(labels) > MOST_LABELS:
+            beyond = ", ".join(labels[MOST_LABELS:])
+            raise LayoutError(
+                f"{description.path}: {len(labels)} labels are of one category ({letter}), at most "
+                f"{MOST_LABELS} fit; describe the others in a second file: {beyond}."
+            )
     return tasks
-
-
-def _category(description: Description, label: Label) -> str:
-    if label.kind is Kind.MASK:
-        return "a"
-    if label.kind is Kind.STATES:
-        return "e"
-    if label.name == "view":
-        return "c"
-    if label.kind is Kind.VALUE:
-        return "e" if description.sound else "b"
-    return "f" if description.sound else "d"
 
 
 def _view_code(label: Label) -> str:

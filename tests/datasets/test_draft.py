@@ -17,6 +17,7 @@ from etab.datasets.own.description import read_description
 from etab.datasets.own.draft import Draft, write_draft
 from etab.datasets.own.guess import infer_from_names, without_masks
 from etab.errors import LayoutError
+from etab.tasks.own_labels import own_tasks
 from etab.types import Kind
 from tests import commands
 from tests.datasets.own_tables import film, write_clip
@@ -220,6 +221,23 @@ def test_long_whole_numbers_are_no_label(tmp_path: Path) -> None:
     draft = write_draft(folder)
     assert [label.name for label in read_description(draft.description).labels] == ["volume"]
     assert any("accession (such as '7000000'), date (such as" in step for step in draft.steps)
+
+
+@pytest.mark.slow
+def test_a_table_of_sixty_columns_gives_a_description_that_is_read(tmp_path: Path) -> None:
+    """Ten labels of a category fit into a description; the others are named."""
+    names = [f"p{i}.png" for i in range(12)]
+    folder = tree(tmp_path / "echo", names)
+    header = ",".join(["file,patient", *(f"v{k:02},c{k:02}" for k in range(29))])
+    rows = [f"{name},p{i}" + f",4{i}.5,{'ab'[i % 2]}" * 29 for i, name in enumerate(names)]
+    (folder / "table.csv").write_text("\n".join([header, *rows]))
+    draft = write_draft(folder)
+    assert len(own_tasks(read_description(draft.description))) == 20
+    assert fits(draft)
+    told = next(step for step in draft.steps if "38 more columns seem to be labels" in step)
+    assert told.endswith(
+        "second file: v10, c10, " + ", ".join(f"v{k}, c{k}" for k in range(11, 29))
+    )
 
 
 def test_sounds_beside_pictures_are_told_and_can_be_described(tmp_path: Path) -> None:

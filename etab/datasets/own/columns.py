@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
+from etab.datasets.own.labels import KINDS_OF_LABELS, MOST_LABELS, category_of
 from etab.echo.views import aliases
 from etab.readers.table import is_blank, parse_number
 from etab.splits import SPLIT_PARTS, part_of_word
@@ -187,6 +188,37 @@ def label_lines(
     if 2 <= len(distinct) <= FEW_CLASSES:
         return [*_section(column, "classes"), f"classes = {list_of(sorted(distinct))}"]
     return []
+
+
+def within_limits(
+    sections: Mapping[str, list[str]], *, sound: bool
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Leave out labels of which a description has too many: at most ten of a category.
+
+    Args:
+        sections: Lines of TOML of the label of each column.
+        sound: Whether the recordings are sounds.
+
+    Returns:
+        (sections, remarks): the first sections of each category, and a sentence on the others.
+    """
+    kept: dict[str, list[str]] = {}
+    beyond: list[str] = []
+    counts: Counter[str] = Counter()
+    for column, lines in sections.items():
+        words = [line.split('"')[1] for line in lines if line.startswith('kind = "')]
+        letters = [category_of(KINDS_OF_LABELS[word], column, sound=sound) for word in words]
+        if letters and counts[letters[0]] + len(letters) > MOST_LABELS:
+            beyond.append(column)
+        else:
+            counts.update(letters)
+            kept[column] = lines
+    if not beyond:
+        return kept, []
+    return kept, [
+        f"{len(beyond)} more columns seem to be labels, and a description has {MOST_LABELS} of a "
+        f"category at most; describe those in a second file: {', '.join(beyond)}"
+    ]
 
 
 def column_numbers(column: str, cells: Sequence[str]) -> list[float | None]:

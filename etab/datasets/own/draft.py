@@ -15,6 +15,7 @@ from etab.datasets.own.columns import (
     quoted,
     unlabelled_remarks,
     view_remarks,
+    within_limits,
 )
 from etab.datasets.own.cuts import with_cuts
 from etab.datasets.own.files import (
@@ -263,9 +264,10 @@ def _description(
             sections[column] = _mask_lines(column, [folder / cell for cell in files])
         elif column not in taken:
             sections[column] = label_lines(column, cells, labels)
-    sections, remarks = with_cuts(sections, cells_of)
     unlabelled = {column: cells_of[column] for column, section in sections.items() if not section}
-    remarks += unlabelled_remarks(unlabelled)
+    sections, beyond = within_limits(sections, sound=sound)
+    sections, remarks = with_cuts(sections, cells_of)
+    remarks += [*unlabelled_remarks(unlabelled), *beyond]
     for section in sections.values():
         lines += section
     return lines, remarks

@@ -41,17 +41,21 @@ _SAID_BY_CLASS = (
     "value",
     "below",
 )
-_KINDS = {
+KINDS_OF_LABELS: Mapping[str, Kind] = {
     "value": Kind.VALUE,
     "classes": Kind.CLASSES,
     "mask": Kind.MASK,
     "states": Kind.STATES,
 }
+"""Kinds by the words of a description."""
 LABEL_KINDS: Mapping[Kind, str] = {
-    **{kind: word for word, kind in _KINDS.items()},
+    **{kind: word for word, kind in KINDS_OF_LABELS.items()},
     Kind.BINARY: "classes",
 }
 """What a description calls the kinds that a label may have."""
+
+MOST_LABELS = 10
+"""Most labels of one category in a description: codes of tasks have one digit for it."""
 
 _LABEL_KEYS: Mapping[str, Any] = {
     "kind": str,
@@ -73,6 +77,29 @@ _LABEL_KEYS: Mapping[str, Any] = {
     "anchors": list,
     "clip": list,
 }
+
+
+def category_of(kind: Kind, name: str, *, sound: bool) -> str:
+    """The letter of the category of a label, as in the codes of tasks.
+
+    Args:
+        kind: Kind of the label.
+        name: Its name.
+        sound: Whether the recordings are sounds.
+
+    Example:
+        >>> category_of(Kind.VALUE, "EF", sound=False)
+        'b'
+    """
+    if kind is Kind.MASK:
+        return "a"
+    if kind is Kind.STATES:
+        return "e"
+    if name == "view":
+        return "c"
+    if kind is Kind.VALUE:
+        return "e" if sound else "b"
+    return "f" if sound else "d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +259,9 @@ def _label(where: str, name: str, section: Any) -> Label:
             raise LayoutError(f"{where}: {key} is {value!r}; wanted a {_WORDS[wanted]}.")
     word = section.get("kind")
     if word is None:
-        raise LayoutError(f"{where}: kind is missing; possible: {', '.join(_KINDS)}.")
-    if word not in _KINDS:
-        raise LayoutError(f"{where}: kind is {word!r}; possible: {', '.join(_KINDS)}.")
+        raise LayoutError(f"{where}: kind is missing; possible: {', '.join(KINDS_OF_LABELS)}.")
+    if word not in KINDS_OF_LABELS:
+        raise LayoutError(f"{where}: kind is {word!r}; possible: {', '.join(KINDS_OF_LABELS)}.")
     if section.get("input", "answer") not in _INPUTS:
         raise LayoutError(
             f"{where}: input is {section['input']!r}; possible: {', '.join(_INPUTS)}."
@@ -243,7 +270,7 @@ def _label(where: str, name: str, section: Any) -> Label:
         raise LayoutError(
             f"{where}: per is {section['per']!r}; possible: recording, study, patient."
         )
-    kind = _KINDS[word]
+    kind = KINDS_OF_LABELS[word]
     classes = tuple(str(item) for item in section.get("classes", ()))
     if name == "view":
         classes = _views(where, list(classes))

@@ -356,6 +356,9 @@ def test_the_worst_case_of_a_backbone_is_its_largest_error(
     rows = page.locator("#cases tbody tr")
     assert rows.last.locator("th").inner_text() == table.items[int(errors.argmax())]
     assert rows.first.locator("th").inner_text() == table.items[int(errors.argmin())]
+    assert page.locator("#frame-note").is_visible()  # such as p1#0
+    heads = page.locator("#cases thead th").all_inner_texts()
+    assert heads == ["Row", "Case", "Truth", "Predicted value", "Absolute error"]
     page.select_option("#prediction-task", "d0-A4-C")
     page.wait_for_selector("#prediction-picture line.reach", state="attached")
 

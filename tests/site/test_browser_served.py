@@ -165,6 +165,7 @@ def test_calibration_is_of_the_class_that_is_chosen(visitor: Any, address: str) 
         )
         shown.add(heights)
     assert len(shown) == 3
+    assert visitor.locator("#frame-note").is_hidden()  # a row is a recording, and not a frame
 
 
 def test_bands_are_shown_and_hidden_by_their_buttons(visitor: Any, address: str) -> None:

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from etab.runs.tables import state_scores
 from etab.site.examples import PREDICTED_COLOUR, TRUE_COLOUR, Example, draw_examples
 from etab.site.phantom_data import phantom_source
 from etab.site.sound_examples import draw_sounds
-from etab.site.write import notices_of, site_files
+from etab.site.write import notices_of, site_files, write_site
 from etab.tasks.menu import TASKS
 from etab.types import Kind
 from tests import made
@@ -109,6 +110,19 @@ def test_best_median_and_worst_recordings_are_drawn(
     assert shown[-1] == (True, True)
     assert shown.count((True, True)) == 3
     assert shown.count((False, False)) == len(shown) - 3
+
+
+def test_a_histogram_counts_whole_frames(
+    with_masks: tuple[Board, Path, list[str]], page: Any, tmp_path: Path
+) -> None:
+    board, _, _ = with_masks
+    write_site(board, datasets.cards(), tmp_path / "site")
+    page.goto((tmp_path / "site/backbone/strong.html").as_uri())
+    page.wait_for_selector("#prediction-picture rect.thing", state="attached")
+    counts = page.locator("#prediction-picture svg > g:nth-of-type(2) .tick").all_text_contents()
+    assert len(counts) >= 2
+    assert [count for count in counts if not count.isdigit()] == []
+    assert page.locator("#frame-note").is_visible()  # rows of masks end in the number of a frame
 
 
 def test_a_clip_runs_at_its_own_rate(with_masks: tuple[Board, Path, list[str]], data: Path) -> None:

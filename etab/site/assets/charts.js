@@ -276,7 +276,7 @@
     const bins = d3.bin().domain(x.domain()).thresholds(x.ticks(24))(values);
     const y = d3.scaleLinear([0, d3.max(bins, bin => bin.length)], [height - 46, 14]).nice();
     svg.append("g").attr("transform", `translate(0,${height - 46})`).call(d3.axisBottom(x).ticks(8));
-    svg.append("g").attr("transform", "translate(46,0)").call(d3.axisLeft(y).ticks(5).tickSize(-width + 66));
+    svg.append("g").attr("transform", "translate(46,0)").call(d3.axisLeft(y).tickValues(y.ticks(5).filter(Number.isInteger)).tickFormat(d3.format(",")).tickSize(-width + 66)); // whole frames
     svg.append("text").attr("class", "label").attr("x", width / 2).attr("y", height - 8).attr("text-anchor", "middle").text(options.x);
     svg.selectAll("rect.thing").data(bins).join("rect").attr("class", "thing").attr("x", bin => x(bin.x0) + 1).attr("width", bin => Math.max(0, x(bin.x1) - x(bin.x0) - 2)).attr("y", bin => y(bin.length)).attr("height", bin => y(0) - y(bin.length));
     const middle = d3.median(values);

@@ -78,6 +78,7 @@
     const groups = [["best", 0], ["median", middle], ["worst", Math.max(0, sorted.length - CASES)]];
     const lines = groups.flatMap(([name, from]) => sorted.slice(from, from + CASES).map(({ row, error: far }) => [row.name, name, ...truthOf(row, task), row.values[0], far]));
     table(holder, ["Row", "Case", ...truthHead(data), ETAB.capital(UNITS[data.kind]), ETAB.capital(ERRORS[data.kind])], lines);
+    document.getElementById("frame-note").hidden = !lines.some(([name]) => /#\d/.test(name));
   };
 
   ETAB.showPredictions = backbone => {

@@ -229,23 +229,25 @@ def curves_csv(points: Sequence[CurvePoint]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_CSV_HEADER)
-    for point in points:
-        writer.writerow(
-            [
-                point.task,
-                spreadsheet_text(point.backbone),
-                point.base,
-                point.labels,
-                point.draws,
-                f"{point.rows:g}",
-                point.metric,
-                f"{point.value:.6g}",
-                f"{point.low:.6g}",
-                f"{point.high:.6g}",
-                "phantom" if point.phantom else "",
-            ]
-        )
+    writer.writerows(map(_fields, points))
     return text.getvalue()
+
+
+def _fields(point: CurvePoint) -> list[str]:
+    """The texts of a line, in the order of the header."""
+    return [
+        point.task,
+        spreadsheet_text(point.backbone),
+        point.base,
+        point.labels,
+        str(point.draws),
+        f"{point.rows:g}",
+        point.metric,
+        f"{point.value:.6g}",
+        f"{point.low:.6g}",
+        f"{point.high:.6g}",
+        "phantom" if point.phantom else "",
+    ]
 
 
 def unit_of_point(point: CurvePoint, cards: Cards) -> str:
@@ -273,7 +275,8 @@ def read_curves(path: Path) -> list[CurvePoint]:
 
     Raises:
         DataNotFoundError: If the file cannot be read.
-        ResultError: If it is not such a file, or damaged.
+        ResultError: If it is not such a file, or damaged: with a number that its metric cannot
+            have, the metric of another task, a point twice, or a line that is written otherwise.
     """
     try:
         lines = list(csv.reader(io.StringIO(read_text_file(path))))
@@ -286,13 +289,17 @@ def read_curves(path: Path) -> list[CurvePoint]:
             f"{path} is not a file of label efficiency. Give a file that `etab curve RESULTS --csv "
             "FILE` wrote."
         )
-    points: list[CurvePoint] = []
+    points: dict[tuple[str, ...], CurvePoint] = {}
     for number, line in enumerate(lines[1:], start=2):
         try:
-            points.append(_point_of(line))
+            point = _point_of(line)
+            key = (point.task, point.backbone, point.base, point.labels)
+            if key in points:
+                raise ValueError("its point stands in an earlier line, too")
         except ValueError as error:
             raise ResultError(f"{path} is damaged in line {number}: {error}.") from error
-    return points
+        points[key] = point
+    return list(points.values())
 
 
 def _point_of(line: Sequence[str]) -> CurvePoint:
@@ -306,7 +313,7 @@ def _point_of(line: Sequence[str]) -> CurvePoint:
     if not np.isfinite(numbers).all() or numbers[0] <= 0:
         raise ValueError("numbers are finite, and there is at least one training row")
     percent, shots = share["percent"], share["shots"]
-    return CurvePoint(
+    point = CurvePoint(
         task=task,
         backbone=backbone,
         base=base,
@@ -322,6 +329,28 @@ def _point_of(line: Sequence[str]) -> CurvePoint:
         phantom=phantom == "phantom",
         kind=kind_of(backbone, []),
     )
+    if _fields(point) != list(line):
+        raise ValueError("it is not written as `etab curve` writes it")
+    _refuse_impossible(point)
+    return point
+
+
+def _refuse_impossible(point: CurvePoint) -> None:
+    """Refuse a point that no run can have, with a ValueError."""
+    if point.draws < 1:
+        raise ValueError(f"it is the mean of {point.draws} draws; wanted at least one")
+    if not point.shots and not 0 < point.percent <= 100:
+        raise ValueError(f"{point.labels!r} is not a share of the labels")
+    wanted = TASKS[point.task].metric if point.task in TASKS else point.metric
+    if point.metric != wanted:
+        raise ValueError(f"the metric of {point.task} is {wanted}, and not {point.metric}")
+    metric = METRICS[point.metric]
+    lowest, highest = sorted((metric.best, metric.worst))
+    if not lowest <= point.low <= point.high <= highest or not lowest <= point.value <= highest:
+        raise ValueError(
+            f"{point.metric} is {point.value:g} with an interval from {point.low:g} to "
+            f"{point.high:g}; wanted numbers from {lowest:g} to {highest:g} in this order"
+        )
 
 
 def curves_markdown(points: Sequence[CurvePoint], cards: Cards, *, picture: str = "") -> str:

@@ -40,6 +40,16 @@ def test_numbers_of_a_class_are_read(tmp_path: Path) -> None:
         (f"{HEADER}\n{LINE.replace('mae', 'charm')}\n", "'charm' is not a metric"),
         (f"{HEADER}\n{LINE.replace('10 %', 'some')}\n", "'some' is neither a share"),
         (f"{HEADER}\n{LINE.replace(',3,', ',three,')}\n", "damaged in line 2"),
+        (f"{HEADER}\n{LINE.replace('7.9', '9.3')}\n", "an interval from 9.3 to 9.1"),
+        (f"{HEADER}\n{LINE.replace('8.5', '-8.5')}\n", "mae is -8.5"),
+        (f"{HEADER}\n{LINE.replace('mae', 'auroc')}\n", "the metric of b0-A4-C is mae"),
+        (f"{HEADER}\n{LINE.replace('10 %', '999 %')}\n", "'999 %' is not a share"),
+        (f"{HEADER}\n{LINE.replace('10 %', '0 %')}\n", "'0 %' is not a share"),
+        (f"{HEADER}\n{LINE.replace(',3,', ',0,')}\n", "the mean of 0 draws"),
+        (f"{HEADER}\n{LINE.replace(',40,', ',4_0,')}\n", "not written as"),
+        (f"{HEADER}\n{LINE.replace(',3,', ',٣,')}\n", "not written as"),
+        (f"{HEADER}\n{LINE}maybe\n", "not written as"),
+        (f"{HEADER}\n{LINE}\n{LINE.replace('8.5', '8.6')}\n", "line 3: its point stands in"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, text: str, message: str) -> None:

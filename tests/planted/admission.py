@@ -365,6 +365,13 @@ FAULTS = [
         _refused("another metric is edited"),
     ),
     Fault(
+        "the value among the metrics is believed",
+        RECORD,
+        "stated = {task.metric: result.value, **result.metrics}",
+        "stated = {**result.metrics, task.metric: result.value}",
+        _refused("the value among the metrics is edited"),
+    ),
+    Fault(
         "stated folds are believed",
         RECORD,
         "*_folds(result, table, rows, values),",

@@ -70,6 +70,20 @@ FAULTS = [
         TESTS,
     ),
     Fault(
+        "curves: a file of numbers that cannot be is believed",
+        "etab/leaderboard/curves.py",
+        "    _refuse_impossible(point)\n",
+        "",
+        ("tests/leaderboard/test_kept_curves.py",),
+    ),
+    Fault(
+        "curves: a point twice",
+        "etab/leaderboard/curves.py",
+        "            if key in points:\n",
+        "            if False:\n",
+        ("tests/leaderboard/test_kept_curves.py",),
+    ),
+    Fault(
         "curves: phantom is not said",
         "etab/leaderboard/curves.py",
         "if any(point.phantom for point in points):",

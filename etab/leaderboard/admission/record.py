@@ -179,7 +179,12 @@ def _interval(result: Result, interval: ConfidenceInterval | UndefinedError) -> 
 
 
 def _metrics(result: Result, rows: ScoredRows, task: Task, known: Known) -> Iterator[str]:
-    stated = {**result.metrics, task.metric: result.value}
+    stated = {task.metric: result.value, **result.metrics}
+    if not _equal(stated[task.metric], result.value):
+        yield (
+            f"its value is {result.value:.6g}; among its metrics {task.metric} is "
+            f"{stated[task.metric]:.6g}"
+        )
     if task.metric_2022 not in stated:
         yield f"it lacks {task.metric_2022}, which the score of 2022 reads"
     for name, value in stated.items():

@@ -226,6 +226,7 @@ REFUSED: dict[str, Forgery] = {
     "a better value": _record(value=3.0),
     "a better value within its interval": _record(value=7.2, low=7.0, high=7.4),
     "a better value of 2022": lambda f: edit_nested(stranger(f), "metrics", r2=0.9),
+    "the value among the metrics is edited": lambda f: edit_nested(stranger(f), "metrics", mae=1.0),
     "another metric is edited": lambda f: edit_nested(stranger(f), "metrics", rmse=1.0),
     "the metric of 2022 is missing": lambda f: edit(stranger(f), metrics={"mae": 1.0}),
     "an interval that lies": _record(low=0.1, high=0.2),

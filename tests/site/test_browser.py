@@ -160,6 +160,8 @@ def test_a_slider_shows_the_weight_of_a_link(page: Any, site: Path) -> None:
         assert float(slider(name).input_value()) == pytest.approx(value), name
         assert label(name) == words
         assert slider(name).get_attribute("aria-valuetext") == words
+    heights = "all => all.map(one => one.getBoundingClientRect().height)"
+    assert len(set(page.locator("#weight-list output").evaluate_all(heights))) == 1  # on one line
     slider("a0-A4-C").focus()
     slider("a0-A4-C").press("ArrowLeft")
     assert label("a0-A4-C") == "7.70"  # on from where it was

@@ -68,6 +68,15 @@ def test_a_whole_tree_is_whole(tree: Path) -> None:
     assert report.as_dict()["ok"] is True
 
 
+def test_a_fault_that_stops_the_check_is_one_problem(tmp_path: Path) -> None:
+    """It is listed among the faults, and told as the reason; the number says how many are listed."""
+    (tmp_path / "labels.csv").write_text("filename;ef\na.dcm;50\n")
+    report = check("dicom", tmp_path)
+    assert report.stopped
+    assert len(report.corrupt) == 1
+    assert "problems found: 1 (" in report.render()
+
+
 def test_every_kind_of_fault_has_its_own_list() -> None:
     report = check.__globals__["FolderReport"]("x", "y")
     assert report.ok

@@ -93,8 +93,9 @@ class FolderReport:
         lines = [f"{self.dataset}{kind}: {self.root}"]
         width = max((len(f"{count:,}") for count in self.found.values()), default=0)
         lines += [f"  {count:>{width},} {label}" for label, count in self.found.items()]
+        # The reason may be one of the faults that are listed; it is one problem.
+        is_below = any(self.stopped in getattr(self, name) for name in FAULTS)
         if self.stopped:
-            is_below = any(self.stopped in getattr(self, name) for name in FAULTS)
             reason = (
                 "the rest cannot be read before this is corrected" if is_below else self.stopped
             )
@@ -112,7 +113,8 @@ class FolderReport:
                 if len(rows) > _SHOWN
                 else []
             )
-        n_problems = bool(self.stopped) + sum(len(getattr(self, name)) for name in FAULTS)
+        n_problems = sum(len(getattr(self, name)) for name in FAULTS)
+        n_problems += bool(self.stopped) and not is_below
         found = f"problems found: {n_problems}" if n_problems else "no problems found"
         return "\n".join([*lines, "", f"  {found} ({self.seconds:.1f} s)"])
 

@@ -246,13 +246,6 @@ FAULTS = [
         ("tests/backbones/test_hub.py::test_weights_that_are_not_in_the_file_are_refused",),
     ),
     Fault(
-        "open_clip: a vision half that lacks tensors beside a text half of the hub is taken",
-        "etab/backbones/image/openclip.py",
-        "    if told:\n        raise",
-        "    if False:\n        raise",
-        ("tests/backbones/test_extras.py::test_a_text_half_of_the_hub_is_not_fetched",),
-    ),
-    Fault(
         "hub: the filter of the processor is ignored",
         "etab/backbones/hub/card.py",
         'getattr(described.processor, "resample", None)',

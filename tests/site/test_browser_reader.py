@@ -287,6 +287,20 @@ def test_merged_folders_are_named_searched_and_shown_as_a_column(
 
 
 @pytest.mark.parametrize("width", [420, 1400])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_on_the_single_page(
+    browser: Any, site_board: Board, tmp_path: Path, theme: str
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    path = tmp_path / "page.html"
+    path.write_text(board_page(site_board, datasets.cards()), encoding="utf-8")
+    page = browser.new_context(bypass_csp=True, color_scheme=theme).new_page()
+    page.goto(path.as_uri())
+    report = axe.Axe().run(page).response["violations"]
+    assert [(v["id"], [n["html"][:160] for n in v["nodes"]]) for v in report] == []
+    page.context.close()
+
+
 def test_the_single_page_answers_a_reader_in_words(
     page: Any, site_board: Board, tmp_path: Path, width: int
 ) -> None:

@@ -286,7 +286,6 @@ def test_merged_folders_are_named_searched_and_shown_as_a_column(
     assert "mine, theirs" in page.inner_text("#table tbody:first-of-type tr")
 
 
-@pytest.mark.parametrize("width", [420, 1400])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_on_the_single_page(
     browser: Any, site_board: Board, tmp_path: Path, theme: str
@@ -301,6 +300,7 @@ def test_axe_finds_nothing_on_the_single_page(
     page.context.close()
 
 
+@pytest.mark.parametrize("width", [420, 1400])
 def test_the_single_page_answers_a_reader_in_words(
     page: Any, site_board: Board, tmp_path: Path, width: int
 ) -> None:

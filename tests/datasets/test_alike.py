@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from pathlib import Path
 
@@ -285,6 +286,23 @@ def test_clips_that_start_black_are_no_copies() -> None:
         prints.add(Record(f"r{i}", f"p{i}", "A4C"), clip)
     assert [(p.first, p.second) for p in prints.pairs()] == [("r3", "r12")]
     assert prints.outlines() == {("r3", "r12"): 1.0}
+
+
+def test_each_of_many_equal_pictures_is_listed_with_every_copy() -> None:
+    whole = frame(3)
+    cropped = np.ascontiguousarray(whole[6:-6, 6:-6])
+    pictures = [*[frame(i) for i in range(12)], whole, whole, cropped, cropped]
+    patients = [*[f"p{i}" for i in range(12)], "p12", "p3", "p14", "p12"]
+    prints = Fingerprints(False)
+    for i, (picture, patient) in enumerate(zip(pictures, patients, strict=True)):
+        prints.add(Record(f"r{i}", patient, "A4C"), picture[None])
+    alike_rows = (3, 12, 13, 14, 15)
+    wanted = {
+        (f"r{i}", f"r{j}")
+        for i, j in itertools.combinations(alike_rows, 2)
+        if patients[i] != patients[j]
+    }
+    assert prints.outlines().keys() == wanted
 
 
 def test_prints_of_nothing() -> None:

@@ -110,8 +110,22 @@ FAULTS = [
     Fault(
         "leaks: outlines are compared within one patient",
         "etab/datasets/integrity/outlines.py",
-        "others = people[first] != people[second]",
-        "others = first != second",
+        "            if people[first] != people[second]:\n                yield first,",
+        "            if first != second:\n                yield first,",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: of equal pictures only the first is listed with its copies",
+        "etab/datasets/integrity/outlines.py",
+        "product(members[i], members[j])",
+        "product(members[i][:1], members[j])",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: equal pictures of several people are compared as those of one",
+        "etab/datasets/integrity/outlines.py",
+        "(people == people[0]).all() else several",
+        "len(people) else several",
         ALIKE,
     ),
     Fault(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import combinations, product
 
 import numpy as np
 
@@ -69,12 +70,11 @@ def outline_copies(pictures: Sequence[Array], people: IntArray) -> Iterator[tupl
 
     Args:
         pictures: n pictures of ``kept_picture``.
-        people: (n,) number of the person of each.
+        people: (n,) number of the person of each, 0 or more.
 
     Yields:
         Numbers of two pictures, of which the second is the first one, a part of it, or the first
-        one flipped or turned, and the correlation of their fingerprints. A pair can come more than
-        once.
+        one flipped or turned, and the largest correlation of their fingerprints.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -86,8 +86,49 @@ def outline_copies(pictures: Sequence[Array], people: IntArray) -> Iterator[tupl
     """
     if not len(pictures):
         return
+    # A picture that is there a hundred times would be compared ten thousand times in every look.
+    members = _equal_pictures(pictures)
+    owners = np.array([_one_person(people[rows], -1 - k) for k, rows in enumerate(members)])
+    counts = np.array([len(rows) for rows in members])
+    distinct = [pictures[rows[0]] for rows in members]
+    largest = {(k, k): 1.0 for k, owner in enumerate(owners) if owner < 0}
+    for i, j, correlation in _alike_in_a_look(distinct, counts, owners):
+        largest[i, j] = max(largest.get((i, j), -1.0), correlation)
+    for (i, j), correlation in largest.items():
+        pairs = combinations(members[i], 2) if i == j else product(members[i], members[j])
+        for first, second in pairs:
+            if people[first] != people[second]:
+                yield first, second, correlation
+
+
+def _equal_pictures(pictures: Sequence[Array]) -> list[list[int]]:
+    """The numbers of the pictures that are equal, for each distinct picture."""
+    members: dict[bytes, list[int]] = {}
+    for number, picture in enumerate(pictures):
+        members.setdefault(picture.tobytes(), []).append(number)
+    return list(members.values())
+
+
+def _one_person(people: IntArray, several: int) -> int:
+    """The person whom all rows are of; ``several`` where they are of more than one."""
+    return int(people[0]) if (people == people[0]).all() else several
+
+
+def _alike_in_a_look(
+    pictures: Sequence[Array], counts: IntArray, people: IntArray
+) -> Iterator[tuple[int, int, float]]:
+    """Compare each look of each picture with all pictures of others, as they are and mirrored.
+
+    Args:
+        pictures: n different pictures.
+        counts: (n,) how often each is there.
+        people: (n,) number of the person of each.
+
+    Yields:
+        Numbers of two pictures and the correlation of their fingerprints, once for each look.
+    """
     prints = _prints(pictures, np.asarray)
-    shared = prints.mean(axis=0)
+    shared = np.average(prints, axis=0, weights=counts).astype(prints.dtype)
     projection = _projection(prints.shape[1])
     # Each picture as it is, and as a mirror shows it.
     sides = [unit_rows(side - shared) for side in (prints, mirrored(prints))]

@@ -367,8 +367,8 @@ FAULTS = [
     Fault(
         "the value among the metrics is believed",
         RECORD,
-        "stated = {task.metric: result.value, **result.metrics}",
-        "stated = {**result.metrics, task.metric: result.value}",
+        "    if not _equal(among_others, result.value):\n",
+        "    if False:\n",
         _refused("the value among the metrics is edited"),
     ),
     Fault(

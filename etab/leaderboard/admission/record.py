@@ -179,12 +179,7 @@ def _interval(result: Result, interval: ConfidenceInterval | UndefinedError) -> 
 
 
 def _metrics(result: Result, rows: ScoredRows, task: Task, known: Known) -> Iterator[str]:
-    stated = {task.metric: result.value, **result.metrics}
-    if not _equal(stated[task.metric], result.value):
-        yield (
-            f"its value is {result.value:.6g}; among its metrics {task.metric} is "
-            f"{stated[task.metric]:.6g}"
-        )
+    stated = {**result.metrics, task.metric: result.value}
     if task.metric_2022 not in stated:
         yield f"it lacks {task.metric_2022}, which the score of 2022 reads"
     for name, value in stated.items():
@@ -196,6 +191,12 @@ def _metrics(result: Result, rows: ScoredRows, task: Task, known: Known) -> Iter
         if computed is None or not _equal(value, computed):
             gives = "do not give it" if computed is None else f"give {computed:.6g}"
             yield f"it says {name} {value:.6g}, its predictions {gives}"
+    among_others = result.metrics.get(task.metric, result.value)
+    if not _equal(among_others, result.value):
+        yield (
+            f"its value is {result.value:.6g}; among its metrics {task.metric} is "
+            f"{among_others:.6g}"
+        )
 
 
 def _fold_name(fold: Mapping[str, Any]) -> tuple[str, int]:

@@ -54,13 +54,13 @@ def test_contract(name: str) -> None:
     check_head(heads.head(name), learns=name != "trivial")
 
 
-def small(name: str, epochs: int = 8, **more: Any) -> TrainedSegmentation:
+def small(name: str, epochs: int = 8, width: int = 32, **more: Any) -> TrainedSegmentation:
     pytest.importorskip(
         "segmentation_models_pytorch", reason='the extra "decoders" is not installed'
     )
     kind: Any = heads.HEADS[name]
     made: TrainedSegmentation = kind(
-        Recipe(epochs=epochs, batch=8, learning_rate=4e-3), grid=16, width=32, **more
+        Recipe(epochs=epochs, batch=8, learning_rate=4e-3), grid=16, width=width, **more
     )
     return made
 
@@ -68,7 +68,7 @@ def small(name: str, epochs: int = 8, **more: Any) -> TrainedSegmentation:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_contract_of_trained_heads(name: str) -> None:
-    check_head(small(name))
+    check_head(small(name, width=16))
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -18,10 +18,7 @@ import numpy as np
 from etab.results.row_names import shared
 from etab.types import FloatArray
 
-_SIGNS_OF_DECIMALS = b"0123456789.,\n"
-_SIGNS_OF_NUMBERS = _SIGNS_OF_DECIMALS + b"+-eE"
-_MOST_DIGITS = 15  # whole numbers of so many digits are exact as floating-point numbers
-_POWERS_OF_TEN = np.array([float(10**power) for power in range(_MOST_DIGITS + 1)])
+_SIGNS_OF_NUMBERS = b"0123456789+-.eE,\n"
 _MOST_BEGINNINGS = 64
 
 
@@ -172,45 +169,13 @@ def _has_columns(text: str, n_rows: int, n_columns: int) -> bool:
 
 def _plain_numbers(text: str) -> FloatArray | None:
     """The numbers in the fields of a text; None where one is not plain and finite."""
-    signs = text.encode("ascii")
-    if not signs.translate(None, _SIGNS_OF_DECIMALS):
-        values = _decimals(signs.replace(b"\n", b","))
-        if values is not None:
-            return values
-    if signs.translate(None, _SIGNS_OF_NUMBERS):
+    if text.encode("ascii").translate(None, _SIGNS_OF_NUMBERS):
         return None
     try:
         values = np.array(list(map(float, text.replace("\n", ",").split(","))))
     except ValueError:
         return None
     return values if np.isfinite(values).all() else None
-
-
-def _decimals(text: bytes) -> FloatArray | None:
-    """The numbers of a text such as ``0.25,1``, as ``float`` reads each of them, only faster.
-
-    The digits of a number are read as a whole number, which is then divided by a power of ten. Both
-    are exact, so the quotient is rounded once, as by ``float`` (Clinger, 1990).
-
-    Args:
-        text: Digits, points and commas.
-
-    Returns:
-        The numbers; None where a field is no number, or has more digits than are exact.
-    """
-    signs = np.frombuffer(text + b",", dtype=np.uint8)
-    ends = np.flatnonzero(signs == ord(","))
-    points = np.flatnonzero(signs == ord("."))
-    with_point = np.searchsorted(ends, points)
-    n_digits = np.diff(ends, prepend=-1) - 1
-    n_digits[with_point] -= 1
-    has_two_points = not np.diff(with_point).all()
-    if has_two_points or n_digits.min() < 1 or n_digits.max() > _MOST_DIGITS:
-        return None
-    n_decimals = np.zeros(len(ends), dtype=np.intp)
-    n_decimals[with_point] = ends[with_point] - points - 1
-    whole = np.fromstring(text.replace(b".", b"").decode("ascii"), dtype=np.int64, sep=",")
-    return np.asarray(whole / _POWERS_OF_TEN[n_decimals])
 
 
 @lru_cache(maxsize=256)

@@ -225,15 +225,7 @@ def _copied(
         remarks.append(f"{len(rows) - len(listed)} rows of {path.name} name no recording")
     remarks += _absent(recordings, {row[0] for row in listed}, path)
     columns = [*added, *(header[i] for i in kept)]
-    return FoundTable(
-        new,
-        {"file": "file", **roles(columns, listed)},
-        columns,
-        listed,
-        True,
-        remarks,
-        inferred=() if has_patients else ("patients",),
-    )
+    return _new_table(new, columns, listed, remarks, () if has_patients else ("patients",))
 
 
 def _joined(
@@ -278,15 +270,20 @@ def _joined(
     if absent:
         remarks.append(f"{absent} patients of {path.name} have no recording")
     # Which patient a recording is of was inferred from its name.
-    return FoundTable(
-        new,
-        {"file": "file", **roles(columns, listed)},
-        columns,
-        listed,
-        True,
-        remarks,
-        inferred=("patients", "views") if "view" in added else ("patients",),
-    )
+    guessed = ("patients", "views") if "view" in added else ("patients",)
+    return _new_table(new, columns, listed, remarks, guessed)
+
+
+def _new_table(
+    path: Path,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    remarks: Sequence[str],
+    inferred: Sequence[str],
+) -> FoundTable:
+    """A table that has to be written, with a column of files."""
+    columns = {"file": "file", **roles(header, rows)}
+    return FoundTable(path, columns, header, rows, True, remarks, inferred)
 
 
 def _file_column(

@@ -50,6 +50,7 @@ from etab.metrics.uncertainty import (
 from etab.options import path_option
 from etab.precisions import FORMATS, parts
 from etab.results import Predictions, Result
+from etab.storage.machine import one_thread_of_numpy
 from etab.storage.memory import without_collection
 from etab.tasks.base import Task
 from etab.tasks.codes import BOARD_PROTOCOL
@@ -60,6 +61,7 @@ DRAWS = 2000
 _LEVEL = 0.95
 
 
+@one_thread_of_numpy()
 def rank(
     results: Sequence[Result],
     suite: Suite,
@@ -135,6 +137,7 @@ def rank(
     )
 
 
+@one_thread_of_numpy()
 @without_collection()
 def rank_folder(
     folder: Path | str,

@@ -295,6 +295,29 @@ def one_thread(*, torch_too: bool) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def one_thread_of_numpy() -> Iterator[None]:
+    """Compute linear algebra of NumPy in one thread, and put the user's setting back.
+
+    For what reads neither torch nor SciPy's linear algebra: a board makes thousands of small
+    products, and ``one_thread`` would import both.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> import numpy as np
+        >>> with one_thread_of_numpy():
+        ...     (np.eye(2) @ np.ones(2)).tolist()
+        [1.0, 1.0]
+    """
+    import numpy as np  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
 def allowed_cores(cgroups: Path = _CGROUPS, own: Path = _OWN_CGROUPS) -> int:
     """Count the processor cores that this process may use.
 

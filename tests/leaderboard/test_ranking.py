@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 from etab import datasets
 from etab.errors import (
@@ -33,6 +34,7 @@ from etab.errors import (
 from etab.leaderboard import summary
 from etab.leaderboard.board import Board, kind_of
 from etab.leaderboard.page import board_facts, board_page
+from etab.leaderboard.pairs import Comparison, compare
 from etab.leaderboard.ranking import rank, rank_folder, raw2022
 from etab.leaderboard.render import board_csv, board_markdown
 from etab.leaderboard.suites import Suite, suite_named
@@ -781,6 +783,29 @@ def test_text_of_results_cannot_steer_a_terminal(tmp_path: Path) -> None:
     board = rank([cell], made.suite(("b0-A4-C",)), folder=tmp_path, draws=50)
     assert "\ufffd[2Jcleared" in board.notes
     assert board_markdown(board, datasets.cards()).encode()
+
+
+def test_products_of_a_board_wait_for_no_other_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads of OpenBLAS take a fifth more processor time for a board of 9,000 cells."""
+    seen: set[int] = set()
+
+    def compare_seen(*inputs: Any) -> Comparison:
+        libraries = threadpoolctl.threadpool_info()
+        seen.update(of["num_threads"] for of in libraries if of["user_api"] == "blas")
+        return compare(*inputs)
+
+    monkeypatch.setattr("etab.leaderboard.ranking.compare", compare_seen)
+    monkeypatch.setattr("etab.leaderboard.ranking.DRAWS", 50)
+    cell = made.save(tmp_path, "b0-A4-C", "one", 0.5)
+    suite = made.suite(("b0-A4-C",))
+    with threadpoolctl.threadpool_limits(limits=2, user_api="blas"):
+        rank([cell], suite, folder=tmp_path, draws=50)
+        assert seen == {1}
+        seen.clear()
+        rank_folder(tmp_path, suite)
+        assert seen == {1}
 
 
 @pytest.mark.parametrize("notes", [3, {"a": 1}, None, "text"])

@@ -5,6 +5,8 @@ from tests.faults import Fault
 MACHINE = "etab/storage/machine.py"
 OF_MACHINE = "tests/storage/test_machine.py"
 OF_RUNS = "tests/runs/test_threads.py"
+RANKING = "etab/leaderboard/ranking.py"
+OF_BOARDS = "tests/leaderboard/test_ranking.py"
 
 FAULTS = [
     Fault(
@@ -41,5 +43,28 @@ FAULTS = [
         "    torch.get_num_threads()\n    with threadpool_limits",
         "    with threadpool_limits",
         (f"{OF_MACHINE}::test_python_threads_that_overlap_leave_the_setting_of_the_user",),
+    ),
+    Fault(
+        "threads: a board of a folder has all of them",
+        RANKING,
+        "@one_thread_of_numpy()\n@without_collection()",
+        "@without_collection()",
+        (f"{OF_BOARDS}::test_products_of_a_board_wait_for_no_other_thread",),
+    ),
+    Fault(
+        "threads: a board of results has all of them",
+        RANKING,
+        "@one_thread_of_numpy()\ndef rank(",
+        "def rank(",
+        (f"{OF_BOARDS}::test_products_of_a_board_wait_for_no_other_thread",),
+    ),
+    Fault(
+        "threads: those of a board stay limited",
+        MACHINE,
+        'with threadpool_limits(limits=1, user_api="blas"):\n        yield',
+        'threadpool_limits(limits=1, user_api="blas")\n    yield',
+        (
+            f"{OF_MACHINE}::test_numpy_alone_has_one_thread_inside_and_the_setting_of_the_user_after",
+        ),
     ),
 ]

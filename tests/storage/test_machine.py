@@ -19,7 +19,7 @@ import threadpoolctl
 
 from etab.errors import UnsupportedOptionError
 from etab.storage import machine
-from etab.storage.machine import allowed_cores, one_thread
+from etab.storage.machine import allowed_cores, one_thread, one_thread_of_numpy
 
 
 def threads() -> tuple[int, int]:
@@ -152,6 +152,18 @@ def test_one_thread_inside_and_the_setting_of_the_user_after(torch_too: bool) ->
         assert threads() == (2, 3)
     outer = (1, 1 if torch_too else 3)
     assert seen == [outer, (1, 1), outer]
+
+
+def test_numpy_alone_has_one_thread_inside_and_the_setting_of_the_user_after() -> None:
+    def fit() -> None:
+        with one_thread_of_numpy():
+            assert threads() == (1, 3)
+            raise ArithmeticError
+
+    with threads_of_user(blas=2, torch=3):
+        with pytest.raises(ArithmeticError):
+            fit()
+        assert threads() == (2, 3)
 
 
 def test_python_threads_that_overlap_leave_the_setting_of_the_user() -> None:

@@ -219,23 +219,31 @@ def _wait(
         if _n_tasks() - n_tasks_before > limits.processes:
             # Programs that start others without end are held, or looking at them would not end.
             with _held(child):
-                if len(family.memory()) > limits.processes:
+                too_many = _too_many(len(family.memory()), limits)
+                if too_many:
                     _signal_group(child, signal.SIGKILL)
-                    return f"was stopped at more than {limits.processes} processes"
+                    return too_many
         if now - last_look < _LOOK_EVERY:
             continue
         last_look = now
         if now - started > limits.seconds:
             return f"was stopped after {limits.seconds:g} s"
         memory = family.memory()
-        if len(memory) > limits.processes:
-            return f"was stopped at more than {limits.processes} processes"
+        too_many = _too_many(len(memory), limits)
+        if too_many:
+            return too_many
         if sum(memory.values()) > limits.memory << 20:
             return f"was stopped at more than {limits.memory} MiB of memory"
         if now - last_disk_look > _DISK_LOOK_EVERY:
             last_disk_look = now
             if _size(folder) - size_before > limits.disk << 20:
                 return f"was stopped after writing more than {limits.disk} MiB"
+
+
+def _too_many(n_processes: int, limits: Limits) -> str:
+    """Say that a command has more processes than it may; "" where it has not."""
+    is_within = n_processes <= limits.processes
+    return "" if is_within else f"was stopped at more than {limits.processes} processes"
 
 
 def _n_tasks() -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from etab.challenges import limits
 from etab.challenges.limits import Ended, Limits, _size, remove_all, run_limited, scratch_folder
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
@@ -31,8 +32,15 @@ def _running(words: str) -> list[str]:
     return found
 
 
-def test_processes_that_start_processes_are_stopped_at_a_number(tmp_path: Path) -> None:
-    """A tree of 63 processes; nothing of it is left."""
+@pytest.mark.parametrize("seen_by", ["number of tasks of the machine", "look at each process"])
+def test_processes_that_start_processes_are_stopped_at_a_number(
+    seen_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tree of 63 processes; nothing of it is left. Either of two looks alone stops it."""
+    if seen_by == "look at each process":
+        monkeypatch.setattr(limits, "_n_tasks", lambda: 0)
+    else:
+        monkeypatch.setattr(limits, "_LOOK_EVERY", 60.0)
     tree = "b(){ if [ $1 -gt 0 ]; then b $(($1-1)) & b $(($1-1)) & fi; exec sleep 61.7; }; b 5"
     ended = _run(tmp_path / "w", tree, Limits(20, 500, 20, processes=20))
     assert ended.why == "was stopped at more than 20 processes"

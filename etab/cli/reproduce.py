@@ -63,8 +63,8 @@ def _in_words(reproduction: Reproduction) -> str:
     if reproduction.other_machine:
         lines.append(f"  another machine: {'; '.join(reproduction.other_machine)}")
     if reproduction.others:
-        stated = ", ".join(reproduction.others)
-        return "\n".join([*lines, f"  NOT reproduced: {stated} of the record came out otherwise"])
+        stated = ", ".join(_stated(reproduction, name) for name in reproduction.others)
+        return "\n".join([*lines, f"  NOT reproduced: the record states other values: {stated}"])
     if reproduction.identical:
         return "\n".join([*lines, "  reproduced: every prediction is equal"])
     if reproduction.rows_differ is not None:
@@ -80,3 +80,12 @@ def _in_words(reproduction: Reproduction) -> str:
             f"{abs(reproduction.difference):.3g}"
         )
     return "\n".join([*lines, f"  {outcome}: {reason}"])
+
+
+def _stated(reproduction: Reproduction, name: str) -> str:
+    """What a record states under a name; a number stands beside the one computed here."""
+    stored = getattr(reproduction.stored, name, None)
+    computed = getattr(reproduction.computed, name, None)
+    if isinstance(stored, float | int) and isinstance(computed, float | int):
+        return f"{name} {stored:.6g} (here {computed:.6g})"
+    return name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from typer.testing import CliRunner
 
 import etab
 from etab.cli.main import app
+from etab.cli.reproduce import _in_words
 from etab.errors import EtabError, ResultError
 from etab.results import Result
-from etab.runs.reproduce import _other_machine, reproduce
+from etab.runs.reproduce import Reproduction, _other_machine, reproduce
 from etab.tasks.lists import _read
 
 
@@ -294,6 +296,15 @@ def test_the_command_says_what_came_out(stored: Path, tmp_path: Path, root: Path
     other = CliRunner().invoke(app, ["reproduce", str(forged), "--root", str(root)])
     assert other.exit_code == 1
     assert "NOT reproduced" in other.output
+
+
+def test_the_command_shows_a_stated_number_beside_the_computed_one(stored: Path) -> None:
+    computed = Result.load(stored)
+    record = replace(computed, low=computed.low - 12.5)
+    words = _in_words(Reproduction(record, computed, (), None, ("low", "metrics")))
+    *_, last = words.splitlines()
+    stated = f"low {record.low:.6g} (here {computed.low:.6g}), metrics"
+    assert last == f"  NOT reproduced: the record states other values: {stated}"
 
 
 SECRET = "password: hunter2, and more"

@@ -31,6 +31,7 @@ SUBMIT = "etab/leaderboard/admission/submission.py"
 AGAIN = "etab/runs/reproduce.py"
 REPEATED = ("tests/leaderboard/admission/test_repeated_copies.py",)
 
+STATES = ("tests/leaderboard/admission/test_states_beside.py",)
 ROWS = ("tests/leaderboard/admission/test_contradicting_rows.py",)
 
 
@@ -556,6 +557,27 @@ FAULTS = [
         "_six_digits_each(_known(cell.metrics))",
         "_six_digits_each(cell.metrics)",
         ("tests/leaderboard/test_notes.py::test_a_metric_that_nobody_can_check_is_not_shown",),
+    ),
+    Fault(
+        "outlines lie a kilometre apart",
+        RANGES,
+        '_outside("hd95", columns["hd95"], 0, _LONGEST_DISTANCE)',
+        '_outside("hd95", columns["hd95"], 0, np.inf)',
+        ROWS,
+    ),
+    Fault(
+        "damaged states beside a record are accepted",
+        ADMIT,
+        "(other_masks(result, table, folder), other_states(result, table, folder))",
+        "(other_masks(result, table, folder),)",
+        STATES,
+    ),
+    Fault(
+        "states of recordings without a prediction are accepted",
+        "etab/leaderboard/admission/states.py",
+        "    if strangers:",
+        "    if False:",
+        STATES,
     ),
     Fault(
         "any difference counts as reproduced",

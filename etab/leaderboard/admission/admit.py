@@ -25,6 +25,7 @@ from etab.leaderboard.admission.masks import other_masks
 from etab.leaderboard.admission.plausibility import implausible
 from etab.leaderboard.admission.ranges import out_of_range
 from etab.leaderboard.admission.record import contradictions, known_values, wrong_intervals
+from etab.leaderboard.admission.states import other_states
 from etab.leaderboard.comparable import SAME_SETTINGS
 from etab.leaderboard.suites import Tasks
 from etab.precisions import FORMATS, NAMED
@@ -157,8 +158,8 @@ def _checked(result: Result, task: Task, folder: Path) -> AdmittedEntry:
     table = result.predictions(folder)
     reasons = [reason for reason in (out_of_range(table), other_rows(result, table)) if reason]
     if not reasons:
-        masks = other_masks(result, table, folder)
-        reasons = [masks] if masks else []
+        beside = (other_masks(result, table, folder), other_states(result, table, folder))
+        reasons = [reason for reason in beside if reason]
     if reasons:
         raise ResultError(_refusal(result, reasons))
     return AdmittedEntry(result, table, task)

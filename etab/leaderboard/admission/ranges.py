@@ -19,6 +19,8 @@ FACT_COLUMNS = ("truth", "group", "outcome", "clean", "used")
 
 _SHARES = {"dice", "jaccard", "frame_accuracy"}
 _LARGEST_VALUE = 1e6
+# Distances of outlines in mm, or in pixels where a data set has no spacing: no frame is so large.
+_LONGEST_DISTANCE = 10_000.0
 _TIMING_RANGES = {
     "found": (0, np.inf),
     "error_ms": (0, 100),
@@ -111,8 +113,8 @@ def _masks(table: Predictions) -> str:
             "contradict each other: jaccard is dice / (2 - dice)"
         )
     return (
-        _outside("hd95", columns["hd95"], 0, np.inf)
-        or _outside("msd", columns["msd"], 0, np.inf)
+        _outside("hd95", columns["hd95"], 0, _LONGEST_DISTANCE)
+        or _outside("msd", columns["msd"], 0, _LONGEST_DISTANCE)
         or _distances_of_other_masks(table)
     )
 

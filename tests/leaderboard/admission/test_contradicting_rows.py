@@ -63,6 +63,8 @@ CONTRADICTIONS: dict[str, tuple[Predictions, str]] = {
     "an equal mask far away": (masks(hd95=[3, 4.5]), "contradict each other"),
     "an equal mask beside itself": (masks(msd=[0.5, 1.5]), "contradict each other"),
     "another mask with the same border": (masks(hd95=[0, 0], msd=[0, 0]), "contradict each other"),
+    "a mask a kilometre away": (masks(hd95=[0, 1e6]), "hd95 is 1e+06 in a row; wanted 0 to 10000"),
+    "masks a kilometre apart": (masks(msd=[0, 1e6]), "msd is 1e+06 in a row; wanted 0 to 10000"),
     "a better f1 than its parts": (states(f1_100=[0.9, 0]), "f1 is 2 se ppv / (se + ppv)"),
     "an f1 of nothing": (states(f1_60=[0.48, 0.5]), "f1 is 2 se ppv / (se + ppv)"),
     "more sounds within 60 ms": (

@@ -41,6 +41,10 @@ _BITS = {_PCM: (8, 16, 24, 32), _FLOAT: (32, 64)}
 # whole numbers of a recording as they are, which are thousands.
 _LOUDEST = 8.0
 _FEWEST_BITS = 8
+# Heart sounds lie between 20 and 1,000 Hz. Beyond these rates a header is damaged: resampled from
+# 1 Hz, a small file fills all memory.
+_SLOWEST = 100
+_FASTEST = 1_000_000
 _CONVERT = "Convert it with: ffmpeg -i IN -c:a pcm_s16le OUT."
 
 ONE_CHANNEL = (
@@ -218,7 +222,8 @@ def _checked(path: Path | str, chunks: _Chunks) -> WavInfo:
     if code == _EXTENSIBLE:
         code = _plain_code(chunks)
     if channels != 1:
-        raise CorruptFileError(f"{path} has {channels} channels; wanted 1. {ONE_CHANNEL}")
+        step = ONE_CHANNEL if channels else "Download it again."
+        raise CorruptFileError(f"{path} has {channels} channels; wanted 1. {step}")
     if bits not in _BITS.get(code, ()):
         kind = {_PCM: "PCM", _FLOAT: "float"}.get(code, f"format {code}")
         raise CorruptFileError(
@@ -231,9 +236,9 @@ def _checked(path: Path | str, chunks: _Chunks) -> WavInfo:
             f"{_CONVERT}"
         )
     n = chunks.length // block
-    if rate == 0 or n == 0:
-        fault = "a rate of 0 Hz" if rate == 0 else "no samples"
-        raise CorruptFileError(f"{path} has {fault}. Download it again.")
+    if n == 0:
+        raise CorruptFileError(f"{path} has no samples. Download it again.")
+    refuse_rate(path, rate)
     return WavInfo(
         int(rate),
         n,
@@ -243,6 +248,26 @@ def _checked(path: Path | str, chunks: _Chunks) -> WavInfo:
         chunks.order,
         code == _FLOAT,
     )
+
+
+def refuse_rate(path: Path | str, rate: float) -> None:
+    """Refuse a rate at which no heart sound is recorded.
+
+    Args:
+        path: Names the sound in the message.
+        rate: Samples a second, as its header says.
+
+    Raises:
+        CorruptFileError: The rate is below 100 Hz or above 1 MHz.
+
+    Example:
+        >>> refuse_rate("a.wav", 4000)
+    """
+    if not _SLOWEST <= rate <= _FASTEST:
+        raise CorruptFileError(
+            f"{path} has a rate of {rate:,} Hz; wanted {_SLOWEST} to {_FASTEST:,} Hz. Download it "
+            "again."
+        )
 
 
 def _plain_code(chunks: _Chunks) -> int:

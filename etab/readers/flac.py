@@ -45,10 +45,10 @@ def require_flac(path: Path, longest: int) -> None:
             head = file.read(len(_MARK) + 4 + _STREAMINFO)
     except OSError as error:
         raise CorruptFileError(f"{path} cannot be read: {error.strerror}. {_HINT}") from error
-    if len(head) < len(_MARK) + 4 + _STREAMINFO or not head.startswith(_MARK):
-        raise CorruptFileError(
-            f"{path} is not a whole FLAC file: it begins with {head[:4]!r}. {_HINT}"
-        )
+    if not head.startswith(_MARK):
+        raise CorruptFileError(f"{path} is not a FLAC file: it begins with {head[:4]!r}. {_HINT}")
+    if len(head) < len(_MARK) + 4 + _STREAMINFO:
+        raise CorruptFileError(f"{path} is not a whole FLAC file: it ends early. {_HINT}")
     # 20 bits of rate, 3 of channels - 1, 5 of bits a sample - 1, 36 of samples in all.
     facts = int.from_bytes(head[18:26], "big")
     samples = facts & ((1 << 36) - 1)

@@ -72,7 +72,10 @@ def test_truncated_wav(tmp_path: Path) -> None:
         ({"bits": 16, "kind": 3}, "16-bit float; wanted PCM"),
         ({"bits": 16, "kind": 7}, "16-bit format 7"),
         ({"channels": 2}, "has 2 channels; wanted 1"),
-        ({"rate": 0}, "a rate of 0 Hz"),
+        ({"channels": 0}, r"has 0 channels; wanted 1\. Download it again"),
+        ({"rate": 0}, "a rate of 0 Hz; wanted 100 to 1,000,000 Hz"),
+        ({"rate": 1}, "a rate of 1 Hz"),
+        ({"rate": 2_000_000_000}, "a rate of 2,000,000,000 Hz"),
         ({"n": 0}, "has no samples"),
     ],
 )

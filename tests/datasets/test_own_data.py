@@ -524,12 +524,12 @@ def test_a_parquet_table_is_the_same_data(tmp_path: Path) -> None:
     assert read_own_table(read_description(path)) == expected
 
 
-def _flac(path: Path, wave: np.ndarray) -> Path:
+def _flac(path: Path, wave: np.ndarray, rate: int = 2000) -> Path:
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("flac", rate=2000, layout="mono")
+        stream = container.add_stream("flac", rate=rate, layout="mono")
         part = av.AudioFrame.from_ndarray(wave[None], format="s16", layout="mono")
-        part.sample_rate = 2000
+        part.sample_rate = rate
         for packet in (*stream.encode(part), *stream.encode(None)):
             container.mux(packet)
     return path
@@ -551,7 +551,16 @@ def test_a_flac_sound_is_read_as_written(tmp_path: Path) -> None:
     assert rate == 2000
     assert samples == pytest.approx(wave / 32768, abs=1e-4)
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(CorruptFileError, match=r"not a whole FLAC file|holds no sound"):
+    with pytest.raises(CorruptFileError, match="is not a whole FLAC file: it ends early"):
+        read_sound(path)
+    path.write_bytes(b"OggS" + bytes(40))
+    with pytest.raises(CorruptFileError, match="is not a FLAC file: it begins with b'OggS'"):
+        read_sound(path)
+
+
+def test_a_flac_sound_at_no_rate_of_sounds_is_refused(tmp_path: Path) -> None:
+    path = _flac(tmp_path / "a.flac", np.arange(4000, dtype=np.int16), rate=20)
+    with pytest.raises(CorruptFileError, match="a rate of 20 Hz; wanted 100 to 1,000,000 Hz"):
         read_sound(path)
 
 

@@ -55,6 +55,8 @@ def write(folder: Path, lines: list[str], end: str = "\n") -> None:
         (3, "./p001.png,p001,,", "a recording listed twice", 5),
         (3, "x" * 5000 + ".png,p002,46,no", "no name of a file", 5),
         (3, "x\0.png,p002,46,no", "a missing file", 5),
+        (3, '"p002\n.png",p002,46,no', "a line break in a cell", 5),
+        (3, 'p002.png,"p002\np002",46,no', "a line break in a cell", 5),
     ],
 )
 def test_a_row_that_is_no_row_is_told(
@@ -66,6 +68,25 @@ def test_a_row_that_is_no_row_is_told(
     table = read(tmp_path)
     assert [(problem.line, problem.reason) for problem in table.problems] == [(line + 1, reason)]
     assert len(table.rows) == usable
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "step"),
+    [
+        ("", "beat.wav", "For a table of sounds, write sound = true in clinic.toml."),
+        ("sound = true\n", "p002.png", "For a table of pictures, leave sound = true out of"),
+    ],
+)
+def test_sounds_among_pictures_are_told_how_they_are_read(
+    line: str, name: str, step: str, tmp_path: Path
+) -> None:
+    lines = lines_of(tmp_path)
+    (tmp_path / "beat.wav").write_bytes(b"RIFF")
+    write(tmp_path, [lines[0], f"{name},p002,46,no"])
+    description = describe(tmp_path, LABELS)
+    description.write_text(line + description.read_text())
+    (problem,) = read_own_table(read_description(description)).problems
+    assert step in problem.text
 
 
 def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:

@@ -27,6 +27,13 @@ FAULTS = [
         "return 0",
         TESTS,
     ),
+    Fault(
+        "wav: a rate of 1 Hz is a rate of sounds",
+        WAV,
+        "if not _SLOWEST <= rate <= _FASTEST:",
+        "if not 0 < rate:",
+        ("tests/datasets/test_bad_sound_trees.py::test_wav_of_the_wrong_sort",),
+    ),
     Fault("wav: RIFX is little-endian", WAV, 'b"RIFX": ">"', 'b"RIFX": "<"', TESTS),
     Fault("wav: RF64 is not read", WAV, 'b"RF64": "<"', 'b"RF65": "<"', TESTS),
     Fault(

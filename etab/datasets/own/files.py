@@ -10,7 +10,7 @@ import numpy as np
 from etab.datasets.own.advice import in_own_words
 from etab.echo.sector import sector
 from etab.errors import CorruptFileError, LayoutError, MissingPackageError, UnsupportedOptionError
-from etab.readers.audio import ONE_CHANNEL, read_wav, wav_info
+from etab.readers.audio import ONE_CHANNEL, read_wav, refuse_rate, wav_info
 from etab.readers.container import open_with_pyav
 from etab.readers.dicom import dicom_info, read_dicom
 from etab.readers.dicom_header import is_dicom
@@ -299,6 +299,7 @@ def _read_flac(path: Path) -> tuple[FloatArray, int]:
                 )
             resampler = av.AudioResampler(format="flt", layout="mono")
             rate = int(stream.codec_context.sample_rate)
+            refuse_rate(path, rate)
             parts = []
             n = 0
             for frame in container.decode(stream):

@@ -129,7 +129,20 @@ def _cell(description: Description, cells: Mapping[str, str], role: str) -> str:
     return "" if is_blank(text) else text.strip()
 
 
+def _refuse_line_breaks(description: Description, cells: Mapping[str, str]) -> None:
+    """Refuse a row whose names or facts have several lines: no report could show them as one."""
+    for role in COLUMNS:
+        text = _cell(description, cells, role)
+        if len(text.splitlines()) > 1:
+            raise _MisfitError(
+                "a line break in a cell",
+                f"the cell in the column {description.column(role)} has several lines: {text!r}. "
+                "Write it in one line; rename a file whose name has a line break.",
+            )
+
+
 def _row(description: Description, line: int, cells: Mapping[str, str]) -> TableRow:
+    _refuse_line_breaks(description, cells)
     patient = plain_identifier(_cell(description, cells, "patient"))
     if not patient:
         raise _MisfitError(
@@ -181,6 +194,18 @@ def _id_of(files: Mapping[str, str]) -> str:
     return name_without_suffix(files["file0"])
 
 
+def _step_to_read(description: Description, name: str) -> str:
+    """What to do with a file of another kind than the recordings of a table."""
+    if is_archive(name):
+        return "Unpack it"
+    form = form_of(description.folder / name)
+    if form in SOUNDS and not description.sound:
+        return f"For a table of sounds, write sound = true in {description.path.name}"
+    if form in PICTURES and description.sound:
+        return f"For a table of pictures, leave sound = true out of {description.path.name}"
+    return "Convert it, or remove its row"
+
+
 def _files(description: Description, cells: Mapping[str, str]) -> dict[str, str]:
     """The files of a recording by role; every one of them exists."""
     names = listed_files(description.folder, _cell(description, cells, "file"))
@@ -190,7 +215,7 @@ def _files(description: Description, cells: Mapping[str, str]) -> dict[str, str]
     for name in names:
         _check_file(description, name)
         if form_of(description.folder / name) not in suffixes:
-            step = "Unpack it" if is_archive(name) else "Convert it, or remove its row"
+            step = _step_to_read(description, name)
             raise _MisfitError(
                 "a file of another kind", f"{name} is not one of {', '.join(suffixes)}. {step}."
             )

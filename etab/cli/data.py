@@ -32,7 +32,8 @@ def data_phantom(
     ] = 60,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the phantom patients.")] = 0,
     data: Annotated[
-        str, typer.Option(help="Datasets, separated by commas, or 'all'.")
+        str,
+        typer.Option(help="Datasets, separated by commas, or 'all', which need no extra packages."),
     ] = "camus,echonet",
 ) -> None:
     """Write phantom patients in the published layouts of CAMUS, EchoNet-Dynamic and others."""
@@ -44,6 +45,8 @@ def data_phantom(
     with show.late_bar("phantom patients") as progress:
         phantom.write(folder, patients=patients, seed=seed, progress=progress, names=names)
     say(f"{patients} phantom patients in {folder}. Use them with: export ETAB_DATA={folder}")
+    if data == "all":
+        say(f"Not written, because they need extra packages: --data {','.join(phantom.BY_NAME)}")
 
 
 @app.command("check")

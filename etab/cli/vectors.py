@@ -68,6 +68,7 @@ def keys_of(tasks: str, root: Path | None, *, skip_bad: bool = False) -> list[tu
     Returns:
         (key, recording) in the order of the data, each key once.
     """
+    from etab.backbones.own.vectors import recording_of
     from etab.features.supplied import vector_keys
     from etab.runs.data import Data, tasks_at
     from etab.runs.run import Settings
@@ -81,7 +82,7 @@ def keys_of(tasks: str, root: Path | None, *, skip_bad: bool = False) -> list[tu
     for task in parts:
         keys = vector_keys(data.source(task.dataset), data.keys(task))
         for i in data.read_by([task]):
-            listed[keys[i]] = keys[i].partition("#")[0]
+            listed[keys[i]] = recording_of(keys[i])
     return list(listed.items())
 
 

@@ -21,7 +21,7 @@ import torch
 from typer.testing import CliRunner
 from typer.testing import Result as Ran
 
-from etab import backbones
+from etab import backbones, phantom
 from etab.backbones.weights.index import read_file
 from etab.backbones.weights.recognise import is_cut_archive, not_weights
 from etab.cli import board_site, doctor
@@ -565,3 +565,19 @@ def test_a_cache_that_is_not_there_is_empty(
     ran = call("cache", "--cache", "nowhere")
     assert ran.exit_code == 0
     assert "0 " in ran.output
+
+
+def test_trees_that_need_extras_are_named_where_all_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(phantom, "write", lambda folder, **given: written.extend(given["names"]))
+    shown = CliRunner().invoke(app, ["data", "phantom", str(tmp_path), "--data", "all"])
+    assert written == list(phantom.NAMES)
+    *_, last = shown.output.splitlines()
+    assert last == (
+        "Not written, because they need extra packages: --data "
+        "circor_hf,echorisk,mimic_echo,echoxflow"
+    )
+    some = CliRunner().invoke(app, ["data", "phantom", str(tmp_path), "--data", "tmed"])
+    assert "Not written" not in some.output

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 import etab
 from etab import backbones
-from etab.backbones.own.vectors import read_vectors
+from etab.backbones.own.vectors import read_vectors, recording_of
 from etab.cli.vectors import keys_of, write_keys
 from etab.errors import (
     CorruptFileError,
@@ -307,11 +307,6 @@ BAD_FILES: dict[str, tuple[str, Callable[[Any, Any, Path], Any], str]] = {
         lambda names, x, file: _lists(file, names, list(map(list, x)), EF=[50.0] * len(names)),
         r"columns of single numbers \(EF\) beside the column of vectors 'v'",
     ),
-    "the index of a data frame beside vectors": (
-        ".parquet",
-        lambda names, x, file: _lists(file, names, list(map(list, x)), index=[3, 1, 2, 0, 4]),
-        r"columns of single numbers \(__index_level_0__\)",
-    ),
     "a key is missing": (
         ".parquet",
         lambda names, x, file: _lists(file, [*names[:3], None, " "], list(map(list, x))),
@@ -363,12 +358,10 @@ def _wide(file: Path, names: list[str], values: Array, **more: list[Any]) -> Non
     pandas.DataFrame({"key": names, **columns, **more}).to_parquet(file)
 
 
-def _lists(
-    file: Path, names: list[Any], rows: list[Any], index: list[int] | None = None, **more: Any
-) -> None:
+def _lists(file: Path, names: list[Any], rows: list[Any], **more: Any) -> None:
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
-    pandas.DataFrame({"key": names, "v": rows, **more}, index=index).to_parquet(file)
+    pandas.DataFrame({"key": names, "v": rows, **more}).to_parquet(file)
 
 
 @pytest.mark.parametrize("case", BAD_FILES)
@@ -379,6 +372,26 @@ def test_files_that_would_give_other_vectors_are_refused(case: str, tmp_path: Pa
     write(names, vectors(names), file)
     with pytest.raises(CorruptFileError, match=problem):
         read_vectors(file)
+
+
+def test_vectors_beside_the_list_of_keys_are_read_after_pandas_has_sorted_them(
+    tmp_path: Path,
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    names = [f"camus/p{i}#0" for i in range(5)]
+    values = vectors(names)
+    columns = {f"f{i}": values[:, i].astype(float) for i in range(values.shape[1])}
+    listed = {"key": names, "recording": [recording_of(name) for name in names]}
+    table = pandas.DataFrame({**listed, **columns})
+    table.sample(frac=1, random_state=0).to_parquet(tmp_path / "v.parquet")
+    read = read_vectors(tmp_path / "v.parquet")
+    plain = read_vectors(npz(tmp_path / "v.npz", names, values.astype(float)))
+    assert read.digest() == plain.digest()
+    table["recording"] = table["recording"].tolist()[::-1]
+    table.to_parquet(tmp_path / "sorted.parquet")
+    with pytest.raises(CorruptFileError, match="as if a column had been sorted alone"):
+        read_vectors(tmp_path / "sorted.parquet")
 
 
 def test_keys_as_bytes_or_with_spaces_are_the_same_keys(tmp_path: Path) -> None:

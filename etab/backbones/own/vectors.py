@@ -46,6 +46,12 @@ FAMILY = "vectors"
 _VERSION = 2
 _KEYS = "keys"
 _KEY_COLUMN = "key"
+RECORDING_COLUMN = "recording"
+"""The column of the list of keys that is not needed beside vectors, and may stay."""
+
+# pandas stores the numbers of rows under such a name once a table was sorted or filtered.
+_PANDAS_INDEX = "__index_level_"
+_TEXTS = ("string", "large_string", "string_view")
 _FORMS = (".npz", ".parquet", ".safetensors")
 _NAMED = 3
 _ROWS_AT_ONCE = 4096
@@ -338,9 +344,12 @@ def _parquet(file: Path) -> tuple[list[str], dict[str, Any]]:
     layers: dict[str, Any] = {}
     numbers: dict[str, Any] = {}
     for name in table.column_names:
-        if name == _KEY_COLUMN:
+        if name == _KEY_COLUMN or name.startswith(_PANDAS_INDEX):
             continue
         column = table.column(name)
+        if name == RECORDING_COLUMN and str(column.type) in _TEXTS:
+            _require_same_rows(file, keys, column.to_pylist())
+            continue
         if "list" in str(column.type):
             layers[name] = _matrix(file, name, column.to_pylist())
         else:
@@ -355,6 +364,30 @@ def _parquet(file: Path) -> tuple[list[str], dict[str, Any]]:
         _require_one_kind(file, numbers)
         layers["vector"] = np.stack(list(numbers.values()), axis=1).astype(np.float64)
     return keys, layers
+
+
+def _require_same_rows(file: Path, keys: Sequence[str], recordings: Sequence[str | None]) -> None:
+    """Refuse a table whose keys were sorted without its recordings, or the other way round."""
+    for key, recording in zip(keys, recordings, strict=True):
+        if recording != recording_of(key):
+            raise CorruptFileError(
+                f"{file}: the row of the key {key!r} names the recording {recording!r}, as if a "
+                f"column had been sorted alone. Write the vectors beside the keys again, or leave "
+                f"the column {RECORDING_COLUMN!r} out."
+            )
+
+
+def recording_of(key: str) -> str:
+    """Take the recording out of a key, which names a frame or a window of it behind "#".
+
+    Args:
+        key: A key as ``etab vectors keys`` writes it.
+
+    Example:
+        >>> recording_of("camus/patient0001_4CH#7")
+        'camus/patient0001_4CH'
+    """
+    return key.partition("#")[0]
 
 
 def _require_one_kind(file: Path, columns: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from scipy.signal import resample_poly
 from benchmarks.alike import FRAME_CHANGES, FRAME_OUTLINES, SOUND_CHANGES, SOUND_CUTS
 from etab import datasets
 from etab.datasets.camus import CamusSource
-from etab.datasets.integrity import alike
+from etab.datasets.integrity import alike, outlines
 from etab.datasets.integrity.alike import Alike, Fingerprints
 from etab.datasets.integrity.check import check
 from etab.datasets.integrity.cuts import ALIKE_CUT
@@ -22,6 +22,7 @@ from etab.datasets.integrity.fingerprints import (
     ALIKE_FRAMES,
     ALIKE_SOUNDS,
     frame_print,
+    frame_prints,
     sound_print,
 )
 from etab.datasets.integrity.outlines import kept_picture
@@ -318,6 +319,21 @@ def test_blocks_of_the_table_give_every_pair(monkeypatch: pytest.MonkeyPatch) ->
     pairs = prints_of([*frames, frames[3], frames[29], frames[0]]).pairs()
     names = {(p.first, p.second) for p in pairs if p.exact}
     assert names == {("r3", "r30"), ("r29", "r31"), ("r0", "r32")}
+
+
+def test_parts_and_blocks_of_pictures_give_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [frame(i) for i in range(20)]
+    prints = prints_of([*frames, *(np.ascontiguousarray(frames[i][6:-6, 6:-6]) for i in (19, 0))])
+    at_once = prints.outlines()
+    assert at_once.keys() == {("r19", "r20"), ("r0", "r21")}
+    monkeypatch.setattr(outlines, "_BLOCK", 7)
+    monkeypatch.setattr(outlines, "_PART", 3)
+    assert prints.outlines() == at_once
+
+
+def test_prints_of_several_frames_are_those_of_each() -> None:
+    frames = [frame(1), frame(2)[::2, 3:], np.full((20, 20), 3, np.uint8)]
+    assert np.array_equal(frame_prints(frames), [frame_print(one) for one in frames])
 
 
 def copied(root: Path, source: str, copy: str) -> Path:

@@ -115,6 +115,13 @@ FAULTS = [
         ALIKE,
     ),
     Fault(
+        "leaks: blocks of pictures are taken for the first block",
+        "etab/datasets/integrity/outlines.py",
+        "                first += start\n",
+        "",
+        ALIKE,
+    ),
+    Fault(
         "leaks: of equal pictures only the first is listed with its copies",
         "etab/datasets/integrity/outlines.py",
         "product(members[i], members[j])",

@@ -8,6 +8,8 @@ data (``benchmarks/alike.md``).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from etab.types import Array, FloatArray
@@ -44,14 +46,32 @@ def frame_print(frame: Array) -> FloatArray:
     Returns:
         (1024,) float32 of length 1; zeros for a frame of one grey level.
     """
+    return np.asarray(frame_prints([frame])[0])
+
+
+def frame_prints(frames: Iterable[Array]) -> FloatArray:
+    """Compute the fingerprints of frames, as ``frame_print`` does.
+
+    Args:
+        frames: One frame or more, each (h, w) uint8.
+
+    Returns:
+        (n, 1024) float32.
+    """
+    details = np.stack([_detail(frame) for frame in frames])
+    details -= details.mean(axis=1, keepdims=True)
+    return unit_rows(details)
+
+
+def _detail(frame: Array) -> FloatArray:
+    """The fine structures (1024,) of a frame."""
     import cv2
 
-    cells = cv2.resize(frame, (_GRID, _GRID), interpolation=cv2.INTER_AREA).astype(np.float32)
+    whole = np.ascontiguousarray(frame)
+    cells = cv2.resize(whole, (_GRID, _GRID), interpolation=cv2.INTER_AREA).astype(np.float32)
     fine = cv2.GaussianBlur(cells, (0, 0), _FINE)
     coarse = cv2.GaussianBlur(cells, (0, 0), _COARSE)
-    detail = fine - coarse
-    centred = detail - detail.mean()
-    return np.asarray(unit_rows(centred.reshape(1, -1))[0])
+    return np.asarray(fine - coarse).ravel()
 
 
 def mirrored(prints: FloatArray) -> FloatArray:

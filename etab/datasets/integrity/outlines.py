@@ -8,6 +8,7 @@ cropped, flipped, turned and tilted in many ways and compared with all others ag
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import combinations, product
 
@@ -15,10 +16,11 @@ import numpy as np
 
 from etab.datasets.integrity.fingerprints import (
     ALIKE_FRAMES,
-    frame_print,
+    frame_prints,
     mirrored,
     unit_rows,
 )
+from etab.storage.machine import allowed_cores
 from etab.types import Array, FloatArray, IntArray
 
 SIDE = 128
@@ -32,7 +34,8 @@ _SOME_SIDES = (3, 6, 10, 13)
 _TILTS = (-9, -6, -3, 3, 6, 9)  # degrees
 _PROJECTED = 128  # numbers of a fingerprint that all pairs are compared by
 _NEARLY = 0.07  # by which these may correlate less than the whole fingerprints
-_BLOCK = 1000  # rows of the table of correlations at once
+_BLOCK = 250  # rows of the table of correlations at once
+_PART = 250  # pictures whose fingerprints one thread computes at once
 
 Look = Callable[[Array], Array]
 """Makes a view (128, 128) of a picture that a copy may show instead of all of it."""
@@ -139,7 +142,9 @@ def _alike_in_a_look(
         for side, short in zip(sides, short_sides, strict=True):
             for start in range(0, len(changed), _BLOCK):
                 table = short_changed[start : start + _BLOCK] @ short.T
-                first, second = np.nonzero(table >= ALIKE_FRAMES - _NEARLY)
+                # NumPy searches a flat table faster than one of two dimensions.
+                likely = np.flatnonzero(table >= ALIKE_FRAMES - _NEARLY)
+                first, second = np.divmod(likely, table.shape[1])
                 first += start
                 others = people[first] != people[second]
                 first, second = first[others], second[others]
@@ -181,7 +186,10 @@ def _tilted(picture: Array, degrees: float) -> Array:
 
 def _prints(pictures: Sequence[Array], look: Look) -> FloatArray:
     """Fingerprints (n, 1024) of what a copy would show of each picture."""
-    return np.stack([frame_print(np.ascontiguousarray(look(picture))) for picture in pictures])
+    parts = [pictures[start : start + _PART] for start in range(0, len(pictures), _PART)]
+    with ThreadPoolExecutor(allowed_cores()) as pool:
+        prints = pool.map(lambda part: frame_prints(map(look, part)), parts)
+    return np.concatenate(list(prints))
 
 
 def _projection(width: int) -> FloatArray:

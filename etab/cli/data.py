@@ -44,7 +44,12 @@ def data_phantom(
     phantom.require_names(names)  # an unknown name is reported before a progress bar appears
     with show.late_bar("phantom patients") as progress:
         phantom.write(folder, patients=patients, seed=seed, progress=progress, names=names)
-    say(f"{patients} phantom patients in {folder}. Use them with: export ETAB_DATA={folder}")
+    more = [name for name in names if phantom.people(name, patients) > patients]
+    fewest = f" ({phantom.people(more[0], patients)} in {', '.join(more)})" if more else ""
+    say(
+        f"{patients} phantom patients in {folder}{fewest}. "
+        f"Use them with: export ETAB_DATA={folder}"
+    )
     if data == "all":
         say(f"Not written, because they need extra packages: --data {','.join(phantom.BY_NAME)}")
 

@@ -155,7 +155,9 @@ def main(earlier: EarlierProcess | None = None) -> None:
         if type(error).__name__ == "NoArgsIsHelpError":
             say(message())
         else:
-            say(f"etab: {message()}{_usage_of(error)}", error=True)
+            said = message()
+            end = "" if said.endswith((".", "?", "!")) else "."
+            say(f"etab: {said}{end}{_usage_of(error)}", error=True)
         code = 2
     if code == 130:  # typer reports Ctrl-C by it, too
         asked = [number for number in _ASKED if number != signal.SIGINT]

@@ -15,7 +15,7 @@ from etab.options import path_option, whole_number
 from etab.registry import unknown
 from etab.storage.listing import visible
 
-__all__ = ["BY_NAME", "NAMES", "require_names", "write", "write_sounds"]
+__all__ = ["BY_NAME", "NAMES", "people", "require_names", "write", "write_sounds"]
 
 NAMES = (
     "camus",
@@ -36,6 +36,7 @@ BY_NAME = ("circor_hf", "echorisk", "mimic_echo", "echoxflow")
 _DEFAULT = ("camus", "echonet")
 _FEWEST = 10
 _SIDES = (16, 2048)
+_SOUNDS = ("circor", "cinc2016", "circor_hf")
 _FEWEST_SOUNDS = 12  # two patients in each of the six databases of cinc2016
 _Writer = Callable[[Path], Iterator[int]]  # yields the number of patients written
 
@@ -86,12 +87,14 @@ def write(
             raise UnsupportedOptionError(
                 f"{tree} holds files that are not a phantom; choose an empty folder."
             )
-    total = len(names) * patients
+    total = sum(people(name, patients) for name in names)
+    earlier = 0
     try:
-        for offset, name in enumerate(names):
+        for name in names:
             for done in writers[name](folder / name):
                 if progress:
-                    progress(offset * patients + done, total)
+                    progress(earlier + done, total)
+            earlier += people(name, patients)
     except OSError as error:
         if isinstance(error, StorageError):
             raise
@@ -99,6 +102,23 @@ def write(
             f"{folder} could not be written: {error.strerror}. Free some space, or choose another "
             "folder."
         ) from error
+
+
+def people(name: str, patients: int) -> int:
+    """Count the patients that ``write`` writes to a tree.
+
+    Args:
+        name: A tree of ``NAMES`` or ``BY_NAME``.
+        patients: The number that is asked for.
+
+    Returns:
+        That number; of heart sounds 12 or more.
+
+    Example:
+        >>> people("camus", 10), people("circor", 10)
+        (10, 12)
+    """
+    return max(patients, _FEWEST_SOUNDS) if name in _SOUNDS else patients
 
 
 def require_names(names: Iterable[str]) -> None:
@@ -140,7 +160,7 @@ def _writers(
     from etab.phantom.unity import write_unity
     from etab.phantom.unitylv import write_unitylv
 
-    people = max(patients, _FEWEST_SOUNDS)
+    sounds = people("cinc2016", patients)
     return {
         "camus": lambda tree: write_camus(tree, patients, seed, size),
         "echonet": lambda tree: write_echonet(tree, patients, seed),
@@ -149,11 +169,11 @@ def _writers(
         "pediatric": lambda tree: write_pediatric(tree, patients, seed),
         "unity": lambda tree: write_unity(tree, patients, seed),
         "unitylv": lambda tree: write_unitylv(_emptied(tree), patients, seed),
-        "circor": lambda tree: write_circor(_emptied(tree), people, seed),
-        "cinc2016": lambda tree: write_cinc2016(_emptied(tree), people, seed),
+        "circor": lambda tree: write_circor(_emptied(tree), sounds, seed),
+        "cinc2016": lambda tree: write_cinc2016(_emptied(tree), sounds, seed),
         "bmdhs": lambda tree: write_bmdhs(_emptied(tree), patients, seed),
         "ted": lambda tree: write_ted(tree, patients, seed, size),
-        "circor_hf": lambda tree: write_circor_parquet(_emptied(tree), people, seed),
+        "circor_hf": lambda tree: write_circor_parquet(_emptied(tree), sounds, seed),
         "echorisk": lambda tree: write_echorisk(_emptied(tree), patients, seed),
         "echoxflow": lambda tree: write_echoxflow(_emptied(tree), patients, seed),
         "mimic_echo": lambda tree: write_mimic_echo(_emptied(tree), patients, seed),

@@ -57,7 +57,7 @@ def test_lists(what: str) -> None:
         ),
         (("leaderboard", "nowhere"), "No result files in nowhere"),
         (("data", "check", "camus", "--root", "nowhere"), "nowhere"),
-        (("data", "phantom", "x", "--patients", "2"), "greater than or equal to 10"),
+        (("data", "phantom", "x", "--patients", "2"), "greater than or equal to 10. `etab"),
     ],
 )
 def test_mistakes_are_a_message_and_exit_2(

@@ -147,3 +147,14 @@ def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "camus" / "real.txt").write_text("x")
     with pytest.raises(UnsupportedOptionError, match="not a phantom"):
         phantom.write(tmp_path, patients=10)
+
+
+def test_progress_counts_the_patients_of_each_tree(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    phantom.write(
+        tmp_path,
+        patients=10,
+        names=["circor", "unity"],
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(done, 22) for done in range(1, 23)]

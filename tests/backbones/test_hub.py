@@ -110,6 +110,19 @@ def test_a_result_of_a_model_is_ranked(models: Any, trees: Path, tmp_path: Path)
     assert [row.backbone for row in board.rows] == [card.name]
 
 
+def test_no_progress_bar_of_transformers_is_drawn(
+    models: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers.utils import logging
+
+    folder = models("vit")
+    logging.enable_progress_bar()
+    capsys.readouterr()
+    card_of(folder).load()
+    assert "Loading" not in capsys.readouterr().err
+    assert logging.is_progress_bar_enabled()
+
+
 def test_tensors_that_a_network_keeps_follow_its_precision(models: Any) -> None:
     """LeViT keeps the biases of its attention from the first call, which is in float32."""
     backbone = card_of(models("levit")).load()

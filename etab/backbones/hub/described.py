@@ -6,7 +6,8 @@ Code that a repository brings is never executed: every call passes ``trust_remot
 from __future__ import annotations
 
 import importlib
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def fetched(model: str, maker: Any, **options: Any) -> Any:
     if revision:
         options["revision"] = revision
     try:
-        with nullcontext() if is_folder(Path(place)) else hub_or_cache():
+        with _without_bar() if is_folder(Path(place)) else hub_or_cache():
             return maker.from_pretrained(place, trust_remote_code=False, **options)
     except Exception as error:  # it raises anything for a hostile configuration
         reason = reason_of(error)
@@ -111,6 +112,20 @@ def fetched(model: str, maker: Any, **options: Any) -> Any:
             f"transformers/{model} could not be fetched or read: {reason}. "
             f"{_next_step(error, is_here=is_folder(Path(place)))}"
         ) from error
+
+
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """Hide the progress bar of transformers, which would be drawn across that of a run."""
+    from transformers.utils import logging
+
+    was_shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_shown:
+            logging.enable_progress_bar()
 
 
 def _revision(model: str) -> tuple[str, str]:

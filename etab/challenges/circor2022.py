@@ -28,6 +28,7 @@ from etab.datasets.circor import CircorSource
 from etab.errors import EntryError, SplitError, UnsupportedOptionError
 from etab.readers.text import read_text
 from etab.splits import folds
+from etab.storage.text import counted
 from etab.types import Record
 
 SCRIPTS = ("train_model.py", "run_model.py")
@@ -214,8 +215,8 @@ def _hold_out(known: _Cohort, test: _Cohort) -> list[tuple[list[str], list[str]]
     )
     if shared:
         raise SplitError(
-            f"{len(shared)} patients of {test.source.root} are also trained on, or are the same "
-            f"person as one who is: {', '.join(shared[:5])}. Take them out of one of the folders."
+            f"{test.source.root} shares {counted(len(shared), 'patient')} with the training data, under "
+            f"the same id or another: {', '.join(shared[:5])}. Take them out of one of the folders."
         )
     return [(list(known.patients), list(test.patients))]
 
@@ -355,7 +356,7 @@ def _copy_checked_outputs(
     unknown = sorted(set(files) - set(names))
     if missing or unknown:
         raise EntryError(
-            f"run_model.py left {len(missing)} patients without an output "
+            f"run_model.py left {counted(len(missing), 'patient')} without an output "
             f"({', '.join(missing[:5])}) and wrote {len(unknown)} for patients it was not asked "
             f"about ({', '.join(unknown[:5])})."
         )

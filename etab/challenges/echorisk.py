@@ -24,6 +24,7 @@ from etab.errors import (
 from etab.files import read_text_file
 from etab.metrics.echorisk import cardiotoxicity_scores, dysfunction_scores, ejection_scores
 from etab.readers.table import is_blank, parse_number, plain_identifier, read_table
+from etab.storage.text import counted
 
 Exam = tuple[str, str]
 _KEYS = ("patient_id", "timepoint")
@@ -96,8 +97,8 @@ class EntryRisk:
             lines.append(f"  {name:30} {text}")
         if self.extra:
             lines.append(
-                f"  {self.extra} predictions are of examinations without a reference value and do "
-                "not count"
+                f"  {counted(self.extra, 'prediction')} not counted: the examination has no reference "
+                "value"
             )
         return "\n".join(lines)
 
@@ -147,20 +148,23 @@ def evaluate_echorisk(predictions: Path, truth: Path, task: int) -> EntryRisk:
     cells = _read(predictions, chosen.predicted, EntryError)
     absent = [exam for exam in cells_of_truth if exam not in cells]
     expected = _values(truth, cells_of_truth, chosen, CorruptFileError, is_truth=True)
-    counted = {exam: cells[exam] for exam in cells_of_truth if exam in cells}
-    _refuse(predictions, "examinations have no prediction", absent, EntryError)
+    scored = {exam: cells[exam] for exam in cells_of_truth if exam in cells}
+    _refuse(predictions, "without a prediction", absent, EntryError)
     cells = _without_words(cells)
-    counted = {exam: cells[exam] for exam in counted}
-    texts = [exam for exam, text in cells.items() if exam not in counted and _is_text(text)]
+    scored = {exam: cells[exam] for exam in scored}
+    texts = [exam for exam, text in cells.items() if exam not in scored and _is_text(text)]
     _refuse(
-        predictions, f"further examinations have a {chosen.predicted} in words", texts, EntryError
+        predictions,
+        f"without a reference value, with a {chosen.predicted} in words",
+        texts,
+        EntryError,
     )
-    values = _values(predictions, counted, chosen, EntryError, is_truth=False)
+    values = _values(predictions, scored, chosen, EntryError, is_truth=False)
     scores = dict(chosen.score(expected, values))
     scores["n"] = len(expected)
     if chosen.is_binary:
         scores["n_positive"] = int(expected.sum())
-    return EntryRisk(task, scores, len(cells) - len(counted))
+    return EntryRisk(task, scores, len(cells) - len(scored))
 
 
 def _require_form(path: Path, column: str) -> None:
@@ -185,7 +189,7 @@ def _require_form(path: Path, column: str) -> None:
             f"{header!r}; wanted {','.join(wanted)}, separated by commas, without blanks."
         )
     blanks = [exam for exam in keys if any(key != key.strip() for key in exam)]
-    _refuse(path, "examinations have blanks around a patient_id or timepoint", blanks, EntryError)
+    _refuse(path, "with blanks around the patient_id or timepoint", blanks, EntryError)
 
 
 def _without_words(cells: Mapping[Exam, str]) -> dict[Exam, str]:
@@ -221,7 +225,7 @@ def _read(
         if exam in cells:
             twice.append(exam)
         cells[exam] = row[column]
-    _refuse(path, "examinations are there twice", twice, error)
+    _refuse(path, "in more than one row", twice, error)
     if not cells:
         raise error(f"{path} holds no examination. Pass a file with a row for each one.")
     return cells
@@ -251,7 +255,7 @@ def _values(
             continue
         values.append(value)
     wanted = "0 or 1" if is_truth and task.is_binary else f"a number from 0 to {task.highest:g}"
-    _refuse(path, f"examinations have a {column} that is not {wanted}", wrong, error)
+    _refuse(path, f"with a {column} that is not {wanted}", wrong, error)
     return np.array(values, dtype=np.int64 if is_truth and task.is_binary else np.float64)
 
 
@@ -267,6 +271,6 @@ def _refuse(
     named = ", ".join(" ".join(exam) for exam in exams[:_LISTED])
     more = f" and {len(exams) - _LISTED} more" if len(exams) > _LISTED else ""
     raise error(
-        f"{path} is not scored: {len(exams)} {words}: {named}{more}. Correct the file; no row is "
+        f"{path} is not scored: {counted(len(exams), 'examination')} {words}: {named}{more}. Correct the file; no row is "
         "dropped."
     )

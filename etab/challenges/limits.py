@@ -26,6 +26,7 @@ from etab.challenges.sandbox import NONE, sandboxed
 from etab.errors import EntryError, UnsupportedOptionError
 from etab.storage.machine import signal_name
 from etab.storage.pauses import pause
+from etab.storage.text import counted
 
 _ENVIRONMENT = (
     "PATH",
@@ -300,7 +301,7 @@ def _left_behind(n_left: int, folders: Sequence[Path], limits: Limits, grown: fl
     to any place of the machine.
     """
     if n_left:
-        return f"left {n_left} processes that cannot be ended"
+        return f"left {counted(n_left, 'process', 'processes')} that cannot be ended"
     for folder in folders:
         if folder.is_symlink() or not folder.is_dir():
             return f"removed its folder {folder.name}, or put a link in its place"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etab.cli.words import say, wrote
+from etab.storage.text import counted
 
 if TYPE_CHECKING:
     from etab.leaderboard.board import Board
@@ -239,8 +240,8 @@ def board_subgroups(
     kept = read_subgroups(where, board)
     if kept.n_other:
         say(
-            f"{where} holds {kept.n_other} cells of other predictions than those of the board; "
-            "they are left out. Give --subgroups the folder of the data to compute them again.",
+            f"{where} holds {counted(kept.n_other, 'cell')} of other predictions than those of the board, "
+            "left out here. Give --subgroups the folder of the data to compute them again.",
             error=True,
         )
     return kept.cells, kept.notes

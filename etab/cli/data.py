@@ -47,8 +47,7 @@ def data_phantom(
     more = [name for name in names if phantom.people(name, patients) > patients]
     fewest = f" ({phantom.people(more[0], patients)} in {', '.join(more)})" if more else ""
     say(
-        f"{patients} phantom patients in {folder}{fewest}. "
-        f"Use them with: export ETAB_DATA={folder}"
+        f"{patients} phantom patients in {folder}{fewest}. Use them with: export ETAB_DATA={folder}"
     )
     if data == "all":
         say(f"Not written, because they need extra packages: --data {','.join(phantom.BY_NAME)}")

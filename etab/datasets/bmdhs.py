@@ -30,6 +30,7 @@ from etab.files import is_file
 from etab.readers.audio import read_wav
 from etab.readers.table import is_blank, parse_whole, read_table
 from etab.storage.listing import visible
+from etab.storage.text import counted
 from etab.types import Answer, FloatArray, Kind, Record, Target
 
 BMDHS_RATE = 4000
@@ -242,12 +243,12 @@ class BmdhsSource(WavSource):
         if not (self.root / _FACTS).is_file():
             return (*remarks, f"{_FACTS} is absent: age, sex, smoking and home are unknown")
         described = set(self._facts())
-        for words, names in (
-            (f"people have no row in {_FACTS}", people - described),
-            (f"rows of {_FACTS} are of nobody in {_TABLE}", described - people),
+        for one, several, words, names in (
+            ("person", "people", f"without a row in {_FACTS}", people - described),
+            ("row", "rows", f"of {_FACTS} about nobody in {_TABLE}", described - people),
         ):
             if names:
-                remarks.append(f"{len(names)} {words}, first {min(names)}")
+                remarks.append(f"{counted(len(names), one, several)} {words}, first {min(names)}")
         return tuple(remarks)
 
     def _match_files(self, rows: Sequence[Mapping[str, str]]) -> None:

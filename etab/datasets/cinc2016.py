@@ -33,6 +33,7 @@ from etab.readers.audio import read_wav, wav_info
 from etab.readers.physionet import check_header, read_dat, read_wfdb_header
 from etab.sounds.states import STATES, Interval, heart_rate, states_at
 from etab.storage.listing import visible
+from etab.storage.text import counted
 from etab.types import Answer, FloatArray, Kind, Record, Target
 
 DATABASES = "abcdef"
@@ -437,7 +438,8 @@ class Cinc2016Source(WavSource):
             )
         if gone:
             sentences.append(
-                f"{len(gone)} recordings of training-e that the organisers withdrew are left out."
+                f"{counted(len(gone), 'recording')} of training-e that the organisers withdrew "
+                f"{'is' if len(gone) == 1 else 'are'} left out."
             )
         elif self._of_e(records) == ALL_E and appendix is None:
             sentences.append(

@@ -21,6 +21,7 @@ from etab.readers.table import (
 )
 from etab.readers.text import read_text
 from etab.sounds.states import MURMUR, OUTCOME, OVERLAP_LIMIT, Interval, check_intervals
+from etab.storage.text import counted
 
 CIRCOR_RATE = 4000
 CIRCOR_PLACES = ("AV", "PV", "TV", "MV", "Phc")
@@ -92,7 +93,9 @@ def unreadable_remarks(facts: Sequence[str]) -> tuple[str, ...]:
     """
     if not facts:
         return ()
-    return (f"{len(facts)} heights or weights are not numbers and are left out, first {facts[0]}",)
+    one = "height or weight is not a number and is"
+    several = "heights or weights are not numbers and are"
+    return (f"{counted(len(facts), one, several)} left out, first {facts[0]}",)
 
 
 class Patient:

@@ -301,7 +301,7 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
             if len(rates) < len(records) or fps > limit:
                 raise UnsupportedOptionError(
                     f"{self.name} was recorded at {limit:g} frames/s ({len(records) - len(rates)} "
-                    f"recordings do not say); it cannot give fps={fps:g}. Use fps=None for each "
+                    f"of {len(records)} recordings without a rate); it cannot give fps={fps:g}. Use fps=None for each "
                     "recording's own rate, or a lower fps."
                 )
         if self.target == PHASE:

@@ -24,6 +24,7 @@ from etab.datasets.traced import number_between
 from etab.errors import CorruptFileError, LayoutError
 from etab.readers.table import is_blank, plain_identifier, read_table
 from etab.splits import check_leaks
+from etab.storage.text import counted
 from etab.types import Answer, Kind, Record, Target
 
 MANIFEST = "manifest.csv"
@@ -163,7 +164,7 @@ class EchoRiskSource(ObjectSource):
         remarks = []
         if self._without_video:
             remarks.append(
-                f"{len(self._without_video)} examinations have no cine of either view, first "
+                f"{counted(len(self._without_video), 'examination has', 'examinations have')} no cine of either view, first "
                 f"{self._without_video[0]}: an entry of the challenge must predict them, too"
             )
         for column in _COLUMN_OF_TARGET.values():

@@ -42,6 +42,7 @@ from etab.files import exists
 from etab.readers.zarr_store import ZarrStore
 from etab.storage.digests import combine, digests
 from etab.storage.listing import visible_files
+from etab.storage.text import counted
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
 HEIGHT = 256
@@ -248,7 +249,7 @@ class EchoXFlowSource(Source):
         ]
         if without:
             remarks.append(
-                f"{len(without)} views have no sha256 of their frames in {CATALOGUE}, first "
+                f"{counted(len(without), 'view has', 'views have')} no sha256 of their frames in {CATALOGUE}, first "
                 f"{without[0]}: lost chunks cannot be distinguished from black ones"
             )
         return remarks

@@ -25,6 +25,7 @@ from etab.readers.table import read_table
 from etab.readers.video import video_info
 from etab.splits import check_leaks
 from etab.storage.listing import visible
+from etab.storage.text import counted
 from etab.types import Answer, FloatArray, Kind, Record, Target
 
 DIASTOLIC_CALCS = ("LVIDd", "IVSd", "LVPWd")
@@ -227,7 +228,7 @@ class LvhSource(VideoSource):
         if self._rateless:
             first = self._rateless[0]
             remarks.append(
-                f"{len(self._rateless)} videos have no rate in {_TABLE}, first {first}: their "
+                f"{counted(len(self._rateless), 'video has', 'videos have')} no rate in {_TABLE}, first {first}: their "
                 "headers give it"
             )
         return remarks

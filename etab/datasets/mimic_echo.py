@@ -42,6 +42,7 @@ from etab.datasets.objects import OBJECT, ObjectSource
 from etab.datasets.paths import find_folder
 from etab.echo.views import CANONICAL
 from etab.errors import LayoutError
+from etab.storage.text import counted
 from etab.types import Answer, Kind, Record, Target
 
 _NAMED = tuple(view for view in CANONICAL if view != "unknown")
@@ -192,12 +193,12 @@ class MimicEchoSource(ObjectSource):
         remarks = list(self._counts.notes)
         if self._counts.absent_studies:
             remarks.append(
-                f"{self._counts.absent_studies} studies with {self._counts.absent_objects} objects "
-                f"of {RECORDS} are not in this copy"
+                f"not in this copy: {counted(self._counts.absent_studies, 'study', 'studies')} with "
+                f"{counted(self._counts.absent_objects, 'object')} of {RECORDS}"
             )
         if self._counts.unlabelled:
             remarks.append(
-                f"{self._counts.unlabelled} objects are in neither {VIEWS} nor {LVVOL}: left out"
+                f"{counted(self._counts.unlabelled, 'object')} left out: in neither {VIEWS} nor {LVVOL}"
             )
         for name in (VIEWS, LVVOL, STUDIES, MEASURED):
             if not (self.root / name).is_file():

@@ -15,6 +15,7 @@ from etab.datasets.traced import number_between
 from etab.errors import CorruptFileError
 from etab.readers.regular import require_regular
 from etab.readers.table import is_blank, parse_number, plain_identifier, read_table
+from etab.storage.text import counted
 
 RECORDS = "echo-record-list.csv"
 STUDIES = "echo-study-list.csv"
@@ -216,9 +217,13 @@ def read_measured(studies: Path, measured: Path) -> Measured:
         values |= dict.fromkeys(study_of_measurement[key], next(iter(numbers)))
     notes = []
     if no_number:
-        notes.append(f"{no_number} results of {_EJECTION} are not numbers from 0 to 100: left out")
+        notes.append(
+            f"{counted(no_number, 'result')} of {_EJECTION} left out: no number from 0 to 100"
+        )
     if contradicted:
-        notes.append(f"{contradicted} measurements have several values of {_EJECTION}: left out")
+        notes.append(
+            f"{counted(contradicted, 'measurement')} left out: several values of {_EJECTION}"
+        )
     return Measured(values, notes)
 
 

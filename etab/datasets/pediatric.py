@@ -39,6 +39,7 @@ from etab.datasets.videos import VideoSource, stem, video_name
 from etab.errors import CorruptFileError
 from etab.readers.table import is_blank, read_table
 from etab.splits import check_leaks
+from etab.storage.text import counted
 from etab.types import Answer, Array, Cut, FloatArray, Kind, Record, Target
 
 _VIEWS = ("A4C", "PSAX")
@@ -220,7 +221,7 @@ class PediatricSource(VideoSource):
         few = [r.id for r in self.records() if len(self.annotated(r, lv)) < 2]
         if few:
             remarks.append(
-                f"{len(few)} videos are traced in fewer than two of their frames, first {few[0]}"
+                f"{counted(len(few), 'video is', 'videos are')} traced in fewer than two of their frames, first {few[0]}"
             )
         return remarks
 

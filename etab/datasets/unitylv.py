@@ -29,6 +29,7 @@ from etab.readers.still import is_phantom_picture, read_still, still_info
 from etab.readers.table import parse_number
 from etab.readers.text import read_json
 from etab.storage.listing import visible, visible_files
+from etab.storage.text import counted
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
 READERS = 11
@@ -276,7 +277,7 @@ class UnityLvSource(Source):
         facts = []
         if partial:
             facts.append(
-                f"{len(partial)} frames are not outlined by every reader, first {min(partial)}"
+                f"{counted(len(partial), 'frame is', 'frames are')} not outlined by every reader, first {min(partial)}"
             )
         return facts
 

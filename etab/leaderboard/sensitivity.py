@@ -31,7 +31,7 @@ from etab.leaderboard.variants import (
 from etab.metrics.columns import ScoredRows
 from etab.results import Result
 from etab.results.names import NAME
-from etab.storage.text import printable
+from etab.storage.text import counted, printable
 from etab.tasks.protocols import parse
 
 _UNKNOWN = "not known"
@@ -191,7 +191,7 @@ def ranking_notes(
         )
     if unread:
         notes.append(
-            f"Not ranked and not readable: {len(unread)} results, first {printable(unread[0])}"
+            f"Not ranked and not readable: {counted(len(unread), 'result')}, first {printable(unread[0])}"
         )
     return notes
 
@@ -207,7 +207,7 @@ def _kinds(results: Sequence[Result]) -> str:
         different = sorted(set(used))
         named = ", ".join(different[:_NAMED_HEADS])
         more = f" and {len(different) - _NAMED_HEADS} more" if different[_NAMED_HEADS:] else ""
-        count = "1 result" if len(used) == 1 else f"{len(used)} results"
+        count = counted(len(used), "result")
         words.append(f"{count} by {name} (heads: {named}{more})")
     n_more = len(heads) - len(words)
     if n_more:

@@ -383,7 +383,7 @@ def _refuse_unusable(path: Path | str, samples: FloatArray) -> None:
     if not np.isfinite(samples).all():
         bad = int((~np.isfinite(samples)).sum())
         raise CorruptFileError(
-            f"{path} holds {bad} samples that are not finite (NaN). Restore it as published."
+            f"{path} holds samples that are not finite (NaN): {bad}. Restore it as published."
         )
     loudest = float(np.abs(samples).max())
     if loudest > _LOUDEST:

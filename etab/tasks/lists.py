@@ -37,6 +37,7 @@ from etab.readers.table import plain_identifier, read_lines, read_table
 from etab.readers.text import read_text
 from etab.splits import SPLIT_PARTS, inner_parts, part_of_word
 from etab.storage import resources
+from etab.storage.text import counted
 from etab.tasks.rows import Rows
 from etab.types import Array, IntArray, RowSplit
 
@@ -406,7 +407,7 @@ def list_notes(key: str, rows: Rows) -> tuple[str, ...]:
     divided = _divided_people(folds, names, rows)
     if divided:
         notes.append(
-            f"{divided} people are in training and test of a fold, as published: scores are too "
+            f"{counted(divided, 'person is', 'people are')} in training and test of a fold, as published: scores are too "
             "good, and are not to be compared with folds of people."
         )
     return tuple(f"{PREFIX}{key}: {note}" for note in notes)

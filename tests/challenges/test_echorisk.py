@@ -90,15 +90,15 @@ TRUTH = "patient_id,timepoint,lvef\nA,T1,50\nA,T2,45\nB,T1,60\n"
 @pytest.mark.parametrize(
     ("predictions", "words"),
     [
-        ("A,T1,50\nB,T1,60\n", "1 examinations have no prediction: A T2"),
-        ("A,T1,50\nA,T2,45\nB,T1,60\nA,T1,50\n", "1 examinations are there twice: A T1"),
-        ("A,T1,50\nA,T2,nan\nB,T1,100.5\n", "2 examinations have a lvef_pred that is not"),
+        ("A,T1,50\nB,T1,60\n", "1 examination without a prediction: A T2"),
+        ("A,T1,50\nA,T2,45\nB,T1,60\nA,T1,50\n", "1 examination in more than one row: A T1"),
+        ("A,T1,50\nA,T2,nan\nB,T1,100.5\n", "2 examinations with a lvef_pred that is not"),
         ("A,T1,-1\nA,T2,5\nB,T1,inf\n", "a number from 0 to 100: A T1, B T1"),
-        (",T1,50\n", "3 examinations have no prediction: A T1"),
-        ("A ,T1,50\nA,T2,45\nB,T1,60\n", "blanks around a patient_id or timepoint: A  T1"),
+        (",T1,50\n", "3 examinations without a prediction: A T1"),
+        ("A ,T1,50\nA,T2,45\nB,T1,60\n", "blanks around the patient_id or timepoint: A  T1"),
         (
             "A,T1,50\nA,T2,45\nB,T1,60\nC,T1,high\n",
-            "further examinations have a lvef_pred in words",
+            "without a reference value, with a lvef_pred in words",
         ),
         ("", "holds no examination"),
     ],
@@ -140,7 +140,7 @@ def test_answers_in_words_and_rows_without_a_key(tmp_path: Path) -> None:
         ("A,T1,0\nB,T1,0\n", UndefinedError, "All 2 examinations are negative"),
         ("A,T1,0\nB,T1,2\n", CorruptFileError, "lv_dysfunction that is not 0 or 1: B T1"),
         ("A,T1,0\nB,T1,\n", CorruptFileError, "lv_dysfunction that is not 0 or 1: B T1"),
-        ("A,T1,0\nB,T1,1\nB,T1,1\n", CorruptFileError, "there twice: B T1"),
+        ("A,T1,0\nB,T1,1\nB,T1,1\n", CorruptFileError, "in more than one row: B T1"),
     ],
 )
 def test_reference_values_that_are_refused(
@@ -172,7 +172,7 @@ def test_the_command_prints_the_official_names(tmp_path: Path) -> None:
     shown = run_command(*words, "--json")
     assert json.loads(shown)["scores"].keys() == entry["scores"].keys()
     assert json.loads(shown)["extra"] == 1
-    assert "1 predictions are of examinations without a reference value" in run_command(*words)
+    assert "1 prediction not counted: the examination has no reference value" in run_command(*words)
 
 
 def run_command(*words: object) -> str:

@@ -350,7 +350,7 @@ def test_rates_that_cannot_be_had(made: dict[str, Path], sequences: Path) -> Non
     ):
         Dataset("echonet", "EF", video=True, fps=60, root=made["echonet"])
     (sequences / "database_nifti" / "patient0001" / "Info_2CH.cfg").unlink()
-    with pytest.raises(UnsupportedOptionError, match=r"1 recordings do not say"):
+    with pytest.raises(UnsupportedOptionError, match=r"1 of [0-9]+ recordings without a rate"):
         Dataset("camus", "view", video=True, fps=20, root=sequences)
     assert len(Dataset("camus", "view", video=True, clip_l=2, root=sequences)) == 6
 

@@ -92,8 +92,8 @@ def test_a_table_without_rows_is_not_ok(copy: Path) -> None:
 def test_facts_that_are_missing_are_told(copy: Path) -> None:
     rewrite(copy, "patient_005", "patient_905", "additional_metadata.csv")
     told = " ".join(BmdhsSource(copy).remarks())
-    assert "1 people have no row in additional_metadata.csv, first patient_005" in told
-    assert "1 rows of additional_metadata.csv are of nobody in train.csv, first patient_905" in told
+    assert "1 person without a row in additional_metadata.csv, first patient_005" in told
+    assert "1 row of additional_metadata.csv about nobody in train.csv, first patient_905" in told
     (copy / "additional_metadata.csv").unlink()
     assert "additional_metadata.csv is absent: age" in " ".join(BmdhsSource(copy).remarks())
 

@@ -107,7 +107,7 @@ def test_a_table_of_names_without_folders_and_suffixes_is_copied(tmp_path: Path)
     assert read_description(draft.description).column("split") == "Split"
     for said in (
         "labels.csv was copied to clinic.csv",
-        "1 rows of labels.csv name no recording",
+        "1 row of labels.csv without a recording",
         "1 of 12 recordings are not in labels.csv",
         "patients were inferred from names",
     ):
@@ -339,7 +339,7 @@ def test_a_table_of_patients_is_joined_to_their_recordings(tmp_path: Path) -> No
     for said in (
         "patients.csv was copied to clinic.csv, with the recordings of each patient",
         "2 of 24 recordings are of no patient in patients.csv",
-        "1 patients of patients.csv have no recording",
+        "1 patient of patients.csv without a recording",
     ):
         assert said in draft.render()
     assert fits(draft)
@@ -447,7 +447,7 @@ def test_files_whose_names_no_table_can_hold_are_told(tmp_path: Path) -> None:
         pytest.skip("this file system takes UTF-8 alone")
     draft = write_draft(folder)
     assert draft.recordings == 3
-    assert r"1 files are not in the table, as their names are not UTF-8" in draft.render()
+    assert r"1 file is left out of the table: the name is not UTF-8" in draft.render()
     assert r"p3_\udce9.png" in draft.render()
 
 

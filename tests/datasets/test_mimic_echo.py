@@ -65,10 +65,10 @@ def test_what_the_tables_say(tree: Path) -> None:
     report = check("mimic_echo", tree)
     assert report.ok, report.render()
     for words in (
-        "1 studies with 1 objects of echo-record-list.csv are not in this copy",
-        "11 objects are in neither echoview.csv nor FileList.csv: left out",
-        "1 results of lvef are not numbers from 0 to 100: left out",
-        "1 measurements have several values of lvef: left out",
+        "not in this copy: 1 study with 1 object of echo-record-list.csv",
+        "11 objects left out: in neither echoview.csv nor FileList.csv",
+        "1 result of lvef left out: no number from 0 to 100",
+        "1 measurement left out: several values of lvef",
     ):
         assert words in report.render()
 

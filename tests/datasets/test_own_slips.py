@@ -103,7 +103,7 @@ def test_rows_without_their_last_cells_are_counted(tmp_path: Path) -> None:
     table = read(tmp_path)
     assert len(table.rows) == ROWS
     assert table.notes == (
-        "1 rows are shorter than the header, first line 3; their last cells count as blank.",
+        "1 row is shorter than the header, first line 3; missing cells count as blank.",
     )
 
 
@@ -133,7 +133,7 @@ def test_backslashes_are_read_as_slashes_and_told_once(tmp_path: Path) -> None:
     assert table.problems == ()
     assert {row.files["file0"].partition("/")[0] for row in table.rows} == {"sub"}
     assert table.notes == (
-        f"{ROWS} names of files have backslashes, first line 2; they are read as slashes.",
+        f"{ROWS} names of files have backslashes, first line 2, which are read as slashes.",
     )
 
 
@@ -177,7 +177,7 @@ def test_none_is_a_class_where_it_is_named_and_told_where_it_is_not(tmp_path: Pa
     assert [row.values["sick"] for row in read(tmp_path, labels).rows] == [0, 1, 2, 0, 1, 2]
     description = read_description(describe(tmp_path, labels.replace('"none", ', "")))
     notes = own_notes(description)
-    assert "sick: 2 cells 'none' count as unknown; add the word to classes" in " ".join(notes)
+    assert "sick: 2 cells 'none' counted as unknown; add the word to classes" in " ".join(notes)
     (tmp_path / "clinic.toml").unlink()
     draft = write_draft(tmp_path)
     assert 'classes = ["mild", "none", "severe"]' in draft.description.read_text()

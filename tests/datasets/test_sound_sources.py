@@ -195,7 +195,7 @@ def test_withdrawn_recordings_are_left_out_and_said(sound_trees: Path, tmp_path:
     names = {r.id for r in source.records()}
     assert "e00008" not in names
     assert (root / "training-e" / "e00008.wav").is_file()
-    assert "1 recordings of training-e that the organisers withdrew are left out." in source.notes()
+    assert "1 recording of training-e that the organisers withdrew is left out." in source.notes()
     (root / "training-e" / "Recordings need to be removed in training-e.txt").write_text(
         "e00001\ne00002\n"
     )

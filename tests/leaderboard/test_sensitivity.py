@@ -358,7 +358,7 @@ def test_unreadable_variants_are_counted(folder: Path) -> None:
     path = save(folder, result, off_by(table, 0.5), seed=1)
     path.with_suffix(".csv").unlink()
     board = ranked(folder)
-    assert any("not readable: 1 results, first" in note for note in board.notes)
+    assert any("not readable: 1 result, first" in note for note in board.notes)
 
 
 @pytest.mark.parametrize(

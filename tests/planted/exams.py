@@ -117,7 +117,7 @@ FAULTS = [
     Fault(
         "examinations without a prediction are dropped",
         ENTRIES,
-        '    _refuse(predictions, "examinations have no prediction", absent, EntryError)\n',
+        '    _refuse(predictions, "without a prediction", absent, EntryError)\n',
         "    cells_of_truth = {exam: cells_of_truth[exam] for exam in counted}\n",
         _scored("test_entries_that_are_refused"),
     ),

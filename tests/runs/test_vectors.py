@@ -179,7 +179,7 @@ def test_bad_vectors_are_named(tmp_path: Path, ending: str, case: str) -> None:
     match = ""
     if case == "nan":
         values[3, 1] = np.nan
-        match = r"1 vectors of the layer 'vector' hold NaN or infinity: camus/p3#0"
+        match = r"NaN or infinity in 1 vector of the layer 'vector': camus/p3#0"
     if case == "twice":
         names[4] = names[1]
         match = r"keys that occur more than once: camus/p1#0"
@@ -275,7 +275,7 @@ BAD_FILES: dict[str, tuple[str, Callable[[Any, Any, Path], Any], str]] = {
     "too large for float32": (
         ".npz",
         lambda names, x, file: np.savez(file, keys=names, v=x.astype(float) * 1e300),
-        "hold NaN or infinity",
+        "NaN or infinity in",
     ),
     "texts among numbers": (
         ".parquet",
@@ -300,7 +300,7 @@ BAD_FILES: dict[str, tuple[str, Callable[[Any, Any, Path], Any], str]] = {
     "a vector is missing": (
         ".parquet",
         lambda names, x, file: _lists(file, names, [None, *map(list, x[1:])]),
-        "1 rows of the column 'v' have no vector or an empty number, first row 1",
+        "no vector, or an empty number, in 1 row of the column 'v', first row 1",
     ),
     "a label beside vectors": (
         ".parquet",

@@ -191,7 +191,7 @@ def test_lists_of_recordings_tell_the_people_they_divide(tmp_path: Path) -> None
     assert split.test.tolist() == [1, 3]
     assert [part.tolist() for part in split.inner] == [[0], [2]]
     notes = " ".join(list_notes(key, rows))
-    assert "1 people are in training and test of a fold" in notes
+    assert "1 person is in training and test of a fold" in notes
     assert "2 of 4 patients are tested in no fold" in notes
 
 
@@ -203,7 +203,7 @@ def test_ids_that_recordings_begin_with_are_found(tmp_path: Path) -> None:
     (split,) = list_splits(key, rows, 0)
     assert split.test.tolist() == [3]
     notes = " ".join(list_notes(key, rows))
-    assert "1 people are in training and test" in notes
+    assert "1 person is in training and test" in notes
     assert "1 of 5 listed ids have no row" in notes
 
 

@@ -37,6 +37,7 @@ from etab.files import is_bomb
 from etab.readers.parquet import ParquetFile
 from etab.readers.regular import require_regular
 from etab.readers.signatures import HEAD_BYTES, kind_of_content
+from etab.storage.text import counted
 from etab.types import Array, Features
 
 FAMILY = "vectors"
@@ -252,7 +253,7 @@ def _checked(file: Path, name: str, values: Any, keys: Sequence[str]) -> Array:
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(broken):
         raise CorruptFileError(
-            f"{file}: {len(broken)} vectors of the layer {name!r} hold NaN or infinity: "
+            f"{file}: NaN or infinity in {counted(len(broken), 'vector')} of the layer {name!r}: "
             f"{named([keys[int(i)] for i in broken])}."
         )
     return vectors
@@ -421,7 +422,7 @@ def _matrix(file: Path, name: str, rows: Sequence[Sequence[float] | None]) -> Ar
     empty = [number for number, row in enumerate(rows, start=1) if row is None or None in row]
     if empty:
         raise CorruptFileError(
-            f"{file}: {len(empty)} rows of the column {name!r} have no vector or an empty number, "
+            f"{file}: no vector, or an empty number, in {counted(len(empty), 'row')} of the column {name!r}, "
             f"first row {empty[0]}."
         )
     widths = {len(row) for row in rows if row is not None}

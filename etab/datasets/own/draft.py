@@ -141,7 +141,7 @@ def _names(folder: Path) -> tuple[list[str], list[str]]:
         return names, []
     odd = next(name for name in found if not is_text(name))
     return names, [
-        f"{len(found) - len(names)} files are not in the table, as their names are not UTF-8; "
+        f"{counted(len(found) - len(names), 'file is', 'files are')} left out of the table: the name is not UTF-8; "
         f"rename them: {odd!a}"
     ]
 

@@ -14,6 +14,7 @@ from etab.datasets.own.guess import Inferred
 from etab.datasets.own.paths import listed_files
 from etab.errors import EtabError
 from etab.readers.table import read_rows
+from etab.storage.text import counted
 
 _PARQUET = (".parquet", ".pq")
 _TABLES = (".csv", ".tsv", ".txt", *_PARQUET)
@@ -222,7 +223,9 @@ def _copied(
             *inferred.remarks,
         ]
     if len(listed) < len(rows):
-        remarks.append(f"{len(rows) - len(listed)} rows of {path.name} name no recording")
+        remarks.append(
+            f"{counted(len(rows) - len(listed), 'row')} of {path.name} without a recording"
+        )
     remarks += _absent(recordings, {row[0] for row in listed}, path)
     columns = [*added, *(header[i] for i in kept)]
     return _new_table(new, columns, listed, remarks, () if has_patients else ("patients",))
@@ -268,7 +271,7 @@ def _joined(
         remarks.append(f"{left} of {len(recordings)} recordings are of no patient in {path.name}")
     absent = len(set(row_of) - set(inferred.patients))
     if absent:
-        remarks.append(f"{absent} patients of {path.name} have no recording")
+        remarks.append(f"{counted(absent, 'patient')} of {path.name} without a recording")
     # Which patient a recording is of was inferred from its name.
     guessed = ("patients", "views") if "view" in added else ("patients",)
     return _new_table(new, columns, listed, remarks, guessed)

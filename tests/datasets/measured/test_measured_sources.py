@@ -110,7 +110,7 @@ def test_check_finds_nothing_wrong_and_says_what_was_left_out(
             "EF",
             {"video": True, "fps": 10},
             UnsupportedOptionError,
-            "recordings do not say",
+            "recordings without a rate",
         ),
         (
             "pediatric",

@@ -156,8 +156,8 @@ def main(earlier: EarlierProcess | None = None) -> None:
             say(message())
         else:
             said = message()
-            end = "" if said.endswith((".", "?", "!")) else "."
-            say(f"etab: {said}{end}{_usage_of(error)}", error=True)
+            stop = "" if said.endswith((".", "?", "!")) else "."
+            say(f"etab: {said}{stop}{_usage_of(error)}", error=True)
         code = 2
     if code == 130:  # typer reports Ctrl-C by it, too
         asked = [number for number in _ASKED if number != signal.SIGINT]

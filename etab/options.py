@@ -15,6 +15,9 @@ from typing import Any
 
 from etab.errors import UnsupportedOptionError
 
+LARGEST_WHOLE = 2**63 - 1
+"""The greatest whole number of a seed or a count; files and tables of others hold no greater one."""
+
 
 def whole_number(what: str, value: Any, low: int, high: int | None = None, unit: str = "") -> int:
     """Check an option that is a whole number. Those of NumPy count, True and False do not.

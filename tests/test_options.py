@@ -30,7 +30,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"seed": -1}, "seed is -1; wanted a whole number, 0 or more"),
+        ({"seed": -1}, "seed is -1; wanted a whole number, 0 to 9223372036854775807"),
+        ({"seed": 2**63}, "seed is 9223372036854775808; wanted a whole number, 0 to 92"),
         ({"seed": "0"}, "seed is '0'"),
         ({"seed": 1.5}, "seed is 1.5"),
         ({"seed": None}, "seed is None"),

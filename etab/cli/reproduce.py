@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from etab.cli.options import DataOption, DeviceOption, RootOption
+from etab.cli.words import say
 
 if TYPE_CHECKING:
     from etab.runs.reproduce import Reproduction
@@ -41,7 +41,7 @@ def reproduce(
     if data is not None:
         root = own_data(data, root).folder
     reproduction = compute_again(result, root=root, cache=cache, device=device, lists=lists)
-    sys.stdout.write(_in_words(reproduction) + "\n")
+    say(_in_words(reproduction))
     raise typer.Exit(0 if reproduction.reproduced else 1)
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from etab.errors import ResultError
+from etab.options import LARGEST_WHOLE
 
 SCHEMA = 1
 # A record names a list of folds by its key, with or without an ending; a file is none, so that no
@@ -60,7 +61,7 @@ def _integer(value: Any) -> bool:
 
 
 def _count(value: Any) -> bool:
-    return _integer(value) and value >= 0
+    return _integer(value) and 0 <= value <= LARGEST_WHOLE
 
 
 def is_number(value: Any) -> TypeGuard[float]:
@@ -150,7 +151,7 @@ Check = tuple[str, Callable[[Any], bool]]
 """The valid content of a field in words, and whether a value is valid."""
 _BY_TYPE: Mapping[str, Check] = {
     "str": ("a string", lambda v: isinstance(v, str)),
-    "int": ("a whole number, 0 or more", _count),
+    "int": (f"a whole number from 0 to {LARGEST_WHOLE}", _count),
     "float": ("a finite number", is_number),
     "bool": ("true or false", lambda v: isinstance(v, bool)),
     "Mapping[str, float]": ("finite numbers by name", _numbers),

@@ -118,7 +118,7 @@ def reproduce(
         cache: Folder to keep features in; None keeps none, so that everything is computed anew.
         device: Any device of torch.
         lists: File or folder of the published folds that the result follows; None for a list that
-            travels with etab, or no list. Files that a record names are never opened.
+            travels with etab, or no list. No list is read from a place that a record names.
 
     Returns:
         The stored and the computed result.
@@ -329,7 +329,8 @@ def _short(fact: Any) -> str:
 def _other_statements(stored: Result, computed: Result, same_machine: bool) -> Iterator[str]:
     """Names of what a record states and the computed one does not.
 
-    On another machine the ends of the interval may differ as the value may, and values of folds,
+    Equal predictions have equal values, metrics and folds on any machine. Where predictions differ
+    on another machine, the ends of the interval may differ as the value may, and values of folds,
     further metrics and masks are not compared. A setting that only one of them has is of another
     version of etab, as are notes.
     """
@@ -341,7 +342,7 @@ def _other_statements(stored: Result, computed: Result, same_machine: bool) -> I
             yield f"the setting {name}"
     if stored.masks and (same_machine or not computed.masks) and stored.masks != computed.masks:
         yield "masks"
-    if not same_machine:
+    if not same_machine and stored.predictions_sha256 != computed.predictions_sha256:
         allowed = OTHER_MACHINE * (computed.high - computed.low) / 2
         for name in ("low", "high"):
             # Written so that a number that is none is another one.
@@ -351,9 +352,17 @@ def _other_statements(stored: Result, computed: Result, same_machine: bool) -> I
     for name in _NUMBERS:
         if not _equal(getattr(stored, name), getattr(computed, name)):
             yield name
-    for name in ("metrics", "folds"):
-        if not _alike(getattr(stored, name), getattr(computed, name)):
-            yield name
+    if not _alike(stored.metrics, computed.metrics):
+        yield "metrics"
+    if not _alike(_folds_of(stored, same_machine), _folds_of(computed, same_machine)):
+        yield "folds"
+
+
+def _folds_of(result: Result, same_machine: bool) -> list[dict[str, Any]]:
+    """The folds of a result; what a fold chose is compared on the same machine alone."""
+    if same_machine:
+        return [dict(fold) for fold in result.folds]
+    return [{name: fold[name] for name in fold if name != "choice"} for fold in result.folds]
 
 
 def _alike(stored: Any, computed: Any) -> bool:

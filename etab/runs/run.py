@@ -13,7 +13,7 @@ from etab.backbones.own.installed import is_installed
 from etab.errors import EtabError, IncompatibleError, UnknownNameError
 from etab.features.base import input_of
 from etab.heads.base import Head
-from etab.options import path_option, require_flag, whole_number
+from etab.options import LARGEST_WHOLE, path_option, require_flag, whole_number
 from etab.results.masks import Keep
 from etab.runs import cross
 from etab.tasks import thresholds
@@ -355,7 +355,7 @@ def plan(
         >>> len(cells), sorted({cell.backbone for cell in cells})
         (4, ['image_stats', 'pixel_pca'])
     """
-    seed = whole_number("seed", seed, 0)
+    seed = whole_number("seed", seed, 0, LARGEST_WHOLE)
     runs: list[Run] = []
     timeless = ""
     head_names = [head] if head is None or isinstance(head, str) else list(dict.fromkeys(head))

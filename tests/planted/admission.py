@@ -587,6 +587,13 @@ FAULTS = [
         REPRODUCE,
     ),
     Fault(
+        "another machine may state any value beside equal predictions",
+        AGAIN,
+        "if not same_machine and stored.predictions_sha256 != computed.predictions_sha256:",
+        "if not same_machine:",
+        REPRODUCE,
+    ),
+    Fault(
         "the model name of a processor tells its instructions",
         AGAIN,
         '_MACHINE = ("processor", "instructions", "python",',

@@ -228,6 +228,34 @@ def test_rows_that_differ_are_counted_among_all_rows(
     assert reproduction.rows_differ == reproduction.n_rows == len(lines)
 
 
+@pytest.mark.parametrize("name", ["value", "metrics", "folds"])
+def test_equal_predictions_have_equal_numbers_on_another_machine(
+    name: str, stored: Path, tmp_path: Path, root: Path, cache: Path
+) -> None:
+    record = json.loads(stored.read_text())
+    changes = {
+        "value": 0.1,
+        "metrics": {**record["metrics"], record["metric"]: 0.1},
+        "folds": [{**fold, "value": 0.1} for fold in record["folds"]],
+    }
+    changed = alone(stored, tmp_path, provenance=elsewhere(stored), **{name: changes[name]})
+    reproduction = reproduce(changed, root=root, cache=cache)
+    assert reproduction.identical
+    assert reproduction.others == (name,)
+
+
+def test_choices_of_folds_may_differ_on_another_machine(
+    stored: Path, tmp_path: Path, root: Path, cache: Path
+) -> None:
+    changed = alone(stored, tmp_path, provenance=elsewhere(stored), **_choices_forgotten(stored))
+    assert reproduce(changed, root=root, cache=cache).reproduced
+
+
+def test_a_number_that_no_table_holds_is_refused(stored: Path, tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match="n_train is 1000.*; wanted a whole number from 0 to 92"):
+        reproduce(alone(stored, tmp_path, n_train=10**400), root=tmp_path)
+
+
 @pytest.mark.parametrize("name", ["head_version", "runs_version"])
 def test_another_version_is_another_question(name: str, stored: Path, tmp_path: Path) -> None:
     changes = _settings(stored, **{name: 99})

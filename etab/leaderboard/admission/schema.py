@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import Any
 
+from etab.options import LARGEST_WHOLE
 from etab.results import SCHEMA, Result
 from etab.results.names import NAME
 
@@ -23,6 +24,7 @@ _PAIRS = {
         "maxItems": 2,
     },
 }
+_COUNT = {"type": "integer", "minimum": 0, "maximum": LARGEST_WHOLE}
 _FOLDS = {
     "type": "array",
     "minItems": 1,
@@ -32,14 +34,14 @@ _FOLDS = {
         "properties": {
             "name": {"type": "string"},
             "value": {"type": ["number", "null"]},
-            "n_test": {"type": "integer", "minimum": 0},
+            "n_test": _COUNT,
             "choice": {"type": "object"},
         },
     },
 }
 _BY_TYPE: dict[str, dict[str, Any]] = {
     "str": {"type": "string"},
-    "int": {"type": "integer", "minimum": 0},
+    "int": _COUNT,
     "float": {"type": "number"},
     "bool": {"type": "boolean"},
     "Mapping[str, float]": _NUMBERS,

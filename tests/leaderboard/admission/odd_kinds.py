@@ -205,7 +205,7 @@ ODD: dict[str, tuple[Change, str]] = {
     "a value that is true": (_field(value=True), "value is True"),
     "a value in a list": (_field(value=[7.1]), "value is [7.1]"),
     "a value of 25 digits": (_field(value=10**25), "it says mae 1e+25"),
-    "a seed beyond 64 bits": (_field(seed=2**64), "which belongs at"),
+    "a seed beyond 64 bits": (_field(seed=2**64), "seed is 18446744073709551616; wanted"),
     "a seed with a point": (_field(seed=0.0), "seed is 0.0"),
     "a seed that is false": (_field(seed=False), "seed is False"),
     "an interval upside down": (_field(low=9.0, high=1.0), "wanted low <= high"),

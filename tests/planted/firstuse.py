@@ -10,7 +10,7 @@ FAULTS = [
     Fault(
         "a seed is checked when the features are computed",
         "etab/runs/run.py",
-        '    seed = whole_number("seed", seed, 0)\n',
+        '    seed = whole_number("seed", seed, 0, LARGEST_WHOLE)\n',
         "",
         ("tests/test_options.py", "-k", "of_evaluate"),
     ),

@@ -252,7 +252,7 @@ def test_choices_of_folds_may_differ_on_another_machine(
 
 
 def test_a_number_that_no_table_holds_is_refused(stored: Path, tmp_path: Path) -> None:
-    with pytest.raises(ResultError, match="n_train is 1000.*; wanted a whole number from 0 to 92"):
+    with pytest.raises(ResultError, match=r"n_train is 1000.*; wanted a whole number from 0 to 92"):
         reproduce(alone(stored, tmp_path, n_train=10**400), root=tmp_path)
 
 

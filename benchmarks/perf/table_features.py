@@ -113,7 +113,9 @@ def bare(
     return run
 
 
-def extraction(name: str, precision: str, source: Source, folder: Path) -> Callable[[], object]:
+def extraction(
+    name: str, precision: str, source: Source, folder: Path, *, maps: bool
+) -> Callable[[], object]:
     """Everything from files of frames to a finished entry of the cache, which is read back.
 
     Args:
@@ -121,6 +123,7 @@ def extraction(name: str, precision: str, source: Source, folder: Path) -> Calla
         precision: One of ``etab.precisions.NAMED``.
         source: The source of the frames.
         folder: Where the entry is written; an entry of before has to be removed.
+        maps: Whether feature maps are written beside pooled features, as tasks of masks need them.
     """
     card = backbones.card(name)
     backbone = placed(card.load(), "cpu", precision)
@@ -128,7 +131,7 @@ def extraction(name: str, precision: str, source: Source, folder: Path) -> Calla
 
     def embed(part: Path) -> Any:
         batches = iter(FrameBatches(source, frames, card, BATCH))
-        return embed_batches(backbone, batches, len(frames), part, maps=True)
+        return embed_batches(backbone, batches, len(frames), part, maps=maps)
 
     def run() -> object:
         return write_entry(folder / "entry", embed, load_batches)
@@ -265,30 +268,33 @@ def network_rows(title: str, name: str, source: Source) -> Iterator[Row]:
     eager = next(way for way in ways if way.precision == "fp32")
     limit = f"the network alone in {best.precision}, the fastest here"
     work = f"{FRAMES} frames read, embedded and written"
+    ways_to_write = {"with maps": True, "pooled features alone": False}
     of_default = next(way for way in ways if way.precision == default)
     of_best = best.seconds * FRAMES / BATCH
     peer = "the network alone, on batches that are ready"
     ours = 0.0
     for way in dict.fromkeys((best, of_default)):
-        wall, used = _in_turns(name, source, batch, way)
         is_best = way == best
-        ours = wall[0] if is_best else ours
-        yield Row(
-            task=f"{title} in {way.precision}: {work}",
-            ours=wall[0],
-            peer_name=peer,
-            peer=wall[1],
-            limit_name=limit,
-            limit=wall[1] if is_best else of_best,
-            wanted=LEAST_SHARE if is_best else None,
-        )
-        yield Row(
-            task=f"{title} in {way.precision}: the same, processor time",
-            ours=used[0],
-            peer_name=peer,
-            peer=used[1],
-            wanted=LEAST_SHARE if is_best else None,
-        )
+        times = _in_turns(name, source, batch, way, list(ways_to_write.values()))
+        *of_writing, (alone, alone_used) = times
+        for words, (wall, used) in zip(ways_to_write, of_writing, strict=True):
+            yield Row(
+                task=f"{title} in {way.precision}: {work}, {words}",
+                ours=wall,
+                peer_name=peer,
+                peer=alone,
+                limit_name=limit,
+                limit=alone if is_best else of_best,
+                wanted=LEAST_SHARE if is_best else None,
+            )
+            yield Row(
+                task=f"{title} in {way.precision}: the same, {words}, processor time",
+                ours=used,
+                peer_name=peer,
+                peer=alone_used,
+                wanted=LEAST_SHARE if is_best else None,
+            )
+        ours = of_writing[0][0] if is_best else ours
         yield Row(
             task=f"{title} alone in {way.precision}, {BATCH} frames",
             ours=way.seconds,
@@ -300,7 +306,7 @@ def network_rows(title: str, name: str, source: Source) -> Iterator[Row]:
         with tempfile.TemporaryDirectory() as folder:
             theirs = timm_seconds(Path(checkout), name, source, Path(folder))
         yield Row(
-            task=f"{title} in {best.precision}: {work}",
+            task=f"{title} in {best.precision}: {work}, with maps",
             ours=ours,
             peer_name="timm's validate.py, which keeps no features",
             peer=theirs,
@@ -310,12 +316,20 @@ def network_rows(title: str, name: str, source: Source) -> Iterator[Row]:
 
 
 def _in_turns(
-    name: str, source: Source, batch: torch.Tensor, way: Alone
-) -> tuple[tuple[float, float], tuple[float, float]]:
+    name: str, source: Source, batch: torch.Tensor, way: Alone, maps: Sequence[bool]
+) -> list[tuple[float, float]]:
     """Whole extractions and the network alone, in turns, on as many frames.
 
+    Args:
+        name: Name of the backbone.
+        source: The source of the frames.
+        batch: uint8 frames (n, s, s) for the network alone.
+        way: How the network is computed.
+        maps: For each extraction, whether maps are written.
+
     Returns:
-        Median wall times of both, and shortest processor times of both, in s.
+        Median wall time and shortest processor time of each extraction, then of the network alone,
+        in s.
     """
     alone = bare(name, way.precision, batch, whole=way.whole)
 
@@ -328,6 +342,7 @@ def _in_turns(
 
     with tempfile.TemporaryDirectory() as folder:
         entry = Path(folder) / "entry"
-        functions = [extraction(name, way.precision, source, Path(folder)), all_alone]
-        ours, network = turns(functions, ROUNDS, lambda: shutil.rmtree(entry, ignore_errors=True))
-    return (ours[0], share * network[0]), (ours[1], share * network[1])
+        whole = [extraction(name, way.precision, source, Path(folder), maps=one) for one in maps]
+        times = turns([*whole, all_alone], ROUNDS, lambda: shutil.rmtree(entry, ignore_errors=True))
+    (wall, used) = times[-1]
+    return [*times[:-1], (share * wall, share * used)]

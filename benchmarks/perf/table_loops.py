@@ -178,7 +178,7 @@ def network_rows(name: str, source: Source, folder: Path) -> Iterator[Row]:
     given = written(name, source, folder / "loops")
     default = resolve_precision("auto", card, "cpu")
     precisions = list(dict.fromkeys(("fp32", default)))
-    ours = [extraction(name, precision, source, folder) for precision in precisions]
+    ours = [extraction(name, precision, source, folder, maps=True) for precision in precisions]
     features = cast(Features, ours[0]())
     shutil.rmtree(folder / "entry")
     found = loops()

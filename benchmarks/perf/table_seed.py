@@ -20,7 +20,15 @@ from benchmarks.perf.rows import Row
 from benchmarks.perf.table_stacked import camus_runs, data_of
 from benchmarks.perf.table_start import measured
 
-BACKBONES = ("efficientnet_lite0", "vits14_saliency", "random/mobilenetv2", "image_stats")
+PRETRAINED = (
+    "efficientnet_lite0",
+    "efficientnet_lite2",
+    "hed_vgg16",
+    "mobilenetv2",
+    "vits14_saliency",
+)
+BACKBONES = (*PRETRAINED, *(f"random/{name}" for name in PRETRAINED), "image_stats", "pixel_pca")
+"""The backbones of the CAMUS board."""
 AIM = 1.5
 """How many times longer one division may take now."""
 
@@ -82,7 +90,8 @@ def times(command: Sequence[str], group: Group, folder: Path) -> Mapping[str, fl
 
 
 def rows() -> Iterator[Row]:
-    """Time both kinds of heads for each backbone and each group of tasks, and for all tasks."""
+    """Time both kinds of heads for each backbone and each group of tasks, and for all of them."""
+    together = {"now": 0.0, "before": 0.0}
     with camus_runs() as (run, folder):
         data = data_of(run)
         for number, backbone in enumerate(BACKBONES):
@@ -95,6 +104,9 @@ def rows() -> Iterator[Row]:
             for group, found in zip(GROUPS, of_groups, strict=True):
                 title = f"{backbone}, {group.title}, one division of {data}: `{group.now}`"
                 yield row_of(title, found["now"], found["before"], f"`{group.before}`")
-            whole = {when: sum(found[when] for found in of_groups) for when in ("now", "before")}
+            whole = {when: sum(found[when] for found in of_groups) for when in together}
+            together = {when: together[when] + whole[when] for when in together}
             title = f"{backbone}, all tasks, one division of {data}"
             yield row_of(title, whole["now"], whole["before"], "the heads of one layer")
+        title = f"all {len(BACKBONES)} backbones, all tasks, one division of {data}"
+        yield row_of(title, together["now"], together["before"], "the heads of one layer")

@@ -187,8 +187,11 @@ def test_frames_are_timed_from_files_to_files(
     peer.parent.mkdir()
     peer.write_text("print('Time: 0.5s (0.5s,   12.00/s)')")
     lines = table_features.network_rows("small", "random/timm/resnet10t", source)
-    whole, processor, alone, timm = lines
+    whole, processor, pooled, _, alone, timm = lines
     assert whole.ours > 0
+    assert whole.task.endswith("with maps")
+    assert pooled.task.endswith("pooled features alone")
+    assert pooled.peer == whole.peer
     assert processor.task.endswith("processor time")
     assert whole.wanted == processor.wanted == table_features.LEAST_SHARE
     assert whole.limit_name.startswith("the network alone in fp32")

@@ -131,8 +131,11 @@ def _sampled(row: Any) -> bool:
     return isinstance(item, str) and _count(repeat) and _digest(digest)
 
 
+_LONGEST_NAME = 255  # as of a file
+
+
 def _named(value: Any) -> bool:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME:
         return False
     try:
         value.encode()
@@ -160,7 +163,7 @@ _BY_TYPE: Mapping[str, Check] = {
 _CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(
         ("task", "backbone", "head", "dataset", "metric"),
-        ("a name", _named),
+        (f"a name of at most {_LONGEST_NAME} characters", _named),
     ),
     "protocol": ("a name; a list of folds is named lists:NAME@ and 12 digits, no file", _protocol),
     "level": ("a level between 0 and 1", lambda v: is_number(v) and 0 < v < 1),

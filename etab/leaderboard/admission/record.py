@@ -157,6 +157,8 @@ def wrong_counts(result: Result, table: Predictions) -> Iterator[str]:
     for name, value in counted.items():
         if getattr(result, name) != value:
             yield f"{name} is {getattr(result, name)}; its predictions hold {value}"
+    if result.n_train == 0:
+        yield "n_train is 0; every head is fitted on rows"
     if result.bad:
         present = set(table.patients)
         tested = sorted(present.intersection(result.bad["lost"]))
@@ -180,8 +182,9 @@ def _interval(result: Result, interval: ConfidenceInterval | UndefinedError) -> 
 
 def _metrics(result: Result, rows: ScoredRows, task: Task, known: Known) -> Iterator[str]:
     stated = {**result.metrics, task.metric: result.value}
-    if task.metric_2022 not in stated:
-        yield f"it lacks {task.metric_2022}, which the score of 2022 reads"
+    for name in dict.fromkeys((task.metric, task.metric_2022)):
+        if name not in result.metrics:
+            yield f"its metrics lack {name}, which a score reads"
     for name, value in stated.items():
         if not _METRIC_NAME.fullmatch(name):
             yield f"a metric is named {name[:40]!a}; wanted letters, digits and underscores"

@@ -158,7 +158,7 @@ def wrong_counts(result: Result, table: Predictions) -> Iterator[str]:
         if getattr(result, name) != value:
             yield f"{name} is {getattr(result, name)}; its predictions hold {value}"
     if result.n_train == 0:
-        yield "n_train is 0; every head is fitted on rows"
+        yield "its n_train is 0; every head is fitted on rows"
     if result.bad:
         present = set(table.patients)
         tested = sorted(present.intersection(result.bad["lost"]))

@@ -176,8 +176,8 @@ FURTHER: dict[str, tuple[Change, str]] = {
     ),
     "a missing row that is a number": (_field(missing=[[1, "a"]]), "missing is"),
     "a missing row with three facts": (_field(missing=[["a", "b", "c"]]), "missing is"),
-    "no r2": (_metric_without("r2"), "it lacks r2"),
-    "no metric": (_field(metrics={}), "it lacks r2"),
+    "no r2": (_metric_without("r2"), "its metrics lack r2"),
+    "no metric": (_field(metrics={}), "its metrics lack mae"),
     "a metric that is nothing": (_field(metrics={"r2": None}), "metrics is"),
     "a metric that is true": (_field(metrics={"r2": True}), "metrics is"),
     "a metric with a dash": (

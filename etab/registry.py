@@ -36,7 +36,7 @@ def unknown(
     Returns:
         The error. It lists all names, or the nearest ones where there are more than 40.
     """
-    names = sorted(known)
+    names = sorted(set(known))
     close = nearest(str(name)[:_LONGEST_SHOWN], names)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     if len(names) <= _LISTED:

@@ -52,6 +52,51 @@ def split_scale(name: str) -> tuple[str, tuple[float, ...] | None, tuple[float, 
     return match["stem"], _numbers(name, match["mean"]), _numbers(name, match["std"])
 
 
+def refuse_ending(network: str) -> None:
+    """Refuse the name of a network that ends with an option which no network has.
+
+    Args:
+        network: Name of a network of timm or torchvision, without the mean, deviation and size that
+            may follow it. Their own names hold neither ``@`` nor ``?``.
+
+    Raises:
+        UnsupportedOptionError: Something else follows the name; the message shows what can.
+
+    Example:
+        >>> refuse_ending("resnet18.a1_in1k")
+    """
+    found = re.search(r"[@?]", network)
+    if found is not None:
+        raise UnsupportedOptionError(
+            f"{network[found.start() :]!r} behind {network[: found.start()]} is not understood. A "
+            f"mean and a deviation are written as {_EXAMPLE}; then the size in pixels and the fit, "
+            "as @448 or @448+letterbox."
+        )
+
+
+def refuse_parted(word: str) -> None:
+    """Refuse a word that commas cut out of the mean or deviation of a backbone.
+
+    Args:
+        word: A word of a list of backbones, such as "0.456" of ``@mean=0.485,0.456,0.406``.
+
+    Raises:
+        UnsupportedOptionError: The word is a number, whatever follows it.
+
+    Example:
+        >>> refuse_parted("mobilenetv2@448")
+    """
+    number = word.partition("@")[0]
+    try:
+        float(number)
+    except ValueError:
+        return
+    raise UnsupportedOptionError(
+        f"{word!r} is no backbone: commas separate backbones. Write the channels of a mean or "
+        f"deviation with slashes, such as {_EXAMPLE}."
+    )
+
+
 def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:
     if text is None:
         return None

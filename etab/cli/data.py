@@ -177,7 +177,8 @@ def data_fetch(
     name: Annotated[
         str,
         typer.Argument(
-            help="Name of a free dataset: circor, cinc2016, circor_hf, echoxflow, echoxflow-demo."
+            help="Name of a free dataset: circor, cinc2016, circor_hf, circor_hf_processed, "
+            "echoxflow, echoxflow-demo."
         ),
     ],
     folder: Annotated[Path, typer.Argument(help="Folder to write the release to.")] = Path(),

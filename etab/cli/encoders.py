@@ -50,10 +50,12 @@ def named_encoders(
         ['mine', 'random/mine', 'pixel_pca']
     """
     from etab import backbones
+    from etab.backbones.scales import refuse_parted
     from etab.errors import EtabError
 
     encoders: list[str | BackboneCard] = []
     for word in words:
+        refuse_parted(word)
         name, is_named, encoder = word.partition("=")
         # local:FILE@timm/resnet18@mean=0.5 has no name, and neither has onnx:a=b/c.onnx.
         if not is_named or "@" in name or name.startswith(_OF_FILES):

@@ -177,10 +177,10 @@ def noted_cells(results: Sequence[Result]) -> None:
     Args:
         results: The cells.
     """
-    from etab.leaderboard.notes import notes_of_results, supplied_vectors
+    from etab.leaderboard.notes import incomplete, notes_of_results, supplied_vectors
 
     cell_table(results)
-    for note in (*supplied_vectors(results), *notes_of_results(results)):
+    for note in (*incomplete(results), *supplied_vectors(results), *notes_of_results(results)):
         say(f"- {note}", error=True)
 
 

@@ -254,10 +254,9 @@ def require_head(task: Task, head: Head) -> None:
     """
     if task.kind in head.kinds:
         return
-    fits = [n for n in heads.names() if task.kind in heads.head(n).kinds]
     raise IncompatibleError(
         f"the head {head.name!r} cannot answer {task.target} ({task.kind}); these can: "
-        f"{', '.join(fits)}."
+        f"{', '.join(_heads_for(task.kind))}."
     )
 
 
@@ -381,10 +380,26 @@ def plan(
         request = (
             f"the head {listed} answers" if head else "these backbones and this aggregation answer"
         )
-        raise IncompatibleError(f"Nothing to run: {request} none of the chosen tasks.{timeless}")
+        advice = timeless or (_answering(find(tasks)) if head else "")
+        raise IncompatibleError(f"Nothing to run: {request} none of the chosen tasks.{advice}")
     for run in runs:
         run.check()
     return runs
+
+
+def _answering(tasks: Sequence[Task]) -> str:
+    """Name the heads that answer each kind of these tasks."""
+    code_of: dict[Kind, str] = {}
+    for task in tasks:
+        code_of.setdefault(task.kind, task.code)
+    return "".join(
+        f" {code} asks for {kind}; these heads answer it: {', '.join(_heads_for(kind))}."
+        for kind, code in code_of.items()
+    )
+
+
+def _heads_for(kind: Kind) -> list[str]:
+    return [name for name in heads.names() if kind in heads.head(name).kinds]
 
 
 def is_named(run: Run) -> bool:

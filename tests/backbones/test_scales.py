@@ -117,3 +117,19 @@ def test_results_record_it_and_values_differ(
 def test_what_cannot_be_is_refused(name: str, match: str) -> None:
     with pytest.raises(UnsupportedOptionError, match=match):
         backbones.card(name)
+
+
+@pytest.mark.parametrize("network", ["timm/resnet18", "torchvision/resnet18"])
+@pytest.mark.parametrize("ending", ["@size=112", "?size=112&mean=0.5", "@mean=0.5@size=112", "@"])
+def test_an_ending_that_no_network_has_shows_what_can_stand_there(
+    network: str, ending: str
+) -> None:
+    with pytest.raises(UnsupportedOptionError, match=r"is not understood.*@mean=0\.5.*@448"):
+        backbones.card(f"{network}{ending}")
+
+
+def test_channels_that_commas_cut_apart_are_told(weights: Path) -> None:
+    """Commas separate backbones, so that ``@mean=0.4,0.5,0.6`` would be three of them."""
+    words = f"local:{weights}@{NETWORK}@mean=0.4,0.5,0.6@std=0.2".split(",")
+    with pytest.raises(UnsupportedOptionError, match=r"'0\.5' is no backbone.*slashes"):
+        named_encoders(words)

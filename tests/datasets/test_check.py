@@ -101,6 +101,7 @@ def test_all_missing_are_listed_and_the_rest_is_still_read(tree: Path) -> None:
     assert bad.name in report.corrupt[0]
     assert not report.ok
     assert "stopped: " in report.render()
+    assert "problems found: 3 (" in report.render()  # what stopped the check is no fourth one
 
 
 def test_videos_that_are_missing_are_all_listed(phantom_tree: Callable[..., Path]) -> None:

@@ -515,3 +515,12 @@ def test_a_client_that_is_absent_names_the_extra(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingPackageError, match=r"etab-bench\[fetch\]"):
         fetch_data(name, tmp_path)
+
+
+def test_the_help_names_every_data_set_that_is_fetched() -> None:
+    from typer.testing import CliRunner
+
+    from etab.cli.main import app
+
+    shown = " ".join(CliRunner().invoke(app, ["data", "fetch", "--help"]).output.split())
+    assert f"free dataset: {', '.join(RELEASES)}." in shown.replace("- ", "-")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from etab.datasets import cards
 from etab.leaderboard import Suite, rank
 from etab.leaderboard.notes import (
@@ -113,6 +115,25 @@ def test_plain_cells_of_supplied_vectors_are_marked() -> None:
     assert supplied_vectors([run_here, supplied]) == [
         "Vectors supplied (theirs): computed elsewhere, so no encoder was run here."
     ]
+
+
+def test_plain_cells_of_incomplete_data_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """``etab run``, ``etab results`` and a board without a suite show cells in this way."""
+    from etab.cli import show
+
+    whole = made.result(made.predictions("b0-A4-C"), "b0-A4-C")
+    bad = {
+        "recordings": [["p3_4CH", "it is missing."]],
+        "lost": ["p3"],
+        "partly": [],
+        "patients": 12,
+    }
+    show.noted_cells([whole])
+    assert "INCOMPLETE" not in capsys.readouterr().err
+    show.noted_cells([replace(whole, bad=bad)])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "INCOMPLETE DATA: 1 of 12 patients of camus are missing: 1 recording" in said
+    assert "p3_4CH" in said
 
 
 def test_pairs_beyond_those_that_are_named_are_counted() -> None:

@@ -241,8 +241,8 @@ FAULTS = [
     Fault(
         "the twin of a twin stands",
         "etab/leaderboard/admission/admit.py",
-        'is_nobody = base not in names or base.startswith("random/")',
-        "is_nobody = base not in names",
+        'if base.startswith("random/"):',
+        "if not base:",
         _refused("the twin of a twin"),
     ),
     Fault(

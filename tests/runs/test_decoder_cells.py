@@ -107,6 +107,8 @@ def test_the_command_takes_several_heads(tree: Path, tmp_path: Path, short: None
     assert found == {("a0-A4-C", "linear_seg"), ("a0-A4-C", "topformer"), ("b0-A4-C", "ridge")}
     with pytest.raises(IncompatibleError, match="the head 'ridge' or 'knn' answers none"):
         runs_run.plan("a0-A4-C", [BACKBONE], head=["ridge", "knn"])
+    with pytest.raises(IncompatibleError, match=r"a0-A4-C asks for mask; these heads .*linear_seg"):
+        runs_run.plan("a0-A4-C", [BACKBONE], head="ridge")
 
 
 def test_processes_of_torchrun_do_not_run_the_same_cells_twice(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from etab.errors import UnknownNameError, UnsupportedOptionError
-from etab.registry import Registry
+from etab.registry import Registry, unknown
 from etab.tasks import menu
 from etab.tasks.codes import CATEGORIES, DATASET_CODES, VIEW_CODES, parse_code
 from etab.tasks.menu import TASKS, find
@@ -21,6 +21,10 @@ def test_a_miss_suggests_and_lists() -> None:
         match=r"No head is called 'rigde'\. Did you mean 'ridge'\? Known: knn, ridge",
     ):
         names["rigde"]
+
+
+def test_a_name_of_two_lists_is_listed_once() -> None:
+    assert "Known: circor, dicom." in str(unknown("dataset", "x", ["circor", "dicom", "circor"]))
 
 
 def test_a_taken_name_is_refused() -> None:

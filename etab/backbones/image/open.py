@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 
 from etab.backbones.base import IMAGENET, NOT_STATED, UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.hub.access import ASK, asks_for_access, hub_or_cache
+from etab.backbones.scales import refuse_ending
 from etab.backbones.weights import index as weights
 from etab.backbones.weights.fit import Fitted, find_weights, head_keys, load_file
 from etab.backbones.weights.recognise import require_file
@@ -38,6 +39,7 @@ def _timm_config(model: str) -> Mapping[str, Any]:
     """
     import timm
 
+    refuse_ending(model)
     if not timm.is_model(model.split(".")[0]):
         stem = re.split(r"[\d_.]", model)[0]
         raise unknown(
@@ -254,6 +256,7 @@ def torchvision_card(
 
     model = name.removeprefix("torchvision/")
     classifiers = models.list_models(module=models)
+    refuse_ending(model)
     if model not in classifiers:
         raise unknown("torchvision model", model, classifiers)
     # Transformers with a fixed input size list it; pretrained vit_h_14 reads 518 pixels.

@@ -113,8 +113,8 @@ class FolderReport:
                 if len(rows) > _SHOWN
                 else []
             )
-        n_problems = sum(len(getattr(self, name)) for name in FAULTS)
-        n_problems += bool(self.stopped) and not is_below
+        # What stopped the check is one of the faults below it, or stands for all of them.
+        n_problems = sum(len(getattr(self, name)) for name in FAULTS) or bool(self.stopped)
         found = f"problems found: {n_problems}" if n_problems else "no problems found"
         return "\n".join([*lines, "", f"  {found} ({self.seconds:.1f} s)"])
 

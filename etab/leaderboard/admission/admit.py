@@ -329,11 +329,18 @@ def _twins_of_nobody(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
     for path, entry in entries.items():
         name = entry.result.backbone
         base = name.removeprefix("random/")
-        is_nobody = base not in names or base.startswith("random/")
-        if base != name and is_nobody and name not in known_backbones():
+        if base == name or name in known_backbones():
+            continue
+        if base.startswith("random/"):
+            refused[path] = (
+                f"{name} is the name of the untrained twin of {base}, itself a twin; give the "
+                "backbone a name that does not begin with random/"
+            )
+        elif base not in names:
             refused[path] = (
                 f"{name} is the name of the untrained twin of {base}, which has no results here; "
-                "give the backbone a name that does not begin with random/"
+                f"run {base} as well, or, if this is an encoder of your own, give it a name that "
+                "does not begin with random/"
             )
     return refused
 

@@ -364,7 +364,7 @@ REFUSED: dict[str, Forgery] = {
 REASONS = {
     "a published name with a dash": "looks like the published efficientnet_lite0",
     "a published name with a dot behind": "looks like the published mobilenetv2",
-    "the twin of a twin": "the untrained twin of random/x",
+    "the twin of a twin": "the untrained twin of random/x, itself a twin",
     "dice is 5": "dice is 5 in a row",
     "dice that is not of its jaccard": "contradict each other",
     "a link to a record": "it is a link",

@@ -22,10 +22,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from etab.datasets.absent import files_absent
 from etab.datasets.base import SOURCES, Card
 from etab.datasets.paths import find_folder
 from etab.datasets.wav_files import WavSource
-from etab.errors import CorruptFileError, LayoutError
+from etab.errors import CorruptFileError
 from etab.files import is_file
 from etab.readers.audio import read_wav
 from etab.readers.table import is_blank, parse_whole, read_table
@@ -332,12 +333,11 @@ class BmdhsSource(WavSource):
         """Raise LayoutError if a listed file is missing; a lenient source has left it out."""
         missing = [record for record in records if not is_file(self._paths(record)[0])]
         if missing:
-            first = missing[0]
-            raise LayoutError.of(
-                f"{self.root / first.files['audio']} is missing, with {len(missing) - 1} more "
-                f"recordings that {_TABLE} lists. Restore them; without them the scores are of "
-                "other recordings.",
-                [str(self.root / record.files["audio"]) for record in missing],
+            raise files_absent(
+                [self.root / record.files["audio"] for record in missing],
+                "recording",
+                f"{_TABLE} lists",
+                scores="recordings",
             )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from etab.datasets.absent import files_absent
 from etab.datasets.paths import find_folder
 from etab.errors import CorruptFileError, LayoutError, SplitError
 from etab.readers.table import parse_number
@@ -105,11 +106,10 @@ class CamusLayout:
                     rows.append((folder.name, path, split, visible_names(folder)))
         lost = sorted(set(listed) - {row[0] for row in rows})
         if lost and absent is None:
-            raise LayoutError.of(
-                f"{self.root / 'database_nifti' / lost[0]} is missing, with {len(lost) - 1} more "
-                "patients that database_split lists. Restore them; without them the scores are of "
-                "other patients.",
-                [str(self.root / "database_nifti" / name) for name in lost],
+            raise files_absent(
+                [self.root / "database_nifti" / name for name in lost],
+                "patient",
+                "database_split lists",
             )
         if absent is not None:
             for name in lost:

@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from etab.datasets.absent import files_absent
 from etab.datasets.base import SOURCES, Card
 from etab.datasets.cinc2016_layout import (
     Appendix,
@@ -326,17 +327,15 @@ class Cinc2016Source(WavSource):
         unlisted = sorted(present - set(labels))
         # Where recordings may be left out, reading them says which are not there.
         if absent and not copies and self.faults is None:
-            raise LayoutError.of(
-                f"{folder / (absent[0] + '.wav')} is missing, with {len(absent) - 1} more "
-                "recordings that REFERENCE.csv "
-                "labels. Restore them; without them the scores are of other patients.",
-                [str(folder / f"{name}.wav") for name in absent],
+            raise files_absent(
+                [folder / f"{name}.wav" for name in absent], "recording", "REFERENCE.csv labels"
             )
         if unlisted:
+            more = len(unlisted) - 1
+            others = f" and {counted(more, 'more recording')}" if more else ""
             raise LayoutError(
-                f"{folder / 'REFERENCE.csv'} has no label for {unlisted[0]}.wav and "
-                f"{len(unlisted) - 1} more recordings. "
-                "Restore it as published."
+                f"{folder / 'REFERENCE.csv'} has no label for {unlisted[0]}.wav{others}. Restore it "
+                "as published."
             )
 
     def _check_copies(

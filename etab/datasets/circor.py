@@ -277,9 +277,9 @@ class CircorSource(WavSource):
         known = {Path(record.files["audio"]).name for record in records}
         stray = sorted(name for name in files if name.endswith(".wav") and name not in known)
         if stray and not self.faults:
+            more = f", with {len(stray) - 1} more" if len(stray) > 1 else ""
             raise LayoutError(
-                f"{self.folder / stray[0]} is a recording that no patient's .txt lists, with "
-                f"{len(stray) - 1} more: "
+                f"{self.folder / stray[0]} is a recording that no patient's .txt lists{more}: "
                 f"is {stray[0].split('_')[0]}.txt missing? Restore it."
             )
         if not records:

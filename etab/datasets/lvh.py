@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from etab.datasets.absent import files_absent
 from etab.datasets.base import SOURCES, Card, Fault
 from etab.datasets.paths import find_folder
 from etab.datasets.traced import maybe, number_between
@@ -237,11 +238,10 @@ class LvhSource(VideoSource):
         """Raise LayoutError if a listed video is in no batch."""
         absent = [name for name in listed if name not in videos]
         if absent:
-            raise LayoutError.of(
-                f"{self.root / 'Batch1' / absent[0]}.avi is missing, and no other batch holds it; "
-                f"with it {len(absent) - 1} more videos that {_TABLE} lists. Restore them; without "
-                "them the scores are of other patients.",
-                [str(self.root / "Batch1" / f"{name}.avi") for name in absent],
+            raise files_absent(
+                [self.root / "Batch1" / f"{name}.avi" for name in absent],
+                "video",
+                f"{_TABLE} lists and no other batch holds",
             )
 
     def _record(

@@ -9,9 +9,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from etab.datasets.absent import files_absent
 from etab.datasets.base import Fault, Source
 from etab.echo.sector import Sector, sector
-from etab.errors import CorruptFileError, LayoutError
+from etab.errors import CorruptFileError
 from etab.files import is_file
 from etab.readers.dicom import DicomInfo, Region, dicom_info, read_dicom
 from etab.types import Array, Record
@@ -212,11 +213,7 @@ def check_objects(table: Path, root: Path, names: Sequence[str]) -> None:
     """
     absent = [name for name in names if not is_file(root / name)]
     if absent:
-        raise LayoutError.of(
-            f"{root / absent[0]} is missing, with {len(absent) - 1} more objects that "
-            f"{table.name} lists. Restore them; without them the scores are of other patients.",
-            [str(root / name) for name in absent],
-        )
+        raise files_absent([root / name for name in absent], "object", f"{table.name} lists")
 
 
 def check_once(table: Path, rows_by_name: Mapping[str, Sequence[str]]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
+from etab.datasets.absent import files_absent
 from etab.datasets.base import SOURCES, Card, Source
 from etab.datasets.tmed_layout import (
     LABEL_TABLE,
@@ -420,12 +421,7 @@ class TmedSource(Source):
             folder, _, name = record.files["still"].rpartition("/")
             absent += [] if name in self._listing(folder) else [record.files["still"]]
         if absent:
-            raise LayoutError.of(
-                f"{self.root / absent[0]} is missing, with {len(absent) - 1} more images that the "
-                "tables list. "
-                "Restore them; without them the scores are of other patients.",
-                [str(self.root / name) for name in absent],
-            )
+            raise files_absent([self.root / name for name in absent], "image", "the tables list")
 
 
 @SOURCES.register("tmed1")

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from etab.errors import CorruptFileError, LayoutError
+from etab.datasets.absent import files_absent
+from etab.errors import CorruptFileError
 from etab.readers.table import parse_number
 from etab.storage.listing import visible_names
 from etab.types import Answer, Array, FloatArray, Record
@@ -91,11 +92,7 @@ def check_there(
     present = visible_names(folder)
     absent = [name for name in names if name not in present]
     if absent:
-        raise LayoutError.of(
-            f"{folder / absent[0]} is missing, with {len(absent) - 1} more videos that "
-            f"{table.name} lists. Restore them; without them the scores are of other patients.",
-            [str(folder / name) for name in absent],
-        )
+        raise files_absent([folder / name for name in absent], "video", f"{table.name} lists")
 
 
 def filled(

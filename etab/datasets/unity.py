@@ -18,13 +18,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from etab.datasets.absent import files_absent
 from etab.datasets.base import SOURCES, Card, Source
 from etab.datasets.paths import find_folder
 from etab.datasets.traced import maybe
 from etab.echo.views import aliases
 from etab.errors import (
     CorruptFileError,
-    LayoutError,
     SplitError,
     UnsupportedOptionError,
 )
@@ -324,10 +324,11 @@ class UnitySource(Source):
         pictures = [record.files["still"] for record in records]
         absent = [picture for picture in pictures if Path(picture).name not in names]
         if absent:
-            raise LayoutError.of(
-                f"{self.root / absent[0]} is missing, with {len(absent) - 1} more pictures that "
-                "have labels. Restore them; without them the scores are of other pictures.",
-                [str(self.root / name) for name in absent],
+            raise files_absent(
+                [self.root / name for name in absent],
+                "picture",
+                "the labels name",
+                scores="pictures",
             )
 
 

@@ -21,10 +21,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from etab.datasets.absent import files_absent
 from etab.datasets.base import SOURCES, Card, Fault, Source
 from etab.datasets.paths import find_folder
 from etab.datasets.traced import filled, phase_answers
-from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
+from etab.errors import CorruptFileError, UnsupportedOptionError
 from etab.readers.still import is_phantom_picture, read_still, still_info
 from etab.readers.table import parse_number
 from etab.readers.text import read_json
@@ -300,10 +301,8 @@ class UnityLvSource(Source):
         absent = sorted(set(self._curves) - set(pictures))
         if not absent:
             return
-        error = LayoutError.of(
-            f"{self.root / absent[0]} is missing, with {len(absent) - 1} more pictures that "
-            "readers outlined. Restore them; without them the scores are of other pictures.",
-            [str(self.root / name) for name in absent],
+        error = files_absent(
+            [self.root / name for name in absent], "picture", "readers outlined", scores="pictures"
         )
         for name in absent:
             self._give_up(Fault(name.removesuffix(".png"), f"{name} is missing."), error)

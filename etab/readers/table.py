@@ -11,7 +11,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -352,15 +352,24 @@ def _split(
     first: int = 1,
 ) -> list[TableLine]:
     """Split every line that is not empty into stripped cells; ``first`` numbers the first line."""
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=delimiter,
-        skipinitialspace=True,
-    )
+    lines = io.StringIO(text, newline="")
+    is_over = False
+
+    def until_over() -> Iterator[str]:
+        nonlocal is_over
+        yield from lines
+        is_over = True
+
+    reader = csv.reader(until_over(), delimiter=delimiter, skipinitialspace=True)
     rows: list[TableLine] = []
     number = first
     try:
         for cells in reader:
+            if is_over:  # the reader looked for the end of this row behind the last line
+                raise CorruptFileError(
+                    f"{path}, line {number}: a quotation mark opens a cell that never ends, so that "
+                    "all lines below it would be part of the cell. Remove it, or close the cell."
+                )
             if cells:
                 stripped = [cell.strip() for cell in cells]
                 if delimiter != ",":
@@ -383,12 +392,14 @@ def _with_decimal_point(cell: str) -> str:
 def _check_header(
     path: Path,
     header: Sequence[str],
-    columns: Iterable[str],
+    columns: Sequence[str],
     hint: str,
 ) -> None:
+    if columns and not any(header):
+        raise CorruptFileError(f"{path} is empty: it has no line of column names. {hint}")
     for column in columns:
         if column not in header:
-            names = ", ".join(header)[:200] or "none"
+            names = ", ".join(header)[:200]
             raise CorruptFileError(f"{path} has no column {column!r}; it has {names!r}. {hint}")
         if header.count(column) > 1:
             raise CorruptFileError(f"{path} has the column {column!r} twice. {hint}")

@@ -158,5 +158,5 @@ def test_tasks_score_people(tree: Path) -> None:
 def test_a_name_too_long_for_a_file_is_missing(copy: Path) -> None:
     """It ended the reading with an error of the system."""
     rewrite(copy, "MR_004_sup_Mit", f"{'n' * 300}_sup_Mit")
-    with pytest.raises(LayoutError, match="is missing, with 0 more"):
+    with pytest.raises(LayoutError, match=r"is missing, which train\.csv lists"):
         BmdhsSource(copy).records()

@@ -96,7 +96,7 @@ def test_all_missing_are_listed_and_the_rest_is_still_read(tree: Path) -> None:
     bad.write_bytes(bad.read_bytes()[:70])
     report = check("camus", tree)
     assert [Path(name).name for name in report.missing] == ["patient0002", "patient0003"]
-    assert "with 1 more patients" in report.stopped
+    assert "with 1 more patient that" in report.stopped
     assert len(report.corrupt) == 1
     assert bad.name in report.corrupt[0]
     assert not report.ok

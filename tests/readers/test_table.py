@@ -250,3 +250,31 @@ def test_a_table_in_utf_16(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a\tb\n1\t2\n", encoding="utf-16")
     assert read_table(path, ["a", "b"]) == [{"a": "1", "b": "2"}]
+
+
+@pytest.mark.parametrize("text", ['a,b\n1,"2\n3,4\n5,6\n', 'a,b\n1,2\n"3,4\n', 'a;b\n"1;2'])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_a_cell_that_never_ends_is_told_and_swallows_no_rows(
+    text: str, ragged: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    line = text[: text.index('"')].count("\n") + 1
+    with pytest.raises(CorruptFileError, match=rf"table\.csv, line {line}: a quotation mark opens"):
+        read_table(path, ["a", "b"], ragged=ragged)
+    with pytest.raises(CorruptFileError, match="a quotation mark opens a cell"):
+        read_rows(path)
+
+
+def test_cells_of_several_lines_that_end_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text('a,b\n1,"two\nlines"\n3,"4"')
+    assert read_table(path, ["a", "b"]) == [{"a": "1", "b": "two\nlines"}, {"a": "3", "b": "4"}]
+
+
+def test_an_empty_table_is_called_empty(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    for text in ("", "\n", "\ufeff"):
+        path.write_text(text)
+        with pytest.raises(CorruptFileError, match="is empty: it has no line of column names"):
+            read_table(path, ["a"])

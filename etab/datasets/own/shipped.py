@@ -25,6 +25,7 @@ from etab.storage import resources
 from etab.storage.atomic import write_atomically
 from etab.storage.digests import digests
 from etab.storage.listing import visible_files
+from etab.storage.text import counted
 
 SHIPPED = ("yaseen", "zchsound")
 """Names of the descriptions that travel with etab."""
@@ -115,9 +116,11 @@ def _listing(folder: Path, classes: Sequence[str]) -> _Listing:
     class_of = {name: _class_of(name, classes, depth) for name in sorted(names)}
     strangers = [name for name, label in class_of.items() if not label]
     if strangers:
+        more = len(strangers) - 1
+        others = f", with {counted(more, 'more recording')}" if more else ""
         raise LayoutError(
-            f"{folder / strangers[0]} is in a folder of no class, with {len(strangers) - 1} more "
-            f"recordings; wanted folders whose names begin with {', '.join(classes)}. Move them "
+            f"{folder / strangers[0]} is in a folder of no class{others}; "
+            f"wanted folders whose names begin with {', '.join(classes)}. Move them "
             "away."
         )
     empty = [label for label in classes if label not in class_of.values()]

@@ -123,7 +123,7 @@ DAMAGE: dict[str, tuple[type[Exception], str, Callable[[Path], object]]] = {
         "no column 'view'",
         lambda r: edit(r / "view_index_20220705.csv", "file,view", "file,class"),
     ),
-    "no picture": (LayoutError, "more pictures that have labels", lambda r: _png(r).unlink()),
+    "no picture": (LayoutError, "is missing, which the labels name", lambda r: _png(r).unlink()),
     "a cut picture": (
         CorruptFileError,
         "is not a whole PNG",

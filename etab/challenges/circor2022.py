@@ -215,7 +215,8 @@ def _hold_out(known: _Cohort, test: _Cohort) -> list[tuple[list[str], list[str]]
     )
     if shared:
         raise SplitError(
-            f"{test.source.root} shares {counted(len(shared), 'patient')} with the training data, under "
+            f"{test.source.root} shares {counted(len(shared), 'patient')} with the training "
+            "data, under "
             f"the same id or another: {', '.join(shared[:5])}. Take them out of one of the folders."
         )
     return [(list(known.patients), list(test.patients))]

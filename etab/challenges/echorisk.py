@@ -97,7 +97,8 @@ class EntryRisk:
             lines.append(f"  {name:30} {text}")
         if self.extra:
             lines.append(
-                f"  {counted(self.extra, 'prediction')} not counted: the examination has no reference "
+                f"  {counted(self.extra, 'prediction')} not counted: the examination has no "
+                "reference "
                 "value"
             )
         return "\n".join(lines)
@@ -272,6 +273,7 @@ def _refuse(
     named = ", ".join(" ".join(exam) for exam in exams[:_LISTED])
     more = f" and {len(exams) - _LISTED} more" if len(exams) > _LISTED else ""
     raise error(
-        f"{path} is not scored: {counted(len(exams), 'examination')} {words}: {named}{more}. Correct the file; no row is "
+        f"{path} is not scored: {counted(len(exams), 'examination')} {words}: {named}{more}. "
+        "Correct the file; no row is "
         "dropped."
     )

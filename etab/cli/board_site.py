@@ -240,7 +240,8 @@ def board_subgroups(
     kept = read_subgroups(where, board)
     if kept.n_other:
         say(
-            f"{where} holds {counted(kept.n_other, 'cell')} of other predictions than those of the board, "
+            f"{where} holds {counted(kept.n_other, 'cell')} of other predictions than those of "
+            "the board, "
             "left out here. Give --subgroups the folder of the data to compute them again.",
             error=True,
         )

@@ -299,10 +299,13 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
             rates = [r.fps for r in records if r.fps is not None]
             limit = self.card.fps or min(rates, default=0.0)
             if len(rates) < len(records) or fps > limit:
+                without = len(records) - len(rates)
+                some = (
+                    f" ({without} of {len(records)} recordings without a rate)" if without else ""
+                )
                 raise UnsupportedOptionError(
-                    f"{self.name} was recorded at {limit:g} frames/s ({len(records) - len(rates)} "
-                    f"of {len(records)} recordings without a rate); it cannot give fps={fps:g}. Use fps=None for each "
-                    "recording's own rate, or a lower fps."
+                    f"{self.name} was recorded at {limit:g} frames/s{some}; it cannot give "
+                    f"fps={fps:g}. Use fps=None for each recording's own rate, or a lower fps."
                 )
         if self.target == PHASE:
             self._check_phases(records)

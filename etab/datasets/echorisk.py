@@ -164,7 +164,8 @@ class EchoRiskSource(ObjectSource):
         remarks = []
         if self._without_video:
             remarks.append(
-                f"{counted(len(self._without_video), 'examination has', 'examinations have')} no cine of either view, first "
+                f"{counted(len(self._without_video), 'examination has', 'examinations have')} no "
+                "cine of either view, first "
                 f"{self._without_video[0]}: an entry of the challenge must predict them, too"
             )
         for column in _COLUMN_OF_TARGET.values():

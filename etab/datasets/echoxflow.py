@@ -249,7 +249,8 @@ class EchoXFlowSource(Source):
         ]
         if without:
             remarks.append(
-                f"{counted(len(without), 'view has', 'views have')} no sha256 of their frames in {CATALOGUE}, first "
+                f"{counted(len(without), 'view has', 'views have')} no sha256 of their frames in "
+                f"{CATALOGUE}, first "
                 f"{without[0]}: lost chunks cannot be distinguished from black ones"
             )
         return remarks

@@ -229,7 +229,8 @@ class LvhSource(VideoSource):
         if self._rateless:
             first = self._rateless[0]
             remarks.append(
-                f"{counted(len(self._rateless), 'video has', 'videos have')} no rate in {_TABLE}, first {first}: their "
+                f"{counted(len(self._rateless), 'video has', 'videos have')} no rate in "
+                f"{_TABLE}, first {first}: their "
                 "headers give it"
             )
         return remarks

@@ -193,12 +193,14 @@ class MimicEchoSource(ObjectSource):
         remarks = list(self._counts.notes)
         if self._counts.absent_studies:
             remarks.append(
-                f"not in this copy: {counted(self._counts.absent_studies, 'study', 'studies')} with "
+                f"not in this copy: {counted(self._counts.absent_studies, 'study', 'studies')} "
+                "with "
                 f"{counted(self._counts.absent_objects, 'object')} of {RECORDS}"
             )
         if self._counts.unlabelled:
             remarks.append(
-                f"{counted(self._counts.unlabelled, 'object')} left out: in neither {VIEWS} nor {LVVOL}"
+                f"{counted(self._counts.unlabelled, 'object')} left out: in neither {VIEWS} nor "
+                f"{LVVOL}"
             )
         for name in (VIEWS, LVVOL, STUDIES, MEASURED):
             if not (self.root / name).is_file():

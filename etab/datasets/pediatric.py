@@ -221,7 +221,8 @@ class PediatricSource(VideoSource):
         few = [r.id for r in self.records() if len(self.annotated(r, lv)) < 2]
         if few:
             remarks.append(
-                f"{counted(len(few), 'video is', 'videos are')} traced in fewer than two of their frames, first {few[0]}"
+                f"{counted(len(few), 'video is', 'videos are')} traced in fewer than two of "
+                f"their frames, first {few[0]}"
             )
         return remarks
 

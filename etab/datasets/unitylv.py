@@ -278,7 +278,8 @@ class UnityLvSource(Source):
         facts = []
         if partial:
             facts.append(
-                f"{counted(len(partial), 'frame is', 'frames are')} not outlined by every reader, first {min(partial)}"
+                f"{counted(len(partial), 'frame is', 'frames are')} not outlined by every "
+                f"reader, first {min(partial)}"
             )
         return facts
 

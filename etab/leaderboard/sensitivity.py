@@ -191,7 +191,8 @@ def ranking_notes(
         )
     if unread:
         notes.append(
-            f"Not ranked and not readable: {counted(len(unread), 'result')}, first {printable(unread[0])}"
+            f"Not ranked and not readable: {counted(len(unread), 'result')}, first "
+            f"{printable(unread[0])}"
         )
     return notes
 

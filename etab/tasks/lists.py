@@ -407,7 +407,8 @@ def list_notes(key: str, rows: Rows) -> tuple[str, ...]:
     divided = _divided_people(folds, names, rows)
     if divided:
         notes.append(
-            f"{counted(divided, 'person is', 'people are')} in training and test of a fold, as published: scores are too "
+            f"{counted(divided, 'person is', 'people are')} in training and test of a fold, as "
+            "published: scores are too "
             "good, and are not to be compared with folds of people."
         )
     return tuple(f"{PREFIX}{key}: {note}" for note in notes)

@@ -346,7 +346,7 @@ def test_options_that_cannot_act(
 
 def test_rates_that_cannot_be_had(made: dict[str, Path], sequences: Path) -> None:
     with pytest.raises(
-        UnsupportedOptionError, match=r"recorded at 50 frames/s .*cannot give fps=60"
+        UnsupportedOptionError, match=r"recorded at 50 frames/s; it cannot give fps=60"
     ):
         Dataset("echonet", "EF", video=True, fps=60, root=made["echonet"])
     (sequences / "database_nifti" / "patient0001" / "Info_2CH.cfg").unlink()

@@ -422,7 +422,8 @@ def _matrix(file: Path, name: str, rows: Sequence[Sequence[float] | None]) -> Ar
     empty = [number for number, row in enumerate(rows, start=1) if row is None or None in row]
     if empty:
         raise CorruptFileError(
-            f"{file}: no vector, or an empty number, in {counted(len(empty), 'row')} of the column {name!r}, "
+            f"{file}: no vector, or an empty number, in {counted(len(empty), 'row')} of the "
+            f"column {name!r}, "
             f"first row {empty[0]}."
         )
     widths = {len(row) for row in rows if row is not None}

@@ -141,8 +141,8 @@ def _names(folder: Path) -> tuple[list[str], list[str]]:
         return names, []
     odd = next(name for name in found if not is_text(name))
     return names, [
-        f"{counted(len(found) - len(names), 'file is', 'files are')} left out of the table: the name is not UTF-8; "
-        f"rename them: {odd!a}"
+        f"{counted(len(found) - len(names), 'file is', 'files are')} left out of the table: the "
+        f"name is not UTF-8; correct it: {odd!a}"
     ]
 
 

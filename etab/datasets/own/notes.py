@@ -149,13 +149,15 @@ def table_notes(
     ]
     if windows:
         notes.append(
-            f"{counted(len(windows), 'name of a file has', 'names of files have')} backslashes, first line {windows[0]}, "
+            f"{counted(len(windows), 'name of a file has', 'names of files have')} backslashes, "
+            f"first line {windows[0]}, "
             "which are read as slashes."
         )
     short = [row.line for row in cells.rows if row.is_short and not row.reason]
     if short:
         notes.append(
-            f"{counted(len(short), 'row is', 'rows are')} shorter than the header, first line {short[0]}; missing "
+            f"{counted(len(short), 'row is', 'rows are')} shorter than the header, first line "
+            f"{short[0]}; missing "
             "cells count as blank."
         )
     return (*notes, *_unknown_words(description, cells))
@@ -212,7 +214,8 @@ def _unknown_words(description: Description, cells: TableCells) -> list[str]:
                 )
             elif has_classes and word not in label.classes:
                 notes.append(
-                    f"{label.name}: {counted(count, 'cell')} {word!r} counted as unknown; add the word to "
+                    f"{label.name}: {counted(count, 'cell')} {word!r} counted as unknown; add "
+                    "the word to "
                     "classes if it is a class."
                 )
     return notes

@@ -159,7 +159,9 @@ def hostile_board(board: Board, hostile: Mapping[str, str] = HOSTILE) -> Board:
         for k, (code, cell) in enumerate(row.cells.items()):
             settings: dict[str, Any] = {**cell.settings, "family": names[k], "size": names[k + 1]}
             provenance = dict.fromkeys(cell.provenance, names[k + 2])
-            cells[code] = replace(cell, settings=settings, provenance=provenance, head=names[k + 4][:255])
+            cells[code] = replace(
+                cell, settings=settings, provenance=provenance, head=names[k + 4][:255]
+            )
         sensitive = {code: (Sensitivity("head", names[0] + names[4], 0.01),) for code in cells}
         name = new_names.get(row.backbone, row.backbone)
         rows.append(replace(row, backbone=name, cells=cells, sensitivities=sensitive))

@@ -23,7 +23,7 @@ from etab.errors import (
 )
 from etab.files import read_text_file
 from etab.metrics.echorisk import cardiotoxicity_scores, dysfunction_scores, ejection_scores
-from etab.readers.table import is_blank, parse_number, plain_identifier, read_lines, read_table
+from etab.readers.table import is_blank, parse_number, plain_identifier, read_rows, read_table
 from etab.storage.text import counted
 
 Exam = tuple[str, str]
@@ -176,7 +176,7 @@ def _require_form(path: Path, column: str) -> None:
             examination has blanks around its keys.
     """
     wanted = (*_KEYS, column)
-    read_lines(path, wanted)  # what is no table at all is told as that
+    read_rows(path)  # what is no table at all is told as that
     try:
         reader = csv.DictReader(io.StringIO(read_text_file(path)))
         names = reader.fieldnames or ()

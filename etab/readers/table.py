@@ -31,12 +31,14 @@ class TableLine:
         cells: The stripped cells.
         delimiter: What separates them.
         is_cut: Whether it is the last line of a file that does not end with a line break.
+        is_open: Whether its last cell begins with a quotation mark and never ends.
     """
 
     number: int
     cells: list[str]
     delimiter: str
     is_cut: bool
+    is_open: bool = False
 
 
 _BLANK = frozenset({"", "nan", "na", "n/a", "<na>", "#n/a", "nat", "null", "none"})
@@ -192,7 +194,7 @@ def read_table(
         ...     read_table(path, ("name", "EF"))
         [{'name': 'a', 'EF': '46.5'}]
     """
-    lines = read_lines(path, columns, hint=hint)
+    lines = _closed(path, read_lines(path, columns, hint=hint))
     header = lines[0].cells if lines else []
     _check_header(path, header, columns, hint)
     rows = []
@@ -246,7 +248,7 @@ def read_rows(path: Path, *, lossy: bool = False) -> list[list[str]]:
     """
     text, fixed = _without_declaration(_text(path, _HINT, lossy=lossy))
     delimiter = fixed or _delimiter_of_cells(text)
-    lines = _split(path, text, delimiter, _HINT)
+    lines = _closed(path, _split(path, text, delimiter, _HINT))
     rows = [line.cells for line in lines if any(line.cells)]
     return _without_index(rows)
 
@@ -365,22 +367,28 @@ def _split(
     number = first
     try:
         for cells in reader:
-            if is_over:  # the reader looked for the end of this row behind the last line
-                raise CorruptFileError(
-                    f"{path}, line {number}: a quotation mark opens a cell that never ends, so that "
-                    "all lines below it would be part of the cell. Remove it, or close the cell."
-                )
             if cells:
                 stripped = [cell.strip() for cell in cells]
                 if delimiter != ",":
                     stripped = [_with_decimal_point(cell) for cell in stripped]
-                rows.append(TableLine(number, stripped, delimiter, False))
+                # Where the last cell never ends, the reader looked for its end behind the last line.
+                rows.append(TableLine(number, stripped, delimiter, False, is_open=is_over))
             number = first + reader.line_num
     except csv.Error as error:
         raise CorruptFileError(f"{path} is not a table: {error}. {hint}") from error
     if rows and not text.endswith(("\n", "\r")):
         rows[-1] = replace(rows[-1], is_cut=True)
     return rows
+
+
+def _closed(path: Path, lines: list[TableLine]) -> list[TableLine]:
+    """The lines of a table; a cell that never ends, which takes in all lines below it, is an error."""
+    if lines and lines[-1].is_open:
+        raise CorruptFileError(
+            f"{path}, line {lines[-1].number}: a quotation mark opens a cell that never ends, so "
+            "that all lines below it would be part of the cell. Remove it, or close the cell."
+        )
+    return lines
 
 
 def _with_decimal_point(cell: str) -> str:

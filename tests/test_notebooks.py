@@ -118,3 +118,32 @@ def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     again = execute.texts(done)
     assert again
     assert not [o for c in done.cells for o in c.get("outputs", ()) if o.output_type == "error"]
+    outdated = share_outdated(path, again)
+    assert outdated <= 0.1, f"run python -m benchmarks.pages.execute {path.stem}"
+
+
+def share_outdated(path: Path, again: str) -> float:
+    """The share of the decimals of a committed notebook that come out otherwise today.
+
+    A number is the same within 1 %: networks that a notebook trains differ between processors.
+    """
+    import nbformat
+
+    committed = execute.texts(nbformat.read(path, as_version=4))
+    before, after = (re.findall(r"-?\d+\.\d+", text) for text in (committed, again))
+    if len(before) != len(after):
+        return 1.0
+    pairs = zip(map(float, before), map(float, after), strict=True)
+    moved = [abs(a - b) > 0.005 + 0.01 * abs(a) for a, b in pairs]
+    return sum(moved) / max(1, len(moved))
+
+
+def test_numbers_of_another_day_are_outdated() -> None:
+    path = next(path for path in NOTEBOOKS if path.stem == "10_my_vectors")
+    import nbformat
+
+    said = execute.texts(nbformat.read(path, as_version=4))
+    assert share_outdated(path, said) == 0
+    moved = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]) + 1:.3f}", said)
+    assert share_outdated(path, moved) == 1
+    assert share_outdated(path, f"{said} 1.5") == 1

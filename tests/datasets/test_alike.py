@@ -5,13 +5,21 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
-from benchmarks.alike import FRAME_CHANGES, FRAME_OUTLINES, SOUND_CHANGES, SOUND_CUTS
+from benchmarks.alike import (
+    FRAME_CHANGES,
+    FRAME_OUTLINES,
+    FRAMES_MISSED,
+    FRAMES_TRIED,
+    SOUND_CHANGES,
+    SOUND_CUTS,
+)
 from etab import datasets
 from etab.datasets.camus import CamusSource
 from etab.datasets.integrity import alike, outlines
@@ -23,7 +31,9 @@ from etab.datasets.integrity.fingerprints import (
     ALIKE_SOUNDS,
     frame_print,
     frame_prints,
+    mirrored,
     sound_print,
+    unit_rows,
 )
 from etab.datasets.integrity.outlines import kept_picture
 from etab.errors import SplitError
@@ -329,6 +339,62 @@ def test_parts_and_blocks_of_pictures_give_every_pair(monkeypatch: pytest.Monkey
     monkeypatch.setattr(outlines, "_BLOCK", 7)
     monkeypatch.setattr(outlines, "_PART", 3)
     assert prints.outlines() == at_once
+
+
+def noise(seed: int) -> np.ndarray:
+    """White noise, whose fingerprints differ in about as many ways as they have numbers."""
+    return np.random.default_rng(seed).integers(0, 256, (112, 112), dtype=np.uint8)
+
+
+def faint(seed: int) -> np.ndarray:
+    """A picture of a few grey levels."""
+    return np.asarray(100 + frame(seed) / 40, dtype=np.uint8)
+
+
+def repeated(seed: int) -> np.ndarray:
+    """One of three pictures, with noise of its own."""
+    own = np.random.default_rng(seed).integers(0, 20, frame(0).shape)
+    return np.asarray(frame(seed % 3) * 0.9 + own, dtype=np.uint8)
+
+
+def plainly_alike(pictures: Sequence[np.ndarray]) -> dict[tuple[int, int], float]:
+    """Every look of every picture beside every other one, by whole fingerprints."""
+    prints = frame_prints(pictures)
+    shared = prints.mean(axis=0)
+    sides = np.stack([unit_rows(side - shared) for side in (prints, mirrored(prints))])
+    largest = np.full((len(pictures), len(pictures)), -1.0)
+    for look in [*outlines._crops(), *outlines._turns()]:
+        looks = unit_rows(frame_prints([look(picture) for picture in pictures]) - shared)
+        largest = np.maximum(largest, (looks @ sides.transpose(0, 2, 1)).max(axis=0))
+    np.fill_diagonal(largest, -1.0)
+    found = np.argwhere(largest >= ALIKE_FRAMES).tolist()
+    return {(i, j): float(largest[i, j]) for i, j in found}
+
+
+@pytest.mark.parametrize("kind", [frame, noise, faint, repeated])
+def test_bounds_of_correlations_miss_no_pair(kind: Callable[[int], np.ndarray]) -> None:
+    """Most pairs are ruled out by a few numbers of their fingerprints; none that is alike."""
+    frames = [kind(seed) for seed in range(30)]
+    changes = {**FRAME_CHANGES, **FRAME_OUTLINES, **FRAMES_TRIED, **FRAMES_MISSED}
+    copies = [change(frames[k]) for k, change in enumerate(changes.values())]
+    pictures = [kept_picture(picture) for picture in [*frames, *copies]]
+    pictures = list({picture.tobytes(): picture for picture in pictures}.values())
+    found = {
+        (i, j): correlation
+        for i, j, correlation in outlines.outline_copies(pictures, np.arange(len(pictures)))
+    }
+    assert len(found) >= len(FRAME_OUTLINES)
+    assert found == pytest.approx(plainly_alike(pictures), abs=1e-5)
+
+
+def test_the_product_of_shortened_rows_is_a_bound() -> None:
+    rows = np.random.default_rng(0).standard_normal((300, 1024)).astype(np.float32)
+    rows = unit_rows(np.concatenate([rows, np.repeat(rows[:1], 2, axis=0), 0 * rows[:1]]))
+    axes = outlines._main_axes(rows)
+    assert np.allclose(axes.T @ axes, np.eye(axes.shape[1]), atol=1e-5)
+    short = outlines._shortened(rows, axes)
+    assert ((short @ short.T) >= rows @ rows.T - outlines._ROUNDING).all()
+    assert not short[-1].any()
 
 
 def test_prints_of_several_frames_are_those_of_each() -> None:

@@ -82,15 +82,15 @@ FAULTS = [
     Fault(
         "leaks: cropped copies are not looked for",
         "etab/datasets/integrity/outlines.py",
-        "    for look in [*_crops(), *_turns()]:\n",
-        "    for look in [*_crops()[:1], *_turns()]:\n",
+        "product([*_crops(), *_turns()], starts)",
+        "product([*_crops()[:1], *_turns()], starts)",
         ALIKE,
     ),
     Fault(
         "leaks: copies that were turned are not looked for",
         "etab/datasets/integrity/outlines.py",
-        "    for look in [*_crops(), *_turns()]:\n",
-        "    for look in _crops():\n",
+        "product([*_crops(), *_turns()], starts)",
+        "product(_crops(), starts)",
         ALIKE,
     ),
     Fault(
@@ -117,8 +117,29 @@ FAULTS = [
     Fault(
         "leaks: blocks of pictures are taken for the first block",
         "etab/datasets/integrity/outlines.py",
-        "                first += start\n",
-        "",
+        "first, second = start + rows, sides % n",
+        "first, second = rows, sides % n",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: blocks of sides are taken for the first block",
+        "etab/datasets/integrity/outlines.py",
+        "yield rows, start + columns",
+        "yield rows, columns",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: what the main axes leave of a fingerprint is not in the bound",
+        "etab/datasets/integrity/outlines.py",
+        "np.sqrt(np.maximum(left, 0))",
+        "np.zeros(len(left), rows.dtype)",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: frames whose fingerprints are computed together are in another order",
+        "etab/datasets/integrity/fingerprints.py",
+        ".reshape(_GRID * _GRID, -1).T)",
+        ".reshape(_GRID * _GRID, -1).T[::-1])",
         ALIKE,
     ),
     Fault(

@@ -22,7 +22,7 @@ from etab.datasets.integrity.fingerprints import (
     ALIKE_FRAMES,
     ALIKE_SOUNDS,
     FINGERPRINT_VERSION,
-    frame_print,
+    frame_prints,
     mirrored,
     sound_print,
     unit_rows,
@@ -95,7 +95,7 @@ class Fingerprints:
             shown = [
                 frame for frame in signal if frame.min() != frame.max()
             ]  # clips may start black
-            rows = [frame_print(frame) for frame in shown]
+            rows = list(frame_prints(shown))
             self.pictures += [kept_picture(frame) for frame in shown[:1]]
             self.pictured += [owner for _ in shown[:1]]
         for row in rows:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import combinations, product
 
@@ -20,7 +21,7 @@ from etab.datasets.integrity.fingerprints import (
     mirrored,
     unit_rows,
 )
-from etab.storage.machine import allowed_cores
+from etab.storage.machine import allowed_cores, one_thread_of_numpy
 from etab.types import Array, FloatArray, IntArray
 
 SIDE = 128
@@ -32,10 +33,11 @@ _FEWEST = 0.25  # of the rows and columns: what is left of a picture
 _ALL_SIDES = (2, 3, 5, 6, 8, 10, 11, 13)  # rows and columns cut off, up to a tenth of the picture
 _SOME_SIDES = (3, 6, 10, 13)
 _TILTS = (-9, -6, -3, 3, 6, 9)  # degrees
-_PROJECTED = 128  # numbers of a fingerprint that all pairs are compared by
-_NEARLY = 0.07  # by which these may correlate less than the whole fingerprints
-_BLOCK = 250  # rows of the table of correlations at once
-_PART = 250  # pictures whose fingerprints one thread computes at once
+_AXES = 63  # numbers of a fingerprint that all pairs are compared by, beside its rest
+_STEPS = 3  # in which the axes are found
+_ROUNDING = 1e-3  # by which a bound may be too small
+_PART = 250  # pictures of which a thread computes one look at once
+_BLOCK = 1000  # columns of the table of bounds at once
 
 Look = Callable[[Array], Array]
 """Makes a view (128, 128) of a picture that a copy may show instead of all of it."""
@@ -57,15 +59,23 @@ def kept_picture(frame: Array) -> Array:
     """
     import cv2
 
-    border = np.median([frame[0, 0], frame[0, -1], frame[-1, 0], frame[-1, -1]])
-    content = np.abs(frame.astype(np.int16) - np.int16(border)) > _LEVELS
-    rows = np.flatnonzero(content.mean(axis=1) > _SHARE)
-    columns = np.flatnonzero(content.mean(axis=0) > _SHARE)
+    height, width = frame.shape
+    border = int(_level(frame))
+    content = ((frame > border + _LEVELS) | (frame < border - _LEVELS)).view(np.uint8)
+    in_rows = cv2.reduce(content, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() / width
+    in_columns = cv2.reduce(content, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() / height
+    rows = np.flatnonzero(in_rows > _SHARE)
+    columns = np.flatnonzero(in_columns > _SHARE)
     kept = frame
-    if min(len(rows) / frame.shape[0], len(columns) / frame.shape[1]) >= _FEWEST:
+    if min(len(rows) / height, len(columns) / width) >= _FEWEST:
         kept = frame[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    picture = cv2.resize(np.ascontiguousarray(kept), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return np.asarray(picture)
+    return np.asarray(cv2.resize(kept, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+
+
+def _level(frame: Array) -> float:
+    """The median grey level of the four corners."""
+    corners = sorted(int(frame[row, column]) for row in (0, -1) for column in (0, -1))
+    return (corners[1] + corners[2]) / 2
 
 
 def outline_copies(pictures: Sequence[Array], people: IntArray) -> Iterator[tuple[int, int, float]]:
@@ -130,27 +140,96 @@ def _alike_in_a_look(
     Yields:
         Numbers of two pictures and the correlation of their fingerprints, once for each look.
     """
-    prints = _prints(pictures, np.asarray)
+    starts = range(0, len(pictures), _PART)
+    # Each thread makes its own products; the threads of OpenBLAS would wait for each other.
+    with one_thread_of_numpy(), ThreadPoolExecutor(allowed_cores()) as pool:
+        prints = pool.map(lambda start: frame_prints(pictures[start : start + _PART]), starts)
+        compared = _compared(np.concatenate(list(prints)), counts, people)
+        parts = product([*_crops(), *_turns()], starts)
+        for found in pool.map(lambda part: compared.alike(pictures, *part), parts):
+            yield from found
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """What looks are compared with: each picture as it is, and as a mirror shows it.
+
+    Attributes:
+        shared: (1024,) what the fingerprints of all pictures share.
+        sides: (2 n, 1024) fingerprints without it, of length 1: n of the pictures as they are,
+            and n of their mirror images.
+        axes: (1024, 63) directions at right angles to each other, in which those differ most.
+        short: (2 n, 64) what ``_shortened`` keeps of them.
+        people: (n,) number of the person of each picture.
+    """
+
+    shared: FloatArray
+    sides: FloatArray
+    axes: FloatArray
+    short: FloatArray
+    people: IntArray
+
+    def alike(
+        self, pictures: Sequence[Array], look: Look, start: int
+    ) -> list[tuple[int, int, float]]:
+        """Compare a look of 250 pictures with all pictures of others.
+
+        Args:
+            pictures: n pictures.
+            look: What a copy would show of each.
+            start: Number of the first of the 250.
+
+        Returns:
+            Numbers of two pictures and the correlation of their fingerprints.
+        """
+        n = len(self.people)
+        changed = unit_rows(frame_prints(map(look, pictures[start : start + _PART])) - self.shared)
+        found: list[tuple[int, int, float]] = []
+        for rows, sides in self._likely(_shortened(changed, self.axes)):
+            first, second = start + rows, sides % n
+            others = self.people[first] != self.people[second]
+            correlations = np.einsum("ij,ij->i", changed[rows[others]], self.sides[sides[others]])
+            alike = correlations >= ALIKE_FRAMES
+            pairs = (first[others][alike], second[others][alike], correlations[alike])
+            found += zip(*(values.tolist() for values in pairs), strict=True)
+        return found
+
+    def _likely(self, short: FloatArray) -> Iterator[tuple[IntArray, IntArray]]:
+        """Yield numbers of shortened rows and of the sides with which they may be alike."""
+        for start in range(0, len(self.short), _BLOCK):
+            bounds = short @ self.short[start : start + _BLOCK].T
+            # NumPy searches a flat table faster than one of two dimensions.
+            likely = np.flatnonzero(bounds >= ALIKE_FRAMES - _ROUNDING)
+            for k in range(0, len(likely), _BLOCK):  # few at once, were all alike
+                rows, columns = np.divmod(likely[k : k + _BLOCK], bounds.shape[1])
+                yield rows, start + columns
+
+
+def _compared(prints: FloatArray, counts: IntArray, people: IntArray) -> _Compared:
+    """Prepare the fingerprints (n, 1024) of pictures, each of which is there ``counts`` times."""
     shared = np.average(prints, axis=0, weights=counts).astype(prints.dtype)
-    projection = _projection(prints.shape[1])
-    # Each picture as it is, and as a mirror shows it.
-    sides = [unit_rows(side - shared) for side in (prints, mirrored(prints))]
-    short_sides = [unit_rows(side @ projection) for side in sides]
-    for look in [*_crops(), *_turns()]:
-        changed = unit_rows(_prints(pictures, look) - shared)
-        short_changed = unit_rows(changed @ projection)
-        for side, short in zip(sides, short_sides, strict=True):
-            for start in range(0, len(changed), _BLOCK):
-                table = short_changed[start : start + _BLOCK] @ short.T
-                # NumPy searches a flat table faster than one of two dimensions.
-                likely = np.flatnonzero(table >= ALIKE_FRAMES - _NEARLY)
-                first, second = np.divmod(likely, table.shape[1])
-                first += start
-                others = people[first] != people[second]
-                first, second = first[others], second[others]
-                correlations = np.einsum("ij,ij->i", changed[first], side[second])
-                for k in np.flatnonzero(correlations >= ALIKE_FRAMES):
-                    yield int(first[k]), int(second[k]), float(correlations[k])
+    sides = np.concatenate([unit_rows(side - shared) for side in (prints, mirrored(prints))])
+    axes = _main_axes(sides)
+    return _Compared(shared, sides, axes, _shortened(sides, axes), people)
+
+
+def _main_axes(rows: FloatArray) -> FloatArray:
+    """About the first principal components of rows (n, d), as orthonormal columns (d, 63)."""
+    axes = np.random.default_rng(0).standard_normal((rows.shape[1], _AXES)).astype(rows.dtype)
+    for _ in range(_STEPS):
+        axes = np.linalg.qr(rows.T @ (rows @ axes))[0]
+    return axes
+
+
+def _shortened(rows: FloatArray, axes: FloatArray) -> FloatArray:
+    """Shorten rows (n, d) to (n, 64), whose products are no smaller than those of the rows.
+
+    A row is kept along the axes, with the length of what is left of it. What is left of two rows
+    has a product of at most that of the two lengths.
+    """
+    along = rows @ axes
+    left = np.square(rows).sum(axis=1) - np.square(along).sum(axis=1)
+    return np.column_stack([along, np.sqrt(np.maximum(left, 0))])
 
 
 def _crops() -> list[Look]:
@@ -179,20 +258,5 @@ def _tilted(picture: Array, degrees: float) -> Array:
     import cv2
 
     turn = cv2.getRotationMatrix2D(((SIDE - 1) / 2, (SIDE - 1) / 2), degrees, 1.0)
-    level = float(np.median([picture[0, 0], picture[0, -1], picture[-1, 0], picture[-1, -1]]))
-    turned = cv2.warpAffine(picture, turn, (SIDE, SIDE), borderValue=level)
+    turned = cv2.warpAffine(picture, turn, (SIDE, SIDE), borderValue=_level(picture))
     return kept_picture(np.asarray(turned))
-
-
-def _prints(pictures: Sequence[Array], look: Look) -> FloatArray:
-    """Fingerprints (n, 1024) of what a copy would show of each picture."""
-    parts = [pictures[start : start + _PART] for start in range(0, len(pictures), _PART)]
-    with ThreadPoolExecutor(allowed_cores()) as pool:
-        prints = pool.map(lambda part: frame_prints(map(look, part)), parts)
-    return np.concatenate(list(prints))
-
-
-def _projection(width: int) -> FloatArray:
-    """Random directions (width, 128), always the same: they keep correlations up to a few hundredths."""
-    directions = np.random.default_rng(0).standard_normal((width, _PROJECTED))
-    return np.asarray(directions, dtype=np.float32)

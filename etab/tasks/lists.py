@@ -226,6 +226,11 @@ def _from_csv(path: Path) -> list[ListedFold]:
     for line, row in enumerate(rows, start=2):
         if not row["id"]:
             raise CorruptFileError(f"{path}, line {line}: the id is blank. Remove the row.")
+        if len(row["id"].splitlines()) > 1:
+            raise CorruptFileError(
+                f"{path}, line {line}: the id {row['id'][:_SHOWN]!r} has several lines. Remove the "
+                "quotation mark before it, or close it behind the id."
+            )
         part = part_of_word(row["part"])
         if part not in SPLIT_PARTS:
             raise CorruptFileError(

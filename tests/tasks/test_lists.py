@@ -150,6 +150,9 @@ def test_other_slips_are_named(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("id,part\np1,train\n ,test\np2,test\n")
     with pytest.raises(CorruptFileError, match="line 3: the id is blank"):
         list_key(str(tmp_path / "x.csv"))
+    (tmp_path / "x.csv").write_text('part,id\ntrain,p1\ntest,"p2\ntest,p3\ntrain,"p4\n')
+    with pytest.raises(CorruptFileError, match=r"line 3: the id .* has several lines"):
+        list_key(str(tmp_path / "x.csv"))
     key = list_key(str(write_json(tmp_path / "x.json", FOLD)))
     with pytest.raises(
         SplitError, match=r"no row is in the train part.*ids of the data are like q0"

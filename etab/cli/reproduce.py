@@ -27,6 +27,13 @@ def reproduce(
             help="File of the published folds, if the result was computed on published folds."
         ),
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="The backbone, if the result is of a file of yours: local:FILE@timm/resnet18, "
+            "onnx:FILE, vectors:FILE, transformers/FOLDER."
+        ),
+    ] = None,
     data: DataOption = None,
 ) -> None:
     """Compute a result again and say whether the same numbers come out.
@@ -40,7 +47,9 @@ def reproduce(
 
     if data is not None:
         root = own_data(data, root).folder
-    reproduction = compute_again(result, root=root, cache=cache, device=device, lists=lists)
+    reproduction = compute_again(
+        result, root=root, cache=cache, device=device, lists=lists, backbone=backbone
+    )
     say(_in_words(reproduction))
     raise typer.Exit(0 if reproduction.reproduced else 1)
 

@@ -29,15 +29,21 @@ from etab.runs.run import RUNS_VERSION, Run, Settings
 from etab.storage.text import printable
 from etab.tasks.lists import PREFIX, SHIPPED, list_key
 from etab.tasks.own import use_installed
+from etab.tasks.protocols import parse
 
 # Facts of a record that no machine changes, and numbers that the same machine computes again.
 _FACTS = ("phantom", "n_train", "n_train_patients", "n_test", "n_patients", "missing", "bad")
 _NUMBERS = ("value", "low", "high")
 _FEWEST_FOLDS = 2
 _MOST_FOLDS = 50
+_MOST_FITS = 500
 _LONGEST_NAME = 80
 _LONGEST_FACT = 40
 _NOT_STATED = "not stated"
+
+# How names of backbones begin that stand for a file, and those that may stand for a folder.
+_FILES = ("local:", "onnx:", "vectors:")
+_FOLDERS = "transformers/"
 
 # Facts of a machine that may change the last digits of a sum.
 _MACHINE = ("processor", "instructions", "python", "torch", "numpy", "scipy", "device")
@@ -106,6 +112,7 @@ def reproduce(
     cache: Path | None = None,
     device: str = "cpu",
     lists: Path | None = None,
+    backbone: str | None = None,
 ) -> Reproduction:
     """Compute the cell of a result file again.
 
@@ -119,21 +126,26 @@ def reproduce(
         device: Any device of torch.
         lists: File or folder of the published folds that the result follows; None for a list that
             travels with etab, or no list. No list is read from a place that a record names.
+        backbone: Name of the backbone of the result on this machine, such as
+            "local:mine.safetensors@timm/resnet18"; None for the name in the record. No file is
+            opened because a record names it, so a result of a file needs this name.
 
     Returns:
         The stored and the computed result.
 
     Raises:
-        ResultError: If the file is not a result, is of a fine-tuned backbone, its data, weights or
-            versions are not those that are here, or its predictions contradict it.
+        ResultError: If the file is not a result, is of a fine-tuned backbone or of a file that the
+            caller does not name, asks for too many fits, its data, weights or versions are not
+            those that are here, or its predictions contradict it.
         UnknownNameError: If this installation has no backbone, task or head of that name.
         EtabError: If the data or the backbone cannot be used.
     """
     stored = Result.load(path)
+    _refuse_odd_names(stored)
     _find_list(stored, lists)
     use_installed([stored.dataset])
     _require_known_data(stored)
-    run = _run_of(stored)
+    run = _run_of(stored, backbone or _named_backbone(stored))
     _refuse_other_versions(stored, run)
     beside = _predictions_beside(stored, path)
     if beside is not None:
@@ -160,6 +172,31 @@ def reproduce(
     differ = None if beside is None else _differ(beside, table)
     others = tuple(_other_statements(stored, computed, not other_machine))
     return Reproduction(stored, computed, other_machine, differ, others, len(table.items))
+
+
+def _refuse_odd_names(stored: Result) -> None:
+    """Messages name the cell; a line break in a name could end one and begin another."""
+    for field in ("task", "backbone", "head", "protocol", "dataset"):
+        name = getattr(stored, field)
+        if not name.isprintable():
+            raise ResultError(
+                f"The {field} in the record is {name[:_LONGEST_NAME]!a}; wanted a name of "
+                "printable characters. No run writes such a record."
+            )
+
+
+def _named_backbone(stored: Result) -> str:
+    """The backbone that the record names, unless that would open a file or folder."""
+    base = stored.backbone.removeprefix("random/")
+    place = base.removeprefix(_FOLDERS).partition("@")[0]
+    is_folder = base.startswith(_FOLDERS) and (place.startswith("/") or Path(place).exists())
+    if base.startswith(_FILES) or is_folder:
+        raise ResultError(
+            f"{stored.task} is of {stored.backbone[:_LONGEST_NAME]}, which is a file or folder; none "
+            "is opened because a record names it. If you have it, name it by --backbone, as for "
+            "`etab run`: --backbone local:FILE@timm/resnet18."
+        )
+    return stored.backbone
 
 
 def _find_list(stored: Result, lists: Path | None) -> None:
@@ -197,7 +234,7 @@ def _require_known_data(stored: Result) -> None:
     )
 
 
-def _run_of(stored: Result) -> Run:
+def _run_of(stored: Result, backbone: str) -> Run:
     if "-finetune" in stored.protocol or "-partial" in stored.protocol:
         raise ResultError(
             f"{stored.task} with {stored.backbone} ({stored.protocol}) was trained; only cells of "
@@ -207,7 +244,7 @@ def _run_of(stored: Result) -> Run:
     decide = stored.settings.get("decide")
     run = Run(
         task=stored.task,
-        backbone=stored.backbone,
+        backbone=backbone,
         head=stored.head,
         protocol=stored.protocol,
         seed=stored.seed,
@@ -217,7 +254,19 @@ def _run_of(stored: Result) -> Run:
     if aggregate is not None and aggregate != run.row.aggregate:
         run = replace(run, aggregate=str(aggregate))
     run.check()
+    _refuse_many_fits(stored, run.n_fold)
     return run
+
+
+def _refuse_many_fits(stored: Result, n_fold: int) -> None:
+    """A protocol of 50 folds, 999 times, would keep a machine busy for days."""
+    protocol = parse(stored.protocol, n_fold)
+    n_fits = protocol.n_fold * protocol.repeats if protocol.sort == "cv" else 1
+    if n_fits > _MOST_FITS:
+        raise ResultError(
+            f"{stored.task} with {stored.backbone}: the protocol {stored.protocol} has {n_fits} "
+            f"fits; at most {_MOST_FITS} are computed again. Run it with `etab run` if you want to."
+        )
 
 
 def _n_fold(stored: Result) -> int:

@@ -580,6 +580,31 @@ FAULTS = [
         STATES,
     ),
     Fault(
+        "a record names the weights that are opened",
+        AGAIN,
+        "if base.startswith(_FILES) or is_folder:",
+        "if is_folder:",
+        (
+            "tests/runs/test_reproduce.py::test_a_file_that_a_record_names_as_its_backbone_is_not_opened",
+        ),
+    ),
+    Fault(
+        "a record asks for any number of fits",
+        AGAIN,
+        "if n_fits > _MOST_FITS:",
+        "if False:",
+        ("tests/runs/test_reproduce.py::test_endless_work_is_refused",),
+    ),
+    Fault(
+        "a name in a record writes a line of its own",
+        AGAIN,
+        "if not name.isprintable():",
+        "if False:",
+        (
+            "tests/runs/test_reproduce.py::test_names_that_could_write_a_line_of_their_own_are_refused",
+        ),
+    ),
+    Fault(
         "any difference counts as reproduced",
         AGAIN,
         "not self.same_machine and abs(self.difference) <= self.allowed",

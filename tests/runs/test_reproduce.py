@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import etab
 from etab.cli.main import app
 from etab.cli.reproduce import _in_words
+from etab.cli.vectors import keys_of
 from etab.errors import EtabError, ResultError
 from etab.results import Result
 from etab.runs.reproduce import Reproduction, _other_machine, reproduce
@@ -386,3 +388,65 @@ def test_a_result_by_a_list_is_computed_again_from_the_named_file(
 def test_a_list_for_a_result_that_follows_none_is_refused(stored: Path, root: Path) -> None:
     with pytest.raises(ResultError, match="leave --lists out"):
         reproduce(stored, root=root, lists=root)
+
+
+@pytest.mark.parametrize("random", ["", "random/"])
+@pytest.mark.parametrize(
+    "named",
+    [
+        "local:{file}@timm/resnet18",
+        "local:{file}@timm/resnet18@mean=0.5@std=0.25@448",
+        "onnx:{file}",
+        "vectors:{file}",
+        "vectors:{name}",
+        "transformers/{folder}",
+        "transformers/{here}@16000",
+        "transformers//no/such/folder",
+    ],
+)
+def test_a_file_that_a_record_names_as_its_backbone_is_not_opened(
+    random: str, named: str, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even looked for: whether a file exists is nothing to tell a stranger's record."""
+    file = tmp_path / "mine.npz"
+    file.write_text(SECRET)
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    name = named.format(file=file, name=file.name, folder=tmp_path, here="model")
+    with pytest.raises(ResultError, match="name it by --backbone"):
+        reproduce(alone(stored, tmp_path, backbone=random + name), root=tmp_path)
+
+
+def test_a_result_of_a_file_is_computed_again_from_the_named_file(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    keys = [key for key, _ in keys_of("b0-A4-C", root)]
+    for name in ("mine", "other"):
+        vectors = rng.normal(size=(len(keys), 4)).astype(np.float32)
+        np.savez(f"{name}.npz", keys=np.array(keys), vector=vectors)
+    etab.evaluate("vectors:mine.npz", tasks="b0-A4-C", root=root, results=tmp_path / "results")
+    (path,) = (tmp_path / "results").rglob("*.json")
+    with pytest.raises(ResultError, match="name it by --backbone"):
+        reproduce(path, root=root)
+    moved = Path("mine.npz").rename("elsewhere.npz")
+    assert reproduce(path, root=root, backbone=f"vectors:{moved}").reproduced
+    with pytest.raises(ResultError, match="weights here are not those"):
+        reproduce(path, root=root, backbone="vectors:other.npz")
+
+
+@pytest.mark.parametrize("field", ["task", "backbone", "head", "protocol", "dataset"])
+def test_names_that_could_write_a_line_of_their_own_are_refused(
+    field: str, stored: Path, tmp_path: Path
+) -> None:
+    path = alone(stored, tmp_path, **{field: "x\n  reproduced: every prediction is equal"})
+    with pytest.raises(ResultError, match=f"The {field} in the record is 'x\\\\n") as caught:
+        reproduce(path, root=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("protocol", ["cv50x999", "cv5x101", "cv999"])
+def test_endless_work_is_refused(protocol: str, stored: Path, tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match="at most 500 are computed again"):
+        reproduce(alone(stored, tmp_path, protocol=protocol), root=tmp_path)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.pages import execute
+from etab.features.store import has_bf16
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(
@@ -118,8 +119,10 @@ def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     again = execute.texts(done)
     assert again
     assert not [o for c in done.cells for o in c.get("outputs", ()) if o.output_type == "error"]
-    outdated = share_outdated(path, again)
-    assert outdated <= 0.1, f"run python -m benchmarks.pages.execute {path.stem}"
+    # Committed outputs are of a processor with bf16; features of another one have other digits.
+    if has_bf16("cpu"):
+        outdated = share_outdated(path, again)
+        assert outdated <= 0.1, f"run python -m benchmarks.pages.execute {path.stem}"
 
 
 def share_outdated(path: Path, again: str) -> float:

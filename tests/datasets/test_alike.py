@@ -22,7 +22,7 @@ from benchmarks.alike import (
 )
 from etab import datasets
 from etab.datasets.camus import CamusSource
-from etab.datasets.integrity import alike, outlines
+from etab.datasets.integrity import alike, cuts, outlines
 from etab.datasets.integrity.alike import Alike, Fingerprints
 from etab.datasets.integrity.check import check
 from etab.datasets.integrity.cuts import ALIKE_CUT
@@ -150,6 +150,24 @@ def test_a_copy_without_its_end_is_found() -> None:
     sounds = [heart(i, 0.7 + 0.02 * i) for i in range(6)]
     prints = prints_of([*sounds, sounds[3][:13000]], 2000)
     assert [{p.first, p.second} for p in prints.pairs()] == [{"r3", "r6"}]
+
+
+def test_blocks_of_sounds_give_every_cut_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    sounds = [heart(i, 0.7 + 0.02 * i) for i in range(6)]
+    prints = prints_of([*sounds, sounds[5][3210:], sounds[0][7777:]], 2000)
+    at_once = prints.cuts()
+    assert at_once.keys() == {("r5", "r6"), ("r0", "r7")}
+    monkeypatch.setattr(cuts, "_BLOCK", 3)
+    assert prints.cuts() == at_once
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 57, 100])
+def test_coarse_fingerprints_of_sounds_are_means_over_steps_and_bands(cut: int) -> None:
+    levels = np.random.default_rng(0).standard_normal((3, 200, 8)).astype(np.float32)
+    shown = levels[:, cut:]
+    even = shown[:, : shown.shape[1] // 2 * 2].reshape(3, -1, 2, 4, 2).mean(axis=(2, 4))
+    coarse = cuts._coarse(cuts._coarse_sums(levels), cut, (200 - cut) // 2)
+    assert np.allclose(coarse, unit_rows(even.reshape(3, -1)), atol=1e-6)
 
 
 def test_pieces_of_one_recording_are_found_wherever_they_lie() -> None:

@@ -66,6 +66,20 @@ FAULTS = [
         ALIKE,
     ),
     Fault(
+        "leaks: every cut of a sound begins at its first step",
+        "etab/datasets/integrity/cuts.py",
+        "sums[:, first : first + 2 * count : 2]",
+        "sums[:, : 2 * count : 2]",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: blocks of sounds are taken for the first block",
+        "etab/datasets/integrity/cuts.py",
+        "zip((start + rows).tolist(),",
+        "zip(rows.tolist(),",
+        ALIKE,
+    ),
+    Fault(
         "leaks: copies without their start are not looked for",
         "etab/datasets/integrity/cuts.py",
         "_MOST_CUT = 100 ",

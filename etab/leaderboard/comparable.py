@@ -232,13 +232,18 @@ def checked_predictions(
 
     Raises:
         ResultError: If the predictions cannot be read, are of another kind than the task, or give
-            another value than the record holds.
+            another value than the record holds, or if the record holds another metric.
     """
     table = scorable_predictions(result, folder)
     cell = f"{result.task} with {result.backbone}"
     if table.kind is not task.kind:
         raise ResultError(
             f"{cell}: its predictions are {table.kind}, the task's are {task.kind}. "
+            f"Move {result.path(folder)} away and run the cell again."
+        )
+    if result.metric != task.metric:
+        raise ResultError(
+            f"{cell}: its metric is {result.metric[:40]!a}; that of the task is {task.metric}. "
             f"Move {result.path(folder)} away and run the cell again."
         )
     recorded = (

@@ -138,6 +138,11 @@ def _checked_table(result: Result, folder: Path) -> Predictions:
     else:
         table = scorable_predictions(result, folder)
         # A task of another installation has a metric that this one knows, or its value is hearsay.
+        if result.metric not in METRICS or table.kind not in METRICS[result.metric].kinds:
+            raise ResultError(
+                f"{result.path(folder)}: its metric is {result.metric[:40]!a}, which scores no table "
+                f"of {table.kind} here. Install the etab that made it, or move the file away."
+            )
         computed = METRICS[result.metric].value(ScoredRows.of(table))
         if not math.isclose(computed, result.value, rel_tol=1e-6, abs_tol=1e-9):
             raise ResultError(

@@ -18,8 +18,9 @@ from etab.leaderboard.admission.entries import (
 )
 from etab.types import FloatArray, Kind
 
-# Share of the variance of predictions that no sum of published predictions explains.
-_MIXED_REST = 1e-4
+# Share of the variance of predictions that no sum of published predictions explains: as much as a copy
+# with a correlation of .999 leaves. Of published backbones the others leave at least .005.
+_MIXED_REST = 2e-3
 
 # Predictions of classes and values hold the truth where they correlate with what no published backbone
 # knows of it; so much more than any published backbone does is remarkable.

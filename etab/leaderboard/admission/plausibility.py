@@ -24,7 +24,7 @@ from etab.leaderboard.admission.canonical import (
     unlike_its_publication,
 )
 from etab.leaderboard.admission.combined import best_of_all, mixtures
-from etab.leaderboard.admission.decided import rules_of_test_rows
+from etab.leaderboard.admission.decided import centred_on_test_rows, rules_of_test_rows
 from etab.leaderboard.admission.entries import (
     FEWEST_ROWS,
     AdmittedEntry,
@@ -113,6 +113,7 @@ def _alone(entry: AdmittedEntry) -> Iterator[str]:
     yield from _other_identity(result)
     if not is_published(result):
         yield from rules_of_test_rows(entry)
+        yield from centred_on_test_rows(entry)
     if result.provenance.get("dirty"):
         yield "it was computed by a copy of etab with changes that are in no commit"
     started = started_at(result)

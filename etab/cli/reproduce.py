@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    result: Annotated[Path, typer.Argument(help="A result file, results/.../cv5-ridge-s0.json.")],
+    result: Annotated[Path, typer.Argument(help="A result file, results/.../cv5x5-stack-s0.json.")],
     root: RootOption = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder for cached features. [default: none is used]")

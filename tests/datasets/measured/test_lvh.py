@@ -152,7 +152,7 @@ DAMAGE: dict[str, tuple[type[Exception], str, Callable[[Path], object]]] = {
     ),
     "no batch": (
         LayoutError,
-        "no other batch holds it",
+        "and no other batch holds. Restore it",
         lambda r: shutil.rmtree(r / "Batch2"),
     ),
     "a column": (

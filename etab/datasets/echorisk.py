@@ -165,8 +165,7 @@ class EchoRiskSource(ObjectSource):
         if self._without_video:
             remarks.append(
                 f"{counted(len(self._without_video), 'examination has', 'examinations have')} no "
-                "cine of either view, first "
-                f"{self._without_video[0]}: an entry of the challenge must predict them, too"
+                f"cine of either view, first {self._without_video[0]}: an entry of the challenge must predict them, too"
             )
         for column in _COLUMN_OF_TARGET.values():
             if not any(column in record.meta for record in records):

@@ -250,8 +250,7 @@ class EchoXFlowSource(Source):
         if without:
             remarks.append(
                 f"{counted(len(without), 'view has', 'views have')} no sha256 of their frames in "
-                f"{CATALOGUE}, first "
-                f"{without[0]}: lost chunks cannot be distinguished from black ones"
+                f"{CATALOGUE}, first {without[0]}: lost chunks cannot be distinguished from black ones"
             )
         return remarks
 

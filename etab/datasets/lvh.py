@@ -230,8 +230,7 @@ class LvhSource(VideoSource):
             first = self._rateless[0]
             remarks.append(
                 f"{counted(len(self._rateless), 'video has', 'videos have')} no rate in "
-                f"{_TABLE}, first {first}: their "
-                "headers give it"
+                f"{_TABLE}, first {first}: their headers give it"
             )
         return remarks
 

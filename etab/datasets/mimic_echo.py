@@ -194,8 +194,7 @@ class MimicEchoSource(ObjectSource):
         if self._counts.absent_studies:
             remarks.append(
                 f"not in this copy: {counted(self._counts.absent_studies, 'study', 'studies')} "
-                "with "
-                f"{counted(self._counts.absent_objects, 'object')} of {RECORDS}"
+                f"with {counted(self._counts.absent_objects, 'object')} of {RECORDS}"
             )
         if self._counts.unlabelled:
             remarks.append(

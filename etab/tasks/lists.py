@@ -413,8 +413,7 @@ def list_notes(key: str, rows: Rows) -> tuple[str, ...]:
     if divided:
         notes.append(
             f"{counted(divided, 'person is', 'people are')} in training and test of a fold, as "
-            "published: scores are too "
-            "good, and are not to be compared with folds of people."
+            "published: scores are too good, and are not to be compared with folds of people."
         )
     return tuple(f"{PREFIX}{key}: {note}" for note in notes)
 

@@ -113,8 +113,8 @@ class FolderReport:
                 if len(rows) > _SHOWN
                 else []
             )
-        # What stopped the check is one of the faults below it, or stands for all of them.
-        n_problems = sum(len(getattr(self, name)) for name in FAULTS) or bool(self.stopped)
+        # What stopped the check is among these: ``_listed`` puts it, or the files it is of, in a list.
+        n_problems = sum(len(getattr(self, name)) for name in FAULTS)
         found = f"problems found: {n_problems}" if n_problems else "no problems found"
         return "\n".join([*lines, "", f"  {found} ({self.seconds:.1f} s)"])
 

@@ -120,8 +120,7 @@ def _listing(folder: Path, classes: Sequence[str]) -> _Listing:
         others = f", with {counted(more, 'more recording')}" if more else ""
         raise LayoutError(
             f"{folder / strangers[0]} is in a folder of no class{others}; "
-            f"wanted folders whose names begin with {', '.join(classes)}. Move them "
-            "away."
+            f"wanted folders whose names begin with {', '.join(classes)}. Move them away."
         )
     empty = [label for label in classes if label not in class_of.values()]
     if empty:
